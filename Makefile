@@ -1,0 +1,40 @@
+# `make demo` runs the whole workflow on synthetic cohorts; `make test` runs every test. Both first make the environment
+# in .venv if it is missing, from the pinned lock; nothing is written to your home.
+
+PYTHON ?= python3
+# Cores for the demo. The figures are the same with any number.
+CORES ?= 2
+# Where torch comes from beside PyPI, whose build needs no GPU but brings CUDA's gigabytes along. For a machine without
+# one: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export XDG_CACHE_HOME := $(CURDIR)/.venv/cache
+export MPLCONFIGDIR := $(CURDIR)/.venv/cache/matplotlib
+export PIP_CACHE_DIR ?= $(CURDIR)/.venv/cache/pip
+export PYTHONNOUSERSITE := 1
+
+.PHONY: demo test lint clean
+
+demo: .venv/ready
+	snakemake --cores $(CORES) --quiet rules
+	neurocohort headline --results results config/config.yaml
+
+test: .venv/ready
+	pytest
+
+lint: .venv/ready
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+clean:
+	rm -rf .venv .snakemake data resources results checkpoints logs benchmarks
+
+.venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml
+	$(PYTHON) envs/make_venv.py .venv
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@

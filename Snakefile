@@ -1,0 +1,56 @@
+# neurocohort: from a cohort's archive to a held-out report. This file is the table of contents; config/README.md explains
+# the configuration, and each file of workflow/rules one stage, in the order in which data pass them.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/phantom.smk"
+include: "workflow/rules/download.smk"
+include: "workflow/rules/ingest.smk"
+include: "workflow/rules/preprocess.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/learning.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    ingest,
+    preprocess,
+    evaluate,
+
+
+rule all:
+    """The report with everything behind it."""
+    default_target: True
+    input:
+        "results/report/index.html",
+
+
+rule ingest:
+    """All cohorts as raw BIDS, with their tables."""
+    input:
+        expand("data/{cohort}/scans.tsv", cohort=config["cohorts"]),
+
+
+rule preprocess:
+    """All scans on the study's grid, with quality numbers and exclusions."""
+    input:
+        expand("results/{cohort}/qc.tsv", cohort=config["cohorts"]),
+
+
+rule evaluate:
+    """The metrics of all experiments, without the report."""
+    input:
+        expand(
+            "results/experiments/{experiment}/metrics.tsv",
+            experiment=config["experiments"],
+        ),

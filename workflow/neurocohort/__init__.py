@@ -1,0 +1,1 @@
+"""neurocohort: from a public brain-MRI cohort's download address to a held-out report."""

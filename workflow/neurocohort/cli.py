@@ -1,0 +1,348 @@
+"""The command line: one subcommand a rule. Each reads its files, calls plain functions, and writes what they return.
+
+Imports stand inside the subcommands: each starts as fast as its own work allows, and the content hash of a rule covers
+the modules behind its own subcommand alone.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, get_origin
+
+# Sums over threads change the last bits with their number. Parallelism is over jobs; training sets its own threads.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+    os.environ[_name] = "1"
+
+import typer  # noqa: E402
+
+from neurocohort.errors import InputError  # noqa: E402
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
+)
+Files = Annotated[list[Path], typer.Argument()]
+Names = Annotated[list[str], typer.Argument()]
+
+
+def command(function: Callable) -> Callable:
+    """Make ``function`` a subcommand whose parameters are named options, unless they say that they are positional."""
+    for name, hint in function.__annotations__.items():
+        if name != "return" and get_origin(hint) is not Annotated:
+            function.__annotations__[name] = Annotated[hint, typer.Option()]
+    return app.command()(function)
+
+
+@command
+def phantom(source: str, folder: Path, participants: int, seed: int, spacing_mm: float) -> None:
+    """Write the archives of a synthetic cohort in the layout of SOURCE (ixi or oasis1)."""
+    from neurocohort.cohorts.phantom_archives import write_ixi_archives, write_oasis1_archives
+
+    write = {"ixi": write_ixi_archives, "oasis1": write_oasis1_archives}[source]
+    write(folder, participants=participants, seed=seed, spacing_mm=spacing_mm)
+
+
+@command
+def download(source_table: Path, key: str, destination: Path, base_url: str = "") -> None:
+    """Bring the file KEY of a source to DESTINATION, resumed and checked; from BASE_URL instead of the published hosts."""
+    from neurocohort.cohorts.download import download as fetch
+    from neurocohort.cohorts.sources import read_source
+
+    file = read_source(source_table).files[key]
+    published = not base_url  # a copy of one's own may differ: its first sight is recorded instead
+    fetch(
+        list(file.addresses(base_url or None)),
+        destination,
+        size_bytes=file.size_bytes if published else None,
+        md5=file.md5 if published else None,
+        magic=file.magic,
+        checksums_record=destination.parent / "checksums.tsv",
+    )
+
+
+@command
+def ingest(source: str, table: Path, folder: Path, archives: Files) -> None:
+    """Turn a source's archives and its table into the raw BIDS layout under FOLDER."""
+    from neurocohort.cohorts.ixi import ingest_ixi
+    from neurocohort.cohorts.oasis1 import ingest_oasis1
+
+    {"ixi": ingest_ixi, "oasis1": ingest_oasis1}[source](archives, table, folder)
+
+
+@command
+def template(output: Path, spacing_mm: float, shape: tuple[int, int, int]) -> None:
+    """Write the template for the study's grid."""
+    from neurocohort.imaging.template import make_template
+
+    make_template(output, spacing_mm, shape)
+
+
+@command
+def preprocess(
+    scan: Path,
+    scan_id: str,
+    template: Path,
+    folder: Path,
+    brain_extraction: str,
+    registration: str,
+    intensity: str,
+    min_template_dice: float,
+    min_brain_ml: float,
+    max_brain_ml: float,
+    seed: int,
+    labels: Path | None = None,
+    labels_reference: Path | None = None,
+) -> None:
+    """Preprocess one scan into FOLDER."""
+    import torch
+
+    from neurocohort.imaging.preprocess import Settings, preprocess_scan
+    from neurocohort.imaging.template import read_template
+
+    if (brain_extraction, registration) != ("deepbet", "affine"):
+        raise InputError(f"brain extraction {brain_extraction!r} with registration {registration!r} is not available.")
+    torch.set_num_threads(1)
+    settings = Settings(intensity, min_template_dice, (min_brain_ml, max_brain_ml), seed)
+    record = preprocess_scan(
+        scan,
+        folder,
+        scan_id,
+        read_template(template),
+        settings,
+        labels_path=labels,
+        labels_reference_path=labels_reference,
+    )
+    print(f"{scan_id}: {record['status']}" + (f" at {record['stage']}: {record['reason']}" if record["reason"] else ""))
+
+
+@command
+def quality(scans: Path, exclusions: Path, preproc: Path, qc_output: Path, exclusions_output: Path) -> None:
+    """Collect the quality records of a cohort's scans into its quality and exclusions tables."""
+    from neurocohort.dataset.quality_table import read_preproc_tables
+    from neurocohort.files import write_table
+
+    qc, excluded = read_preproc_tables(scans, exclusions, preproc)
+    write_table(qc_output, qc)
+    write_table(exclusions_output, excluded)
+
+
+@command
+def split(scans: Path, output: Path, validation: float, held_out: float, seed: int) -> None:
+    """Split a cohort by participant."""
+    from neurocohort.dataset.split import split_participants
+    from neurocohort.files import read_table, write_table
+
+    table = read_table(scans, required=("participant_id", "session_id", "site"))
+    write_table(output, split_participants(table, validation=validation, held_out=held_out, seed=seed))
+
+
+@command
+def pack(qc: Path, preproc: Path, images: Path, labels: Path, index: Path) -> None:
+    """Pack a cohort's usable scans into one array, and its label maps into another."""
+    from neurocohort.dataset.pack import pack_cohort
+    from neurocohort.files import read_table, write_table
+
+    write_table(index, pack_cohort(read_table(qc, required=("scan_id", "status")), preproc, images, labels))
+
+
+@command
+def select(
+    data: Path,
+    results: Path,
+    samples: Path,
+    flow: Path,
+    task: str,
+    target: str,
+    cohorts: Names,
+    query: str = "",
+    external: Annotated[list[str] | None, typer.Option()] = None,
+) -> None:
+    """Select an experiment's samples from COHORTS and, tested but never trained on, the EXTERNAL ones."""
+    from neurocohort.dataset.samples import select_samples
+    from neurocohort.files import read_table, write_table
+
+    external = external or []
+    tables = {
+        name: {
+            "scans": read_table(data / name / "scans.tsv"),
+            "qc": read_table(results / name / "qc.tsv"),
+            "split": read_table(results / name / "split.tsv"),
+            "index": read_table(results / name / "packed" / "index.tsv"),
+        }
+        for name in [*cohorts, *external]
+    }
+    selected, steps = select_samples(tables, external, task=task, target=target, query=query)
+    write_table(samples, selected)
+    write_table(flow, steps)
+
+
+@command
+def train(
+    samples: Path,
+    results: Path,
+    folder: Path,
+    checkpoints: Path,
+    task: str,
+    network: str,
+    channels: str,
+    dropout: float,
+    norm: str,
+    soft_bins: bool,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    patience: int,
+    seed: int,
+    threads: int,
+    device: str,
+    code: str,
+) -> None:
+    """Train one network into FOLDER; go on from its checkpoint, if a run of the very same job left one."""
+    import hashlib
+
+    from neurocohort.files import read_table, sha256_of
+    from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE
+    from neurocohort.learning.data import open_packed
+    from neurocohort.learning.device import choose_device
+    from neurocohort.learning.model_files import write_model
+    from neurocohort.learning.training import Interrupted, TrainingSettings
+    from neurocohort.learning.training import train as run
+
+    table = read_table(samples, required=("scan_id", "part", "target", "cohort", "row"))
+    folders = {name: results / name / "packed" for name in table["cohort"].unique()}
+    widths = [int(width) for width in channels.split(",") if width]
+    settings = TrainingSettings(
+        network, widths or None, dropout, norm, soft_bins, epochs, batch_size, learning_rate, patience, seed, threads
+    )
+    files = [samples, *(folders[name] / f"{kind}.npy" for name in sorted(folders) for kind in ("images", "labels"))]
+    depends_on = [code, task, repr(settings), device, *(sha256_of(file) for file in files)]
+    key = hashlib.sha256("\n".join(depends_on).encode()).hexdigest()[:20]
+    checkpoint = checkpoints / f"{key}.pt"
+    chosen = choose_device(device)
+    try:
+        trained = run(table, open_packed(folders), task, settings, device=chosen, checkpoint=checkpoint)
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted
+    write_model(folder, trained, settings, chosen)
+    checkpoint.unlink(missing_ok=True)
+
+
+@command
+def predict(samples: Path, results: Path, model: Path, output: Path, voxel_ml: float, device: str) -> None:
+    """Apply a trained model to the validation, held-out and external samples."""
+    import numpy as np
+
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.data import open_packed
+    from neurocohort.learning.device import choose_device
+    from neurocohort.learning.inference import PREDICTED_PARTS, overlap_rows, value_rows
+    from neurocohort.learning.inference import predict as run
+    from neurocohort.learning.model_files import read_model
+
+    chosen = choose_device(device)
+    network, task, settings = read_model(model, chosen)
+    table = read_table(samples)
+    table = table[table["part"].isin(PREDICTED_PARTS)].reset_index(drop=True)
+    packed = open_packed({name: results / name / "packed" for name in table["cohort"].unique()})
+    predictions = run(network, task, settings, table, packed, chosen)
+    if task.kind == "segmentation":
+        rows = overlap_rows(table, predictions, np.asarray(packed.stack(table, "labels")), voxel_ml)
+    else:
+        rows = value_rows(table, predictions)
+    write_table(output, rows)
+
+
+@command
+def ensemble(output: Path, members: Files) -> None:
+    """Average the predictions of an experiment's members (its seeds)."""
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.inference import average_members
+
+    write_table(output, average_members([read_table(member) for member in members]))
+
+
+@command
+def baselines(samples: Path, results: Path, output: Path, task: str, voxel_ml: float) -> None:
+    """Fit the baselines on the training part and apply them where the network is tested."""
+    import numpy as np
+    import pandas as pd
+
+    from neurocohort.evaluation.baselines import atlas_labels, value_baselines
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.data import open_packed
+    from neurocohort.learning.inference import PREDICTED_PARTS, overlap_rows, value_rows
+
+    table = read_table(samples)
+    cohorts = list(table["cohort"].unique())
+    tested = table["part"].isin(PREDICTED_PARTS).to_numpy()
+    if task == "segmentation":
+        packed = open_packed({name: results / name / "packed" for name in cohorts})
+        atlas = atlas_labels(np.asarray(packed.stack(table[table["part"] == "train"], "labels")))
+        reference = np.asarray(packed.stack(table[tested], "labels"))
+        rows = overlap_rows(table[tested], np.broadcast_to(atlas, reference.shape), reference, voxel_ml)
+        rows.insert(0, "model", "atlas")
+    else:
+        qc = pd.concat([read_table(results / name / "qc.tsv") for name in cohorts], ignore_index=True)
+        found = value_baselines(table, qc, task)
+        rows = pd.concat(
+            [value_rows(table[tested], values[tested]).assign(model=name) for name, values in found.items()]
+        )
+        rows.insert(0, "model", rows.pop("model"))
+    write_table(output, rows)
+
+
+@command
+def evaluate(predictions: Path, baselines: Path, output: Path, task: str, resamples: int, seed: int) -> None:
+    """Write the metrics of the network and of the baselines, each with its interval."""
+    from neurocohort.evaluation.evaluate import evaluate as run
+    from neurocohort.files import read_table, write_table
+
+    tables = read_table(predictions), read_table(baselines)
+    write_table(output, run(*tables, task, resamples=resamples, seed=seed))
+
+
+@command
+def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path, configuration: str) -> None:
+    """Write the report. CONFIGURATION is the whole configuration as JSON; NEUROCOHORT_COMMAND holds the run's command."""
+    from neurocohort.reporting.report import write_report
+
+    config = json.loads(configuration)
+    write_report(
+        results=results,
+        data=data,
+        cohorts=list(config["cohorts"]),
+        experiments=config["experiments"],
+        study=config["study"],
+        demo=config["demo_data"],
+        configuration=config,
+        command=os.environ.get("NEUROCOHORT_COMMAND", ""),
+        lock=lock,
+        benchmarks=benchmarks,
+        output=output,
+    )
+
+
+@command
+def headline(results: Path, configfiles: Files) -> None:
+    """Print each experiment's headline with its interval, its verdict, and where the report lies."""
+    from neurocohort.configuration import read_checked
+    from neurocohort.reporting.headline import headline as run
+
+    config = read_checked(configfiles)
+    print()
+    for record in run(results, config["experiments"]):
+        print(f"{record['verdict'].upper():5} {record['sentence']}")
+    if config["demo_data"]:
+        print("\nDEMO DATA, NOT A SCIENTIFIC RESULT")
+    print(f"\nThe report: {(results / 'report' / 'index.html').resolve()}")
+
+
+def main() -> None:
+    """Run the command line; what the user can mend ends as one sentence, not as a traceback."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

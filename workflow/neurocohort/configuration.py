@@ -1,0 +1,271 @@
+"""Reading a study's configuration and checking it, in full and within a second, before anything runs.
+
+The schema (workflow/schemas/config.schema.yaml) holds every key, its range and its default; here is what a schema can't
+say, because it is between keys: a cohort that isn't configured, a target that a cohort hasn't got, a grid that a network
+can't take. Imports stay light: this runs at the start of every Snakemake process.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, validators
+
+from neurocohort.configuration_experiments import (
+    CATEGORIES,
+    LABEL_MAP,
+    NAME,
+    NUMBER,
+    TWO_CLASSES,
+    experiment_faults,
+)
+from neurocohort.configuration_messages import schema_sentences
+from neurocohort.errors import InputError
+
+SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
+
+# The variables that scans.tsv will have, by source, and what each is: targets and filters are checked against them.
+_EVERY_SOURCE = {name: NAME for name in ("participant_id", "session_id", "scan_id")} | {
+    "site": CATEGORIES,
+    "scanner": CATEGORIES,
+    "age": NUMBER,
+    "sex": TWO_CLASSES,
+}
+VARIABLES_OF_SOURCE = {
+    "ixi": _EVERY_SOURCE
+    | {"height_cm": NUMBER, "weight_kg": NUMBER}
+    | {name: CATEGORIES for name in ("ethnicity", "marital_status", "occupation", "qualification")},
+    "oasis1": _EVERY_SOURCE
+    | {"dementia": TWO_CLASSES, "handedness": CATEGORIES, "dseg": LABEL_MAP}
+    | {name: NUMBER for name in ("cdr", "mmse", "education", "ses", "etiv_cm3", "nwbv", "asf", "delay_days")},
+}
+KEYS_OF_SOURCE = {"ixi": set(), "oasis1": {"table", "discs", "accept_data_use_agreement"}}
+ALL_SOURCE_KEYS = set().union(*KEYS_OF_SOURCE.values())
+AGREEMENTS = {"oasis1": ("OASIS-1", "https://sites.wustl.edu/oasisbrains/")}
+RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # folders beside the cohorts' under results/
+PHANTOM_FOLDER = "resources/phantom"
+BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z
+
+
+def load_configuration(paths: list[Path]) -> dict:
+    """The YAML files at ``paths``, merged in their order as Snakemake's --configfile does: groups of keys are merged key by
+    key, and any other value replaces the earlier one.
+
+    Raises InputError, with file and line, where a file is absent, isn't YAML, isn't keys with values, or has a key twice.
+    """
+    merged: dict = {}
+    for path in map(Path, paths):
+        try:
+            content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        except FileNotFoundError:
+            raise InputError(
+                f"{path}: there is no such file; give the path of a study file, seen from {Path.cwd()}."
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} can't be read: {error}; expected a YAML file in UTF-8.") from error
+        except yaml.MarkedYAMLError as error:
+            raise InputError(_not_yaml(path, error)) from error
+        except yaml.YAMLError as error:
+            raise InputError(f"{path} isn't YAML: {error}.") from error
+        if not isinstance(content, dict):
+            found = "empty" if content is None else "a list" if isinstance(content, list) else "a single value"
+            raise InputError(
+                f"{path}, line 1: the file is {found}; expected keys with values, such as `study: my_study`."
+            )
+        _merge(merged, content)
+    return merged
+
+
+def read_checked(paths: list[Path]) -> dict:
+    """load_configuration and check_configuration in one."""
+    return check_configuration(load_configuration(paths), source=" + ".join(map(str, paths)))
+
+
+def check_configuration(config: dict, *, source: str, variables: dict[str, set[str]] | None = None) -> dict:
+    """A copy of ``config`` in plain built-ins with every default filled in, and numbers where numbers are meant as floats.
+
+    ``source`` is named in messages, such as the file's path. ``variables``: by cohort, the columns that its scans.tsv has;
+    without it, those that its source is known to have. Raises InputError with one sentence, or with a line for each fault.
+    """
+    faults: list[str] = []
+    config = _plain(config, "", faults)
+    if not faults:
+        errors = sorted(_validator().iter_errors(config), key=lambda error: [str(step) for step in error.absolute_path])
+        faults = [sentence for error in _first_of_each_place(errors) for sentence in schema_sentences(error, _resolve)]
+    if not faults:
+        given, config = config, _with_defaults(config, _schema())
+        for name, cohort in config["cohorts"].items():  # a default of another source's key is no key of this one
+            for key in ALL_SOURCE_KEYS - KEYS_OF_SOURCE[cohort["source"]] - set(given["cohorts"][name]):
+                cohort.pop(key, None)
+        checks = (_cohort_faults, _phantom_faults, _number_faults)
+        faults = [fault for check in checks for fault in check(config)]
+        kinds = {name: _kinds(name, cohort["source"], variables or {}) for name, cohort in config["cohorts"].items()}
+        for name, experiment in config["experiments"].items():
+            faults += experiment_faults(f"experiments.{name}", experiment, config, kinds)
+    if len(faults) == 1:
+        raise InputError(f"{source}: {faults[0]}")
+    if faults:
+        raise InputError("\n".join([f"{source} has {len(faults)} faults:", *(f"- {fault}" for fault in faults)]))
+    return config
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error; plain YAML drops the first one silently."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = {}
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                problem = f"the key `{key.value}` stands here a second time, first in line {seen[key.value]}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+
+def _not_yaml(path: Path, error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    tab = "\\t" in str(error.problem) or "tab" in str(error.problem)
+    mend = "indent with spaces, not tabs" if tab else "look at this line and the one above it"
+    return f"{path}, line {mark.line + 1 if mark else 1}: this isn't YAML as expected ({error.problem}); {mend}."
+
+
+def _merge(merged: dict, added: dict) -> None:
+    for key, value in added.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            _merge(merged[key], value)
+        else:
+            merged[key] = value
+
+
+def _plain(value: object, key: str, faults: list[str]) -> object:
+    """A deep copy in which every group of keys is a dict; a key that isn't a text is a fault."""
+    if isinstance(value, dict):
+        for name in value:
+            if not isinstance(name, str):
+                place = f"`{key}`" if key else "the configuration"
+                faults.append(
+                    f'{place} has the key {name}, which YAML doesn\'t read as a text; put it in quotes, "{name}".'
+                )
+        return {name: _plain(below, f"{key}.{name}" if key else str(name), faults) for name, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, key, faults) for item in value]
+    return value
+
+
+@functools.cache
+def _schema() -> dict:
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def _resolve(schema: dict) -> dict:
+    """A subschema with what its ``$ref`` points at; its own words come first."""
+    reference = schema.get("$ref")
+    return {**_schema()["$defs"][reference.removeprefix("#/$defs/")], **schema} if reference else schema
+
+
+@functools.cache
+def _validator() -> Draft202012Validator:
+    def whole(_, value):
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    def finite(_, value):
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": whole, "number": finite})
+    return validators.extend(Draft202012Validator, type_checker=types)(_schema())
+
+
+def _first_of_each_place(errors: list) -> Iterator:
+    """One error a value (a wrong type breaks the pattern as well); a group of keys may lack some and have others too many."""
+    seen = set()
+    for error in errors:
+        kind = error.validator if error.validator in ("required", "additionalProperties") else "value"
+        place = (*error.absolute_path, kind)
+        if place not in seen:
+            seen.add(place)
+            yield error
+
+
+def _with_defaults(value: object, schema: dict) -> object:
+    schema = _resolve(schema)
+    if schema["type"] == "number":
+        return float(value)
+    if schema["type"] != "object":
+        return value
+    known = schema.get("properties", {})
+    (named,) = schema.get("patternProperties", {None: None}).values()
+    filled = {name: _with_defaults(below, known.get(name, named)) for name, below in value.items()}
+    for name, below in known.items():
+        if name not in filled and "default" in _resolve(below):
+            default = _resolve(below)["default"]
+            filled[name] = _with_defaults(list(default) if isinstance(default, list) else default, below)
+    return filled
+
+
+def _kinds(name: str, source: str, variables: dict[str, set[str]]) -> dict[str, str | None]:
+    known = VARIABLES_OF_SOURCE[source]
+    if name not in variables:
+        return known
+    columns = set(variables[name]) | ({"dseg"} if "dseg_path" in variables[name] else set())
+    return {variable: known.get(variable) for variable in columns}
+
+
+def _cohort_faults(config: dict) -> Iterator[str]:
+    for name, cohort in config["cohorts"].items():
+        key, source = f"cohorts.{name}", cohort["source"]
+        if name in RESERVED_COHORT_NAMES:
+            yield f"`{key}`: `{name}` is the name of a folder of results; call the cohort something else."
+        for other in sorted(set(cohort) & ALL_SOURCE_KEYS - KEYS_OF_SOURCE[source]):
+            owner = next(owner for owner, keys in KEYS_OF_SOURCE.items() if other in keys)
+            yield f"`{key}.{other}` is for cohorts with `source: {owner}` alone, and this one's source is {source}; leave it out."
+        if source in AGREEMENTS and not cohort.get("accept_data_use_agreement"):
+            title, address = AGREEMENTS[source]
+            found = "false" if "accept_data_use_agreement" in cohort else "missing"
+            yield (
+                f"`{key}.accept_data_use_agreement` is {found}; {title} comes under a data use agreement: read it at {address} "
+                "and, if you accept it, write `accept_data_use_agreement: true`."
+            )
+
+
+def _phantom_faults(config: dict) -> Iterator[str]:
+    phantoms = config.get("phantom", {})
+    if phantoms and not config["demo_data"]:
+        yield "`phantom` makes synthetic scans, and `demo_data` is false; write `demo_data: true` or leave `phantom` out."
+    used = set()
+    for name, cohort in config["cohorts"].items():
+        folder, made = cohort["base_url"].removeprefix("file://").rstrip("/"), f"{PHANTOM_FOLDER}/{cohort['source']}"
+        if folder == made:
+            used.add(cohort["source"])
+            if cohort["source"] not in phantoms:
+                yield f"`cohorts.{name}.base_url` is {made}, which is made where `phantom.{cohort['source']}` is given; add that."
+    for source in phantoms:
+        if source not in used:
+            yield (
+                f"`phantom.{source}` is taken up by no cohort; write `base_url: {PHANTOM_FOLDER}/{source}` for a cohort with "
+                f"`source: {source}`, or leave it out."
+            )
+
+
+def _number_faults(config: dict) -> Iterator[str]:
+    split, quality, grid = config["split"], config["quality"], config["preprocessing"]
+    if split["validation"] + split["held_out"] > 1 - 1e-9:
+        yield (
+            f"`split.validation` ({split['validation']:g}) and `split.held_out` ({split['held_out']:g}) add up to "
+            f"{split['validation'] + split['held_out']:g}; expected less than 1, so that participants are left to train on."
+        )
+    if quality["min_brain_ml"] >= quality["max_brain_ml"]:
+        yield (
+            f"`quality.min_brain_ml` ({quality['min_brain_ml']:g}) isn't below `quality.max_brain_ml` "
+            f"({quality['max_brain_ml']:g}); expected a range of volumes in ml, such as 700 and 2200."
+        )
+    sides = [voxels * grid["spacing_mm"] for voxels in grid["shape"]]
+    if any(side < brain for side, brain in zip(sides, BRAIN_EXTENT_MM, strict=True)):
+        least = [math.ceil(brain / grid["spacing_mm"]) for brain in BRAIN_EXTENT_MM]
+        yield (
+            f"`preprocessing.shape` {grid['shape']} at `preprocessing.spacing_mm` {grid['spacing_mm']:g} covers "
+            f"{' x '.join(f'{side:g}' for side in sides)} mm, and the template's brain needs "
+            f"{' x '.join(map(str, BRAIN_EXTENT_MM))}; expected a shape of at least {least}."
+        )

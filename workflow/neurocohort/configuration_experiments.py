@@ -1,0 +1,168 @@
+"""What the experiments of a configuration must agree with: their cohorts, the variables of those, the networks and the grid."""
+
+import ast
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from neurocohort.configuration_messages import did_you_mean, listed
+from neurocohort.errors import InputError
+
+# What a variable of scans.tsv is, which decides the task that can have it as its target.
+NUMBER, TWO_CLASSES, LABEL_MAP, CATEGORIES, NAME = "a number", "two classes", "a label map", "categories", "a name"
+TARGET_OF_TASK = {"regression": NUMBER, "classification": TWO_CLASSES, "segmentation": LABEL_MAP}
+
+
+class Network(NamedTuple):
+    """What a network takes. ``fewest`` and ``most`` numbers in ``channels``, ``usual`` where it is left out. The network
+    halves its input ``halvings`` times, or once less than it has channels (None).
+    """
+
+    tasks: tuple[str, ...]
+    fewest: int
+    most: int
+    usual: int
+    halvings: int | None
+
+
+VALUE_TASKS, MAP_TASKS = ("regression", "classification"), ("segmentation",)
+NETWORKS = {
+    "sfcn": Network(VALUE_TASKS, 2, 10, 6, None),
+    "densenet121": Network(VALUE_TASKS, 0, 0, 0, 5),
+    "resnet18": Network(VALUE_TASKS, 0, 0, 0, 0),
+    "unet": Network(MAP_TASKS, 2, 10, 4, None),
+    "dynunet": Network(MAP_TASKS, 3, 10, 4, None),
+    "segresnet": Network(MAP_TASKS, 1, 1, 1, 3),
+}
+SEGRESNET_GROUPS = 8  # its group norm divides the channels into eight
+
+FILTER_NODES = (
+    *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Name, ast.Load),
+    *(ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Constant, ast.List),
+)
+
+
+def experiment_faults(
+    key: str, experiment: dict, config: dict, kinds: dict[str, dict[str, str | None]]
+) -> Iterator[str]:
+    """A sentence for each thing in ``experiment`` (whose dotted key is ``key``) that the rest of ``config`` doesn't go with.
+
+    ``kinds``: by configured cohort, its variables and what each is; None where that isn't known.
+    """
+    named = [(role, name) for role in ("cohorts", "external") for name in experiment[role]]
+    for role, name in named:
+        if name not in kinds:
+            yield f"`{key}.{role}` names `{name}`, which {_unknown_cohort(name, config)}"
+    for name in experiment["external"]:
+        if name in experiment["cohorts"]:
+            yield (
+                f"`{key}.external` names `{name}`, which `{key}.cohorts` names too; a cohort is trained on or external, so "
+                "take it out of one of them."
+            )
+    if all(name in kinds for _, name in named):
+        own = {name: kinds[name] for _, name in named}
+        yield from _target_faults(key, experiment, own)
+        yield from _filter_faults(key, experiment, own)
+    yield from _network_faults(key, experiment, config["preprocessing"]["shape"])
+
+
+def _unknown_cohort(name: str, config: dict) -> str:
+    known = config["cohorts"]
+    return f"isn't configured; the configured cohorts are {listed(known)}{did_you_mean(name, known) or '.'}"
+
+
+def filter_columns(condition: str) -> set[str]:
+    """The variables that a filter names. Raises InputError for anything but comparisons of variables with values."""
+    allowed = "a filter compares variables with numbers or quoted texts (<, <=, ==, !=, >=, >, in [...]) and joins "
+    allowed += "comparisons by and, or, not"
+    try:
+        tree = ast.parse(condition.strip(), mode="eval")
+    except (SyntaxError, ValueError):
+        raise InputError(f"the filter `{condition}` can't be read; {allowed}.") from None
+    for node in ast.walk(tree):
+        if not isinstance(node, FILTER_NODES) or (
+            isinstance(node, ast.Constant) and not isinstance(node.value, int | float | str)
+        ):
+            part = ast.get_source_segment(condition.strip(), node) or type(node).__name__
+            raise InputError(f"the filter `{condition}` has `{part}`, which isn't allowed; {allowed}.")
+    if not isinstance(tree.body, ast.Compare | ast.BoolOp | ast.UnaryOp):
+        raise InputError(f"the filter `{condition}` compares nothing; {allowed}.")
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _target_faults(key: str, experiment: dict, kinds: dict[str, dict[str, str | None]]) -> Iterator[str]:
+    task, target = experiment["task"], experiment["target"]
+    wanted = TARGET_OF_TASK[task]
+    lacking = {name: known for name, known in kinds.items() if target not in known}
+    if lacking:
+        fitting = _fitting(wanted, lacking)
+        names = " and ".join(f"`{name}`" for name in lacking)
+        yield (
+            f"`{key}.target` is `{target}`, which isn't a variable of {names}; "
+            f"{'those for ' + task + ' are ' + listed(fitting) if fitting else 'there is none for ' + task}"
+            f"{did_you_mean(target, fitting) or '.'}"
+        )
+    for known in kinds.values():
+        if known.get(target, wanted) not in (wanted, None):
+            tasks = [other for other, kind in TARGET_OF_TASK.items() if kind == known[target]]
+            mend = f"write `task: {tasks[0]}`, or another target" if tasks else "choose another target"
+            fitting = listed(_fitting(wanted, kinds)) or "nothing"
+            yield (
+                f"`{key}.target` is `{target}`, which is {known[target]}, and {task} expects {wanted} (here: {fitting}); "
+                f"{mend}."
+            )
+            return  # the same for every cohort
+
+
+def _fitting(wanted: str, kinds: dict[str, dict[str, str | None]]) -> list[str]:
+    """The variables of a kind that all of these cohorts have."""
+    return sorted(
+        set.intersection(*({name for name, kind in known.items() if kind == wanted} for known in kinds.values()))
+    )
+
+
+def _filter_faults(key: str, experiment: dict, kinds: dict[str, dict]) -> Iterator[str]:
+    if not experiment["filter"].strip():
+        return
+    known = sorted(set().union(*kinds.values()) - {"dseg"})
+    try:
+        named = filter_columns(experiment["filter"])
+    except InputError as error:
+        yield f"`{key}.filter`: {error}"
+        return
+    for name in sorted(named - set(known)):
+        yield (
+            f"`{key}.filter` names `{name}`, which no cohort of the experiment has; the variables are {listed(known)}, and "
+            f"texts stand in quotes{did_you_mean(name, known) or '.'}"
+        )
+
+
+def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[str]:
+    task, name, channels = experiment["task"], experiment["network"]["name"], experiment["network"]["channels"]
+    network, place = NETWORKS[name], f"{key}.network.channels"
+    if task not in network.tasks:
+        fitting = [other for other, one in NETWORKS.items() if task in one.tasks]
+        yield f"`{key}.network.name` is `{name}`, which can't do {task}; expected one of {listed(fitting)}."
+        return
+    if channels and not network.fewest <= len(channels) <= network.most:
+        if not network.most:
+            yield f"`{place}` is given, and {name} has channels of its own; leave the key out."
+        else:
+            count = f"{network.fewest}" if network.fewest == network.most else f"{network.fewest} to {network.most}"
+            yield f"`{place}` has {len(channels)} value{'s' * (len(channels) > 1)}; {name} expects {count}."
+        return
+    if name == "segresnet" and channels and channels[0] % SEGRESNET_GROUPS:
+        yield f"`{place}` is {channels}; segresnet expects a multiple of {SEGRESNET_GROUPS}."
+    halvings = network.halvings if network.halvings is not None else len(channels or [0] * network.usual) - 1
+    step = 2**halvings
+    if task in VALUE_TASKS and min(shape) < step:
+        yield (
+            f"`preprocessing.shape` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected sides of at "
+            f"least {step} voxels, or a network with fewer levels."
+        )
+    if task in MAP_TASKS and any(side % step for side in shape):
+        near = [math.ceil(side / step) * step for side in shape]
+        yield (
+            f"`preprocessing.shape` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected multiples of "
+            f"{step}, such as {near}."
+        )

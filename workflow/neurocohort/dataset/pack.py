@@ -1,0 +1,56 @@
+"""The packed cohort: every usable scan on the study's grid in one memory-mapped array of eight bits a voxel."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from neurocohort.dataset.quality_table import qc_path
+from neurocohort.errors import InputError
+from neurocohort.files import read_json, sha256_of, written_aside
+from neurocohort.imaging.reading import read_labels, read_scan
+
+LEVELS = 255  # preprocessing leaves 0..1; eight bits are finer than the noise of any scan
+
+
+def pack_cohort(qc: pd.DataFrame, preproc: Path, images: Path, labels: Path) -> pd.DataFrame:
+    """Write ``images`` (scans, X, Y, Z) and ``labels`` (the same shape, 0 where a scan has none), both uint8 ``.npy``.
+
+    Returns the index: row, scan_id, has_labels, in the order of ``qc``'s usable scans. Each file is held against the sha256
+    that preprocessing recorded; raises InputError where one is missing or has changed since.
+    """
+    usable = qc.loc[qc["status"] == "ok", "scan_id"].tolist()
+    if not usable:
+        raise InputError(
+            f"no scan under {preproc} passed preprocessing: see the reasons in the cohort's exclusions.tsv"
+        )
+    rows = []
+    with written_aside(images) as images_aside, written_aside(labels) as labels_aside:
+        packed = packed_labels = None
+        for row, scan_id in enumerate(usable):
+            record = read_json(qc_path(preproc, scan_id))
+            data = read_scan(_checked(preproc / scan_id, record, "preproc")).data
+            if packed is None:
+                shape = (len(usable), *data.shape)
+                packed, packed_labels = (
+                    np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+                    for file in (images_aside, labels_aside)
+                )
+            packed[row] = np.rint(data * LEVELS)
+            has_labels = "dseg" in record["outputs"]
+            if has_labels:
+                packed_labels[row] = read_labels(_checked(preproc / scan_id, record, "dseg")).data
+            rows.append({"row": row, "scan_id": scan_id, "has_labels": int(has_labels)})
+        packed.flush()
+        packed_labels.flush()
+    return pd.DataFrame(rows)
+
+
+def _checked(folder: Path, record: dict, name: str) -> Path:
+    entry = record["outputs"][name]
+    path = folder / entry["file"]
+    if not path.is_file() or sha256_of(path) != entry["sha256"]:
+        raise InputError(
+            f"{path} is missing or was changed after preprocessing; delete {folder} and run again to have it made anew."
+        )
+    return path

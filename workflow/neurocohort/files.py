@@ -1,0 +1,80 @@
+"""Writing files aside and renaming them: a file under its final name is whole, and a second writer does no harm."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from neurocohort.errors import InputError
+
+
+@contextmanager
+def written_aside(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` with the same suffixes; rename it to ``path`` when the block succeeds.
+
+    The temporary name holds the process id, so that two processes that write the same output do not meet.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: object) -> None:
+    """Write ``value`` as JSON in the order given; NaN is refused, missing is ``null``."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> dict:
+    """Read a JSON object."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} can't be read as JSON: {error}. Delete it and run again to have it made anew."
+        ) from error
+
+
+def write_table(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a BIDS-style TSV: tab-separated, ``n/a`` for missing, floats with the shortest exact text."""
+    with written_aside(path) as aside:
+        table.to_csv(aside, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+
+
+def read_table(path: Path | str, required: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read a BIDS-style TSV. Columns named ``*_id`` are text; only ``n/a`` and empty fields are missing.
+
+    Raises InputError where the file can't be read or a required column is absent.
+    """
+    try:
+        header = pd.read_csv(path, sep="\t", nrows=0).columns
+        text_columns = {name: str for name in header if name.endswith("_id")}
+        table = pd.read_csv(path, sep="\t", dtype=text_columns, na_values=["n/a", ""], keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read as a tab-separated table: {error}") from error
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(map(str, table.columns))}."
+        )
+    return table
+
+
+def sha256_of(path: Path | str) -> str:
+    """The sha256 of a file's content, as hexadecimal text."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,163 @@
+"""One scan from its raw head to the study's grid: brain mask, bias field, affine, intensities, volumes, quality.
+
+The brain is found first, on the raw scan, because a head with neck and face registers to a brain-only template badly and
+without a warning. Everything that is written goes into one folder; ``*_qc.json`` is written last and lists the rest.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neurocohort.errors import ScanExcluded
+from neurocohort.files import sha256_of, write_json, written_aside
+from neurocohort.imaging.bias_field import fit_log_field, remove_field
+from neurocohort.imaging.brain_extraction import check_mask, extract_brain, share_on_border
+from neurocohort.imaging.intensity import normalise
+from neurocohort.imaging.mosaic import write_mosaic
+from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
+from neurocohort.imaging.reading import read_labels, read_scan, write_image
+from neurocohort.imaging.registration import Registration, register_affine, write_itk_affine
+from neurocohort.imaging.template import TEMPLATE_SPACE, Template
+from neurocohort.imaging.tissues import segment_tissues, tissue_volumes_ml
+from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample, sample_labels, world_grid
+
+LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the result depends on, beside the scan and the template.
+
+    ``enough_dice``: overlap with the template's mask (0 to 1) under which further starts are tried and, if none reaches it,
+    the scan is excluded. ``brain_range_ml``: limits of a believable brain mask.
+    """
+
+    intensity: str
+    enough_dice: float
+    brain_range_ml: tuple[float, float]
+    seed: int
+    device: str = "cpu"
+
+
+def preprocess_scan(
+    scan_path: Path,
+    folder: Path,
+    scan_id: str,
+    template: Template,
+    settings: Settings,
+    *,
+    labels_path: Path | None = None,
+    labels_reference_path: Path | None = None,
+) -> dict:
+    """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``.
+
+    A scan that can't be used gets status ``excluded`` with stage and reason, and whatever was known by then; errors of the
+    machine (memory, disk) are raised. ``labels_path``: an optional label map in the space of ``labels_reference_path``, a
+    brain-only image of the same head; both are carried to the study's grid.
+    """
+    record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None}
+    record |= {"metrics": {}, "volumes_ml": {}, "outputs": {}}
+    try:
+        _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path)
+    except ScanExcluded as excluded:
+        record |= {"status": "excluded", "stage": excluded.stage, "reason": excluded.reason}
+    write_json(folder / f"{scan_id}_qc.json", record)
+    return record
+
+
+def _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path) -> None:
+    metrics, scan_id = record["metrics"], record["scan_id"]
+    scan = read_scan(scan_path)
+    full_mask = extract_brain(scan, device=settings.device)
+    metrics["mask_ml"] = round(check_mask(scan, full_mask, settings.brain_range_ml), 3)
+    metrics["mask_on_border"] = round(share_on_border(full_mask), 5)
+
+    head, mask = cropped(scan, full_mask)
+    log_field = fit_log_field(head, mask)
+    brain = remove_field(head, log_field)
+    metrics["bias_field_cv"] = round(float(np.exp(sample(log_field, grid_of(head)).data[mask]).std()), 5)
+
+    found = _register(template.fit, template.fit_mask, brain, mask, settings.seed, settings.enough_dice)
+    metrics |= {"template_dice": round(found.mask_dice, 5), "mutual_information": round(found.mutual_information, 5)}
+    metrics["registration_starts"] = found.starts
+    on_grid = sample(brain, template.grid, found.fixed_to_moving)
+    mask_on_grid = sample(Volume(mask, brain.affine), template.grid, found.fixed_to_moving).data > 0.5
+    picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
+    _write_picture(record, folder, template, picture)
+    if found.mask_dice < settings.enough_dice:
+        raise ScanExcluded(
+            "registration",
+            f"the registered brain mask overlaps the template's with Dice {found.mask_dice:.3f}, expected at least "
+            f"{settings.enough_dice:.2f}, after {found.starts} starts",
+        )
+
+    scan_to_template = np.linalg.inv(found.fixed_to_moving)
+    template_shares = np.stack(
+        [sample(Volume(t, template.grid.affine), grid_of(brain), scan_to_template).data for t in template.tissues]
+    )
+    tissues = segment_tissues(brain, mask, template_shares, seed=settings.seed)
+    record["volumes_ml"] = tissue_volumes_ml(tissues, brain.voxel_ml)
+    metrics |= quality_numbers(scan, brain, mask, tissues)
+    metrics["symmetry"] = left_right_symmetry(on_grid.data, mask_on_grid)
+
+    preproc = normalise(on_grid.data, mask_on_grid, settings.intensity)
+    stem = f"{scan_id}_space-{TEMPLATE_SPACE}"
+    _write_volume(record, folder, "preproc", f"{stem}_desc-preproc_T1w.nii.gz", preproc, template.grid.affine)
+    _write_volume(
+        record, folder, "brain_mask", f"{scan_id}_desc-brain_mask.nii.gz", full_mask.astype(np.uint8), scan.affine
+    )
+    for name, matrix, source, target in (
+        ("xfm", found.fixed_to_moving, "T1w", TEMPLATE_SPACE),
+        ("inverse_xfm", scan_to_template, TEMPLATE_SPACE, "T1w"),
+    ):
+        file = f"{scan_id}_from-{source}_to-{target}_mode-image_xfm.txt"
+        with written_aside(folder / file) as aside:
+            write_itk_affine(aside, matrix)
+        _note(record, folder, name, file)
+    if labels_path is not None:
+        labels = _labels_on_grid(labels_path, labels_reference_path, brain, mask, found, template.grid, settings.seed)
+        _write_volume(record, folder, "dseg", f"{stem}_dseg.nii.gz", labels.data, labels.affine)
+
+
+def _register(fixed, fixed_mask, brain, mask, seed, enough_dice) -> Registration:
+    """Register the bias-corrected brain, resampled to the fixed image's spacing, which it needs no finer."""
+    grid = world_grid(brain, mask, float(fixed.spacing_mm[0]))
+    moving = sample(Volume(brain.data * mask, brain.affine), grid, smooth=True)
+    moving_mask = sample(Volume(mask, brain.affine), grid, smooth=True).data > 0.5
+    return register_affine(fixed, fixed_mask, moving, moving_mask, seed=seed, enough_dice=enough_dice)
+
+
+def _labels_on_grid(labels_path, reference_path, brain, mask, found, grid: Grid, seed: int) -> Volume:
+    """The label map on the study's grid: its reference brain is registered to the scan's, the transforms are chained."""
+    labels = read_labels(labels_path)
+    reference = read_scan(reference_path)
+    reference_mask = reference.data > 0
+    reference, cropped_mask = cropped(reference, reference_mask)
+    coarse = world_grid(brain, mask, max(2.0, float(brain.spacing_mm.max())))
+    fixed = sample(Volume(brain.data * mask, brain.affine), coarse, smooth=True)
+    fixed_mask = sample(Volume(mask, brain.affine), coarse, smooth=True).data > 0.5
+    to_reference = _register(fixed, fixed_mask, reference, cropped_mask, seed, LABEL_REFERENCE_DICE)
+    return sample_labels(labels, grid, to_reference.fixed_to_moving @ found.fixed_to_moving)
+
+
+def _write_picture(record: dict, folder: Path, template: Template, picture: dict) -> None:
+    file = f"{record['scan_id']}_mosaic.webp"
+    write_mosaic(
+        folder / file,
+        **picture,
+        template_mask=template.mask,
+        template_wm=template.tissues[2] > 0.5,
+        title=f"{record['scan_id']}   rows 1-2: scan with brain mask; rows 3-4: registered brain, template contours",
+    )
+    _note(record, folder, "mosaic", file)
+
+
+def _write_volume(record: dict, folder: Path, name: str, file: str, data: np.ndarray, affine: np.ndarray) -> None:
+    with written_aside(folder / file) as aside:
+        write_image(aside, data, affine)
+    _note(record, folder, name, file)
+
+
+def _note(record: dict, folder: Path, name: str, file: str) -> None:
+    record["outputs"][name] = {"file": file, "sha256": sha256_of(folder / file)}

@@ -1,0 +1,48 @@
+"""Quality numbers of one scan, after MRIQC's definitions (Esteban et al. 2017) where they apply."""
+
+import numpy as np
+
+from neurocohort.imaging.volume import Volume
+
+
+def quality_numbers(scan: Volume, brain: Volume, mask: np.ndarray, tissues: np.ndarray) -> dict[str, float]:
+    """Quality numbers by name; each is finite.
+
+    ``scan``: the raw head; ``brain``: bias-corrected, on the mask's grid; ``tissues``: (3, X, Y, Z) shares of CSF, GM, WM.
+
+    - ``snr_gm``, ``snr_wm``: mean over standard deviation within the tissue; higher is better.
+    - ``cnr``: |mean WM - mean GM| over the pooled standard deviation; higher is better.
+    - ``cjv``: (SD WM + SD GM) over |mean WM - mean GM|, the coefficient of joint variation; lower is better.
+    - ``efc``: entropy focus criterion of the whole image, 0 to 1 (Atkinson et al. 1997); lower is better.
+    """
+    values = {}
+    moments = {}
+    for name, share in zip(("csf", "gm", "wm"), tissues, strict=True):
+        inside = brain.data[mask & (share > 0.8)].astype(np.float64)
+        inside = inside if len(inside) > 10 else brain.data[mask].astype(np.float64)
+        moments[name] = (inside.mean(), inside.std())
+    for name in ("gm", "wm"):
+        values[f"snr_{name}"] = moments[name][0] / max(moments[name][1], 1e-6)
+    contrast = max(abs(moments["wm"][0] - moments["gm"][0]), 1e-6)
+    values["cnr"] = contrast / max(np.hypot(moments["wm"][1], moments["gm"][1]), 1e-6)
+    values["cjv"] = (moments["wm"][1] + moments["gm"][1]) / contrast
+    values["efc"] = _entropy_focus(scan.data)
+    return {name: round(float(value), 5) for name, value in values.items()}
+
+
+def left_right_symmetry(data: np.ndarray, mask: np.ndarray) -> float:
+    """Correlation of a template-space image with its mirror image inside the mask and its mirror, -1 to 1.
+
+    The first axis runs left to right and its middle is the template's mid-sagittal plane. A low value points to a
+    misregistration, or to a large lesion.
+    """
+    both = mask & mask[::-1]
+    return round(float(np.corrcoef(data[both], data[::-1][both])[0, 1]), 5)
+
+
+def _entropy_focus(data: np.ndarray) -> float:
+    magnitude = np.abs(data.astype(np.float64)).ravel()
+    largest = np.sqrt((magnitude**2).sum())
+    share = magnitude[magnitude > 0] / largest
+    worst = np.sqrt(magnitude.size) * np.log(np.sqrt(magnitude.size))
+    return float(-(share * np.log(share)).sum() / worst)

@@ -1,0 +1,76 @@
+"""Reading a scan: any orientation, oblique or not, integer or float, NIfTI or Analyze, to a float32 volume.
+
+What can't be used is refused here, with the reason that the exclusions table will show.
+"""
+
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from neurocohort.errors import ScanExcluded
+from neurocohort.imaging.volume import Volume
+
+SPACING_RANGE_MM = (0.3, 7.0)  # finer than any clinical head scan, coarser than any that shows the cortex
+MINIMUM_EXTENT_MM = 80.0  # a head is some 200 mm long: less is not one
+MINIMUM_DISTINCT_VALUES = 16
+
+
+def read_scan(path: Path | str) -> Volume:
+    """Read a T1-weighted scan as float32 with a valid affine; non-finite voxels are refused, not repaired.
+
+    Raises ScanExcluded(stage ``read``) for an unreadable or truncated file, a wrong dimension, an impossible affine,
+    non-finite voxels, or an image without content.
+    """
+    data, affine = _load(Path(path))
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = SPACING_RANGE_MM
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise ScanExcluded("read", "the affine in the header is not finite or can't be inverted")
+    if (spacing < low).any() or (spacing > high).any():
+        found = " x ".join(f"{value:.3g}" for value in spacing)
+        raise ScanExcluded("read", f"the voxel spacing is {found} mm, expected {low:g} to {high:g} mm along each axis")
+    if (np.array(data.shape) * spacing < MINIMUM_EXTENT_MM).any():
+        extent = " x ".join(f"{value:.0f}" for value in np.array(data.shape) * spacing)
+        raise ScanExcluded("read", f"the field of view is {extent} mm, too small for a head")
+    unusable = int(np.count_nonzero(~np.isfinite(data)))
+    if unusable:
+        raise ScanExcluded("read", f"{unusable} voxels are not finite (NaN or infinite)")
+    if len(np.unique(data[:: max(1, data.shape[0] // 32)])) < MINIMUM_DISTINCT_VALUES:
+        raise ScanExcluded("read", "the image is empty or constant")
+    return Volume(data, affine)
+
+
+def read_labels(path: Path | str) -> Volume:
+    """Read a label map as uint8; raises ScanExcluded(stage ``read``) where it can't be read or holds no label."""
+    data, affine = _load(Path(path))
+    labels = np.rint(data)
+    if labels.min() < 0 or labels.max() > 255 or not labels.any():
+        raise ScanExcluded("read", f"{Path(path).name} is not a label map with values from 1 to 255")
+    return Volume(labels.astype(np.uint8), affine)
+
+
+def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    """Write a NIfTI file (``.nii.gz`` at a light compression, its header free of a date, so equal data give equal bytes)."""
+    image = nib.Nifti1Image(data, affine)
+    image.set_sform(affine, code=4 if "_space-MNI" in path.name else 1)
+    image.set_qform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    nib.openers.Opener.default_compresslevel = 3
+    nib.save(image, path)
+
+
+def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        image = nib.load(path)
+        shape = tuple(n for n in image.shape if n != 1) if len(image.shape) > 3 else image.shape
+        if len(shape) != 3 or min(shape) < 2:
+            raise ScanExcluded("read", f"the image has the shape {image.shape}, expected three dimensions")
+        data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ScanExcluded("read", f"the file can't be read: {first_line.replace(str(path), path.name)}") from error
+    return data, np.asarray(image.affine, dtype=np.float64)

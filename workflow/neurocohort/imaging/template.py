@@ -1,0 +1,87 @@
+"""The template: nilearn's skull-stripped ICBM 2009a symmetric brain, with its tissue maps, on the study's grid."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neurocohort.files import written_aside
+from neurocohort.imaging.volume import Grid, Volume, sample
+
+TEMPLATE_SPACE = "MNI152NLin2009aSym"
+FIT_SPACING_RANGE_MM = (2.0, 3.0)  # of the registration's copies: finer adds time and no accuracy to an affine
+
+
+@dataclass(frozen=True)
+class Template:
+    """T1 brain on the fitting grid with its mask, and on the study's grid with mask and tissue shares.
+
+    ``fit``: intensities 0 to 1, 0 outside the brain, on a grid along the world's axes. ``tissues``: (3, X, Y, Z) float32,
+    shares of CSF, GM and WM on the study's grid, which sum to 1 inside ``mask``.
+    """
+
+    fit: Volume
+    fit_mask: np.ndarray
+    brain: Volume
+    mask: np.ndarray
+    tissues: np.ndarray
+
+    @property
+    def grid(self) -> Grid:
+        """The study's grid."""
+        return Grid(self.brain.data.shape, self.brain.affine)
+
+
+def study_grid(spacing_mm: float, shape: tuple[int, int, int]) -> Grid:
+    """The study's grid: isotropic, along RAS, its middle on the middle of the template's brain."""
+    middle_mm = np.array([0.0, -18.0, 8.5])  # half-way between the brain mask's extremes on each axis
+    affine = np.diag([spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = middle_mm - (np.array(shape) - 1) / 2 * spacing_mm
+    return Grid(tuple(shape), affine)
+
+
+def make_template(path: Path, spacing_mm: float, shape: tuple[int, int, int]) -> None:
+    """Write the template for a study as one ``.npz``: nilearn takes seconds to import, and each scan's job needs it."""
+    from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
+
+    t1, gm, wm = (
+        _volume(load(resolution=1)) for load in (load_mni152_template, load_mni152_gm_template, load_mni152_wm_template)
+    )
+    full_mask = Volume((t1.data > 0).astype(np.float32), t1.affine)
+    grid = study_grid(spacing_mm, shape)
+    fit_mm = float(np.clip(spacing_mm, *FIT_SPACING_RANGE_MM))
+    fit_shape = tuple(int(n) for n in np.ceil(np.array(t1.data.shape) / fit_mm))
+    fit_affine = np.diag([fit_mm] * 3 + [1.0])
+    fit_affine[:3, 3] = t1.affine[:3, 3]
+    fit_grid = Grid(fit_shape, fit_affine)
+    mask = sample(full_mask, grid, smooth=True).data > 0.5
+    gm_share, wm_share = (np.clip(sample(map_, grid, smooth=True).data, 0, 1) for map_ in (gm, wm))
+    tissues = np.stack([np.clip(1 - gm_share - wm_share, 0, 1), gm_share, wm_share])
+    tissues = np.where(mask, tissues / np.maximum(tissues.sum(axis=0), 1e-6), 0)
+    with written_aside(path) as aside, open(aside, "wb") as stream:
+        np.savez(
+            stream,
+            fit=sample(t1, fit_grid, smooth=True).data,
+            fit_affine=fit_affine,
+            fit_mask=sample(full_mask, fit_grid, smooth=True).data > 0.5,
+            brain=sample(t1, grid, smooth=True).data * mask,
+            affine=grid.affine,
+            mask=mask,
+            tissues=tissues.astype(np.float32),
+        )
+
+
+def read_template(path: Path | str) -> Template:
+    """Read what make_template wrote."""
+    with np.load(path) as arrays:
+        return Template(
+            fit=Volume(arrays["fit"], arrays["fit_affine"]),
+            fit_mask=arrays["fit_mask"],
+            brain=Volume(arrays["brain"], arrays["affine"]),
+            mask=arrays["mask"],
+            tissues=arrays["tissues"],
+        )
+
+
+def _volume(image) -> Volume:
+    return Volume(np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64))

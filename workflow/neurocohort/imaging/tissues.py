@@ -1,0 +1,61 @@
+"""Volumes of CSF, grey and white matter by a light tissue model, for the baselines and the quality numbers.
+
+One Gaussian a tissue over the intensities inside the brain mask, with the template's tissue shares as the prior of each
+voxel, fitted by expectation-maximisation: the core of Ashburner and Friston's unified segmentation (2005), without its
+deformation and its bias field, which other steps see to.
+"""
+
+import numpy as np
+
+from neurocohort.imaging.volume import Volume
+
+TISSUES = ("csf", "gm", "wm")
+FITTED_VOXELS = 30_000  # more change the means by less than a percent
+ITERATIONS = 30
+SMALLEST_PRIOR = 0.02  # an atlas voxel never rules a tissue out: the scan's own anatomy may lie elsewhere
+SMALLEST_SD = 0.02  # of the intensity range
+
+
+def segment_tissues(brain: Volume, mask: np.ndarray, priors: np.ndarray, *, seed: int) -> np.ndarray:
+    """Posterior shares of CSF, GM and WM, (3, X, Y, Z) float32, which sum to 1 inside ``mask`` and are 0 outside.
+
+    ``brain``: bias-corrected T1-weighted intensities; ``mask``: bool; ``priors``: (3, X, Y, Z) shares on the same grid;
+    ``seed`` picks the voxels that the Gaussians are fitted to.
+    """
+    values = brain.data[mask].astype(np.float64)
+    low, high = np.percentile(values, [0.5, 99.5])
+    values = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
+    prior = np.maximum(priors[:, mask].astype(np.float64), SMALLEST_PRIOR)
+    prior /= prior.sum(axis=0)
+    fitted = np.random.default_rng(seed).permutation(len(values))[:FITTED_VOXELS]
+    posterior = _posterior(values, prior, *_fit(values[fitted], prior[:, fitted]))
+    shares = np.zeros((3, *mask.shape), dtype=np.float32)
+    shares[:, mask] = posterior
+    return shares
+
+
+def tissue_volumes_ml(shares: np.ndarray, voxel_ml: float) -> dict[str, float]:
+    """Volumes in mL by tissue, and their sum as ``brain``."""
+    volumes = {name: round(float(share.sum()) * voxel_ml, 3) for name, share in zip(TISSUES, shares, strict=True)}
+    return {"brain": round(sum(volumes.values()), 3)} | volumes
+
+
+def _fit(values: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations, each (3,), from intensities (n,) and priors (3, n)."""
+    # The voxels that the atlas is surest of start each tissue; in T1 CSF is dark, GM between, WM bright.
+    weights = prior**4
+    means = np.sort((weights * values).sum(axis=1) / weights.sum(axis=1))
+    deviations = np.full(3, max(float(values.std()) / 3, SMALLEST_SD))
+    for _ in range(ITERATIONS):
+        share = _posterior(values, prior, means, deviations)
+        total = share.sum(axis=1) + 1e-9
+        means = (share * values).sum(axis=1) / total
+        squares = (share * (values - means[:, None]) ** 2).sum(axis=1) / total
+        deviations = np.maximum(np.sqrt(squares), SMALLEST_SD)
+    return means, deviations
+
+
+def _posterior(values: np.ndarray, prior: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    distance = (values - means[:, None]) / deviations[:, None]
+    density = prior * np.exp(-0.5 * distance**2) / deviations[:, None] + 1e-12
+    return density / density.sum(axis=0)

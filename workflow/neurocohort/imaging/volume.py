@@ -1,0 +1,103 @@
+"""A scan in memory: a float32 array with its affine, and the one way to sample it on another grid.
+
+World coordinates are RAS millimetres throughout the package (nibabel's convention). Fitting steps (bias field,
+registration) work on copies whose axes are those of the world, so that a scan's storage order, obliqueness or shear never
+reaches a library that would treat it differently.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+
+@dataclass(frozen=True)
+class Volume:
+    """``data``: array (X, Y, Z); ``affine``: 4 x 4, voxel index to RAS millimetres."""
+
+    data: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Distance between voxel centres along each array axis, in mm, shape (3,)."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where an image is sampled: ``shape`` in voxels and the ``affine`` to RAS millimetres."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+
+def grid_of(volume: Volume) -> Grid:
+    """The grid on which ``volume`` is sampled."""
+    return Grid(volume.data.shape, volume.affine)
+
+
+def world_grid(volume: Volume, mask: np.ndarray, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
+    """An isotropic grid along the world's axes that covers ``mask`` (bool, shape of the volume) and a margin."""
+    corners = np.argwhere(mask)
+    world = corners @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    low, high = world.min(axis=0) - margin_mm, world.max(axis=0) + margin_mm
+    # The middle of the mask, not its corner, anchors the grid: it is the same for any storage order of one head.
+    count = np.ceil((high - low) / spacing_mm).astype(int) + 1
+    origin = (low + high) / 2 - (count - 1) * spacing_mm / 2
+    affine = np.diag([spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = origin
+    return Grid(tuple(int(n) for n in count), affine)
+
+
+def sample(
+    volume: Volume, grid: Grid, template_to_scan: np.ndarray | None = None, *, order: int = 1, smooth: bool = False
+) -> Volume:
+    """Sample ``volume`` on ``grid``; outside the field of view the value is 0.
+
+    ``template_to_scan``: 4 x 4, maps world points of the grid to world points of the volume (identity by default).
+    ``order``: degree of the interpolating spline (0 nearest, 1 linear, 3 cubic). ``smooth`` filters the volume first with
+    the Gaussian whose width matches the coarser grid, so that a coarse copy holds means instead of picked voxels.
+    """
+    between = np.eye(4) if template_to_scan is None else template_to_scan
+    to_index = np.linalg.inv(volume.affine) @ between @ grid.affine
+    data = np.asarray(volume.data, dtype=np.float32)
+    if smooth:
+        coarse_mm = np.linalg.norm(grid.affine[:3, :3], axis=0).mean()
+        # Half the ratio of the spacings leaves little aliasing and little blur; nothing is filtered where it is finer.
+        ratio = coarse_mm / volume.spacing_mm
+        sigma = np.where(ratio > 1.0, 0.5 * np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)), 0.0)
+        data = ndimage.gaussian_filter(data, sigma, truncate=3.0) if sigma.any() else data
+    sampled = ndimage.affine_transform(
+        data, to_index[:3, :3], to_index[:3, 3], output_shape=grid.shape, order=order, mode="constant", cval=0.0
+    )
+    return Volume(sampled, grid.affine)
+
+
+def sample_labels(labels: Volume, grid: Grid, template_to_scan: np.ndarray) -> Volume:
+    """Sample a label map on ``grid``: the label with the largest linearly interpolated share (0 wins ties).
+
+    Smoother at boundaries than the nearest voxel, and never a label that is not there.
+    """
+    shares = [
+        sample(Volume(labels.data == value, labels.affine), grid, template_to_scan).data
+        for value in range(int(labels.data.max()) + 1)
+    ]
+    # Outside the field of view every share is 0; background wins there because it comes first.
+    return Volume(np.argmax(shares, axis=0).astype(np.uint8), grid.affine)
+
+
+def cropped(volume: Volume, mask: np.ndarray, margin_voxels: int = 3) -> tuple[Volume, np.ndarray]:
+    """The part of ``volume`` around ``mask`` and the mask's own part: later steps then touch a quarter of the voxels."""
+    slices = tuple(
+        slice(max(0, int(index.min()) - margin_voxels), min(size, int(index.max()) + margin_voxels + 1))
+        for index, size in zip(np.nonzero(mask), mask.shape, strict=True)
+    )
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ np.array([s.start for s in slices])
+    return Volume(volume.data[slices], affine), mask[slices]

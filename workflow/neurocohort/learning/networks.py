@@ -1,0 +1,71 @@
+"""Networks by name. All but SFCN are MONAI's."""
+
+import math
+
+import torch
+from torch import nn
+
+CHANNELS = {
+    "sfcn": (32, 64, 128, 256, 256, 64),  # Peng et al. 2021
+    "unet": (16, 32, 64, 128),
+    "dynunet": (32, 64, 128, 256),
+    "segresnet": (16,),
+}
+GROUPS = 8
+
+
+class SFCN(nn.Module):
+    """The simple fully convolutional network of Peng et al. 2021 (Medical Image Analysis 68, 101871).
+
+    Five blocks of 3 x 3 x 3 convolution, batch norm, max pooling and ReLU, one of 1 x 1 x 1 convolution, then the average over
+    the volume, dropout and a linear head. ``norm`` ``group`` puts group norm in the place of batch norm. Input
+    (N, 1, X, Y, Z) with each side at least 32; output (N, outputs), logits.
+    """
+
+    def __init__(self, channels: tuple[int, ...], outputs: int, dropout: float, norm: str):
+        super().__init__()
+        layers: list[nn.Module] = []
+        previous = 1
+        for width in channels[:-1]:
+            layers += [nn.Conv3d(previous, width, 3, padding=1, bias=False), _norm(norm, width)]
+            layers += [nn.MaxPool3d(2), nn.ReLU()]
+            previous = width
+        layers += [nn.Conv3d(previous, channels[-1], 1, bias=False), _norm(norm, channels[-1]), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Dropout(dropout))
+        self.classifier = nn.Linear(channels[-1], outputs)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.head(self.features(images)))
+
+
+def _norm(norm: str, width: int) -> nn.Module:
+    return nn.BatchNorm3d(width) if norm == "batch" else nn.GroupNorm(math.gcd(width, GROUPS), width)
+
+
+def build_network(
+    name: str, channels: list[int] | None, outputs: int, *, dropout: float = 0.0, norm: str = "batch"
+) -> nn.Module:
+    """The network ``name`` with one input channel and ``outputs`` output channels (or values).
+
+    ``channels``: widths of its stages; None for the published ones. MONAI's networks are imported when one is asked for.
+    """
+    widths = tuple(channels) if channels else CHANNELS.get(name)
+    if name == "sfcn":
+        return SFCN(widths, outputs, dropout, norm)
+    from monai.networks import nets
+
+    if name == "densenet121":
+        return nets.DenseNet121(spatial_dims=3, in_channels=1, out_channels=outputs, dropout_prob=dropout)
+    if name == "resnet18":
+        return nets.resnet18(spatial_dims=3, n_input_channels=1, num_classes=outputs)
+    if name == "unet":
+        strides = (2,) * (len(widths) - 1)
+        return nets.UNet(3, 1, outputs, channels=widths, strides=strides, num_res_units=1, norm="instance")
+    if name == "dynunet":
+        strides = (1,) + (2,) * (len(widths) - 1)
+        kernels = (3,) * len(widths)
+        return nets.DynUNet(3, 1, outputs, kernels, strides, upsample_kernel_size=strides[1:], filters=widths)
+    if name == "segresnet":
+        return nets.SegResNet(3, init_filters=widths[0], in_channels=1, out_channels=outputs)
+    raise ValueError(f"unknown network {name}")

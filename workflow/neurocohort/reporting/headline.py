@@ -1,0 +1,170 @@
+"""The one number of each experiment, beside the trivial baseline that it has to beat, and the verdict.
+
+``pass``: better, and the two 95 % intervals do not touch. ``warn``: better, but the intervals overlap or one is missing.
+``fail``: no better. ``missing``: the numbers are not there. The page's verdict strip and the text that ends a run in the
+terminal both come from here.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from neurocohort.errors import InputError
+from neurocohort.files import read_table
+from neurocohort.reporting import labels
+
+HEADLINES = {"regression": ("mae", "mean"), "classification": ("auc", "majority"), "segmentation": ("dice", "atlas")}
+METRIC_COLUMNS = ("model", "cohort", "part", "group", "metric", "value", "ci_low", "ci_high", "n")
+BASELINE_PHRASES = {
+    "mean": "predicting the training mean",
+    "majority": "always answering the majority class",
+    "atlas": "the atlas of the training labels",
+    "volumes": "tissue volumes alone",
+    "age_sex": "age and sex alone",
+}
+VERDICTS = {
+    "pass": "Better than the trivial baseline, and the intervals do not overlap.",
+    "warn": "Better than the trivial baseline, but the intervals overlap.",
+    "fail": "No better than the trivial baseline.",
+}
+
+
+def headline(results: Path, experiments: dict[str, dict]) -> list[dict]:
+    """One record an experiment (and a cohort, where an experiment has several and no pooled row named ``all``).
+
+    A record has: experiment, task, target, cohort, metric, value, ci_low, ci_high, baseline, baseline_value,
+    baseline_low, baseline_high, n (held-out participants), verdict, sentence, caveat (a sentence where a baseline that
+    is not trivial does as well as the network, else None). Values are None where they are missing.
+    """
+    records = []
+    for experiment, settings in experiments.items():
+        path = results / "experiments" / experiment / "metrics.tsv"
+        try:
+            metrics = read_table(path, METRIC_COLUMNS)
+        except InputError:
+            records.append(_missing(experiment, settings, "its metrics.tsv is missing or incomplete"))
+            continue
+        records += headline_of(metrics, experiment, settings)
+    return records
+
+
+def headline_of(metrics: pd.DataFrame, experiment: str, settings: dict) -> list[dict]:
+    """The records of one experiment from its table of metrics."""
+    metric, trivial = HEADLINES[settings["task"]]
+    rows = metrics[(metrics["part"] == "held-out") & (metrics["group"] == "all") & (metrics["metric"] == metric)]
+    network = rows[rows["model"] == "network"]
+    if network.empty:
+        return [_missing(experiment, settings, f"its metrics.tsv has no {metric} of the network on the held-out part")]
+    cohorts = list(dict.fromkeys(network["cohort"]))
+    if "all" in cohorts:
+        cohorts = ["all"]
+    return [
+        _record(rows[rows["cohort"] == cohort], experiment, settings, cohort, metric, trivial) for cohort in cohorts
+    ]
+
+
+def verdict_of(model: dict, baseline: dict, higher_is_better: bool) -> str:
+    """``pass``, ``warn`` or ``fail`` from two records with value, ci_low and ci_high (None where missing).
+
+    A baseline without an interval counts as exact, as a constant guess is; a model without one can't pass.
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    if not sign * model["value"] > sign * baseline["value"]:
+        return "fail"
+    worst_of_model = model["ci_low"] if higher_is_better else model["ci_high"]
+    best_of_baseline = baseline["ci_high"] if higher_is_better else baseline["ci_low"]
+    if worst_of_model is None:
+        return "warn"
+    if best_of_baseline is None:
+        best_of_baseline = baseline["value"]
+    return "pass" if sign * worst_of_model > sign * best_of_baseline else "warn"
+
+
+def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str, metric: str, trivial: str) -> dict:
+    model = _numbers(rows, "network")
+    baseline = _numbers(rows, trivial)
+    if baseline is None and metric == "auc":
+        baseline = {"value": 0.5, "ci_low": None, "ci_high": None}  # the AUC of a constant, by definition
+    if model is None or baseline is None:
+        who = "the network" if model is None else f"the baseline '{trivial}'"
+        return _missing(experiment, settings, f"its metrics.tsv has no {metric} of {who} on the held-out part")
+    described = labels.metric(metric)
+    verdict = verdict_of(model, baseline, bool(described.higher_is_better))
+    record = {
+        "experiment": experiment,
+        "task": settings["task"],
+        "target": settings.get("target", ""),
+        "cohort": cohort,
+        "metric": metric,
+        **model,
+        "baseline": trivial,
+        "baseline_value": baseline["value"],
+        "baseline_low": baseline["ci_low"],
+        "baseline_high": baseline["ci_high"],
+        "n": int(rows.loc[rows["model"] == "network", "n"].iloc[0]),
+        "verdict": verdict,
+    }
+    record["caveat"] = _caveat(rows, model, metric, trivial)
+    record["sentence"] = _sentence(record)
+    return record
+
+
+def _numbers(rows: pd.DataFrame, model: str) -> dict | None:
+    found = rows[rows["model"] == model]
+    if found.empty or not labels.is_number(found["value"].iloc[0]):
+        return None
+    row = found.iloc[0]
+    return {name: float(row[name]) if labels.is_number(row[name]) else None for name in ("value", "ci_low", "ci_high")}
+
+
+def _sentence(record: dict) -> str:
+    described = labels.metric(record["metric"])
+    places = described.decimals
+    unit = labels.unit(record["target"]) if record["metric"] == "mae" else ""
+    own = f"{labels.number(record['value'], places)}{unit}"
+    own_interval = labels.interval(record["ci_low"], record["ci_high"], places)
+    other = labels.number(record["baseline_value"], places)
+    other_interval = labels.interval(record["baseline_low"], record["baseline_high"], places)
+    people = labels.counted(record["n"], "held-out participant")
+    words = [
+        f"{record['experiment']}: {described.name} {own}",
+        own_interval,
+        f"on {people} of {labels.cohort(record['cohort'])}, against",
+        other,
+        other_interval,
+        f"for {BASELINE_PHRASES[record['baseline']]}.",
+        VERDICTS[record["verdict"]],
+        record["caveat"] or "",
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _caveat(rows: pd.DataFrame, model: dict, metric: str, trivial: str) -> str | None:
+    """Name the best of the other baselines where it is at least as good as the network."""
+    described = labels.metric(metric)
+    sign = 1.0 if described.higher_is_better else -1.0
+    others = rows[~rows["model"].isin(["network", trivial])].dropna(subset=["value"])
+    others = others[sign * others["value"] >= sign * model["value"]]
+    if others.empty:
+        return None
+    best = others.loc[(sign * others["value"]).idxmax()]
+    phrase = BASELINE_PHRASES.get(best["model"], f"the baseline '{best['model']}'")
+    value = labels.number(best["value"], described.decimals)
+    return f"But {phrase} reach{'' if best['model'] in ('volumes', 'age_sex') else 'es'} {value}, no worse than the network."
+
+
+def _missing(experiment: str, settings: dict, why: str) -> dict:
+    metric, trivial = HEADLINES[settings["task"]]
+    empty = dict.fromkeys(
+        ("value", "ci_low", "ci_high", "baseline_value", "baseline_low", "baseline_high", "n", "caveat", "cohort")
+    )
+    return {
+        "experiment": experiment,
+        "task": settings["task"],
+        "target": settings.get("target", ""),
+        "metric": metric,
+        "baseline": trivial,
+        **empty,
+        "verdict": "missing",
+        "sentence": f"{experiment}: no verdict, because {why}.",
+    }

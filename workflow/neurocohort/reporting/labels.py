@@ -1,0 +1,145 @@
+"""How names of the files appear on the page: metrics, models, parts and quality numbers, and the format of numbers."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's short label, its full name, its decimals, and whether a higher value is better (None: neither)."""
+
+    label: str
+    name: str
+    decimals: int
+    higher_is_better: bool | None
+
+
+METRICS = {
+    "mae": Metric("MAE", "mean absolute error", 2, False),
+    "rmse": Metric("RMSE", "root mean squared error", 2, False),
+    "r2": Metric("R²", "coefficient of determination", 2, True),
+    "pearson_r": Metric("Pearson r", "Pearson correlation", 2, True),
+    "spearman_r": Metric("Spearman ρ", "Spearman correlation", 2, True),
+    "bias": Metric("Bias", "mean of predicted minus true", 2, None),
+    "auc": Metric("AUC", "area under the ROC curve", 3, True),
+    "balanced_accuracy": Metric("Balanced accuracy", "balanced accuracy", 3, True),
+    "accuracy": Metric("Accuracy", "accuracy", 3, True),
+    "sensitivity": Metric("Sensitivity", "sensitivity", 3, True),
+    "specificity": Metric("Specificity", "specificity", 3, True),
+    "brier": Metric("Brier score", "Brier score", 3, False),
+    "ece": Metric("ECE", "expected calibration error", 3, False),
+    "dice": Metric("Dice", "Dice coefficient", 3, True),
+    "hd95": Metric("HD95 (mm)", "95th percentile of the surface distance", 2, False),
+    "volume_error": Metric("Volume error", "relative volume error", 3, False),
+}
+
+MODELS = {
+    "network": "Network",
+    "mean": "Training mean",
+    "majority": "Majority class",
+    "atlas": "Atlas",
+    "volumes": "Tissue volumes",
+    "age_sex": "Age and sex",
+}
+
+PARTS = {"train": "Training", "validation": "Validation", "held-out": "Held-out", "external": "External"}
+
+COHORTS = {"ixi": "IXI", "oasis1": "OASIS-1", "all": "All cohorts"}
+
+QUALITY = {
+    "template_dice": "Template Dice",
+    "mutual_information": "Mutual inform.",
+    "mask_ml": "Mask (ml)",
+    "mask_on_border": "Mask on border",
+    "bias_field_cv": "Bias field CV",
+    "registration_starts": "Starts",
+    "snr_gm": "SNR GM",
+    "snr_wm": "SNR WM",
+    "cnr": "CNR",
+    "cjv": "CJV",
+    "efc": "EFC",
+}
+
+OUTLIER_Z = 3.5  # on the robust (median and MAD) score: Iglewicz and Hoaglin 1993
+
+
+def metric(name: str) -> Metric:
+    """The metric's labels; an unknown one is shown under its own name with three decimals."""
+    return METRICS.get(name) or Metric(name, name.replace("_", " "), 3, None)
+
+
+def spaced(name: str) -> str:
+    """``brain_age`` as a heading: ``Brain age``."""
+    words = str(name).replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def cohort(name: str) -> str:
+    """The cohort's published name where it has one, else its name in the configuration."""
+    return COHORTS.get(str(name), str(name))
+
+
+def quality(name: str) -> str:
+    """The heading of a quality number's column."""
+    if name.startswith("volume_") and name.endswith("_ml"):
+        tissue = name[len("volume_") : -len("_ml")]
+        return f"{tissue.upper() if len(tissue) <= 3 else spaced(tissue)} (ml)"
+    return QUALITY.get(name) or spaced(name)
+
+
+def unit(target: str) -> str:
+    """The unit of a regression target with a leading space, or nothing where it is not known."""
+    return " years" if target == "age" else ""
+
+
+def is_number(value: object) -> bool:
+    """True for a finite int or float (numpy's too)."""
+    try:
+        return value is not None and math.isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+
+
+def number(value: object, decimals: int = 2) -> str:
+    """A number with a true minus sign, ``–`` where it is missing."""
+    if not is_number(value):
+        return "–"
+    text = f"{float(value):.{decimals}f}"  # type: ignore[arg-type]
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def decimals_for(values: list[float]) -> int:
+    """How many decimals a column of numbers of unknown scale needs, so that all of them are written alike."""
+    size = sorted(abs(value) for value in values)[len(values) // 2] if values else 0.0
+    if all(value == int(value) for value in values):
+        return 0
+    return 0 if size >= 200 else 1 if size >= 10 else 2 if size >= 1 else 3
+
+
+def interval(low: object, high: object, decimals: int) -> str:
+    """``[low, high]``, or nothing where the interval is missing."""
+    if not (is_number(low) and is_number(high)):
+        return ""
+    return f"[{number(low, decimals)}, {number(high, decimals)}]"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 scan``, ``2 scans``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: object) -> str:
+    """Seconds as a person says them: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if not is_number(seconds):
+        return "–"
+    total = float(seconds)  # type: ignore[arg-type]
+    if total < 10:
+        return f"{total:.1f} s"
+    whole = round(total)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,163 @@
+"""Who is in the study: the flow of participants with its exclusions, the parts' demographics, and the check that no
+participant (and no image) stands on two sides of the split."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from neurocohort.files import sha256_of
+from neurocohort.reporting import labels
+from neurocohort.reporting.sources import Missing, Sources
+
+EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
+SAMPLE_COLUMNS = ("scan_id", "participant_id", "cohort", "site", "part", "target", "age", "sex")
+
+
+def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str) -> dict:
+    """How many scans and participants of a cohort are left after ingest and after preprocessing with its quality
+    limits, and every exclusion with its reason."""
+    what = f"the flow of participants of {labels.cohort(cohort)}"
+    scans = sources.table(data / cohort / "scans.tsv", what, ("participant_id", "scan_id"))
+    ingest = sources.table(data / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
+    every = sources.table(results / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
+    absent = [item for item in (scans, ingest, every) if isinstance(item, Missing)]
+    flow = {"cohort": cohort, "steps": [], "missing": absent, "exclusions": [], "stages": []}
+    if not isinstance(every, Missing):
+        flow["exclusions"] = every.to_dict("records")
+        flow["stages"] = _stage_counts(every)
+    if not absent:
+        later = every[every["stage"] != "ingest"]
+        kept = scans[~scans["scan_id"].isin(later["scan_id"])]
+        found = pd.concat([scans[["participant_id", "scan_id"]], ingest[["participant_id", "scan_id"]]])
+        flow["steps"] = [
+            _step("Found in the source", found, []),
+            _step("Read, with age, sex and identity", scans, _stage_counts(ingest)),
+            _step("Preprocessed, and within the quality limits", kept, _stage_counts(later)),
+        ]
+    return flow
+
+
+def experiment_flow(sources: Sources, results: Path, experiment: str) -> dict[str, list[dict]] | Missing:
+    """The steps of an experiment's flow.tsv by cohort: text, participants and scans left, and those lost since."""
+    path = results / "experiments" / experiment / "flow.tsv"
+    table = sources.table(
+        path, f"the flow of participants of {experiment}", ("step", "scans", "participants", "cohort")
+    )
+    if isinstance(table, Missing):
+        return table
+    flows: dict[str, list[dict]] = {}
+    for row in table.to_dict("records"):
+        steps = flows.setdefault(str(row["cohort"]), [])
+        before = steps[-1] if steps else None
+        step = {"text": row["step"], "participants": int(row["participants"]), "scans": int(row["scans"])}
+        step["lost"] = _lost(before, step) if before else ""
+        steps.append(step)
+    return flows
+
+
+def demographics(samples: pd.DataFrame, task: str) -> list[dict]:
+    """One row a part and cohort, in the order of the split: participants, scans, age, sex, sites, and the target.
+
+    Ages and sexes count each participant once, at the first of their scans.
+    """
+    rows = []
+    for part in labels.PARTS:
+        for cohort, group in samples[samples["part"] == part].groupby("cohort", sort=False):
+            people = group.drop_duplicates("participant_id")
+            ages = people["age"].dropna()
+            women, known = int((people["sex"] == "F").sum()), int(people["sex"].notna().sum())
+            rows.append(
+                {
+                    "part": labels.PARTS[part],
+                    "cohort": labels.cohort(cohort),
+                    "participants": len(people),
+                    "scans": len(group),
+                    "age": f"{ages.mean():.1f} ({ages.std():.1f})" if len(ages) > 1 else labels.number(ages.mean(), 1),
+                    "age_range": f"{ages.min():.0f} to {ages.max():.0f}" if len(ages) else "–",
+                    "women": f"{women} of {known} ({100 * women / known:.0f} %)" if known else "–",
+                    "sites": ", ".join(f"{site} {count}" for site, count in _counts(people["site"])),
+                    "target": _target(people["target"], task),
+                }
+            )
+    return rows
+
+
+def split_check(sources: Sources, data: Path, results: Path, experiment: str, samples: pd.DataFrame) -> dict:
+    """Count what must not be: participants in two parts, identical images in two parts, and samples whose part is not
+    the one that the frozen split gives them."""
+    keys = samples["cohort"].astype(str) + ": " + samples["participant_id"].astype(str)
+    parts_each = samples.groupby(keys, sort=True)["part"].nunique()
+    overlapping = list(parts_each[parts_each > 1].index)
+    images, compared = 0, 0
+    moved: list[str] = []
+    hashes, missing = [], []
+    for cohort, group in samples.groupby("cohort", sort=False):
+        what = f"the check of the split of {experiment}"
+        scans = sources.table(data / str(cohort) / "scans.tsv", what, ("scan_id", "image_sha256"))
+        if isinstance(scans, Missing):
+            missing.append(scans)
+        else:
+            merged = group.merge(scans[["scan_id", "image_sha256"]], on="scan_id").dropna(subset=["image_sha256"])
+            images += int((merged.groupby("image_sha256")["part"].nunique() > 1).sum())
+            compared += len(merged)
+        if (group["part"] == "external").all():
+            continue  # nothing of an external cohort was trained on, so it has no split here
+        path = results / str(cohort) / "split.tsv"
+        split = sources.table(path, what, ("participant_id", "part"))
+        if isinstance(split, Missing):
+            missing.append(split)
+            continue
+        hashes.append({"cohort": labels.cohort(cohort), "file": sources.name(path), "sha256": sha256_of(path)})
+        frozen = dict(zip(split["participant_id"], split["part"], strict=True))
+        unlike = group[group["part"] != group["participant_id"].map(frozen)]
+        moved += sorted({f"{cohort}: {who}" for who in unlike["participant_id"]})
+    counts = [
+        (labels.PARTS[part], int(keys[samples["part"] == part].nunique()))
+        for part in labels.PARTS
+        if (samples["part"] == part).any()
+    ]
+    return {
+        "counts": counts,
+        "overlapping": overlapping,
+        "images": images,
+        "compared": compared,
+        "moved": moved,
+        "hashes": hashes,
+        "missing": missing,
+        "clean": not (overlapping or images or moved or missing),
+    }
+
+
+def _step(text: str, left: pd.DataFrame, stages: list[tuple[str, int]]) -> dict:
+    lost = "; ".join(f"{count} at {stage}" for stage, count in stages)
+    return {
+        "text": text,
+        "participants": int(left["participant_id"].nunique()),
+        "scans": int(left["scan_id"].notna().sum()),
+        "lost": f"Excluded: {lost}" if lost else "",
+    }
+
+
+def _lost(before: dict, after: dict) -> str:
+    scans, people = before["scans"] - after["scans"], before["participants"] - after["participants"]
+    if scans <= 0 and people <= 0:
+        return ""
+    return f"Left out: {labels.counted(people, 'participant')}, {labels.counted(scans, 'scan')}"
+
+
+def _stage_counts(exclusions: pd.DataFrame) -> list[tuple[str, int]]:
+    return [(str(stage).replace("_", " "), count) for stage, count in _counts(exclusions["stage"])]
+
+
+def _counts(values: pd.Series) -> list[tuple[str, int]]:
+    return [(str(value), int(count)) for value, count in values.value_counts().sort_index().items()]
+
+
+def _target(values: pd.Series, task: str) -> str:
+    if task == "classification":
+        numbers = pd.to_numeric(values, errors="coerce")
+        return f"{int((numbers == 1).sum())} positive, {int((numbers == 0).sum())} negative"
+    if task == "regression":
+        numbers = pd.to_numeric(values, errors="coerce").dropna()
+        return f"{numbers.mean():.1f} ({numbers.std():.1f})" if len(numbers) > 1 else labels.number(numbers.mean(), 1)
+    return ""

@@ -1,0 +1,178 @@
+"""The gallery of scans: each scan's mosaic, status and quality numbers, what is unusual about it, and what to do."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from neurocohort.reporting import figures, labels
+from neurocohort.reporting.figures import Drawing
+from neurocohort.reporting.sources import Missing, Sources
+
+IDENTITY = ("scan_id", "participant_id", "site", "status", "stage", "reason")
+SHOWN_OUTLIERS = 30  # the list above the gallery names the most extreme ones; the table marks them all
+
+NOISE = "Noisy scan: look for ripples and blur of movement, and for low signal."
+FINE = "no sign of a fault by itself."
+ADVICE = {  # what to look for when a number is unusually (low, high), by metric
+    "mask_ml": (
+        "Small brain mask: look for cortex outside the orange outline, or for atrophy that is real.",
+        "Large brain mask: look for skull, eyes or neck inside the orange outline.",
+    ),
+    "mask_on_border": (
+        "The mask keeps clear of the image's border: " + FINE,
+        "The brain mask touches the border of the image: look for a brain that is cut off.",
+    ),
+    "bias_field_cv": (
+        "A weak bias field: " + FINE,
+        "A strong bias field: look for shading that is left in the two lower rows.",
+    ),
+    "template_dice": (
+        "Brain and template overlap little: look for blue outlines off the edge of the brain, tilted or shifted.",
+        "Brain and template overlap unusually well: " + FINE,
+    ),
+    "mutual_information": (
+        "An unusually close match with the template: " + FINE,
+        "A poor match with the template: look for a rotation, a flip, or an image that is not T1-weighted.",
+    ),
+    "registration_starts": (
+        "Few starts of the registration: " + FINE,
+        "The registration needed several starts: look whether the blue outlines fit.",
+    ),
+    "snr_gm": (NOISE, "High signal in grey matter: " + FINE),
+    "snr_wm": (NOISE, "High signal in white matter: " + FINE),
+    "cnr": ("Weak contrast of grey and white matter: look for movement and noise.", "Strong contrast: " + FINE),
+    "cjv": ("Sharp tissues: " + FINE, "Tissues blend: look for movement, noise, and shading that is left."),
+    "efc": ("A sharp image: " + FINE, "Blur or ghosts: look for copies of the head's edge outside it."),
+    "symmetry": (
+        "The two halves differ: look for a tilted brain, and for a large lesion.",
+        "The two halves are much alike: " + FINE,
+    ),
+}
+
+
+def gallery(sources: Sources, results: Path, cohort: str, output: Path) -> dict:
+    """The gallery of one cohort: columns, rows, the most extreme scans, and an overview figure.
+
+    Copies each mosaic to ``mosaics/<cohort>/<scan_id>.webp`` under ``output``. A usable scan without its mosaic gets a
+    red box; a scan that was excluded before a mosaic could be drawn gets its reason.
+    """
+    path = results / cohort / "qc.tsv"
+    table = sources.table(path, f"the quality table of {labels.cohort(cohort)}", ("scan_id", "status"))
+    if isinstance(table, Missing):
+        return {"cohort": cohort, "missing": table, "rows": [], "columns": []}
+    table = table.sort_values("scan_id", kind="stable").reset_index(drop=True)
+    metrics = [name for name in table.columns if name not in IDENTITY and not name.endswith("_z")]
+    metrics = [name for name in metrics if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
+    scored = [name for name in metrics if f"{name}_z" in table.columns and table[f"{name}_z"].notna().any()]
+    places = {name: labels.decimals_for([float(value) for value in table[name].dropna()]) for name in metrics}
+    rows = [_row(sources, results, cohort, record, places, output) for record in table.to_dict("records")]
+    overview = None
+    if scored:
+        drawn = output / "figures" / f"{cohort}_quality.svg"
+        figures.quality_overview(table, scored, drawn)
+        flagged = sum(1 for row in rows if row["outliers"])
+        overview = Drawing.of(
+            drawn,
+            f"Strip plot of the robust scores of {len(scored)} quality numbers for {len(rows)} scans of "
+            f"{labels.cohort(cohort)}; {flagged} scans have a score beyond 3.5.",
+            f"All {len(rows)} scans of {labels.cohort(cohort)} at once. Diamonds lie more than 3.5 robust standard "
+            "deviations from the median of their site. One diamond is a scan to open below; many in one strip point at "
+            "a site or a scanner that differs, and then the mosaics of that site are the ones to compare.",
+        )
+    extreme = [(row["scan_id"], row["anchor"], found) for row in rows for found in row["outliers"]]
+    extreme.sort(key=lambda item: (-abs(item[2]["z"]), item[0]))
+    return {
+        "cohort": cohort,
+        "missing": None,
+        "columns": [{"name": name, "label": labels.quality(name)} for name in metrics],
+        "rows": rows,
+        "overview": overview,
+        "extreme": extreme[:SHOWN_OUTLIERS],
+        "left_out": max(0, len(extreme) - SHOWN_OUTLIERS),
+        "usable": sum(row["status"] == "ok" for row in rows),
+        "flagged": sum(bool(row["outliers"]) for row in rows),
+    }
+
+
+def _row(sources: Sources, results: Path, cohort: str, record: dict, places: dict[str, int], output: Path) -> dict:
+    outliers = []
+    cells = []
+    for name, decimals in places.items():
+        z = record.get(f"{name}_z")
+        far = labels.is_number(z) and abs(float(z)) >= labels.OUTLIER_Z
+        if far:
+            outliers.append({"metric": name, "label": labels.quality(name), "z": float(z)})
+        cells.append(
+            {
+                "value": record[name] if labels.is_number(record[name]) else None,
+                "text": labels.number(record[name], decimals),
+                "z": float(z) if far else None,
+                "label": labels.quality(name),
+            }
+        )
+    scan_id = str(record["scan_id"])
+    excluded = record["status"] != "ok"
+    stage = "" if pd.isna(record.get("stage")) else str(record["stage"]).replace("_", " ")
+    reason = "" if pd.isna(record.get("reason")) else str(record["reason"])
+    return {
+        "scan_id": scan_id,
+        "anchor": f"scan-{cohort}-{scan_id}",
+        "site": "" if pd.isna(record.get("site")) else str(record.get("site")),
+        "status": str(record["status"]),
+        "cells": cells,
+        "outliers": outliers,
+        "mosaic": _mosaic(sources, results, cohort, scan_id, excluded, output),
+        "caption": _caption(excluded, stage, reason, outliers),
+    }
+
+
+def _caption(excluded: bool, stage: str, reason: str, outliers: list[dict]) -> str:
+    if excluded:
+        told = f"Excluded{' at ' + stage if stage else ''}{': ' + reason if reason else '.'}"
+        return f"{told} Look whether that fits the picture; a limit under quality that is wrong for this cohort can be moved."
+    if not outliers:
+        return "No flag. If an outline leaves the edge of the brain, tighten the limit that would have caught it."
+    advice = []
+    for found in sorted(outliers, key=lambda item: -abs(item["z"])):
+        side = 0 if found["z"] < 0 else 1
+        known = ADVICE.get(found["metric"])
+        direction = ("low", "high")[side]
+        advice.append(known[side] if known else f"{found['label']} is unusually {direction}: compare with other scans.")
+    return " ".join(advice)
+
+
+def _mosaic(
+    sources: Sources, results: Path, cohort: str, scan_id: str, excluded: bool, output: Path
+) -> Drawing | Missing | None:
+    folder = results / cohort / "preproc" / scan_id
+    what = f"the mosaic of {scan_id}"
+    record = sources.record(folder / f"{scan_id}_qc.json", what)
+    if isinstance(record, Missing):
+        return record
+    listed = (record.get("outputs") or {}).get("mosaic")
+    if listed is None and excluded:
+        return None
+    source = folder / (Path(listed["file"]).name if listed else f"{scan_id}_mosaic.webp")
+    if not source.is_file():
+        return sources.lack(source, what)
+    try:
+        with Image.open(source) as image:
+            width, height = image.size
+    except OSError:
+        return sources.lack(source, what, "The file is not an image that can be read.")
+    target = output / "mosaics" / cohort / f"{scan_id}.webp"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)  # the report of a large cohort need not hold every mosaic twice
+    except OSError:
+        shutil.copyfile(source, target)
+    return Drawing(
+        f"mosaics/{cohort}/{target.name}",
+        f"Slices of {scan_id}: the scan with its brain mask, and the registered brain with the template's outlines",
+        "",
+        width,
+        height,
+    )

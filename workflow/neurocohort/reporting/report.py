@@ -1,0 +1,149 @@
+"""The report of a study: one page that opens from disk with no network, its figures and mosaics, the tables behind
+them, what made them, and a zip of it all."""
+
+import json
+import os
+import shutil
+import time
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from neurocohort.files import write_json, write_text
+from neurocohort.reporting import labels, pages, participants, provenance, quality
+from neurocohort.reporting import results as outcomes
+from neurocohort.reporting.headline import headline
+from neurocohort.reporting.sources import Missing, Sources
+
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time a zip can hold: the archive's bytes depend on its content alone
+PACKED = {".webp", ".png", ".zip"}
+
+__all__ = ["headline", "write_report"]
+
+
+def write_report(
+    *,
+    results: Path,
+    data: Path,
+    cohorts: list[str],
+    experiments: dict[str, dict],
+    study: str,
+    demo: bool,
+    configuration: dict,
+    command: str,
+    lock: Path,
+    benchmarks: Path,
+    output: Path,
+) -> list[Missing]:
+    """Write ``index.html``, ``figures/``, ``mosaics/<cohort>/``, ``tables/``, ``provenance.json`` and ``report.zip``
+    into ``output``, which appears whole under its name or not at all.
+
+    ``results``, ``data`` and ``benchmarks`` are the run's folders of these names; ``experiments`` is that block of the
+    configuration, and ``configuration`` the whole of it, as validated. ``command`` is the command line of the run.
+    Returns what was expected and missing; the page shows each of these as a red box that names the file.
+
+    The date of the report is today's, or that of the environment variable SOURCE_DATE_EPOCH where it is set; it stands
+    once on the page and once in ``provenance.json``.
+    """
+    sources = Sources((results, data, benchmarks, lock.parent))
+    moment = datetime.fromtimestamp(float(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
+    aside = output.with_name(f".{os.getpid()}.{output.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "figures").mkdir(parents=True)
+    try:
+        flows = [participants.cohort_flow(sources, data, results, cohort) for cohort in cohorts]
+        galleries = [quality.gallery(sources, results, cohort, aside) for cohort in cohorts]
+        described = [
+            _experiment(sources, data, results, name, settings, aside) for name, settings in experiments.items()
+        ]
+        made_by = provenance.collect(
+            sources,
+            results=results,
+            data=data,
+            cohorts=cohorts,
+            experiments=experiments,
+            study=study,
+            configuration=configuration,
+            command=command,
+            lock=lock,
+            benchmarks=benchmarks,
+            created=moment.isoformat(timespec="seconds"),
+        )
+        write_json(aside / "provenance.json", json.loads(json.dumps(made_by, default=str)))
+        page = pages.index(
+            study=study,
+            demo=demo,
+            verdicts=headline(results, experiments),
+            flows=flows,
+            galleries=galleries,
+            experiments=described,
+            provenance=made_by,
+            downloads=_copy_tables(results, cohorts, list(experiments), aside),
+            missing=sources.missing,
+            date=moment.strftime("%-d %B %Y"),
+        )
+        write_text(aside / "index.html", page)
+        _zip(aside, aside / "report.zip", study)
+        shutil.rmtree(output, ignore_errors=True)
+        aside.rename(output)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return sources.missing
+
+
+def _experiment(sources: Sources, data: Path, results: Path, name: str, settings: dict, output: Path) -> dict:
+    samples = sources.table(
+        results / "experiments" / name / "samples.tsv", f"the participants of {name}", participants.SAMPLE_COLUMNS
+    )
+    absent = isinstance(samples, Missing)
+    return {
+        "name": name,
+        "title": labels.spaced(name),
+        "task": settings["task"],
+        "target": settings.get("target", ""),
+        "cohorts": [labels.cohort(cohort) for cohort in settings.get("cohorts", [])],
+        "flow": participants.experiment_flow(sources, results, name),
+        "demographics": samples if absent else participants.demographics(samples, settings["task"]),
+        "split": samples if absent else participants.split_check(sources, data, results, name, samples),
+        "runs": outcomes.learning(sources, results, name, settings, output),
+        **outcomes.outcome(sources, results, name, settings, samples, output),
+    }
+
+
+def _copy_tables(results: Path, cohorts: list[str], experiments: list[str], output: Path) -> list[dict]:
+    """Copy the tables behind the page into ``tables/``; those that are absent stand in the ledger already."""
+    kinds = {
+        "qc.tsv": "quality numbers of every scan",
+        "exclusions.tsv": "excluded scans with stage and reason",
+        "split.tsv": "the part of every participant",
+        "flow.tsv": "scans and participants left after each step",
+        "samples.tsv": "the scans of the experiment and their parts",
+        "metrics.tsv": "metrics with 95 % intervals, every model and group",
+        "predictions.tsv": "the network's predictions",
+        "baselines.tsv": "the baselines' predictions",
+    }
+    folders = [(results / cohort, cohort, labels.cohort(cohort)) for cohort in cohorts]
+    folders += [(results / "experiments" / name, name, labels.spaced(name)) for name in experiments]
+    copied = []
+    for folder, name, title in folders:
+        for kind, text in kinds.items():
+            if (folder / kind).is_file():
+                target = output / "tables" / f"{name}_{kind}"
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(folder / kind, target)
+                copied.append(
+                    {"file": f"tables/{target.name}", "of": title, "text": text, "bytes": target.stat().st_size}
+                )
+    return copied
+
+
+def _zip(folder: Path, target: Path, study: str) -> None:
+    """Zip ``folder`` under a top folder named after the study, in the order of names, with a fixed date."""
+    top = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in study) or "study"
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != target)
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in files:
+            entry = zipfile.ZipInfo(f"{top}_report/{path.relative_to(folder).as_posix()}", EARLIEST)
+            entry.compress_type = zipfile.ZIP_STORED if path.suffix in PACKED else zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, path.read_bytes())

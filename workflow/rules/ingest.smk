@@ -1,0 +1,48 @@
+# Needs a source's archives and its table. Leaves data/<cohort>/: raw BIDS, and the tables that name each scan.
+
+
+rule template:
+    """The brain template on the study's grid."""
+    output:
+        "results/template.npz",
+    params:
+        code=code_hash("template"),
+        spacing_mm=PREPROCESSING["spacing_mm"],
+        shape=PREPROCESSING["shape"],
+    log:
+        "logs/template.log",
+    benchmark:
+        "benchmarks/template.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    shell:
+        "neurocohort template --output {output} --spacing-mm {params.spacing_mm} --shape {params.shape} > {log} 2>&1"
+
+
+# The images are not declared: which there are is known only afterwards, and those that did not change stay as they are.
+checkpoint ingest_cohort:
+    """One cohort as raw BIDS, each quirk of its source ending as a value, a missing value or an exclusion."""
+    input:
+        archives=lambda w: [archive(w.cohort, k) for k in source_files(w.cohort)[0]],
+        table=lambda w: archive(w.cohort, source_files(w.cohort)[1]),
+    output:
+        scans="data/{cohort}/scans.tsv",
+        exclusions="data/{cohort}/exclusions.tsv",
+        participants="data/{cohort}/participants.tsv",
+        dictionary="data/{cohort}/participants.json",
+        description="data/{cohort}/dataset_description.json",
+    params:
+        code=code_hash("ingest"),
+        source=lambda w: COHORTS[w.cohort]["source"],
+        folder="data/{cohort}",
+    log:
+        "logs/ingest/{cohort}.log",
+    benchmark:
+        "benchmarks/ingest/{cohort}.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    shell:
+        "neurocohort ingest --source {params.source} --table {input.table:q} --folder {params.folder} {input.archives:q}"
+        " > {log} 2>&1"

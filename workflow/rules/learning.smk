@@ -1,0 +1,101 @@
+# Needs an experiment's samples and the packed cohorts. Leaves a model a seed, and predictions on the parts not trained on.
+
+
+def training(key):
+    return lambda w: EXPERIMENTS[w.experiment]["training"][key]
+
+
+def network(key):
+    return lambda w: EXPERIMENTS[w.experiment]["network"][key]
+
+
+# The checkpoint lies in no declared output, since those of a failed job are deleted.
+rule train:
+    """One network, its epoch chosen on the validation part; killed, it goes on from its checkpoint."""
+    input:
+        samples="results/experiments/{experiment}/training/samples.tsv",
+        packed=lambda w: packed_arrays(trained_cohorts(w.experiment)),
+    output:
+        weights="results/experiments/{experiment}/seed-{seed}/model.safetensors",
+        history="results/experiments/{experiment}/seed-{seed}/history.tsv",
+        run="results/experiments/{experiment}/seed-{seed}/run.json",
+    params:
+        code=code_hash("train"),
+        folder="results/experiments/{experiment}/seed-{seed}",
+        task=lambda w: EXPERIMENTS[w.experiment]["task"],
+        network=network("name"),
+        channels=lambda w: ",".join(map(str, network("channels")(w) or [])),
+        dropout=network("dropout"),
+        norm=network("norm"),
+        soft_bins=lambda w: (
+            "--soft-bins" if network("soft_bins")(w) else "--no-soft-bins"
+        ),
+        epochs=training("epochs"),
+        batch_size=training("batch_size"),
+        learning_rate=training("learning_rate"),
+        patience=training("patience"),
+        threads=training("threads"),
+        device=config["device"],
+    log:
+        "logs/train/{experiment}/seed-{seed}.log",
+    benchmark:
+        "benchmarks/train/{experiment}/seed-{seed}.tsv"
+    resources:
+        gpu=GPU,
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 720 * attempt,
+    shell:
+        "neurocohort train --samples {input.samples} --results results --folder {params.folder} --checkpoints checkpoints"
+        " --task {params.task} --network {params.network} --channels {params.channels:q} --dropout {params.dropout}"
+        " --norm {params.norm} {params.soft_bins} --epochs {params.epochs} --batch-size {params.batch_size} --learning-rate {params.learning_rate}"
+        " --patience {params.patience} --seed {wildcards.seed} --threads {params.threads} --device {params.device}"
+        " --code {params.code} > {log} 2>&1"
+
+
+rule predict:
+    """One trained network applied to the validation, held-out and external scans."""
+    input:
+        samples="results/experiments/{experiment}/samples.tsv",
+        packed=lambda w: packed_arrays(all_cohorts(w.experiment)),
+        weights="results/experiments/{experiment}/seed-{seed}/model.safetensors",
+        run="results/experiments/{experiment}/seed-{seed}/run.json",
+    output:
+        "results/experiments/{experiment}/seed-{seed}/predictions.tsv",
+    params:
+        code=code_hash("predict"),
+        folder="results/experiments/{experiment}/seed-{seed}",
+        voxel_ml=VOXEL_ML,
+        device=config["device"],
+    log:
+        "logs/predict/{experiment}/seed-{seed}.log",
+    benchmark:
+        "benchmarks/predict/{experiment}/seed-{seed}.tsv"
+    resources:
+        gpu=GPU,
+        mem_mb=8000,
+        runtime=120,
+    shell:
+        "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output}"
+        " --voxel-ml {params.voxel_ml} --device {params.device} > {log} 2>&1"
+
+
+rule ensemble:
+    """The mean of the predictions over an experiment's seeds."""
+    input:
+        lambda w: expand(
+            "results/experiments/{{experiment}}/seed-{seed}/predictions.tsv",
+            seed=training("seeds")(w),
+        ),
+    output:
+        "results/experiments/{experiment}/predictions.tsv",
+    params:
+        code=code_hash("ensemble"),
+    log:
+        "logs/ensemble/{experiment}.log",
+    benchmark:
+        "benchmarks/ensemble/{experiment}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "neurocohort ensemble --output {output} {input} > {log} 2>&1"

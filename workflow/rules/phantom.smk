@@ -1,0 +1,45 @@
+# Needs nothing. Leaves the demo's synthetic cohorts as archives in the layouts of the real sources.
+PHANTOM = config.get("phantom") or {}
+
+
+rule phantom_ixi:
+    """A synthetic cohort of three sites, as IXI's tar and spreadsheet."""
+    output:
+        "resources/phantom/ixi/IXI-T1.tar",
+        "resources/phantom/ixi/IXI.xls",
+    params:
+        code=code_hash("phantom"),
+        folder="resources/phantom/ixi",
+        **PHANTOM.get("ixi", {}),
+    log:
+        "logs/phantom/ixi.log",
+    benchmark:
+        "benchmarks/phantom/ixi.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    shell:
+        "neurocohort phantom --source ixi --folder {params.folder} --participants {params.participants}"
+        " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"
+
+
+rule phantom_oasis1:
+    """A synthetic cohort with dementia and repeat sessions, as OASIS-1's disc archives and table."""
+    output:
+        "resources/phantom/oasis1/oasis_cross-sectional_disc1.tar.gz",
+        "resources/phantom/oasis1/oasis_cross-sectional_disc2.tar.gz",
+        "resources/phantom/oasis1/oasis_cross-sectional.csv",
+    params:
+        code=code_hash("phantom"),
+        folder="resources/phantom/oasis1",
+        **PHANTOM.get("oasis1", {}),
+    log:
+        "logs/phantom/oasis1.log",
+    benchmark:
+        "benchmarks/phantom/oasis1.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    shell:
+        "neurocohort phantom --source oasis1 --folder {params.folder} --participants {params.participants}"
+        " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"

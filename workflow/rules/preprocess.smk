@@ -1,0 +1,94 @@
+# Needs data/<cohort>/scans.tsv and the scans it names. Leaves results/<cohort>/preproc/<scan_id>/, its *_qc.json last.
+import functools
+
+
+@functools.cache
+def read_scans(path, changed):
+    return read_table(path).set_index("scan_id").to_dict("index")
+
+
+def scans_of(cohort):
+    path = checkpoints.ingest_cohort.get(cohort=cohort).output.scans
+    return read_scans(path, os.stat(path).st_mtime_ns)
+
+
+def scan_file(key):
+    """An input function: the file in column ``key`` of the scan's row, or none where the row has none."""
+
+    def of(wildcards):
+        value = scans_of(wildcards.cohort)[wildcards.scan_id][key]
+        return f"data/{wildcards.cohort}/{value}" if isinstance(value, str) else []
+
+    return of
+
+
+def qc_records(wildcards):
+    return [
+        f"results/{wildcards.cohort}/preproc/{scan_id}/{scan_id}_qc.json"
+        for scan_id in scans_of(wildcards.cohort)
+    ]
+
+
+rule preprocess_scan:
+    """One scan: brain mask, bias field, affine to the template, intensities, volumes and quality numbers."""
+    input:
+        scan=scan_file("path"),
+        labels=scan_file("dseg_path"),
+        labels_reference=scan_file("dseg_reference_path"),
+        template="results/template.npz",
+    output:
+        "results/{cohort}/preproc/{scan_id}/{scan_id}_qc.json",
+    params:
+        code=code_hash("preprocess"),
+        folder="results/{cohort}/preproc/{scan_id}",
+        labels=lambda w, input: (
+            f"--labels {input.labels} --labels-reference {input.labels_reference}"
+            if input.labels
+            else ""
+        ),
+        brain_extraction=PREPROCESSING["brain_extraction"],
+        registration=PREPROCESSING["registration"],
+        intensity=PREPROCESSING["intensity"],
+        min_template_dice=config["quality"]["min_template_dice"],
+        min_brain_ml=config["quality"]["min_brain_ml"],
+        max_brain_ml=config["quality"]["max_brain_ml"],
+        seed=PREPROCESSING["seed"],
+    log:
+        "logs/preprocess/{cohort}/{scan_id}.log",
+    benchmark:
+        "benchmarks/preprocess/{cohort}/{scan_id}.tsv"
+    group:
+        "preprocess"
+    resources:
+        mem_mb=lambda w, attempt: 3000 * attempt,
+        runtime=10,
+    shell:
+        "neurocohort preprocess --scan {input.scan} --scan-id {wildcards.scan_id} --template {input.template}"
+        " --folder {params.folder} --brain-extraction {params.brain_extraction} --registration {params.registration}"
+        " --intensity {params.intensity} --min-template-dice {params.min_template_dice}"
+        " --min-brain-ml {params.min_brain_ml} --max-brain-ml {params.max_brain_ml} --seed {params.seed}"
+        " {params.labels} > {log} 2>&1"
+
+
+rule quality:
+    """The cohort's quality table with outliers by site, and its exclusions with stage and reason."""
+    input:
+        scans="data/{cohort}/scans.tsv",
+        exclusions="data/{cohort}/exclusions.tsv",
+        records=qc_records,
+    output:
+        qc="results/{cohort}/qc.tsv",
+        exclusions="results/{cohort}/exclusions.tsv",
+    params:
+        code=code_hash("quality"),
+        preproc="results/{cohort}/preproc",
+    log:
+        "logs/quality/{cohort}.log",
+    benchmark:
+        "benchmarks/quality/{cohort}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=20,
+    shell:
+        "neurocohort quality --scans {input.scans} --exclusions {input.exclusions} --preproc {params.preproc}"
+        " --qc-output {output.qc} --exclusions-output {output.exclusions} > {log} 2>&1"

@@ -1,0 +1,29 @@
+# Needs everything. Leaves results/report/ with index.html, which opens from disk without a network.
+
+
+rule report:
+    """The report: verdicts against baselines, participants, quality, training, results, provenance."""
+    input:
+        metrics=expand(
+            "results/experiments/{experiment}/metrics.tsv", experiment=EXPERIMENTS
+        ),
+        qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
+        lock=REPOSITORY / "envs" / "requirements.txt",
+    output:
+        page="results/report/index.html",
+        provenance="results/report/provenance.json",
+        zip="results/report/report.zip",
+    params:
+        code=code_hash("report"),
+        folder="results/report",
+        configuration=json.dumps(config, sort_keys=True),
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "neurocohort report --data data --results results --benchmarks benchmarks --lock {input.lock:q}"
+        " --output {params.folder} --configuration {params.configuration:q} > {log} 2>&1"
