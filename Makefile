@@ -18,7 +18,7 @@ export PYTHONNOUSERSITE := 1
 .PHONY: demo test lint clean
 
 demo: .venv/ready
-	snakemake --cores $(CORES) --quiet rules
+	snakemake --cores $(CORES) --quiet rules --show-failed-logs
 	neurocohort headline --results results config/config.yaml
 
 test: .venv/ready

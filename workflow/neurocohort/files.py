@@ -40,9 +40,11 @@ def write_json(path: Path | str, value: object) -> None:
 
 
 def read_json(path: Path | str) -> dict:
-    """Read a JSON object."""
+    """Read a JSON object. Raises InputError where the file is absent or isn't JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there; run the workflow again to have it made.") from error
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} can't be read as JSON: {error}. Delete it and run again to have it made anew."
@@ -64,6 +66,8 @@ def read_table(path: Path | str, required: tuple[str, ...] = ()) -> pd.DataFrame
         header = pd.read_csv(path, sep="\t", nrows=0).columns
         text_columns = {name: str for name in header if name.endswith("_id")}
         table = pd.read_csv(path, sep="\t", dtype=text_columns, na_values=["n/a", ""], keep_default_na=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there; run the workflow again to have it made.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a tab-separated table: {error}") from error
     missing = [name for name in required if name not in table.columns]

@@ -70,7 +70,7 @@ rule select_training:
         runtime=10,
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --task {params.task} --target {params.target} --query {params.query:q} {params.cohorts} > {log} 2>&1"
+        " --task {params.task} --target {params.target} --query={params.query:q} {params.cohorts} > {log} 2>&1"
 
 
 rule select:
@@ -98,5 +98,5 @@ rule select:
         runtime=10,
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --task {params.task} --target {params.target} --query {params.query:q} {params.external} {params.cohorts}"
+        " --task {params.task} --target {params.target} --query={params.query:q} {params.external} {params.cohorts}"
         " > {log} 2>&1"

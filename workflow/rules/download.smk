@@ -53,4 +53,4 @@ rule download:
         "benchmarks/download/{store}/{file}.tsv"
     shell:
         "neurocohort download --source-table {params.source:q} --key {params.key} --destination {output:q}"
-        " --base-url {params.base_url:q} 2>&1 | tee {log:q}"
+        " --base-url={params.base_url:q} 2>&1 | tee {log:q}"

@@ -40,13 +40,14 @@ rule train:
         "logs/train/{experiment}/seed-{seed}.log",
     benchmark:
         "benchmarks/train/{experiment}/seed-{seed}.tsv"
+    priority: 10  # the longest jobs of a run: started as soon as their cohort is ready, they overlap with the others
     resources:
         gpu=GPU,
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 720 * attempt,
     shell:
         "neurocohort train --samples {input.samples} --results results --folder {params.folder} --checkpoints checkpoints"
-        " --task {params.task} --network {params.network} --channels {params.channels:q} --dropout {params.dropout}"
+        " --task {params.task} --network {params.network} --channels={params.channels:q} --dropout {params.dropout}"
         " --norm {params.norm} {params.soft_bins} --epochs {params.epochs} --batch-size {params.batch_size} --learning-rate {params.learning_rate}"
         " --patience {params.patience} --seed {wildcards.seed} --threads {params.threads} --device {params.device}"
         " --code {params.code} > {log} 2>&1"

@@ -19,10 +19,10 @@ GREY_LOSS_PER_YEAR = 0.0033  # of the value at 20
 VENTRICLES_ML_AT_20 = 17.0
 VENTRICLES_DOUBLING_YEARS = 60.0
 HIPPOCAMPUS_LOSS_AT_80 = 0.13  # grows with the square of the years since 20
-# Dementia by CDR: the share of the hippocampus lost to the temporal horn and the choroid fissure (about 20 to 25 % in mild
-# Alzheimer's disease, half of it at CDR 0.5), and the factor on the lateral ventricles.
-HIPPOCAMPUS_LOSS_BY_CDR = {0.0: 0.0, 0.5: 0.14, 1.0: 0.24, 2.0: 0.34}
-VENTRICLE_FACTOR_BY_CDR = {0.0: 1.0, 0.5: 1.2, 1.0: 1.4, 2.0: 1.6}
+# Dementia by CDR: the share of the hippocampus lost to the temporal horn and the choroid fissure (about 20 to 30 % in mild
+# Alzheimer's disease, less at CDR 0.5), and the factor on the lateral ventricles.
+HIPPOCAMPUS_LOSS_BY_CDR = {0.0: 0.0, 0.5: 0.18, 1.0: 0.28, 2.0: 0.38}
+VENTRICLE_FACTOR_BY_CDR = {0.0: 1.0, 0.5: 1.3, 1.0: 1.55, 2.0: 1.8}
 # Standard deviations between people of the same age. In life about 0.05, 0.35 and 0.10: turned down for small demos.
 GREY_SD = 0.012
 VENTRICLES_LOG_SD = 0.07

@@ -34,7 +34,7 @@ UNUSED_NUMBERS = frozenset((8, 24, 36, 48, 89, 93, 100, 118, 128, 149, 154, 171,
 REPEATED_NUMBERS = (61, 80, 92, 101, 111, 117, 145, 150, 156, 191, 202, 230, 236, 239, 249, 285, 353, 368, 379, 395)
 COLUMNS = ("ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay")
 MINIMUM_PARTICIPANTS = 8
-UNRATED_SHARE = 0.2
+UNRATED_SHARE = 0.17
 RATED_AGES = (60, 92)
 UNRATED_AGES = (18, 58)
 
@@ -137,9 +137,9 @@ def _draw_people(participants: int, discs: int, rng: np.random.Generator) -> lis
     ages_of = {"unrated": _spread_ages(UNRATED_AGES, unrated, rng)}
     ages_of["healthy"] = _spread_ages(RATED_AGES, rated - demented, rng)
     ages_of["demented"] = _spread_ages(RATED_AGES, demented, rng)
-    # About 55 % CDR 0.5, 35 % CDR 1 and, from nine on, one CDR 2; dealt over the ages by chance.
+    # Half CDR 0.5, the rest CDR 1 and, from nine on, one CDR 2; dealt over the ages by chance.
     severe = int(demented >= 9)
-    mild = max(1, round(0.35 * demented))
+    mild = max(1, round(0.45 * demented))
     cdrs = rng.permutation([0.5] * (demented - mild - severe) + [1.0] * mild + [2.0] * severe).tolist()
     profiles = [(age, 0.0) for age in ages_of["healthy"]] + list(zip(ages_of["demented"], cdrs, strict=True))
     profiles = [profiles[place] for place in rng.permutation(len(profiles))]

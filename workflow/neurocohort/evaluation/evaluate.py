@@ -7,6 +7,7 @@ from neurocohort.evaluation.intervals import participant_interval
 from neurocohort.evaluation.metrics import CLASSIFICATION_METRICS, REGRESSION_METRICS
 
 SMALLEST_GROUP = 3  # participants; fewer say nothing about a group
+POOLED = "all"
 COLUMNS = ["model", "cohort", "part", "group", "metric", "value", "ci_low", "ci_high", "interval", "n"]
 
 
@@ -16,7 +17,8 @@ def evaluate(
     """metrics.tsv: model, cohort, part, group, metric, value, ci_low, ci_high, interval, n (participants).
 
     ``predictions``: the network's rows; ``baselines``: the same columns with ``model`` first. Each part of each cohort is
-    judged as a whole, and by site (by tissue for a segmentation). Every interval draws from the same seed, so models are
+    judged as a whole, and by site (by tissue for a segmentation); several trained cohorts' held-out parts also together, as
+    cohort ``all``. Every interval draws from the same seed, so models are
     compared on the same resamples.
     """
     everything = pd.concat([predictions.assign(model="network"), baselines], ignore_index=True)
@@ -25,10 +27,13 @@ def evaluate(
         if part == "validation":
             continue  # it chose the epoch: a figure on it would flatter
         for group, chosen in _groups(table, kind):
-            if chosen["participant_id"].nunique() < SMALLEST_GROUP:
-                continue
             about = {"model": model, "cohort": cohort, "part": part, "group": group}
             rows += [about | found for found in _figures(chosen.reset_index(drop=True), kind, resamples, seed)]
+    held_out = everything[everything["part"] == "held-out"]
+    if held_out["cohort"].nunique() > 1:
+        for model, table in held_out.groupby("model", sort=False):
+            about = {"model": model, "cohort": POOLED, "part": "held-out", "group": "all"}
+            rows += [about | found for found in _figures(table.reset_index(drop=True), kind, resamples, seed)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -45,6 +50,8 @@ def _groups(table: pd.DataFrame, kind: str):
 
 def _figures(table: pd.DataFrame, kind: str, resamples: int, seed: int):
     people = table["participant_id"].to_numpy()
+    if len(set(people)) < SMALLEST_GROUP:
+        return
     strata = None
     if kind == "segmentation":
         dice = table["dice"].to_numpy()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from scipy.spatial.transform import Rotation
 
 from neurocohort.imaging.volume import Volume, grid_of, sample
 
@@ -67,13 +66,22 @@ def _starts(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: 
     fixed_centre = _centre(fixed, fixed_mask)
     moving_centre = _centre(moving, moving_mask)
     size_ratio = (moving_mask.sum() * moving.voxel_ml / (fixed_mask.sum() * fixed.voxel_ml)) ** (1 / 3)
-    angle = FURTHER_START_DEGREES
-    turns = [(0, 0, 0), (angle, 0, 0), (-angle, 0, 0), (0, angle, 0), (0, -angle, 0), (0, 0, angle), (0, 0, -angle)]
+    turns = [np.eye(3), *(_turn(axis, side * FURTHER_START_DEGREES) for axis in range(3) for side in (1, -1))]
     for turn in turns:
         start = np.eye(4)
-        start[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() * size_ratio
+        start[:3, :3] = turn * size_ratio
         start[:3, 3] = moving_centre - start[:3, :3] @ fixed_centre
         yield start
+
+
+def _turn(axis: int, degrees: float) -> np.ndarray:
+    """The rotation by ``degrees`` about one of the world's axes, 3 x 3."""
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    first, second = (other for other in range(3) if other != axis)
+    turn = np.eye(3)
+    turn[first, first] = turn[second, second] = cosine
+    turn[first, second], turn[second, first] = -sine, sine
+    return turn
 
 
 def _centre(volume: Volume, mask: np.ndarray) -> np.ndarray:

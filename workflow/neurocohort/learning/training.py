@@ -89,7 +89,7 @@ def train(
     stop = StopRequest()
     while not run.finished():
         run.finish_epoch(stop)
-        validation_loss = mean_loss(run.network, task, parts["validation"], mean, deviation)
+        validation_loss = mean_loss(run.network, task, parts["validation"], mean, deviation, settings.batch_size)
         report(run.close_epoch(validation_loss))
     history = [entry | {"best": int(entry["epoch"] == run.state["best_epoch"])} for entry in run.state["history"]]
     parameters = sum(parameter.numel() for parameter in run.network.parameters())
@@ -104,14 +104,13 @@ def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
 
 
 @torch.no_grad()
-def mean_loss(network: nn.Module, task: Task, part: Part, mean: float, deviation: float) -> float:
-    """The mean loss over ``part`` without augmentation."""
+def mean_loss(network: nn.Module, task: Task, part: Part, mean: float, deviation: float, batch_size: int) -> float:
+    """The mean loss over the scans of ``part`` without augmentation."""
     network.eval()
-    losses = [
-        loss_of(task, network(to_input(part.images[i : i + 1], mean, deviation)), part.targets[i : i + 1]).item()
-        for i in range(len(part.images))
-    ]
-    return float(np.mean(losses))
+    total = 0.0
+    for images, targets in zip(part.images.split(batch_size), part.targets.split(batch_size), strict=True):
+        total += loss_of(task, network(to_input(images, mean, deviation)), targets).item() * len(images)
+    return total / len(part.images)
 
 
 def _load(rows: pd.DataFrame, packed: PackedImages, kind: str, device: torch.device) -> Part:

@@ -1,0 +1,76 @@
+"""A rule reruns for the code behind it, and for no other."""
+
+import shutil
+
+import neurocohort.codehash as codehash
+import pytest
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package whose files may be changed."""
+    root = tmp_path / "neurocohort"
+    shutil.copytree(codehash.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(codehash, "ROOT", root)
+    monkeypatch.setattr(codehash, "COMMAND_LINE", root / "cli.py")
+
+    def hashes():
+        codehash.code_hash.cache_clear()
+        codehash._imports_of.cache_clear()
+        names = [
+            "phantom",
+            "download",
+            "ingest",
+            "preprocess",
+            "quality",
+            "pack",
+            "select",
+            "train",
+            "predict",
+            "report",
+        ]
+        return {name: codehash.code_hash(name) for name in names}
+
+    yield root, hashes
+    codehash.code_hash.cache_clear()
+    codehash._imports_of.cache_clear()
+
+
+def changed(package, file, text="\nADDED = 1\n"):
+    root, hashes = package
+    before = hashes()
+    path = root / file
+    path.write_text(path.read_text() + text)
+    after = hashes()
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_registration_reruns_preprocessing_and_no_download(package):
+    found = changed(package, "imaging/registration.py")
+    assert "preprocess" in found and not found & {"phantom", "download", "ingest", "report"}
+
+
+def test_report_code_and_its_templates_rerun_the_report_alone(package):
+    assert changed(package, "reporting/pages.py") == {"report"}
+    assert changed(package, "reporting/templates/report.css", "/* more */") == {"report"}
+
+
+def test_training_loop_reruns_training(package):
+    found = changed(package, "learning/training.py")
+    assert "train" in found and not found & {"phantom", "download", "ingest", "preprocess", "pack", "report"}
+
+
+def test_touch_reruns_nothing(package):
+    root, hashes = package
+    before = hashes()
+    for path in root.rglob("*.py"):
+        path.touch()
+    assert hashes() == before
+
+
+def test_change_of_one_subcommand_reruns_no_other(package):
+    root, hashes = package
+    before = hashes()
+    cli = root / "cli.py"
+    cli.write_text(cli.read_text().replace('"""Split a cohort by participant."""', '"""Split a cohort."""'))
+    assert hashes() == before, "split is none of those asked for"

@@ -1,0 +1,85 @@
+"""The demo, run once for all tests of the workflow, on a copy of the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CORES = "2"
+
+
+class Checkout:
+    """A copy of the repository in which Snakemake can be run and files be changed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+        """Run ``command`` in the checkout with this environment's programs first; output and errors are captured."""
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        environment.pop("NEUROCOHORT_COMMAND", None)
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def snakemake(self, *arguments: str, check: bool = True) -> str:
+        """Run Snakemake and return all that it printed."""
+        done = self.run("snakemake", "--cores", CORES, "--show-failed-logs", *arguments, check=check)
+        return done.stdout + done.stderr
+
+    def would_run(self, *arguments: str) -> dict[str, int]:
+        """The jobs that a dry run announces, by rule."""
+        lines = self.snakemake("--dry-run", "--quiet", *arguments).splitlines()
+        counts = {}
+        for line in lines[next((i for i, text in enumerate(lines) if text.startswith("job ")), len(lines)) + 2 :]:
+            if not line.strip():
+                break
+            rule, count = line.split()
+            counts[rule] = int(count)
+        counts.pop("total", None)
+        return counts
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def copy_checkout(repository: Path, folder: Path) -> Checkout:
+    """Copy the files that git tracks or would track."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (repository / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(repository / name, folder / name, follow_symlinks=False)
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def checkout(repository, tmp_path_factory) -> Checkout:
+    """A copy of the repository in which nothing has run."""
+    return copy_checkout(repository, tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def demo(repository, tmp_path_factory) -> Checkout:
+    """A copy of the repository in which the demo has run."""
+    copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
+    copied.snakemake("--quiet", "rules")
+    return copied

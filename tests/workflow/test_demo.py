@@ -1,0 +1,175 @@
+"""The demo: the whole chain by one command, and what reruns when something changes."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import nibabel as nib
+import pandas as pd
+import pytest
+
+HEADLINES = {"brain_age": ("mae", "mean", -1), "dementia": ("auc", "majority", 1), "tissue": ("dice", "atlas", 1)}
+
+
+def table(demo, name):
+    return pd.read_csv(demo.path(name), sep="\t")
+
+
+@pytest.mark.parametrize("experiment", HEADLINES)
+def test_each_experiment_is_clearly_better_than_its_trivial_baseline(demo, experiment):
+    metric, baseline, direction = HEADLINES[experiment]
+    rows = table(demo, f"results/experiments/{experiment}/metrics.tsv")
+    rows = rows[(rows["part"] == "held-out") & (rows["group"] == "all") & (rows["metric"] == metric)]
+    pooled = rows["cohort"] == "all"
+    rows = (rows[pooled] if pooled.any() else rows).set_index("model")
+    network, trivial = rows.loc["network"], rows.loc[baseline]
+    if direction > 0:
+        assert network["ci_low"] > trivial["ci_high"], rows
+    else:
+        assert network["ci_high"] < trivial["ci_low"], rows
+
+
+def test_headline_gives_figures_intervals_the_warning_and_the_report(demo):
+    printed = demo.run("neurocohort", "headline", "--results", "results", "config/config.yaml").stdout
+    assert "DEMO DATA, NOT A SCIENTIFIC RESULT" in printed
+    assert str(demo.path("results/report/index.html")) in printed
+    for word in ("Brain age", "Dementia", "Tissue", "95 %"):
+        assert word.lower() in printed.lower(), printed
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [value for name, value in attributes if name in ("src", "href") and value]
+
+
+def test_report_is_whole_and_needs_no_network(demo):
+    page = demo.path("results/report/index.html")
+    text = page.read_text()
+    links = Links()
+    links.feed(text)
+    for link in links.found:
+        if link.startswith(("#", "data:")):
+            continue
+        if link.startswith(("http:", "https:")):
+            continue  # a reference to read, checked below not to be loaded
+        assert (page.parent / link).exists(), link
+    loaded = [link for link in links.found if link.startswith("http") and f'src="{link}"' in text]
+    assert not loaded
+    scans = (
+        table(demo, "results/ixi/qc.tsv")["scan_id"].tolist() + table(demo, "results/oasis1/qc.tsv")["scan_id"].tolist()
+    )
+    assert all(scan in text for scan in scans), "the gallery shows every scan"
+    assert "missing" not in [
+        record["verdict"] for record in json.loads(demo.path("results/report/headline.json").read_text())
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Debian's chromium")
+def test_report_opens_in_a_browser_from_disk(demo, tmp_path):
+    page = demo.path("results/report/index.html").as_uri()
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    done = subprocess.run(
+        ["chromium", *flags, "--proxy-server=127.0.0.1:1", f"--user-data-dir={tmp_path}", "--dump-dom", page],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "DEMO DATA, NOT A SCIENTIFIC RESULT" in done.stdout and "<table" in done.stdout
+
+
+def test_participants_never_cross_the_split(demo):
+    for experiment in HEADLINES:
+        samples = table(demo, f"results/experiments/{experiment}/samples.tsv")
+        assert (samples.groupby("participant_id")["part"].nunique() == 1).all()
+        assert set(samples["part"]) >= {"train", "validation", "held-out"}
+
+
+def test_each_lost_scan_has_a_row_with_stage_and_reason(demo):
+    flow = table(demo, "results/experiments/brain_age/flow.tsv")
+    ingested = flow[flow["step"] == "ingested"].set_index("cohort")["scans"]
+    for cohort in ("ixi", "oasis1"):
+        qc, exclusions = table(demo, f"results/{cohort}/qc.tsv"), table(demo, f"results/{cohort}/exclusions.tsv")
+        assert len(qc) == ingested[cohort]
+        lost = qc[qc["status"] != "ok"]
+        assert set(lost["scan_id"]) <= set(exclusions["scan_id"])
+        assert exclusions[["stage", "reason"]].notna().all().all()
+    assert (table(demo, "results/ixi/exclusions.tsv")["reason"].str.contains("disagree in age")).any()
+
+
+def test_second_run_and_touch_find_nothing_to_do(demo):
+    assert demo.would_run() == {}
+    for path in demo.path("workflow/neurocohort").rglob("*.py"):
+        path.touch()
+    assert demo.would_run() == {}
+
+
+def appended(demo, name, text):
+    """Append ``text`` to a file and return what would run; the file is put back as it was, times too."""
+    path = demo.path(name)
+    before, times = path.read_bytes(), path.stat()
+    path.write_bytes(before + text.encode())
+    try:
+        return demo.would_run()
+    finally:
+        path.write_bytes(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_changed_registration_reruns_preprocessing_and_what_follows_and_no_download(demo):
+    jobs = appended(demo, "workflow/neurocohort/imaging/registration.py", "\nADDED = 1\n")
+    assert jobs["preprocess_scan"] == len(table(demo, "results/ixi/qc.tsv")) + len(table(demo, "results/oasis1/qc.tsv"))
+    assert {"quality", "pack", "train", "metrics", "report"} <= set(jobs)
+    assert not {"download", "phantom_ixi", "phantom_oasis1", "ingest_cohort", "split"} & set(jobs)
+
+
+def test_changed_report_code_reruns_the_report_alone(demo):
+    assert set(appended(demo, "workflow/neurocohort/reporting/pages.py", "\nADDED = 1\n")) <= {"report", "all"}
+
+
+def test_changed_seed_in_the_configuration_retrains_that_experiment_alone(demo):
+    config = demo.path("config/config.yaml")
+    before, times = config.read_text(), config.stat()
+    config.write_text(before.replace("name: unet", "name: unet\n      dropout: 0.1"))
+    try:
+        jobs = demo.would_run()
+    finally:
+        config.write_text(before)
+        os.utime(config, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert jobs["train"] == 1 and not {"preprocess_scan", "ingest_cohort", "pack"} & set(jobs)
+
+
+def hashes(demo, pattern):
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(demo.folder.glob(pattern))}
+
+
+def test_training_again_gives_the_same_bits(demo):
+    tables = "results/experiments/**/*.tsv"
+    before = hashes(demo, tables) | hashes(demo, "results/experiments/**/*.safetensors")
+    demo.snakemake("--quiet", "rules", "--forcerun", "train", "--", "evaluate")
+    assert hashes(demo, tables) | hashes(demo, "results/experiments/**/*.safetensors") == before
+
+
+def test_bad_scan_in_the_cohort_is_a_row_and_the_others_go_on(demo, tmp_path):
+    """Runs last of those that use the demo's results as they are: it makes a copy of its own."""
+    shutil.copytree(demo.folder, tmp_path / "copy", symlinks=True)
+    copied = type(demo)(tmp_path / "copy")
+    scans = table(copied, "data/ixi/scans.tsv")
+    broken, empty = (copied.path("data/ixi") / path for path in scans["path"].iloc[:2])
+    broken.write_bytes(broken.read_bytes()[:5000])
+    image = nib.load(empty)
+    nib.save(nib.Nifti1Image(image.get_fdata() * 0, image.affine), empty)
+    copied.snakemake("--quiet", "rules", "preprocess")
+    qc, exclusions = table(copied, "results/ixi/qc.tsv"), table(copied, "results/ixi/exclusions.tsv")
+    lost = qc[qc["status"] == "excluded"]
+    assert set(lost["scan_id"]) == set(scans["scan_id"].iloc[:2]) and (lost["stage"] == "read").all()
+    assert set(lost["scan_id"]) <= set(exclusions["scan_id"])
+    reasons = exclusions.set_index("scan_id")["reason"]
+    assert "can't be read" in reasons[scans["scan_id"].iloc[0]] and "empty" in reasons[scans["scan_id"].iloc[1]]
+    assert (qc["status"] == "ok").sum() == len(scans) - 2

@@ -1,0 +1,81 @@
+"""A wrong configuration ends before any job starts, in a sentence that names the key, and never in a traceback."""
+
+import copy
+
+import pytest
+import yaml
+
+
+def change(config, key, value):
+    """``config`` with the dotted ``key`` set to ``value``; a value of None takes the key out."""
+    changed = copy.deepcopy(config)
+    *path, last = key.split(".")
+    place = changed
+    for name in path:
+        place = place[name]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return changed
+
+
+WRONG = {
+    "unknown key": ("preprocesing", {"spacing_mm": 3}, ["`preprocesing`", "did you mean `preprocessing`?"]),
+    "unknown key below": ("experiments.tissue.training.epoch", 3, ["experiments.tissue.training.epoch", "`epochs`"]),
+    "wrong type": ("preprocessing.spacing_mm", "fine", ["`preprocessing.spacing_mm`", "fine", "number"]),
+    "out of range": ("split.held_out", 1.5, ["`split.held_out`", "1.5"]),
+    "parts that fill the cohort": ("split.validation", 0.8, ["split.validation", "split.held_out"]),
+    "missing cohort": ("experiments.brain_age.cohorts", ["ixy"], ["`experiments.brain_age.cohorts`", "`ixy`", "ixi"]),
+    "variable no cohort has": ("experiments.brain_age.target", "iq", ["`experiments.brain_age.target`", "`iq`", "age"]),
+    "task that the target can't have": ("experiments.brain_age.task", "classification", ["experiments.brain_age"]),
+    "unknown network": ("experiments.tissue.network.name", "unett", ["experiments.tissue.network.name", "unet"]),
+    "terms not accepted": (
+        "cohorts.oasis1.accept_data_use_agreement",
+        None,
+        ["cohorts.oasis1.accept_data_use_agreement", "https://sites.wustl.edu/oasisbrains/"],
+    ),
+    "filter that calls something": (
+        "experiments.brain_age.filter",
+        "__import__('os').system('true')",
+        ["`experiments.brain_age.filter`", "isn't allowed"],
+    ),
+    "same seed twice": ("experiments.tissue.training.seeds", [1, 1], ["experiments.tissue.training.seeds"]),
+}
+
+
+@pytest.fixture(scope="module")
+def config(repository):
+    return yaml.safe_load((repository / "config" / "config.yaml").read_text())
+
+
+def refused(checkout, path):
+    output = checkout.snakemake("--configfile", str(path), check=False)
+    assert "Traceback" not in output, output
+    assert "Building DAG" not in output and "rule " not in output, "no job may start"
+    assert not checkout.path("resources").exists() and not checkout.path("results").exists()
+    return output
+
+
+@pytest.mark.parametrize(("key", "value", "told"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_configuration_ends_in_a_sentence_that_names_the_key(checkout, config, tmp_path, key, value, told):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(change(config, key, value), sort_keys=False))
+    output = refused(checkout, path)
+    for part in told:
+        assert part in output, output
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("study: a\ncohorts: [unclosed\n", "study.yaml"), ("- a\n- list\n", "study.yaml"), ("", "study.yaml")],
+    ids=["not YAML", "a list", "empty"],
+)
+def test_study_file_that_is_not_keys_with_values_is_named(checkout, tmp_path, content, told):
+    path = tmp_path / "study.yaml"
+    path.write_text(content)
+    assert told in refused(checkout, path)
+
+
+def test_study_file_that_does_not_exist_is_named(checkout, tmp_path):
+    assert "nothing_here.yaml" in refused(checkout, tmp_path / "nothing_here.yaml")
