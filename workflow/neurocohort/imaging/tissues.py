@@ -40,22 +40,30 @@ def tissue_volumes_ml(shares: np.ndarray, voxel_ml: float) -> dict[str, float]:
     return {"brain": round(sum(volumes.values()), 3)} | volumes
 
 
-def _fit(values: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations, each (3,), from intensities (n,) and priors (3, n)."""
+def _fit(values: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Means (3,), their common standard deviation, and the tissues' weights (3,), from intensities (n,) and priors (3, n).
+
+    One deviation for all: with one each, grey matter's grows over the fluid that an older head has in the atlas' cortex. The
+    weights let a head have more or less of a tissue than the atlas.
+    """
     # The voxels that the atlas is surest of start each tissue; in T1 CSF is dark, GM between, WM bright.
-    weights = prior**4
-    means = np.sort((weights * values).sum(axis=1) / weights.sum(axis=1))
-    deviations = np.full(3, max(float(values.std()) / 3, SMALLEST_SD))
+    sure = prior**4
+    means = np.sort((sure * values).sum(axis=1) / sure.sum(axis=1))
+    deviation, weights = max(float(values.std()) / 3, SMALLEST_SD), np.ones(3)
     for _ in range(ITERATIONS):
-        share = _posterior(values, prior, means, deviations)
+        share = _posterior(values, prior, means, deviation, weights)
         total = share.sum(axis=1) + 1e-9
         means = (share * values).sum(axis=1) / total
-        squares = (share * (values - means[:, None]) ** 2).sum(axis=1) / total
-        deviations = np.maximum(np.sqrt(squares), SMALLEST_SD)
-    return means, deviations
+        variance = float((share * (values - means[:, None]) ** 2).sum() / len(values))
+        deviation = max(np.sqrt(variance), SMALLEST_SD)
+        expected = (prior / (weights[:, None] * prior).sum(axis=0)).sum(axis=1)
+        weights = total / expected
+    return means, deviation, weights
 
 
-def _posterior(values: np.ndarray, prior: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    distance = (values - means[:, None]) / deviations[:, None]
-    density = prior * np.exp(-0.5 * distance**2) / deviations[:, None] + 1e-12
+def _posterior(
+    values: np.ndarray, prior: np.ndarray, means: np.ndarray, deviation: float, weights: np.ndarray
+) -> np.ndarray:
+    distance = (values - means[:, None]) / deviation
+    density = weights[:, None] * prior * np.exp(-0.5 * distance**2) + 1e-12
     return density / density.sum(axis=0)
