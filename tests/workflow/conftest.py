@@ -41,9 +41,10 @@ class Checkout:
 
     def would_run(self, *arguments: str) -> dict[str, int]:
         """The jobs that a dry run announces, by rule."""
-        lines = self.snakemake("--dry-run", "--quiet", *arguments).splitlines()
+        lines = self.snakemake("--dry-run", "--quiet", "rules", *arguments).splitlines()
+        tables = [number for number, line in enumerate(lines) if line.split() == ["job", "count"]]
         counts = {}
-        for line in lines[next((i for i, text in enumerate(lines) if text.startswith("job ")), len(lines)) + 2 :]:
+        for line in lines[tables[-1] + 2 :] if tables else []:
             if not line.strip():
                 break
             rule, count = line.split()

@@ -1,4 +1,6 @@
 # What the stages share: the checked configuration, the package beside this file, and small look-ups.
+import functools
+import hashlib
 import json
 import os
 import shlex
@@ -8,6 +10,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 REPOSITORY = Path(workflow.basedir)
+ENVIRONMENT = str(REPOSITORY / "envs" / "environment.yaml")
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
 from neurocohort.codehash import code_hash
@@ -18,7 +21,9 @@ from neurocohort.files import read_table
 
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]
 try:
-    load_configuration(CONFIGURATION_FILES)  # its messages have lines, and it sees a key that stands twice
+    load_configuration(
+        CONFIGURATION_FILES
+    )  # its messages have lines, and it sees a key that stands twice
     config = check_configuration(
         config, source=", ".join(map(str, CONFIGURATION_FILES))
     )
@@ -85,3 +90,67 @@ def packed_arrays(cohorts):
         for cohort in cohorts
         for kind in ("images", "labels")
     ]
+
+
+def store_of(cohort):
+    """Published archives share one folder; those from an address of one's own have a folder that names the address."""
+    settings = COHORTS[cohort]
+    base = settings["base_url"]
+    if not base:
+        return settings["source"]
+    return f"{settings['source']}-{hashlib.sha256(base.encode()).hexdigest()[:8]}"
+
+
+STORES = {store_of(cohort): cohort for cohort in COHORTS}
+
+
+def archive(cohort, key):
+    name = read_source(source_table(cohort)).files[key].name
+    return f"resources/{store_of(cohort)}/{name}"
+
+
+def key_of(store, file):
+    files = read_source(source_table(STORES[store])).files
+    return next(key for key, entry in files.items() if entry.name == file)
+
+
+def local_original(wildcards):
+    """The file itself where the base address is a folder, so that a rule may make it first; nothing for a remote one."""
+    base = COHORTS[STORES[wildcards.store]]["base_url"] or ""
+    base = base.removeprefix("file://")
+    return [] if not base or "://" in base else f"{base.rstrip('/')}/{wildcards.file}"
+
+
+@functools.cache
+def read_scans(path, changed):
+    return read_table(path).set_index("scan_id").to_dict("index")
+
+
+def scans_of(cohort):
+    path = checkpoints.ingest_cohort.get(cohort=cohort).output.scans
+    return read_scans(path, os.stat(path).st_mtime_ns)
+
+
+def scan_file(key):
+    """An input function: the file in column ``key`` of the scan's row, or none where the row has none."""
+
+    def of(wildcards):
+        value = scans_of(wildcards.cohort)[wildcards.scan_id][key]
+        return f"data/{wildcards.cohort}/{value}" if isinstance(value, str) else []
+
+    return of
+
+
+def qc_records(wildcards):
+    return [
+        f"results/{wildcards.cohort}/preproc/{scan_id}/{scan_id}_qc.json"
+        for scan_id in scans_of(wildcards.cohort)
+    ]
+
+
+def training(key):
+    return lambda w: EXPERIMENTS[w.experiment]["training"][key]
+
+
+def network(key):
+    return lambda w: EXPERIMENTS[w.experiment]["network"][key]

@@ -7,18 +7,20 @@ rule split:
         "data/{cohort}/scans.tsv",
     output:
         "results/{cohort}/split.tsv",
+    log:
+        "logs/split/{cohort}.log",
+    benchmark:
+        "benchmarks/split/{cohort}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         code=code_hash("split"),
         validation=config["split"]["validation"],
         held_out=config["split"]["held_out"],
         seed=config["split"]["seed"],
-    log:
-        "logs/split/{cohort}.log",
-    benchmark:
-        "benchmarks/split/{cohort}.tsv"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     shell:
         "neurocohort split --scans {input} --output {output} --validation {params.validation}"
         " --held-out {params.held_out} --seed {params.seed} > {log} 2>&1"
@@ -32,16 +34,18 @@ rule pack:
         images="results/{cohort}/packed/images.npy",
         labels="results/{cohort}/packed/labels.npy",
         index="results/{cohort}/packed/index.tsv",
-    params:
-        code=code_hash("pack"),
-        preproc="results/{cohort}/preproc",
     log:
         "logs/pack/{cohort}.log",
     benchmark:
         "benchmarks/pack/{cohort}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        code=code_hash("pack"),
+        preproc="results/{cohort}/preproc",
     shell:
         "neurocohort pack --qc {input.qc} --preproc {params.preproc} --images {output.images} --labels {output.labels}"
         " --index {output.index} > {log} 2>&1"
@@ -55,19 +59,21 @@ rule select_training:
     output:
         samples="results/experiments/{experiment}/training/samples.tsv",
         flow="results/experiments/{experiment}/training/flow.tsv",
+    log:
+        "logs/select_training/{experiment}.log",
+    benchmark:
+        "benchmarks/select_training/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         code=code_hash("select"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         target=lambda w: EXPERIMENTS[w.experiment]["target"],
         query=lambda w: EXPERIMENTS[w.experiment]["filter"],
         cohorts=lambda w: trained_cohorts(w.experiment),
-    log:
-        "logs/select_training/{experiment}.log",
-    benchmark:
-        "benchmarks/select_training/{experiment}.tsv"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
         " --task {params.task} --target {params.target} --query={params.query:q} {params.cohorts} > {log} 2>&1"
@@ -80,6 +86,15 @@ rule select:
     output:
         samples="results/experiments/{experiment}/samples.tsv",
         flow="results/experiments/{experiment}/flow.tsv",
+    log:
+        "logs/select/{experiment}.log",
+    benchmark:
+        "benchmarks/select/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         code=code_hash("select"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
@@ -89,13 +104,6 @@ rule select:
         external=lambda w: [
             f"--external {cohort}" for cohort in EXPERIMENTS[w.experiment]["external"]
         ],
-    log:
-        "logs/select/{experiment}.log",
-    benchmark:
-        "benchmarks/select/{experiment}.tsv"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
         " --task {params.task} --target {params.target} --query={params.query:q} {params.external} {params.cohorts}"

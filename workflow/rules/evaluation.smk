@@ -5,9 +5,7 @@ rule baselines:
     """What a network must beat, fitted on the training part alone."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
-        qc=lambda w: expand(
-            "results/{cohort}/qc.tsv", cohort=all_cohorts(w.experiment)
-        ),
+        qc=lambda w: expand("results/{cohort}/qc.tsv", cohort=all_cohorts(w.experiment)),
         packed=lambda w: (
             packed_arrays(all_cohorts(w.experiment))
             if EXPERIMENTS[w.experiment]["task"] == "segmentation"
@@ -15,17 +13,19 @@ rule baselines:
         ),
     output:
         "results/experiments/{experiment}/baselines.tsv",
-    params:
-        code=code_hash("baselines"),
-        task=lambda w: EXPERIMENTS[w.experiment]["task"],
-        voxel_ml=VOXEL_ML,
     log:
         "logs/baselines/{experiment}.log",
     benchmark:
         "benchmarks/baselines/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        code=code_hash("baselines"),
+        task=lambda w: EXPERIMENTS[w.experiment]["task"],
+        voxel_ml=VOXEL_ML,
     shell:
         "neurocohort baselines --samples {input.samples} --results results --output {output} --task {params.task}"
         " --voxel-ml {params.voxel_ml} > {log} 2>&1"
@@ -38,18 +38,20 @@ rule metrics:
         baselines="results/experiments/{experiment}/baselines.tsv",
     output:
         "results/experiments/{experiment}/metrics.tsv",
+    log:
+        "logs/metrics/{experiment}.log",
+    benchmark:
+        "benchmarks/metrics/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         code=code_hash("evaluate"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         resamples=config["evaluation"]["resamples"],
         seed=config["evaluation"]["seed"],
-    log:
-        "logs/metrics/{experiment}.log",
-    benchmark:
-        "benchmarks/metrics/{experiment}.tsv"
-    resources:
-        mem_mb=2000,
-        runtime=60,
     shell:
         "neurocohort evaluate --predictions {input.predictions} --baselines {input.baselines} --output {output}"
         " --task {params.task} --resamples {params.resamples} --seed {params.seed} > {log} 2>&1"

@@ -5,17 +5,19 @@ rule template:
     """The brain template on the study's grid."""
     output:
         "results/template.npz",
-    params:
-        code=code_hash("template"),
-        spacing_mm=PREPROCESSING["spacing_mm"],
-        shape=PREPROCESSING["shape"],
     log:
         "logs/template.log",
     benchmark:
         "benchmarks/template.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        code=code_hash("template"),
+        spacing_mm=PREPROCESSING["spacing_mm"],
+        shape=PREPROCESSING["shape"],
     shell:
         "neurocohort template --output {output} --spacing-mm {params.spacing_mm} --shape {params.shape} > {log} 2>&1"
 
@@ -32,17 +34,19 @@ checkpoint ingest_cohort:
         participants="data/{cohort}/participants.tsv",
         dictionary="data/{cohort}/participants.json",
         description="data/{cohort}/dataset_description.json",
-    params:
-        code=code_hash("ingest"),
-        source=lambda w: COHORTS[w.cohort]["source"],
-        folder="data/{cohort}",
     log:
         "logs/ingest/{cohort}.log",
     benchmark:
         "benchmarks/ingest/{cohort}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=240,
+    params:
+        code=code_hash("ingest"),
+        source=lambda w: COHORTS[w.cohort]["source"],
+        folder=lambda w, output: os.path.dirname(output[0]),
     shell:
         "neurocohort ingest --source {params.source} --table {input.table:q} --folder {params.folder} {input.archives:q}"
         " > {log} 2>&1"

@@ -1,14 +1,6 @@
 # Needs an experiment's samples and the packed cohorts. Leaves a model a seed, and predictions on the parts not trained on.
 
 
-def training(key):
-    return lambda w: EXPERIMENTS[w.experiment]["training"][key]
-
-
-def network(key):
-    return lambda w: EXPERIMENTS[w.experiment]["network"][key]
-
-
 # The checkpoint lies in no declared output, since those of a failed job are deleted.
 rule train:
     """One network, its epoch chosen on the validation part; killed, it goes on from its checkpoint."""
@@ -19,9 +11,20 @@ rule train:
         weights="results/experiments/{experiment}/seed-{seed}/model.safetensors",
         history="results/experiments/{experiment}/seed-{seed}/history.tsv",
         run="results/experiments/{experiment}/seed-{seed}/run.json",
+    log:
+        "logs/train/{experiment}/seed-{seed}.log",
+    benchmark:
+        "benchmarks/train/{experiment}/seed-{seed}.tsv"
+    priority: 10  # the longest jobs of a run: started as soon as their cohort is ready, they overlap with the others
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=GPU,
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 720 * attempt,
     params:
         code=code_hash("train"),
-        folder="results/experiments/{experiment}/seed-{seed}",
+        folder=lambda w, output: os.path.dirname(output[0]),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         network=network("name"),
         channels=lambda w: ",".join(map(str, network("channels")(w) or [])),
@@ -36,15 +39,6 @@ rule train:
         patience=training("patience"),
         threads=training("threads"),
         device=config["device"],
-    log:
-        "logs/train/{experiment}/seed-{seed}.log",
-    benchmark:
-        "benchmarks/train/{experiment}/seed-{seed}.tsv"
-    priority: 10  # the longest jobs of a run: started as soon as their cohort is ready, they overlap with the others
-    resources:
-        gpu=GPU,
-        mem_mb=lambda w, attempt: 8000 * attempt,
-        runtime=lambda w, attempt: 720 * attempt,
     shell:
         "neurocohort train --samples {input.samples} --results results --folder {params.folder} --checkpoints checkpoints"
         " --task {params.task} --network {params.network} --channels={params.channels:q} --dropout {params.dropout}"
@@ -62,19 +56,21 @@ rule predict:
         run="results/experiments/{experiment}/seed-{seed}/run.json",
     output:
         "results/experiments/{experiment}/seed-{seed}/predictions.tsv",
-    params:
-        code=code_hash("predict"),
-        folder="results/experiments/{experiment}/seed-{seed}",
-        voxel_ml=VOXEL_ML,
-        device=config["device"],
     log:
         "logs/predict/{experiment}/seed-{seed}.log",
     benchmark:
         "benchmarks/predict/{experiment}/seed-{seed}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         gpu=GPU,
         mem_mb=8000,
         runtime=120,
+    params:
+        code=code_hash("predict"),
+        folder=lambda w, input: os.path.dirname(input.weights),
+        voxel_ml=VOXEL_ML,
+        device=config["device"],
     shell:
         "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output}"
         " --voxel-ml {params.voxel_ml} --device {params.device} > {log} 2>&1"
@@ -89,14 +85,16 @@ rule ensemble:
         ),
     output:
         "results/experiments/{experiment}/predictions.tsv",
-    params:
-        code=code_hash("ensemble"),
     log:
         "logs/ensemble/{experiment}.log",
     benchmark:
         "benchmarks/ensemble/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code_hash("ensemble"),
     shell:
         "neurocohort ensemble --output {output} {input} > {log} 2>&1"

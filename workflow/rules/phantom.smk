@@ -7,17 +7,19 @@ rule phantom_ixi:
     output:
         "resources/phantom/ixi/IXI-T1.tar",
         "resources/phantom/ixi/IXI.xls",
-    params:
-        code=code_hash("phantom"),
-        folder="resources/phantom/ixi",
-        **PHANTOM.get("ixi", {}),
     log:
         "logs/phantom/ixi.log",
     benchmark:
         "benchmarks/phantom/ixi.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=20,
+    params:
+        **PHANTOM.get("ixi", {}),
+        code=code_hash("phantom"),
+        folder=lambda w, output: os.path.dirname(output[0]),
     shell:
         "neurocohort phantom --source ixi --folder {params.folder} --participants {params.participants}"
         " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"
@@ -29,17 +31,19 @@ rule phantom_oasis1:
         "resources/phantom/oasis1/oasis_cross-sectional_disc1.tar.gz",
         "resources/phantom/oasis1/oasis_cross-sectional_disc2.tar.gz",
         "resources/phantom/oasis1/oasis_cross-sectional.csv",
-    params:
-        code=code_hash("phantom"),
-        folder="resources/phantom/oasis1",
-        **PHANTOM.get("oasis1", {}),
     log:
         "logs/phantom/oasis1.log",
     benchmark:
         "benchmarks/phantom/oasis1.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=20,
+    params:
+        **PHANTOM.get("oasis1", {}),
+        code=code_hash("phantom"),
+        folder=lambda w, output: os.path.dirname(output[0]),
     shell:
         "neurocohort phantom --source oasis1 --folder {params.folder} --participants {params.participants}"
         " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"

@@ -1,32 +1,4 @@
 # Needs data/<cohort>/scans.tsv and the scans it names. Leaves results/<cohort>/preproc/<scan_id>/, its *_qc.json last.
-import functools
-
-
-@functools.cache
-def read_scans(path, changed):
-    return read_table(path).set_index("scan_id").to_dict("index")
-
-
-def scans_of(cohort):
-    path = checkpoints.ingest_cohort.get(cohort=cohort).output.scans
-    return read_scans(path, os.stat(path).st_mtime_ns)
-
-
-def scan_file(key):
-    """An input function: the file in column ``key`` of the scan's row, or none where the row has none."""
-
-    def of(wildcards):
-        value = scans_of(wildcards.cohort)[wildcards.scan_id][key]
-        return f"data/{wildcards.cohort}/{value}" if isinstance(value, str) else []
-
-    return of
-
-
-def qc_records(wildcards):
-    return [
-        f"results/{wildcards.cohort}/preproc/{scan_id}/{scan_id}_qc.json"
-        for scan_id in scans_of(wildcards.cohort)
-    ]
 
 
 rule preprocess_scan:
@@ -38,9 +10,20 @@ rule preprocess_scan:
         template="results/template.npz",
     output:
         "results/{cohort}/preproc/{scan_id}/{scan_id}_qc.json",
+    log:
+        "logs/preprocess/{cohort}/{scan_id}.log",
+    benchmark:
+        "benchmarks/preprocess/{cohort}/{scan_id}.tsv"
+    group:
+        "preprocess"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=lambda w, attempt: 3000 * attempt,
+        runtime=10,
     params:
         code=code_hash("preprocess"),
-        folder="results/{cohort}/preproc/{scan_id}",
+        folder=lambda w, output: os.path.dirname(output[0]),
         labels=lambda w, input: (
             f"--labels {input.labels} --labels-reference {input.labels_reference}"
             if input.labels
@@ -53,15 +36,6 @@ rule preprocess_scan:
         min_brain_ml=config["quality"]["min_brain_ml"],
         max_brain_ml=config["quality"]["max_brain_ml"],
         seed=PREPROCESSING["seed"],
-    log:
-        "logs/preprocess/{cohort}/{scan_id}.log",
-    benchmark:
-        "benchmarks/preprocess/{cohort}/{scan_id}.tsv"
-    group:
-        "preprocess"
-    resources:
-        mem_mb=lambda w, attempt: 3000 * attempt,
-        runtime=10,
     shell:
         "neurocohort preprocess --scan {input.scan} --scan-id {wildcards.scan_id} --template {input.template}"
         " --folder {params.folder} --brain-extraction {params.brain_extraction} --registration {params.registration}"
@@ -79,16 +53,18 @@ rule quality:
     output:
         qc="results/{cohort}/qc.tsv",
         exclusions="results/{cohort}/exclusions.tsv",
-    params:
-        code=code_hash("quality"),
-        preproc="results/{cohort}/preproc",
     log:
         "logs/quality/{cohort}.log",
     benchmark:
         "benchmarks/quality/{cohort}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=20,
+    params:
+        code=code_hash("quality"),
+        preproc="results/{cohort}/preproc",
     shell:
         "neurocohort quality --scans {input.scans} --exclusions {input.exclusions} --preproc {params.preproc}"
         " --qc-output {output.qc} --exclusions-output {output.exclusions} > {log} 2>&1"

@@ -13,17 +13,19 @@ rule report:
         page="results/report/index.html",
         provenance="results/report/provenance.json",
         zip="results/report/report.zip",
-    params:
-        code=code_hash("report"),
-        folder="results/report",
-        configuration=json.dumps(config, sort_keys=True),
     log:
         "logs/report.log",
     benchmark:
         "benchmarks/report.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        code=code_hash("report"),
+        folder=lambda w, output: os.path.dirname(output[0]),
+        configuration=json.dumps(config, sort_keys=True),
     shell:
         "neurocohort report --data data --results results --benchmarks benchmarks --lock {input.lock:q}"
         " --output {params.folder} --configuration {params.configuration:q} > {log} 2>&1"
