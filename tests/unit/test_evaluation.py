@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from neurocohort.evaluation.baselines import atlas_labels, value_baselines
 from neurocohort.evaluation.evaluate import evaluate
-from neurocohort.evaluation.intervals import participant_interval
+from neurocohort.evaluation.intervals import auc_score_interval, participant_interval
 from neurocohort.evaluation.metrics import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from scipy import stats
 from sklearn import metrics as sk
@@ -104,7 +104,21 @@ def test_constant_classifier_has_an_auc_of_one_half():
     metrics = evaluate(table, table.assign(prediction=0.4, model="majority"), "classification", resamples=200, seed=1)
     auc = metrics[(metrics["metric"] == "auc") & (metrics["group"] == "all")].set_index("model")
     assert auc.loc["majority", ["value", "ci_low", "ci_high"]].tolist() == [0.5, 0.5, 0.5]
-    assert auc.loc["network", "value"] == 1.0
+    network = auc.loc["network"]
+    assert network["value"] == network["ci_high"] == 1.0 and network["interval"] == "newcombe"
+    assert 0.7 < network["ci_low"] < 0.95, "twelve of each, perfectly separated, are no proof of certainty"
+
+
+def test_score_interval_of_an_auc_covers_the_truth():
+    """Normal scores one and a half deviations apart: the true AUC is known."""
+    true, inside = stats.norm.cdf(1.5 / np.sqrt(2)), 0
+    for repeat in range(400):
+        rng = np.random.default_rng(repeat)
+        prediction = np.concatenate([rng.normal(1.5, 1, 12), rng.normal(0, 1, 12)])
+        found = CLASSIFICATION_METRICS["auc"](np.repeat([1, 0], 12), prediction)
+        low, high = auc_score_interval(found, 12, 12)
+        inside += low <= true <= high
+    assert 0.92 <= inside / 400 <= 0.98
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from neurocohort.evaluation.intervals import participant_interval
+from neurocohort.evaluation.intervals import auc_score_interval, participant_interval
 from neurocohort.evaluation.metrics import CLASSIFICATION_METRICS, REGRESSION_METRICS
 
 SMALLEST_GROUP = 3  # participants; fewer say nothing about a group
@@ -19,7 +19,8 @@ def evaluate(
     ``predictions``: the network's rows; ``baselines``: the same columns with ``model`` first. Each part of each cohort is
     judged as a whole, and by site (by tissue for a segmentation); several trained cohorts' held-out parts also together, as
     cohort ``all``. Every interval draws from the same seed, so models are
-    compared on the same resamples.
+    compared on the same resamples. A perfect AUC, which has no distribution to resample, gets a score-type interval
+    (``newcombe``).
     """
     everything = pd.concat([predictions.assign(model="network"), baselines], ignore_index=True)
     rows = []
@@ -70,6 +71,9 @@ def _figures(table: pd.DataFrame, kind: str, resamples: int, seed: int):
         low, high, method = float("nan"), float("nan"), "none"
         if np.isfinite(value):
             low, high, method = participant_interval(statistic, people, resamples=resamples, seed=seed, strata=strata)
+        if name == "auc" and value in (0.0, 1.0) and low == high:
+            low, high = auc_score_interval(value, int((target > 0).sum()), int((target <= 0).sum()))
+            method = "newcombe"
         yield {
             "metric": name,
             "value": round(value, 6),

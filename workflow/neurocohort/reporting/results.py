@@ -15,6 +15,7 @@ PREDICTION_COLUMNS = {
     "segmentation": ("cohort", "part", "scan_id", "participant_id", "tissue", "dice", "volume_ml", "reference_ml"),
 }
 HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "best")
+MARKED = ("percentile", "newcombe")  # the kinds of interval that carry a mark on the page; BCa carries none
 
 
 def learning(sources: Sources, results: Path, experiment: str, settings: dict, output: Path) -> list[dict]:
@@ -153,7 +154,7 @@ def _tables(metrics: pd.DataFrame) -> list[dict]:
                     }
                     for model in models
                 ],
-                "percentile": "interval" in rows and bool((rows["interval"] == "percentile").any()),
+                **{mark: "interval" in rows and bool((rows["interval"] == mark).any()) for mark in MARKED},
             }
         )
     return tables
@@ -161,12 +162,12 @@ def _tables(metrics: pd.DataFrame) -> list[dict]:
 
 def _cell(row: dict | None, metric: str) -> dict:
     if row is None:
-        return {"value": "–", "interval": "", "percentile": False}
+        return {"value": "–", "interval": "", **dict.fromkeys(MARKED, False)}
     places = labels.metric(metric).decimals
     return {
         "value": labels.number(row["value"], places),
         "interval": labels.interval(row["ci_low"], row["ci_high"], places),
-        "percentile": row.get("interval") == "percentile",
+        **{mark: row.get("interval") == mark for mark in MARKED},
     }
 
 
