@@ -27,7 +27,7 @@ def toy_cohort(kind: str, count: int = 18) -> tuple[pd.DataFrame, PackedImages]:
     rng = np.random.default_rng(0)
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
     radius = np.sqrt(x**2 + y**2 + z**2)
-    targets = rng.uniform(20, 80, count) if kind == "regression" else np.arange(count) % 2
+    targets = rng.uniform(20, 80, count) if kind == "regression" else (np.arange(count) + np.arange(count) // 6) % 2
     scale = (targets - 20) / 60 if kind == "regression" else targets
     images = np.zeros((count, *SHAPE), dtype=np.uint8)
     labels = np.zeros_like(images)

@@ -70,6 +70,7 @@ def test_same_scan_gives_the_same_bytes_whatever_the_threads(shared_data, templa
     records = []
     for folder in ("first", "second"):
         preprocess_scan(path, tmp_path / folder, "scan", template, SETTINGS)
+        # What a busy job would have left behind: the second run must not care.
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(2)
         records.append(json.loads((tmp_path / folder / "scan_qc.json").read_text()))
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

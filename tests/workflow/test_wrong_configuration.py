@@ -66,16 +66,23 @@ def test_wrong_configuration_ends_in_a_sentence_that_names_the_key(checkout, con
         assert part in output, output
 
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [("study: a\ncohorts: [unclosed\n", "study.yaml"), ("- a\n- list\n", "study.yaml"), ("", "study.yaml")],
-    ids=["not YAML", "a list", "empty"],
-)
-def test_study_file_that_is_not_keys_with_values_is_named(checkout, tmp_path, content, told):
+NOT_KEYS = {"not YAML": "study: a\ncohorts: [unclosed\n", "a list": "- a\n- list\n", "empty": ""}
+
+
+@pytest.mark.parametrize("content", NOT_KEYS.values(), ids=NOT_KEYS.keys())
+def test_study_file_that_is_not_keys_with_values_ends_in_a_sentence(checkout, tmp_path, content):
+    """Snakemake reads the file before the workflow can, and its sentence names no file; `neurocohort check` does."""
     path = tmp_path / "study.yaml"
     path.write_text(content)
-    assert told in refused(checkout, path)
+    assert "Config file" in refused(checkout, path)
+    checked = checkout.run("neurocohort", "check", str(path), check=False)
+    assert checked.returncode == 2 and str(path) in checked.stderr and "line" in checked.stderr
 
 
 def test_study_file_that_does_not_exist_is_named(checkout, tmp_path):
-    assert "nothing_here.yaml" in refused(checkout, tmp_path / "nothing_here.yaml")
+    checked = checkout.run("neurocohort", "check", str(tmp_path / "nothing_here.yaml"), check=False)
+    assert checked.returncode == 2 and "nothing_here.yaml: there is no such file" in checked.stderr
+
+
+def test_configuration_of_the_demo_is_in_order(checkout):
+    assert "in order" in checkout.run("neurocohort", "check", "config/config.yaml").stdout

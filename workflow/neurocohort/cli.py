@@ -325,6 +325,15 @@ def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path
 
 
 @command
+def check(configfiles: Files) -> None:
+    """Check study files (merged in their order) and say what is wrong with them, with lines where that is known."""
+    from neurocohort.configuration import read_checked
+
+    read_checked(configfiles)
+    print("The configuration is in order.")
+
+
+@command
 def headline(results: Path, configfiles: Files) -> None:
     """Print each experiment's headline with its interval, its verdict, and where the report lies."""
     from neurocohort.configuration import read_checked

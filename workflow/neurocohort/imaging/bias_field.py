@@ -19,6 +19,8 @@ def fit_log_field(scan: Volume, mask: np.ndarray) -> Volume:
 
     ``mask``: bool, of the scan's shape. The field's mean inside the mask is one (its logarithm's is zero).
     """
+    # The filter's own number of threads does not reach the filters inside it; the process's does.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     grid = world_grid(scan, mask, FIT_SPACING_MM)
     coarse = sample(scan, grid, smooth=True).data
     inside = sample(Volume(mask, scan.affine), grid, smooth=True).data > 0.5
@@ -31,7 +33,6 @@ def fit_log_field(scan: Volume, mask: np.ndarray) -> Volume:
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetMaximumNumberOfIterations(ITERATIONS_PER_LEVEL)
     n4.SetConvergenceThreshold(CONVERGENCE)
-    n4.SetNumberOfThreads(1)
     n4.Execute(image, mask_image)
     log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T.astype(np.float32)
     return Volume(log_field - log_field[inside].mean(), grid.affine)

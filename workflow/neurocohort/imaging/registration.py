@@ -92,9 +92,10 @@ def _centre(volume: Volume, mask: np.ndarray) -> np.ndarray:
 def _from_start(
     fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray, start: np.ndarray, seed: int
 ) -> Registration:
+    # One thread: the sum over threads would change the last bits with their number, and the optimiser amplifies them. The
+    # method's own number does not reach the filters inside it; the process's does.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     method = sitk.ImageRegistrationMethod()
-    # One thread: the sum over threads would change the last bits with their number, and the optimiser amplifies them.
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetInterpolator(sitk.sitkLinear)
     fixed_image, moving_image = _to_image(fixed), _to_image(moving)
