@@ -12,12 +12,16 @@ INTERRUPTED_EXIT_CODE = 75  # EX_TEMPFAIL: the job was told to stop and can be s
 
 
 class StopRequest:
-    """Remembers that SIGTERM or SIGUSR1 came; the loop asks at each step and decides when to stop."""
+    """Within its block, remembers that SIGTERM or SIGUSR1 came; the loop asks at each step and decides when to stop."""
 
-    def __init__(self) -> None:
+    def __enter__(self) -> "StopRequest":
         self.received = False
-        for name in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(name, self._note)
+        self.handlers = {name: signal.signal(name, self._note) for name in (signal.SIGTERM, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self.handlers.items():
+            signal.signal(name, handler)
 
     def _note(self, *_: object) -> None:
         self.received = True

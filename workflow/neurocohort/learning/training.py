@@ -86,11 +86,11 @@ def train(
     resumed = run.resume()
     if resumed:
         report(f"going on from {checkpoint}: epoch {run.state['epoch'] + 1}, step {run.state['step'] + 1}")
-    stop = StopRequest()
-    while not run.finished():
-        run.finish_epoch(stop)
-        validation_loss = mean_loss(run.network, task, parts["validation"], mean, deviation, settings.batch_size)
-        report(run.close_epoch(validation_loss))
+    with StopRequest() as stop:
+        while not run.finished():
+            run.finish_epoch(stop)
+            validation_loss = mean_loss(run.network, task, parts["validation"], mean, deviation, settings.batch_size)
+            report(run.close_epoch(validation_loss))
     history = [entry | {"best": int(entry["epoch"] == run.state["best_epoch"])} for entry in run.state["history"]]
     parameters = sum(parameter.numel() for parameter in run.network.parameters())
     return Trained(run.state["best"], task, mean, deviation, history, parameters)
