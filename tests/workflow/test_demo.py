@@ -163,7 +163,7 @@ def test_bad_scan_in_the_cohort_is_a_row_and_the_others_go_on(demo, tmp_path):
     broken.write_bytes(broken.read_bytes()[:5000])
     image = nib.load(empty)
     nib.save(nib.Nifti1Image(image.get_fdata() * 0, image.affine), empty)
-    copied.snakemake("--quiet", "rules", "preprocess")
+    copied.snakemake("preprocess", "--quiet", "rules")
     qc, exclusions = table(copied, "results/ixi/qc.tsv"), table(copied, "results/ixi/exclusions.tsv")
     lost = qc[qc["status"] == "excluded"]
     assert set(lost["scan_id"]) == set(scans["scan_id"].iloc[:2]) and (lost["stage"] == "read").all()
