@@ -166,8 +166,8 @@ WRONG = {
         ["`preprocessing.shape` is [57, 64, 56]", f"`{TISSUE}.network`", "multiples of 4, such as [60, 64, 56]"],
     ),
     "split of everything": (
-        *("split.validation", 0.6),
-        ["`split.validation` (0.6) and `split.held_out` (0.4) add up to 1", "less than 1"],
+        *("split.validation", 0.65),
+        ["`split.validation` (0.65) and `split.held_out` (0.35) add up to 1", "less than 1"],
     ),
     "held-out part of nothing": ("split.held_out", 0, ["`split.held_out` is 0", "above 0 and below 1"]),
     "volumes the wrong way round": (
@@ -243,9 +243,9 @@ WRONG = {
 
 def test_the_demo_is_valid_and_keeps_what_it_says(demo):
     checked = check_configuration(demo, source=str(DEMO))
-    assert checked["experiments"]["brain_age"]["network"]["channels"] == [8, 16, 32, 64, 64, 32]
-    assert {name: checked[name] for name in ("study", "seed", "phantom", "split")} == {
-        name: demo[name] for name in ("study", "seed", "phantom", "split")
+    assert checked["experiments"]["brain_age"]["network"]["channels"] == [4, 8, 16, 32, 32, 32]
+    assert {name: checked[name] for name in ("study", "device", "phantom", "split")} == {
+        name: demo[name] for name in ("study", "device", "phantom", "split")
     }
 
 
