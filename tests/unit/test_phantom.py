@@ -134,8 +134,9 @@ def test_dementia_is_visible_on_both_sides_in_the_medial_temporal_lobe_at_3_mm(a
 
 
 def test_deepbet_finds_the_brain(anatomy, tmp_path):
-    torch = pytest.importorskip("torch")
-    deepbet = pytest.importorskip("deepbet")
+    import deepbet
+    import torch
+
     torch.set_num_threads(1)
     brains = {}
     for age, site, defaced in ((24, GUYS, False), (84, IOP, False), (78, OASIS, True)):

@@ -114,6 +114,12 @@ def key_of(store, file):
     return next(key for key, entry in files.items() if entry.name == file)
 
 
+def published_of(store, file):
+    """What the source's table says of a file, as text: an edit there downloads that file anew."""
+    files = read_source(source_table(STORES[store])).files
+    return str(files[key_of(store, file)])
+
+
 def local_original(wildcards):
     """The file itself where the base address is a folder, so that a rule may make it first; nothing for a remote one."""
     base = COHORTS[STORES[wildcards.store]]["base_url"] or ""

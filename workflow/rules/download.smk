@@ -23,6 +23,7 @@ rule download:
     params:
         source=lambda wildcards: source_table(STORES[wildcards.store]),
         key=lambda wildcards: key_of(wildcards.store, wildcards.file),
+        published=lambda wildcards: published_of(wildcards.store, wildcards.file),
         base_url=lambda wildcards: COHORTS[STORES[wildcards.store]]["base_url"] or "",
     shell:
         "neurocohort download --source-table {params.source:q} --key {params.key} --destination {output:q}"
