@@ -45,11 +45,18 @@ def toy_cohort(kind: str, count: int = 18) -> tuple[pd.DataFrame, PackedImages]:
             "target": targets if kind != "segmentation" else "dseg",
         }
     )
-    return samples, PackedImages({"toy": images}, {"toy": labels})
+    return samples, PackedImages({"toy": images[:, None]}, {"toy": labels}, {"toy": [0]})
 
 
 def settings(**changes) -> TrainingSettings:
-    values = {"network": "sfcn", "channels": [4, 8, 8, 8], "dropout": 0.2, "norm": "batch", "soft_bins": True}
+    values = {
+        "modalities": ["T1w"],
+        "network": "sfcn",
+        "channels": [4, 8, 8, 8],
+        "dropout": 0.2,
+        "norm": "batch",
+        "soft_bins": True,
+    }
     values |= {"epochs": 3, "batch_size": 4, "learning_rate": 0.01, "patience": 0, "seed": 1, "threads": 1}
     return TrainingSettings(**(values | changes))
 
@@ -133,7 +140,7 @@ def test_held_out_volumes_are_never_read_in_training(tmp_path):
     clean = train(samples, packed, "regression", settings(), device=CPU, checkpoint=tmp_path / "a.pt")
     dirty = train(
         changed,
-        PackedImages({"toy": poisoned}, packed.labels),
+        PackedImages({"toy": poisoned}, packed.labels, packed.channels),
         "regression",
         settings(),
         device=CPU,
@@ -159,24 +166,24 @@ def test_flip_mirrors_left_and_right_and_labels_move_along():
         "noise_sd": 0.0,
         "noise_seed": 0,
     }
-    moved, labels = augment(image, image, [still | {"flip": True}], 0.0, 1.0)
+    moved, labels = augment(image[:, None], image, [still | {"flip": True}], [0.0], [1.0])
     np.testing.assert_allclose(moved[0, 0].numpy(), image[0].flip(0).numpy(), atol=1e-2)
     assert torch.equal(labels[0], image[0].flip(0))
 
 
 def test_augmentation_of_a_sample_does_not_depend_on_its_batch():
-    images = (torch.rand((3, *SHAPE), generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
-    together, _ = augment(images, None, [draw(1, 2, i) for i in range(3)], 100.0, 50.0)
-    alone, _ = augment(images[2:], None, [draw(1, 2, 2)], 100.0, 50.0)
+    images = (torch.rand((3, 1, *SHAPE), generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
+    together, _ = augment(images, None, [draw(1, 2, i) for i in range(3)], [100.0], [50.0])
+    alone, _ = augment(images[2:], None, [draw(1, 2, 2)], [100.0], [50.0])
     torch.testing.assert_close(together[2], alone[0])
 
 
 def test_rotation_keeps_volume_on_a_grid_of_unequal_sides():
-    image = torch.zeros((1, 40, 48, 32), dtype=torch.uint8)
-    image[0, 12:28, 16:32, 8:24] = 255
+    image = torch.zeros((1, 1, 40, 48, 32), dtype=torch.uint8)
+    image[0, 0, 12:28, 16:32, 8:24] = 255
     turn = {"flip": False, "shift": np.zeros(3), "angles": np.array([0.3, 0.2, 0.1]), "scale": 1.0}
     turn |= {"log_gamma": 0.0, "noise_sd": 0.0, "noise_seed": 0}
-    moved, _ = augment(image, None, [turn], 0.0, 255.0)
+    moved, _ = augment(image, None, [turn], [0.0], [255.0])
     assert abs(float(moved.sum()) / 16**3 - 1) < 0.02
 
 
@@ -193,11 +200,13 @@ def test_class_weight_comes_from_the_training_counts():
 
 
 def test_statistics_ignore_what_lies_outside_the_brain():
-    images = torch.zeros((2, 8, 8, 8), dtype=torch.uint8)
-    images[:, 2:6] = 100
-    images[:, 3] = 140
+    images = torch.zeros((2, 2, 8, 8, 8), dtype=torch.uint8)
+    images[:, 0, 2:6] = 100
+    images[:, 0, 3] = 140
+    images[:, 1, 2:6] = 60
     mean, deviation = intensity_statistics(images)
-    assert mean == 110 and abs(deviation - np.std([100, 140, 100, 100])) < 1e-9
+    assert mean == [110, 60], "each channel has its own"
+    assert abs(deviation[0] - np.std([100, 140, 100, 100])) < 1e-9
 
 
 @pytest.mark.parametrize("name", ["sfcn", "densenet121", "resnet18"])

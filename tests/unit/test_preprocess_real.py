@@ -57,7 +57,7 @@ def test_original_ixi_scan_is_preprocessed(shared_data, template, tmp_path):
     record = preprocess_scan(shared_data / "IXI533-Guys-1066-T1.nii.gz", tmp_path, "scan", template, SETTINGS)
     assert record["status"] == "ok", record["reason"]
     assert record["metrics"]["template_dice"] >= 0.92
-    preproc = nib.load(outputs_of(record, tmp_path)["preproc"])
+    preproc = nib.load(outputs_of(record, tmp_path)["preproc_T1w"])
     assert preproc.shape == (56, 64, 56) and nib.aff2axcodes(preproc.affine) == ("R", "A", "S")
     data = preproc.get_fdata()
     assert data.min() == 0 and 0.99 <= data.max() <= 1

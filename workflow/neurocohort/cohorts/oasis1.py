@@ -160,7 +160,8 @@ class _Pairs:
 
     def _write(self, key: tuple[str, str], image: nib.Nifti1Image) -> None:
         path = _path(*key)
-        self.written[key] = {"path": path, "sha256": self.collected.write_image(path, raw_bids.gzipped(image))}
+        sha256 = self.collected.write_image(path, raw_bids.gzipped(image))
+        self.written[key] = {"path": path, "sha256": sha256, "voxels_sha256": raw_bids.voxels_sha256(image)}
 
     def why_missing(self, session: str, kind: str) -> str | None:
         """A sentence on why there is no image of this kind, or None where there is one."""
@@ -218,6 +219,7 @@ def _finish(
         "scanner": SCANNER,
         "path": t1w["path"],
         "image_sha256": t1w["sha256"],
+        "voxels_sha256": t1w["voxels_sha256"],
         "dseg_path": dseg.get("path"),
         "dseg_reference_path": reference.get("path"),
         **people.get(session, {}),

@@ -72,7 +72,8 @@ class Head:
     the signal's units. ``tissues`` (3, x, y, z): the shares of CSF, GM and WM of each voxel inside the brain mask.
     ``labels`` uint8: 1 CSF 2 GM 3 WM, 0 elsewhere; the brain mask is ``labels > 0``. ``affine``: voxel to native RAS mm;
     ``native_to_mni``: native RAS mm to MNI mm (4 x 4). ``volumes_ml``: csf, gm, wm, and within them ventricles (lateral,
-    temporal horns included) and hippocampus (both). ``pose``: rotation in degrees, shift in mm, scale.
+    temporal horns included) and hippocampus (both). ``pose``: rotation in degrees, shift in mm, scale, where they were
+    drawn.
     """
 
     signal: np.ndarray
@@ -113,13 +114,17 @@ def draw_head(
     rng: np.random.Generator,
     defaced: bool = False,
     marker_left_temple: bool = False,
+    native_to_mni: np.ndarray | None = None,
 ) -> Head:
-    """Scan a person in a random pose on the grid of ``shape`` and ``affine`` (voxel to RAS mm).
+    """Scan a person on the grid of ``shape`` and ``affine`` (voxel to RAS mm), in a random pose unless ``native_to_mni``
+    (4 x 4) gives it.
 
     The world's origin lies at the middle of the head, apart from the pose's shift. ``defaced`` leaves the face out;
     ``marker_left_temple`` puts a bright capsule of 9 mm radius on the left temple (MNI x < 0).
     """
-    native_to_mni, pose = _draw_pose(person.scale, rng)
+    pose: dict[str, float] = {}
+    if native_to_mni is None:
+        native_to_mni, pose = _draw_pose(person.scale, rng)
     voxel_to_mni = native_to_mni @ affine
     position = _positions(voxel_to_mni, shape)
     on_grid = (position - anatomy.hull_origin_mm[:, None].astype(np.float32)) / np.float32(DEFORMATION_GRID_MM)

@@ -9,17 +9,26 @@ from pathlib import Path
 import numpy as np
 import xlwt
 
-from neurocohort.cohorts.phantom import GUYS, HH, IOP, draw_head, draw_person, rotation_matrix
-from neurocohort.cohorts.phantom_anatomy import prepare_anatomy
+from neurocohort.cohorts.phantom import GUYS, HH, IOP, Head, Person, Site, draw_head, draw_person, rotation_matrix
+from neurocohort.cohorts.phantom_anatomy import Anatomy, prepare_anatomy
 from neurocohort.cohorts.phantom_files import nifti_gz, write_tar, write_truth
 from neurocohort.cohorts.phantom_oasis1 import write_oasis1_archives
 from neurocohort.errors import InputError
-from neurocohort.files import written_aside
+from neurocohort.files import write_json, written_aside
 
 __all__ = ["write_ixi_archives", "write_oasis1_archives"]
 
 IXI_FIELD_OF_VIEW_MM = (240.0, 240.0, 180.0)  # 256 x 256 x 150 voxels of 0.9375 x 0.9375 x 1.2 mm
+IXI_AXIAL_FIELD_OF_VIEW_MM = (192.0, 240.0, 180.0)
 IXI_SITES = ((GUYS, 0.55), (HH, 0.32), (IOP, 0.13))  # and their shares of the cohort
+# Further modalities of a session: the scanner's look with white matter at 1 (T2: Wansapura 1999; PD hardly differs), the
+# voxel's thickness against its width, and how far a head moves between two sequences of one visit.
+IXI_FURTHER = {
+    "T2w": Site("T2w", white=300.0, csf=3.2, grey=1.45, fat=1.5, muscle=0.55, noise=0.03, bias=0.10),
+    "PDw": Site("PDw", white=500.0, csf=1.15, grey=1.20, fat=1.2, muscle=0.80, noise=0.03, bias=0.10),
+}
+IXI_SLICE_FACTOR = 1.3
+MOTION_DEGREES, MOTION_MM = 3.0, 3.0
 IXI_AGES = (20.0, 86.0)
 IXI_COLUMNS = (
     "IXI_ID",
@@ -39,9 +48,16 @@ MINIMUM_PARTICIPANTS = 4
 
 
 def write_ixi_archives(
-    folder: Path | str, *, participants: int, seed: int, spacing_mm: float, marker_left_temple: bool = False
+    folder: Path | str,
+    *,
+    participants: int,
+    seed: int,
+    spacing_mm: float,
+    modalities: tuple[str, ...] = ("T1w",),
+    marker_left_temple: bool = False,
 ) -> None:
-    """Write `IXI-T1.tar`, `IXI.xls` and `truth/` into ``folder``.
+    """Write `IXI-T1.tar`, `IXI.xls` and `truth/` into ``folder``; `IXI-T2.tar` and `IXI-PD.tar` where ``modalities`` has
+    T2w and PDw (with one scan fewer, as in the real cohort), and `truth/T2w_to_T1w.json` with the motion between them.
 
     ``participants`` have a scan and an age, evenly spread over 20 to 86 years at three sites. As in the real cohort there are
     also: a scan without an age, a scan whose two rows conflict in age, a scan without a row (all three unusable), rows
@@ -70,6 +86,8 @@ def write_ixi_archives(
 
     anatomy = prepare_anatomy()
     members, heads = {}, []
+    further: dict[str, dict] = {name: {} for name in modalities if name != "T1w"}
+    motions: dict[str, dict] = {name: {} for name in further}
     shape = tuple(round(extent / spacing_mm) for extent in IXI_FIELD_OF_VIEW_MM)
     scanned = [(person, role) for person, role in zip(people, roles, strict=True) if role != "no_scan"]
     for (row, role), site in zip(scanned, site_order, strict=True):
@@ -85,8 +103,41 @@ def write_ixi_archives(
         members[name] = nifti_gz(head.scan(head_rng), affine)
         truth = dict(id=ixi_id, age=row["AGE"], sex=sex, site=site.name, cdr=None, usable=int(role == "usable"))
         heads.append((truth, head))
+        for modality in further:
+            image, motion = _further_scan(anatomy, person, head, modality, spacing_mm, [seed, 2, row["IXI_ID"]])
+            further[modality][name.replace("-T1.", f"-{modality[:2]}.")] = image
+            motions[modality][ixi_id] = motion.tolist()
     write_truth(folder, heads)
     write_tar(folder / "IXI-T1.tar", members)
+    for modality, images in further.items():
+        last = max(images)  # the real cohort has people with T1 alone
+        write_tar(folder / f"IXI-{modality[:2]}.tar", {name: images[name] for name in images if name != last})
+        write_json(folder / "truth" / f"{modality}_to_T1w.json", motions[modality])
+
+
+def _further_scan(
+    anatomy: Anatomy, person: Person, head: Head, modality: str, spacing_mm: float, seed: list[int]
+) -> tuple[bytes, np.ndarray]:
+    """An axial scan of another contrast, after a small motion (4 x 4: its world to that of the T1-weighted scan)."""
+    rng = np.random.default_rng([*seed, list(IXI_FURTHER).index(modality)])
+    motion = np.eye(4)
+    motion[:3, :3] = rotation_matrix(*(MOTION_DEGREES * rng.uniform(-1, 1, 3)))
+    motion[:3, 3] = MOTION_MM * rng.uniform(-1, 1, 3)
+    spacing = np.array([spacing_mm, spacing_mm, spacing_mm * IXI_SLICE_FACTOR])
+    shape = tuple(int(size) for size in np.round(np.array(IXI_AXIAL_FIELD_OF_VIEW_MM) / spacing))
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -spacing * (np.array(shape) - 1) / 2
+    affine = affine.astype(np.float32).astype(float)
+    moved = draw_head(
+        anatomy,
+        person,
+        IXI_FURTHER[modality],
+        shape=shape,
+        affine=affine,
+        rng=rng,
+        native_to_mni=head.native_to_mni @ motion,
+    )
+    return nifti_gz(moved.scan(rng), affine), motion
 
 
 def _sites_in_proportion(count: int, rng: np.random.Generator) -> list:

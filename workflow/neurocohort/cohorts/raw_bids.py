@@ -3,6 +3,7 @@
 An image whose bytes are on disk already is left alone, with its time, so that ingesting again reruns nothing after it.
 """
 
+import contextlib
 import gzip
 import hashlib
 import logging
@@ -21,12 +22,13 @@ logger = logging.getLogger(__name__)
 
 BIDS_VERSION = "1.10.0"
 STAGE = "ingest"
-SCAN_COLUMNS = ("participant_id", "session_id", "scan_id", "site", "scanner", "path", "image_sha256", "dseg_path")
-SCAN_COLUMNS += ("dseg_reference_path", "age", "sex")
+MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")  # BIDS suffixes; the first is what every scan has
+SCAN_COLUMNS = ("participant_id", "session_id", "scan_id", "site", "scanner", "path", "image_sha256", "voxels_sha256")
+SCAN_COLUMNS += (*(f"path_{modality}" for modality in MODALITIES[1:]), "dseg_path", "dseg_reference_path", "age", "sex")
 EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
 # On a 1 mm head with its noise level 3 leaves 10.1 MB in 0.6 s, level 6 9.9 MB in 1.7 s, level 9 9.8 MB in 13 s.
 GZIP_LEVEL = 3
-IMAGE_PATTERNS = ("sub-*/ses-*/anat/sub-*_T1w.nii.gz", "derivatives/*/sub-*/ses-*/anat/sub-*.nii.gz")
+IMAGE_PATTERNS = ("sub-*/ses-*/anat/sub-*.nii.gz", "derivatives/*/sub-*/ses-*/anat/sub-*.nii.gz")
 
 COMMON_COLUMNS = {
     "participant_id": {"Description": "Participant"},
@@ -36,6 +38,12 @@ COMMON_COLUMNS = {
     "scanner": {"Description": "Vendor and field strength of the scanner"},
     "path": {"Description": "The T1-weighted image, relative to this folder"},
     "image_sha256": {"Description": "sha256 of the image file as it lies here"},
+    "voxels_sha256": {
+        "Description": "sha256 of the image's voxels and shape, whatever its header, orientation and compression"
+    },
+    "path_T2w": {"Description": "The session's T2-weighted image, relative to this folder"},
+    "path_PDw": {"Description": "The session's proton-density-weighted image, relative to this folder"},
+    "path_FLAIR": {"Description": "The session's FLAIR image, relative to this folder"},
     "dseg_path": {"Description": "Tissue labels that came with the cohort, relative to this folder"},
     "dseg_reference_path": {"Description": "The image on whose grid the tissue labels are drawn"},
 }
@@ -60,6 +68,15 @@ class Ingested:
         self.images.add(path)
         return hashlib.sha256(content).hexdigest()
 
+    def link_image(self, path: str, original: Path) -> str:
+        """Put a link to the file ``original`` at ``path`` (relative to the folder); return the file's sha256."""
+        target = self.folder / path
+        if not (target.is_symlink() and target.readlink() == original):
+            with files.written_aside(target) as aside:
+                aside.symlink_to(original)
+        self.images.add(path)
+        return files.sha256_of(original)
+
     def exclude(self, participant_id: str | None, scan_id: str | None, reason: str) -> None:
         """Add a row to the exclusions table."""
         self.exclusions.append({"participant_id": participant_id, "scan_id": scan_id, "stage": STAGE, "reason": reason})
@@ -79,7 +96,9 @@ def write_tables(
     ``participant_columns`` are those of ``participants.tsv``, taken from the participant's first session.
     Returns the numbers of scans, participants, excluded rows and the notes.
     """
-    columns = [*SCAN_COLUMNS, *(name for name in variables if name not in SCAN_COLUMNS)]
+    given = set().union(*(row.keys() for row in collected.scans.values()))
+    own = [name for name in SCAN_COLUMNS if name in given or not name.startswith("path_")]
+    columns = [*own, *(name for name in variables if name not in own)]
     rows = [[_tidy(collected.scans[key].get(name)) for name in columns] for key in sorted(collected.scans)]
     scans = pd.DataFrame(rows, columns=columns, dtype=object)
     exclusions = pd.DataFrame(collected.exclusions, columns=EXCLUSION_COLUMNS)
@@ -89,7 +108,8 @@ def write_tables(
     folder = collected.folder
     _remove_stale_images(collected)
     files.write_table(folder / "participants.tsv", participants)
-    files.write_json(folder / "participants.json", COMMON_COLUMNS | variables)
+    dictionary = {name: entry for name, entry in COMMON_COLUMNS.items() if name in own} | variables
+    files.write_json(folder / "participants.json", dictionary)
     files.write_table(folder / "exclusions.tsv", exclusions)
     files.write_json(folder / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **description})
     files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n")
@@ -119,19 +139,32 @@ def _remove_stale_images(collected: Ingested) -> None:
                     parent.rmdir()
 
 
-def gzipped(image: nib.Nifti1Image) -> bytes:
-    """A NIfTI image as the bytes of a .nii.gz that depend on its content alone (no name, no time)."""
-    return gzip.compress(image.to_bytes(), compresslevel=GZIP_LEVEL, mtime=0)
+def gzipped(image: nib.Nifti1Image | bytes) -> bytes:
+    """A NIfTI image, or the bytes of a .nii, as the bytes of a .nii.gz that depend on its content alone (no name, no time)."""
+    content = image if isinstance(image, bytes) else image.to_bytes()
+    return gzip.compress(content, compresslevel=GZIP_LEVEL, mtime=0)
 
 
-def check_nifti(content: bytes) -> None:
-    """Raise ScanExcluded unless ``content`` is a whole .nii.gz with a three-dimensional image of real numbers."""
+def voxels_sha256(image: nib.spatialimages.SpatialImage) -> str:
+    """The sha256 of an image's voxels (float32, nearest to RAS) and shape: equal for copies of one image whose headers,
+    orientations or compressions differ. An image whose affine is no orientation is taken as it is stored.
+    """
+    with contextlib.suppress(nib.orientations.OrientationError, np.linalg.LinAlgError):
+        image = nib.as_closest_canonical(image)
+    voxels = np.ascontiguousarray(np.asarray(image.dataobj, dtype="<f4").reshape(spatial_shape(image.shape)))
+    return hashlib.sha256(repr(voxels.shape).encode() + voxels.tobytes()).hexdigest()
+
+
+def check_nifti(content: bytes) -> str:
+    """The voxels_sha256 of an image file; ScanExcluded unless ``content`` is a whole NIfTI file, gzipped or not, with a
+    three-dimensional image of real numbers.
+    """
     try:
-        plain = gzip.decompress(content)
+        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (OSError, EOFError, zlib.error) as error:
         raise ScanExcluded(STAGE, f"The image is not a whole gzip file ({error}).") from error
     try:
-        image = nib.Nifti1Image.from_bytes(plain)
+        image = nifti_class(plain).from_bytes(plain)
         shape, kind = image.shape, image.get_data_dtype()
         offset = image.dataobj.offset  # the header's own offset is set to 0 on loading
     except Exception as error:  # nibabel raises many kinds on a damaged header
@@ -142,6 +175,15 @@ def check_nifti(content: bytes) -> None:
         raise ScanExcluded(STAGE, f"The image is cut short: {len(plain)} bytes of {needed}.")
     if kind.kind not in "iuf":
         raise ScanExcluded(STAGE, f"The image holds {kind} and not real numbers.")
+    return voxels_sha256(image)
+
+
+def nifti_class(content: bytes) -> type[nib.Nifti1Image]:
+    """NIfTI-2 where the header's length says so, in either byte order; NIfTI-1 otherwise."""
+    length = nib.Nifti2Header.sizeof_hdr
+    return (
+        nib.Nifti2Image if content[:4] in (length.to_bytes(4, "little"), length.to_bytes(4, "big")) else nib.Nifti1Image
+    )
 
 
 def spatial_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -13,8 +13,11 @@ from neurocohort.imaging.reading import read_labels, read_scan
 LEVELS = 255  # preprocessing leaves 0..1; eight bits are finer than the noise of any scan
 
 
-def pack_cohort(qc: pd.DataFrame, preproc: Path, images: Path, labels: Path) -> pd.DataFrame:
-    """Write ``images`` (scans, X, Y, Z) and ``labels`` (the same shape, 0 where a scan has none), both uint8 ``.npy``.
+def pack_cohort(
+    qc: pd.DataFrame, preproc: Path, images: Path, labels: Path, modalities: tuple[str, ...] = ("T1w",)
+) -> pd.DataFrame:
+    """Write ``images`` (scans, channels, X, Y, Z) and ``labels`` (scans, X, Y, Z; 0 where a scan has none), both uint8
+    ``.npy``. The channels are ``modalities``, in their order.
 
     Returns the index: row, scan_id, has_labels, in the order of ``qc``'s usable scans. Each file is held against the sha256
     that preprocessing recorded; raises InputError where one is missing or has changed since.
@@ -29,14 +32,17 @@ def pack_cohort(qc: pd.DataFrame, preproc: Path, images: Path, labels: Path) -> 
         packed = packed_labels = None
         for row, scan_id in enumerate(usable):
             record = read_json(qc_path(preproc, scan_id))
-            data = read_scan(_checked(preproc / scan_id, record, "preproc")).data
-            if packed is None:
-                shape = (len(usable), *data.shape)
-                packed, packed_labels = (
-                    np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-                    for file in (images_aside, labels_aside)
-                )
-            packed[row] = np.rint(data * LEVELS)
+            for channel, modality in enumerate(modalities):
+                data = read_scan(_checked(preproc / scan_id, record, f"preproc_{modality}")).data
+                if packed is None:
+                    packed, packed_labels = (
+                        np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+                        for file, shape in (
+                            (images_aside, (len(usable), len(modalities), *data.shape)),
+                            (labels_aside, (len(usable), *data.shape)),
+                        )
+                    )
+                packed[row, channel] = np.rint(data * LEVELS)
             has_labels = "dseg" in record["outputs"]
             if has_labels:
                 packed_labels[row] = read_labels(_checked(preproc / scan_id, record, "dseg")).data

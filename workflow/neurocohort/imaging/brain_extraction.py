@@ -13,6 +13,7 @@ from neurocohort.imaging.volume import Volume
 # The grid over the brain's bounding box, some 1 mm. On six real heads the Dice against the reference was 0.979 to 0.982,
 # and 0.978 to 0.984 with the program's own 256 cubed, which takes twice as long.
 NETWORK_GRID = (192, 192, 192)
+LEAST_PLAIN_BORDER = 0.8  # a cropped brain may touch the border here and there
 
 
 def extract_brain(scan: Volume, *, device: str = "cpu") -> np.ndarray:
@@ -32,9 +33,30 @@ def extract_brain(scan: Volume, *, device: str = "cpu") -> np.ndarray:
     to_canonical = nib.io_orientation(scan.affine)
     back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), to_canonical)
     mask = nib.apply_orientation(shares > 0.5, back)
-    labels, count = ndimage.label(mask)
-    if count == 0:
+    if not mask.any():
         raise ScanExcluded("brain_extraction", "deepbet found no brain")
+    return one_component(mask)
+
+
+def content_mask(scan: Volume) -> np.ndarray:
+    """The mask of a scan that is skull-stripped already: what differs from the background, bool, one component, no holes.
+
+    Raises ScanExcluded(stage ``brain_extraction``) where the image's border isn't of one value, so nothing was stripped.
+    """
+    faces = [scan.data.take(end, axis=axis).ravel() for axis in range(3) for end in (0, -1)]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    background, share = values[np.argmax(counts)], counts.max() / counts.sum()
+    if share < LEAST_PLAIN_BORDER:
+        raise ScanExcluded(
+            "brain_extraction",
+            f"the cohort is said to be skull-stripped, and only {share:.0%} of this image's border is plain background",
+        )
+    return one_component(scan.data != background)
+
+
+def one_component(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of ``mask`` (bool, not empty), its holes filled."""
+    labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())[1:]
     return ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
 

@@ -12,16 +12,19 @@ import numpy as np
 from neurocohort.errors import ScanExcluded
 from neurocohort.files import sha256_of, write_json, written_aside
 from neurocohort.imaging.bias_field import fit_log_field, remove_field
-from neurocohort.imaging.brain_extraction import check_mask, extract_brain, share_on_border
+from neurocohort.imaging.brain_extraction import check_mask, content_mask, extract_brain, share_on_border
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.mosaic import write_mosaic
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
 from neurocohort.imaging.reading import read_labels, read_scan, write_image
-from neurocohort.imaging.registration import Registration, register_affine, write_itk_affine
+from neurocohort.imaging.registration import Registration, already_registered, register_affine, write_itk_affine
+from neurocohort.imaging.rigid import register_rigid
 from neurocohort.imaging.template import TEMPLATE_SPACE, Template
 from neurocohort.imaging.tissues import segment_tissues, tissue_volumes_ml
 from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample, sample_labels, world_grid
 
+RIGID_SPACING_MM = 1.5
+LEAST_COVERAGE = 0.9  # of the brain, by an image of another modality
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
 
 
@@ -30,7 +33,8 @@ class Settings:
     """What the result depends on, beside the scan and the template.
 
     ``enough_dice``: overlap with the template's mask (0 to 1) under which further starts are tried and, if none reaches it,
-    the scan is excluded. ``brain_range_ml``: limits of a believable brain mask.
+    the scan is excluded. ``brain_range_ml``: limits of a believable brain mask. ``skull_stripped``, ``mni_space``: what the
+    scan is already, so that the step is left out; the checks on mask and overlap stay.
     """
 
     intensity: str
@@ -38,6 +42,8 @@ class Settings:
     brain_range_ml: tuple[float, float]
     seed: int
     device: str = "cpu"
+    skull_stripped: bool = False
+    mni_space: bool = False
 
 
 def preprocess_scan(
@@ -49,27 +55,29 @@ def preprocess_scan(
     *,
     labels_path: Path | None = None,
     labels_reference_path: Path | None = None,
+    further: dict[str, Path] | None = None,
 ) -> dict:
     """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``.
 
     A scan that can't be used gets status ``excluded`` with stage and reason, and whatever was known by then; errors of the
     machine (memory, disk) are raised. ``labels_path``: an optional label map in the space of ``labels_reference_path``, a
-    brain-only image of the same head; both are carried to the study's grid.
+    brain-only image of the same head; both are carried to the study's grid. ``further``: by BIDS suffix, the session's
+    images of other modalities, which are registered rigidly to the scan.
     """
     record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None}
     record |= {"metrics": {}, "volumes_ml": {}, "outputs": {}}
     try:
-        _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path)
+        _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further or {})
     except ScanExcluded as excluded:
         record |= {"status": "excluded", "stage": excluded.stage, "reason": excluded.reason}
     write_json(folder / f"{scan_id}_qc.json", record)
     return record
 
 
-def _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path) -> None:
+def _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further) -> None:
     metrics, scan_id = record["metrics"], record["scan_id"]
     scan = read_scan(scan_path)
-    full_mask = extract_brain(scan, device=settings.device)
+    full_mask = content_mask(scan) if settings.skull_stripped else extract_brain(scan, device=settings.device)
     metrics["mask_ml"] = round(check_mask(scan, full_mask, settings.brain_range_ml), 3)
     metrics["mask_on_border"] = round(share_on_border(full_mask), 5)
 
@@ -78,9 +86,12 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     brain = remove_field(head, log_field)
     metrics["bias_field_cv"] = round(float(np.exp(sample(log_field, grid_of(head)).data[mask]).std()), 5)
 
-    found = _register(template.fit, template.fit_mask, brain, mask, settings.seed, settings.enough_dice)
-    metrics |= {"template_dice": round(found.mask_dice, 5), "mutual_information": round(found.mutual_information, 5)}
-    metrics["registration_starts"] = found.starts
+    if settings.mni_space:
+        found = already_registered(template.fit_mask, template.fit.affine, Volume(mask, brain.affine))
+    else:
+        found = _register(template.fit, template.fit_mask, brain, mask, settings.seed, settings.enough_dice)
+        metrics["mutual_information"] = round(found.mutual_information, 5)
+    metrics |= {"template_dice": round(found.mask_dice, 5), "registration_starts": found.starts}
     on_grid = sample(brain, template.grid, found.fixed_to_moving)
     mask_on_grid = sample(Volume(mask, brain.affine), template.grid, found.fixed_to_moving).data > 0.5
     picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
@@ -89,7 +100,8 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         raise ScanExcluded(
             "registration",
             f"the registered brain mask overlaps the template's with Dice {found.mask_dice:.3f}, expected at least "
-            f"{settings.enough_dice:.2f}, after {found.starts} starts",
+            f"{settings.enough_dice:.2f}, "
+            + ("and its cohort is said to be in MNI space" if settings.mni_space else f"after {found.starts} starts"),
         )
 
     scan_to_template = np.linalg.inv(found.fixed_to_moving)
@@ -101,20 +113,19 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     metrics |= quality_numbers(scan, brain, mask, tissues)
     metrics["symmetry"] = left_right_symmetry(on_grid.data, mask_on_grid)
 
-    preproc = normalise(on_grid.data, mask_on_grid, settings.intensity)
     stem = f"{scan_id}_space-{TEMPLATE_SPACE}"
-    _write_volume(record, folder, "preproc", f"{stem}_desc-preproc_T1w.nii.gz", preproc, template.grid.affine)
+    channels = {"T1w": on_grid.data}
+    for modality, path in further.items():
+        channels[modality] = _further_on_grid(record, folder, modality, path, brain, mask, found, template, settings)
+    for modality, data in channels.items():
+        preproc = normalise(data, mask_on_grid, settings.intensity)
+        file = f"{stem}_desc-preproc_{modality}.nii.gz"
+        _write_volume(record, folder, f"preproc_{modality}", file, preproc, template.grid.affine)
     _write_volume(
         record, folder, "brain_mask", f"{scan_id}_desc-brain_mask.nii.gz", full_mask.astype(np.uint8), scan.affine
     )
-    for name, matrix, source, target in (
-        ("xfm", found.fixed_to_moving, "T1w", TEMPLATE_SPACE),
-        ("inverse_xfm", scan_to_template, TEMPLATE_SPACE, "T1w"),
-    ):
-        file = f"{scan_id}_from-{source}_to-{target}_mode-image_xfm.txt"
-        with written_aside(folder / file) as aside:
-            write_itk_affine(aside, matrix)
-        _note(record, folder, name, file)
+    _write_affine(record, folder, "xfm", "T1w", TEMPLATE_SPACE, found.fixed_to_moving)
+    _write_affine(record, folder, "inverse_xfm", TEMPLATE_SPACE, "T1w", scan_to_template)
     if labels_path is not None:
         labels = _labels_on_grid(labels_path, labels_reference_path, brain, mask, found, template.grid, settings.seed)
         _write_volume(record, folder, "dseg", f"{stem}_dseg.nii.gz", labels.data, labels.affine)
@@ -126,6 +137,27 @@ def _register(fixed, fixed_mask, brain, mask, seed, enough_dice) -> Registration
     moving = sample(Volume(brain.data * mask, brain.affine), grid, smooth=True)
     moving_mask = sample(Volume(mask, brain.affine), grid, smooth=True).data > 0.5
     return register_affine(fixed, fixed_mask, moving, moving_mask, seed=seed, enough_dice=enough_dice)
+
+
+def _further_on_grid(record, folder, modality, path, brain, mask, found, template, settings) -> np.ndarray:
+    """Another image of the session on the study's grid: rigidly registered to the scan, its own bias field removed."""
+    image = read_scan(path)
+    near = world_grid(brain, mask, max(RIGID_SPACING_MM, float(brain.spacing_mm.max())))
+    fixed = sample(brain, near, smooth=True)
+    fixed_mask = sample(Volume(mask, brain.affine), near, smooth=True).data > 0.5
+    scan_to_image = register_rigid(fixed, fixed_mask, image, modality, seed=settings.seed)
+    mask_there = sample(Volume(mask, brain.affine), grid_of(image), np.linalg.inv(scan_to_image)).data > 0.5
+    covered = np.count_nonzero(mask_there) * image.voxel_ml / (np.count_nonzero(mask) * brain.voxel_ml)
+    record["metrics"][f"coverage_{modality}"] = round(float(covered), 5)
+    if covered < LEAST_COVERAGE:
+        raise ScanExcluded(
+            "registration",
+            f"the {modality} image covers {covered:.0%} of the brain, expected at least {LEAST_COVERAGE:.0%}",
+        )
+    image, mask_there = cropped(image, mask_there)
+    corrected = remove_field(image, fit_log_field(image, mask_there))
+    _write_affine(record, folder, f"xfm_{modality}", modality, "T1w", scan_to_image)
+    return sample(corrected, template.grid, scan_to_image @ found.fixed_to_moving).data
 
 
 def _labels_on_grid(labels_path, reference_path, brain, mask, found, grid: Grid, seed: int) -> Volume:
@@ -156,6 +188,13 @@ def _write_picture(record: dict, folder: Path, template: Template, picture: dict
 def _write_volume(record: dict, folder: Path, name: str, file: str, data: np.ndarray, affine: np.ndarray) -> None:
     with written_aside(folder / file) as aside:
         write_image(aside, data, affine)
+    _note(record, folder, name, file)
+
+
+def _write_affine(record: dict, folder: Path, name: str, source: str, target: str, matrix: np.ndarray) -> None:
+    file = f"{record['scan_id']}_from-{source}_to-{target}_mode-image_xfm.txt"
+    with written_aside(folder / file) as aside:
+        write_itk_affine(aside, matrix)
     _note(record, folder, name, file)
 
 

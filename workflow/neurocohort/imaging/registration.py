@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from neurocohort.imaging.volume import Volume, grid_of, sample
+from neurocohort.imaging.volume import Grid, Volume, grid_of, sample
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world is LPS, nibabel's RAS
 HISTOGRAM_BINS = 32
@@ -49,6 +49,12 @@ def register_affine(
         if best.mask_dice >= enough_dice:
             break
     return best
+
+
+def already_registered(fixed_mask: np.ndarray, fixed_affine: np.ndarray, moving_mask: Volume) -> Registration:
+    """What register_affine would return for a scan whose world is that of the fixed image."""
+    moved = sample(moving_mask, Grid(fixed_mask.shape, fixed_affine)).data > 0.5
+    return Registration(np.eye(4), dice(fixed_mask, moved), float("nan"), 0)
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -98,7 +104,7 @@ def _from_start(
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetInterpolator(sitk.sitkLinear)
-    fixed_image, moving_image = _to_image(fixed), _to_image(moving)
+    fixed_image, moving_image = to_image(fixed), to_image(moving)
     centre = tuple(np.array([-1.0, -1.0, 1.0]) * _centre(fixed, fixed_mask))
     transform: sitk.Transform = sitk.Similarity3DTransform()
     transform.SetCenter(centre)
@@ -122,12 +128,12 @@ def _from_start(
         )
         method.SetInitialTransform(transform, inPlace=True)
         method.Execute(fixed_image, moving_image)
-    fixed_to_moving = _from_itk(transform)
+    fixed_to_moving = from_itk(transform)
     moved = sample(Volume(moving_mask, moving.affine), grid_of(fixed), fixed_to_moving).data > 0.5
     return Registration(fixed_to_moving, dice(fixed_mask, moved), -float(method.GetMetricValue()), 1)
 
 
-def _to_image(volume: Volume) -> sitk.Image:
+def to_image(volume: Volume) -> sitk.Image:
     # The grid lies along the world's axes: flipping x and y (as views) gives ITK's identity direction.
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data[::-1, ::-1].T, dtype=np.float32))
     last = np.array([volume.data.shape[0] - 1, volume.data.shape[1] - 1, 0])
@@ -145,7 +151,7 @@ def _to_itk(fixed_to_moving: np.ndarray) -> sitk.AffineTransform:
     return transform
 
 
-def _from_itk(transform: sitk.Transform) -> np.ndarray:
+def from_itk(transform: sitk.Transform) -> np.ndarray:
     matrix = np.array(transform.GetMatrix()).reshape(3, 3)
     centre, translation = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
     lps = np.eye(4)

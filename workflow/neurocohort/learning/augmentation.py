@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from neurocohort.learning.data import to_input
+
 # Half of the samples keep their grid: interpolation blurs, and a network that saw only blurred edges misreads sharp ones.
 SHARE_OF_EACH = 0.5
 MAX_SHIFT = 0.04  # of the field of view
@@ -33,20 +35,20 @@ def draw(seed: int, epoch: int, sample: int) -> dict[str, np.ndarray]:
 
 
 def augment(
-    images: torch.Tensor, labels: torch.Tensor | None, drawn: list[dict], mean: float, deviation: float
+    images: torch.Tensor, labels: torch.Tensor | None, drawn: list[dict], mean: list[float], deviation: list[float]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Apply ``drawn`` (one entry a sample) to ``images`` (N, X, Y, Z, uint8) and ``labels`` (the same shape, or None).
+    """Apply ``drawn`` (one entry a sample) to ``images`` (N, C, X, Y, Z, uint8) and ``labels`` (N, X, Y, Z, or None).
 
-    Returns the network's input (N, 1, X, Y, Z) float32 and the labels, moved by the same geometry (nearest).
+    Returns the network's input (N, C, X, Y, Z) float32 and the labels, moved by the same geometry (nearest).
     """
-    matrices = torch.from_numpy(np.stack([_matrix(d, images.shape[1:]) for d in drawn])).float().to(images.device)
-    grid = functional.affine_grid(matrices, [len(images), 1, *images.shape[1:]], align_corners=False)
-    level = images.float()[:, None] / 255.0
+    matrices = torch.from_numpy(np.stack([_matrix(d, images.shape[2:]) for d in drawn])).float().to(images.device)
+    grid = functional.affine_grid(matrices, [len(images), 1, *images.shape[2:]], align_corners=False)
+    level = images.float() / 255.0
     level = functional.grid_sample(level, grid, mode="bilinear", align_corners=False).clamp_(0, 1)
     gamma = torch.tensor([np.exp(d["log_gamma"]) for d in drawn], dtype=torch.float32, device=images.device)
     level = level ** gamma[:, None, None, None, None]
     inside = level > 0
-    moved = (level * 255.0 - mean) / deviation
+    moved = to_input(level * 255.0, mean, deviation)
     for index, parameters in enumerate(drawn):
         generator = torch.Generator().manual_seed(int(parameters["noise_seed"]))
         noise = torch.randn(moved.shape[1:], generator=generator).to(images.device)

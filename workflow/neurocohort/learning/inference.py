@@ -24,7 +24,7 @@ def predict(
     mean, deviation = run["intensity"]["mean"], run["intensity"]["deviation"]
     results = []
     for index in range(len(samples)):  # one by one, so that a prediction never depends on its neighbours in a batch
-        inputs = to_input(packed.stack(samples.iloc[index : index + 1]).to(device), mean, deviation)
+        inputs = to_input(packed.stack_images(samples.iloc[index : index + 1]).to(device), mean, deviation)
         results.append(predict_from(task, network(inputs)).cpu().numpy())
     stacked = np.concatenate(results)
     return stacked if task.kind == SEGMENTATION else stacked.astype(np.float64)

@@ -19,13 +19,13 @@ class SFCN(nn.Module):
 
     Five blocks of 3 x 3 x 3 convolution, batch norm, max pooling and ReLU, one of 1 x 1 x 1 convolution, then the average over
     the volume, dropout and a linear head. ``norm`` ``group`` puts group norm in the place of batch norm. Input
-    (N, 1, X, Y, Z) with each side at least 32; output (N, outputs), logits.
+    (N, inputs, X, Y, Z) with each side at least 32; output (N, outputs), logits.
     """
 
-    def __init__(self, channels: tuple[int, ...], outputs: int, dropout: float, norm: str):
+    def __init__(self, inputs: int, channels: tuple[int, ...], outputs: int, dropout: float, norm: str):
         super().__init__()
         layers: list[nn.Module] = []
-        previous = 1
+        previous = inputs
         for width in channels[:-1]:
             layers += [nn.Conv3d(previous, width, 3, padding=1, bias=False), _norm(norm, width)]
             layers += [nn.MaxPool3d(2), nn.ReLU()]
@@ -44,28 +44,28 @@ def _norm(norm: str, width: int) -> nn.Module:
 
 
 def build_network(
-    name: str, channels: list[int] | None, outputs: int, *, dropout: float = 0.0, norm: str = "batch"
+    name: str, channels: list[int] | None, outputs: int, *, inputs: int = 1, dropout: float = 0.0, norm: str = "batch"
 ) -> nn.Module:
-    """The network ``name`` with one input channel and ``outputs`` output channels (or values).
+    """The network ``name`` with ``inputs`` input channels and ``outputs`` output channels (or values).
 
     ``channels``: widths of its stages; None for the published ones. MONAI's networks are imported when one is asked for.
     """
     widths = tuple(channels) if channels else CHANNELS.get(name)
     if name == "sfcn":
-        return SFCN(widths, outputs, dropout, norm)
+        return SFCN(inputs, widths, outputs, dropout, norm)
     from monai.networks import nets
 
     if name == "densenet121":
-        return nets.DenseNet121(spatial_dims=3, in_channels=1, out_channels=outputs, dropout_prob=dropout)
+        return nets.DenseNet121(spatial_dims=3, in_channels=inputs, out_channels=outputs, dropout_prob=dropout)
     if name == "resnet18":
-        return nets.resnet18(spatial_dims=3, n_input_channels=1, num_classes=outputs)
+        return nets.resnet18(spatial_dims=3, n_input_channels=inputs, num_classes=outputs)
     if name == "unet":
         strides = (2,) * (len(widths) - 1)
-        return nets.UNet(3, 1, outputs, channels=widths, strides=strides, num_res_units=1, norm="instance")
+        return nets.UNet(3, inputs, outputs, channels=widths, strides=strides, num_res_units=1, norm="instance")
     if name == "dynunet":
         strides = (1,) + (2,) * (len(widths) - 1)
         kernels = (3,) * len(widths)
-        return nets.DynUNet(3, 1, outputs, kernels, strides, upsample_kernel_size=strides[1:], filters=widths)
+        return nets.DynUNet(3, inputs, outputs, kernels, strides, upsample_kernel_size=strides[1:], filters=widths)
     if name == "segresnet":
-        return nets.SegResNet(3, init_filters=widths[0], in_channels=1, out_channels=outputs)
+        return nets.SegResNet(3, init_filters=widths[0], in_channels=inputs, out_channels=outputs)
     raise ValueError(f"unknown network {name}")

@@ -35,8 +35,11 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """``patience``: epochs without a better validation loss after which training stops; 0 never stops early."""
+    """``modalities``: the input's channels. ``patience``: epochs without a better validation loss after which training
+    stops; 0 never stops early.
+    """
 
+    modalities: list[str]
     network: str
     channels: list[int] | None
     dropout: float
@@ -56,8 +59,8 @@ class Trained:
 
     weights: dict[str, torch.Tensor]
     task: Task
-    mean: float
-    deviation: float
+    mean: list[float]
+    deviation: list[float]
     history: list[dict]
     parameters: int
 
@@ -99,12 +102,19 @@ def train(
 def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
     """The network that ``settings`` ask for, with the task's number of outputs."""
     return build_network(
-        settings.network, settings.channels, task.outputs, dropout=settings.dropout, norm=settings.norm
+        settings.network,
+        settings.channels,
+        task.outputs,
+        inputs=len(settings.modalities),
+        dropout=settings.dropout,
+        norm=settings.norm,
     )
 
 
 @torch.no_grad()
-def mean_loss(network: nn.Module, task: Task, part: Part, mean: float, deviation: float, batch_size: int) -> float:
+def mean_loss(
+    network: nn.Module, task: Task, part: Part, mean: list[float], deviation: list[float], batch_size: int
+) -> float:
     """The mean loss over the scans of ``part`` without augmentation."""
     network.eval()
     total = 0.0
@@ -115,10 +125,10 @@ def mean_loss(network: nn.Module, task: Task, part: Part, mean: float, deviation
 
 def _load(rows: pd.DataFrame, packed: PackedImages, kind: str, device: torch.device) -> Part:
     if kind == SEGMENTATION:
-        targets = packed.stack(rows, "labels")
+        targets = packed.stack_labels(rows)
     else:
         targets = torch.tensor(rows["target"].to_numpy(dtype=np.float32))
-    return Part(packed.stack(rows).to(device), targets.to(device))
+    return Part(packed.stack_images(rows).to(device), targets.to(device))
 
 
 class _Run:
@@ -132,8 +142,8 @@ class _Run:
         task: Task,
         settings: TrainingSettings,
         part: Part,
-        mean: float,
-        deviation: float,
+        mean: list[float],
+        deviation: list[float],
         checkpoint: Path,
         device: torch.device,
     ):
