@@ -170,6 +170,8 @@ def _transfer(session: requests.Session, url: str, part: Path, expected: verify.
         with session.get(url, headers=headers, stream=True, timeout=(min(stall_s, 30.0), stall_s)) as response:
             start, total = _understand(response, start, known, part)
             if total is not None and expected.size_bytes not in (None, total):
+                if "html" in response.headers.get("Content-Type", ""):
+                    raise _MirrorError(verify.WEB_PAGE)
                 raise _MirrorError(f"the server offers {total} bytes, and {expected.size_bytes} are expected.")
             if not start:
                 part.write_bytes(b"")  # before the notes: they must never speak of another version than the bytes

@@ -1,9 +1,23 @@
 """How far a download has come: a bar on a terminal, a line a minute in a log file."""
 
+import os
 import sys
 import time
+from typing import TextIO
 
 LINE_EVERY_S = 60.0
+
+
+def _terminal() -> TextIO | None:
+    """The terminal: standard error, or, where the rule's log takes that, the one that Snakemake was started on."""
+    if sys.stderr.isatty():
+        return sys.stderr
+    if os.environ.get("NEUROCOHORT_TERMINAL"):
+        try:
+            return open("/dev/tty", "w")
+        except OSError:
+            return None
+    return None
 
 
 class Progress:
@@ -12,10 +26,11 @@ class Progress:
     def __init__(self, name: str, total: int | None, start: int = 0):
         self.name, self.total, self.done, self.start = name, total, start, start
         self.bar = None
-        if sys.stderr.isatty():
+        if (terminal := _terminal()) is not None:
             from tqdm import tqdm
 
-            self.bar = tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, leave=False)
+            form = {"unit": "B", "unit_scale": True, "leave": False, "file": terminal}
+            self.bar = tqdm(desc=name, total=total, initial=start, **form)
 
     def __enter__(self) -> "Progress":
         self.began = self.last_line = time.monotonic()

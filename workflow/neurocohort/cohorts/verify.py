@@ -20,6 +20,7 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.cohorts.archives import StrictTarInfo
 
+WEB_PAGE = "the server sent a web page (HTML) in the file's place: a login, a notice, or an address that moved."
 HEAD_BYTES = 4096
 _BLOCK_BYTES = 1 << 22
 
@@ -58,7 +59,7 @@ class Expected:
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
         if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower().startswith((b"<!doctype html", b"<html", b"<head")):
-            return "the server sent a web page (HTML) in the file's place: a login, a notice, or an address that moved."
+            return WEB_PAGE
         if self.magic is not None and not MAGIC[self.magic][1](head):
             return f"the content is not {MAGIC[self.magic][0]}; it begins with {head[:16]!r}."
         return None
