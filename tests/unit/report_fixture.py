@@ -93,7 +93,7 @@ def _cohort(
             "session_id": "ses-1",
             "scan_id": [f"{person}_ses-1" for person in people],
             "site": [sites[index % len(sites)] for index in range(participants)],
-            "image_sha256": [f"{generator.integers(1 << 62):064x}" for _ in people],
+            "voxels_sha256": [f"{generator.integers(1 << 62):064x}" for _ in people],
             "age": generator.uniform(20, 86, participants).round(2),
             "sex": generator.choice(["F", "M"], participants),
         }

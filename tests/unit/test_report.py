@@ -309,7 +309,7 @@ def tampered(original, tmp_path_factory) -> Page:
     pair = [samples.loc[samples["part"] == part, "scan_id"].iloc[0] for part in ("train", "held-out")]
 
     def same_image(scans):
-        scans.loc[scans["scan_id"].isin(pair), "image_sha256"] = "f" * 64
+        scans.loc[scans["scan_id"].isin(pair), "voxels_sha256"] = "f" * 64
         return scans
 
     change(arguments["data"] / "oasis1" / "scans.tsv", same_image)

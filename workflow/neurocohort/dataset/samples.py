@@ -3,59 +3,62 @@
 import pandas as pd
 
 from neurocohort.configuration_experiments import filter_columns
+from neurocohort.dataset.leakage import check_no_leakage
+from neurocohort.dataset.split import EXCLUDED, PARTS
+from neurocohort.dataset.targets import OTHER, target_values
 from neurocohort.errors import InputError
 
-SEX_CLASSES = {"F": 0, "M": 1}
-KEPT_COLUMNS = ["scan_id", "participant_id", "cohort", "site", "part", "row", "target", "age", "sex"]
+KEPT_COLUMNS = ["scan_id", "participant_id", "cohort", "site", "part", "fold", "row", "target", "age", "sex"]
+KEPT_COLUMNS += ["voxels_sha256"]
 
 
 def select_samples(
-    cohorts: dict[str, dict[str, pd.DataFrame]], external: list[str], *, task: str, target: str, query: str
+    cohorts: dict[str, dict[str, pd.DataFrame]],
+    external: list[str],
+    *,
+    task: str,
+    target: str,
+    query: str,
+    classes: list[str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The experiment's ``samples`` and its ``flow`` (cohort, step, scans, participants left after the step).
 
     ``cohorts``: by name, the tables ``scans``, ``qc``, ``split`` and ``index`` (of the packed arrays). Cohorts in ``external``
     are never trained on. ``query``: a filter on the columns of scans.tsv, empty for none; a column that a cohort lacks is
-    missing in all its rows, so ``dementia != 1`` keeps a cohort without ratings. Raises InputError where a part that training
-    needs is empty.
+    missing in all its rows, so ``dementia != 1`` keeps a cohort without ratings. ``classes``: of a classification, the values
+    of ``target`` that are class 0 and class 1; scans with others are left out. Participants whose part is ``excluded`` are left
+    out of every cohort. Raises InputError where the target's values don't fit the task, where a part that training needs is
+    empty, and where something leaks (`check_no_leakage`).
     """
+    values = {}
+    if task != "segmentation":
+        values = target_values({name: tables["scans"] for name, tables in cohorts.items()}, task, target, classes)
     samples, flow = [], []
     for name, tables in cohorts.items():
-        scans = tables["scans"].copy()
-        steps = [("ingested", scans)]
-        scans = scans.merge(tables["index"], on="scan_id", how="inner")
-        steps.append(("preprocessed and of sufficient quality", scans))
+        rows = _rows(name, tables, values.get(name, target))
+        steps = [("preprocessed and of sufficient quality", rows["row"].notna())]
+        if (tables["split"]["part"] == EXCLUDED).any():
+            steps.append(("not excluded by the split file", rows["part"] != EXCLUDED))
         if query:
-            for column in sorted(filter_columns(query) - set(scans.columns)):
-                scans[column] = float("nan")
-            scans = scans.query(query, engine="python")
-            steps.append((f"filter: {query}", scans))
-        scans = scans.copy()
+            steps.append((f"filter: {query}", rows.index.isin(_fulfilling(tables["scans"], query))))
         if task == "segmentation":
-            scans = scans[scans["has_labels"] == 1]
-            scans["target"] = target
-            steps.append(("with a reference segmentation", scans))
+            steps.append(("with a reference segmentation", rows["has_labels"] == 1))
         else:
-            scans["target"] = scans[target] if target in scans else float("nan")
-            if target == "sex":
-                scans["target"] = scans["sex"].map(SEX_CLASSES)
-            scans = scans[scans["target"].notna()]
-            steps.append((f"with a value of {target}", scans))
-        if name in external:
-            scans["part"] = "external"
-        else:
-            scans = scans.merge(
-                tables["split"][["participant_id", "part"]], on="participant_id", validate="many_to_one"
-            )
-        scans["cohort"] = name
-        samples.append(scans[KEPT_COLUMNS])
-        flow += [
-            {"cohort": name, "step": text, "scans": len(left), "participants": left["participant_id"].nunique()}
-            for text, left in steps
-        ]
-    selected = pd.concat(samples, ignore_index=True).sort_values(["cohort", "scan_id"]).reset_index(drop=True)
+            steps.append((f"with a value of {target}", rows["target"].notna()))
+        if classes:
+            steps.append((f"{target} is {classes[0]} or {classes[1]}", rows["target"] != OTHER))
+        kept = rows.index == rows.index
+        for step, holds in [("ingested", kept), *steps]:
+            kept = kept & holds
+            people = rows.loc[kept, "participant_id"]
+            flow.append({"cohort": name, "step": step, "scans": len(people), "participants": people.nunique()})
+        rows = rows[kept].astype({"row": int})
+        samples.append(rows.assign(part="external", fold=pd.NA) if name in external else rows)
+    selected = (
+        pd.concat(samples, ignore_index=True)[KEPT_COLUMNS].sort_values(["cohort", "scan_id"]).reset_index(drop=True)
+    )
     check_no_leakage(selected)
-    for part in ("train", "validation", "held-out"):
+    for part in PARTS:
         if not (selected["part"] == part).any():
             raise InputError(
                 f"no scan is left in the part {part!r} for the target {target!r}: see the steps in flow.tsv; a larger cohort, "
@@ -64,12 +67,39 @@ def select_samples(
     return selected, pd.DataFrame(flow)
 
 
-def check_no_leakage(samples: pd.DataFrame) -> None:
-    """Raise InputError, with names, where a participant stands in more than one part. It can't be switched off."""
-    parts = samples.groupby("participant_id")["part"].nunique()
-    crossing = sorted(parts.index[parts > 1])
-    if crossing:
+def _rows(cohort: str, tables: dict[str, pd.DataFrame], target: pd.Series | str) -> pd.DataFrame:
+    """A row a scan, with what samples.tsv keeps of it; ``row`` is missing for scans that aren't packed.
+
+    Nothing else of scans.tsv comes along: a variable of a user's may be called part, row or target too.
+    """
+    scans, split, index = tables["scans"], tables["split"], tables["index"].set_index("scan_id")
+    twice = sorted(set(split.loc[split["participant_id"].duplicated(), "participant_id"]))
+    if twice:
         raise InputError(
-            f"{len(crossing)} participant(s) stand on more than one side of the split: {', '.join(crossing[:10])}. A person's "
-            "scans must share one part; rename the participants if they are different people, or drop one cohort."
+            f"the split of {cohort} names {len(twice)} participant(s) more than once: {', '.join(twice[:10])}. All sessions of "
+            f"a person share one part; delete results/{cohort}/split.tsv and run again, or correct the cohort's `split_file`."
         )
+    split = split.set_index("participant_id")
+    rows = scans[["scan_id", "participant_id", "site", "age", "sex", "voxels_sha256"]].assign(
+        cohort=cohort, target=target
+    )
+    for name, table, key in (
+        ("part", split, "participant_id"),
+        ("fold", split, "participant_id"),
+        ("row", index, "scan_id"),
+        ("has_labels", index, "scan_id"),
+    ):
+        rows[name] = rows[key].map(table[name])
+    partless = sorted(set(rows.loc[rows["part"].isna(), "participant_id"]))
+    if partless:
+        raise InputError(
+            f"the split of {cohort} lacks {len(partless)} participant(s) of its scans: {', '.join(partless[:10])}. It is older "
+            f"than the scans; delete results/{cohort}/split.tsv and run again."
+        )
+    return rows.astype({"fold": "Int64"})
+
+
+def _fulfilling(scans: pd.DataFrame, query: str) -> pd.Index:
+    """The index of the scans for which the filter holds; a variable that the cohort lacks is missing in every row."""
+    lacking = filter_columns(query) - set(scans.columns)
+    return scans.assign(**dict.fromkeys(lacking, float("nan"))).query(query, engine="python").index

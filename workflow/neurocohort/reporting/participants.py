@@ -83,23 +83,22 @@ def demographics(samples: pd.DataFrame, task: str) -> list[dict]:
 
 
 def split_check(sources: Sources, data: Path, results: Path, experiment: str, samples: pd.DataFrame) -> dict:
-    """Count what must not be: participants in two parts, identical images in two parts, and samples whose part is not
-    the one that the frozen split gives them."""
+    """Count what must not be: participants in two parts, images of equal voxels in two parts (between cohorts too), and
+    samples whose part is not the one that the split gives them."""
     keys = samples["cohort"].astype(str) + ": " + samples["participant_id"].astype(str)
     parts_each = samples.groupby(keys, sort=True)["part"].nunique()
     overlapping = list(parts_each[parts_each > 1].index)
-    images, compared = 0, 0
+    compared: list[pd.DataFrame] = []
     moved: list[str] = []
     hashes, missing = [], []
     for cohort, group in samples.groupby("cohort", sort=False):
         what = f"the check of the split of {experiment}"
-        scans = sources.table(data / str(cohort) / "scans.tsv", what, ("scan_id", "image_sha256"))
+        scans = sources.table(data / str(cohort) / "scans.tsv", what, ("scan_id", "voxels_sha256"))
         if isinstance(scans, Missing):
             missing.append(scans)
         else:
-            merged = group.merge(scans[["scan_id", "image_sha256"]], on="scan_id").dropna(subset=["image_sha256"])
-            images += int((merged.groupby("image_sha256")["part"].nunique() > 1).sum())
-            compared += len(merged)
+            merged = group[["scan_id", "part"]].merge(scans[["scan_id", "voxels_sha256"]], on="scan_id")
+            compared.append(merged.dropna(subset=["voxels_sha256"]))
         if (group["part"] == "external").all():
             continue  # nothing of an external cohort was trained on, so it has no split here
         path = results / str(cohort) / "split.tsv"
@@ -111,6 +110,8 @@ def split_check(sources: Sources, data: Path, results: Path, experiment: str, sa
         frozen = dict(zip(split["participant_id"], split["part"], strict=True))
         unlike = group[group["part"] != group["participant_id"].map(frozen)]
         moved += sorted({f"{cohort}: {who}" for who in unlike["participant_id"]})
+    sides = pd.concat(compared).groupby("voxels_sha256")["part"].nunique() if compared else pd.Series(dtype=int)
+    images = int((sides > 1).sum())
     counts = [
         (labels.PARTS[part], int(keys[samples["part"] == part].nunique()))
         for part in labels.PARTS
@@ -120,7 +121,7 @@ def split_check(sources: Sources, data: Path, results: Path, experiment: str, sa
         "counts": counts,
         "overlapping": overlapping,
         "images": images,
-        "compared": compared,
+        "compared": sum(map(len, compared)),
         "moved": moved,
         "hashes": hashes,
         "missing": missing,
