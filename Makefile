@@ -31,7 +31,7 @@ lint: .venv/ready
 	snakemake --lint
 
 clean:
-	rm -rf .venv .snakemake data resources results checkpoints logs benchmarks
+	rm -rf .venv .snakemake data resources results checkpoints splits logs benchmarks
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml
 	$(PYTHON) envs/make_venv.py .venv

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from neurocohort.configuration import SCHEMA, VARIABLES_OF_SOURCE, check_configuration, load_configuration
+from neurocohort.configuration import SCHEMA, check_configuration, load_configuration
+from neurocohort.configuration_cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
 from neurocohort.configuration_experiments import NETWORKS, filter_columns
 from neurocohort.errors import InputError
 
@@ -244,8 +245,8 @@ WRONG = {
 def test_the_demo_is_valid_and_keeps_what_it_says(demo):
     checked = check_configuration(demo, source=str(DEMO))
     assert checked["experiments"]["brain_age"]["network"]["channels"] == [4, 8, 16, 32, 32, 32]
-    assert {name: checked[name] for name in ("study", "device", "phantom", "split")} == {
-        name: demo[name] for name in ("study", "device", "phantom", "split")
+    assert {name: checked[name] for name in ("study", "device", "quality", "evaluation")} == {
+        name: demo[name] for name in ("study", "device", "quality", "evaluation")
     }
 
 
@@ -289,7 +290,7 @@ def test_defaults_are_filled_in_for_the_smallest_study():
     assert checked["preprocessing"]["shape"] == [160, 192, 160] and checked["preprocessing"]["spacing_mm"] == 1.0
     assert checked["experiments"]["age"]["external"] == []
     assert checked["experiments"]["age"]["training"]["patience"] == 0
-    assert checked["cohorts"]["ixi"] == {"source": "ixi", "base_url": ""}
+    assert checked["cohorts"]["ixi"] == {"source": "ixi", "base_url": "", "modalities": ["T1w"]}
     assert check_configuration(checked, source=SOURCE) == checked
     checked["experiments"]["age"]["training"]["seeds"].append(2)
     assert check_configuration(config, source=SOURCE)["experiments"]["age"]["training"]["seeds"] == [1]
@@ -411,11 +412,12 @@ def test_every_default_is_valid(schema):
 def test_networks_and_sources_of_the_schema_are_those_that_the_checks_know(schema):
     experiment = schema["$defs"]["experiment"]["properties"]
     assert set(experiment["network"]["properties"]["name"]["enum"]) == set(NETWORKS)
-    assert set(schema["$defs"]["cohort"]["properties"]["source"]["enum"]) == set(VARIABLES_OF_SOURCE)
+    assert set(schema["$defs"]["cohort"]["properties"]["source"]["enum"]) == set(KEYS_OF_SOURCE)
 
 
 def test_variables_are_those_that_ingest_writes():
-    from neurocohort.cohorts import ixi, oasis1
+    from neurocohort.cohorts import ixi_table as ixi
+    from neurocohort.cohorts import oasis1_table as oasis1
 
     identity = {"participant_id", "session_id", "scan_id"}
     assert set(VARIABLES_OF_SOURCE["ixi"]) == set(ixi.VARIABLES) | identity
@@ -430,8 +432,68 @@ def test_the_readme_tells_every_key_with_its_default(schema):
     told = {}
     for key, group in groups(schema, schema):
         for name, below in group.get("properties", {}).items():
-            if below.get("type") != "object" and below.get("$ref") != "#/$defs/phantom":
+            if below.get("type") != "object" and not below.get("$ref", "").startswith("#/$defs/phantom"):
                 default = "none" if "default" not in below else f"`{json.dumps(below['default']).strip(chr(34))}`"
                 default = "empty" if default == "``" else default
                 told[f"{key}.{name}" if key else name] = "required" if name in group.get("required", ()) else default
     assert rows == told
+
+
+@pytest.fixture
+def own_cohorts(tmp_path):
+    """A BIDS folder and a table with the variables that the examples use."""
+    (tmp_path / "bids").mkdir()
+    rows = "sub-01\t60\tCN\nsub-02\t70\tAD\nsub-03\t80\tMCI\n"
+    (tmp_path / "bids" / "participants.tsv").write_text("participant_id\tage\tdiagnosis\n" + rows)
+    (tmp_path / "scans.csv").write_text("participant_id,path,age\nA,a.nii,60.5\nB,b.nii,61\nC,c.nii,62\n")
+    return tmp_path
+
+
+def study(cohort, **experiment):
+    experiment = {"task": "regression", "target": "age", "cohorts": ["own"], "network": {"name": "sfcn"}} | experiment
+    return {"study": "own", "cohorts": {"own": cohort}, "experiments": {"e": experiment}}
+
+
+def test_the_readme_has_a_whole_example_of_each_source_and_each_is_valid(own_cohorts):
+    readme = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    sources = set()
+    for block in re.findall(r"```yaml\n(study:.*?)```", readme, flags=re.S):
+        block = block.replace("/data/clinic/bids", str(own_cohorts / "bids"))
+        config = yaml.safe_load(block.replace("/archive/scans.csv", str(own_cohorts / "scans.csv")))
+        check_configuration(config, source=SOURCE)
+        sources |= {cohort["source"] for cohort in config["cohorts"].values()}
+    assert sources == set(KEYS_OF_SOURCE)
+
+
+def test_variables_of_a_folder_or_table_of_ones_own_are_known_before_anything_runs(own_cohorts):
+    bids = {"source": "bids", "path": str(own_cohorts / "bids")}
+    table = {"source": "table", "path": str(own_cohorts / "scans.csv")}
+    assert "`education`, which isn't a variable" in refusal(study(bids, target="education"))
+    assert "name two of its values under `classes`" in refusal(study(bids, task="classification", target="diagnosis"))
+    check_configuration(study(bids, task="classification", target="diagnosis", classes=["CN", "AD"]), source=SOURCE)
+    assert "names `height`" in refusal(study(table, filter="height > 1"))
+
+
+@pytest.mark.parametrize(
+    ("cohort", "told"),
+    [
+        ({"source": "bids"}, "`cohorts.own.path` is missing; expected the folder that holds the sub-* folders"),
+        ({"source": "bids", "path": "nowhere"}, "which is not there"),
+        ({"source": "table", "path": "."}, "which is a folder"),
+        ({"source": "ixi", "path": "."}, "is for cohorts with `source: bids` or `source: table` alone"),
+        ({"source": "ixi", "modalities": ["T2w", "T1w"]}, "begins with T2w; expected T1w first"),
+        ({"source": "ixi", "modalities": ["T1w", "FLAIR"]}, "has T1w, T2w, PDw"),
+        ({"source": "ixi", "split_file": "nowhere.tsv"}, "isn't a file"),
+    ],
+)
+def test_a_cohort_whose_keys_do_not_go_with_its_source_is_refused(cohort, told):
+    assert told in refusal(study(cohort))
+
+
+def test_channels_must_be_there_in_each_cohort():
+    assert "`cohorts.own.modalities` has T1w" in refusal(study({"source": "ixi"}, modalities=["T1w", "T2w"]))
+    check_configuration(study({"source": "ixi", "modalities": ["T1w", "T2w"]}, modalities=["T2w"]), source=SOURCE)
+
+
+def test_classes_are_for_classification():
+    assert "`experiments.e.classes` is for classification" in refusal(study({"source": "ixi"}, classes=["F", "M"]))

@@ -35,16 +35,21 @@ def command(function: Callable) -> Callable:
 
 
 @command
-def phantom(source: str, folder: Path, participants: int, seed: int, spacing_mm: float) -> None:
+def phantom(
+    source: str, folder: Path, participants: int, seed: int, spacing_mm: float, modalities: str = "T1w"
+) -> None:
     """Write the archives of a synthetic cohort in the layout of SOURCE (ixi or oasis1)."""
     from neurocohort.cohorts.phantom_archives import write_ixi_archives, write_oasis1_archives
 
-    write = {"ixi": write_ixi_archives, "oasis1": write_oasis1_archives}[source]
-    write(folder, participants=participants, seed=seed, spacing_mm=spacing_mm)
+    if source == "ixi":
+        kinds = tuple(modalities.split(","))
+        write_ixi_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm, modalities=kinds)
+    else:
+        write_oasis1_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm)
 
 
 @command
-def download(source_table: Path, key: str, destination: Path, base_url: str = "") -> None:
+def download(source_table: Path, key: str, destination: Path, base_url: str = "", stall_seconds: float = 60.0) -> None:
     """Bring the file KEY of a source to DESTINATION, resumed and checked; from BASE_URL instead of the published hosts."""
     from neurocohort.cohorts.download import download as fetch
     from neurocohort.cohorts.sources import read_source
@@ -58,16 +63,39 @@ def download(source_table: Path, key: str, destination: Path, base_url: str = ""
         md5=file.md5 if published else None,
         magic=file.magic,
         checksums_record=destination.parent / "checksums.tsv",
+        stall_s=stall_seconds,
     )
 
 
 @command
-def ingest(source: str, table: Path, folder: Path, archives: Files) -> None:
-    """Turn a source's archives and its table into the raw BIDS layout under FOLDER."""
-    from neurocohort.cohorts.ixi import ingest_ixi
-    from neurocohort.cohorts.oasis1 import ingest_oasis1
+def ingest(
+    source: str,
+    folder: Path,
+    table: Path | None = None,
+    path: Path | None = None,
+    pattern: str = "*_T1w.nii*",
+    run: str = "first",
+    modalities: str = "T1w",
+    archives: Annotated[list[Path] | None, typer.Argument()] = None,
+) -> None:
+    """Turn a source into the raw BIDS layout under FOLDER: ARCHIVES with their TABLE, or what lies at PATH."""
+    kinds = tuple(modalities.split(","))
+    if source == "ixi":
+        from neurocohort.cohorts.ixi import ingest_ixi
 
-    {"ixi": ingest_ixi, "oasis1": ingest_oasis1}[source](archives, table, folder)
+        ingest_ixi(archives or [], table, folder, modalities=kinds)
+    elif source == "oasis1":
+        from neurocohort.cohorts.oasis1 import ingest_oasis1
+
+        ingest_oasis1(archives or [], table, folder)
+    elif source == "bids":
+        from neurocohort.cohorts.bids import ingest_bids
+
+        ingest_bids(path, folder, pattern=pattern, run=run, modalities=kinds)
+    else:
+        from neurocohort.cohorts.table import ingest_table
+
+        ingest_table(path, folder, modalities=kinds)
 
 
 @command
@@ -93,8 +121,11 @@ def preprocess(
     seed: int,
     labels: Path | None = None,
     labels_reference: Path | None = None,
+    further: Annotated[list[str] | None, typer.Option(help="MODALITY=FILE, such as T2w=scan_T2w.nii.gz")] = None,
+    skull_stripped: bool = False,
+    mni_space: bool = False,
 ) -> None:
-    """Preprocess one scan into FOLDER."""
+    """Preprocess one scan, and what else its session has, into FOLDER."""
     import torch
 
     from neurocohort.imaging.preprocess import Settings, preprocess_scan
@@ -103,7 +134,14 @@ def preprocess(
     if (brain_extraction, registration) != ("deepbet", "affine"):
         raise InputError(f"brain extraction {brain_extraction!r} with registration {registration!r} is not available.")
     torch.set_num_threads(1)
-    settings = Settings(intensity, min_template_dice, (min_brain_ml, max_brain_ml), seed)
+    settings = Settings(
+        intensity,
+        min_template_dice,
+        (min_brain_ml, max_brain_ml),
+        seed,
+        skull_stripped=skull_stripped,
+        mni_space=mni_space,
+    )
     record = preprocess_scan(
         scan,
         folder,
@@ -112,6 +150,7 @@ def preprocess(
         settings,
         labels_path=labels,
         labels_reference_path=labels_reference,
+        further={name: Path(file) for name, _, file in (entry.partition("=") for entry in further or [])},
     )
     print(f"{scan_id}: {record['status']}" + (f" at {record['stage']}: {record['reason']}" if record["reason"] else ""))
 
@@ -128,22 +167,50 @@ def quality(scans: Path, exclusions: Path, preproc: Path, qc_output: Path, exclu
 
 
 @command
-def split(scans: Path, output: Path, validation: float, held_out: float, seed: int) -> None:
-    """Split a cohort by participant."""
+def split(
+    scans: Path,
+    output: Path,
+    cohort: str,
+    frozen: Path,
+    validation: float,
+    held_out: float,
+    folds: int,
+    seed: int,
+    class_column: str,
+    split_file: Path | None = None,
+) -> None:
+    """Split a cohort by participant, around those whose part the folder FROZEN records; or take it from SPLIT_FILE."""
+    from neurocohort.dataset.frozen_split import freeze, frozen_path, load_frozen
     from neurocohort.dataset.split import split_participants
+    from neurocohort.dataset.split_file import read_split_file
     from neurocohort.files import read_table, write_table
 
     table = read_table(scans, required=("participant_id", "session_id", "site"))
-    write_table(output, split_participants(table, validation=validation, held_out=held_out, seed=seed))
+    if split_file is not None:
+        write_table(output, read_split_file(split_file, table, folds))
+        return
+    settings = {"validation": validation, "held_out": held_out, "seed": seed}
+    record = frozen_path(frozen, cohort, **settings)
+    earlier = load_frozen(record, folds)
+    found = split_participants(table, **settings, folds=folds, frozen=earlier, class_column=class_column)
+    freeze(record, found, folds)
+    write_table(output, found)
 
 
 @command
-def pack(qc: Path, preproc: Path, images: Path, labels: Path, index: Path) -> None:
+def pack(
+    qc: Path, preproc: Path, images: Path, labels: Path, index: Path, channels: Path, modalities: str = "T1w"
+) -> None:
     """Pack a cohort's usable scans into one array, and its label maps into another."""
+    import pandas as pd
+
     from neurocohort.dataset.pack import pack_cohort
     from neurocohort.files import read_table, write_table
 
-    write_table(index, pack_cohort(read_table(qc, required=("scan_id", "status")), preproc, images, labels))
+    kinds = tuple(modalities.split(","))
+    table = read_table(qc, required=("scan_id", "status"))
+    write_table(index, pack_cohort(table, preproc, images, labels, kinds))
+    write_table(channels, pd.DataFrame({"channel": range(len(kinds)), "modality": kinds}))
 
 
 @command
@@ -157,6 +224,7 @@ def select(
     cohorts: Names,
     query: str = "",
     external: Annotated[list[str] | None, typer.Option()] = None,
+    classes: Annotated[list[str] | None, typer.Option(help="the negative class, then the positive one")] = None,
 ) -> None:
     """Select an experiment's samples from COHORTS and, tested but never trained on, the EXTERNAL ones."""
     from neurocohort.dataset.samples import select_samples
@@ -172,7 +240,7 @@ def select(
         }
         for name in [*cohorts, *external]
     }
-    selected, steps = select_samples(tables, external, task=task, target=target, query=query)
+    selected, steps = select_samples(tables, external, task=task, target=target, query=query, classes=classes)
     write_table(samples, selected)
     write_table(flow, steps)
 
@@ -184,6 +252,7 @@ def train(
     folder: Path,
     checkpoints: Path,
     task: str,
+    modalities: str,
     network: str,
     channels: str,
     dropout: float,
@@ -201,6 +270,7 @@ def train(
     """Train one network into FOLDER; go on from its checkpoint, if a run of the very same job left one."""
     import hashlib
 
+    from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.files import read_table, sha256_of
     from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE
     from neurocohort.learning.data import open_packed
@@ -210,10 +280,23 @@ def train(
     from neurocohort.learning.training import train as run
 
     table = read_table(samples, required=("scan_id", "part", "target", "cohort", "row"))
+    check_no_leakage(table)  # here too: the table may have been edited by hand
     folders = {name: results / name / "packed" for name in table["cohort"].unique()}
     widths = [int(width) for width in channels.split(",") if width]
+    inputs = modalities.split(",")
     settings = TrainingSettings(
-        network, widths or None, dropout, norm, soft_bins, epochs, batch_size, learning_rate, patience, seed, threads
+        inputs,
+        network,
+        widths or None,
+        dropout,
+        norm,
+        soft_bins,
+        epochs,
+        batch_size,
+        learning_rate,
+        patience,
+        seed,
+        threads,
     )
     files = [samples, *(folders[name] / f"{kind}.npy" for name in sorted(folders) for kind in ("images", "labels"))]
     depends_on = [code, task, repr(settings), device, *(sha256_of(file) for file in files)]
@@ -221,7 +304,7 @@ def train(
     checkpoint = checkpoints / f"{key}.pt"
     chosen = choose_device(device)
     try:
-        trained = run(table, open_packed(folders), task, settings, device=chosen, checkpoint=checkpoint)
+        trained = run(table, open_packed(folders, inputs), task, settings, device=chosen, checkpoint=checkpoint)
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted
@@ -234,6 +317,7 @@ def predict(samples: Path, results: Path, model: Path, output: Path, voxel_ml: f
     """Apply a trained model to the validation, held-out and external samples."""
     import numpy as np
 
+    from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed
     from neurocohort.learning.device import choose_device
@@ -244,11 +328,13 @@ def predict(samples: Path, results: Path, model: Path, output: Path, voxel_ml: f
     chosen = choose_device(device)
     network, task, settings = read_model(model, chosen)
     table = read_table(samples)
+    check_no_leakage(table)
     table = table[table["part"].isin(PREDICTED_PARTS)].reset_index(drop=True)
-    packed = open_packed({name: results / name / "packed" for name in table["cohort"].unique()})
+    folders = {name: results / name / "packed" for name in table["cohort"].unique()}
+    packed = open_packed(folders, settings["settings"]["modalities"])
     predictions = run(network, task, settings, table, packed, chosen)
     if task.kind == "segmentation":
-        rows = overlap_rows(table, predictions, np.asarray(packed.stack(table, "labels")), voxel_ml)
+        rows = overlap_rows(table, predictions, np.asarray(packed.stack_labels(table)), voxel_ml)
     else:
         rows = value_rows(table, predictions)
     write_table(output, rows)
@@ -278,9 +364,9 @@ def baselines(samples: Path, results: Path, output: Path, task: str, voxel_ml: f
     cohorts = list(table["cohort"].unique())
     tested = table["part"].isin(PREDICTED_PARTS).to_numpy()
     if task == "segmentation":
-        packed = open_packed({name: results / name / "packed" for name in cohorts})
-        atlas = atlas_labels(np.asarray(packed.stack(table[table["part"] == "train"], "labels")))
-        reference = np.asarray(packed.stack(table[tested], "labels"))
+        packed = open_packed({name: results / name / "packed" for name in cohorts}, ["T1w"])
+        atlas = atlas_labels(np.asarray(packed.stack_labels(table[table["part"] == "train"])))
+        reference = np.asarray(packed.stack_labels(table[tested]))
         rows = overlap_rows(table[tested], np.broadcast_to(atlas, reference.shape), reference, voxel_ml)
         rows.insert(0, "model", "atlas")
     else:

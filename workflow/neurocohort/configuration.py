@@ -13,39 +13,19 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator, validators
 
-from neurocohort.configuration_experiments import (
-    CATEGORIES,
-    LABEL_MAP,
-    NAME,
-    NUMBER,
-    TWO_CLASSES,
-    experiment_faults,
+from neurocohort.configuration_cohorts import (
+    ALL_SOURCE_KEYS,
+    KEYS_OF_SOURCE,
+    cohort_faults,
+    kinds_of_cohort,
+    phantom_faults,
 )
+from neurocohort.configuration_experiments import experiment_faults
 from neurocohort.configuration_messages import schema_sentences
 from neurocohort.errors import InputError
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
 
-# The variables that scans.tsv will have, by source, and what each is: targets and filters are checked against them.
-_EVERY_SOURCE = {name: NAME for name in ("participant_id", "session_id", "scan_id")} | {
-    "site": CATEGORIES,
-    "scanner": CATEGORIES,
-    "age": NUMBER,
-    "sex": TWO_CLASSES,
-}
-VARIABLES_OF_SOURCE = {
-    "ixi": _EVERY_SOURCE
-    | {"height_cm": NUMBER, "weight_kg": NUMBER}
-    | {name: CATEGORIES for name in ("ethnicity", "marital_status", "occupation", "qualification")},
-    "oasis1": _EVERY_SOURCE
-    | {"dementia": TWO_CLASSES, "handedness": CATEGORIES, "dseg": LABEL_MAP}
-    | {name: NUMBER for name in ("cdr", "mmse", "education", "ses", "etiv_cm3", "nwbv", "asf", "delay_days")},
-}
-KEYS_OF_SOURCE = {"ixi": set(), "oasis1": {"table", "discs", "accept_data_use_agreement"}}
-ALL_SOURCE_KEYS = set().union(*KEYS_OF_SOURCE.values())
-AGREEMENTS = {"oasis1": ("OASIS-1", "https://sites.wustl.edu/oasisbrains/")}
-RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # folders beside the cohorts' under results/
-PHANTOM_FOLDER = "resources/phantom"
 BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z
 
 
@@ -99,10 +79,15 @@ def check_configuration(config: dict, *, source: str, variables: dict[str, set[s
         for name, cohort in config["cohorts"].items():  # a default of another source's key is no key of this one
             for key in ALL_SOURCE_KEYS - KEYS_OF_SOURCE[cohort["source"]] - set(given["cohorts"][name]):
                 cohort.pop(key, None)
-        checks = (_cohort_faults, _phantom_faults, _number_faults)
+        checks = (cohort_faults, phantom_faults, _number_faults)
         faults = [fault for check in checks for fault in check(config)]
-        kinds = {name: _kinds(name, cohort["source"], variables or {}) for name, cohort in config["cohorts"].items()}
-        for name, experiment in config["experiments"].items():
+        try:
+            kinds = {
+                name: kinds_of_cohort(cohort, (variables or {}).get(name)) for name, cohort in config["cohorts"].items()
+            }
+        except InputError as error:  # a user's own table: its columns are not known
+            kinds, faults = {}, faults or [str(error)]
+        for name, experiment in config["experiments"].items() if kinds else ():
             faults += experiment_faults(f"experiments.{name}", experiment, config, kinds)
     if len(faults) == 1:
         raise InputError(f"{source}: {faults[0]}")
@@ -205,50 +190,6 @@ def _with_defaults(value: object, schema: dict) -> object:
     return filled
 
 
-def _kinds(name: str, source: str, variables: dict[str, set[str]]) -> dict[str, str | None]:
-    known = VARIABLES_OF_SOURCE[source]
-    if name not in variables:
-        return known
-    columns = set(variables[name]) | ({"dseg"} if "dseg_path" in variables[name] else set())
-    return {variable: known.get(variable) for variable in columns}
-
-
-def _cohort_faults(config: dict) -> Iterator[str]:
-    for name, cohort in config["cohorts"].items():
-        key, source = f"cohorts.{name}", cohort["source"]
-        if name in RESERVED_COHORT_NAMES:
-            yield f"`{key}`: `{name}` is the name of a folder of results; call the cohort something else."
-        for other in sorted(set(cohort) & ALL_SOURCE_KEYS - KEYS_OF_SOURCE[source]):
-            owner = next(owner for owner, keys in KEYS_OF_SOURCE.items() if other in keys)
-            yield f"`{key}.{other}` is for cohorts with `source: {owner}` alone, and this one's source is {source}; leave it out."
-        if source in AGREEMENTS and not cohort.get("accept_data_use_agreement"):
-            title, address = AGREEMENTS[source]
-            found = "false" if "accept_data_use_agreement" in cohort else "missing"
-            yield (
-                f"`{key}.accept_data_use_agreement` is {found}; {title} comes under a data use agreement: read it at {address} "
-                "and, if you accept it, write `accept_data_use_agreement: true`."
-            )
-
-
-def _phantom_faults(config: dict) -> Iterator[str]:
-    phantoms = config.get("phantom", {})
-    if phantoms and not config["demo_data"]:
-        yield "`phantom` makes synthetic scans, and `demo_data` is false; write `demo_data: true` or leave `phantom` out."
-    used = set()
-    for name, cohort in config["cohorts"].items():
-        folder, made = cohort["base_url"].removeprefix("file://").rstrip("/"), f"{PHANTOM_FOLDER}/{cohort['source']}"
-        if folder == made:
-            used.add(cohort["source"])
-            if cohort["source"] not in phantoms:
-                yield f"`cohorts.{name}.base_url` is {made}, which is made where `phantom.{cohort['source']}` is given; add that."
-    for source in phantoms:
-        if source not in used:
-            yield (
-                f"`phantom.{source}` is taken up by no cohort; write `base_url: {PHANTOM_FOLDER}/{source}` for a cohort with "
-                f"`source: {source}`, or leave it out."
-            )
-
-
 def _number_faults(config: dict) -> Iterator[str]:
     split, quality, grid = config["split"], config["quality"], config["preprocessing"]
     if split["validation"] + split["held_out"] > 1 - 1e-9:
@@ -256,6 +197,8 @@ def _number_faults(config: dict) -> Iterator[str]:
             f"`split.validation` ({split['validation']:g}) and `split.held_out` ({split['held_out']:g}) add up to "
             f"{split['validation'] + split['held_out']:g}; expected less than 1, so that participants are left to train on."
         )
+    if split["folds"] == 1:
+        yield "`split.folds` is 1; expected 0 (no folds) or 2 to 20."
     if quality["min_brain_ml"] >= quality["max_brain_ml"]:
         yield (
             f"`quality.min_brain_ml` ({quality['min_brain_ml']:g}) isn't below `quality.max_brain_ml` "

@@ -59,6 +59,15 @@ def experiment_faults(
                 f"`{key}.external` names `{name}`, which `{key}.cohorts` names too; a cohort is trained on or external, so "
                 "take it out of one of them."
             )
+    if experiment.get("classes") and experiment["task"] != "classification":
+        yield f"`{key}.classes` is for classification, and this experiment's task is {experiment['task']}; leave it out."
+    for name in sorted({name for _, name in named if name in kinds}):
+        modalities = config["cohorts"][name]["modalities"]
+        if absent := [modality for modality in experiment["modalities"] if modality not in modalities]:
+            yield (
+                f"`{key}.modalities` has {listed(absent)}, and `cohorts.{name}.modalities` has {listed(modalities)}; add it "
+                "there, or leave it out here."
+            )
     if all(name in kinds for _, name in named):
         own = {name: kinds[name] for _, name in named}
         yield from _target_faults(key, experiment, own)
@@ -102,10 +111,13 @@ def _target_faults(key: str, experiment: dict, kinds: dict[str, dict[str, str | 
             f"{'those for ' + task + ' are ' + listed(fitting) if fitting else 'there is none for ' + task}"
             f"{did_you_mean(target, fitting) or '.'}"
         )
+    fitting_kinds = {wanted, None} | ({NUMBER, CATEGORIES} if experiment.get("classes") else set())
     for known in kinds.values():
-        if known.get(target, wanted) not in (wanted, None):
+        if known.get(target, wanted) not in fitting_kinds:
             tasks = [other for other, kind in TARGET_OF_TASK.items() if kind == known[target]]
             mend = f"write `task: {tasks[0]}`, or another target" if tasks else "choose another target"
+            if task == "classification":
+                mend += ", or name two of its values under `classes`"
             fitting = listed(_fitting(wanted, kinds)) or "nothing"
             yield (
                 f"`{key}.target` is `{target}`, which is {known[target]}, and {task} expects {wanted} (here: {fitting}); "

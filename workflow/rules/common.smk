@@ -14,6 +14,7 @@ ENVIRONMENT = str(REPOSITORY / "envs" / "environment.yaml")
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
 from neurocohort.codehash import code_hash
+from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
 from neurocohort.cohorts.sources import read_source
 from neurocohort.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
@@ -37,6 +38,7 @@ shell.prefix(
 )
 # The report shows the command that was typed; a job's own command line is another.
 os.environ.setdefault("NEUROCOHORT_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
+os.environ.setdefault("NEUROCOHORT_TERMINAL", "1" if sys.stderr.isatty() else "")
 
 COHORTS = config["cohorts"]
 EXPERIMENTS = config["experiments"]
@@ -57,12 +59,49 @@ def source_table(cohort):
 
 
 def source_files(cohort):
-    """The files that a cohort is made of, by their keys in the source's table: its archives first, its table last."""
+    """The files that a public cohort is made of, by their keys in the source's table: its archives first, its table last."""
     settings, files = COHORTS[cohort], read_source(source_table(cohort)).files
     if settings["source"] == "ixi":
-        return ["t1"], "table"
+        return [modality[:2].lower() for modality in settings["modalities"]], "table"
     tables = {file.name: key for key, file in files.items() if key.startswith("table")}
     return [f"disc{disc}" for disc in settings["discs"]], tables[settings["table"]]
+
+
+def is_local(cohort):
+    return COHORTS[cohort]["source"] in ("bids", "table")
+
+
+def ingest_inputs(wildcards):
+    """The archives and table of a public cohort; of a cohort of one's own the table, where it is one."""
+    settings = COHORTS[wildcards.cohort]
+    if is_local(wildcards.cohort):
+        return settings["path"] if settings["source"] == "table" else []
+    archives, table = source_files(wildcards.cohort)
+    return [archive(wildcards.cohort, key) for key in [*archives, table]]
+
+
+def ingest_options(wildcards):
+    """Where the command finds the cohort, by its source."""
+    cohort = wildcards.cohort
+    settings = COHORTS[cohort]
+    if settings["source"] == "bids":
+        return shlex.join(
+            f"--{key}={settings[key]}" for key in ("path", "pattern", "run")
+        )
+    if settings["source"] == "table":
+        return shlex.join([f"--path={settings['path']}"])
+    archives, table = source_files(cohort)
+    files = [archive(cohort, key) for key in archives]
+    return shlex.join([f"--table={archive(cohort, table)}", *files])
+
+
+def ingest_fingerprint(wildcards):
+    """What lies in a folder or table of one's own now: another image there makes the ingest run again."""
+    settings = COHORTS[wildcards.cohort]
+    if not is_local(wildcards.cohort):
+        return ""
+    of = fingerprint_bids if settings["source"] == "bids" else fingerprint_table
+    return of(Path(settings["path"]))
 
 
 def trained_cohorts(experiment):
@@ -71,6 +110,17 @@ def trained_cohorts(experiment):
 
 def all_cohorts(experiment):
     return trained_cohorts(experiment) + EXPERIMENTS[experiment]["external"]
+
+
+def class_column(wildcards):
+    """The classes that the cohort's split is balanced over: those of the first classification that it is used for."""
+    targets = [
+        experiment["target"]
+        for experiment in EXPERIMENTS.values()
+        if experiment["task"] == "classification"
+        and wildcards.cohort in experiment["cohorts"]
+    ]
+    return targets[0] if targets else "dementia"
 
 
 def cohort_tables(cohorts):
@@ -86,10 +136,39 @@ def cohort_tables(cohorts):
 
 def packed_arrays(cohorts):
     return [
-        f"results/{cohort}/packed/{kind}.npy"
+        f"results/{cohort}/packed/{file}"
         for cohort in cohorts
-        for kind in ("images", "labels")
+        for file in ("images.npy", "labels.npy", "channels.tsv")
     ]
+
+
+def modalities_of(wildcards):
+    return ",".join(COHORTS[wildcards.cohort]["modalities"])
+
+
+def further_images(wildcards):
+    """The session's images of other modalities, in the order of the cohort's list."""
+    row = scans_of(wildcards.cohort)[wildcards.scan_id]
+    return [
+        f"data/{wildcards.cohort}/{row[f'path_{modality}']}"
+        for modality in COHORTS[wildcards.cohort]["modalities"][1:]
+    ]
+
+
+def preprocess_options(wildcards, input):
+    """What only some scans have: labels, other modalities, steps that were done already."""
+    options, settings = [], COHORTS[wildcards.cohort]
+    if input.labels:
+        options += [
+            f"--labels={input.labels}",
+            f"--labels-reference={input.labels_reference}",
+        ]
+    further = zip(settings["modalities"][1:], further_images(wildcards), strict=True)
+    options += [f"--further={modality}={path}" for modality, path in further]
+    for key in ("skull_stripped", "mni_space"):
+        if settings.get(key):
+            options.append("--" + key.replace("_", "-"))
+    return shlex.join(options)
 
 
 def store_of(cohort):
@@ -101,7 +180,7 @@ def store_of(cohort):
     return f"{settings['source']}-{hashlib.sha256(base.encode()).hexdigest()[:8]}"
 
 
-STORES = {store_of(cohort): cohort for cohort in COHORTS}
+STORES = {store_of(cohort): cohort for cohort in COHORTS if not is_local(cohort)}
 
 
 def archive(cohort, key):

@@ -2,9 +2,10 @@
 
 
 rule split:
-    """The split by participant: stratified and seeded."""
+    """The split by participant: stratified and seeded, around those who have a part already; or the user's own."""
     input:
-        "data/{cohort}/scans.tsv",
+        scans="data/{cohort}/scans.tsv",
+        split_file=lambda w: COHORTS[w.cohort].get("split_file", []),
     output:
         "results/{cohort}/split.tsv",
     log:
@@ -20,10 +21,16 @@ rule split:
         code=code_hash("split"),
         validation=config["split"]["validation"],
         held_out=config["split"]["held_out"],
+        folds=config["split"]["folds"],
         seed=config["split"]["seed"],
+        class_column=class_column,
+        split_file=lambda w, input: (
+            f"--split-file={shlex.quote(input.split_file)}" if input.split_file else ""
+        ),
     shell:
-        "neurocohort split --scans {input} --output {output} --validation {params.validation}"
-        " --held-out {params.held_out} --seed {params.seed} > {log} 2>&1"
+        "neurocohort split --scans {input.scans} --output {output} --cohort {wildcards.cohort} --frozen splits"
+        " --validation {params.validation} --held-out {params.held_out} --folds {params.folds} --seed {params.seed}"
+        " --class-column {params.class_column:q} {params.split_file} > {log} 2>&1"
 
 
 rule pack:
@@ -34,6 +41,7 @@ rule pack:
         images="results/{cohort}/packed/images.npy",
         labels="results/{cohort}/packed/labels.npy",
         index="results/{cohort}/packed/index.tsv",
+        channels="results/{cohort}/packed/channels.tsv",
     log:
         "logs/pack/{cohort}.log",
     benchmark:
@@ -46,9 +54,10 @@ rule pack:
     params:
         code=code_hash("pack"),
         preproc="results/{cohort}/preproc",
+        modalities=modalities_of,
     shell:
         "neurocohort pack --qc {input.qc} --preproc {params.preproc} --images {output.images} --labels {output.labels}"
-        " --index {output.index} > {log} 2>&1"
+        " --index {output.index} --channels {output.channels} --modalities {params.modalities} > {log} 2>&1"
 
 
 # Training sees its own cohorts alone: an external cohort added later changes nothing that was trained.
@@ -73,10 +82,14 @@ rule select_training:
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         target=lambda w: EXPERIMENTS[w.experiment]["target"],
         query=lambda w: EXPERIMENTS[w.experiment]["filter"],
+        classes=lambda w: shlex.join(
+            f"--classes={value}"
+            for value in EXPERIMENTS[w.experiment].get("classes", [])
+        ),
         cohorts=lambda w: trained_cohorts(w.experiment),
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --task {params.task} --target {params.target} --query={params.query:q} {params.cohorts} > {log} 2>&1"
+        " --task {params.task} --target {params.target} --query={params.query:q} {params.classes} {params.cohorts} > {log} 2>&1"
 
 
 rule select:
@@ -100,11 +113,15 @@ rule select:
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         target=lambda w: EXPERIMENTS[w.experiment]["target"],
         query=lambda w: EXPERIMENTS[w.experiment]["filter"],
+        classes=lambda w: shlex.join(
+            f"--classes={value}"
+            for value in EXPERIMENTS[w.experiment].get("classes", [])
+        ),
         cohorts=lambda w: trained_cohorts(w.experiment),
         external=lambda w: [
             f"--external {cohort}" for cohort in EXPERIMENTS[w.experiment]["external"]
         ],
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --task {params.task} --target {params.target} --query={params.query:q} {params.external} {params.cohorts}"
+        " --task {params.task} --target {params.target} --query={params.query:q} {params.classes} {params.external} {params.cohorts}"
         " > {log} 2>&1"

@@ -1,4 +1,4 @@
-# Needs a source's archives and its table. Leaves data/<cohort>/: raw BIDS, and the tables that name each scan.
+# Needs a source's archives and its table, or a folder or table of one's own. Leaves data/<cohort>/: raw BIDS, and the tables that name each scan.
 
 
 rule template:
@@ -26,8 +26,7 @@ rule template:
 checkpoint ingest_cohort:
     """One cohort as raw BIDS, each quirk of its source ending as a value, a missing value or an exclusion."""
     input:
-        archives=lambda w: [archive(w.cohort, k) for k in source_files(w.cohort)[0]],
-        table=lambda w: archive(w.cohort, source_files(w.cohort)[1]),
+        ingest_inputs,
     output:
         scans="data/{cohort}/scans.tsv",
         exclusions="data/{cohort}/exclusions.tsv",
@@ -46,7 +45,10 @@ checkpoint ingest_cohort:
     params:
         code=code_hash("ingest"),
         source=lambda w: COHORTS[w.cohort]["source"],
+        options=ingest_options,
+        fingerprint=ingest_fingerprint,
+        modalities=modalities_of,
         folder=lambda w, output: os.path.dirname(output[0]),
     shell:
-        "neurocohort ingest --source {params.source} --table {input.table:q} --folder {params.folder} {input.archives:q}"
-        " > {log} 2>&1"
+        "neurocohort ingest --source {params.source} --folder {params.folder} --modalities {params.modalities}"
+        " {params.options} > {log} 2>&1"

@@ -26,6 +26,7 @@ rule train:
         code=code_hash("train"),
         folder=lambda w, output: os.path.dirname(output[0]),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
+        modalities=lambda w: ",".join(EXPERIMENTS[w.experiment]["modalities"]),
         network=network("name"),
         channels=lambda w: ",".join(map(str, network("channels")(w) or [])),
         dropout=network("dropout"),
@@ -41,7 +42,7 @@ rule train:
         device=config["device"],
     shell:
         "neurocohort train --samples {input.samples} --results results --folder {params.folder} --checkpoints checkpoints"
-        " --task {params.task} --network {params.network} --channels={params.channels:q} --dropout {params.dropout}"
+        " --task {params.task} --modalities {params.modalities} --network {params.network} --channels={params.channels:q} --dropout {params.dropout}"
         " --norm {params.norm} {params.soft_bins} --epochs {params.epochs} --batch-size {params.batch_size} --learning-rate {params.learning_rate}"
         " --patience {params.patience} --seed {wildcards.seed} --threads {params.threads} --device {params.device}"
         " --code {params.code} > {log} 2>&1"

@@ -5,7 +5,10 @@ PHANTOM = config.get("phantom") or {}
 rule phantom_ixi:
     """A synthetic cohort of three sites, as IXI's tar and spreadsheet."""
     output:
-        "resources/phantom/ixi/IXI-T1.tar",
+        [
+            f"resources/phantom/ixi/IXI-{modality[:2]}.tar"
+            for modality in PHANTOM.get("ixi", {}).get("modalities", ["T1w"])
+        ],
         "resources/phantom/ixi/IXI.xls",
     log:
         "logs/phantom/ixi.log",
@@ -17,12 +20,15 @@ rule phantom_ixi:
         mem_mb=2000,
         runtime=20,
     params:
-        **PHANTOM.get("ixi", {}),
+        **(
+            PHANTOM.get("ixi", {})
+            | {"modalities": ",".join(PHANTOM.get("ixi", {}).get("modalities", []))}
+        ),
         code=code_hash("phantom"),
         folder=lambda w, output: os.path.dirname(output[0]),
     shell:
         "neurocohort phantom --source ixi --folder {params.folder} --participants {params.participants}"
-        " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"
+        " --seed {params.seed} --spacing-mm {params.spacing_mm} --modalities {params.modalities} > {log} 2>&1"
 
 
 rule phantom_oasis1:

@@ -7,6 +7,7 @@ rule preprocess_scan:
         scan=scan_file("path"),
         labels=scan_file("dseg_path"),
         labels_reference=scan_file("dseg_reference_path"),
+        further=further_images,
         template="results/template.npz",
     output:
         "results/{cohort}/preproc/{scan_id}/{scan_id}_qc.json",
@@ -24,11 +25,7 @@ rule preprocess_scan:
     params:
         code=code_hash("preprocess"),
         folder=lambda w, output: os.path.dirname(output[0]),
-        labels=lambda w, input: (
-            f"--labels {input.labels} --labels-reference {input.labels_reference}"
-            if input.labels
-            else ""
-        ),
+        options=preprocess_options,
         brain_extraction=PREPROCESSING["brain_extraction"],
         registration=PREPROCESSING["registration"],
         intensity=PREPROCESSING["intensity"],
@@ -41,7 +38,7 @@ rule preprocess_scan:
         " --folder {params.folder} --brain-extraction {params.brain_extraction} --registration {params.registration}"
         " --intensity {params.intensity} --min-template-dice {params.min_template_dice}"
         " --min-brain-ml {params.min_brain_ml} --max-brain-ml {params.max_brain_ml} --seed {params.seed}"
-        " {params.labels} > {log} 2>&1"
+        " {params.options} > {log} 2>&1"
 
 
 rule quality:

@@ -1,0 +1,157 @@
+"""An image on a user's disk as an image of the raw BIDS layout: linked where it is a .nii.gz, written as one otherwise.
+
+Voxels and orientation stay what the file says. DICOM is refused with the command that converts it.
+"""
+
+import gzip
+import shlex
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+
+from neurocohort.cohorts import raw_bids
+from neurocohort.cohorts.local_files import IMAGE_SUFFIXES, pair_of
+from neurocohort.errors import ScanExcluded
+
+HEADER_BYTES = 352  # of a NIfTI-1 file before its voxels
+DICOM_OFFSET, DICOM_MARK = 128, b"DICM"
+GZIP_MARK = b"\x1f\x8b"
+ALIGNED = 2  # NIfTI's code for coordinates that are neither a scanner's nor an atlas'
+FILES_LOOKED_AT = 20  # of a folder in which DICOM is looked for
+
+
+class Taken(NamedTuple):
+    """What is known of an image that was taken. ``oriented``: whether its file says how the head lies."""
+
+    image_sha256: str
+    voxels_sha256: str
+    oriented: bool
+
+
+def take_image(collected: raw_bids.Ingested, target: str, original: Path) -> Taken:
+    """Bring the file ``original`` to ``target`` (relative to the cohort's folder, a .nii.gz).
+
+    ``original`` is .nii.gz, .nii, or one of an Analyze or NIfTI pair (.hdr and .img). Raises ScanExcluded where it isn't
+    there or can't be read, is DICOM, or isn't a whole three-dimensional image of real numbers.
+    """
+    if original.is_dir() or is_dicom(original):
+        raise ScanExcluded(raw_bids.STAGE, _why_not_an_image(original))
+    if not original.name.lower().endswith(IMAGE_SUFFIXES):
+        raise ScanExcluded(
+            raw_bids.STAGE, f"{original.name} is none of .nii, .nii.gz and an Analyze pair (.hdr and .img); convert it."
+        )
+    if pair := pair_of(original):
+        header, voxels = (_content(path) for path in pair[:2])
+        if header[344:348] == b"ni1\0":
+            content = _from_nifti_pair(header, voxels)
+        else:
+            content, oriented = _from_analyze_pair(pair[0], header, len(voxels))
+            return Taken(
+                collected.write_image(target, raw_bids.gzipped(content)), raw_bids.check_nifti(content), oriented
+            )
+    else:
+        content = _content(original)
+    voxels_sha256 = raw_bids.check_nifti(content)
+    if content.startswith(GZIP_MARK) and original.name.lower().endswith(".gz"):
+        image_sha256 = collected.link_image(target, original.absolute())
+    else:
+        plain = gzip.decompress(content) if content.startswith(GZIP_MARK) else content
+        image_sha256 = collected.write_image(target, raw_bids.gzipped(plain))
+    return Taken(image_sha256, voxels_sha256, _says_orientation(content))
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its name or its mark, or a folder holds such files."""
+    if path.is_dir():
+        files = [one for one in sorted(path.iterdir()) if one.is_file()]
+        return any(map(is_dicom, files[:FILES_LOOKED_AT]))
+    if path.suffix.lower() == ".dcm":
+        return True
+    try:
+        with path.open("rb") as stream:
+            stream.seek(DICOM_OFFSET)
+            return stream.read(len(DICOM_MARK)) == DICOM_MARK
+    except OSError:
+        return False
+
+
+def dicom_reason(path: Path, shown: str | None = None) -> str:
+    """The sentence on a DICOM file or folder, with the command to type. ``shown``: its folder as the command names it."""
+    folder = shown or (path.name if path.is_dir() else path.parent.name)
+    return (
+        f"{path.name} is DICOM, and NIfTI is expected: convert it with `dcm2niix -z y -o OUTPUT_FOLDER {shlex.quote(folder)}` "
+        "and give the .nii.gz that it writes."
+    )
+
+
+def _why_not_an_image(path: Path) -> str:
+    if is_dicom(path):
+        return dicom_reason(path)
+    return f"{path.name} is a folder, and an image file is expected."
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file. Other errors than these are the machine's, and fail the job."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        if path.is_symlink():
+            reason = "is a link to a file that is not there; fetch its content (with DataLad: `datalad get`)."
+        else:
+            reason = "is not there."
+    except PermissionError:
+        reason = "may not be read by you."
+    raise ScanExcluded(raw_bids.STAGE, f"{path.name} {reason}")
+
+
+def _says_orientation(content: bytes) -> bool:
+    """Whether a NIfTI file has an sform or a qform."""
+    if content.startswith(GZIP_MARK):
+        content = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(content, 2 * HEADER_BYTES)
+    kind = raw_bids.nifti_class(content).header_class
+    header = kind(content[: kind.sizeof_hdr], check=False)
+    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+
+
+def _from_nifti_pair(header: bytes, voxels: bytes) -> bytes:
+    """The .nii of a NIfTI-1 pair, byte for byte but for the fields that tell where the voxels are."""
+    fields = nib.Nifti1Header(header[:348], check=False)
+    start = int(fields["vox_offset"])
+    fields["magic"], fields["vox_offset"] = b"n+1", HEADER_BYTES
+    return fields.binaryblock + bytes(HEADER_BYTES - 348) + voxels[start:]
+
+
+def _from_analyze_pair(path: Path, header: bytes, size: int) -> tuple[bytes, bool]:
+    """The .nii of an Analyze pair as nibabel reads it, and whether a .mat file told its orientation.
+
+    Voxels keep their type where the header has no scaling (SPM's), and are float32 where it has.
+    """
+    try:
+        image = nib.load(path)
+        if len(header) < 348 or not isinstance(image, nib.AnalyzeImage):
+            raise ValueError("it is no Analyze header of 348 bytes")
+        proxy = image.dataobj
+        kind, affine = image.get_data_dtype(), np.asarray(image.affine, dtype=float)
+    except Exception as error:  # nibabel raises many kinds on a damaged header or orientation file
+        told = str(error).replace(str(path), path.name)
+        raise ScanExcluded(raw_bids.STAGE, f"{path.name} can't be read as Analyze ({told}).") from error
+    shape = raw_bids.spatial_shape(image.shape)
+    if kind.kind not in "iuf":
+        raise ScanExcluded(raw_bids.STAGE, f"The image holds {kind} and not real numbers.")
+    needed = proxy.offset + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    if size < needed:
+        raise ScanExcluded(raw_bids.STAGE, f"The image is cut short: {size} bytes of {needed}.")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise ScanExcluded(
+            raw_bids.STAGE, "The voxel sizes or the orientation of the Analyze pair are not those of an image."
+        )
+    scaled = (proxy.slope, proxy.inter) != (1, 0)
+    voxels = np.asarray(proxy, dtype=np.float32) if scaled else proxy.get_unscaled().astype(kind.newbyteorder("<"))
+    nifti = nib.Nifti1Image(voxels.reshape(shape), affine)
+    nifti.header.set_xyzt_units("mm")
+    nifti.set_sform(affine, ALIGNED)
+    nifti.set_qform(affine, ALIGNED)
+    return nifti.to_bytes(), pair_of(path)[2].is_file()

@@ -1,0 +1,126 @@
+"""The scans of a user's own cohort, once it is known which file is which: images and tables of the raw BIDS layout."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from neurocohort.cohorts import raw_bids
+from neurocohort.cohorts.local_files import PATH_COLUMNS
+from neurocohort.cohorts.local_images import is_dicom, take_image
+from neurocohort.cohorts.local_tables import KNOWN_VARIABLES, LABEL, CohortTables, few
+from neurocohort.cohorts.variables import values_for_scans
+from neurocohort.errors import InputError, ScanExcluded
+
+
+class LocalScan(NamedTuple):
+    """One scan and where its images lie, by modality. ``run`` is empty, or ``run-2`` among several of one session."""
+
+    participant_id: str
+    session_id: str
+    run: str
+    images: dict[str, Path]
+
+    @property
+    def scan_id(self) -> str:
+        return "_".join(filter(None, (self.participant_id, self.session_id, self.run)))
+
+
+def check_modalities(modalities: Sequence[str]) -> None:
+    """Raise InputError unless ``modalities`` are known ones, each once, with T1w first."""
+    if (
+        not modalities
+        or modalities[0] != "T1w"
+        or len(set(modalities)) < len(modalities)
+        or set(modalities) - {*PATH_COLUMNS}
+    ):
+        raise InputError(
+            f"The modalities are {', '.join(modalities) or 'none'}; expected T1w first, then any of "
+            f"{', '.join([*PATH_COLUMNS][1:])}, each once."
+        )
+
+
+def is_label(text: str, prefix: str) -> bool:
+    """Whether ``text`` is ``sub-`` or ``ses-`` and then letters and digits alone, as BIDS has it."""
+    return text.startswith(prefix) and bool(LABEL.fullmatch(text.removeprefix(prefix)))
+
+
+def ingest_local(
+    collected: raw_bids.Ingested,
+    scans: Sequence[LocalScan],
+    tables: CohortTables,
+    entries: dict[str, dict],
+    description: dict,
+    source: Path,
+) -> dict:
+    """Bring every image to the cohort's folder and write its tables; a scan with an image that can't be used is excluded.
+
+    ``entries``: the source's own data dictionary, by column. ``source`` is named in messages. Returns the numbers of scans,
+    participants, excluded rows and the notes. Raises InputError where no scan can be used.
+    """
+    if scans and all(is_dicom(scan.images["T1w"]) for scan in scans):
+        raise dicom_error(source, scans[0].images["T1w"])
+    unoriented = [scan.scan_id for scan in scans if not _take(collected, scan)]
+    if not collected.scans:
+        reasons = (f"{row['scan_id'] or row['participant_id']}: {row['reason']}" for row in collected.exclusions[:3])
+        raise InputError(f"{source} has no scan that can be used. {' '.join(reasons)}")
+    if unoriented:
+        collected.note(
+            f"{len(unoriented)} image(s) don't say how the head lies in them (Analyze without a .mat file, or NIfTI without "
+            f"sform and qform), and are read as nibabel reads them, as LAS; check left and right: {few(unoriented)}."
+        )
+    keys = {scan_id: (row["participant_id"], row["session_id"]) for scan_id, row in sorted(collected.scans.items())}
+    variables = values_for_scans(tables, keys, entries)
+    for note in variables.notes:
+        collected.note(note)
+    for scan_id, values in variables.values.items():
+        collected.scans[scan_id] |= values
+    further = [name for name in variables.dictionary if name not in KNOWN_VARIABLES]
+    participants = {scan_id: participant_id for scan_id, (participant_id, _) in keys.items()}
+    kept = (*KNOWN_VARIABLES, *_of_participants(variables.values, participants, further))
+    return raw_bids.write_tables(collected, variables.dictionary, description, kept)
+
+
+def dicom_error(source: Path, example: Path) -> InputError:
+    """The error for a source that holds nothing but DICOM, with the command that converts it."""
+    folder = shlex.quote(str(example if example.is_dir() else example.parent))
+    return InputError(
+        f"The scans of {source} are DICOM, such as {example.name}, and NIfTI is expected: convert them with "
+        f"`dcm2niix -z y -o OUTPUT_FOLDER {folder}` and give the .nii.gz files that it writes."
+    )
+
+
+def _take(collected: raw_bids.Ingested, scan: LocalScan) -> bool:
+    """Keep or exclude one scan; whether its images say how the head lies (an excluded one asks nothing of a person)."""
+    folder = f"{scan.participant_id}/{scan.session_id}/anat"
+    targets = {modality: f"{folder}/{scan.scan_id}_{modality}.nii.gz" for modality in scan.images}
+    taken = {}
+    for modality, target in targets.items():
+        try:
+            taken[modality] = take_image(collected, target, scan.images[modality])
+        except ScanExcluded as exclusion:
+            place = "" if modality == "T1w" else f"The {modality} image: "
+            collected.exclude(scan.participant_id, scan.scan_id, place + exclusion.reason)
+            collected.images -= {*targets.values()}
+            return True
+    collected.scans[scan.scan_id] = {
+        "participant_id": scan.participant_id,
+        "session_id": scan.session_id,
+        "scan_id": scan.scan_id,
+        "image_sha256": taken["T1w"].image_sha256,
+        "voxels_sha256": taken["T1w"].voxels_sha256,
+        **{PATH_COLUMNS[modality]: target for modality, target in targets.items()},
+    }
+    return all(image.oriented for image in taken.values())
+
+
+def _of_participants(values: dict[str, dict], participants: dict[str, str], names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that have one value in all scans of each participant. ``participants``: by scan."""
+    kept = []
+    for name in names:
+        first: dict[str, object] = {}
+        if all(
+            first.setdefault(participants[scan_id], row.get(name)) == row.get(name) for scan_id, row in values.items()
+        ):
+            kept.append(name)
+    return kept

@@ -1,0 +1,124 @@
+"""What the cohorts of a configuration must be: the keys that go with each source, and the variables that each source has."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from neurocohort.cohorts.variables import kinds_of_bids, kinds_of_table
+from neurocohort.configuration_experiments import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
+from neurocohort.configuration_messages import listed
+
+MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
+# The variables that scans.tsv will have, by public source, and what each is: targets and filters are checked against them.
+_EVERY_SOURCE = {name: NAME for name in ("participant_id", "session_id", "scan_id")} | {
+    "site": CATEGORIES,
+    "scanner": CATEGORIES,
+    "age": NUMBER,
+    "sex": TWO_CLASSES,
+}
+VARIABLES_OF_SOURCE = {
+    "ixi": _EVERY_SOURCE
+    | {"height_cm": NUMBER, "weight_kg": NUMBER}
+    | {name: CATEGORIES for name in ("ethnicity", "marital_status", "occupation", "qualification")},
+    "oasis1": _EVERY_SOURCE
+    | {"dementia": TWO_CLASSES, "handedness": CATEGORIES, "dseg": LABEL_MAP}
+    | {name: NUMBER for name in ("cdr", "mmse", "education", "ses", "etiv_cm3", "nwbv", "asf", "delay_days")},
+}
+_LOCAL = {"path", "skull_stripped", "mni_space"}
+KEYS_OF_SOURCE = {
+    "ixi": {"base_url"},
+    "oasis1": {"base_url", "table", "discs", "accept_data_use_agreement"},
+    "bids": _LOCAL | {"pattern", "run"},
+    "table": _LOCAL,
+}
+MODALITIES_OF_SOURCE = {"ixi": ("T1w", "T2w", "PDw"), "oasis1": ("T1w",)} | dict.fromkeys(("bids", "table"), MODALITIES)
+ALL_SOURCE_KEYS = set().union(*KEYS_OF_SOURCE.values())
+AGREEMENTS = {"oasis1": ("OASIS-1", "https://sites.wustl.edu/oasisbrains/")}
+RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # folders beside the cohorts' under results/
+PHANTOM_FOLDER = "resources/phantom"
+
+
+def kinds_of_cohort(cohort: dict, columns: set[str] | None = None) -> dict[str, str | None]:
+    """The variables that the cohort's scans.tsv will have, and what each is; None where that isn't known.
+
+    ``columns``: those that it has, where it is there already. Raises InputError where a table of one's own can't be read.
+    """
+    if cohort["source"] == "bids":
+        known = kinds_of_bids(Path(cohort.get("path", "")))
+    elif cohort["source"] == "table":
+        known = kinds_of_table(Path(cohort.get("path", "")))
+    else:
+        known = VARIABLES_OF_SOURCE[cohort["source"]]
+    if columns is None:
+        return known
+    columns = columns | ({"dseg"} if "dseg_path" in columns else set())
+    return {variable: known.get(variable) for variable in columns}
+
+
+def cohort_faults(config: dict) -> Iterator[str]:
+    """A sentence for each cohort's key that doesn't go with its source."""
+    for name, cohort in config["cohorts"].items():
+        key, source = f"cohorts.{name}", cohort["source"]
+        if name in RESERVED_COHORT_NAMES:
+            yield f"`{key}`: `{name}` is the name of a folder of results; call the cohort something else."
+        for other in sorted(set(cohort) & ALL_SOURCE_KEYS - KEYS_OF_SOURCE[source]):
+            owners = [f"`source: {owner}`" for owner, keys in KEYS_OF_SOURCE.items() if other in keys]
+            yield (
+                f"`{key}.{other}` is for cohorts with {' or '.join(owners)} alone, and this one's source is {source}; leave it "
+                "out."
+            )
+        yield from _modality_faults(key, cohort)
+        if "path" in KEYS_OF_SOURCE[source]:
+            yield from _path_faults(key, cohort)
+        split_file = cohort.get("split_file")
+        if split_file and not Path(split_file).is_file():
+            yield f"`{key}.split_file` is `{split_file}`, which isn't a file, seen from {Path.cwd()}; expected a split.tsv."
+        if source in AGREEMENTS and not cohort.get("accept_data_use_agreement"):
+            title, address = AGREEMENTS[source]
+            found = "false" if "accept_data_use_agreement" in cohort else "missing"
+            yield (
+                f"`{key}.accept_data_use_agreement` is {found}; {title} comes under a data use agreement: read it at {address} "
+                "and, if you accept it, write `accept_data_use_agreement: true`."
+            )
+
+
+def _modality_faults(key: str, cohort: dict) -> Iterator[str]:
+    there, modalities = MODALITIES_OF_SOURCE[cohort["source"]], cohort["modalities"]
+    if modalities[0] != "T1w":
+        yield f"`{key}.modalities` begins with {modalities[0]}; expected T1w first, which the others are registered to."
+    if absent := [modality for modality in modalities if modality not in there]:
+        yield f"`{key}.modalities` has {listed(absent)}; a cohort with `source: {cohort['source']}` has {listed(there)}."
+
+
+def _path_faults(key: str, cohort: dict) -> Iterator[str]:
+    wanted = "the folder that holds the sub-* folders" if cohort["source"] == "bids" else "a .csv, .tsv or .xlsx file"
+    if "path" not in cohort:
+        yield f"`{key}.path` is missing; expected {wanted}."
+        return
+    path = Path(cohort["path"])
+    if not (path.is_dir() if cohort["source"] == "bids" else path.is_file()):
+        found = "a file" if path.is_file() else "a folder" if path.is_dir() else "not there"
+        yield f"`{key}.path` is `{path}`, which is {found}, seen from {Path.cwd()}; expected {wanted}."
+
+
+def phantom_faults(config: dict) -> Iterator[str]:
+    """A sentence for each synthetic archive that nothing uses, or that lacks what uses it."""
+    phantoms = config.get("phantom", {})
+    if phantoms and not config["demo_data"]:
+        yield "`phantom` makes synthetic scans, and `demo_data` is false; write `demo_data: true` or leave `phantom` out."
+    used = set()
+    for name, cohort in config["cohorts"].items():
+        folder = cohort.get("base_url", "").removeprefix("file://").rstrip("/")
+        if folder != f"{PHANTOM_FOLDER}/{cohort['source']}":
+            continue
+        used.add(cohort["source"])
+        if cohort["source"] not in phantoms:
+            yield f"`cohorts.{name}.base_url` is {folder}, which is made where `phantom.{cohort['source']}` is given; add that."
+        elif absent := set(cohort["modalities"]) - set(phantoms[cohort["source"]].get("modalities", ["T1w"])):
+            key = f"phantom.{cohort['source']}.modalities"
+            yield f"`cohorts.{name}.modalities` has {listed(sorted(absent))}, which `{key}` lacks; add it there."
+    for source in phantoms:
+        if source not in used:
+            yield (
+                f"`phantom.{source}` is taken up by no cohort; write `base_url: {PHANTOM_FOLDER}/{source}` for a cohort with "
+                f"`source: {source}`, or leave it out."
+            )
