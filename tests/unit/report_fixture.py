@@ -124,7 +124,7 @@ def _cohort(
             "template_dice": 0.81 if index == 9 else round(generator.normal(0.953, 0.005), 4),
             "mutual_information": round(generator.normal(-0.68, 0.02), 4),
             "mask_ml": 1985.0 if index == 5 else round(generator.normal(1420, 110), 1),
-            "mask_on_border": 0.0,
+            "mask_border_cm2": 0.0,
             "bias_field_cv": round(generator.normal(0.11, 0.01), 5),
             "registration_starts": 1,
             "snr_gm": round(generator.normal(8.1, 0.6), 5),

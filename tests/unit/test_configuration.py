@@ -245,8 +245,8 @@ WRONG = {
 def test_the_demo_is_valid_and_keeps_what_it_says(demo):
     checked = check_configuration(demo, source=str(DEMO))
     assert checked["experiments"]["brain_age"]["network"]["channels"] == [4, 8, 16, 32, 32, 32]
-    assert {name: checked[name] for name in ("study", "device", "quality", "evaluation")} == {
-        name: demo[name] for name in ("study", "device", "quality", "evaluation")
+    assert {name: checked[name] for name in ("study", "device", "evaluation")} == {
+        name: demo[name] for name in ("study", "device", "evaluation")
     }
 
 

@@ -345,6 +345,6 @@ def test_same_image_under_two_names_is_flagged(tampered):
     assert "Leak: 1 image with identical content in more than one part" in check
 
 
-def test_same_participant_id_in_two_cohorts_is_no_leak(tampered, whole):
-    assert 'class="check clean"' in checks(tampered)["Brain age"]
+def test_same_participant_id_on_two_sides_in_two_cohorts_is_flagged(tampered, whole):
+    assert 'class="check clean"' not in checks(tampered)["Brain age"]
     assert all('class="check clean"' in check for check in checks(whole[0]).values())

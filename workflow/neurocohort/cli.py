@@ -118,6 +118,7 @@ def preprocess(
     min_template_dice: float,
     min_brain_ml: float,
     max_brain_ml: float,
+    max_mask_border_cm2: float,
     seed: int,
     labels: Path | None = None,
     labels_reference: Path | None = None,
@@ -139,6 +140,7 @@ def preprocess(
         min_template_dice,
         (min_brain_ml, max_brain_ml),
         seed,
+        most_border_cm2=max_mask_border_cm2,
         skull_stripped=skull_stripped,
         mni_space=mni_space,
     )
@@ -156,12 +158,14 @@ def preprocess(
 
 
 @command
-def quality(scans: Path, exclusions: Path, preproc: Path, qc_output: Path, exclusions_output: Path) -> None:
+def quality(
+    scans: Path, exclusions: Path, preproc: Path, qc_output: Path, exclusions_output: Path, max_outlier_z: float
+) -> None:
     """Collect the quality records of a cohort's scans into its quality and exclusions tables."""
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
 
-    qc, excluded = read_preproc_tables(scans, exclusions, preproc)
+    qc, excluded = read_preproc_tables(scans, exclusions, preproc, max_outlier_z)
     write_table(qc_output, qc)
     write_table(exclusions_output, excluded)
 
@@ -186,10 +190,13 @@ def split(
     from neurocohort.files import read_table, write_table
 
     table = read_table(scans, required=("participant_id", "session_id", "site"))
-    if split_file is not None:
-        write_table(output, read_split_file(split_file, table, folds))
-        return
     settings = {"validation": validation, "held_out": held_out, "seed": seed}
+    if split_file is not None:
+        given = read_split_file(split_file, table, folds)  # its parts, and strata and folds where it has none
+        write_table(
+            output, split_participants(table, **settings, folds=folds, frozen=given, class_column=class_column)
+        )
+        return
     record = frozen_path(frozen, cohort, **settings)
     earlier = load_frozen(record, folds)
     found = split_participants(table, **settings, folds=folds, frozen=earlier, class_column=class_column)
@@ -227,16 +234,16 @@ def select(
     classes: Annotated[list[str] | None, typer.Option(help="the negative class, then the positive one")] = None,
 ) -> None:
     """Select an experiment's samples from COHORTS and, tested but never trained on, the EXTERNAL ones."""
-    from neurocohort.dataset.samples import select_samples
+    from neurocohort.dataset.samples import SCAN_COLUMNS, select_samples
     from neurocohort.files import read_table, write_table
 
     external = external or []
     tables = {
         name: {
-            "scans": read_table(data / name / "scans.tsv"),
+            "scans": read_table(data / name / "scans.tsv", SCAN_COLUMNS),
             "qc": read_table(results / name / "qc.tsv"),
-            "split": read_table(results / name / "split.tsv"),
-            "index": read_table(results / name / "packed" / "index.tsv"),
+            "split": read_table(results / name / "split.tsv", ("participant_id", "part", "fold")),
+            "index": read_table(results / name / "packed" / "index.tsv", ("row", "scan_id", "has_labels")),
         }
         for name in [*cohorts, *external]
     }

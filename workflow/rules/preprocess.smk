@@ -32,12 +32,14 @@ rule preprocess_scan:
         min_template_dice=config["quality"]["min_template_dice"],
         min_brain_ml=config["quality"]["min_brain_ml"],
         max_brain_ml=config["quality"]["max_brain_ml"],
+        max_mask_border_cm2=config["quality"]["max_mask_border_cm2"],
         seed=PREPROCESSING["seed"],
     shell:
         "neurocohort preprocess --scan {input.scan} --scan-id {wildcards.scan_id} --template {input.template}"
         " --folder {params.folder} --brain-extraction {params.brain_extraction} --registration {params.registration}"
         " --intensity {params.intensity} --min-template-dice {params.min_template_dice}"
-        " --min-brain-ml {params.min_brain_ml} --max-brain-ml {params.max_brain_ml} --seed {params.seed}"
+        " --min-brain-ml {params.min_brain_ml} --max-brain-ml {params.max_brain_ml}"
+        " --max-mask-border-cm2 {params.max_mask_border_cm2} --seed {params.seed}"
         " {params.options} > {log} 2>&1"
 
 
@@ -62,6 +64,7 @@ rule quality:
     params:
         code=code_hash("quality"),
         preproc="results/{cohort}/preproc",
+        max_outlier_z=config["quality"]["max_outlier_z"],
     shell:
         "neurocohort quality --scans {input.scans} --exclusions {input.exclusions} --preproc {params.preproc}"
-        " --qc-output {output.qc} --exclusions-output {output.exclusions} > {log} 2>&1"
+        " --qc-output {output.qc} --exclusions-output {output.exclusions} --max-outlier-z {params.max_outlier_z} > {log} 2>&1"

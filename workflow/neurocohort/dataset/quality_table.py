@@ -17,10 +17,13 @@ def qc_path(preproc: Path, scan_id: str) -> Path:
     return preproc / scan_id / f"{scan_id}_qc.json"
 
 
-def quality_tables(scans: pd.DataFrame, ingest_exclusions: pd.DataFrame, preproc: Path) -> tuple:
+def quality_tables(
+    scans: pd.DataFrame, ingest_exclusions: pd.DataFrame, preproc: Path, max_outlier_z: float = 0.0
+) -> tuple:
     """The tables ``qc`` (a row a scan) and ``exclusions`` (ingest's rows, then preprocessing's).
 
-    ``scans``: ingest's table; ``preproc``: the folder with a folder a scan. Raises InputError where a record is missing.
+    ``scans``: ingest's table; ``preproc``: the folder with a folder a scan. ``max_outlier_z``: a scan with a score beyond it is
+    excluded too; 0 excludes none. Raises InputError where a record is missing.
     """
     rows = []
     for scan in scans.itertuples():
@@ -33,6 +36,8 @@ def quality_tables(scans: pd.DataFrame, ingest_exclusions: pd.DataFrame, preproc
     numbers = [name for name in qc.columns if pd.api.types.is_numeric_dtype(qc[name]) and qc[name].notna().any()]
     for name in numbers:
         qc[f"{name}_z"] = robust_z_by_site(qc[name], qc["site"])
+    if max_outlier_z:
+        _exclude_outliers(qc, numbers, max_outlier_z)
     lost = qc.loc[qc["status"] != "ok", EXCLUSION_COLUMNS]
     exclusions = pd.concat([ingest_exclusions[EXCLUSION_COLUMNS], lost], ignore_index=True)
     return qc, exclusions
@@ -49,7 +54,17 @@ def robust_z_by_site(values: pd.Series, site: pd.Series) -> pd.Series:
     return result
 
 
-def read_preproc_tables(scans_path: Path, exclusions_path: Path, preproc: Path) -> tuple:
+def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> None:
+    """Mark the usable scans with a score beyond ``limit`` as excluded, with their most extreme number as the reason."""
+    for row in qc.index[qc["status"] == "ok"]:
+        scores = qc.loc[row, [f"{name}_z" for name in numbers]].astype(float).abs()
+        if scores.max() > limit:
+            name = scores.idxmax().removesuffix("_z")
+            reason = f"{name} is {qc.at[row, name]:.4g}, {scores.max():.1f} robust standard deviations from its site's median, "
+            qc.loc[row, ["status", "stage", "reason"]] = ["excluded", "quality", f"{reason}expected at most {limit:g}"]
+
+
+def read_preproc_tables(scans_path: Path, exclusions_path: Path, preproc: Path, max_outlier_z: float) -> tuple:
     """quality_tables of the files that ingest left."""
     scans = read_table(scans_path, required=("scan_id", "participant_id", "site"))
-    return quality_tables(scans, read_table(exclusions_path, required=tuple(EXCLUSION_COLUMNS)), preproc)
+    return quality_tables(scans, read_table(exclusions_path, required=tuple(EXCLUSION_COLUMNS)), preproc, max_outlier_z)

@@ -8,6 +8,7 @@ from neurocohort.dataset.split import EXCLUDED, PARTS
 from neurocohort.dataset.targets import OTHER, target_values
 from neurocohort.errors import InputError
 
+SCAN_COLUMNS = ("scan_id", "participant_id", "site", "age", "sex", "voxels_sha256")
 KEPT_COLUMNS = ["scan_id", "participant_id", "cohort", "site", "part", "fold", "row", "target", "age", "sex"]
 KEPT_COLUMNS += ["voxels_sha256"]
 
@@ -80,7 +81,7 @@ def _rows(cohort: str, tables: dict[str, pd.DataFrame], target: pd.Series | str)
             f"a person share one part; delete results/{cohort}/split.tsv and run again, or correct the cohort's `split_file`."
         )
     split = split.set_index("participant_id")
-    rows = scans[["scan_id", "participant_id", "site", "age", "sex", "voxels_sha256"]].assign(
+    rows = scans[[*SCAN_COLUMNS]].assign(
         cohort=cohort, target=target
     )
     for name, table, key in (

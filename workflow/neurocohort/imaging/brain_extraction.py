@@ -61,20 +61,33 @@ def one_component(mask: np.ndarray) -> np.ndarray:
     return ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
 
 
-def check_mask(scan: Volume, mask: np.ndarray, range_ml: tuple[float, float]) -> float:
-    """The mask's volume in mL; raises ScanExcluded where it can't be a brain or is cut by the field of view."""
+def check_mask(
+    scan: Volume, mask: np.ndarray, range_ml: tuple[float, float], most_border_cm2: float
+) -> dict[str, float]:
+    """``mask_ml``, the mask's volume, and ``mask_border_cm2``, its area on the border of the field of view.
+
+    Raises ScanExcluded where it can't be a whole brain.
+    """
     volume_ml = float(np.count_nonzero(mask)) * scan.voxel_ml
     low, high = range_ml
     if not low <= volume_ml <= high:
         raise ScanExcluded(
             "brain_extraction", f"the brain mask has {volume_ml:.0f} mL, expected {low:.0f} to {high:.0f} mL"
         )
-    return volume_ml
+    border_cm2 = border_area_cm2(scan, mask)
+    if border_cm2 > most_border_cm2:
+        raise ScanExcluded(
+            "brain_extraction",
+            f"the field of view cuts the brain: {border_cm2:.0f} cm2 of the mask lie on its border, expected at most "
+            f"{most_border_cm2:.0f} cm2",
+        )
+    return {"mask_ml": round(volume_ml, 3), "mask_border_cm2": round(border_cm2, 3)}
 
 
-def share_on_border(mask: np.ndarray) -> float:
-    """The share (0 to 1) of the field of view's border voxels that belong to the mask: large where the brain is cut."""
-    inner = tuple(slice(1, -1) for _ in range(3))
-    border = np.ones(mask.shape, dtype=bool)
-    border[inner] = False
-    return float(mask[border].mean())
+def border_area_cm2(scan: Volume, mask: np.ndarray) -> float:
+    """The area in cm2 over which the mask touches the six faces of the field of view: large where the brain is cut."""
+    area_mm2 = 0.0
+    for axis in range(3):
+        voxel_mm2 = float(np.prod(np.delete(scan.spacing_mm, axis)))
+        area_mm2 += voxel_mm2 * sum(int(np.count_nonzero(mask.take(end, axis=axis))) for end in (0, -1))
+    return area_mm2 / 100

@@ -12,7 +12,7 @@ import numpy as np
 from neurocohort.errors import ScanExcluded
 from neurocohort.files import sha256_of, write_json, written_aside
 from neurocohort.imaging.bias_field import fit_log_field, remove_field
-from neurocohort.imaging.brain_extraction import check_mask, content_mask, extract_brain, share_on_border
+from neurocohort.imaging.brain_extraction import check_mask, content_mask, extract_brain
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.mosaic import write_mosaic
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
@@ -23,6 +23,7 @@ from neurocohort.imaging.template import TEMPLATE_SPACE, Template
 from neurocohort.imaging.tissues import segment_tissues, tissue_volumes_ml
 from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample, sample_labels, world_grid
 
+SURE_WHITE_MATTER = 0.8
 RIGID_SPACING_MM = 1.5
 LEAST_COVERAGE = 0.9  # of the brain, by an image of another modality
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
@@ -33,7 +34,8 @@ class Settings:
     """What the result depends on, beside the scan and the template.
 
     ``enough_dice``: overlap with the template's mask (0 to 1) under which further starts are tried and, if none reaches it,
-    the scan is excluded. ``brain_range_ml``: limits of a believable brain mask. ``skull_stripped``, ``mni_space``: what the
+    the scan is excluded. ``brain_range_ml``: limits of a believable brain mask. ``most_border_cm2``: how much of
+    the mask may lie on the border of the field of view. ``skull_stripped``, ``mni_space``: what the
     scan is already, so that the step is left out; the checks on mask and overlap stay.
     """
 
@@ -41,6 +43,7 @@ class Settings:
     enough_dice: float
     brain_range_ml: tuple[float, float]
     seed: int
+    most_border_cm2: float = np.inf
     device: str = "cpu"
     skull_stripped: bool = False
     mni_space: bool = False
@@ -78,13 +81,13 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     metrics, scan_id = record["metrics"], record["scan_id"]
     scan = read_scan(scan_path)
     full_mask = content_mask(scan) if settings.skull_stripped else extract_brain(scan, device=settings.device)
-    metrics["mask_ml"] = round(check_mask(scan, full_mask, settings.brain_range_ml), 3)
-    metrics["mask_on_border"] = round(share_on_border(full_mask), 5)
+    metrics |= check_mask(scan, full_mask, settings.brain_range_ml, settings.most_border_cm2)
 
     head, mask = cropped(scan, full_mask)
     log_field = fit_log_field(head, mask)
     brain = remove_field(head, log_field)
-    metrics["bias_field_cv"] = round(float(np.exp(sample(log_field, grid_of(head)).data[mask]).std()), 5)
+    field = np.exp(sample(log_field, grid_of(head)).data[mask])
+    metrics["bias_field_cv"] = round(float(field.std()), 5)
 
     if settings.mni_space:
         found = already_registered(template.fit_mask, template.fit.affine, Volume(mask, brain.affine))
@@ -110,7 +113,7 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     )
     tissues = segment_tissues(brain, mask, template_shares, seed=settings.seed)
     record["volumes_ml"] = tissue_volumes_ml(tissues, brain.voxel_ml)
-    metrics |= quality_numbers(scan, brain, mask, tissues)
+    metrics |= quality_numbers(scan, brain, mask, tissues, field)
     metrics["symmetry"] = left_right_symmetry(on_grid.data, mask_on_grid)
 
     stem = f"{scan_id}_space-{TEMPLATE_SPACE}"
@@ -118,7 +121,7 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     for modality, path in further.items():
         channels[modality] = _further_on_grid(record, folder, modality, path, brain, mask, found, template, settings)
     for modality, data in channels.items():
-        preproc = normalise(data, mask_on_grid, settings.intensity)
+        preproc = normalise(data, mask_on_grid, settings.intensity, template.tissues[2] > SURE_WHITE_MATTER)
         file = f"{stem}_desc-preproc_{modality}.nii.gz"
         _write_volume(record, folder, f"preproc_{modality}", file, preproc, template.grid.affine)
     _write_volume(

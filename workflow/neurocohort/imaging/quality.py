@@ -1,19 +1,30 @@
 """Quality numbers of one scan, after MRIQC's definitions (Esteban et al. 2017) where they apply."""
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from scipy import ndimage
 
 from neurocohort.imaging.volume import Volume
 
+AIR_STEP_MM = 2.5  # the air is looked at in every so manieth mm: its noise is the same everywhere
+NO_NOISE = 1e-3  # energy of air, in squared units of the image: less is a background that was painted out
 
-def quality_numbers(scan: Volume, brain: Volume, mask: np.ndarray, tissues: np.ndarray) -> dict[str, float]:
+
+def quality_numbers(
+    scan: Volume, brain: Volume, mask: np.ndarray, tissues: np.ndarray, field: np.ndarray
+) -> dict[str, float]:
     """Quality numbers by name; each is finite.
 
-    ``scan``: the raw head; ``brain``: bias-corrected, on the mask's grid; ``tissues``: (3, X, Y, Z) shares of CSF, GM, WM.
+    ``scan``: the raw head; ``brain``: bias-corrected, on the mask's grid; ``tissues``: (3, X, Y, Z) shares of CSF, GM, WM;
+    ``field``: the bias field inside the mask (n,), of mean one.
 
     - ``snr_gm``, ``snr_wm``: mean over standard deviation within the tissue; higher is better.
     - ``cnr``: |mean WM - mean GM| over the pooled standard deviation; higher is better.
     - ``cjv``: (SD WM + SD GM) over |mean WM - mean GM|, the coefficient of joint variation; lower is better.
     - ``efc``: entropy focus criterion of the whole image, 0 to 1 (Atkinson et al. 1997); lower is better.
+    - ``fber``: median energy of the head over that of the air around it (Shehzad et al. 2015); higher is better. Left out
+      where the background was painted out, as in skull-stripped images.
+    - ``inu_range``: 95th less 5th percentile of the bias field; lower is better.
     """
     values = {}
     moments = {}
@@ -27,6 +38,10 @@ def quality_numbers(scan: Volume, brain: Volume, mask: np.ndarray, tissues: np.n
     values["cnr"] = contrast / max(np.hypot(moments["wm"][1], moments["gm"][1]), 1e-6)
     values["cjv"] = (moments["wm"][1] + moments["gm"][1]) / contrast
     values["efc"] = _entropy_focus(scan.data)
+    energy_ratio = _foreground_background_ratio(scan)
+    if energy_ratio is not None:
+        values["fber"] = energy_ratio
+    values["inu_range"] = np.subtract(*np.percentile(field, [95, 5]))
     return {name: round(float(value), 5) for name, value in values.items()}
 
 
@@ -38,6 +53,19 @@ def left_right_symmetry(data: np.ndarray, mask: np.ndarray) -> float:
     """
     both = mask & mask[::-1]
     return round(float(np.corrcoef(data[both], data[::-1][both])[0, 1]), 5)
+
+
+def _foreground_background_ratio(scan: Volume) -> float | None:
+    """FBER; None where the air has no noise. The head is what Otsu's threshold finds, made whole."""
+    steps = np.maximum(1, np.round(AIR_STEP_MM / scan.spacing_mm).astype(int))
+    data = np.ascontiguousarray(scan.data[tuple(slice(None, None, step) for step in steps)])
+    bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(data), 0, 1)) > 0
+    head = ndimage.binary_fill_holes(ndimage.binary_closing(bright, iterations=2))
+    air = ~ndimage.binary_dilation(head, iterations=2)
+    if not head.any() or not air.any():
+        return None
+    noise = float(np.median(data[air].astype(np.float64) ** 2))
+    return float(np.median(data[head].astype(np.float64) ** 2)) / noise if noise > NO_NOISE else None
 
 
 def _entropy_focus(data: np.ndarray) -> float:

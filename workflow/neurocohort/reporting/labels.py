@@ -50,7 +50,7 @@ QUALITY = {
     "template_dice": "Template Dice",
     "mutual_information": "Mutual inform.",
     "mask_ml": "Mask (ml)",
-    "mask_on_border": "Mask on border",
+    "mask_border_cm2": "Mask on border (cm2)",
     "bias_field_cv": "Bias field CV",
     "registration_starts": "Starts",
     "snr_gm": "SNR GM",
@@ -58,6 +58,9 @@ QUALITY = {
     "cnr": "CNR",
     "cjv": "CJV",
     "efc": "EFC",
+    "fber": "FBER",
+    "inu_range": "INU range",
+    "symmetry": "Symmetry",
 }
 
 OUTLIER_Z = 3.5  # on the robust (median and MAD) score: Iglewicz and Hoaglin 1993

@@ -21,7 +21,7 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
         "Small brain mask: look for cortex outside the orange outline, or for atrophy that is real.",
         "Large brain mask: look for skull, eyes or neck inside the orange outline.",
     ),
-    "mask_on_border": (
+    "mask_border_cm2": (
         "The mask keeps clear of the image's border: " + FINE,
         "The brain mask touches the border of the image: look for a brain that is cut off.",
     ),
@@ -46,6 +46,11 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
     "cnr": ("Weak contrast of grey and white matter: look for movement and noise.", "Strong contrast: " + FINE),
     "cjv": ("Sharp tissues: " + FINE, "Tissues blend: look for movement, noise, and shading that is left."),
     "efc": ("A sharp image: " + FINE, "Blur or ghosts: look for copies of the head's edge outside it."),
+    "fber": ("A noisy background: look for ghosts and movement outside the head.", "A quiet background: " + FINE),
+    "inu_range": (
+        "An even image: " + FINE,
+        "Strong shading: look for a side of the brain that is darker in the two lower rows.",
+    ),
     "symmetry": (
         "The two halves differ: look for a tilted brain, and for a large lesion.",
         "The two halves are much alike: " + FINE,

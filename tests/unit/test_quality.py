@@ -1,0 +1,112 @@
+"""Intensity scales, quality numbers and gates: what a bad scan is told by."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from neurocohort.dataset.quality_table import quality_tables
+from neurocohort.errors import ScanExcluded
+from neurocohort.files import write_json
+from neurocohort.imaging.brain_extraction import border_area_cm2, check_mask, content_mask
+from neurocohort.imaging.intensity import normalise
+from neurocohort.imaging.quality import quality_numbers
+from neurocohort.imaging.volume import Volume
+
+SHAPE = (60, 60, 60)
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+def ball(radius_mm: float) -> np.ndarray:
+    index = np.indices(SHAPE) - (np.array(SHAPE) - 1)[:, None, None, None] / 2
+    return np.sqrt(((index * 2.0) ** 2).sum(axis=0)) < radius_mm
+
+
+def head(noise: float, shading: float = 0.0) -> tuple[Volume, np.ndarray, np.ndarray]:
+    """A ball of three shells in noise, its mask and its tissues (CSF, GM, WM)."""
+    rng = np.random.default_rng(0)
+    outer, middle, inner = ball(50), ball(44), ball(30)
+    tissues = np.stack([outer & ~middle, middle & ~inner, inner]).astype(np.float32)
+    signal = np.tensordot(np.array([30.0, 70.0, 100.0]), tissues, axes=1)
+    signal *= 1 + shading * np.linspace(-1, 1, SHAPE[0])[:, None, None]
+    data = np.hypot(signal + rng.normal(0, noise, SHAPE), rng.normal(0, noise, SHAPE))
+    return Volume(data.astype(np.float32), AFFINE), outer, tissues
+
+
+def numbers(noise: float, field_spread: float = 0.1) -> dict[str, float]:
+    scan, mask, tissues = head(noise)
+    field = np.linspace(1 - field_spread, 1 + field_spread, int(mask.sum()))
+    return quality_numbers(scan, scan, mask, tissues, field)
+
+
+def test_noise_lowers_what_should_be_high_and_raises_what_should_be_low():
+    quiet, noisy = numbers(2.0), numbers(8.0)
+    assert all(quiet[name] > 2 * noisy[name] for name in ("snr_gm", "snr_wm", "cnr", "fber"))
+    assert quiet["cjv"] < noisy["cjv"] and quiet["efc"] < noisy["efc"]
+
+
+def test_signal_to_noise_and_foreground_to_background_have_the_known_values():
+    found = numbers(4.0)
+    assert found["snr_wm"] == pytest.approx(100 / 4, rel=0.05)
+    # The median of squared Rayleigh noise is 2 ln 2 times its variance.
+    assert found["fber"] == pytest.approx(70**2 / (2 * np.log(2) * 4**2), rel=0.25)
+    assert found["inu_range"] == pytest.approx(0.9 * 0.2, rel=0.01)
+
+
+def test_a_background_that_was_painted_out_has_no_foreground_to_background_ratio():
+    scan, mask, tissues = head(3.0)
+    stripped = Volume(scan.data * mask, AFFINE)
+    assert "fber" not in quality_numbers(stripped, stripped, mask, tissues, np.ones(10))
+
+
+@pytest.mark.parametrize("method", ["percentile", "zscore", "white_matter_peak"])
+def test_intensities_of_one_head_in_other_units_come_to_one_scale(method):
+    scan, mask, tissues = head(4.0)
+    first, second = (normalise(scan.data * factor, mask, method, tissues[2] > 0.5) for factor in (1.0, 37.5))
+    assert first.min() >= 0 and first.max() <= 1 and not first[~mask].any()
+    np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+def test_the_peak_of_white_matter_lies_where_it_is_said():
+    scan, mask, tissues = head(4.0)
+    scaled = normalise(scan.data, mask, "white_matter_peak", tissues[2] > 0.5)
+    assert np.median(scaled[tissues[2] > 0.5]) == pytest.approx(0.75, abs=0.02)
+
+
+def test_a_brain_that_the_field_of_view_cuts_is_told_by_its_area_on_the_border():
+    scan, mask, _ = head(2.0)
+    cut = slice(None), slice(None), slice(15, None)
+    part = Volume(scan.data[cut], AFFINE)
+    area = np.pi * (50**2 - 29**2) / 100  # of the section at 29 mm from the centre, in cm2
+    assert border_area_cm2(part, mask[cut]) == pytest.approx(area, rel=0.03)
+    assert check_mask(scan, mask, (100, 2000), 30)["mask_border_cm2"] == 0
+    with pytest.raises(ScanExcluded, match="cuts the brain"):
+        check_mask(part, mask[cut], (100, 2000), 30)
+
+
+def test_the_mask_of_a_stripped_scan_is_its_content_without_crumbs_and_holes():
+    scan, mask, _ = head(2.0)
+    data = scan.data * mask
+    data[30, 30, 30] = 0  # a hole
+    data[2, 2, 2] = 5  # a crumb
+    assert np.array_equal(content_mask(Volume(data, AFFINE)), mask)
+    shifted = np.where(mask, data, -1024)  # a background that isn't 0
+    assert np.array_equal(content_mask(Volume(shifted, AFFINE)), mask)
+
+
+def test_a_scan_that_is_said_to_be_stripped_and_is_not_is_excluded():
+    with pytest.raises(ScanExcluded, match="said to be skull-stripped"):
+        content_mask(head(2.0)[0])
+
+
+def test_a_scan_beyond_the_limit_for_outliers_is_excluded_with_the_number(tmp_path):
+    ids = [f"s{number}" for number in range(12)]
+    for number, scan_id in enumerate(ids):
+        cjv = 2.0 if number == 5 else 0.5 + 0.01 * number
+        record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None}
+        write_json(tmp_path / scan_id / f"{scan_id}_qc.json", record | {"metrics": {"cjv": cjv}, "volumes_ml": {}})
+    scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})
+    none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
+    assert (quality_tables(scans, none, tmp_path)[0]["status"] == "ok").all(), "off unless asked for"
+    qc, exclusions = quality_tables(scans, none, tmp_path, max_outlier_z=8.0)
+    assert exclusions["scan_id"].tolist() == ["s5"] and exclusions["stage"].tolist() == ["quality"]
+    assert exclusions["reason"][0].startswith("cjv is 2, ")
+    assert (qc["status"] == "ok").sum() == 11
