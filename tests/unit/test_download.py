@@ -270,6 +270,13 @@ def test_a_wrong_md5_is_refused_with_both_sums_and_nothing_stays(place):
     assert list(place.destination.parent.iterdir()) == []
 
 
+def test_a_published_sha256_is_held_to_as_well(place):
+    with pytest.raises(InputError, match=f"sha256 is {hashlib.sha256(place.content).hexdigest()}, and {'0' * 64} is"):
+        place.get(sha256="0" * 64)
+    place.get(sha256=hashlib.sha256(place.content).hexdigest())
+    assert place.is_whole()
+
+
 def test_a_mirror_with_a_damaged_file_is_passed_over(place):
     (place.folder / "served" / "bad.tar").write_bytes(tar_bytes(seed=9))
     place.get(place.server.url("bad.tar"), place.server.url("scans.tar"), md5=place.md5)

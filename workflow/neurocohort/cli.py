@@ -4,6 +4,7 @@ Imports stand inside the subcommands: each starts as fast as its own work allows
 the modules behind its own subcommand alone.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -61,6 +62,7 @@ def download(source_table: Path, key: str, destination: Path, base_url: str = ""
         destination,
         size_bytes=file.size_bytes if published else None,
         md5=file.md5 if published else None,
+        sha256=file.sha256,
         magic=file.magic,
         checksums_record=destination.parent / "checksums.tsv",
         stall_s=stall_seconds,
@@ -125,15 +127,16 @@ def preprocess(
     further: Annotated[list[str] | None, typer.Option(help="MODALITY=FILE, such as T2w=scan_T2w.nii.gz")] = None,
     skull_stripped: bool = False,
     mni_space: bool = False,
+    weights: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Preprocess one scan, and what else its session has, into FOLDER."""
     import torch
 
     from neurocohort.imaging.preprocess import Settings, preprocess_scan
     from neurocohort.imaging.template import read_template
+    from neurocohort.learning.device import choose_device
 
-    if (brain_extraction, registration) != ("deepbet", "affine"):
-        raise InputError(f"brain extraction {brain_extraction!r} with registration {registration!r} is not available.")
     torch.set_num_threads(1)
     settings = Settings(
         intensity,
@@ -141,6 +144,9 @@ def preprocess(
         (min_brain_ml, max_brain_ml),
         seed,
         most_border_cm2=max_mask_border_cm2,
+        brain_extraction=brain_extraction,
+        weights=weights,
+        device=choose_device(device).type,
         skull_stripped=skull_stripped,
         mni_space=mni_space,
     )
@@ -193,9 +199,7 @@ def split(
     settings = {"validation": validation, "held_out": held_out, "seed": seed}
     if split_file is not None:
         given = read_split_file(split_file, table, folds)  # its parts, and strata and folds where it has none
-        write_table(
-            output, split_participants(table, **settings, folds=folds, frozen=given, class_column=class_column)
-        )
+        write_table(output, split_participants(table, **settings, folds=folds, frozen=given, class_column=class_column))
         return
     record = frozen_path(frozen, cohort, **settings)
     earlier = load_frozen(record, folds)
@@ -447,4 +451,13 @@ def main() -> None:
         app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        _show_where_snakemake_runs(f"error in {sys.argv[1]}: {error}\n")
         sys.exit(2)
+
+
+def _show_where_snakemake_runs(message: str) -> None:
+    """Write to the descriptor that the rules keep open for this, since their log has standard error."""
+    descriptor = os.environ.get("NEUROCOHORT_MESSAGES", "")
+    if descriptor:
+        with contextlib.suppress(OSError, ValueError):
+            os.write(int(descriptor), message.encode())

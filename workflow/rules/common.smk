@@ -31,10 +31,11 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-# The same interpreter and the same checkout for every job, whatever the login shell of a compute node prefers.
+# The same interpreter and the same checkout for every job, whatever the login shell of a compute node prefers; and a way
+# to Snakemake's own standard error for the sentence that a person should see, which the rule's log would hide.
 shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
-    f"PYTHONPATH={shlex.quote(str(REPOSITORY / 'workflow'))}; "
+    f"PYTHONPATH={shlex.quote(str(REPOSITORY / 'workflow'))} NEUROCOHORT_MESSAGES=9; exec 9>&2; "
 )
 # The report shows the command that was typed; a job's own command line is another.
 os.environ.setdefault("NEUROCOHORT_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
@@ -45,6 +46,8 @@ EXPERIMENTS = config["experiments"]
 PREPROCESSING = config["preprocessing"]
 VOXEL_ML = PREPROCESSING["spacing_mm"] ** 3 / 1000
 GPU = 0 if config["device"] == "cpu" else 1
+SYNTHSTRIP = REPOSITORY / "config" / "sources" / "synthstrip.yaml"
+SYNTHSTRIP_WEIGHTS = "resources/synthstrip/synthstrip.1.pt"
 
 
 wildcard_constraints:
@@ -155,8 +158,15 @@ def further_images(wildcards):
     ]
 
 
+def brain_extraction_weights(wildcards):
+    """The weights that the brain extraction needs, and none where it is left out or brings its own."""
+    extracted = not COHORTS[wildcards.cohort].get("skull_stripped")
+    needed = PREPROCESSING["brain_extraction"] == "synthstrip" and extracted
+    return SYNTHSTRIP_WEIGHTS if needed else []
+
+
 def preprocess_options(wildcards, input):
-    """What only some scans have: labels, other modalities, steps that were done already."""
+    """What only some scans have: labels, other modalities, steps that were done already, weights."""
     options, settings = [], COHORTS[wildcards.cohort]
     if input.labels:
         options += [
@@ -165,6 +175,8 @@ def preprocess_options(wildcards, input):
         ]
     further = zip(settings["modalities"][1:], further_images(wildcards), strict=True)
     options += [f"--further={modality}={path}" for modality, path in further]
+    if input.weights:
+        options.append(f"--weights={input.weights}")
     for key in ("skull_stripped", "mni_space"):
         if settings.get(key):
             options.append("--" + key.replace("_", "-"))

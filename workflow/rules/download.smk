@@ -3,6 +3,7 @@
 
 localrules:
     download,
+    download_weights,
 
 
 rule download:
@@ -27,4 +28,22 @@ rule download:
         base_url=lambda wildcards: COHORTS[STORES[wildcards.store]]["base_url"] or "",
     shell:
         "neurocohort download --source-table {params.source:q} --key {params.key} --destination {output:q}"
+        " --base-url={params.base_url:q} 2>&1 | tee {log:q}"
+
+
+rule download_weights:
+    """SynthStrip's weights, held to the sha256 under which they are published."""
+    output:
+        SYNTHSTRIP_WEIGHTS,
+    log:
+        "logs/download/synthstrip.log",
+    benchmark:
+        "benchmarks/download/synthstrip.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        source=SYNTHSTRIP,
+        base_url=PREPROCESSING["weights_url"],
+    shell:
+        "neurocohort download --source-table {params.source:q} --key weights --destination {output:q}"
         " --base-url={params.base_url:q} 2>&1 | tee {log:q}"

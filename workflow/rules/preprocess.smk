@@ -8,6 +8,7 @@ rule preprocess_scan:
         labels=scan_file("dseg_path"),
         labels_reference=scan_file("dseg_reference_path"),
         further=further_images,
+        weights=brain_extraction_weights,
         template="results/template.npz",
     output:
         "results/{cohort}/preproc/{scan_id}/{scan_id}_qc.json",
@@ -20,7 +21,8 @@ rule preprocess_scan:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=lambda w, attempt: 3000 * attempt,
+        gpu=int(PREPROCESSING["device"] == "cuda"),
+        mem_mb=lambda w, input, attempt: (8000 if input.weights else 3000) * attempt,
         runtime=10,
     params:
         code=code_hash("preprocess"),
@@ -34,12 +36,13 @@ rule preprocess_scan:
         max_brain_ml=config["quality"]["max_brain_ml"],
         max_mask_border_cm2=config["quality"]["max_mask_border_cm2"],
         seed=PREPROCESSING["seed"],
+        device=PREPROCESSING["device"],
     shell:
         "neurocohort preprocess --scan {input.scan} --scan-id {wildcards.scan_id} --template {input.template}"
         " --folder {params.folder} --brain-extraction {params.brain_extraction} --registration {params.registration}"
         " --intensity {params.intensity} --min-template-dice {params.min_template_dice}"
         " --min-brain-ml {params.min_brain_ml} --max-brain-ml {params.max_brain_ml}"
-        " --max-mask-border-cm2 {params.max_mask_border_cm2} --seed {params.seed}"
+        " --max-mask-border-cm2 {params.max_mask_border_cm2} --seed {params.seed} --device {params.device}"
         " {params.options} > {log} 2>&1"
 
 

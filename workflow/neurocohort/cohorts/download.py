@@ -53,6 +53,7 @@ def download(
     md5: str | None,
     magic: str | None,
     checksums_record: Path | str,
+    sha256: str | None = None,
     waits_s: Sequence[float] = WAITS_S,
     stall_s: float = STALL_S,
 ) -> None:
@@ -63,15 +64,15 @@ def download(
     ``<destination>.part``, which stays after a failure and is resumed by HTTP Range (RFC 9110, 14) only when the server
     vouches that the file is still the same.
 
-    ``magic`` is ``tar``, ``gzip``, ``xls``, ``xlsx``, ``csv`` or None for anything. Where ``md5`` is None, the sha256
-    of the first download is kept in ``checksums_record`` (TSV: file, bytes, sha256) and later ones must match it.
+    ``magic`` is ``tar``, ``gzip``, ``xls``, ``xlsx``, ``csv`` or None for anything. Where ``md5`` and ``sha256`` are None,
+    the sha256 of the first download is kept in ``checksums_record`` (TSV: file, bytes, sha256) and later ones must match it.
     ``waits_s`` are the pauses between attempts at one address; ``stall_s`` is the longest silence allowed.
 
     Raises InputError when no address gives the file, saying for each why, and when the disk is too small.
     """
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    expected = verify.Expected(destination, size_bytes, md5, magic, Path(checksums_record))
+    expected = verify.Expected(destination, size_bytes, md5, magic, Path(checksums_record), sha256)
     if not urls:
         raise InputError(f"No address is given for {destination.name}: list at least one under 'urls' of its source.")
     if destination.is_file() and not destination.is_symlink() and not expected.why_wrong(destination):

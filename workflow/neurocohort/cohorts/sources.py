@@ -10,7 +10,7 @@ from neurocohort.errors import InputError
 
 TEXTS = ("title", "homepage", "licence", "citation")
 OPTIONAL_TEXTS = ("acknowledgement", "agreement")
-FILE_KEYS = {"name": str, "urls": list, "size_bytes": int, "md5": str, "magic": str}
+FILE_KEYS = {"name": str, "urls": list, "size_bytes": int, "md5": str, "sha256": str, "magic": str}
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class SourceFile:
     urls: tuple[str, ...]
     size_bytes: int | None
     md5: str | None
+    sha256: str | None
     magic: str | None
 
     def addresses(self, base: str | None) -> tuple[str, ...]:
@@ -56,7 +57,7 @@ def read_source(path: Path | str) -> Source:
         _check(path, f"files.{key}.", entry, FILE_KEYS, required=("name", "urls"))
         if entry.get("magic") not in (None, *MAGIC):
             raise InputError(f"{path}: files.{key}.magic is {entry['magic']!r}; known are {', '.join(MAGIC)}.")
-        values = {name: entry.get(name) for name in ("size_bytes", "md5", "magic")}
+        values = {name: entry.get(name) for name in ("size_bytes", "md5", "sha256", "magic")}
         files[key] = SourceFile(key, entry["name"], tuple(entry["urls"]), **values)
     texts = {name: table.get(name) for name in TEXTS + OPTIONAL_TEXTS}
     return Source(**texts, needs_agreement=table["needs_agreement"], files=files)

@@ -53,6 +53,7 @@ class Expected:
     md5: str | None
     magic: str | None
     checksums_record: Path
+    sha256: str | None = None
 
     def why_wrong_head(self, path: Path) -> str | None:
         """A sentence on the first bytes of ``path``, or None where they are as expected."""
@@ -74,6 +75,9 @@ class Expected:
         if self.md5 is not None:
             md5 = _checksums(path)["md5"]
             return None if md5 == self.md5.lower() else f"the md5 is {md5}, and {self.md5.lower()} is expected."
+        if self.sha256 is not None:
+            sha256 = _checksums(path)["sha256"]
+            return None if sha256 == self.sha256 else f"the sha256 is {sha256}, and {self.sha256} is expected."
         recorded = self._recorded() if against_record else None
         if recorded is None:
             return _why_cut_short(path, self.magic)

@@ -81,9 +81,7 @@ def _rows(cohort: str, tables: dict[str, pd.DataFrame], target: pd.Series | str)
             f"a person share one part; delete results/{cohort}/split.tsv and run again, or correct the cohort's `split_file`."
         )
     split = split.set_index("participant_id")
-    rows = scans[[*SCAN_COLUMNS]].assign(
-        cohort=cohort, target=target
-    )
+    rows = scans[[*SCAN_COLUMNS]].assign(cohort=cohort, target=target)
     for name, table, key in (
         ("part", split, "participant_id"),
         ("fold", split, "participant_id"),

@@ -35,7 +35,8 @@ class Settings:
 
     ``enough_dice``: overlap with the template's mask (0 to 1) under which further starts are tried and, if none reaches it,
     the scan is excluded. ``brain_range_ml``: limits of a believable brain mask. ``most_border_cm2``: how much of
-    the mask may lie on the border of the field of view. ``skull_stripped``, ``mni_space``: what the
+    the mask may lie on the border of the field of view. ``brain_extraction``: deepbet, or synthstrip with its ``weights``.
+    ``skull_stripped``, ``mni_space``: what the
     scan is already, so that the step is left out; the checks on mask and overlap stay.
     """
 
@@ -44,6 +45,8 @@ class Settings:
     brain_range_ml: tuple[float, float]
     seed: int
     most_border_cm2: float = np.inf
+    brain_extraction: str = "deepbet"
+    weights: Path | None = None
     device: str = "cpu"
     skull_stripped: bool = False
     mni_space: bool = False
@@ -80,7 +83,7 @@ def preprocess_scan(
 def _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further) -> None:
     metrics, scan_id = record["metrics"], record["scan_id"]
     scan = read_scan(scan_path)
-    full_mask = content_mask(scan) if settings.skull_stripped else extract_brain(scan, device=settings.device)
+    full_mask = _brain_mask(scan, settings)
     metrics |= check_mask(scan, full_mask, settings.brain_range_ml, settings.most_border_cm2)
 
     head, mask = cropped(scan, full_mask)
@@ -140,6 +143,16 @@ def _register(fixed, fixed_mask, brain, mask, seed, enough_dice) -> Registration
     moving = sample(Volume(brain.data * mask, brain.affine), grid, smooth=True)
     moving_mask = sample(Volume(mask, brain.affine), grid, smooth=True).data > 0.5
     return register_affine(fixed, fixed_mask, moving, moving_mask, seed=seed, enough_dice=enough_dice)
+
+
+def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
+    if settings.skull_stripped:
+        return content_mask(scan)
+    if settings.brain_extraction == "synthstrip":
+        from neurocohort.imaging.synthstrip import extract_brain_synthstrip
+
+        return extract_brain_synthstrip(scan, settings.weights, device=settings.device)
+    return extract_brain(scan, device=settings.device)
 
 
 def _further_on_grid(record, folder, modality, path, brain, mask, found, template, settings) -> np.ndarray:
