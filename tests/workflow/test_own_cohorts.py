@@ -147,7 +147,7 @@ def test_scans_that_are_added_later_move_nobody(checkout, clinic):
     target = "results/clinic/split.tsv"
     checkout.snakemake(target, "--quiet", "rules", "--configfile", path)
     before = table(checkout, target).set_index("participant_id")
-    assert not checkout.would_run(target, "--configfile", path), "nothing is new"
+    assert not checkout.would_run("--configfile", path, "--", target), "nothing is new"
     first = clinic / "sub-C00" / "ses-a" / "anat" / "sub-C00_ses-a_run-1_T1w.nii.gz"
     add_session(clinic, "C00", "b", clinic / "sub-C01" / "ses-a" / "anat" / "sub-C01_ses-a_run-1_T1w.nii.gz")
     for number in range(90, 94):
