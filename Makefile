@@ -21,7 +21,7 @@ demo: .venv/ready
 	snakemake --cores $(CORES) --quiet rules --show-failed-logs
 	neurocohort headline --results results config/config.yaml
 
-test: .venv/ready
+test: .venv/ready .venv/optional
 	pytest
 
 lint: .venv/ready
@@ -32,6 +32,11 @@ lint: .venv/ready
 
 clean:
 	rm -rf .venv .snakemake data resources results checkpoints splits logs benchmarks
+
+# What the tests try and users install by choice: its core is under the GPL-3.
+.venv/optional: .venv/ready
+	$(BIN)/python -m pip install --quiet picsl-greedy==1.4.0.3
+	touch $@
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml
 	$(PYTHON) envs/make_venv.py .venv

@@ -144,6 +144,7 @@ def preprocess(
         (min_brain_ml, max_brain_ml),
         seed,
         most_border_cm2=max_mask_border_cm2,
+        registration=registration,
         brain_extraction=brain_extraction,
         weights=weights,
         device=choose_device(device).type,

@@ -50,6 +50,13 @@ SYNTHSTRIP = REPOSITORY / "config" / "sources" / "synthstrip.yaml"
 SYNTHSTRIP_WEIGHTS = "resources/synthstrip/synthstrip.1.pt"
 
 
+if PREPROCESSING["registration"] == "deformable":
+    from neurocohort.imaging.deformable import deformable_available
+
+    if missing := deformable_available():
+        raise WorkflowError(missing)
+
+
 wildcard_constraints:
     cohort="|".join(COHORTS),
     experiment="|".join(EXPERIMENTS),

@@ -23,7 +23,7 @@ rule preprocess_scan:
     resources:
         gpu=int(PREPROCESSING["device"] == "cuda"),
         mem_mb=lambda w, input, attempt: (8000 if input.weights else 3000) * attempt,
-        runtime=10,
+        runtime=lambda w, input, attempt: (40 if input.weights else 15) * attempt,
     params:
         code=code_hash("preprocess"),
         folder=lambda w, output: os.path.dirname(output[0]),

@@ -13,7 +13,14 @@ from neurocohort.errors import ScanExcluded
 from neurocohort.files import sha256_of, write_json, written_aside
 from neurocohort.imaging.bias_field import fit_log_field, remove_field
 from neurocohort.imaging.brain_extraction import check_mask, content_mask, extract_brain
+from neurocohort.imaging.deformable import (
+    PointMap,
+    check_deformation,
+    register_deformable,
+    write_itk_displacement,
+)
 from neurocohort.imaging.intensity import normalise
+from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then
 from neurocohort.imaging.mosaic import write_mosaic
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
 from neurocohort.imaging.reading import read_labels, read_scan, write_image
@@ -21,7 +28,7 @@ from neurocohort.imaging.registration import Registration, already_registered, r
 from neurocohort.imaging.rigid import register_rigid
 from neurocohort.imaging.template import TEMPLATE_SPACE, Template
 from neurocohort.imaging.tissues import segment_tissues, tissue_volumes_ml
-from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample, sample_labels, world_grid
+from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample, world_grid
 
 SURE_WHITE_MATTER = 0.8
 RIGID_SPACING_MM = 1.5
@@ -35,7 +42,8 @@ class Settings:
 
     ``enough_dice``: overlap with the template's mask (0 to 1) under which further starts are tried and, if none reaches it,
     the scan is excluded. ``brain_range_ml``: limits of a believable brain mask. ``most_border_cm2``: how much of
-    the mask may lie on the border of the field of view. ``brain_extraction``: deepbet, or synthstrip with its ``weights``.
+    the mask may lie on the border of the field of view. ``registration``: affine, or deformable after it.
+    ``brain_extraction``: deepbet, or synthstrip with its ``weights``.
     ``skull_stripped``, ``mni_space``: what the
     scan is already, so that the step is left out; the checks on mask and overlap stay.
     """
@@ -45,6 +53,7 @@ class Settings:
     brain_range_ml: tuple[float, float]
     seed: int
     most_border_cm2: float = np.inf
+    registration: str = "affine"
     brain_extraction: str = "deepbet"
     weights: Path | None = None
     device: str = "cpu"
@@ -98,8 +107,22 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         found = _register(template.fit, template.fit_mask, brain, mask, settings.seed, settings.enough_dice)
         metrics["mutual_information"] = round(found.mutual_information, 5)
     metrics |= {"template_dice": round(found.mask_dice, 5), "registration_starts": found.starts}
-    on_grid = sample(brain, template.grid, found.fixed_to_moving)
-    mask_on_grid = sample(Volume(mask, brain.affine), template.grid, found.fixed_to_moving).data > 0.5
+    to_scan: Mapping = found.fixed_to_moving
+    to_template: Mapping = np.linalg.inv(found.fixed_to_moving)
+    deformation = None
+    if settings.registration == "deformable" and not settings.mni_space and found.mask_dice >= settings.enough_dice:
+        deformation = register_deformable(
+            template.fit, template.fit_mask, brain, mask, found.fixed_to_moving, seed=settings.seed
+        )
+        to_scan, to_template = deformation.template_to_scan, deformation.scan_to_template
+        metrics |= {
+            "deformed_dice": round(deformation.mask_dice, 5),
+            "folded_share": round(deformation.folded_share, 6),
+            "jacobian_min": round(deformation.jacobian_range[0], 4),
+            "jacobian_max": round(deformation.jacobian_range[1], 4),
+        }
+    on_grid = sample_by(brain, template.grid, to_scan)
+    mask_on_grid = sample_by(Volume(mask, brain.affine), template.grid, to_scan).data > 0.5
     picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
     _write_picture(record, folder, template, picture)
     if found.mask_dice < settings.enough_dice:
@@ -110,9 +133,11 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
             + ("and its cohort is said to be in MNI space" if settings.mni_space else f"after {found.starts} starts"),
         )
 
-    scan_to_template = np.linalg.inv(found.fixed_to_moving)
+    if deformation is not None:
+        check_deformation(deformation)
+
     template_shares = np.stack(
-        [sample(Volume(t, template.grid.affine), grid_of(brain), scan_to_template).data for t in template.tissues]
+        [sample_by(Volume(t, template.grid.affine), grid_of(brain), to_template).data for t in template.tissues]
     )
     tissues = segment_tissues(brain, mask, template_shares, seed=settings.seed)
     record["volumes_ml"] = tissue_volumes_ml(tissues, brain.voxel_ml)
@@ -122,7 +147,7 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     stem = f"{scan_id}_space-{TEMPLATE_SPACE}"
     channels = {"T1w": on_grid.data}
     for modality, path in further.items():
-        channels[modality] = _further_on_grid(record, folder, modality, path, brain, mask, found, template, settings)
+        channels[modality] = _further_on_grid(record, folder, modality, path, brain, mask, to_scan, template, settings)
     for modality, data in channels.items():
         preproc = normalise(data, mask_on_grid, settings.intensity, template.tissues[2] > SURE_WHITE_MATTER)
         file = f"{stem}_desc-preproc_{modality}.nii.gz"
@@ -131,9 +156,15 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         record, folder, "brain_mask", f"{scan_id}_desc-brain_mask.nii.gz", full_mask.astype(np.uint8), scan.affine
     )
     _write_affine(record, folder, "xfm", "T1w", TEMPLATE_SPACE, found.fixed_to_moving)
-    _write_affine(record, folder, "inverse_xfm", TEMPLATE_SPACE, "T1w", scan_to_template)
+    _write_affine(record, folder, "inverse_xfm", TEMPLATE_SPACE, "T1w", np.linalg.inv(found.fixed_to_moving))
+    if deformation is not None:
+        for name, source, target, point_map in (
+            ("displacement", "T1w", TEMPLATE_SPACE, to_scan),
+            ("inverse_displacement", TEMPLATE_SPACE, "T1w", to_template),
+        ):
+            _write_displacement(record, folder, name, f"{scan_id}_from-{source}_to-{target}", point_map)
     if labels_path is not None:
-        labels = _labels_on_grid(labels_path, labels_reference_path, brain, mask, found, template.grid, settings.seed)
+        labels = _labels_on_grid(labels_path, labels_reference_path, brain, mask, to_scan, template.grid, settings.seed)
         _write_volume(record, folder, "dseg", f"{stem}_dseg.nii.gz", labels.data, labels.affine)
 
 
@@ -155,7 +186,7 @@ def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
     return extract_brain(scan, device=settings.device)
 
 
-def _further_on_grid(record, folder, modality, path, brain, mask, found, template, settings) -> np.ndarray:
+def _further_on_grid(record, folder, modality, path, brain, mask, to_scan, template, settings) -> np.ndarray:
     """Another image of the session on the study's grid: rigidly registered to the scan, its own bias field removed."""
     image = read_scan(path)
     near = world_grid(brain, mask, max(RIGID_SPACING_MM, float(brain.spacing_mm.max())))
@@ -173,10 +204,10 @@ def _further_on_grid(record, folder, modality, path, brain, mask, found, templat
     image, mask_there = cropped(image, mask_there)
     corrected = remove_field(image, fit_log_field(image, mask_there))
     _write_affine(record, folder, f"xfm_{modality}", modality, "T1w", scan_to_image)
-    return sample(corrected, template.grid, scan_to_image @ found.fixed_to_moving).data
+    return sample_by(corrected, template.grid, then(to_scan, scan_to_image)).data
 
 
-def _labels_on_grid(labels_path, reference_path, brain, mask, found, grid: Grid, seed: int) -> Volume:
+def _labels_on_grid(labels_path, reference_path, brain, mask, to_scan, grid: Grid, seed: int) -> Volume:
     """The label map on the study's grid: its reference brain is registered to the scan's, the transforms are chained."""
     labels = read_labels(labels_path)
     reference = read_scan(reference_path)
@@ -186,7 +217,7 @@ def _labels_on_grid(labels_path, reference_path, brain, mask, found, grid: Grid,
     fixed = sample(Volume(brain.data * mask, brain.affine), coarse, smooth=True)
     fixed_mask = sample(Volume(mask, brain.affine), coarse, smooth=True).data > 0.5
     to_reference = _register(fixed, fixed_mask, reference, cropped_mask, seed, LABEL_REFERENCE_DICE)
-    return sample_labels(labels, grid, to_reference.fixed_to_moving @ found.fixed_to_moving)
+    return sample_labels_by(labels, grid, then(to_scan, to_reference.fixed_to_moving))
 
 
 def _write_picture(record: dict, folder: Path, template: Template, picture: dict) -> None:
@@ -211,6 +242,13 @@ def _write_affine(record: dict, folder: Path, name: str, source: str, target: st
     file = f"{record['scan_id']}_from-{source}_to-{target}_mode-image_xfm.txt"
     with written_aside(folder / file) as aside:
         write_itk_affine(aside, matrix)
+    _note(record, folder, name, file)
+
+
+def _write_displacement(record: dict, folder: Path, name: str, stem: str, point_map: PointMap) -> None:
+    file = f"{stem}_mode-image_desc-displacement_xfm.nii.gz"
+    with written_aside(folder / file) as aside:
+        write_itk_displacement(aside, point_map)
     _note(record, folder, name, file)
 
 

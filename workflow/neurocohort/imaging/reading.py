@@ -15,6 +15,7 @@ from neurocohort.errors import ScanExcluded
 from neurocohort.imaging.volume import Volume
 
 SPACING_RANGE_MM = (0.3, 7.0)  # finer than any clinical head scan, coarser than any that shows the cortex
+MINIMUM_INDEPENDENCE = 0.05  # of the axes: what is left of a unit cube
 MINIMUM_EXTENT_MM = 80.0  # a head is some 200 mm long: less is not one
 MINIMUM_DISTINCT_VALUES = 16
 
@@ -28,7 +29,8 @@ def read_scan(path: Path | str) -> Volume:
     data, affine = _load(Path(path))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = SPACING_RANGE_MM
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+    independence = abs(np.linalg.det(affine[:3, :3])) / max(float(np.prod(spacing)), 1e-30)  # 1 for axes at right angles
+    if not np.isfinite(affine).all() or independence < MINIMUM_INDEPENDENCE:
         raise ScanExcluded("read", "the affine in the header is not finite or can't be inverted")
     if (spacing < low).any() or (spacing > high).any():
         found = " x ".join(f"{value:.3g}" for value in spacing)

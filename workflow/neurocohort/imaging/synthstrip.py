@@ -1,7 +1,8 @@
 """The brain mask of a raw head scan by SynthStrip (Hoopes et al. 2022), the second method beside deepbet.
 
-The network and the resampling to and from its 1 mm grid are those of the package nipreps-synthstrip (Apache-2.0). The
-weights are a file of their own, which a download rule fetches (``config/sources/synthstrip.yaml``).
+The network and the resampling to and from its 1 mm grid are those of the package nipreps-synthstrip (Apache-2.0), the same
+code as MRIQC's. The weights are a file of their own, which a download rule fetches and checks
+(``config/sources/synthstrip.yaml``).
 """
 
 import pickle
@@ -14,48 +15,36 @@ import numpy as np
 from scipy import ndimage
 
 from neurocohort.errors import InputError, ScanExcluded
-from neurocohort.files import sha256_of
 from neurocohort.imaging.volume import Volume
 
-# Published nowhere but in the name under which FreeSurfer's repository keeps the file (git-annex, SHA256E).
-WEIGHTS_SHA256 = "37417f802196186441aae3e7f385d94f8a98c64a88acaeaa2723af995c653e33"
 BORDER_MM = 1  # SynthStrip's own: the mask ends this far outside the predicted surface
 OUTSIDE_MM = 100  # the distance where the scan reaches beyond the network's grid: far from any brain
 BRIGHTEST_PERCENTILE = 99
 
 
-def extract_brain_synthstrip(
-    scan: Volume, weights: Path, *, device: str = "cpu", weights_sha256: str | None = WEIGHTS_SHA256
-) -> np.ndarray:
+def extract_brain_synthstrip(scan: Volume, weights: Path, *, device: str = "cpu") -> np.ndarray:
     """The brain mask of ``scan``, bool, of its shape: one component, without holes.
 
-    ``weights``: the checkpoint ``synthstrip.1.pt``. ``weights_sha256``: what the file must have; None takes any, for
-    weights of your own with the same architecture. ``device``: ``cpu`` or ``cuda``; on a CPU it runs on one thread, takes
-    some 25 s and 3.4 GB for a field of view up to 192 mm along each axis, and twice of both up to 256 mm.
+    ``weights``: the checkpoint ``synthstrip.1.pt``. ``device``: ``cpu`` or ``cuda``. One CPU core takes some 25 s and 2 GB
+    where the network's grid has 192 voxels along each axis, 110 s and 5.3 GB where it has 256 x 320 x 320 (an oblique scan
+    of IXI).
 
-    Raises InputError where the weights are absent, are other ones, or can't be loaded without running code from the file,
-    and ScanExcluded(stage ``brain_extraction``) where no brain is found.
+    Raises InputError where the weights are absent or can't be loaded without running code from the file, and
+    ScanExcluded(stage ``brain_extraction``) where no brain is found.
     """
     import torch  # torch takes a second to import; other steps do without
     from nipreps.synthstrip.cli import conform, resample_like
 
-    network = _load_network(Path(weights), weights_sha256, device)
-    # nitransforms announces that the name by which nipreps-synthstrip calls its resampling will change.
+    network = _load_network(Path(weights), device)
+    image = nib.Nifti1Image(scan.data, scan.affine)
     with warnings.catch_warnings():
+        # nitransforms announces that the name under which nipreps-synthstrip calls its resampling will change.
         warnings.simplefilter("ignore", DeprecationWarning)
-        image = nib.Nifti1Image(scan.data, scan.affine)
         conformed = conform(image)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.inference_mode():
-                scaled = torch.from_numpy(_scaled(conformed.get_fdata(dtype=np.float32)))
-                distance = network(scaled.to(device)).cpu().numpy().squeeze()
-        finally:
-            torch.set_num_threads(threads)
-        distance_image = nib.Nifti1Image(distance, conformed.affine)
-        # Whole millimetres, as SynthStrip has it: the threshold below falls between two of them.
-        on_scan = resample_like(distance_image, image, output_dtype="int16", cval=OUTSIDE_MM)
+        scaled = torch.from_numpy(_scaled(conformed.get_fdata(dtype=np.float32))).to(device)
+        with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+            distance = _distance(network, scaled).cpu().numpy().squeeze()
+        on_scan = resample_like(nib.Nifti1Image(distance, conformed.affine), image, cval=OUTSIDE_MM)
     labels, count = ndimage.label(np.asarray(on_scan.dataobj) < BORDER_MM)
     if count == 0:
         raise ScanExcluded("brain_extraction", "SynthStrip found no brain")
@@ -72,17 +61,45 @@ def _scaled(data: np.ndarray) -> np.ndarray:
     return np.clip(data / brightest, 0, 1)[np.newaxis, np.newaxis]
 
 
-def _load_network(weights: Path, sha256: str | None, device: str):
+def _distance(network, image):
+    """What ``network(image)`` gives, the distance to the brain's surface in mm (negative inside), in half its memory.
+
+    The last convolutions, on the full grid with most channels, run slab by slab; nothing else differs from its forward().
+    """
+    import torch
+
+    kept, x = [], image
+    for convolutions, pool in zip(network.encoder, network.pooling, strict=False):
+        for convolution in convolutions:
+            x = convolution(x)
+        kept.append(x)
+        x = pool(x)
+    for level, (convolutions, upsample) in enumerate(zip(network.decoder, network.upsampling, strict=False), start=1):
+        for convolution in convolutions:
+            x = convolution(x)
+        if level < len(network.decoder):
+            x = torch.cat([upsample(x), kept.pop()], dim=1)
+    fine = kept.pop()
+    thickness = 32
+    reach = 2 * len(
+        network.remaining
+    )  # each sees one voxel further; twice that, to stay at whole voxels of the coarse grid
+    slabs = []
+    for first in range(0, image.shape[2], thickness):
+        low, high = max(0, first - reach), min(image.shape[2], first + thickness + reach)
+        slab = torch.cat([upsample(x[:, :, low // 2 : high // 2]), fine[:, :, low:high]], dim=1)
+        for convolution in network.remaining:
+            slab = convolution(slab)
+        slabs.append(slab[:, :, first - low : first - low + thickness])
+    return torch.cat(slabs, dim=2)
+
+
+def _load_network(weights: Path, device: str):
     import torch
     from nipreps.synthstrip.model import StripModel
 
     if not weights.is_file():
         raise InputError(f"The weights of SynthStrip, {weights}, are not there; run the workflow again to fetch them.")
-    if sha256 is not None and (found := sha256_of(weights)) != sha256:
-        raise InputError(
-            f"{weights} is not SynthStrip's weights: its sha256 is {found}, and {sha256} is expected. Delete it and run "
-            "again to have it fetched anew."
-        )
     network = StripModel()
     try:
         # weights_only: a pickle that would run code is refused.
@@ -93,7 +110,10 @@ def _load_network(weights: Path, sha256: str | None, device: str):
             raise  # the machine's fault, not the file's: the job fails and is retried
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{weights} can't be loaded as SynthStrip's weights ({first_line}); a checkpoint that holds plain tensors "
-            "under model_state_dict is expected. Delete it and run again to have it fetched anew."
+            f"{weights} can't be loaded as SynthStrip's weights ({first_line.rstrip('.: ')}); a checkpoint that holds its "
+            "plain tensors under model_state_dict is expected. Delete it and run again to have it fetched anew."
         ) from error
+    for module in network.modules():
+        if isinstance(module, torch.nn.LeakyReLU):
+            module.inplace = True  # the same values, in half the memory
     return network.to(device).eval()

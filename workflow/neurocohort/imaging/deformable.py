@@ -1,0 +1,262 @@
+"""Deformable registration of a brain to the template by greedy (Yushkevich et al. 2016), after the affine.
+
+greedy comes in the package picsl-greedy, whose core is under the GPL-3: who wants it installs it, and nothing here needs it
+before a registration begins. Its result is kept as a displacement on the template's coarse grid, with the inverse, so that
+points and images go both ways, and is written as ITK tools read it.
+"""
+
+import importlib.util
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from neurocohort.errors import InputError, ScanExcluded
+from neurocohort.imaging.registration import dice
+from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample
+
+GREEDY_REQUIREMENT = "picsl-greedy==1.4.0.3"
+
+# Measured on a brain under a known deformation, 1 mm, of which the affine leaves 2.83 mm (tests/unit/test_deformable.py has
+# a smaller one). Error in mm, CPU seconds on one core; at 2 mm, without the margin, where nothing else is said:
+#   NCC, no mask                            100x50x10, 1.732vox 0.707vox    2.20     7
+#   WNCC, no mask                           100x50x10, 1.732vox 0.707vox    1.53     7
+#   NCC, dilated mask, with the margin      100x50x10, 1.732vox 0.707vox    0.77     9   <- this one
+#   WNCC, dilated mask                      100x50x10, 1.732vox 0.5vox      0.76     7
+#   NCC, dilated mask, smoother updates     100x50x10, 2.5vox 0.5vox        0.64     7
+#   NCC, dilated mask, at 1 mm              100x50x10, 1.732vox 0.707vox    0.55    59, and twice the memory
+#   antsRegistrationSyNQuick[s], at 1 mm    its own                         1.35   194, and four times the memory
+# Outside the brain there is only noise, to which a correlation in a small window is as sensitive as to anatomy: so the mask.
+# It reaches two voxels beyond the brain, because a mask that ends with the brain loses its edge (mask Dice 0.94).
+# Among six real heads at 2 mm, the mean Dice of the MUSE regions between two of them in template space rose from 0.48 (affine)
+# to 0.65; less smoothing of the whole gained up to 0.01, smoother updates (which a known, smooth deformation likes) lost
+# 0.01, and both made the volume changes more extreme.
+METRIC = "NCC 2x2x2"
+ITERATIONS = "100x50x10"  # at 4, 2 and 1 times the spacing
+SMOOTHING = "1.732vox 0.7071vox"  # of each update, and of the whole displacement
+STEPS = "SCALEDOWN"  # never stretched to full length: the noise would move a brain that fits already, by 1.3 mm
+MASK_DILATION_VOXELS = 2
+MARGIN_MM = 20.0  # of the grid around the brain
+TAPER_MM = 10.0  # of the margin, in which the displacement is brought to 0: greedy leaves up to 4 mm at the end
+
+ROUNDED_TO_MM = 1 / 256  # halves the files; far below what any registration knows
+MAX_FOLDED_SHARE = 0.001
+DICE_TOLERANCE = 0.01  # where the affine fits perfectly, smoothing can only lose a little
+
+
+@dataclass(frozen=True)
+class PointMap:
+    """World points to world points (RAS mm): x to ``after @ (y + displacement(y))`` with ``y = before @ x``.
+
+    ``before``, ``after``: 4 x 4. ``displacement``: (X, Y, Z, 3) float32, RAS mm, at the voxels of ``grid``, whose axes are
+    the world's; interpolated linearly between them, 0 in the outermost layer and beyond it.
+    """
+
+    before: np.ndarray
+    displacement: np.ndarray
+    grid: Grid
+    after: np.ndarray
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """The images of ``points``, an array (..., 3)."""
+        points = _applied(self.before, points)
+        index = np.moveaxis(_applied(np.linalg.inv(self.grid.affine), points), -1, 0)
+        moves = [ndimage.map_coordinates(self.displacement[..., axis], index, order=1) for axis in range(3)]
+        return _applied(self.after, points + np.stack(moves, axis=-1))
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """What register_deformable found, with numbers to judge it by.
+
+    ``template_to_scan``: x to ``affine @ (x + u(x))``. ``scan_to_template``: p to ``y + v(y)`` with
+    ``y = inverse(affine) @ p``, where v undoes u. ``mask_dice`` and ``affine_mask_dice``: overlap of the template's mask and
+    the scan's, 0 to 1, with u and without. ``folded_share``: share of the template's brain, 0 to 1, in which the Jacobian
+    determinant of ``x + u(x)`` is not positive. ``jacobian_range``: its smallest and largest value there; 2 means twice
+    the volume in the scan, after the affine.
+    """
+
+    template_to_scan: PointMap
+    scan_to_template: PointMap
+    mask_dice: float
+    affine_mask_dice: float
+    folded_share: float
+    jacobian_range: tuple[float, float]
+
+
+def deformable_available() -> str | None:
+    """None where greedy is installed; else a sentence that says what to install."""
+    if importlib.util.find_spec("picsl_greedy") is not None:
+        return None
+    return (
+        "preprocessing.registration is 'deformable', which needs the package picsl-greedy, and it is not installed here: "
+        f"run `pip install {GREEDY_REQUIREMENT}` in the environment of the jobs (it holds code under the GPL-3, so it is "
+        "not installed by default), or set preprocessing.registration to 'affine'."
+    )
+
+
+def register_deformable(
+    fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray, affine: np.ndarray, *, seed: int
+) -> Deformation:
+    """Register ``moving``, on any grid, to ``fixed``, a brain of 2 to 3 mm on a grid along the world's axes.
+
+    ``affine``: 4 x 4, world points (RAS mm) of the fixed image to those of the moving one, as register_affine finds it.
+    ``seed``: of the noise that greedy adds where an image is constant. It runs on one thread: equal inputs, equal result.
+
+    Raises InputError where greedy is not installed. The caller decides by check_deformation whether the result is good.
+    """
+    if problem := deformable_available():
+        raise InputError(problem)
+    fixed, fixed_mask = cropped(fixed, fixed_mask, int(np.ceil(MARGIN_MM / fixed.spacing_mm.min())))
+    grid = grid_of(fixed)
+    # With the affine in the one resampling, both images lie on one grid, and greedy sees no orientation.
+    moved = sample(Volume(moving.data * moving_mask, moving.affine), grid, affine, smooth=True)
+    forward, inverse = _run_greedy(fixed.data * fixed_mask, fixed_mask, moved.data, fixed.spacing_mm, seed)
+    template_to_scan = PointMap(np.eye(4), forward, grid, affine)
+    scan_to_template = PointMap(np.linalg.inv(affine), inverse, grid, np.eye(4))
+
+    mask = Volume(moving_mask, moving.affine)
+    determinant = _jacobian_determinant(forward, fixed.spacing_mm)[fixed_mask]
+    return Deformation(
+        template_to_scan,
+        scan_to_template,
+        mask_dice=dice(fixed_mask, sample_deformed(mask, grid, template_to_scan).data > 0.5),
+        affine_mask_dice=dice(fixed_mask, sample(mask, grid, affine).data > 0.5),
+        folded_share=1.0 - float(np.mean(determinant > 0)),  # so that a value that is no number counts as folded
+        jacobian_range=(float(determinant.min()), float(determinant.max())),
+    )
+
+
+def check_deformation(deformation: Deformation) -> None:
+    """Raise ScanExcluded(stage ``registration``) where the displacement folds the brain or fits worse than the affine.
+
+    Never the affine in its place without a word: a cohort in which some scans are deformed and others are not would
+    carry the difference into every result.
+    """
+    if deformation.folded_share > MAX_FOLDED_SHARE:
+        raise ScanExcluded(
+            "registration",
+            f"the deformable registration folds {100 * deformation.folded_share:.2f} % of the brain, expected at most "
+            f"{100 * MAX_FOLDED_SHARE:.2f} %",
+        )
+    if deformation.mask_dice < deformation.affine_mask_dice - DICE_TOLERANCE:
+        raise ScanExcluded(
+            "registration",
+            f"after the deformable registration the brain mask overlaps the template's with Dice "
+            f"{deformation.mask_dice:.3f}, less than the {deformation.affine_mask_dice:.3f} after the affine",
+        )
+
+
+def sample_deformed(image: Volume, grid: Grid, point_map: PointMap, *, order: int = 1) -> Volume:
+    """Sample ``image`` on ``grid`` in one resampling; outside the field of view the value is 0.
+
+    ``point_map``: maps world points of the grid to world points of the image: ``template_to_scan`` brings a scan to a grid
+    in template space, ``scan_to_template`` brings the template to the scan's. ``order``: 0 nearest, 1 linear, 3 cubic.
+    """
+    data = np.asarray(image.data, dtype=np.float32)
+    data = ndimage.spline_filter(data, order, output=np.float32) if order > 1 else data
+    sampled = np.empty(grid.shape, dtype=np.float32)
+    for slab, index in _slabs(image, grid, point_map):
+        sampled[slab] = ndimage.map_coordinates(data, index, order=order, prefilter=False)
+    return Volume(sampled, grid.affine)
+
+
+def sample_labels_deformed(labels: Volume, grid: Grid, point_map: PointMap) -> Volume:
+    """Sample a label map (integers 0 to 255) on ``grid``, as sample_labels does for an affine: at each voxel the label with
+    the largest linearly interpolated share, the smallest of them where shares are equal."""
+    sampled = np.zeros(grid.shape, dtype=np.uint8)
+    values = np.unique(labels.data)
+    for slab, index in _slabs(labels, grid, point_map):
+        largest = np.zeros(sampled[slab].shape, dtype=np.float32)
+        for value in values:
+            share = ndimage.map_coordinates((labels.data == value).astype(np.float32), index, order=1)
+            wins = share > largest
+            sampled[slab][wins] = value
+            largest[wins] = share[wins]
+    return Volume(sampled, grid.affine)
+
+
+def write_itk_displacement(path: Path, point_map: PointMap) -> None:
+    """Write the displacement alone as ITK, SimpleITK and ANTs read it: NIfTI, five dimensions, intent vector, LPS mm.
+
+    The affine stands beside it in a file of its own (write_itk_affine). ``antsApplyTransforms`` takes the files in the order
+    of the points' way: ``-t displacement.nii.gz -t affine.txt`` brings a scan to the template, ``-t inverse_affine.txt
+    -t inverse_displacement.nii.gz`` the template to a scan. In SimpleITK the order is the other way round:
+    ``CompositeTransform([affine, displacement])``.
+    """
+    lps = point_map.displacement * np.array([-1, -1, 1], dtype=np.float32)
+    image = nib.Nifti1Image(lps[:, :, :, np.newaxis, :], point_map.grid.affine)
+    image.header.set_intent("vector")
+    image.header.set_xyzt_units("mm")
+    image.set_sform(point_map.grid.affine, code=4)  # the grid lies in MNI space in both directions
+    image.set_qform(point_map.grid.affine, code=4)
+    nib.openers.Opener.default_compresslevel = 3  # as write_image: the bytes don't depend on what was written before
+    nib.save(image, path)
+
+
+def _run_greedy(
+    fixed: np.ndarray, fixed_mask: np.ndarray, moving: np.ndarray, spacing_mm: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The displacement from the fixed image to the moving one and its inverse, each (X, Y, Z, 3), RAS mm."""
+    from picsl_greedy import GreedyFloat3D
+
+    greedy, log = GreedyFloat3D(), io.StringIO()
+    greedy.execute(
+        # -wp 0: as computed; its own rounding is to a tenth of a voxel. greedy's seed 0 would be the clock's.
+        f"-threads 1 -V 0 -seed {seed + 1} -i fixed moving -gm mask -m {METRIC} -n {ITERATIONS} -s {SMOOTHING} -tscale {STEPS}"
+        " -wp 0 -o forward -oinv inverse",
+        out=log,
+        err=log,
+        fixed=_to_image(fixed, spacing_mm),
+        moving=_to_image(moving, spacing_mm),
+        mask=_to_image(ndimage.binary_dilation(fixed_mask, iterations=MASK_DILATION_VOXELS), spacing_mm),
+        forward=None,
+        inverse=None,
+    )
+    return _from_image(greedy["forward"], spacing_mm), _from_image(greedy["inverse"], spacing_mm)
+
+
+def _to_image(data: np.ndarray, spacing_mm: np.ndarray):
+    import SimpleITK as sitk  # noqa: N813
+
+    # Flipping x and y (as views) turns RAS into ITK's LPS with the identity as direction.
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data[::-1, ::-1].T, dtype=np.float32))
+    image.SetSpacing(spacing_mm.tolist())
+    return image
+
+
+def _from_image(image, spacing_mm: np.ndarray) -> np.ndarray:
+    import SimpleITK as sitk  # noqa: N813
+
+    lps = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0, 3)[::-1, ::-1]
+    displacement = lps * np.array([-1, -1, 1])
+    for axis, size in enumerate(displacement.shape[:3]):
+        from_end = np.minimum(np.arange(size), np.arange(size)[::-1]) * spacing_mm[axis]
+        ramp = np.sin(np.pi / 2 * np.minimum(from_end / TAPER_MM, 1.0)) ** 2
+        displacement *= np.expand_dims(ramp, [other for other in range(4) if other != axis])
+    return (np.round(displacement / ROUNDED_TO_MM) * ROUNDED_TO_MM).astype(np.float32)
+
+
+def _jacobian_determinant(displacement: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """The determinant of the derivative of x + displacement(x), by central differences, shape (X, Y, Z)."""
+    rows = [np.stack(np.gradient(displacement[..., axis], *spacing_mm), axis=-1) for axis in range(3)]
+    return np.linalg.det(np.stack(rows, axis=-2) + np.eye(3))
+
+
+def _slabs(image: Volume, grid: Grid, point_map: PointMap) -> Iterator[tuple[slice, np.ndarray]]:
+    """Slabs of the grid, and where their voxels lie in the image, (3, ...) in voxels: all at once would take gigabytes."""
+    thickness = 16
+    to_index = np.linalg.inv(image.affine)
+    for first in range(0, grid.shape[0], thickness):
+        slab = slice(first, min(first + thickness, grid.shape[0]))
+        axes = np.meshgrid(np.arange(slab.start, slab.stop), *(np.arange(n) for n in grid.shape[1:]), indexing="ij")
+        points = point_map(_applied(grid.affine, np.stack(axes, axis=-1)))
+        yield slab, np.moveaxis(_applied(to_index, points), -1, 0)
+
+
+def _applied(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
