@@ -96,7 +96,7 @@ def test_segmentation_network_finds_the_labels(tmp_path):
     network, task, record = read_model(tmp_path / "model", CPU)
     samples, packed = toy_cohort("segmentation")
     found = predict(network, task, record, samples.tail(3), packed, CPU)
-    truth = packed.stack(samples.tail(3), "labels").numpy()
+    truth = packed.stack_labels(samples.tail(3)).numpy()
     assert found.shape == truth.shape and (found == truth).mean() > 0.95
 
 

@@ -186,7 +186,7 @@ def test_ixi_archive_is_flat_and_its_scans_are_oblique_psr_int16(ixi_folder):
         members = archive.getmembers()
         contents = {member.name: archive.extractfile(member).read() for member in members}
     assert len(contents) == IXI_PARTICIPANTS + 3
-    assert all(ixi.T1_NAME.fullmatch(name) for name in contents)
+    assert all(ixi.NAME.fullmatch(name) for name in contents)
     assert {name.split("-")[1] for name in contents} == {"Guys", "HH", "IOP"}
     truth = pd.read_csv(ixi_folder / "truth/truth.tsv", sep="\t", na_values="n/a").set_index("id")
     for name, content in contents.items():

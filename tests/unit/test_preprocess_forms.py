@@ -14,7 +14,7 @@ from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.registration import dice
 from neurocohort.imaging.template import make_template, read_template
 
-SETTINGS = Settings("percentile", enough_dice=0.9, brain_range_ml=(700.0, 2200.0), seed=1)
+SETTINGS = Settings("percentile", enough_dice=0.9, enough_information=0.5, brain_range_ml=(700.0, 2200.0), seed=1)
 SCAN = "ixi_hh_2mm/IXI255-HH-1882_T1_2mm.nii.gz"
 ORIENTATIONS = [("RAS", "<"), ("LPS", ">"), ("PSR", "<"), ("SAL", ">"), ("LIA", "<")]
 MARKER_MNI_MM = (-52.0, -20.0, 5.0)  # in the left temporal lobe
@@ -89,7 +89,16 @@ def test_one_scan_gives_the_same_bytes_alone_and_on_a_busy_machine(shared_data, 
     def run(folder: Path, threads: str) -> dict:
         options = ["--scan", shared_data / SCAN, "--scan-id", "scan", "--template", template_file, "--folder", folder]
         options += ["--brain-extraction", "deepbet", "--registration", "affine", "--intensity", "percentile"]
-        options += ["--min-template-dice", 0.9, "--min-brain-ml", 700, "--max-brain-ml", 2200]
+        options += [
+            "--min-template-dice",
+            0.9,
+            "--min-mutual-information",
+            0.5,
+            "--min-brain-ml",
+            700,
+            "--max-brain-ml",
+            2200,
+        ]
         options += ["--max-mask-border-cm2", 30, "--seed", 1]
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "TORCH_NUM_THREADS")
         environment = os.environ | dict.fromkeys(names, threads)

@@ -80,7 +80,10 @@ def checkout(repository, tmp_path_factory) -> Checkout:
 
 @pytest.fixture(scope="session")
 def demo(repository, tmp_path_factory) -> Checkout:
-    """A copy of the repository in which the demo has run."""
+    """A copy of the repository in which the demo has run.
+
+    Some files add cohorts to it, which changes the experiments' tables; their names come after test_demo.py's.
+    """
     copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
     copied.snakemake("--quiet", "rules")
     return copied

@@ -118,6 +118,7 @@ def preprocess(
     registration: str,
     intensity: str,
     min_template_dice: float,
+    min_mutual_information: float,
     min_brain_ml: float,
     max_brain_ml: float,
     max_mask_border_cm2: float,
@@ -141,6 +142,7 @@ def preprocess(
     settings = Settings(
         intensity,
         min_template_dice,
+        min_mutual_information,
         (min_brain_ml, max_brain_ml),
         seed,
         most_border_cm2=max_mask_border_cm2,

@@ -32,6 +32,7 @@ rule preprocess_scan:
         registration=PREPROCESSING["registration"],
         intensity=PREPROCESSING["intensity"],
         min_template_dice=config["quality"]["min_template_dice"],
+        min_mutual_information=config["quality"]["min_mutual_information"],
         min_brain_ml=config["quality"]["min_brain_ml"],
         max_brain_ml=config["quality"]["max_brain_ml"],
         max_mask_border_cm2=config["quality"]["max_mask_border_cm2"],
@@ -41,6 +42,7 @@ rule preprocess_scan:
         "neurocohort preprocess --scan {input.scan} --scan-id {wildcards.scan_id} --template {input.template}"
         " --folder {params.folder} --brain-extraction {params.brain_extraction} --registration {params.registration}"
         " --intensity {params.intensity} --min-template-dice {params.min_template_dice}"
+        " --min-mutual-information {params.min_mutual_information}"
         " --min-brain-ml {params.min_brain_ml} --max-brain-ml {params.max_brain_ml}"
         " --max-mask-border-cm2 {params.max_mask_border_cm2} --seed {params.seed} --device {params.device}"
         " {params.options} > {log} 2>&1"

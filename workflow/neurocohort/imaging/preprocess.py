@@ -41,15 +41,16 @@ class Settings:
     """What the result depends on, beside the scan and the template.
 
     ``enough_dice``: overlap with the template's mask (0 to 1) under which further starts are tried and, if none reaches it,
-    the scan is excluded. ``brain_range_ml``: limits of a believable brain mask. ``most_border_cm2``: how much of
-    the mask may lie on the border of the field of view. ``registration``: affine, or deformable after it.
-    ``brain_extraction``: deepbet, or synthstrip with its ``weights``.
-    ``skull_stripped``, ``mni_space``: what the
-    scan is already, so that the step is left out; the checks on mask and overlap stay.
+    the scan is excluded; ``enough_information``: likewise the mutual information with the template, in nats.
+    ``brain_range_ml``: limits of a believable brain mask; ``most_border_cm2``: how much of it may lie on the border of the
+    field of view. ``registration``: affine, or deformable after it. ``brain_extraction``: deepbet, or synthstrip with its
+    ``weights``. ``skull_stripped``, ``mni_space``: what the scan is already, so that the step is left out; the checks on mask
+    and overlap stay.
     """
 
     intensity: str
     enough_dice: float
+    enough_information: float
     brain_range_ml: tuple[float, float]
     seed: int
     most_border_cm2: float = np.inf
@@ -104,13 +105,13 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     if settings.mni_space:
         found = already_registered(template.fit_mask, template.fit.affine, Volume(mask, brain.affine))
     else:
-        found = _register(template.fit, template.fit_mask, brain, mask, settings.seed, settings.enough_dice)
+        found = _register(template.fit, template.fit_mask, brain, mask, settings, settings.enough_dice)
         metrics["mutual_information"] = round(found.mutual_information, 5)
     metrics |= {"template_dice": round(found.mask_dice, 5), "registration_starts": found.starts}
     to_scan: Mapping = found.fixed_to_moving
     to_template: Mapping = np.linalg.inv(found.fixed_to_moving)
     deformation = None
-    if settings.registration == "deformable" and not settings.mni_space and found.mask_dice >= settings.enough_dice:
+    if settings.registration == "deformable" and not settings.mni_space and _is_good(found, settings):
         deformation = register_deformable(
             template.fit, template.fit_mask, brain, mask, found.fixed_to_moving, seed=settings.seed
         )
@@ -125,6 +126,12 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     mask_on_grid = sample_by(Volume(mask, brain.affine), template.grid, to_scan).data > 0.5
     picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
     _write_picture(record, folder, template, picture)
+    if found.mutual_information < settings.enough_information:  # n/a in MNI space, where nothing was registered
+        raise ScanExcluded(
+            "registration",
+            f"the registered brain shares {found.mutual_information:.3f} nats of information with the template, expected at "
+            f"least {settings.enough_information:.2f}, after {found.starts} starts",
+        )
     if found.mask_dice < settings.enough_dice:
         raise ScanExcluded(
             "registration",
@@ -164,16 +171,28 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         ):
             _write_displacement(record, folder, name, f"{scan_id}_from-{source}_to-{target}", point_map)
     if labels_path is not None:
-        labels = _labels_on_grid(labels_path, labels_reference_path, brain, mask, to_scan, template.grid, settings.seed)
+        labels = _labels_on_grid(labels_path, labels_reference_path, brain, mask, to_scan, template.grid, settings)
         _write_volume(record, folder, "dseg", f"{stem}_dseg.nii.gz", labels.data, labels.affine)
 
 
-def _register(fixed, fixed_mask, brain, mask, seed, enough_dice) -> Registration:
+def _is_good(found: Registration, settings: Settings) -> bool:
+    return found.mask_dice >= settings.enough_dice and not found.mutual_information < settings.enough_information
+
+
+def _register(fixed, fixed_mask, brain, mask, settings: Settings, enough_dice: float) -> Registration:
     """Register the bias-corrected brain, resampled to the fixed image's spacing, which it needs no finer."""
     grid = world_grid(brain, mask, float(fixed.spacing_mm[0]))
     moving = sample(Volume(brain.data * mask, brain.affine), grid, smooth=True)
     moving_mask = sample(Volume(mask, brain.affine), grid, smooth=True).data > 0.5
-    return register_affine(fixed, fixed_mask, moving, moving_mask, seed=seed, enough_dice=enough_dice)
+    return register_affine(
+        fixed,
+        fixed_mask,
+        moving,
+        moving_mask,
+        seed=settings.seed,
+        enough_dice=enough_dice,
+        enough_information=settings.enough_information,
+    )
 
 
 def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
@@ -207,7 +226,7 @@ def _further_on_grid(record, folder, modality, path, brain, mask, to_scan, templ
     return sample_by(corrected, template.grid, then(to_scan, scan_to_image)).data
 
 
-def _labels_on_grid(labels_path, reference_path, brain, mask, to_scan, grid: Grid, seed: int) -> Volume:
+def _labels_on_grid(labels_path, reference_path, brain, mask, to_scan, grid: Grid, settings) -> Volume:
     """The label map on the study's grid: its reference brain is registered to the scan's, the transforms are chained."""
     labels = read_labels(labels_path)
     reference = read_scan(reference_path)
@@ -216,7 +235,7 @@ def _labels_on_grid(labels_path, reference_path, brain, mask, to_scan, grid: Gri
     coarse = world_grid(brain, mask, max(2.0, float(brain.spacing_mm.max())))
     fixed = sample(Volume(brain.data * mask, brain.affine), coarse, smooth=True)
     fixed_mask = sample(Volume(mask, brain.affine), coarse, smooth=True).data > 0.5
-    to_reference = _register(fixed, fixed_mask, reference, cropped_mask, seed, LABEL_REFERENCE_DICE)
+    to_reference = _register(fixed, fixed_mask, reference, cropped_mask, settings, LABEL_REFERENCE_DICE)
     return sample_labels_by(labels, grid, then(to_scan, to_reference.fixed_to_moving))
 
 

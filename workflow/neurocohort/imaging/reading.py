@@ -29,7 +29,9 @@ def read_scan(path: Path | str) -> Volume:
     data, affine = _load(Path(path))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = SPACING_RANGE_MM
-    independence = abs(np.linalg.det(affine[:3, :3])) / max(float(np.prod(spacing)), 1e-30)  # 1 for axes at right angles
+    independence = abs(np.linalg.det(affine[:3, :3])) / max(
+        float(np.prod(spacing)), 1e-30
+    )  # 1 for axes at right angles
     if not np.isfinite(affine).all() or independence < MINIMUM_INDEPENDENCE:
         raise ScanExcluded("read", "the affine in the header is not finite or can't be inverted")
     if (spacing < low).any() or (spacing > high).any():

@@ -9,7 +9,7 @@ from neurocohort.files import written_aside
 from neurocohort.imaging.volume import Grid, Volume, sample
 
 TEMPLATE_SPACE = "MNI152NLin2009aSym"
-FIT_SPACING_RANGE_MM = (2.0, 3.0)  # of the registration's copies: finer adds time and no accuracy to an affine
+FIT_SPACING_MM = 2.0  # of the registration's copies: finer adds time and no accuracy to an affine
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,8 @@ def make_template(path: Path, spacing_mm: float, shape: tuple[int, int, int]) ->
     )
     full_mask = Volume((t1.data > 0).astype(np.float32), t1.affine)
     grid = study_grid(spacing_mm, shape)
-    fit_mm = float(np.clip(spacing_mm, *FIT_SPACING_RANGE_MM))
-    fit_shape = tuple(int(n) for n in np.ceil(np.array(t1.data.shape) / fit_mm))
-    fit_affine = np.diag([fit_mm] * 3 + [1.0])
+    fit_shape = tuple(int(n) for n in np.ceil(np.array(t1.data.shape) / FIT_SPACING_MM))
+    fit_affine = np.diag([FIT_SPACING_MM] * 3 + [1.0])
     fit_affine[:3, 3] = t1.affine[:3, 3]
     fit_grid = Grid(fit_shape, fit_affine)
     mask = sample(full_mask, grid, smooth=True).data > 0.5
