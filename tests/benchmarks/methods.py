@@ -1,0 +1,138 @@
+"""The methods that preprocessing.py measures: how each is called on a scan, and what it leaves.
+
+A method runs as a process of its own. Run as a script, this module is one of them: our chain by its function, timed
+without the imports.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from known_scans import KnownScan
+from painted_heads import chain_options, study_template
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the methods need: the templates by kind (npz by spacing, NIfTI of head and brain) and ANTsPy's Python."""
+
+    folder: Path
+    ants_python: Path | None
+
+    def template(self, spacing_mm: float) -> Path:
+        return study_template(self.folder, spacing_mm)
+
+    @property
+    def head_template(self) -> Path:
+        return self.folder / "mni_head.nii.gz"
+
+    @property
+    def brain_template(self) -> Path:
+        return self.folder / "mni_brain.nii.gz"
+
+
+@dataclass(frozen=True)
+class Method:
+    """``command``: (bench, scan, folder, spacing in mm) to an argument list; ``outcome``: (folder) to what it left.
+
+    An outcome: ``transforms`` (files in ANTs' order; none where the scan was excluded), ``mask`` (file or None) and
+    ``computing_seconds`` (None where it isn't told).
+    """
+
+    command: Callable[[Bench, KnownScan, Path, float], list]
+    outcome: Callable[[Path], dict]
+    needs_ants: bool = False
+    any_spacing: bool = False  # its grid follows the study's; the others' is 1 mm
+
+
+def ours(registration: str) -> Method:
+    """The workflow's own command for a scan."""
+
+    def command(bench: Bench, scan: KnownScan, folder: Path, spacing_mm: float) -> list:
+        files = {"scan": scan.path, "scan-id": "scan", "template": bench.template(spacing_mm), "folder": folder}
+        options = files | {name.replace("_", "-"): value for name, value in chain_options(registration).items()}
+        given = [part for name, value in options.items() for part in (f"--{name}", value)]
+        return [sys.executable, "-m", "neurocohort", "preprocess", *given]
+
+    return Method(command, _our_outcome, any_spacing=True)
+
+
+def ours_in_process() -> Method:
+    """The same affine chain by its function, timed without the imports."""
+
+    def command(bench: Bench, scan: KnownScan, folder: Path, spacing_mm: float) -> list:
+        return [sys.executable, __file__, scan.path, bench.template(spacing_mm), folder]
+
+    return Method(command, _our_outcome, any_spacing=True)
+
+
+def by_ants(transform: str, *, brain: bool = False) -> Method:
+    """t1_linear.py with affine (``a``) or deformable (``s``) registration, on the head or on the true brain."""
+
+    def command(bench: Bench, scan: KnownScan, folder: Path, spacing_mm: float) -> list:
+        template = bench.brain_template if brain else bench.head_template
+        path = _stripped(scan, folder) if brain else scan.path
+        script = [bench.ants_python, HERE / "t1_linear.py", "--transform", transform]
+        return [*script, "--scan", path, "--template", template, "--folder", folder]
+
+    return Method(command, _ants_outcome, needs_ants=True)
+
+
+def _stripped(scan: KnownScan, folder: Path) -> Path:
+    if scan.brain is None:
+        sys.exit(f"error: the true brain of {scan.name} isn't known; leave the methods named -brain out.")
+    image = nib.load(scan.path)
+    path = folder / "brain.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * scan.brain.data, image.affine), path)
+    return path
+
+
+def _our_outcome(folder: Path) -> dict:
+    record = json.loads((folder / "scan_qc.json").read_text())
+    files = {name: folder / entry["file"] for name, entry in record["outputs"].items()}
+    told = folder / "seconds.json"
+    return {
+        "status": record["status"],
+        "transforms": [files["xfm"]] if "xfm" in files else [],
+        "mask": files.get("brain_mask"),
+        "computing_seconds": json.loads(told.read_text()) if told.exists() else None,
+    }
+
+
+def _ants_outcome(folder: Path) -> dict:
+    result = json.loads((folder / "result.json").read_text())
+    files = [folder / name for name in result["transforms"]]
+    return {"status": "ok", "transforms": files, "mask": None, "computing_seconds": result["seconds"]}
+
+
+METHODS = {
+    "ours": ours("affine"),
+    "ours-in-process": ours_in_process(),
+    "ours-deformable": ours("deformable"),
+    "t1-linear": by_ants("a"),
+    "t1-linear-brain": by_ants("a", brain=True),
+    "n4-syn": by_ants("s"),
+    "n4-syn-brain": by_ants("s", brain=True),
+}
+
+
+def main(scan: str, template: str, folder: str) -> None:
+    """What ours_in_process runs: the chain, timed after its imports."""
+    import deepbet.bet  # noqa: F401
+    import neurocohort.imaging.preprocess  # noqa: F401
+    from neurocohort import cli
+
+    started = time.perf_counter()
+    cli.preprocess(Path(scan), "scan", Path(template), Path(folder), **chain_options())
+    (Path(folder) / "seconds.json").write_text(json.dumps(time.perf_counter() - started))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])
