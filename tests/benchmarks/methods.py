@@ -100,7 +100,7 @@ def _our_outcome(folder: Path) -> dict:
     told = folder / "seconds.json"
     return {
         "status": record["status"],
-        "transforms": [files["xfm"]] if "xfm" in files else [],
+        "transforms": [files[name] for name in ("displacement", "xfm") if name in files],
         "mask": files.get("brain_mask"),
         "computing_seconds": json.loads(told.read_text()) if told.exists() else None,
     }

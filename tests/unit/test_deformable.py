@@ -58,7 +58,7 @@ def known(template):
     turn = nib.eulerangles.euler2mat(0.2, -0.15, 0.1) @ np.diag([1.05, 0.95, 1.0])
     to_scan = nib.affines.from_matvec(turn, [12, -9, 15])
     # For a scan's point p, y = inverse(to_scan) p, and the template's point is y + w(y).
-    w = smooth_field(template.fit.data.shape, 3.0, 14.0, 4.0, seed=1)
+    w = smooth_field(template.fit.data.shape, float(template.fit.spacing_mm[0]), 14.0, 4.0, seed=1)
     truth = PointMap(np.linalg.inv(to_scan), w, Grid(template.fit.data.shape, template.fit.affine), np.eye(4))
     scan_affine = nib.affines.from_matvec(
         nib.eulerangles.euler2mat(0.1, 0.2, 0.3) @ np.array([[0, 0, 3.0], [-2.5, 0, 0], [0, -2.5, 0]])

@@ -71,7 +71,7 @@ def test_five_storage_orders_and_both_byte_orders_give_one_result(results):
         assert np.corrcoef(data[inside], first[inside])[0, 1] > 0.995, codes
         assert np.abs(data[inside] - first[inside]).mean() < 0.01, codes
         for name, value in first_record["volumes_ml"].items():
-            assert record["volumes_ml"][name] == pytest.approx(value, rel=0.01), (codes, name)
+            assert record["volumes_ml"][name] == pytest.approx(value, rel=0.02), (codes, name)
 
 
 def test_left_stays_left_in_each(results, template_file):

@@ -44,8 +44,12 @@ def grid_of(volume: Volume) -> Grid:
 
 def world_grid(volume: Volume, mask: np.ndarray, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
     """An isotropic grid along the world's axes that covers ``mask`` (bool, shape of the volume) and a margin."""
-    corners = np.argwhere(mask)
-    world = corners @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    # The extremes of each world axis lie at the ends of the mask's columns: a hundredth of its voxels.
+    columns = np.argwhere(mask.any(axis=2))
+    along = mask[columns[:, 0], columns[:, 1]]
+    first, last = along.argmax(axis=1), mask.shape[2] - 1 - along[:, ::-1].argmax(axis=1)
+    ends = np.concatenate([np.column_stack([columns, end]) for end in (first, last)])
+    world = ends @ volume.affine[:3, :3].T + volume.affine[:3, 3]
     low, high = world.min(axis=0) - margin_mm, world.max(axis=0) + margin_mm
     # The middle of the mask, not its corner, anchors the grid: it is the same for any storage order of one head.
     count = np.ceil((high - low) / spacing_mm).astype(int) + 1
