@@ -186,7 +186,7 @@ def preprocess_options(wildcards, input):
         options.append(f"--weights={input.weights}")
     for key in ("skull_stripped", "mni_space"):
         if settings.get(key):
-            options.append("--" + key.replace("_", "-"))
+            options.append(f"--{key.replace('_', '-')}")
     return shlex.join(options)
 
 
