@@ -53,6 +53,25 @@ def test_real_head_is_extracted_registered_and_stays_the_right_way_round(shared_
         )
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_tilted_head_ends_where_the_upright_one_does(shared_data, template, tmp_path, axis):
+    """How somebody lay in the scanner changes nothing of where their brain ends in the template."""
+    image = nib.load(shared_data / "ixi_hh_2mm" / f"{HH_SCANS[2]}_T1_2mm.nii.gz")
+    angles = [0.0, 0.0, 0.0]
+    angles[axis] = np.deg2rad(28)
+    tilt = nib.affines.from_matvec(nib.eulerangles.euler2mat(*angles), [10, -15, 20])
+    bright = np.argwhere(np.asarray(image.dataobj) > 0)[::500]
+    places = []
+    for name, turn in (("upright", np.eye(4)), ("tilted", tilt)):
+        path = tmp_path / f"{name}.nii.gz"
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine), path)
+        record = preprocess_scan(path, tmp_path / name, "scan", template, SETTINGS)
+        assert record["status"] == "ok", record["reason"]
+        to_template = itk_matrix(outputs_of(record, tmp_path / name)["inverse_xfm"]) @ turn
+        places.append(nib.affines.apply_affine(to_template @ image.affine, bright))
+    assert np.linalg.norm(places[0] - places[1], axis=1).mean() < 3
+
+
 def test_original_ixi_scan_is_preprocessed(shared_data, template, tmp_path):
     record = preprocess_scan(shared_data / "IXI533-Guys-1066-T1.nii.gz", tmp_path, "scan", template, SETTINGS)
     assert record["status"] == "ok", record["reason"]

@@ -68,7 +68,7 @@ EXPECTED = {  # kind: the stage, and a word of the reason
     "singular_affine": ("read", "affine"),
     "in_metres": ("read", "spacing"),
     "half_a_head": ("brain_extraction|registration", "mL|cuts|Dice"),
-    "no_head": ("brain_extraction|registration", "mL|no brain|Dice|cuts"),
+    "no_head": ("brain_extraction|registration", "mL|no brain|Dice|cuts|information"),
     "truncated": ("ingest", "gzip|cut short"),
     "not_an_image": ("ingest", "gzip|NIfTI"),
     "absent": ("ingest", "not there|no such file|does not exist|No such file"),
