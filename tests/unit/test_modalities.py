@@ -76,6 +76,24 @@ def test_the_motion_between_two_sequences_is_found_to_half_a_voxel(cohort, archi
     assert np.linalg.norm(moved[2] - moved[1], axis=1).mean() > 1.6, "there was something to find"
 
 
+def test_an_image_whose_origin_was_set_elsewhere_is_still_found(cohort):
+    """Its own world has nothing in common with the other image's: the first starts can't even begin."""
+    folder, _ = cohort
+    scan = read_table(folder / "scans.tsv").iloc[0]
+    t1, other = read_scan(folder / scan["path"]), read_scan(folder / scan["path_T2w"])
+    away = np.eye(4)
+    away[:3, 3] = [900.0, -700.0, 800.0]
+    mask = t1.data > np.percentile(t1.data, 80)
+    grid = world_grid(t1, mask, 3.0)
+    fixed_mask = sample(Volume(mask, t1.affine), grid, smooth=True).data > 0.5
+    fixed = sample(t1, grid, smooth=True)
+    here = register_rigid(fixed, fixed_mask, other, "T2w", seed=1)
+    there = register_rigid(fixed, fixed_mask, Volume(other.data, away @ other.affine), "T2w", seed=1)
+    points = nib.affines.apply_affine(grid.affine, np.argwhere(fixed_mask)[::50])
+    moved = [nib.affines.apply_affine(matrix, points) for matrix in (away @ here, there)]
+    assert np.linalg.norm(moved[0] - moved[1], axis=1).mean() < 2
+
+
 def test_an_image_of_nothing_is_told_and_not_placed_anywhere(cohort):
     folder, _ = cohort
     t1 = read_scan(folder / read_table(folder / "scans.tsv").iloc[0]["path"])

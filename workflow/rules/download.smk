@@ -42,7 +42,8 @@ rule download_weights:
     conda:
         ENVIRONMENT
     params:
-        source=SYNTHSTRIP,
+        source=str(SYNTHSTRIP),
+        published=str(read_source(SYNTHSTRIP).files["weights"]),
         base_url=PREPROCESSING["weights_url"],
     shell:
         "neurocohort download --source-table {params.source:q} --key weights --destination {output:q}"

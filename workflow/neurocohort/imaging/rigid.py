@@ -33,17 +33,25 @@ def register_rigid(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, name: 
     points = points @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
     centre = points.mean(axis=0)
     results: list[tuple[np.ndarray, float]] = []
+    apart = np.inf
     for start in _starts(centre, moving):
-        found = _from_start(fixed, fixed_mask, moving, centre, start, seed)
+        try:
+            found = _from_start(fixed, fixed_mask, moving, centre, start, seed)
+        except RuntimeError as error:
+            if "outside" not in str(error):
+                raise
+            continue  # from here the two images have nothing in common; another start may be better
         for earlier in results:
-            if _distance_mm(found[0], earlier[0], points) <= AGREEMENT_MM:
+            distance = _distance_mm(found[0], earlier[0], points)
+            if distance <= AGREEMENT_MM:
                 return min(found, earlier, key=lambda result: result[1])[0]
+            apart = min(apart, distance)
         results.append(found)
-    apart = min(_distance_mm(results[0][0], other[0], points) for other in results[1:])
     raise ScanExcluded(
         "registration",
-        f"the {name} image could not be registered to the T1-weighted one: {len(results)} starts ended {apart:.1f} mm or more "
-        f"apart, expected at most {AGREEMENT_MM:g} mm",
+        f"the {name} image could not be registered to the T1-weighted one: "
+        + (f"{len(results)} starts ended {apart:.1f} mm or more apart" if len(results) > 1 else "they do not overlap")
+        + f", expected two that agree to {AGREEMENT_MM:g} mm",
     )
 
 
