@@ -62,7 +62,8 @@ def register_affine(
         [to_image(volume if mm is None else _coarser(volume, mm)) for volume in (fixed, moving)]
         for mm in (START_MM, MIDDLE_MM, None)
     )
-    # The two masks were drawn by different programs: the last fit looks at what lies inside their edge.
+    # The two masks come from different programs: one last fit looks at their edge too, one at what lies inside it alone. On
+    # painted and synthetic heads the mean of both was nearer to the truth than either.
     inner = to_image(Volume(ndimage.binary_erosion(fixed_mask), fixed.affine)) > 0.5
     found = []
     for start in _starts(fixed, fixed_mask, moving, moving_mask):
@@ -78,10 +79,14 @@ def register_affine(
         affine.SetMatrix(similarity.GetMatrix())
         affine.SetTranslation(similarity.GetTranslation())
         _climb(affine, middle, share=0.5, step_mm=1.0, least_mm=0.02, iterations=100, seed=seed)
-        _climb(affine, fine, share=0.2, step_mm=0.5, least_mm=0.01, iterations=60, seed=seed, within=inner)
-        matrix = from_itk(affine)
+        ends = []
+        for share, within in ((0.1, None), (0.2, inner)):
+            end = sitk.AffineTransform(affine)
+            _climb(end, fine, share=share, step_mm=0.5, least_mm=0.01, iterations=60, seed=seed, within=within)
+            ends.append(from_itk(end))
+        matrix = np.mean(ends, axis=0)
         moved = sample(Volume(moving_mask, moving.affine), grid_of(fixed), matrix).data > 0.5
-        information = _mutual_information(affine, fine)
+        information = _mutual_information(_to_itk(matrix), fine)
         if best is None or information > best.mutual_information:
             best = Registration(matrix, dice(fixed_mask, moved), information, count)
         if best.mask_dice >= enough_dice and best.mutual_information >= enough_information:
