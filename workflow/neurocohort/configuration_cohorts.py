@@ -43,7 +43,7 @@ def kinds_of_cohort(cohort: dict, columns: set[str] | None = None) -> dict[str, 
     ``columns``: those that it has, where it is there already. Raises InputError where a table of one's own can't be read.
     """
     if cohort["source"] == "bids":
-        known = kinds_of_bids(Path(cohort.get("path", "")))
+        known = kinds_of_bids(Path(cohort.get("path", "")), cohort["pattern"])
     elif cohort["source"] == "table":
         known = kinds_of_table(Path(cohort.get("path", "")))
     else:

@@ -3,13 +3,21 @@
 import itertools
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from neurocohort.cohorts import raw_bids
-from neurocohort.cohorts.local_files import IMAGE_SUFFIXES, AnatFolder, anat_folders, participant_folders
+from neurocohort.cohorts.local_files import (
+    IMAGE_SUFFIXES,
+    LABELS,
+    AnatFolder,
+    anat_folders,
+    labels_beside,
+    matching_images,
+    participant_folders,
+    run_number,
+    stem_and_suffix,
+)
 from neurocohort.cohorts.local_images import dicom_reason, is_dicom
 from neurocohort.cohorts.local_scans import LocalScan, check_modalities, dicom_error, ingest_local, is_label
 from neurocohort.cohorts.local_tables import CohortTables, few, read_bids_tables
@@ -17,7 +25,6 @@ from neurocohort.errors import InputError
 
 SESSION = "ses-1"  # where a participant has no session folders
 RUNS = ("first", "last", "all")
-RUN_ENTITY = re.compile(r"_run-(\d+)(?=_)")
 NO_IMAGE_SUFFIXES = (*IMAGE_SUFFIXES, ".json", ".tsv", ".txt")
 FILES_LOOKED_AT = 20  # of an anat folder without an image, to see whether they are DICOM
 CARRIED_OVER = ("Name", "License")  # of dataset_description.json
@@ -36,8 +43,9 @@ def ingest_bids(
     ``pattern`` (file names, with ``*`` and ``?``) says which images in an anat folder are the T1-weighted ones; an Analyze
     pair counts as a .nii. Of several in one session ``run`` takes the ``first`` or ``last``, by run entity and then by
     name, or ``all``, as scans of their own. A further modality is the image whose name is as the pattern with the other
-    suffix, or else any with that suffix; a session without it is excluded. A .nii.gz is linked, .nii and Analyze are
-    written as .nii.gz. Values of sessions.tsv and sub-X_sessions.tsv go before those of participants.tsv.
+    suffix, or else any with that suffix; a session without it is excluded. The image's reference segmentation is the file
+    beside it whose name has ``dseg`` for its suffix (see `local_labels`), and may be absent. A .nii.gz is linked, .nii and
+    Analyze are written as .nii.gz. Values of sessions.tsv and sub-X_sessions.tsv go before those of participants.tsv.
 
     Returns the numbers of scans, participants, excluded rows and the notes. Raises InputError where ``source`` isn't a BIDS
     folder or no image of it can be used, where a table can't be read, and for an unknown ``run``.
@@ -75,11 +83,12 @@ class _Chosen:
         self.dicom: list[Path] = []
         self.left_out = 0
         self.of_several = 0
+        self.unused_labels: list[str] = []  # of sessions whose label maps belong to no image that is taken
 
     def add(self, anat: AnatFolder) -> None:
         """Choose from one session's anat folder."""
         session = f"{anat.participant_id}_{anat.session_id}"
-        images = _matching(anat.files, self.pattern)
+        images = matching_images(anat.files, self.pattern)
         if not images:
             self._without_image(anat, session)
             return
@@ -102,7 +111,13 @@ class _Chosen:
         for image, name in zip(images[kept], names[kept], strict=True):
             others = {modality: self._beside(image, there) for modality, there in further.items()}
             paths = {"T1w": Path(image.path)} | {modality: Path(other.path) for modality, other in others.items()}
-            self.scans.append(LocalScan(anat.participant_id, anat.session_id, name, paths))
+            labels = labels_beside(image, anat.files)
+            self.scans.append(
+                LocalScan(anat.participant_id, anat.session_id, name, paths, labels and Path(labels.path))
+            )
+        others = [entry.name for entry in anat.files if stem_and_suffix(entry.name)[0].endswith(f"_{LABELS}")]
+        if others and not any(labels_beside(image, anat.files) for image in images):
+            self.unused_labels += others[:1]
 
     def tell(self) -> None:
         """Note what was left out."""
@@ -115,6 +130,11 @@ class _Chosen:
             self.collected.note(
                 f"{len(self.unmatched)} session(s) with an anat folder have no image that matches {self.pattern}: "
                 f"{few(self.unmatched)}."
+            )
+        if self.unused_labels:
+            self.collected.note(
+                f"{len(self.unused_labels)} session(s) have label maps that are left out, because none is named as the image "
+                f"with {LABELS} in the place of its suffix: {few(self.unused_labels)}."
             )
 
     def _without_image(self, anat: AnatFolder, session: str) -> None:
@@ -130,12 +150,12 @@ class _Chosen:
 
     def _further(self, anat: AnatFolder, modality: str) -> list[os.DirEntry]:
         """The session's images of a further modality, those that are named as the T1-weighted one before others."""
-        alike = _matching(anat.files, self.pattern.replace("T1w", modality)) if "T1w" in self.pattern else []
-        return alike or _matching(anat.files, f"*_{modality}.nii*")
+        alike = matching_images(anat.files, self.pattern.replace("T1w", modality)) if "T1w" in self.pattern else []
+        return alike or matching_images(anat.files, f"*_{modality}.nii*")
 
     def _beside(self, image: os.DirEntry, others: list[os.DirEntry]) -> os.DirEntry:
         """The one of ``others`` that goes with ``image``: of the same run, or the first or last."""
-        same = [other for other in others if _run(other.name) == _run(image.name)]
+        same = [other for other in others if run_number(other.name) == run_number(image.name)]
         return (same or others)[-1 if self.run == "last" else 0]
 
 
@@ -172,32 +192,11 @@ def _sessions(collected: raw_bids.Ingested, source: Path) -> Iterator[AnatFolder
         )
 
 
-def _matching(files: Iterable[os.DirEntry], pattern: str) -> list[os.DirEntry]:
-    """The images that match, by run and then name; each once, be it there as .nii.gz, .nii or a pair."""
-    best: dict[str, tuple[int, os.DirEntry]] = {}
-    for entry in files:
-        suffix = next((suffix for suffix in IMAGE_SUFFIXES if entry.name.lower().endswith(suffix)), None)
-        if suffix is None:
-            continue
-        stem = entry.name[: -len(suffix)]
-        if fnmatchcase(entry.name, pattern) or (suffix in (".hdr", ".img") and fnmatchcase(f"{stem}.nii", pattern)):
-            rank = IMAGE_SUFFIXES.index(suffix)
-            if stem not in best or rank < best[stem][0]:
-                best[stem] = rank, entry
-    return sorted((entry for _, entry in best.values()), key=lambda entry: (_run(entry.name), entry.name))
-
-
-def _run(name: str) -> int:
-    """The number of the run entity; 0 where there is none."""
-    found = RUN_ENTITY.search(name)
-    return int(found[1]) if found else 0
-
-
 def _run_names(images: Sequence[os.DirEntry]) -> list[str]:
     """What tells the images of one session apart: their own runs, or their places where those don't; nothing for one."""
     if len(images) == 1:
         return [""]
-    runs = [_run(image.name) for image in images]
+    runs = [run_number(image.name) for image in images]
     if 0 in runs or len(set(runs)) < len(runs):
         runs = range(1, len(images) + 1)
     return [f"run-{run}" for run in runs]

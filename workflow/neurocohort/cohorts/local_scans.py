@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neurocohort.cohorts import raw_bids
-from neurocohort.cohorts.local_files import PATH_COLUMNS
+from neurocohort.cohorts.local_files import LABELS, MODALITY_COLUMNS
 from neurocohort.cohorts.local_images import is_dicom, take_image
+from neurocohort.cohorts.local_labels import DERIVATIVES, check_labels, describe_labels
 from neurocohort.cohorts.local_tables import KNOWN_VARIABLES, LABEL, CohortTables, few
 from neurocohort.cohorts.variables import values_for_scans
 from neurocohort.errors import InputError, ScanExcluded
 
 
 class LocalScan(NamedTuple):
-    """One scan and where its images lie, by modality. ``run`` is empty, or ``run-2`` among several of one session."""
+    """One scan and where its images lie, by modality. ``run`` is empty, or ``run-2`` among several of one session.
+
+    ``labels``: its reference segmentation, where it has one.
+    """
 
     participant_id: str
     session_id: str
     run: str
     images: dict[str, Path]
+    labels: Path | None = None
 
     @property
     def scan_id(self) -> str:
@@ -32,11 +37,11 @@ def check_modalities(modalities: Sequence[str]) -> None:
         not modalities
         or modalities[0] != "T1w"
         or len(set(modalities)) < len(modalities)
-        or set(modalities) - {*PATH_COLUMNS}
+        or set(modalities) - {*MODALITY_COLUMNS}
     ):
         raise InputError(
             f"The modalities are {', '.join(modalities) or 'none'}; expected T1w first, then any of "
-            f"{', '.join([*PATH_COLUMNS][1:])}, each once."
+            f"{', '.join([*MODALITY_COLUMNS][1:])}, each once."
         )
 
 
@@ -64,6 +69,7 @@ def ingest_local(
     if not collected.scans:
         reasons = (f"{row['scan_id'] or row['participant_id']}: {row['reason']}" for row in collected.exclusions[:3])
         raise InputError(f"{source} has no scan that can be used. {' '.join(reasons)}")
+    describe_labels(collected, source)
     if unoriented:
         collected.note(
             f"{len(unoriented)} image(s) don't say how the head lies in them (Analyze without a .mat file, or NIfTI without "
@@ -93,13 +99,19 @@ def dicom_error(source: Path, example: Path) -> InputError:
 def _take(collected: raw_bids.Ingested, scan: LocalScan) -> bool:
     """Keep or exclude one scan; whether its images say how the head lies (an excluded one asks nothing of a person)."""
     folder = f"{scan.participant_id}/{scan.session_id}/anat"
-    targets = {modality: f"{folder}/{scan.scan_id}_{modality}.nii.gz" for modality in scan.images}
+    originals, targets = dict(scan.images), {}
+    if scan.labels:
+        originals[LABELS] = scan.labels
+    for suffix in originals:
+        targets[suffix] = f"{DERIVATIVES + '/' if suffix == LABELS else ''}{folder}/{scan.scan_id}_{suffix}.nii.gz"
     taken = {}
-    for modality, target in targets.items():
+    for suffix, target in targets.items():
         try:
-            taken[modality] = take_image(collected, target, scan.images[modality])
+            taken[suffix] = take_image(collected, target, originals[suffix])
+            if suffix == LABELS:
+                check_labels(collected.folder / target, collected.folder / targets["T1w"])
         except ScanExcluded as exclusion:
-            place = "" if modality == "T1w" else f"The {modality} image: "
+            place = {"T1w": "", LABELS: "The reference segmentation: "}.get(suffix, f"The {suffix} image: ")
             collected.exclude(scan.participant_id, scan.scan_id, place + exclusion.reason)
             collected.images -= {*targets.values()}
             return True
@@ -109,9 +121,11 @@ def _take(collected: raw_bids.Ingested, scan: LocalScan) -> bool:
         "scan_id": scan.scan_id,
         "image_sha256": taken["T1w"].image_sha256,
         "voxels_sha256": taken["T1w"].voxels_sha256,
-        **{PATH_COLUMNS[modality]: target for modality, target in targets.items()},
+        **{MODALITY_COLUMNS[modality]: targets[modality] for modality in scan.images},
     }
-    return all(image.oriented for image in taken.values())
+    if scan.labels:  # drawn on the image itself: nothing is registered between them
+        collected.scans[scan.scan_id] |= {"dseg_path": targets[LABELS], "dseg_reference_path": targets["T1w"]}
+    return all(taken[modality].oriented for modality in scan.images)
 
 
 def _of_participants(values: dict[str, dict], participants: dict[str, str], names: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TextIO
 LINE_EVERY_S = 60.0
 
 
-def _terminal() -> TextIO | None:
+def terminal_stream() -> TextIO | None:
     """The terminal: standard error, or, where the rule's log takes that, the one that Snakemake was started on."""
     if sys.stderr.isatty():
         return sys.stderr
@@ -26,7 +26,7 @@ class Progress:
     def __init__(self, name: str, total: int | None, start: int = 0):
         self.name, self.total, self.done, self.start = name, total, start, start
         self.bar = None
-        if (terminal := _terminal()) is not None:
+        if (terminal := terminal_stream()) is not None:
             from tqdm import tqdm
 
             form = {"unit": "B", "unit_scale": True, "leave": False, "file": terminal}

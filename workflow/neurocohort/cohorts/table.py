@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neurocohort.cohorts import raw_bids
-from neurocohort.cohorts.local_files import PATH_COLUMNS, named_file, pair_of
+from neurocohort.cohorts.local_files import LABELS, PATH_COLUMNS, named_file, pair_of
 from neurocohort.cohorts.local_scans import LocalScan, check_modalities, ingest_local, is_label
 from neurocohort.cohorts.local_tables import LocalTable, with_prefix
 from neurocohort.cohorts.variables import cohort_of, read_scan_table
@@ -19,8 +19,9 @@ def ingest_table(
     """Turn the scans that a table names into the raw BIDS layout under ``folder``.
 
     The table (.csv, .tsv or .xlsx) has a row a scan: ``participant_id`` and ``path`` are needed, ``session_id`` is ses-1
-    where it is left out, and ``path_T2w``, ``path_PDw`` and ``path_FLAIR`` are needed where ``modalities`` has them. Every
-    other column is a variable. Paths are absolute or start from ``base``, the table's own folder by default. A .nii.gz is
+    where it is left out, and ``path_T2w``, ``path_PDw`` and ``path_FLAIR`` are needed where ``modalities`` has them.
+    ``path_dseg`` is the scan's reference segmentation (see `local_labels`), for the rows that have one. Every other column
+    is a variable. Paths are absolute or start from ``base``, the table's own folder by default. A .nii.gz is
     linked, .nii and Analyze are written as .nii.gz, and a scan whose image is missing or can't be read is excluded.
 
     Returns the numbers of scans, participants, excluded rows and the notes. Raises InputError where the table can't be
@@ -41,12 +42,14 @@ def ingest_table(
         participant_id, session_id = keys[number]
         cells = {modality: row.get(PATH_COLUMNS[modality]) for modality in modalities}
         images = {modality: named_file(cell, table, base) for modality, cell in cells.items() if cell}
-        _check_outside(table, number, images, folder)
+        cell = row.get(PATH_COLUMNS[LABELS])
+        labels = named_file(cell, table, base) if cell else None
+        _check_outside(table, number, [*images.values(), *filter(None, [labels])], folder)
         if lacking := [PATH_COLUMNS[modality] for modality, cell in cells.items() if not cell]:
             reason = f"Row {number} of the table has no {' and no '.join(lacking)}."
             collected.exclude(participant_id, f"{participant_id}_{session_id}", reason)
         else:
-            scans.append(LocalScan(participant_id, session_id, "", images))
+            scans.append(LocalScan(participant_id, session_id, "", images, labels))
     if scans and not any(scan.images["T1w"].exists() for scan in scans):
         raise InputError(
             f"{table} names {len(scans)} image(s), and none of them is there, such as {scans[0].images['T1w']}; expected paths "
@@ -94,9 +97,9 @@ def _keys(table: LocalTable) -> dict[int, tuple[str, str]]:
     return keys
 
 
-def _check_outside(table: Path, number: int, images: dict[str, Path], folder: Path) -> None:
+def _check_outside(table: Path, number: int, images: Sequence[Path], folder: Path) -> None:
     """Images in the folder that ingest writes would be links to themselves, or be removed as those of an earlier run."""
-    for path in images.values():
+    for path in images:
         if any(
             folder.resolve() in (one.parent.resolve(), *one.parent.resolve().parents) for one in (path, *pair_of(path))
         ):

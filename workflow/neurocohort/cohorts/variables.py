@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from neurocohort.cohorts.local_files import PATH_COLUMNS, participant_folders
+from neurocohort.cohorts.local_files import LABELS, PATH_COLUMNS, anat_folders, labels_beside, matching_images
 from neurocohort.cohorts.local_tables import CohortTables, LocalTable, few, read_bids_tables, read_local_table
-from neurocohort.configuration_experiments import CATEGORIES, NAME, NUMBER, TWO_CLASSES
+from neurocohort.configuration_experiments import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
 
 NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
@@ -33,14 +33,20 @@ class Variables(NamedTuple):
     notes: list[str]
 
 
-def kinds_of_bids(source: Path | str) -> dict[str, str | None]:
+def kinds_of_bids(source: Path | str, pattern: str = "*_T1w.nii*") -> dict[str, str | None]:
     """The variables that scans.tsv will have for this BIDS folder, and what each is; None where every value is missing.
 
-    Raises InputError where ``source`` isn't a folder or one of its tables can't be read.
+    ``dseg`` is among them where an image that matches ``pattern`` has a label map beside it. Raises InputError where
+    ``source`` isn't a folder or one of its tables can't be read.
     """
     source = Path(source)
-    participant_folders(source)
-    return _kinds(read_bids_tables(source))
+    labelled = any(
+        labels_beside(image, anat.files)
+        for anat in anat_folders(source)
+        if any(LABELS in entry.name for entry in anat.files)
+        for image in matching_images(anat.files, pattern)
+    )
+    return _kinds(read_bids_tables(source)) | ({LABELS: LABEL_MAP} if labelled else {})
 
 
 def kinds_of_table(table: Path | str) -> dict[str, str | None]:
@@ -48,7 +54,9 @@ def kinds_of_table(table: Path | str) -> dict[str, str | None]:
 
     Raises InputError where the table can't be read, or lacks ``participant_id`` or ``path``.
     """
-    return _kinds(cohort_of(read_scan_table(Path(table))))
+    content = read_scan_table(Path(table))
+    labelled = any(row.get(PATH_COLUMNS[LABELS]) for row in content.rows.values())
+    return _kinds(cohort_of(content)) | ({LABELS: LABEL_MAP} if labelled else {})
 
 
 def read_scan_table(table: Path) -> LocalTable:
