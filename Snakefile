@@ -17,6 +17,7 @@ include: "workflow/rules/ingest.smk"
 include: "workflow/rules/preprocess.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/learning.smk"
+include: "workflow/rules/prediction.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 
@@ -52,5 +53,5 @@ rule evaluate:
     input:
         expand(
             "results/experiments/{experiment}/metrics.tsv",
-            experiment=config["experiments"],
+            experiment=EXPERIMENTS,
         ),

@@ -12,11 +12,14 @@ def package(tmp_path, monkeypatch):
     root = tmp_path / "neurocohort"
     shutil.copytree(codehash.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(codehash, "ROOT", root)
-    monkeypatch.setattr(codehash, "COMMAND_LINE", root / "cli.py")
+    monkeypatch.setattr(codehash, "COMMANDS", root / "commands")
+
+    def forget():
+        for cached in (codehash.code_hash, codehash._functions, codehash._imports_of):
+            cached.cache_clear()
 
     def hashes():
-        codehash.code_hash.cache_clear()
-        codehash._imports_of.cache_clear()
+        forget()
         names = [
             "phantom",
             "download",
@@ -32,8 +35,7 @@ def package(tmp_path, monkeypatch):
         return {name: codehash.code_hash(name) for name in names}
 
     yield root, hashes
-    codehash.code_hash.cache_clear()
-    codehash._imports_of.cache_clear()
+    forget()
 
 
 def changed(package, file, text="\nADDED = 1\n"):

@@ -14,6 +14,8 @@ from neurocohort.configuration import SCHEMA, check_configuration, load_configur
 from neurocohort.configuration_cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
 from neurocohort.configuration_experiments import NETWORKS, filter_columns
 from neurocohort.errors import InputError
+from neurocohort.learning.settings import read_settings
+from neurocohort.members import draws_of, members_of, training_settings, with_controls
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config/config.yaml"
@@ -497,3 +499,89 @@ def test_channels_must_be_there_in_each_cohort():
 
 def test_classes_are_for_classification():
     assert "`experiments.e.classes` is for classification" in refusal(study({"source": "ixi"}, classes=["F", "M"]))
+
+
+def experiment_with(demo, **keys):
+    """The demo's brain-age experiment with dotted keys, ``__`` for the dot, set."""
+    for key, value in keys.items():
+        demo = changed(demo, f"{AGE}.{key.replace('__', '.')}", value)
+    return demo
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"training__cross_validation": True}, None),
+        ({"training__processes": 9}, ["training.processes` is 9", "a batch has 5 scans"]),
+        ({"training__precision": "float16"}, ["float16", "CPU", "bfloat16"]),
+        ({"training__patch": [32, 32, 32]}, ["training.patch` is for segmentation", "regression"]),
+        ({"control": "shuffled_target"}, None),
+        ({"transfer": {"weights": "dementia"}}, None),
+        ({"transfer": {"weights": "dementi"}}, ["dementi", "did you mean `dementia`"]),
+        ({"transfer": {"weights": "brain_age"}}, ["starts from this experiment itself"]),
+        ({"transfer": {"weights": "old.safetensors"}}, ["old.safetensors", "isn't there"]),
+        ({"transfer": {"weights": "old.pt"}}, ["old.pt", "pickle"]),
+        ({"sweep": {"values": {"training.learning_rate": [0.1, 0.01]}}}, None),
+        ({"sweep": {"values": {"training.learning_rate": {"low": 0.1, "high": 0.2}}}}, ["needs", "sweep.draws"]),
+        ({"sweep": {"draws": 2, "values": {"training.learning_rate": {"low": 0.2, "high": 0.1}}}}, ["low below high"]),
+        ({"sweep": {"draws": 2, "values": {"network.dropout": {"low": 0, "high": 0.5, "log": True}}}}, ["above 0"]),
+        ({"sweep": {"values": {"network.name": ["sfcn", "unet"]}}}, ["draw-02", "`unet`, which can't do regression"]),
+        (
+            {"sweep": {"values": {"training.learning_rate": [0.1, 7]}}},
+            ["draw-02", "training.learning_rate", "at most 1"],
+        ),
+        ({"sweep": {"values": {"training.seeds": [1, 2]}}}, ["training.seeds"]),
+    ],
+)
+def test_trainings_are_checked_with_what_they_depend_on(demo, keys, told):
+    config = experiment_with(demo, **keys)
+    if told is None:
+        check_configuration(config, source=SOURCE)
+        return
+    message = refusal(config)
+    assert all(part in message for part in told), message
+
+
+def test_controls_are_experiments_beside_the_one_that_asks_for_it(demo):
+    config = check_configuration(experiment_with(demo, control="shuffled_target"), source=SOURCE)
+    found = with_controls(config["experiments"])
+    controls = [f"brain_age_shuffled-target-{number}" for number in (1, 2, 3)]
+    assert list(found) == ["brain_age", *controls, "dementia", "tissue"]
+    assert [experiment["permutation"] for experiment in found.values()] == [0, 1, 2, 3, 0, 0]
+    taken = experiment_with(demo, control="shuffled_target")
+    taken["experiments"]["brain_age_shuffled-target-2"] = taken["experiments"]["dementia"]
+    assert "`brain_age_shuffled-target-2`, which there is already" in refusal(taken)
+
+
+def test_draws_follow_from_the_seed_and_lie_in_their_ranges(demo):
+    sweep = {
+        "draws": 50,
+        "seed": 3,
+        "values": {"training.learning_rate": {"low": 0.001, "high": 0.1, "log": True}, "network.dropout": [0.0, 0.5]},
+    }
+    draws = draws_of(sweep)
+    assert draws == draws_of(sweep) != draws_of({**sweep, "seed": 4}) and len(draws) == 50
+    rates = [values["training.learning_rate"] for values in draws.values()]
+    assert all(0.001 <= rate <= 0.1 for rate in rates) and 15 < sum(rate < 0.01 for rate in rates) < 35
+    assert {values["network.dropout"] for values in draws.values()} == {0.0, 0.5}
+    grid = draws_of({"draws": 0, "seed": 1, "values": {"training.epochs": [1, 2], "network.dropout": [0.0, 0.5]}})
+    assert [tuple(values.values()) for values in grid.values()] == [(1, 0.0), (1, 0.5), (2, 0.0), (2, 0.5)]
+    assert list(grid) == ["sweep/draw-01", "sweep/draw-02", "sweep/draw-03", "sweep/draw-04"]
+
+
+def test_settings_of_a_run_are_the_experiments_with_its_draw_fold_and_seed(demo):
+    config = check_configuration(
+        experiment_with(
+            demo,
+            training__cross_validation=True,
+            training__seeds=[4, 5],
+            sweep={"values": {"training.learning_rate": [0.1, 0.02]}},
+        ),
+        source=SOURCE,
+    )
+    experiment = config["experiments"]["brain_age"]
+    assert members_of(experiment, 2) == ["fold-1_seed-4", "fold-1_seed-5", "fold-2_seed-4", "fold-2_seed-5"]
+    settings = training_settings(experiment, "sweep/draw-02/fold-2_seed-5")
+    assert (settings["learning_rate"], settings["fold"], settings["seed"]) == (0.02, 2, 5)
+    assert training_settings(experiment, "fold-1_seed-4")["learning_rate"] == 0.01
+    assert read_settings(json.dumps(settings)).as_dict() == read_settings(settings).as_dict()

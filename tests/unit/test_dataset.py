@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from neurocohort.cohorts.raw_bids import voxels_sha256
 from neurocohort.dataset.leakage import check_no_leakage
-from neurocohort.dataset.pack import pack_cohort
+from neurocohort.dataset.pack import pack_scans
+from neurocohort.dataset.packs import packed_scans
 from neurocohort.dataset.quality_table import robust_z_by_site
 from neurocohort.dataset.samples import select_samples
 from neurocohort.dataset.split import PARTS, split_participants
@@ -36,11 +37,11 @@ def cohort(count: int, seed: int = 0, repeats: int = 0) -> pd.DataFrame:
 
 
 def tables_of(scans: pd.DataFrame, excluded: tuple[str, ...] = ()) -> dict:
-    usable = scans.loc[~scans["scan_id"].isin(excluded), "scan_id"].reset_index(drop=True)
+    status = ["excluded" if name in excluded else "ok" for name in scans["scan_id"]]
     return {
         "scans": scans,
         "split": split_participants(scans, validation=0.2, held_out=0.4, seed=1, folds=3),
-        "index": pd.DataFrame({"row": range(len(usable)), "scan_id": usable, "has_labels": 1}),
+        "qc": scans[["scan_id", "participant_id"]].assign(status=status, has_labels="yes"),
     }
 
 
@@ -153,7 +154,9 @@ def test_variables_of_a_user_may_have_the_names_of_our_own_columns():
     scans = cohort(40).assign(part="left", fold="twofold", row=7, target=3.5, has_labels="no")
     samples, _ = select_samples({"a": tables_of(scans)}, [], task="regression", target="target", query="row == 7")
     assert len(samples) == 40 and (samples["target"] == 3.5).all() and set(samples["part"]) == set(PARTS)
-    assert sorted(samples["row"]) == list(range(40)) and set(samples["fold"].dropna()) == {1, 2, 3}
+    for _, packed in samples.groupby("pack"):
+        assert sorted(packed["row"]) == list(range(len(packed)))
+    assert set(samples["fold"].dropna()) == {1, 2, 3}
 
 
 # --- the split in the samples -------------------------------------------------------------------------------------
@@ -226,7 +229,7 @@ def test_participant_ids_that_two_cohorts_share_stop_with_both_names_and_the_way
     one, other = in_part(tables["ixi"], "train"), in_part(tables["oasis1"], "held-out")
     name = tables["ixi"]["scans"].loc[one, "participant_id"]
     old = tables["oasis1"]["scans"].loc[other, "participant_id"]
-    for table in ("scans", "split"):
+    for table in ("scans", "split", "qc"):
         tables["oasis1"][table]["participant_id"] = tables["oasis1"][table]["participant_id"].replace(old, name)
     side = "external" if external else "held-out"
     said = rf"1 participant\(s\) of ixi and oasis1 .*{name} \(ixi: train, oasis1: {side}\).*rename.*`split_file`"
@@ -240,7 +243,7 @@ def test_participant_ids_that_two_cohorts_share_in_one_part_are_no_leak():
         name = f"sub-{part}"
         for of in tables.values():
             old = of["scans"].loc[in_part(of, part), "participant_id"]
-            for table in ("scans", "split"):
+            for table in ("scans", "split", "qc"):
                 of[table]["participant_id"] = of[table]["participant_id"].replace(old, name)
     assert len(select(tables)) == 80
 
@@ -323,7 +326,6 @@ def test_outlier_is_measured_against_its_own_site():
 @pytest.fixture
 def preprocessed(tmp_path):
     """Two good scans and an excluded one, as preprocessing leaves them."""
-    rows = []
     for number, status in enumerate(["ok", "excluded", "ok"]):
         scan_id = f"scan{number}"
         folder = tmp_path / "preproc" / scan_id
@@ -337,13 +339,31 @@ def preprocessed(tmp_path):
             outputs["preproc_T1w"] = {"file": "image.nii.gz", "sha256": sha256_of(folder / "image.nii.gz")}
         record = {"scan_id": scan_id, "status": status, "outputs": outputs}
         (folder / f"{scan_id}_qc.json").write_text(json.dumps(record))
-        rows.append({"scan_id": scan_id, "status": status})
-    return tmp_path, pd.DataFrame(rows)
+    return tmp_path, ["scan0", "scan2"]
+
+
+def test_held_out_scans_lie_in_a_pack_of_their_own_and_excluded_ones_in_none():
+    qc = pd.DataFrame(
+        {"scan_id": list("abcdef"), "participant_id": list("ABCDEF"), "status": ["ok"] * 4 + ["excluded", "ok"]}
+    )
+    parts = ["train", "held-out", "validation", "held-out", "train", "excluded"]
+    packed = packed_scans(qc, pd.DataFrame({"participant_id": list("ABCDEF"), "part": parts}))
+    found = {scan: (pack, row) for scan, pack, row in packed.itertuples(index=False)}
+    assert found == {"a": ("development", 0), "b": ("held-out", 0), "c": ("development", 1), "d": ("held-out", 1)}
+
+
+def test_a_pack_without_scans_is_empty_and_can_be_read(tmp_path):
+    index = pack_scans([], tmp_path, tmp_path / "images.npy", tmp_path / "labels.npy", ("T1w", "T2w"))
+    assert (
+        index.empty
+        and np.load(tmp_path / "images.npy").shape[:2] == (0, 2)
+        and len(np.load(tmp_path / "labels.npy")) == 0
+    )
 
 
 def test_packed_array_holds_the_usable_scans_in_eight_bits(preprocessed):
-    folder, qc = preprocessed
-    index = pack_cohort(qc, folder / "preproc", folder / "images.npy", folder / "labels.npy")
+    folder, usable = preprocessed
+    index = pack_scans(usable, folder / "preproc", folder / "images.npy", folder / "labels.npy")
     images = np.load(folder / "images.npy", mmap_mode="r")
     assert index["scan_id"].tolist() == ["scan0", "scan2"] and images.shape == (2, 1, 32, 32, 32)
     original = nib.load(folder / "preproc" / "scan2" / "image.nii.gz").get_fdata()
@@ -352,12 +372,12 @@ def test_packed_array_holds_the_usable_scans_in_eight_bits(preprocessed):
 
 @pytest.mark.parametrize("damage", ["deleted", "changed"])
 def test_image_that_changed_after_preprocessing_is_not_packed(preprocessed, damage):
-    folder, qc = preprocessed
+    folder, usable = preprocessed
     image = folder / "preproc" / "scan2" / "image.nii.gz"
     if damage == "deleted":
         image.unlink()
     else:
         image.write_bytes(image.read_bytes() + b"x")
     with pytest.raises(InputError, match=r"scan2.*run again"):
-        pack_cohort(qc, folder / "preproc", folder / "images.npy", folder / "labels.npy")
+        pack_scans(usable, folder / "preproc", folder / "images.npy", folder / "labels.npy")
     assert not (folder / "images.npy").exists(), "a file under its final name is whole"

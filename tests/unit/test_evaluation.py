@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.evaluation.baselines import atlas_labels, value_baselines
+from neurocohort.errors import InputError
+from neurocohort.evaluation.controls import chance_holds
 from neurocohort.evaluation.evaluate import evaluate
 from neurocohort.evaluation.intervals import auc_score_interval, participant_interval
-from neurocohort.evaluation.metrics import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from neurocohort.evaluation.metrics import CLASSES_METRICS, CLASSIFICATION_METRICS, REGRESSION_METRICS
 from scipy import stats
 from sklearn import metrics as sk
 
@@ -121,29 +122,133 @@ def test_score_interval_of_an_auc_covers_the_truth():
     assert 0.92 <= inside / 400 <= 0.98
 
 
-@pytest.mark.parametrize("kind", ["regression", "classification"])
-def test_baselines_are_fitted_on_the_training_part_alone(kind):
-    count = 40
-    target = RNG.uniform(20, 80, count) if kind == "regression" else np.arange(count) % 2
-    samples = pd.DataFrame(
-        {
-            "scan_id": [f"s{i}" for i in range(count)],
-            "part": np.where(np.arange(count) < 20, "train", "held-out"),
-            "target": target,
-            "age": RNG.uniform(20, 80, count),
-            "sex": RNG.choice(["M", "F"], count),
-        }
+# --- more than two classes ----------------------------------------------------------------------------------------
+
+
+def of_classes(count: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    target = np.arange(count) % classes
+    scores = RNG.normal(0, 1, (count, classes)) + 1.2 * (target[:, None] == np.arange(classes))
+    probabilities = np.exp(scores)
+    return target, np.round(probabilities / probabilities.sum(axis=1, keepdims=True), 1 if classes == 4 else 6)
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+def test_metrics_of_several_classes_equal_scikit_learns(classes):
+    target, probabilities = of_classes(150, classes)  # of four classes with ties
+    metric = {name: function(target, probabilities) for name, function in CLASSES_METRICS.items()}
+    one_against_rest = np.eye(classes)[target]
+    assert metric["auc_macro"] == pytest.approx(sk.roc_auc_score(one_against_rest, probabilities, average="macro"))
+    called = probabilities.argmax(axis=1)
+    assert metric["accuracy"] == pytest.approx(sk.accuracy_score(target, called))
+    assert metric["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(target, called))
+
+
+def test_class_that_nobody_has_leaves_the_macro_auc_undefined():
+    target, probabilities = of_classes(40)
+    chosen = target != 2
+    assert np.isnan(CLASSES_METRICS["auc_macro"](target[chosen], probabilities[chosen]))
+    assert np.isnan(CLASSES_METRICS["balanced_accuracy"](target[chosen], probabilities[chosen]))
+    assert CLASSES_METRICS["accuracy"](target[chosen], probabilities[chosen]) > 0.4
+
+
+def class_table(target: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    table = predictions("classification", len(target))
+    table = table.assign(target=target, prediction=probabilities.argmax(axis=1))
+    return table.assign(**{f"probability_{code}": column for code, column in enumerate(probabilities.T)})
+
+
+def test_figures_of_several_classes_have_intervals_and_a_constant_is_at_chance():
+    target, probabilities = of_classes(48)
+    table = class_table(target, probabilities)
+    constant = class_table(target, np.tile([0.5, 0.3, 0.2], (48, 1))).assign(model="majority")
+    metrics = evaluate(table, constant, "classification", resamples=200, seed=1)
+    assert set(metrics["metric"]) == set(CLASSES_METRICS) and set(metrics["group"]) == {"all", "site=x", "site=y"}
+    whole = metrics[metrics["group"] == "all"].set_index(["model", "metric"])
+    for name, metric in CLASSES_METRICS.items():
+        row = whole.loc[("network", name)]
+        assert row["value"] == pytest.approx(metric(target, probabilities), abs=1e-6)
+        assert row["ci_low"] < row["value"] < row["ci_high"] and row["interval"] == "bca"
+    assert whole.loc[("majority", "auc_macro"), ["value", "ci_low", "ci_high"]].tolist() == [0.5, 0.5, 0.5]
+    assert whole.loc[("majority", "balanced_accuracy"), "value"] == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_perfect_macro_auc_is_no_proof_of_certainty():
+    target = np.arange(24) % 3
+    metrics = evaluate(
+        class_table(target, np.eye(3)[target]), pd.DataFrame(columns=["model"]), "classification", resamples=100, seed=1
     )
-    volumes = RNG.uniform(200, 600, (count, 3))
-    qc = pd.DataFrame(volumes, columns=[f"volume_{name}_ml" for name in ("csf", "gm", "wm")])
-    qc = qc.assign(scan_id=samples["scan_id"], volume_brain_ml=volumes.sum(axis=1))
-    honest = value_baselines(samples, qc, kind)
-    changed = samples.assign(target=samples["target"].where(samples["part"] == "train", 1 - (target > 0)))
-    for name, values in value_baselines(changed, qc, kind).items():
-        np.testing.assert_array_equal(values, honest[name])
-    assert set(honest) == ({"mean", "volumes"} if kind == "regression" else {"majority", "age_sex", "volumes"})
+    row = metrics[(metrics["metric"] == "auc_macro") & (metrics["group"] == "all")].squeeze()
+    assert row["value"] == row["ci_high"] == 1.0 and row["interval"] == "newcombe" and 0.6 < row["ci_low"] < 0.95
 
 
-def test_atlas_is_the_most_frequent_label_of_the_training_scans():
-    labels = np.array([[[[1, 2]]], [[[1, 3]]], [[[0, 3]]]], dtype=np.uint8)
-    assert atlas_labels(labels).tolist() == [[[1, 3]]]
+def test_more_than_ten_classes_keep_their_order():
+    target = np.arange(44) % 11
+    table = class_table(target, np.eye(11)[target])
+    metrics = evaluate(table[sorted(table)], pd.DataFrame(columns=["model"]), "classification", resamples=50, seed=1)
+    assert metrics.loc[(metrics["metric"] == "accuracy") & (metrics["group"] == "all"), "value"].item() == 1.0
+
+
+# --- the control --------------------------------------------------------------------------------------------------
+
+
+def judged(kind: str, noise: float, repeat: int = 0, count: int = 60) -> pd.DataFrame:
+    """metrics.tsv of predictions that know the truth up to ``noise`` (in its standard deviations)."""
+    rng = np.random.default_rng(repeat)
+    truth = rng.normal(50, 15, count)
+    known = truth + rng.normal(0, 15 * noise, count) if noise < np.inf else rng.normal(50, 3, count)
+    table = predictions(kind, count)
+    if kind == "classification":
+        table["target"], known = (truth > 50).astype(int), 1 / (1 + np.exp(-(known - 50) / 15))
+    else:
+        table["target"] = truth
+    table["prediction"] = known
+    constant = table.assign(prediction=table["target"].mean(), model="mean" if kind == "regression" else "majority")
+    table, constant = table.assign(site="x"), constant.assign(site="x")
+    return evaluate(table, constant, kind, resamples=100, seed=1)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_control_holds_chance_where_nothing_was_learned_and_not_where_the_truth_was(kind):
+    held = [chance_holds(judged(kind, np.inf, repeat), kind)["holds"] for repeat in range(10)]
+    assert np.mean(held) >= 0.8
+    record = chance_holds(judged(kind, 0.5), kind)
+    assert record["holds"] is False and "Look for a leak" in record["sentence"]
+    assert record["metric"] == ("mae" if kind == "regression" else "auc")
+    assert record["ci_low"] <= record["value"] <= record["ci_high"]
+
+
+def test_network_that_is_worse_than_the_mean_is_no_leak():
+    table = predictions("regression").assign(prediction=lambda rows: 100 - rows["target"])
+    metrics = evaluate(table, table.assign(prediction=50.0, model="mean"), "regression", resamples=200, seed=1)
+    assert chance_holds(metrics, "regression")["holds"] is True
+
+
+def test_several_permutations_are_judged_by_their_mean_and_their_spread():
+    """Two results far from chance on either side of it are what drawn permutations do; four on one side are not."""
+    better, worse = (
+        judged("classification", 0.5),
+        judged("classification", 0.5).assign(value=0.15, ci_low=0.08, ci_high=0.25),
+    )
+    assert chance_holds(better, "classification")["holds"] is False
+    both = chance_holds([better, worse], "classification")
+    assert both["holds"] is True and both["ci_low"] < 0.5 < both["ci_high"] and "2 permutations" in both["sentence"]
+    assert (
+        chance_holds([judged("classification", 0.5, repeat) for repeat in range(4)], "classification")["holds"] is False
+    )
+
+
+def test_control_of_several_classes_is_judged_by_the_macro_auc():
+    target, _ = of_classes(60)
+    table = class_table(target, np.random.default_rng(3).dirichlet(np.ones(3), 60))
+    metrics = evaluate(table, pd.DataFrame(columns=["model"]), "classification", resamples=200, seed=1)
+    record = chance_holds(metrics, "classification")
+    assert record["metric"] == "auc_macro" and record["chance"] == 0.5 and record["holds"] is True
+
+
+def test_control_without_numbers_says_so_and_a_segmentation_has_none():
+    table = predictions("classification").assign(target=1)  # one class: no AUC
+    metrics = evaluate(table, table.assign(model="majority"), "classification", resamples=50, seed=1)
+    record = chance_holds(metrics, "classification")
+    assert record["holds"] is None and "can't be judged" in record["sentence"]
+    with pytest.raises(InputError, match="regression or a classification; found segmentation"):
+        chance_holds(metrics, "segmentation")

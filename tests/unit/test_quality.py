@@ -102,7 +102,10 @@ def test_a_scan_beyond_the_limit_for_outliers_is_excluded_with_the_number(tmp_pa
     for number, scan_id in enumerate(ids):
         cjv = 2.0 if number == 5 else 0.5 + 0.01 * number
         record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None}
-        write_json(tmp_path / scan_id / f"{scan_id}_qc.json", record | {"metrics": {"cjv": cjv}, "volumes_ml": {}})
+        write_json(
+            tmp_path / scan_id / f"{scan_id}_qc.json",
+            record | {"outputs": {}, "metrics": {"cjv": cjv}, "volumes_ml": {}},
+        )
     scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})
     none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
     assert (quality_tables(scans, none, tmp_path)[0]["status"] == "ok").all(), "off unless asked for"

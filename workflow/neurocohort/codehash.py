@@ -1,6 +1,6 @@
 """The content hash of the code behind one subcommand, so that an edit reruns what it changes and a touch reruns nothing.
 
-The hash covers the subcommand's own function in cli.py, the package's modules that it imports, directly or through one
+The hash covers the subcommand's own function in commands/, the package's modules that it imports, directly or through one
 another, and the data files that lie beside those modules. It is computed from the sources alone; nothing is imported.
 """
 
@@ -11,21 +11,29 @@ from pathlib import Path
 
 PACKAGE = "neurocohort"
 ROOT = Path(__file__).resolve().parent
-COMMAND_LINE = ROOT / "cli.py"
+COMMANDS = ROOT / "commands"
 
 
 @cache
 def code_hash(subcommand: str) -> str:
     """Sixteen hexadecimal digits for the code behind ``neurocohort <subcommand>``. Raises KeyError for an unknown one."""
-    source = COMMAND_LINE.read_text(encoding="utf-8")
-    functions = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
-    function = functions[subcommand.replace("-", "_")]
+    source, function = _functions()[subcommand.replace("-", "_")]
     digest = hashlib.sha256(ast.get_source_segment(source, function).encode())
     files = _closure(function)
     files |= {data for file in files for data in _data_files(file.parent)}
     for file in sorted(files):
         digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _functions() -> dict[str, tuple[str, ast.FunctionDef]]:
+    """By name, each subcommand's function with the source that it stands in."""
+    found = {}
+    for file in sorted(COMMANDS.glob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        found |= {node.name: (source, node) for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    return found
 
 
 def _closure(start: ast.AST) -> set[Path]:
@@ -59,8 +67,8 @@ def _file_of(module: str) -> Path | None:
     first, *rest = module.split(".")
     if first != PACKAGE or not rest:
         return None
-    file = ROOT.joinpath(*rest).with_suffix(".py")
-    return file if file.is_file() else None
+    place = ROOT.joinpath(*rest)
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
 
 
 def _data_files(folder: Path) -> set[Path]:

@@ -22,7 +22,9 @@ from neurocohort.configuration_cohorts import (
 )
 from neurocohort.configuration_experiments import experiment_faults
 from neurocohort.configuration_messages import schema_sentences
+from neurocohort.configuration_trainings import sweep_value_faults
 from neurocohort.errors import InputError
+from neurocohort.members import drawn_experiment, draws_of
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
 
@@ -89,6 +91,7 @@ def check_configuration(config: dict, *, source: str, variables: dict[str, set[s
             kinds, faults = {}, faults or [str(error)]
         for name, experiment in config["experiments"].items() if kinds else ():
             faults += experiment_faults(f"experiments.{name}", experiment, config, kinds)
+            faults += _sweep_faults(f"experiments.{name}", name, experiment, config, kinds)
     if len(faults) == 1:
         raise InputError(f"{source}: {faults[0]}")
     if faults:
@@ -176,9 +179,9 @@ def _first_of_each_place(errors: list) -> Iterator:
 
 def _with_defaults(value: object, schema: dict) -> object:
     schema = _resolve(schema)
-    if schema["type"] == "number":
+    if schema.get("type") == "number":
         return float(value)
-    if schema["type"] != "object":
+    if schema.get("type") != "object":
         return value
     known = schema.get("properties", {})
     (named,) = schema.get("patternProperties", {None: None}).values()
@@ -188,6 +191,28 @@ def _with_defaults(value: object, schema: dict) -> object:
             default = _resolve(below)["default"]
             filled[name] = _with_defaults(list(default) if isinstance(default, list) else default, below)
     return filled
+
+
+def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: dict) -> Iterator[str]:
+    """The first draw that is no experiment; a value that fits no key must not be found out by its job."""
+    sweep = experiment.get("sweep")
+    if not sweep:
+        return
+    if found := next(sweep_value_faults(f"{key}.sweep", sweep), None):
+        yield found
+        return
+    for draw, values in draws_of(sweep).items():
+        drawn = drawn_experiment({**experiment, "sweep": None}, values)
+        del drawn["sweep"]
+        whole = {**config, "experiments": {name: drawn}}
+        faults = [
+            sentence for error in _validator().iter_errors(whole) for sentence in schema_sentences(error, _resolve)
+        ]
+        faults = faults or list(experiment_faults(key, drawn, config, kinds))
+        if faults:
+            chosen = ", ".join(f"{one} {value}" for one, value in values.items())
+            yield f"`{key}.sweep` has a draw ({draw.removeprefix('sweep/')}: {chosen}) that is no experiment: {faults[0]}"
+            return
 
 
 def _number_faults(config: dict) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from neurocohort.configuration_messages import did_you_mean, listed
+from neurocohort.configuration_trainings import training_faults
 from neurocohort.errors import InputError
 
 # What a variable of scans.tsv is, which decides the task that can have it as its target.
@@ -72,7 +73,8 @@ def experiment_faults(
         own = {name: kinds[name] for _, name in named}
         yield from _target_faults(key, experiment, own)
         yield from _filter_faults(key, experiment, own)
-    yield from _network_faults(key, experiment, config["preprocessing"]["shape"])
+    yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
+    yield from training_faults(key, experiment, config)
 
 
 def _unknown_cohort(name: str, config: dict) -> str:
@@ -152,6 +154,7 @@ def _filter_faults(key: str, experiment: dict, kinds: dict[str, dict]) -> Iterat
 def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[str]:
     task, name, channels = experiment["task"], experiment["network"]["name"], experiment["network"]["channels"]
     network, place = NETWORKS[name], f"{key}.network.channels"
+    grid = f"{key}.training.patch" if experiment["training"]["patch"] else "preprocessing.shape"
     if task not in network.tasks:
         fitting = [other for other, one in NETWORKS.items() if task in one.tasks]
         yield f"`{key}.network.name` is `{name}`, which can't do {task}; expected one of {listed(fitting)}."
@@ -169,12 +172,12 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
     step = 2**halvings
     if task in VALUE_TASKS and min(shape) < step:
         yield (
-            f"`preprocessing.shape` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected sides of at "
+            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected sides of at "
             f"least {step} voxels, or a network with fewer levels."
         )
     if task in MAP_TASKS and any(side % step for side in shape):
         near = [math.ceil(side / step) * step for side in shape]
         yield (
-            f"`preprocessing.shape` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected multiples of "
+            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected multiples of "
             f"{step}, such as {near}."
         )

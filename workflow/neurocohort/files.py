@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,11 @@ from neurocohort.errors import InputError
 def written_aside(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` with the same suffixes; rename it to ``path`` when the block succeeds.
 
-    The temporary name holds the process id, so that two processes that write the same output do not meet.
+    The temporary name holds the machine and the process id, so that two writers of the same output do not meet.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    aside = path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
     try:
         yield aside
         os.replace(aside, path)

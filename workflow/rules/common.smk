@@ -18,7 +18,15 @@ from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
 from neurocohort.cohorts.sources import read_source
 from neurocohort.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
+from neurocohort.dataset.packs import PACKS
 from neurocohort.files import read_table
+from neurocohort.members import (
+    control_names,
+    draws_of,
+    members_of,
+    training_settings,
+    with_controls,
+)
 
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]
 try:
@@ -42,7 +50,7 @@ os.environ.setdefault("NEUROCOHORT_COMMAND", shlex.join(["snakemake", *sys.argv[
 os.environ.setdefault("NEUROCOHORT_TERMINAL", "1" if sys.stderr.isatty() else "")
 
 COHORTS = config["cohorts"]
-EXPERIMENTS = config["experiments"]
+EXPERIMENTS = with_controls(config["experiments"])
 PREPROCESSING = config["preprocessing"]
 VOXEL_ML = PREPROCESSING["spacing_mm"] ** 3 / 1000
 GPU = 0 if config["device"] == "cpu" else 1
@@ -57,11 +65,20 @@ if PREPROCESSING["registration"] == "deformable":
         raise WorkflowError(missing)
 
 
+MEMBER = r"(fold-\d+_)?seed-\d+"
+
+
+def one_of(names):
+    """A pattern for a wildcard that takes these names alone; none where there are none."""
+    return "|".join(names) or "(?!)"
+
+
 wildcard_constraints:
     cohort="|".join(COHORTS),
     experiment="|".join(EXPERIMENTS),
     scan_id=r"[A-Za-z0-9_-]+",
-    seed=r"\d+",
+    run=rf"(sweep/draw-\d+/)?{MEMBER}",
+    pack=one_of(PACKS),
 
 
 def source_table(cohort):
@@ -139,15 +156,28 @@ def cohort_tables(cohorts):
         "data/{}/scans.tsv",
         "results/{}/qc.tsv",
         "results/{}/split.tsv",
-        "results/{}/packed/index.tsv",
     ]
     return [name.format(cohort) for cohort in cohorts for name in names]
 
 
-def packed_arrays(cohorts):
+def selection_options(wildcards):
+    """The classes of a classification, a list of several values joined by |, and the seed of a control's permutation."""
+    experiment = EXPERIMENTS[wildcards.experiment]
+    entries = [
+        entry if isinstance(entry, list) else [entry]
+        for entry in experiment.get("classes") or []
+    ]
+    options = [f"--classes={'|'.join(map(str, entry))}" for entry in entries]
+    if permutation := experiment["permutation"]:
+        options.append(f"--shuffle-seed={config['split']['seed'] + permutation}")
+    return shlex.join(options)
+
+
+def packed_arrays(cohorts, packs):
     return [
-        f"results/{cohort}/packed/{file}"
+        f"results/{cohort}/packed/{pack}/{file}"
         for cohort in cohorts
+        for pack in packs
         for file in ("images.npy", "labels.npy", "channels.tsv")
     ]
 
@@ -256,5 +286,44 @@ def training(key):
     return lambda w: EXPERIMENTS[w.experiment]["training"][key]
 
 
-def network(key):
-    return lambda w: EXPERIMENTS[w.experiment]["network"][key]
+def segments(experiment):
+    return EXPERIMENTS[experiment]["task"] == "segmentation"
+
+
+def class_count(wildcards):
+    return len(EXPERIMENTS[wildcards.experiment].get("classes") or [0, 1])
+
+
+def control_metrics(wildcards):
+    kind = EXPERIMENTS[wildcards.experiment]["control"]
+    names = control_names(wildcards.experiment, kind)
+    return expand("results/experiments/{control}/metrics.tsv", control=names)
+
+
+def members(experiment):
+    return members_of(EXPERIMENTS[experiment], config["split"]["folds"])
+
+
+def member_files(experiment, file):
+    return [
+        f"results/experiments/{experiment}/{member}/{file}"
+        for member in members(experiment)
+    ]
+
+
+def transfer_weights(wildcards):
+    """The file that the experiment's training starts from: one of the user's, or the first network of another experiment."""
+    weights = (EXPERIMENTS[wildcards.experiment].get("transfer") or {}).get("weights")
+    if not weights or weights.endswith(".safetensors"):
+        return weights or []
+    return member_files(weights, "model.safetensors")[0]
+
+
+def launcher(processes):
+    """How the command is started: by itself, or several times by torchrun, which hands signals on."""
+    if processes == 1:
+        return "neurocohort"
+    return (
+        f"torchrun --standalone --nproc-per-node={processes} --signals-to-handle=SIGTERM,SIGINT,SIGUSR1"
+        " --no-python neurocohort"
+    )

@@ -34,18 +34,19 @@ rule split:
 
 
 rule pack:
-    """The cohort's usable scans in one memory-mapped array of eight bits a voxel."""
+    """The usable scans of the development or the held-out part in one memory-mapped array of eight bits a voxel."""
     input:
         qc="results/{cohort}/qc.tsv",
+        split="results/{cohort}/split.tsv",
     output:
-        images="results/{cohort}/packed/images.npy",
-        labels="results/{cohort}/packed/labels.npy",
-        index="results/{cohort}/packed/index.tsv",
-        channels="results/{cohort}/packed/channels.tsv",
+        images="results/{cohort}/packed/{pack}/images.npy",
+        labels="results/{cohort}/packed/{pack}/labels.npy",
+        index="results/{cohort}/packed/{pack}/index.tsv",
+        channels="results/{cohort}/packed/{pack}/channels.tsv",
     log:
-        "logs/pack/{cohort}.log",
+        "logs/pack/{cohort}/{pack}.log",
     benchmark:
-        "benchmarks/pack/{cohort}.tsv"
+        "benchmarks/pack/{cohort}/{pack}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -54,13 +55,14 @@ rule pack:
     params:
         code=code_hash("pack"),
         preproc="results/{cohort}/preproc",
+        folder=lambda w, output: os.path.dirname(output.images),
         modalities=modalities_of,
     shell:
-        "neurocohort pack --qc {input.qc} --preproc {params.preproc} --images {output.images} --labels {output.labels}"
-        " --index {output.index} --channels {output.channels} --modalities {params.modalities} > {log} 2>&1"
+        "neurocohort pack --qc {input.qc} --split {input.split} --pack {wildcards.pack} --preproc {params.preproc}"
+        " --folder {params.folder} --modalities {params.modalities} > {log} 2>&1"
 
 
-# Training sees its own cohorts alone: an external cohort added later changes nothing that was trained.
+# Training sees its own cohorts' development part alone: a held-out scan, or an external cohort added later, is in no file of it.
 rule select_training:
     """The samples that an experiment trains, validates and is held out on."""
     input:
@@ -82,14 +84,11 @@ rule select_training:
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         target=lambda w: EXPERIMENTS[w.experiment]["target"],
         query=lambda w: EXPERIMENTS[w.experiment]["filter"],
-        classes=lambda w: shlex.join(
-            f"--classes={value}"
-            for value in EXPERIMENTS[w.experiment].get("classes", [])
-        ),
+        options=selection_options,
         cohorts=lambda w: trained_cohorts(w.experiment),
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --task {params.task} --target {params.target} --query={params.query:q} {params.classes} {params.cohorts} > {log} 2>&1"
+        " --task {params.task} --target {params.target} --query={params.query:q} --development {params.options} {params.cohorts} > {log} 2>&1"
 
 
 rule select:
@@ -113,15 +112,12 @@ rule select:
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         target=lambda w: EXPERIMENTS[w.experiment]["target"],
         query=lambda w: EXPERIMENTS[w.experiment]["filter"],
-        classes=lambda w: shlex.join(
-            f"--classes={value}"
-            for value in EXPERIMENTS[w.experiment].get("classes", [])
-        ),
+        options=selection_options,
         cohorts=lambda w: trained_cohorts(w.experiment),
         external=lambda w: [
             f"--external {cohort}" for cohort in EXPERIMENTS[w.experiment]["external"]
         ],
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --task {params.task} --target {params.target} --query={params.query:q} {params.classes} {params.external} {params.cohorts}"
+        " --task {params.task} --target {params.target} --query={params.query:q} {params.options} {params.external} {params.cohorts}"
         " > {log} 2>&1"

@@ -6,11 +6,7 @@ rule baselines:
     input:
         samples="results/experiments/{experiment}/samples.tsv",
         qc=lambda w: expand("results/{cohort}/qc.tsv", cohort=all_cohorts(w.experiment)),
-        packed=lambda w: (
-            packed_arrays(all_cohorts(w.experiment))
-            if EXPERIMENTS[w.experiment]["task"] == "segmentation"
-            else []
-        ),
+        packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
     output:
         "results/experiments/{experiment}/baselines.tsv",
     log:
@@ -25,10 +21,18 @@ rule baselines:
     params:
         code=code_hash("baselines"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
+        target=lambda w: EXPERIMENTS[w.experiment]["target"],
+        modalities=lambda w: ",".join(EXPERIMENTS[w.experiment]["modalities"]),
+        classes=class_count,
+        training_parts=lambda w: (
+            "train,validation" if training("cross_validation")(w) else "train"
+        ),
+        seed=lambda w: training("seeds")(w)[0],
         voxel_ml=VOXEL_ML,
     shell:
         "neurocohort baselines --samples {input.samples} --results results --output {output} --task {params.task}"
-        " --voxel-ml {params.voxel_ml} > {log} 2>&1"
+        " --target {params.target} --modalities {params.modalities} --classes {params.classes} --training-parts {params.training_parts}"
+        " --seed {params.seed} --voxel-ml {params.voxel_ml} > {log} 2>&1"
 
 
 rule metrics:
@@ -55,3 +59,25 @@ rule metrics:
     shell:
         "neurocohort evaluate --predictions {input.predictions} --baselines {input.baselines} --output {output}"
         " --task {params.task} --resamples {params.resamples} --seed {params.seed} > {log} 2>&1"
+
+
+rule control:
+    """Whether the experiment's controls, trained on permuted targets, ended at chance."""
+    input:
+        control_metrics,
+    output:
+        "results/experiments/{experiment}/control.json",
+    log:
+        "logs/control/{experiment}.log",
+    benchmark:
+        "benchmarks/control/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_hash("control"),
+        task=lambda w: EXPERIMENTS[w.experiment]["task"],
+    shell:
+        "neurocohort control --output {output} --task {params.task} {input} > {log} 2>&1"

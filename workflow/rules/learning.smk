@@ -1,101 +1,104 @@
-# Needs an experiment's samples and the packed cohorts. Leaves a model a seed, and predictions on the parts not trained on.
+# Needs an experiment's samples and the development packs. Leaves a network a member: a fold and seed, chosen by a sweep if asked.
 
 
-# The checkpoint lies in no declared output, since those of a failed job are deleted.
+# The checkpoint lies in no declared output, since those of a failed job are deleted; a retry goes on from it.
 rule train:
     """One network, its epoch chosen on the validation part; killed, it goes on from its checkpoint."""
     input:
         samples="results/experiments/{experiment}/training/samples.tsv",
-        packed=lambda w: packed_arrays(trained_cohorts(w.experiment)),
+        packed=lambda w: packed_arrays(trained_cohorts(w.experiment), ["development"]),
+        weights=transfer_weights,
     output:
-        weights="results/experiments/{experiment}/seed-{seed}/model.safetensors",
-        history="results/experiments/{experiment}/seed-{seed}/history.tsv",
-        run="results/experiments/{experiment}/seed-{seed}/run.json",
+        weights="results/experiments/{experiment}/{run}/model.safetensors",
+        history="results/experiments/{experiment}/{run}/history.tsv",
+        run="results/experiments/{experiment}/{run}/run.json",
     log:
-        "logs/train/{experiment}/seed-{seed}.log",
+        "logs/train/{experiment}/{run}.log",
     benchmark:
-        "benchmarks/train/{experiment}/seed-{seed}.tsv"
+        "benchmarks/train/{experiment}/{run}.tsv"
     priority: 10  # the longest jobs of a run: started as soon as their cohort is ready, they overlap with the others
+    retries: 2
     conda:
         ENVIRONMENT
+    threads: lambda w: training("threads")(w) * training("processes")(w)
     resources:
-        gpu=GPU,
+        gpu=lambda w: GPU * training("processes")(w),
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 720 * attempt,
     params:
         code=code_hash("train"),
         folder=lambda w, output: os.path.dirname(output[0]),
-        task=lambda w: EXPERIMENTS[w.experiment]["task"],
-        modalities=lambda w: ",".join(EXPERIMENTS[w.experiment]["modalities"]),
-        network=network("name"),
-        channels=lambda w: ",".join(map(str, network("channels")(w) or [])),
-        dropout=network("dropout"),
-        norm=network("norm"),
-        soft_bins=lambda w: (
-            "--soft-bins" if network("soft_bins")(w) else "--no-soft-bins"
+        settings=lambda w, input: json.dumps(
+            training_settings(
+                EXPERIMENTS[w.experiment], w.run, weights="".join(input.weights)
+            )
         ),
-        epochs=training("epochs"),
-        batch_size=training("batch_size"),
-        learning_rate=training("learning_rate"),
-        patience=training("patience"),
-        threads=training("threads"),
+        launch=lambda w: launcher(training("processes")(w)),
         device=config["device"],
     shell:
-        "neurocohort train --samples {input.samples} --results results --folder {params.folder} --checkpoints checkpoints"
-        " --task {params.task} --modalities {params.modalities} --network {params.network} --channels={params.channels:q} --dropout {params.dropout}"
-        " --norm {params.norm} {params.soft_bins} --epochs {params.epochs} --batch-size {params.batch_size} --learning-rate {params.learning_rate}"
-        " --patience {params.patience} --seed {wildcards.seed} --threads {params.threads} --device {params.device}"
+        "{params.launch} train --samples {input.samples} --results results --folder {params.folder} --checkpoints checkpoints"
+        " --events tensorboard/{wildcards.experiment}/{wildcards.run} --settings {params.settings:q} --device {params.device}"
         " --code {params.code} > {log} 2>&1"
 
 
-rule predict:
-    """One trained network applied to the validation, held-out and external scans."""
-    input:
-        samples="results/experiments/{experiment}/samples.tsv",
-        packed=lambda w: packed_arrays(all_cohorts(w.experiment)),
-        weights="results/experiments/{experiment}/seed-{seed}/model.safetensors",
-        run="results/experiments/{experiment}/seed-{seed}/run.json",
-    output:
-        "results/experiments/{experiment}/seed-{seed}/predictions.tsv",
-    log:
-        "logs/predict/{experiment}/seed-{seed}.log",
-    benchmark:
-        "benchmarks/predict/{experiment}/seed-{seed}.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        gpu=GPU,
-        mem_mb=8000,
-        runtime=120,
-    params:
-        code=code_hash("predict"),
-        folder=lambda w, input: os.path.dirname(input.weights),
-        voxel_ml=VOXEL_ML,
-        device=config["device"],
-    shell:
-        "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output}"
-        " --voxel-ml {params.voxel_ml} --device {params.device} > {log} 2>&1"
-
-
-rule ensemble:
-    """The mean of the predictions over an experiment's seeds."""
+rule choose:
+    """The draw of a sweep with the smallest validation loss; the held-out part is not looked at."""
     input:
         lambda w: expand(
-            "results/experiments/{{experiment}}/seed-{seed}/predictions.tsv",
-            seed=training("seeds")(w),
+            "results/experiments/{{experiment}}/{draw}/{member}/run.json",
+            draw=draws_of(EXPERIMENTS[w.experiment]["sweep"]),
+            member=members(w.experiment),
         ),
     output:
-        "results/experiments/{experiment}/predictions.tsv",
+        "results/experiments/{experiment}/sweep/sweep.tsv",
     log:
-        "logs/ensemble/{experiment}.log",
+        "logs/choose/{experiment}.log",
     benchmark:
-        "benchmarks/ensemble/{experiment}.tsv"
+        "benchmarks/choose/{experiment}.tsv"
     conda:
         ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_hash("ensemble"),
+        code=code_hash("choose"),
+        draws=lambda w: json.dumps(draws_of(EXPERIMENTS[w.experiment]["sweep"])),
+        folder="results/experiments/{experiment}",
+        members=lambda w: members(w.experiment),
     shell:
-        "neurocohort ensemble --output {output} {input} > {log} 2>&1"
+        "neurocohort choose --folder {params.folder} --draws {params.draws:q} --output {output} {params.members} > {log} 2>&1"
+
+
+ruleorder: adopt > train
+
+
+rule adopt:
+    """The chosen draw's network as the experiment's own."""
+    input:
+        sweep="results/experiments/{experiment}/sweep/sweep.tsv",
+        weights=lambda w: expand(
+            "results/experiments/{{experiment}}/{draw}/{{run}}/{file}",
+            draw=draws_of(EXPERIMENTS[w.experiment]["sweep"]),
+            file=["model.safetensors", "history.tsv", "run.json"],
+        ),
+    output:
+        weights="results/experiments/{experiment}/{run}/model.safetensors",
+        history="results/experiments/{experiment}/{run}/history.tsv",
+        run="results/experiments/{experiment}/{run}/run.json",
+    log:
+        "logs/adopt/{experiment}/{run}.log",
+    benchmark:
+        "benchmarks/adopt/{experiment}/{run}.tsv"
+    wildcard_constraints:
+        experiment=one_of(name for name in EXPERIMENTS if EXPERIMENTS[name]["sweep"]),
+        run=MEMBER,
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_hash("adopt"),
+        folder="results/experiments/{experiment}",
+    shell:
+        "neurocohort adopt --sweep {input.sweep} --folder {params.folder} --member {wildcards.run} > {log} 2>&1"

@@ -5,8 +5,14 @@ rule report:
     """The report: verdicts against baselines, participants, quality, training, results, provenance."""
     input:
         metrics=expand(
-            "results/experiments/{experiment}/metrics.tsv", experiment=EXPERIMENTS
+            "results/experiments/{experiment}/metrics.tsv",
+            experiment=config["experiments"],
         ),
+        controls=[
+            f"results/experiments/{name}/control.json"
+            for name, experiment in EXPERIMENTS.items()
+            if experiment.get("control")
+        ],
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         lock=REPOSITORY / "envs" / "requirements.txt",
     output:

@@ -1,4 +1,4 @@
-"""The packed cohort: every usable scan on the study's grid in one memory-mapped array of eight bits a voxel."""
+"""A pack: scans on the study's grid in one memory-mapped array of eight bits a voxel, and their label maps in another."""
 
 from pathlib import Path
 
@@ -13,24 +13,19 @@ from neurocohort.imaging.reading import read_labels, read_scan
 LEVELS = 255  # preprocessing leaves 0..1; eight bits are finer than the noise of any scan
 
 
-def pack_cohort(
-    qc: pd.DataFrame, preproc: Path, images: Path, labels: Path, modalities: tuple[str, ...] = ("T1w",)
+def pack_scans(
+    scan_ids: list[str], preproc: Path, images: Path, labels: Path, modalities: tuple[str, ...] = ("T1w",)
 ) -> pd.DataFrame:
     """Write ``images`` (scans, channels, X, Y, Z) and ``labels`` (scans, X, Y, Z; 0 where a scan has none), both uint8
-    ``.npy``. The channels are ``modalities``, in their order.
+    ``.npy``, in the order of ``scan_ids``. The channels are ``modalities``, in their order. Without scans both are empty.
 
-    Returns the index: row, scan_id, has_labels, in the order of ``qc``'s usable scans. Each file is held against the sha256
-    that preprocessing recorded; raises InputError where one is missing or has changed since.
+    Returns the index: row, scan_id, has_labels. Each file is held against the sha256 that preprocessing recorded; raises
+    InputError where one is missing or has changed since.
     """
-    usable = qc.loc[qc["status"] == "ok", "scan_id"].tolist()
-    if not usable:
-        raise InputError(
-            f"no scan under {preproc} passed preprocessing: see the reasons in the cohort's exclusions.tsv"
-        )
     rows = []
     with written_aside(images) as images_aside, written_aside(labels) as labels_aside:
         packed = packed_labels = None
-        for row, scan_id in enumerate(usable):
+        for row, scan_id in enumerate(scan_ids):
             record = read_json(qc_path(preproc, scan_id))
             for channel, modality in enumerate(modalities):
                 data = read_scan(_checked(preproc / scan_id, record, f"preproc_{modality}")).data
@@ -38,8 +33,8 @@ def pack_cohort(
                     packed, packed_labels = (
                         np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
                         for file, shape in (
-                            (images_aside, (len(usable), len(modalities), *data.shape)),
-                            (labels_aside, (len(usable), *data.shape)),
+                            (images_aside, (len(scan_ids), len(modalities), *data.shape)),
+                            (labels_aside, (len(scan_ids), *data.shape)),
                         )
                     )
                 packed[row, channel] = np.rint(data * LEVELS)
@@ -47,9 +42,14 @@ def pack_cohort(
             if has_labels:
                 packed_labels[row] = read_labels(_checked(preproc / scan_id, record, "dseg")).data
             rows.append({"row": row, "scan_id": scan_id, "has_labels": int(has_labels)})
-        packed.flush()
-        packed_labels.flush()
-    return pd.DataFrame(rows)
+        if packed is None:
+            for aside, shape in ((images_aside, (0, len(modalities), 1, 1, 1)), (labels_aside, (0, 1, 1, 1))):
+                with open(aside, "wb") as stream:
+                    np.save(stream, np.zeros(shape, dtype=np.uint8))
+        else:
+            packed.flush()
+            packed_labels.flush()
+    return pd.DataFrame(rows, columns=["row", "scan_id", "has_labels"])
 
 
 def _checked(folder: Path, record: dict, name: str) -> Path:

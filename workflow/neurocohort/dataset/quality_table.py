@@ -30,6 +30,7 @@ def quality_tables(
         record = read_json(qc_path(preproc, scan.scan_id))
         row = {"scan_id": scan.scan_id, "participant_id": scan.participant_id, "site": scan.site}
         row |= {key: record[key] for key in ("status", "stage", "reason")}
+        row["has_labels"] = "yes" if "dseg" in record["outputs"] else "no"
         row |= record["metrics"] | {f"volume_{name}_ml": value for name, value in record["volumes_ml"].items()}
         rows.append(row)
     qc = pd.DataFrame(rows)

@@ -4,12 +4,13 @@ import pandas as pd
 
 from neurocohort.configuration_experiments import filter_columns
 from neurocohort.dataset.leakage import check_no_leakage
+from neurocohort.dataset.packs import packed_scans
 from neurocohort.dataset.split import EXCLUDED, PARTS
-from neurocohort.dataset.targets import OTHER, target_values
+from neurocohort.dataset.targets import OTHER, class_names, target_values
 from neurocohort.errors import InputError
 
 SCAN_COLUMNS = ("scan_id", "participant_id", "site", "age", "sex", "voxels_sha256")
-KEPT_COLUMNS = ["scan_id", "participant_id", "cohort", "site", "part", "fold", "row", "target", "age", "sex"]
+KEPT_COLUMNS = ["scan_id", "participant_id", "cohort", "site", "part", "fold", "pack", "row", "target", "age", "sex"]
 KEPT_COLUMNS += ["voxels_sha256"]
 
 
@@ -24,7 +25,7 @@ def select_samples(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The experiment's ``samples`` and its ``flow`` (cohort, step, scans, participants left after the step).
 
-    ``cohorts``: by name, the tables ``scans``, ``qc``, ``split`` and ``index`` (of the packed arrays). Cohorts in ``external``
+    ``cohorts``: by name, the tables ``scans``, ``qc`` and ``split``. Cohorts in ``external``
     are never trained on. ``query``: a filter on the columns of scans.tsv, empty for none; a column that a cohort lacks is
     missing in all its rows, so ``dementia != 1`` keeps a cohort without ratings. ``classes``: of a classification, the values
     of ``target`` that are class 0 and class 1; scans with others are left out. Participants whose part is ``excluded`` are left
@@ -37,17 +38,17 @@ def select_samples(
     samples, flow = [], []
     for name, tables in cohorts.items():
         rows = _rows(name, tables, values.get(name, target))
-        steps = [("preprocessed and of sufficient quality", rows["row"].notna())]
+        steps = [("preprocessed and of sufficient quality", rows["status"] == "ok")]
         if (tables["split"]["part"] == EXCLUDED).any():
             steps.append(("not excluded by the split file", rows["part"] != EXCLUDED))
         if query:
             steps.append((f"filter: {query}", rows.index.isin(_fulfilling(tables["scans"], query))))
         if task == "segmentation":
-            steps.append(("with a reference segmentation", rows["has_labels"] == 1))
+            steps.append(("with a reference segmentation", rows["has_labels"] == "yes"))
         else:
             steps.append((f"with a value of {target}", rows["target"].notna()))
         if classes:
-            steps.append((f"{target} is {classes[0]} or {classes[1]}", rows["target"] != OTHER))
+            steps.append((f"{target} is {' or '.join(class_names(classes))}", rows["target"] != OTHER))
         kept = rows.index == rows.index
         for step, holds in [("ingested", kept), *steps]:
             kept = kept & holds
@@ -73,20 +74,23 @@ def _rows(cohort: str, tables: dict[str, pd.DataFrame], target: pd.Series | str)
 
     Nothing else of scans.tsv comes along: a variable of a user's may be called part, row or target too.
     """
-    scans, split, index = tables["scans"], tables["split"], tables["index"].set_index("scan_id")
+    scans, split, qc = tables["scans"], tables["split"], tables["qc"].set_index("scan_id")
     twice = sorted(set(split.loc[split["participant_id"].duplicated(), "participant_id"]))
     if twice:
         raise InputError(
             f"the split of {cohort} names {len(twice)} participant(s) more than once: {', '.join(twice[:10])}. All sessions of "
             f"a person share one part; delete results/{cohort}/split.tsv and run again, or correct the cohort's `split_file`."
         )
+    packed = packed_scans(tables["qc"], split).set_index("scan_id")
     split = split.set_index("participant_id")
     rows = scans[[*SCAN_COLUMNS]].assign(cohort=cohort, target=target)
     for name, table, key in (
         ("part", split, "participant_id"),
         ("fold", split, "participant_id"),
-        ("row", index, "scan_id"),
-        ("has_labels", index, "scan_id"),
+        ("pack", packed, "scan_id"),
+        ("row", packed, "scan_id"),
+        ("status", qc, "scan_id"),
+        ("has_labels", qc, "scan_id"),
     ):
         rows[name] = rows[key].map(table[name])
     partless = sorted(set(rows.loc[rows["part"].isna(), "participant_id"]))

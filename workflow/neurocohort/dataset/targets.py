@@ -1,23 +1,27 @@
-"""What a network learns of a variable: a number as it stands, or 0 and 1 for the two classes of a classification."""
+"""What a network learns of a variable: a number as it stands, or 0, 1, 2, ... for the classes of a classification."""
 
 import pandas as pd
 
 from neurocohort.errors import InputError
 
 SEX_CLASSES = {"F": 0, "M": 1}
-OTHER = -1  # the target of a scan whose value is neither of the two classes
+OTHER = -1  # the target of a scan whose value belongs to none of the classes
 MISSING = float("nan")
 NAMED = 10  # as many values as a message has room for
+SEPARATOR = "|"  # between the values of one class on the command line
+
+Classes = list[str | float | list[str | float]]
 
 
 def target_values(
-    scans: dict[str, pd.DataFrame], task: str, target: str, classes: list[str] | None = None
+    scans: dict[str, pd.DataFrame], task: str, target: str, classes: Classes | None = None
 ) -> dict[str, pd.Series]:
     """By cohort, the target of each row of its ``scans``: missing where the variable is, or where the cohort lacks it.
 
-    For a regression the variable's numbers. For a classification 0 and 1: with ``classes`` (two texts, class 0 first) OTHER
-    for every other value; without, a column of 0 and 1 is taken as it stands, and ``sex`` is F = 0, M = 1. Raises InputError
-    where the values are of another kind, and where no cohort has one of the ``classes``.
+    For a regression the variable's numbers. For a classification 0, 1 and so on: with ``classes`` (two or more values, or lists
+    of values, class 0 first; in two classes the negative one) OTHER for every other value; without, a column of 0 and 1 is
+    taken as it stands, and ``sex`` is F = 0, M = 1. Raises InputError where the values are of another kind, and where no
+    cohort has any value of one of the ``classes``.
     """
     columns = {name: table[target] for name, table in scans.items() if target in table}
     if task == "regression":
@@ -34,6 +38,26 @@ def target_values(
     return empty | coded
 
 
+def read_classes(options: list[str]) -> list[list[str]]:
+    """The classes as the command line gives them, the values of one joined by ``|``: ``["0", "0.5", "1|2"]``.
+
+    Raises InputError for a class with an empty value.
+    """
+    classes = [[value.strip() for value in option.split(SEPARATOR)] for option in options]
+    for option, values in zip(options, classes, strict=True):
+        if not all(values):
+            raise InputError(
+                f"`--classes={option}` has an empty value; expected a value, or several joined by {SEPARATOR}, such as "
+                f"--classes=0 --classes=0.5 --classes='1{SEPARATOR}2'."
+            )
+    return classes
+
+
+def class_names(classes: Classes) -> list[str]:
+    """A name for each class, its values joined by a slash: ``["0", "0.5", "1/2"]`` of ``[0, 0.5, [1, 2]]``."""
+    return ["/".join(map(str, values)) for values in _listed(classes)]
+
+
 def _refuse_texts(columns: dict[str, pd.Series], target: str) -> None:
     for name, values in columns.items():
         if not pd.api.types.is_numeric_dtype(values) or values.dtype == bool:
@@ -45,21 +69,32 @@ def _refuse_texts(columns: dict[str, pd.Series], target: str) -> None:
                 )
 
 
-def _coded(columns: dict[str, pd.Series], target: str, classes: list[str]) -> dict[str, pd.Series]:
+def _coded(columns: dict[str, pd.Series], target: str, classes: Classes) -> dict[str, pd.Series]:
     found = _found(columns)
-    first, second = (_spelt_as_found(str(value), found) for value in classes)
-    for given, value in zip(classes, (first, second), strict=True):
-        if value not in found:
+    if len(classes) < 2:
+        raise InputError(f"`classes` of the target {target} has {len(classes)} class; expected two or more.")
+    codes: dict[str, int] = {}
+    for code, given in enumerate(_listed(classes)):
+        values = [_spelt_as_found(str(value), found) for value in given]
+        if not set(values) & set(found):  # a class of several values may have one that only a larger cohort has
+            named = " or ".join(repr(value) for value in given)
             raise InputError(
-                f"`classes` of the target {target} names {given!r}, which no scan has; the values are {_few(found)}."
+                f"`classes` of the target {target} names {named}, which no scan has; the values are {_few(found)}."
             )
-    if first == second:
-        raise InputError(f"`classes` of the target {target} names {classes[0]!r} twice; expected two different values.")
-    codes = {first: 0, second: 1}
+        for value in values:
+            if value in codes:
+                raise InputError(
+                    f"`classes` of the target {target} names {value!r} twice; expected each value once, in one class."
+                )
+            codes[value] = code
     return {
         name: values.astype(object).map(lambda value: MISSING if pd.isna(value) else codes.get(_text(value), OTHER))
         for name, values in columns.items()
     }
+
+
+def _listed(classes: Classes) -> list[list]:
+    return [values if isinstance(values, list) else [values] for values in classes]
 
 
 def _refuse_undecided(columns: dict[str, pd.Series], target: str) -> None:
@@ -69,6 +104,8 @@ def _refuse_undecided(columns: dict[str, pd.Series], target: str) -> None:
     mend = "write `classes: [negative, positive]`"
     if len(found) == 2:
         mend += f", that is `classes: [{found[0]}, {found[1]}]` or the other way round"
+    elif len(found) > 2:
+        mend += ", or more than two: a value each, or a list of values for one class"
     raise InputError(
         f"the target {target} has the values {_few(found)}; which of them is the negative and which the positive class isn't "
         f"known: {mend}. Scans with other values are then left out."

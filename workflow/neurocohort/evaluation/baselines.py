@@ -1,44 +1,132 @@
-"""What a network must beat: models that see no voxels, or no scan at all, fitted on the training part alone."""
+"""What a network must beat: a constant, models of tissue volumes, age and sex, linear models of the voxels, and the atlas.
+
+All are fitted on the training scans alone. A classification's baselines weigh the classes alike, as the network's loss does.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from neurocohort.evaluation.voxel_baselines import Images, voxel_baselines
 from neurocohort.imaging.tissues import TISSUES
 
 RIDGE_STRENGTHS = np.logspace(-2, 3, 11)
 VOLUME_COLUMNS = [f"volume_{tissue}_ml" for tissue in TISSUES]
+SEX_NUMBERS = {"F": 0.0, "M": 1.0}
+FEWEST_PARTICIPANTS = 3  # for a fit on volumes, age and sex
+REGRESSION, CLASSIFICATION = "regression", "classification"
 
 
-def value_baselines(samples: pd.DataFrame, qc: pd.DataFrame, kind: str) -> dict[str, np.ndarray]:
-    """Predictions for every row of ``samples`` by baseline: (rows,) values or probabilities.
-
-    Regression: ``mean`` of the training targets; ``volumes``, ridge regression on CSF, GM and WM shares, brain volume and
-    sex. Classification: ``majority`` (the training part's share of cases for everybody); ``age_sex`` and ``volumes`` (with age
-    and sex), logistic regression. ``qc``: the cohorts' quality tables, for the volumes.
+@dataclass(frozen=True)
+class Baselines:
+    """``predictions`` by baseline, a row a sample: values or probabilities of class 1 (rows,), or (rows, K) probabilities of
+    K > 2 classes. ``left_out``: by baseline that could not be fitted, the reason as a sentence.
     """
-    table = samples.merge(qc[["scan_id", "volume_brain_ml", *VOLUME_COLUMNS]], on="scan_id", how="left", validate="1:1")
-    training = (table["part"] == "train").to_numpy()
-    target = table["target"].to_numpy(dtype=float)
-    shares = table[VOLUME_COLUMNS].to_numpy() / table[["volume_brain_ml"]].to_numpy()
-    male = (table["sex"] == "M").to_numpy(dtype=float)[:, None]
-    volumes = np.hstack([shares, table[["volume_brain_ml"]].to_numpy(), male])
-    constant = np.full(len(table), target[training].mean())
-    if kind == "regression":
-        ridge = make_pipeline(StandardScaler(), RidgeCV(RIDGE_STRENGTHS))
-        return {"mean": constant, "volumes": ridge.fit(volumes[training], target[training]).predict(volumes)}
-    age = table["age"].fillna(table.loc[training, "age"].mean()).to_numpy()[:, None]
-    predictions = {"majority": constant}
-    for name, columns in (("age_sex", np.hstack([age, male])), ("volumes", np.hstack([volumes, age]))):
-        logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        logistic.fit(columns[training], target[training].astype(int))
-        predictions[name] = logistic.predict_proba(columns)[:, 1]
-    return predictions
+
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
-def atlas_labels(training_labels: np.ndarray) -> np.ndarray:
-    """The registered atlas: each voxel's most frequent label in the training part, (X, Y, Z) uint8 from (N, X, Y, Z)."""
-    counts = np.stack([(training_labels == label).sum(axis=0) for label in range(int(training_labels.max()) + 1)])
+def value_baselines(
+    samples: pd.DataFrame,
+    qc: pd.DataFrame,
+    kind: str,
+    *,
+    training: np.ndarray,
+    target: str,
+    images: Images | None,
+    seed: int,
+    classes: int = 2,
+) -> Baselines:
+    """The baselines of a regression or a classification for every row of ``samples``, fitted on the rows ``training`` (bool).
+
+    - ``mean`` or ``majority``: the mean of the training targets, or the shares of their classes, for everybody.
+    - ``age_sex`` and ``volumes``: ridge or logistic regression on age and sex, or on the shares of CSF, GM and WM, the brain's
+      volume, age and sex. A variable is no fair input to its own prediction: with ``target`` age or sex that one is left out
+      of ``volumes``, and there is no ``age_sex``. Missing values take the training mean.
+    - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; left out without a word where ``images`` is None.
+
+    ``samples``: scan_id, participant_id, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes. ``classes``:
+    of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within the training rows.
+    """
+    volumes = samples[["scan_id"]].merge(
+        qc[["scan_id", "volume_brain_ml", *VOLUME_COLUMNS]], on="scan_id", how="left", validate="1:1"
+    )
+    fair = [name for name in ("age", "sex") if name != target]
+    covariates = samples.assign(sex=samples["sex"].map(SEX_NUMBERS))[fair].to_numpy(dtype=float)
+    shares = volumes[VOLUME_COLUMNS].to_numpy(dtype=float) / volumes[["volume_brain_ml"]].to_numpy(dtype=float)
+    inputs = {"age_sex": covariates} if len(fair) == 2 else {}
+    inputs["volumes"] = np.hstack([shares, volumes[["volume_brain_ml"]].to_numpy(dtype=float), covariates])
+
+    values = samples["target"].to_numpy(dtype=float)
+    found = Baselines()
+    if kind == REGRESSION:
+        found.predictions["mean"] = np.full(len(samples), values[training].mean())
+    else:
+        found.predictions["majority"] = _shares(values[training].astype(int), classes, len(samples))
+    fault = _fault(samples["participant_id"].to_numpy()[training], values[training], kind)
+    for name, columns in inputs.items():
+        if fault:
+            found.left_out[name] = fault
+        elif kind == REGRESSION:
+            found.predictions[name] = _ridge(columns, values, training)
+        else:
+            found.predictions[name] = _logistic(columns, values.astype(int), training, classes)
+    if images is not None:
+        voxels, left_out = voxel_baselines(
+            samples, images, training=training, classes=0 if kind == REGRESSION else classes, seed=seed
+        )
+        found.predictions.update(voxels)
+        found.left_out.update(left_out)
+    return found
+
+
+def atlas_labels(label_maps: Iterable[np.ndarray]) -> np.ndarray:
+    """The registered atlas: each voxel's most frequent label in the training part's maps, (X, Y, Z) uint8 each, taken one by
+    one; of equally frequent labels the lowest. Raises ValueError where there is no map.
+    """
+    counts = None
+    for labels in label_maps:
+        if counts is None:
+            counts = np.zeros((len(TISSUES) + 1, *labels.shape), dtype=np.uint32)
+        for label, count in enumerate(counts):
+            count += labels == label
+    if counts is None:
+        raise ValueError("an atlas needs a label map at least")
     return counts.argmax(axis=0).astype(np.uint8)
+
+
+def _shares(codes: np.ndarray, classes: int, rows: int) -> np.ndarray:
+    shares = np.bincount(codes, minlength=classes) / len(codes)
+    return np.full(rows, shares[1]) if classes == 2 else np.tile(shares, (rows, 1))
+
+
+def _fault(people: np.ndarray, values: np.ndarray, kind: str) -> str:
+    count = len(set(people))
+    if count < FEWEST_PARTICIPANTS:
+        return f"The training scans are of {count} participant(s); a fit needs {FEWEST_PARTICIPANTS}."
+    if kind == CLASSIFICATION and len(set(values)) < 2:
+        return "All training scans are of one class; a fit needs two."
+    return ""
+
+
+def _prepared(model: object):
+    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), model)
+
+
+def _ridge(columns: np.ndarray, values: np.ndarray, training: np.ndarray) -> np.ndarray:
+    return _prepared(RidgeCV(RIDGE_STRENGTHS)).fit(columns[training], values[training]).predict(columns)
+
+
+def _logistic(columns: np.ndarray, codes: np.ndarray, training: np.ndarray, classes: int) -> np.ndarray:
+    model = _prepared(LogisticRegression(max_iter=1000, class_weight="balanced"))
+    model.fit(columns[training], codes[training])
+    probabilities = np.zeros((len(columns), classes))
+    probabilities[:, model.classes_] = model.predict_proba(columns)  # a class without a training scan stays at 0
+    return probabilities[:, 1] if classes == 2 else probabilities

@@ -1,13 +1,16 @@
 """The table of results: each metric with its interval, for the network and for every baseline, on the same rows."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
 from neurocohort.evaluation.intervals import auc_score_interval, participant_interval
-from neurocohort.evaluation.metrics import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from neurocohort.evaluation.metrics import CLASSES_METRICS, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric
 
 SMALLEST_GROUP = 3  # participants; fewer say nothing about a group
 POOLED = "all"
+PROBABILITY = re.compile(r"probability_\d+")
 COLUMNS = ["model", "cohort", "part", "group", "metric", "value", "ci_low", "ci_high", "interval", "n"]
 
 
@@ -18,9 +21,9 @@ def evaluate(
 
     ``predictions``: the network's rows; ``baselines``: the same columns with ``model`` first. Each part of each cohort is
     judged as a whole, and by site (by tissue for a segmentation); several trained cohorts' held-out parts also together, as
-    cohort ``all``. Every interval draws from the same seed, so models are
-    compared on the same resamples. A perfect AUC, which has no distribution to resample, gets a score-type interval
-    (``newcombe``).
+    cohort ``all``. A classification with columns ``probability_0`` and upwards has more than two classes. Every interval draws
+    from the same seed, so models are compared on the same resamples. A perfect AUC, which has no distribution to resample,
+    gets a score-type interval (``newcombe``).
     """
     everything = pd.concat([predictions.assign(model="network"), baselines], ignore_index=True)
     rows = []
@@ -53,26 +56,21 @@ def _figures(table: pd.DataFrame, kind: str, resamples: int, seed: int):
     people = table["participant_id"].to_numpy()
     if len(set(people)) < SMALLEST_GROUP:
         return
-    strata = None
-    if kind == "segmentation":
-        dice = table["dice"].to_numpy()
-        statistics = {"dice": lambda rows: float(dice[rows].mean())}
-    else:
-        target, prediction = (table[name].to_numpy(dtype=float) for name in ("target", "prediction"))
-        metrics = REGRESSION_METRICS if kind == "regression" else CLASSIFICATION_METRICS
-        statistics = {
-            name: (lambda rows, metric=metric: metric(target[rows], prediction[rows]))
-            for name, metric in metrics.items()
-        }
-        strata = (target > 0).astype(int) if kind == "classification" else None
-    every_row = np.arange(len(table))
-    for name, statistic in statistics.items():
-        value = statistic(every_row)
+    metrics, target, prediction = _judged(table, kind)
+    strata = target if kind == "classification" else None
+    for name, metric in metrics.items():
+        value = metric(target, prediction)
         low, high, method = float("nan"), float("nan"), "none"
         if np.isfinite(value):
-            low, high, method = participant_interval(statistic, people, resamples=resamples, seed=seed, strata=strata)
-        if name == "auc" and value in (0.0, 1.0) and low == high:
-            low, high = auc_score_interval(value, int((target > 0).sum()), int((target <= 0).sum()))
+            low, high, method = participant_interval(
+                lambda rows, metric=metric: metric(target[rows], prediction[rows]),
+                people,
+                resamples=resamples,
+                seed=seed,
+                strata=strata,
+            )
+        if name in ("auc", "auc_macro") and value in (0.0, 1.0) and low == high:
+            low, high = _score_interval(value, target)
             method = "newcombe"
         yield {
             "metric": name,
@@ -82,3 +80,27 @@ def _figures(table: pd.DataFrame, kind: str, resamples: int, seed: int):
             "interval": method,
             "n": int(table["participant_id"].nunique()),
         }
+
+
+def _judged(table: pd.DataFrame, kind: str) -> tuple[dict[str, Metric], np.ndarray, np.ndarray]:
+    """The metrics, and the targets and predictions (rows first) that they compare."""
+    if kind == "segmentation":
+        dice = table["dice"].to_numpy()
+        return {"dice": lambda _, dice: float(dice.mean())}, dice, dice  # its rows are comparisons already
+    target, prediction = (table[name].to_numpy(dtype=float) for name in ("target", "prediction"))
+    if kind == "regression":
+        return REGRESSION_METRICS, target, prediction
+    probabilities = [name for name in table if PROBABILITY.fullmatch(name)]
+    if not probabilities:
+        return CLASSIFICATION_METRICS, (target > 0).astype(int), prediction
+    ordered = sorted(probabilities, key=lambda name: int(name.rpartition("_")[2]))
+    return CLASSES_METRICS, target.astype(int), table[ordered].to_numpy(dtype=float)
+
+
+def _score_interval(value: float, target: np.ndarray) -> tuple[float, float]:
+    """Newcombe's interval; of a mean over classes the mean of theirs, which is no narrower than that of the mean."""
+    counts = np.bincount(target)
+    cases = counts[1:] if len(counts) == 2 else counts
+    limits = [auc_score_interval(value, int(count), int(len(target) - count)) for count in cases]
+    low, high = np.mean(limits, axis=0)
+    return float(low), float(high)

@@ -19,8 +19,8 @@ def participant_interval(
 ) -> tuple[float, float, str]:
     """The interval of ``statistic``, a function of row numbers, when participants are drawn with replacement.
 
-    ``participants``: (rows,) the person of each row; all rows of a person are drawn together. ``strata``: (rows,) two classes
-    that are drawn separately, each at its own size (as pROC does for the AUC), or None. Returns low, high and the method,
+    ``participants``: (rows,) the person of each row; all rows of a person are drawn together. ``strata``: (rows,) classes that
+    are drawn separately, each at its own size (as pROC does for the AUC), or None. Returns low, high and the method,
     ``bca`` (Efron 1987) or ``percentile`` where the distribution degenerates; NaN and ``none`` for fewer than two people.
     """
     rows_of, people_strata = {}, {}

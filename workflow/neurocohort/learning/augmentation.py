@@ -1,72 +1,242 @@
-"""Augmentation of whole batches: flip, shift, rotation, scaling, gamma, noise.
+"""Augmentation on the device: flip, movement, gamma, blur, bias field, noise, in the order in which a scan suffers them.
 
-What is drawn depends on (seed, epoch, sample) alone, so that neither the number of workers nor a resume changes it. Drawing
-the parameters is one function and applying them another.
+What is drawn depends on (seed, epoch, sample) alone, so that neither workers nor memory nor a resume changes it. Drawing the
+parameters is one function and applying them another. A sample is computed by itself, bit for bit the same in any batch.
 """
+
+import functools
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from neurocohort.learning.data import to_input
+from neurocohort.learning.data import LEVELS, standardise_
+from neurocohort.learning.resampling import resample, resample_labels, source_box
+from neurocohort.learning.settings import Augmentation
 
 # Half of the samples keep their grid: interpolation blurs, and a network that saw only blurred edges misreads sharp ones.
 SHARE_OF_EACH = 0.5
-MAX_SHIFT = 0.04  # of the field of view
-MAX_ROTATION_DEGREES = 6.0
-MAX_SCALE = 0.04
-MAX_LOG_GAMMA = 0.15
-MAX_NOISE_SD = 0.04  # of the training part's intensity deviation
+BIAS_NODES = 4  # a side: receive fields vary over the whole head
+BLUR_REACH = 3.0  # standard deviations
+NOISE_LEVELS = 2**16
+STREAM = 1  # beside (seed, epoch, sample): numpy takes (seed, epoch, 0) for (seed, epoch), which draws the order
 
 
-def draw(seed: int, epoch: int, sample: int) -> dict[str, np.ndarray]:
-    """The random parameters of one sample in one epoch."""
-    generator = np.random.default_rng((seed, epoch, sample))
-    moved, recoloured, noisy = generator.random(3) < SHARE_OF_EACH
-    return {
-        "flip": generator.random() < 0.5,
-        "shift": moved * generator.uniform(-2 * MAX_SHIFT, 2 * MAX_SHIFT, 3),  # the grid's sides run from -1 to 1
-        "angles": moved * np.deg2rad(generator.uniform(-MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES, 3)),
-        "scale": 1.0 + moved * generator.uniform(-MAX_SCALE, MAX_SCALE),
-        "log_gamma": recoloured * generator.uniform(-MAX_LOG_GAMMA, MAX_LOG_GAMMA),
-        "noise_sd": noisy * generator.uniform(0, MAX_NOISE_SD),
-        "noise_seed": generator.integers(2**31),
-    }
-
-
-def augment(
-    images: torch.Tensor, labels: torch.Tensor | None, drawn: list[dict], mean: list[float], deviation: list[float]
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Apply ``drawn`` (one entry a sample) to ``images`` (N, C, X, Y, Z, uint8) and ``labels`` (N, X, Y, Z, or None).
-
-    Returns the network's input (N, C, X, Y, Z) float32 and the labels, moved by the same geometry (nearest).
+@dataclass(frozen=True)
+class Appearance:
+    """What befalls one channel. Modalities are separate acquisitions: each has its own contrast, sharpness, receive field after
+    correction, and noise. ``bias_nodes``: logs of the field, (4, 4, 4) over the volume, or None.
     """
-    matrices = torch.from_numpy(np.stack([_matrix(d, images.shape[2:]) for d in drawn])).float().to(images.device)
-    grid = functional.affine_grid(matrices, [len(images), 1, *images.shape[2:]], align_corners=False)
-    level = images.float() / 255.0
-    level = functional.grid_sample(level, grid, mode="bilinear", align_corners=False).clamp_(0, 1)
-    gamma = torch.tensor([np.exp(d["log_gamma"]) for d in drawn], dtype=torch.float32, device=images.device)
-    level = level ** gamma[:, None, None, None, None]
-    inside = level > 0
-    moved = to_input(level * 255.0, mean, deviation)
-    for index, parameters in enumerate(drawn):
-        generator = torch.Generator().manual_seed(int(parameters["noise_seed"]))
-        noise = torch.randn(moved.shape[1:], generator=generator).to(images.device)
-        moved[index] += float(parameters["noise_sd"]) * noise * inside[index]
-    if labels is None:
-        return moved, None
-    moved_labels = functional.grid_sample(labels.float()[:, None], grid, mode="nearest", align_corners=False)
-    return moved, moved_labels[:, 0].to(torch.uint8)
+
+    log_gamma: float = 0.0
+    blur_sd: float = 0.0
+    bias_nodes: np.ndarray | None = None
+    noise_sd: float = 0.0
+    noise_seed: int = 0
 
 
-def _matrix(drawn: dict, shape: tuple[int, ...]) -> np.ndarray:
-    """3 x 4: output to input coordinates, each from -1 to 1, x being the array's last axis as grid_sample has it."""
+@dataclass(frozen=True)
+class Drawn:
+    """What befalls one sample; by default, nothing. The head is one, so its movement is common to the channels.
+
+    ``angles``: about the three axes, radians. ``shift``: shares of the field of view. ``scale``: output to input.
+    """
+
+    flip: bool = False
+    angles: tuple[float, ...] = (0.0, 0.0, 0.0)
+    shift: tuple[float, ...] = (0.0, 0.0, 0.0)
+    scale: float = 1.0
+    channels: tuple[Appearance, ...] = (Appearance(),)
+
+    @property
+    def moved(self) -> bool:
+        """Whether its voxels leave the grid; a flip alone does not."""
+        return any(self.angles) or any(self.shift) or self.scale != 1
+
+
+def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int = 1) -> Drawn:
+    """The random parameters of one sample in one epoch.
+
+    The same numbers are drawn whatever the limits: to change one leaves all else as it was.
+    """
+    generator = np.random.default_rng((seed, epoch, sample, STREAM))
+    mirrored, moved, recoloured, biased, noisy, blurred = generator.random(6) < SHARE_OF_EACH
+    angles, shift, scale = generator.uniform(-1, 1, 3), generator.uniform(-1, 1, 3), generator.uniform(-1, 1)
+    appearances = []
+    for _ in range(channels):
+        nodes = generator.uniform(-1, 1, (BIAS_NODES,) * 3)
+        gamma, blur, noise = generator.uniform(-1, 1), generator.random(), generator.random()
+        appearances.append(
+            Appearance(
+                log_gamma=recoloured * limits.log_gamma * gamma,
+                blur_sd=blurred * limits.blur_voxels * blur,
+                bias_nodes=limits.bias_field * nodes if biased and limits.bias_field else None,
+                noise_sd=noisy * limits.noise * noise,
+                noise_seed=int(generator.integers(2**63)),
+            )
+        )
+    return Drawn(
+        flip=bool(limits.flip and mirrored),
+        angles=tuple(moved * np.deg2rad(limits.rotation_degrees) * angles),
+        shift=tuple(moved * limits.shift * shift),
+        scale=float(1 + moved * limits.scale * scale),
+        channels=tuple(appearances),
+    )
+
+
+def movement(drawn: Drawn, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix (3 x 3) and offset (3,) from voxel indices of the moved volume to those of the volume of ``shape``.
+
+    The turn is about the volume's centre; voxels have equal sides. Left and right lie along the first array axis.
+    """
     from scipy.spatial.transform import Rotation
 
-    rotation = Rotation.from_euler("xyz", drawn["angles"]).as_matrix() * drawn["scale"]
-    # The sides differ in length: without this a rotation would shear the head.
-    sides = np.array(shape[::-1], dtype=float)
-    rotation = np.diag(1 / sides) @ rotation @ np.diag(sides)
-    if drawn["flip"]:  # left and right lie along the first array axis, grid_sample's z
-        rotation = rotation @ np.diag([1.0, 1.0, -1.0])
-    return np.hstack([rotation, drawn["shift"][:, None]])
+    matrix = Rotation.from_euler("xyz", drawn.angles).as_matrix() * drawn.scale
+    if drawn.flip:
+        matrix = matrix @ np.diag([-1.0, 1.0, 1.0])
+    centre = (np.array(shape) - 1) / 2
+    return matrix, centre + np.array(drawn.shift) * shape - matrix @ centre
+
+
+@torch.no_grad()
+def augment(
+    images: torch.Tensor | list[torch.Tensor],
+    labels: torch.Tensor | list[torch.Tensor] | None,
+    drawn: list[Drawn],
+    mean: list[float],
+    deviation: list[float],
+    *,
+    patch: tuple[int, ...] | None = None,
+    starts: list[tuple[int, ...]] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Apply ``drawn`` (one entry a sample) to ``images`` (N times (C, X, Y, Z) uint8) and ``labels`` (N times (X, Y, Z) uint8).
+
+    Returns the network's input (N, C, X, Y, Z) float32 and the labels, moved by the same geometry (nearest), both on the
+    images' device. With ``patch`` (sides in voxels) and ``starts`` (one a sample) they are boxes of the moved volumes: the
+    whole volume is at hand, so a patch has no border of its own. Noise comes from the recorded seed on the device that adds
+    it: CPU and GPU add different noise. What wasn't drawn isn't computed, and a sample that isn't moved keeps its voxels.
+    """
+    size = tuple(patch or images[0].shape[-3:])
+    device = images[0].device
+    inputs = torch.empty((len(drawn), images[0].shape[0], *size), dtype=torch.float32, device=device)
+    moved_labels = torch.empty((len(drawn), *size), dtype=torch.uint8, device=device) if labels is not None else None
+    for index, parameters in enumerate(drawn):
+        start = starts[index] if starts else (0, 0, 0)
+        levels = _augmented_levels(images[index], parameters, start, size)
+        inputs[index] = levels
+        standardise_(inputs[index], mean, deviation)
+        for place, channel in enumerate(parameters.channels):
+            if channel.noise_sd:
+                inputs[index, place].add_(_noise(size, channel, device).mul_(levels[place] > 0))
+        if moved_labels is not None:
+            moved_labels[index] = _moved_labels(labels[index], parameters, start, size)
+    return inputs, moved_labels
+
+
+def _augmented_levels(image: torch.Tensor, drawn: Drawn, start: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
+    """The box from ``start`` on of the augmented ``image``, (C, *size) float32 in levels; all but the noise."""
+    shape = tuple(image.shape[1:])
+    reach = max(_reach(channel.blur_sd) for channel in drawn.channels)
+    # A blurred patch needs what lies around it; beyond the whole volume there is nothing.
+    first = tuple(max(at - reach, 0) for at in start)
+    last = tuple(min(at + side + reach, whole) for at, side, whole in zip(start, size, shape, strict=True))
+    levels = _moved_levels(image, drawn, first, tuple(np.subtract(last, first).tolist()))
+    for channel, level in zip(drawn.channels, levels, strict=True):
+        if channel.blur_sd:
+            level.copy_(_blurred(level, channel.blur_sd).mul_(level > 0))  # outside of the brain 0, as in every scan
+    levels = levels[_box(np.subtract(start, first).tolist(), size)]
+    for channel, level in zip(drawn.channels, levels, strict=True):
+        if channel.bias_nodes is not None:
+            level.mul_(_bias_field(channel.bias_nodes, start, size, shape, image.device))
+    return levels
+
+
+def _moved_levels(image: torch.Tensor, drawn: Drawn, start: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
+    """The box of the moved image after gamma, (C, *size) float32 in levels from 0 to 255."""
+    if not drawn.moved:
+        return _contrasted(_flipped(image, drawn)[_box(start, size)], drawn)
+    matrix, offset = movement(drawn, tuple(image.shape[1:]))
+    offset = offset + matrix @ np.array(start)
+    needed = source_box(matrix, offset, size, tuple(image.shape[1:]))
+    levels = _contrasted(image[(slice(None), *needed)], drawn)
+    return resample(levels, matrix, offset - [side.start for side in needed], size)
+
+
+def _moved_labels(labels: torch.Tensor, drawn: Drawn, start: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
+    if not drawn.moved:
+        return _flipped(labels, drawn)[_box(start, size)]
+    matrix, offset = movement(drawn, tuple(labels.shape))
+    return resample_labels(labels, matrix, offset + matrix @ np.array(start), size)
+
+
+def _box(start: tuple[int, ...] | list[int], size: tuple[int, ...]) -> tuple:
+    return (..., *(slice(first, first + side) for first, side in zip(start, size, strict=True)))
+
+
+def _flipped(volume: torch.Tensor, drawn: Drawn) -> torch.Tensor:
+    return volume.flip(-3) if drawn.flip else volume
+
+
+def _contrasted(image: torch.Tensor, drawn: Drawn) -> torch.Tensor:
+    """uint8 levels to float32 after each channel's gamma: a table of 256 entries, since a power of each voxel is slow."""
+    levels = image.float()
+    for index, channel in enumerate(drawn.channels):
+        if channel.log_gamma:
+            table = torch.arange(LEVELS, dtype=torch.float32, device=image.device) / (LEVELS - 1)
+            table = table.pow_(math.exp(channel.log_gamma)).mul_(LEVELS - 1)
+            levels[index] = table.index_select(0, image[index].flatten().int()).view(image.shape[1:])
+    return levels
+
+
+def _reach(blur_sd: float) -> int:
+    return math.ceil(BLUR_REACH * blur_sd)
+
+
+def _blurred(volume: torch.Tensor, blur_sd: float) -> torch.Tensor:
+    """``volume`` (X, Y, Z) convolved with a Gaussian, axis by axis, as a sum of shifted copies; 0 beyond its border."""
+    weights = np.exp(-0.5 * (np.arange(_reach(blur_sd) + 1) / blur_sd) ** 2)
+    weights /= weights[0] + 2 * weights[1:].sum()
+    for axis in range(3):
+        result = volume * float(weights[0])
+        for step, weight in enumerate(weights[1:].tolist(), start=1):
+            kept = volume.shape[axis] - step
+            if kept > 0:
+                result.narrow(axis, step, kept).add_(volume.narrow(axis, 0, kept), alpha=weight)
+                result.narrow(axis, 0, kept).add_(volume.narrow(axis, step, kept), alpha=weight)
+        volume = result
+    return volume
+
+
+def _bias_field(
+    nodes: np.ndarray, start: tuple[int, ...], size: tuple[int, ...], shape: tuple[int, ...], device: torch.device
+) -> torch.Tensor:
+    """exp of ``nodes``, spread evenly over a volume of ``shape`` and linear in between, in the box of ``size`` at ``start``."""
+    field = torch.from_numpy(nodes.astype(np.float32)).to(device, non_blocking=True)
+    for axis in (2, 1, 0):
+        place = torch.arange(size[axis], dtype=torch.float32, device=device).add_(float(start[axis]))
+        place.mul_((len(nodes) - 1) / max(shape[axis] - 1, 1))
+        below = place.floor().clamp_(0, len(nodes) - 2)
+        weight = (place - below).view([-1 if other == axis else 1 for other in range(3)])
+        below = below.int()
+        field = torch.lerp(field.index_select(axis, below), field.index_select(axis, below + 1), weight)
+    return field.exp_()
+
+
+def _noise(size: tuple[int, ...], channel: Appearance, device: torch.device) -> torch.Tensor:
+    """Gaussian noise of the channel's deviation from its seed, (*size) float32.
+
+    On the CPU random 16-bit numbers are looked up in a table of quantiles: a third of the time of exact normal deviates.
+    """
+    if device.type != "cpu":
+        generator = torch.Generator(device).manual_seed(channel.noise_seed)
+        return torch.randn(size, generator=generator, device=device).mul_(channel.noise_sd)
+    count = math.prod(size)
+    numbers = np.random.SFC64(channel.noise_seed).random_raw(-(-count // 4)).view(np.uint16)[:count]
+    return torch.from_numpy(_normal_quantiles().take(numbers)).view(size).mul_(channel.noise_sd)
+
+
+@functools.cache
+def _normal_quantiles() -> np.ndarray:
+    shares = (torch.arange(NOISE_LEVELS, dtype=torch.float64) + 0.5) / NOISE_LEVELS
+    return torch.special.ndtri(shares).float().numpy()

@@ -1,7 +1,13 @@
-"""Checkpoints that survive a kill: written aside, synced, renamed, and read with plain tensors only."""
+"""Checkpoints that survive a kill: written aside, synced, renamed, and read with plain values and tensors only.
 
+Also what asks a training to stop: SIGTERM or SIGUSR1, which is noted and answered at the next step.
+"""
+
+import contextlib
+import io
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,6 +15,10 @@ import torch
 from neurocohort.files import written_aside
 
 INTERRUPTED_EXIT_CODE = 75  # EX_TEMPFAIL: the job was told to stop and can be submitted again
+
+
+class Interrupted(Exception):
+    """A signal asked the loop to stop; the checkpoint is written and the same command goes on from it."""
 
 
 class StopRequest:
@@ -33,8 +43,40 @@ def save_checkpoint(path: Path, state: dict) -> None:
         torch.save(state, aside)
         with open(aside, "rb") as stream:
             os.fsync(stream.fileno())
+    with contextlib.suppress(OSError):  # the new name too; some network file systems can't sync a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
-def load_checkpoint(path: Path) -> dict | None:
-    """The state at ``path``, or None where there is none."""
-    return torch.load(path, weights_only=True) if path.is_file() else None
+def load_checkpoint(path: Path, report: Callable[[str], None] = print) -> dict | None:
+    """The state at ``path``, its tensors on the CPU; None where there is none.
+
+    A file that isn't whole, as a full disk may leave it, is renamed to ``<name>.unreadable``, told to ``report`` and
+    counts as none: the job would fail on it forever.
+    """
+    if not path.is_file():
+        return None
+    content = path.read_bytes()  # apart: that the disk can't be read is no fault of the file, and a retry may read it
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # of half a file torch raises nearly anything
+        aside = _unreadable(path)
+        os.replace(path, aside)
+        reason = str(error).strip().split("\n")[0]
+        report(
+            f"the checkpoint {path} can't be read ({reason}); it is set aside as {aside.name}, training starts over."
+        )
+        return None
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the checkpoint of a training that is done, and what killed writers left half written beside it."""
+    for left in (path, _unreadable(path), *path.parent.glob(f".*.{path.name}")):
+        left.unlink(missing_ok=True)
+
+
+def _unreadable(path: Path) -> Path:
+    return path.with_name(f"{path.name}.unreadable")

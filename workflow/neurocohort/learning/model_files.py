@@ -1,6 +1,5 @@
 """A trained model on disk: weights as safetensors, history as a table, and run.json with all that is needed to use it."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -8,39 +7,55 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_json, write_table, written_aside
-from neurocohort.learning.tasks import Task
-from neurocohort.learning.training import Trained, TrainingSettings, network_of
+from neurocohort.learning.device import device_name
+from neurocohort.learning.networks import load_weights
+from neurocohort.learning.settings import TrainingSettings, read_settings
+from neurocohort.learning.tasks import Task, task_from
+from neurocohort.learning.training import Trained, network_of
 
 WEIGHTS, HISTORY, RUN = "model.safetensors", "history.tsv", "run.json"
 
 
 def write_model(folder: Path, trained: Trained, settings: TrainingSettings, device: torch.device) -> None:
-    """Write weights, history and run.json into ``folder``."""
+    """Write weights, history and run.json into ``folder``. Weights and history are the same bits for the same training."""
     with written_aside(folder / WEIGHTS) as aside:
-        save_file({name: value.contiguous() for name, value in trained.weights.items()}, aside)
+        save_file(trained.weights, aside)
     write_table(folder / HISTORY, pd.DataFrame(trained.history))
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     write_json(
         folder / RUN,
         {
-            "settings": asdict(settings),
+            "settings": settings.as_dict(),
             "task": trained.task.as_dict(),
             "intensity": {"mean": trained.mean, "deviation": trained.deviation},
             "parameters": trained.parameters,
             "epochs_run": len(trained.history),
-            "best_epoch": next(entry["epoch"] for entry in trained.history if entry["best"]),
+            "best_epoch": trained.best_epoch,
+            "validation_loss": trained.validation_loss,
             "seed": settings.seed,
-            "device": name,
+            "device": device_name(device),
             "torch": torch.__version__,
+            "precision": trained.precision,
+            "memory": trained.memory,
+            "training_seconds": round(trained.seconds, 3),
+            "scans_per_second": round(trained.scans_per_second, 3),
         },
     )
 
 
 def read_model(folder: Path, device: torch.device) -> tuple[nn.Module, Task, dict]:
-    """The network in evaluation mode on ``device``, its task, and run.json."""
+    """The network in evaluation mode on ``device``, its task, and run.json.
+
+    Raises InputError where the training ended without a finite validation loss, and where weights and settings differ.
+    """
     run = read_json(folder / RUN)
-    task = Task(**run["task"])
-    network = network_of(TrainingSettings(**run["settings"]), task)
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    if run["validation_loss"] is None:
+        raise InputError(
+            f"the training in {folder} ended after {run['epochs_run']} epoch(s) without a finite validation loss, so there is no "
+            "model to use. A smaller `learning_rate` or `precision: float32` are the usual ways out."
+        )
+    task = task_from(run["task"])
+    network = network_of(read_settings(run["settings"]), task)
+    load_weights(network, load_file(folder / WEIGHTS))
     return network.eval().to(device), task, run

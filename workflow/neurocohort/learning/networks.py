@@ -5,6 +5,8 @@ import math
 import torch
 from torch import nn
 
+from neurocohort.errors import InputError
+
 CHANNELS = {
     "sfcn": (32, 64, 128, 256, 256, 64),  # Peng et al. 2021
     "unet": (16, 32, 64, 128),
@@ -69,3 +71,28 @@ def build_network(
     if name == "segresnet":
         return nets.SegResNet(3, init_filters=widths[0], in_channels=inputs, out_channels=outputs)
     raise ValueError(f"unknown network {name}")
+
+
+def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and batch statistics by name, each once: DynUNet knows its layers by two names."""
+    once = {name for name, _ in (*network.named_parameters(), *network.named_buffers())}
+    return {name: tensor for name, tensor in network.state_dict().items() if name in once}
+
+
+def copied_weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of `weights_of` on the CPU in the usual layout."""
+    plain = {"device": "cpu", "copy": True, "memory_format": torch.contiguous_format}
+    return {name: tensor.detach().to(**plain) for name, tensor in weights_of(network).items()}
+
+
+def load_weights(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Give ``network`` what `weights_of` returned of one like it. Raises InputError where names or shapes differ."""
+    expected = weights_of(network)
+    differing = sorted(set(expected) ^ set(weights))
+    differing += [name for name in expected if name in weights and expected[name].shape != weights[name].shape]
+    if differing:
+        raise InputError(
+            f"the weights don't fit the network: {len(differing)} tensors differ, such as {differing[0]}. They were made with "
+            "other settings or another version; train it anew."
+        )
+    network.load_state_dict(weights, strict=False)  # DynUNet's second names are missing

@@ -1,12 +1,9 @@
-"""The training loop: one loop for the three tasks, resumed to the bit.
+"""One training from samples to the best epoch's weights: the same for the three tasks, resumed to the bit.
 
-Everything random is drawn from (seed, epoch, sample) or from torch's generator, whose state the checkpoint holds; so an
-epoch can be taken up at any step. The best epoch is chosen on the validation part alone.
+The intensity statistics and the task's constants are fitted on the training part, the epoch is chosen on the validation part,
+and no other part is read.
 """
 
-import copy
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,46 +13,38 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neurocohort.learning.augmentation import augment, draw
-from neurocohort.learning.checkpoint import StopRequest, load_checkpoint, save_checkpoint
-from neurocohort.learning.data import PackedImages, Part, intensity_statistics, to_input
-from neurocohort.learning.networks import build_network
-from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task, loss_of
+from neurocohort.dataset.folds import with_fold
+from neurocohort.errors import InputError
+from neurocohort.learning.batches import TrainingBatches, evaluation_batches
+from neurocohort.learning.checkpoint import Interrupted, StopRequest
+from neurocohort.learning.data import PackedImages, intensity_statistics
+from neurocohort.learning.distributed import Processes, joined
+from neurocohort.learning.events import epoch_events
+from neurocohort.learning.loop import Loop
+from neurocohort.learning.networks import build_network, copied_weights
+from neurocohort.learning.precision import Precision, choose_precision, set_up_torch
+from neurocohort.learning.settings import TrainingSettings
+from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task
+from neurocohort.learning.transfer import check_freezing, take_weights
 
-GRADIENT_NORM_LIMIT = 1.0
-WEIGHT_DECAY = 1e-2
-WARM_UP_SHARE = 0.15
+__all__ = ["CHECKPOINT_SECONDS", "Interrupted", "Trained", "network_of", "parts_of", "print_line", "train"]
+
 CHECKPOINT_SECONDS = 60.0
-VALIDATION_MEMORY = 5  # epochs over which the validation loss is averaged when the best epoch is chosen
 
 
-class Interrupted(Exception):
-    """A signal asked the loop to stop; the checkpoint is written and the same command goes on from it."""
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """``modalities``: the input's channels. ``patience``: epochs without a better validation loss after which training
-    stops; 0 never stops early.
-    """
-
-    modalities: list[str]
-    network: str
-    channels: list[int] | None
-    dropout: float
-    norm: str
-    soft_bins: bool
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    patience: int
-    seed: int
-    threads: int
+def print_line(line: str) -> None:
+    """Print at once: a log file is looked at while the training runs."""
+    print(line, flush=True)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The best epoch's weights, the task and statistics they go with, and the history, one dict an epoch."""
+    """The best epoch's weights, the task and statistics they go with, and the history, one dict an epoch.
+
+    ``best_epoch`` and ``validation_loss`` (the mean of that epoch's and the four before, by which it was chosen) are None where
+    no epoch ended with a finite loss; ``weights`` are the last ones then. ``seconds``: all that training took, over its
+    interruptions; ``scans_per_second``: of the steps alone, over all processes.
+    """
 
     weights: dict[str, torch.Tensor]
     task: Task
@@ -63,40 +52,69 @@ class Trained:
     deviation: list[float]
     history: list[dict]
     parameters: int
+    precision: str
+    memory: str
+    best_epoch: int | None
+    validation_loss: float | None
+    seconds: float
+    scans_per_second: float
 
 
 def train(
     samples: pd.DataFrame,
     packed: PackedImages,
-    kind: str,
     settings: TrainingSettings,
     *,
     device: torch.device,
     checkpoint: Path,
-    report: Callable[[str], None] = print,
+    events: Path | None = None,
+    report: Callable[[str], None] = print_line,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Trained:
-    """Train on the rows of ``samples`` in the part ``train``, choosing the epoch on ``validation``.
+    """Train on ``samples``' training rows, choosing the epoch on their validation rows (see `parts_of`).
 
-    The held-out rows are not read. ``checkpoint``: where to save and from where to go on, if it exists. ``report`` is called
-    with one line an epoch. Raises Interrupted after SIGTERM or SIGUSR1.
+    The other rows are not read. ``checkpoint``: where to save, every ``checkpoint_seconds``, and from where to go on if it
+    exists. ``events``: a folder for TensorBoard. ``report`` is called with one line an epoch. Raises Interrupted after SIGTERM
+    or SIGUSR1, and InputError for settings that don't go together and for parts without a scan.
     """
-    torch.set_num_threads(settings.threads)  # float sums depend on it, so it is a setting and not the machine's choice
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    parts = {name: _load(samples[samples["part"] == name], packed, kind, device) for name in ("train", "validation")}
-    mean, deviation = intensity_statistics(parts["train"].images.cpu())
-    task = fit_task(kind, settings.network == "sfcn" and settings.soft_bins, parts["train"].targets.cpu().numpy())
-    run = _Run(task, settings, parts["train"], mean, deviation, checkpoint, device)
-    resumed = run.resume()
-    if resumed:
-        report(f"going on from {checkpoint}: epoch {run.state['epoch'] + 1}, step {run.state['step'] + 1}")
-    with StopRequest() as stop:
-        while not run.finished():
-            run.finish_epoch(stop)
-            validation_loss = mean_loss(run.network, task, parts["validation"], mean, deviation, settings.batch_size)
-            report(run.close_epoch(validation_loss))
-    history = [entry | {"best": int(entry["epoch"] == run.state["best_epoch"])} for entry in run.state["history"]]
-    parameters = sum(parameter.numel() for parameter in run.network.parameters())
-    return Trained(run.state["best"], task, mean, deviation, history, parameters)
+    check_freezing(settings)
+    training, validation = parts_of(samples, settings.fold)
+    with StopRequest() as stop, joined(settings.processes, device) as processes:
+        tell = report if processes.leads else _silent
+        precision = choose_precision(settings, processes.device)
+        set_up_torch(settings.threads, processes.device, precision.name)
+        mean, deviation = intensity_statistics(packed.each_image(training))
+        task = fit_task(settings, None if settings.task == SEGMENTATION else training["target"].to_numpy(np.float64))
+        shared = packed, task, settings, mean, deviation, processes.device
+        batches = TrainingBatches(training, *shared, rank=processes.rank)
+        network = _starting_network(settings, task, precision, processes, tell)
+        loop = Loop(network, task, batches, settings, precision, processes, checkpoint, checkpoint_seconds)
+        if loop.resume(tell):
+            tell(f"going on from {checkpoint}: epoch {loop.state['epoch'] + 1}, step {loop.state['step'] + 1}")
+        own = validation.iloc[processes.rank :: processes.size]
+        with epoch_events(events if processes.leads else None, loop.state["epoch"] + 1) as note:
+            while not loop.finished():
+                loop.finish_epoch(stop)
+                entry = loop.close_epoch(loop.validation_loss(evaluation_batches(own, *shared), len(validation)))
+                note(entry)
+                tell(_line(entry, settings.epochs))
+    return _trained(loop, mean, deviation)
+
+
+def parts_of(samples: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows to train on and those to validate on. Fold 0 has the split's own parts; in another, the fold's rows of the two
+    validate and the others train. Raises InputError where one of them is empty.
+    """
+    table = with_fold(samples, fold)
+    parts = tuple(table[table["part"] == name].reset_index(drop=True) for name in ("train", "validation"))
+    for name, rows in zip(("train on", "validate on"), parts, strict=True):
+        if rows.empty:
+            place = f"fold {fold}" if fold else "the split"
+            raise InputError(
+                f"{place} leaves no sample to {name}, of {len(samples)} in all; a larger cohort, a less strict filter or other "
+                "shares under `split` are the ways out."
+            )
+    return parts
 
 
 def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
@@ -111,123 +129,41 @@ def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
     )
 
 
-@torch.no_grad()
-def mean_loss(
-    network: nn.Module, task: Task, part: Part, mean: list[float], deviation: list[float], batch_size: int
-) -> float:
-    """The mean loss over the scans of ``part`` without augmentation."""
-    network.eval()
-    total = 0.0
-    for images, targets in zip(part.images.split(batch_size), part.targets.split(batch_size), strict=True):
-        total += loss_of(task, network(to_input(images, mean, deviation)), targets).item() * len(images)
-    return total / len(part.images)
+def _starting_network(
+    settings: TrainingSettings, task: Task, precision: Precision, processes: Processes, tell: Callable[[str], None]
+) -> nn.Module:
+    torch.manual_seed(settings.seed)
+    network = network_of(settings, task)
+    if settings.weights:
+        tell(take_weights(network, Path(settings.weights)))
+    return precision.arranged(processes.with_common_statistics(network).to(processes.device))
 
 
-def _load(rows: pd.DataFrame, packed: PackedImages, kind: str, device: torch.device) -> Part:
-    if kind == SEGMENTATION:
-        targets = packed.stack_labels(rows)
-    else:
-        targets = torch.tensor(rows["target"].to_numpy(dtype=np.float32))
-    return Part(packed.stack_images(rows).to(device), targets.to(device))
+def _trained(loop: Loop, mean: list[float], deviation: list[float]) -> Trained:
+    state, found = loop.state, loop.state["best"] is not None
+    history = [entry | {"best": int(entry["epoch"] == state["best_epoch"])} for entry in state["history"]]
+    return Trained(
+        state["best"] if found else copied_weights(loop.network),
+        loop.task,
+        mean,
+        deviation,
+        history,
+        parameters=sum(parameter.numel() for parameter in loop.network.parameters()),
+        precision=loop.precision.name,
+        memory=loop.batches.memory,
+        best_epoch=state["best_epoch"] if found else None,
+        validation_loss=state["best_loss"] if found else None,
+        seconds=state["seconds"] + state["validation_seconds"],
+        scans_per_second=len(history) * loop.scans / state["seconds"],
+    )
 
 
-class _Run:
-    """The state of one training: network, optimiser, schedule, and where in which epoch it stands.
+def _line(entry: dict, epochs: int) -> str:
+    return (
+        f"epoch {entry['epoch']}/{epochs}  training loss {entry['train_loss']:.4f}  "
+        f"validation loss {entry['validation_loss']:.4f}  learning rate {entry['learning_rate']:.2e}"
+    )
 
-    ``state`` holds plain values and tensors alone, so that the checkpoint can be read without running code from it.
-    """
 
-    def __init__(
-        self,
-        task: Task,
-        settings: TrainingSettings,
-        part: Part,
-        mean: list[float],
-        deviation: list[float],
-        checkpoint: Path,
-        device: torch.device,
-    ):
-        self.task, self.settings, self.part, self.checkpoint = task, settings, part, checkpoint
-        self.mean, self.deviation = mean, deviation
-        torch.manual_seed(settings.seed)
-        self.network = network_of(settings, task).to(device)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY
-        )
-        self.steps = math.ceil(len(part.images) / settings.batch_size)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, settings.learning_rate, total_steps=settings.epochs * self.steps, pct_start=WARM_UP_SHARE
-        )
-        self.state = {"epoch": 0, "step": 0, "loss_sum": 0.0, "history": []}
-        self.state |= {"best": None, "best_loss": math.inf, "best_epoch": 0}
-        self.last_save = time.monotonic()
-
-    def save(self) -> None:
-        parts = {name: getattr(self, name).state_dict() for name in ("network", "optimiser", "schedule")}
-        save_checkpoint(self.checkpoint, parts | {"state": self.state, "generator": torch.get_rng_state()})
-        self.last_save = time.monotonic()
-
-    def resume(self) -> bool:
-        saved = load_checkpoint(self.checkpoint)
-        if saved is None:
-            return False
-        for name in ("network", "optimiser", "schedule"):
-            getattr(self, name).load_state_dict(saved[name])
-        self.state = saved["state"]
-        torch.set_rng_state(saved["generator"])
-        return True
-
-    def finished(self) -> bool:
-        waited = self.state["epoch"] - self.state["best_epoch"]
-        patient = self.settings.patience == 0 or waited < self.settings.patience
-        return self.state["epoch"] >= self.settings.epochs or not patient
-
-    def finish_epoch(self, stop: StopRequest) -> None:
-        """Take the steps that are left of the present epoch, saving now and then, and at once when asked to stop."""
-        seed, epoch = self.settings.seed, self.state["epoch"]
-        order = np.random.default_rng((seed, epoch)).permutation(len(self.part.images))
-        batches = np.array_split(order, self.steps)  # of nearly one size: a last batch of one has no batch statistics
-        self.network.train()
-        while self.state["step"] < self.steps:
-            chosen = batches[self.state["step"]]
-            self.state["loss_sum"] += self._step(chosen, seed, epoch) * len(chosen)
-            self.state["step"] += 1
-            if stop.received or time.monotonic() - self.last_save > CHECKPOINT_SECONDS:
-                self.save()
-            if stop.received:
-                raise Interrupted(f"stopped in epoch {epoch + 1}; the same command goes on from {self.checkpoint}")
-
-    def _step(self, chosen: np.ndarray, seed: int, epoch: int) -> float:
-        drawn = [draw(seed, epoch, int(sample)) for sample in chosen]
-        targets = self.part.targets[chosen]
-        moving_labels = targets if self.task.kind == SEGMENTATION else None
-        inputs, labels = augment(self.part.images[chosen], moving_labels, drawn, self.mean, self.deviation)
-        loss = loss_of(self.task, self.network(inputs), targets if labels is None else labels)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM_LIMIT)
-        self.optimiser.step()
-        self.schedule.step()
-        return float(loss.item())
-
-    def close_epoch(self, validation_loss: float) -> str:
-        """Note the epoch in the history, keep its weights if it is the best so far, and return a line about it."""
-        state = self.state
-        state["epoch"] += 1
-        entry = {
-            "epoch": state["epoch"],
-            "train_loss": state["loss_sum"] / len(self.part.images),
-            "validation_loss": validation_loss,
-            "learning_rate": self.schedule.get_last_lr()[0],
-        }
-        state["history"].append(entry)
-        state["step"], state["loss_sum"] = 0, 0.0
-        # A handful of validation scans gives a jumpy loss: the mean of the last epochs keeps a lucky one from being chosen.
-        smoothed = float(np.mean([past["validation_loss"] for past in state["history"][-VALIDATION_MEMORY:]]))
-        if smoothed < state["best_loss"]:
-            weights = {name: value.cpu() for name, value in self.network.state_dict().items()}
-            state |= {"best": copy.deepcopy(weights), "best_loss": smoothed, "best_epoch": state["epoch"]}
-        return (
-            f"epoch {state['epoch']}/{self.settings.epochs}  training loss {entry['train_loss']:.4f}  "
-            f"validation loss {validation_loss:.4f}  learning rate {entry['learning_rate']:.2e}"
-        )
+def _silent(line: str) -> None:
+    """The processes beside the first one say nothing."""

@@ -13,7 +13,13 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.reporting import labels
 
-HEADLINES = {"regression": ("mae", "mean"), "classification": ("auc", "majority"), "segmentation": ("dice", "atlas")}
+# By task: the metric, the trivial baseline, and whether a higher value is better.
+HEADLINES = {
+    "regression": ("mae", "mean", False),
+    "classification": ("auc", "majority", True),
+    "segmentation": ("dice", "atlas", True),
+}
+MANY_CLASSES = ("auc_macro", "majority", True)  # of a classification of more than two
 METRIC_COLUMNS = ("model", "cohort", "part", "group", "metric", "value", "ci_low", "ci_high", "n")
 BASELINE_PHRASES = {
     "mean": "predicting the training mean",
@@ -21,7 +27,11 @@ BASELINE_PHRASES = {
     "atlas": "the atlas of the training labels",
     "volumes": "tissue volumes alone",
     "age_sex": "age and sex alone",
+    "voxel_ridge": "ridge regression on the voxels",
+    "voxel_svm": "a linear support vector machine on the voxels",
 }
+PLURAL = ("volumes", "age_sex")
+BEST = ("best_baseline", "best_value", "best_low", "best_high")
 VERDICTS = {
     "pass": "Better than the trivial baseline, and the intervals do not overlap.",
     "warn": "Better than the trivial baseline, but the intervals overlap.",
@@ -34,7 +44,8 @@ def headline(results: Path, experiments: dict[str, dict]) -> list[dict]:
 
     A record has: experiment, task, target, cohort, metric, value, ci_low, ci_high, baseline, baseline_value,
     baseline_low, baseline_high, n (held-out participants), verdict, sentence, caveat (a sentence where a baseline that
-    is not trivial does as well as the network, else None). Values are None where they are missing.
+    is not trivial does as well as the network, else None), and the best of the baselines that are not trivial: best_baseline,
+    best_value, best_low, best_high. Values are None where they are missing.
     """
     records = []
     for experiment, settings in experiments.items():
@@ -48,9 +59,16 @@ def headline(results: Path, experiments: dict[str, dict]) -> list[dict]:
     return records
 
 
+def headline_metric(settings: dict) -> tuple[str, str, bool]:
+    """An experiment's headline metric, its trivial baseline, and whether a higher value is better."""
+    if settings["task"] == "classification" and len(settings.get("classes") or ()) > 2:
+        return MANY_CLASSES
+    return HEADLINES[settings["task"]]
+
+
 def headline_of(metrics: pd.DataFrame, experiment: str, settings: dict) -> list[dict]:
     """The records of one experiment from its table of metrics."""
-    metric, trivial = HEADLINES[settings["task"]]
+    metric = headline_metric(settings)[0]
     rows = metrics[(metrics["part"] == "held-out") & (metrics["group"] == "all") & (metrics["metric"] == metric)]
     network = rows[rows["model"] == "network"]
     if network.empty:
@@ -58,9 +76,7 @@ def headline_of(metrics: pd.DataFrame, experiment: str, settings: dict) -> list[
     cohorts = list(dict.fromkeys(network["cohort"]))
     if "all" in cohorts:
         cohorts = ["all"]
-    return [
-        _record(rows[rows["cohort"] == cohort], experiment, settings, cohort, metric, trivial) for cohort in cohorts
-    ]
+    return [_record(rows[rows["cohort"] == cohort], experiment, settings, cohort) for cohort in cohorts]
 
 
 def verdict_of(model: dict, baseline: dict, higher_is_better: bool) -> str:
@@ -80,16 +96,17 @@ def verdict_of(model: dict, baseline: dict, higher_is_better: bool) -> str:
     return "pass" if sign * worst_of_model > sign * best_of_baseline else "warn"
 
 
-def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str, metric: str, trivial: str) -> dict:
+def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str) -> dict:
+    metric, trivial, higher_is_better = headline_metric(settings)
     model = _numbers(rows, "network")
     baseline = _numbers(rows, trivial)
-    if baseline is None and metric == "auc":
+    if baseline is None and metric in ("auc", "auc_macro"):
         baseline = {"value": 0.5, "ci_low": None, "ci_high": None}  # the AUC of a constant, by definition
     if model is None or baseline is None:
         who = "the network" if model is None else f"the baseline '{trivial}'"
         return _missing(experiment, settings, f"its metrics.tsv has no {metric} of {who} on the held-out part")
-    described = labels.metric(metric)
-    verdict = verdict_of(model, baseline, bool(described.higher_is_better))
+    verdict = verdict_of(model, baseline, higher_is_better)
+    best = _best(rows, trivial, higher_is_better)
     record = {
         "experiment": experiment,
         "task": settings["task"],
@@ -103,8 +120,9 @@ def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str, me
         "baseline_high": baseline["ci_high"],
         "n": int(rows.loc[rows["model"] == "network", "n"].iloc[0]),
         "verdict": verdict,
+        **best,
     }
-    record["caveat"] = _caveat(rows, model, metric, trivial)
+    record["caveat"] = _caveat(record, higher_is_better)
     record["sentence"] = _sentence(record)
     return record
 
@@ -134,30 +152,49 @@ def _sentence(record: dict) -> str:
         other_interval,
         f"for {BASELINE_PHRASES[record['baseline']]}.",
         VERDICTS[record["verdict"]],
-        record["caveat"] or "",
+        record["caveat"] or _beside(record),
     ]
     return " ".join(word for word in words if word)
 
 
-def _caveat(rows: pd.DataFrame, model: dict, metric: str, trivial: str) -> str | None:
-    """Name the best of the other baselines where it is at least as good as the network."""
-    described = labels.metric(metric)
-    sign = 1.0 if described.higher_is_better else -1.0
+def _best(rows: pd.DataFrame, trivial: str, higher_is_better: bool) -> dict:
+    """The best of the baselines that are not trivial."""
     others = rows[~rows["model"].isin(["network", trivial])].dropna(subset=["value"])
-    others = others[sign * others["value"] >= sign * model["value"]]
     if others.empty:
+        return dict.fromkeys(BEST)
+    name = others.loc[others["value"].idxmax() if higher_is_better else others["value"].idxmin(), "model"]
+    numbers = _numbers(rows, name) or {}
+    return dict(zip(BEST, (name, *(numbers.get(key) for key in ("value", "ci_low", "ci_high"))), strict=True))
+
+
+def _caveat(record: dict, higher_is_better: bool) -> str | None:
+    """Name the best of the other baselines where it is at least as good as the network."""
+    sign = 1.0 if higher_is_better else -1.0
+    if record["best_value"] is None or sign * record["best_value"] < sign * record["value"]:
         return None
-    best = others.loc[(sign * others["value"]).idxmax()]
-    phrase = BASELINE_PHRASES.get(best["model"], f"the baseline '{best['model']}'")
-    value = labels.number(best["value"], described.decimals)
-    return f"But {phrase} reach{'' if best['model'] in ('volumes', 'age_sex') else 'es'} {value}, no worse than the network."
+    name = record["best_baseline"]
+    value = labels.number(record["best_value"], labels.metric(record["metric"]).decimals)
+    return f"But {_phrase(name)} reach{'' if name in PLURAL else 'es'} {value}, no worse than the network."
+
+
+def _beside(record: dict) -> str:
+    if record["best_value"] is None:
+        return ""
+    places = labels.metric(record["metric"]).decimals
+    value = labels.number(record["best_value"], places)
+    interval = labels.interval(record["best_low"], record["best_high"], places)
+    told = f"The best of the other baselines, {_phrase(record['best_baseline'])}: {value} {interval}"
+    return f"{told.rstrip()}."
+
+
+def _phrase(model: str) -> str:
+    return BASELINE_PHRASES.get(model, f"the baseline '{model}'")
 
 
 def _missing(experiment: str, settings: dict, why: str) -> dict:
-    metric, trivial = HEADLINES[settings["task"]]
-    empty = dict.fromkeys(
-        ("value", "ci_low", "ci_high", "baseline_value", "baseline_low", "baseline_high", "n", "caveat", "cohort")
-    )
+    metric, trivial, _ = headline_metric(settings)
+    numbers = ("value", "ci_low", "ci_high", "baseline_value", "baseline_low", "baseline_high", "n", "caveat", "cohort")
+    empty = dict.fromkeys((*numbers, *BEST))
     return {
         "experiment": experiment,
         "task": settings["task"],

@@ -22,6 +22,7 @@ METRICS = {
     "spearman_r": Metric("Spearman ρ", "Spearman correlation", 2, True),
     "bias": Metric("Bias", "mean of predicted minus true", 2, None),
     "auc": Metric("AUC", "area under the ROC curve", 3, True),
+    "auc_macro": Metric("Macro AUC", "macro-averaged area under the ROC curve", 3, True),
     "balanced_accuracy": Metric("Balanced accuracy", "balanced accuracy", 3, True),
     "accuracy": Metric("Accuracy", "accuracy", 3, True),
     "sensitivity": Metric("Sensitivity", "sensitivity", 3, True),
@@ -40,6 +41,8 @@ MODELS = {
     "atlas": "Atlas",
     "volumes": "Tissue volumes",
     "age_sex": "Age and sex",
+    "voxel_ridge": "Ridge on voxels",
+    "voxel_svm": "Linear SVM on voxels",
 }
 
 PARTS = {"train": "Training", "validation": "Validation", "held-out": "Held-out", "external": "External"}

@@ -158,6 +158,9 @@ def _counts(values: pd.Series) -> list[tuple[str, int]]:
 def _target(values: pd.Series, task: str) -> str:
     if task == "classification":
         numbers = pd.to_numeric(values, errors="coerce")
+        if numbers.max() > 1:
+            counts = numbers.value_counts().sort_index()
+            return ", ".join(f"{count} of class {number:g}" for number, count in counts.items())
         return f"{int((numbers == 1).sum())} positive, {int((numbers == 0).sum())} negative"
     if task == "regression":
         numbers = pd.to_numeric(values, errors="coerce").dropna()

@@ -141,7 +141,7 @@ def _hashes(sources: Sources, paths: list[Path]) -> dict[str, str | None]:
 def _runs(results: Path, experiments: dict[str, dict]) -> list[dict]:
     runs = []
     for name in experiments:
-        for path in sorted((results / "experiments" / name).glob("seed-*/run.json")):
+        for path in sorted((results / "experiments" / name).glob("*seed-*/run.json")):
             try:
                 run = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
                 runs.append({"experiment": name, "run": path.parent.name, **run})

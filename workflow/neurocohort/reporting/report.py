@@ -53,8 +53,9 @@ def write_report(
     try:
         flows = [participants.cohort_flow(sources, data, results, cohort) for cohort in cohorts]
         galleries = [quality.gallery(sources, results, cohort, aside) for cohort in cohorts]
+        folds = (configuration.get("split") or {}).get("folds", 0)
         described = [
-            _experiment(sources, data, results, name, settings, aside) for name, settings in experiments.items()
+            _experiment(sources, data, results, name, settings, aside, folds) for name, settings in experiments.items()
         ]
         made_by = provenance.collect(
             sources,
@@ -91,7 +92,9 @@ def write_report(
     return sources.missing
 
 
-def _experiment(sources: Sources, data: Path, results: Path, name: str, settings: dict, output: Path) -> dict:
+def _experiment(
+    sources: Sources, data: Path, results: Path, name: str, settings: dict, output: Path, folds: int
+) -> dict:
     samples = sources.table(
         results / "experiments" / name / "samples.tsv", f"the participants of {name}", participants.SAMPLE_COLUMNS
     )
@@ -105,7 +108,9 @@ def _experiment(sources: Sources, data: Path, results: Path, name: str, settings
         "flow": participants.experiment_flow(sources, results, name),
         "demographics": samples if absent else participants.demographics(samples, settings["task"]),
         "split": samples if absent else participants.split_check(sources, data, results, name, samples),
-        "runs": outcomes.learning(sources, results, name, settings, output),
+        "runs": outcomes.learning(sources, results, name, settings, output, folds),
+        "sweep": outcomes.sweep(sources, results, name, settings),
+        "control": outcomes.control(sources, results, name, settings),
         **outcomes.outcome(sources, results, name, settings, samples, output),
     }
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from neurocohort.dataset.targets import class_names
+from neurocohort.members import members_of
 from neurocohort.reporting import figures, headline, labels
 from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.sources import Missing, Sources
@@ -18,15 +20,40 @@ HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "best")
 MARKED = ("percentile", "newcombe")  # the kinds of interval that carry a mark on the page; BCa carries none
 
 
-def learning(sources: Sources, results: Path, experiment: str, settings: dict, output: Path) -> list[dict]:
-    """One record a seed: the run's facts and its learning curve."""
+def learning(
+    sources: Sources, results: Path, experiment: str, settings: dict, output: Path, folds: int = 0
+) -> list[dict]:
+    """One record a member (a seed, or a fold and seed): the run's facts and its learning curve."""
     folder = results / "experiments" / experiment
-    seeds = (settings.get("training") or {}).get("seeds")
-    if not seeds:
-        seeds = sorted(path.name.removeprefix("seed-") for path in folder.glob("seed-*"))
-    if not seeds:
-        return [{"seed": None, "facts": [], "figure": sources.lack(folder / "seed-*", f"the training of {experiment}")}]
-    return [_run(sources, folder / f"seed-{seed}", experiment, seed, output) for seed in seeds]
+    if (settings.get("training") or {}).get("seeds"):
+        members = members_of(settings, folds)
+    else:
+        members = sorted(path.name for path in folder.glob("seed-*"))
+    if not members:
+        return [
+            {"member": None, "facts": [], "figure": sources.lack(folder / "seed-*", f"the training of {experiment}")}
+        ]
+    return [_run(sources, folder / member, experiment, member, output) for member in members]
+
+
+def control(sources: Sources, results: Path, experiment: str, settings: dict) -> dict | Missing | None:
+    """What became of the experiment's controls; None where it has none."""
+    if not settings.get("control"):
+        return None
+    return sources.record(results / "experiments" / experiment / "control.json", f"the control of {experiment}")
+
+
+def sweep(sources: Sources, results: Path, experiment: str, settings: dict) -> str | Missing:
+    """A sentence on what a sweep chose; empty where there is none."""
+    if not settings.get("sweep"):
+        return ""
+    path = results / "experiments" / experiment / "sweep" / "sweep.tsv"
+    table = sources.table(path, f"the sweep of {experiment}", ("draw", "validation_loss", "chosen"))
+    if isinstance(table, Missing):
+        return table
+    chosen = table.loc[table["chosen"] == 1].iloc[0]
+    values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop(["draw", "validation_loss", "chosen"]))
+    return f"Chosen from {len(table)} draws by the validation loss, before the held-out part was opened: {values}."
 
 
 def outcome(
@@ -54,24 +81,29 @@ def outcome(
     }  # fmt: skip
 
 
-def _run(sources: Sources, folder: Path, experiment: str, seed: object, output: Path) -> dict:
-    what = f"the learning curve of {experiment}, seed {seed}"
+def _spelt(member: str) -> str:
+    """``fold-2_seed-1`` as fold 2, seed 1."""
+    return member.replace("_", ", ").replace("-", " ")
+
+
+def _run(sources: Sources, folder: Path, experiment: str, member: str, output: Path) -> dict:
+    what = f"the learning curve of {experiment}, {_spelt(member)}"
     history = sources.table(folder / "history.tsv", what, HISTORY_COLUMNS)
-    run = sources.record(folder / "run.json", f"the facts of the training of {experiment}, seed {seed}")
+    run = sources.record(folder / "run.json", f"the facts of the training of {experiment}, {_spelt(member)}")
     figure: Drawing | Missing = history if isinstance(history, Missing) else None  # type: ignore[assignment]
     if not isinstance(history, Missing):
-        path = output / "figures" / f"{experiment}_seed-{seed}_learning.svg"
+        path = output / "figures" / f"{experiment}_{member}_learning.svg"
         figures.learning_curves(history, path)
         best = history.loc[history["best"] == 1, "epoch"]
         kept = f"Best epoch {int(best.iloc[-1])} of {int(history['epoch'].max())}." if len(best) else "No best epoch."
         figure = Drawing.of(
             path,
-            f"Training and validation loss of {experiment}, seed {seed}, over {len(history)} epochs. {kept}",
-            f"{labels.spaced(experiment)}, seed {seed}. {kept} Look for a validation loss that falls and levels off. "
+            f"Training and validation loss of {experiment}, {_spelt(member)}, over {len(history)} epochs. {kept}",
+            f"{labels.spaced(experiment)}, {_spelt(member)}. {kept} Look for a validation loss that falls and levels off. "
             "Still falling at the end: train longer. Rising while the training loss falls: overfitting, and the "
             "weights of the best epoch are the ones that were kept.",
         )
-    return {"seed": seed, "facts": run if isinstance(run, Missing) else _facts(run), "figure": figure}
+    return {"member": _spelt(member), "facts": run if isinstance(run, Missing) else _facts(run), "figure": figure}
 
 
 def _facts(run: dict) -> list[tuple[str, str]]:
@@ -117,7 +149,7 @@ def _part(*, sources, folder, experiment, settings, output, part, cohorts, metri
     if isinstance(own_metrics, Missing):
         described |= {"tables": [own_metrics], "groups": None}
     else:
-        described |= {"tables": _tables(own_metrics), "groups": _groups(own_metrics, settings["task"])}
+        described |= {"tables": _tables(own_metrics), "groups": _groups(own_metrics, settings)}
     if isinstance(own_predictions, Missing):
         described["figures"] = [own_predictions]
     else:
@@ -171,9 +203,9 @@ def _cell(row: dict | None, metric: str) -> dict:
     }
 
 
-def _groups(metrics: pd.DataFrame, task: str) -> dict | None:
+def _groups(metrics: pd.DataFrame, settings: dict) -> dict | None:
     """The headline metric of the network within each group (a site, a sex, a tissue)."""
-    name = headline.HEADLINES[task][0]
+    name = headline.headline_metric(settings)[0]
     rows = metrics[(metrics["group"] != "all") & (metrics["model"] == "network") & (metrics["metric"] == name)]
     if rows.empty:
         return None
@@ -227,6 +259,8 @@ def _regression(sources, folder, predictions, baselines, settings, stem, output,
 def _classification(sources, folder, predictions, baselines, settings, stem, output, part, trained_range) -> list:
     usable = predictions.dropna(subset=["target", "prediction"])
     target = labels.spaced(settings["target"]).lower()
+    if len(settings.get("classes") or ()) > 2:
+        return [_classes(sources, folder, usable, class_names(settings["classes"]), target, stem, output, part)]
     figure_list: list = []
     if usable["target"].nunique() < 2:
         why = f"The {part} part has {usable['target'].nunique()} of the two classes, so a ROC curve has no meaning."
@@ -258,6 +292,28 @@ def _classification(sources, folder, predictions, baselines, settings, stem, out
         )
     )
     return figure_list
+
+
+def _classes(sources, folder, usable, names, target, stem, output, part) -> Drawing | Missing:
+    """The network's ROC curve of each of more than two classes against the rest."""
+    curves = {}
+    for code, name in enumerate(names):
+        column = f"probability_{code}"
+        own = usable["target"] == code
+        if column in usable and own.any() and not own.all():
+            curves[f"{target} {name}"] = usable.assign(target=own.astype(int), prediction=usable[column])
+    if not curves:
+        why = f"The {part} part has one class, or no probabilities of the classes, so ROC curves have no meaning."
+        return sources.lack(folder / "predictions.tsv", f"the ROC curves of {stem}", why)
+    path = output / "figures" / f"{stem}_roc.svg"
+    figures.roc_curves(curves, path)
+    return Drawing.of(
+        path,
+        f"ROC curves of each class against the rest on {len(usable)} scans of the {part} part: {', '.join(curves)}.",
+        "The network's ROC curves, each class against all others. The grey diagonal is chance. Look for a class near the "
+        "diagonal: the network doesn't tell it from the rest, which the mean of the areas (macro AUC) may hide. Middle "
+        "classes of an ordered scale are the hardest.",
+    )
 
 
 def _segmentation(sources, folder, predictions, baselines, settings, stem, output, part, trained_range) -> list:

@@ -1,0 +1,267 @@
+"""Baselines: fitted on the training rows alone, equal to scikit-learn's on whole arrays, and never a crash on a small part."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from neurocohort.evaluation import voxel_baselines as voxels
+from neurocohort.evaluation.baselines import atlas_labels, value_baselines
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+from sklearn.svm import SVC
+
+SHAPE = (1, 6, 7, 5)
+KINDS = {"regression": 0, "classification": 2, "three classes": 3}
+
+
+def cohort(kind: str, count: int = 48, visits: int = 1, strength: float = 60.0):
+    """Samples, their quality table and volumes in which a corner brightens with the target; two of five scans are held out."""
+    rng = np.random.default_rng(0)
+    people = np.arange(count) // visits
+    classes = KINDS[kind]
+    target = rng.uniform(20, 80, people.max() + 1)[people] if not classes else people % classes
+    samples = pd.DataFrame(
+        {
+            "scan_id": [f"s{i}" for i in range(count)],
+            "participant_id": [f"p{person}" for person in people],
+            "target": target,
+            "age": rng.uniform(20, 80, count),
+            "sex": rng.choice(["M", "F"], count),
+        },
+        index=rng.permutation(count),  # nothing may depend on it
+    )
+    volumes = rng.uniform(200, 600, (count, 3))
+    qc = pd.DataFrame(volumes, columns=[f"volume_{name}_ml" for name in ("csf", "gm", "wm")])
+    qc = qc.assign(scan_id=samples["scan_id"].to_numpy(), volume_brain_ml=volumes.sum(axis=1)).sample(
+        frac=1, random_state=1
+    )
+    images = rng.integers(60, 120, (count, *SHAPE)).astype(np.uint8)
+    scale = (target - 20) / 60 if not classes else target / (classes - 1)
+    images[:, :, :3, :3, :3] += (strength * scale).astype(np.uint8)[:, None, None, None, None]
+    if classes == 3:  # the middle class has a mark of its own: it lies on no line between the others
+        images[target == 1, :, 3:, 3:, 3:] += np.uint8(strength)
+    return samples, qc, images, people % 5 < 3
+
+
+def reader(samples: pd.DataFrame, images: np.ndarray, sizes: list | None = None):
+    """The volumes of any rows, noting how many were asked for at once."""
+    place = {scan: number for number, scan in enumerate(samples["scan_id"])}
+
+    def read(rows: pd.DataFrame) -> np.ndarray:
+        if sizes is not None:
+            sizes.append(len(rows))
+        return images[[place[scan] for scan in rows["scan_id"]]]
+
+    return read
+
+
+def baselines(kind: str, samples, qc, images, training, target="variable", seed=1):
+    return value_baselines(
+        samples,
+        qc,
+        "regression" if kind == "regression" else "classification",
+        training=training,
+        target=target,
+        images=None if images is None else reader(samples, images),
+        seed=seed,
+        classes=KINDS[kind] or 2,
+    )
+
+
+NAMES = {
+    "regression": {"mean", "age_sex", "volumes", "voxel_ridge", "voxel_svm"},
+    "classification": {"majority", "age_sex", "volumes", "voxel_ridge", "voxel_svm"},
+    "three classes": {"majority", "age_sex", "volumes", "voxel_ridge", "voxel_svm"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_baselines_are_fitted_on_the_training_rows_alone(kind):
+    samples, qc, images, training = cohort(kind)
+    honest = baselines(kind, samples, qc, images, training)
+    assert set(honest.predictions) == NAMES[kind] and honest.left_out == {}
+    other = np.roll(samples["target"].to_numpy(), 1)
+    changed = samples.assign(target=np.where(training, samples["target"], other))
+    for name, values in baselines(kind, changed, qc, images, training).predictions.items():
+        np.testing.assert_array_equal(values, honest.predictions[name], err_msg=name)
+    brighter = images.copy()
+    brighter[~training] = 255 - brighter[~training]
+    for name, values in baselines(kind, samples, qc, brighter, training).predictions.items():
+        np.testing.assert_array_equal(values[training], honest.predictions[name][training], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["classification", "three classes"])
+def test_classification_baselines_are_probabilities(kind):
+    samples, qc, images, training = cohort(kind)
+    for name, values in baselines(kind, samples, qc, images, training).predictions.items():
+        assert values.shape == ((48,) if kind == "classification" else (48, 3)), name
+        assert (values >= 0).all() and (values <= 1).all()
+        if kind == "three classes":
+            np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-9)
+
+
+def test_constants_are_the_mean_and_the_shares_of_the_training_rows():
+    samples, qc, _, training = cohort("regression")
+    mean = baselines("regression", samples, qc, None, training).predictions["mean"]
+    np.testing.assert_allclose(mean, samples["target"].to_numpy()[training].mean())
+    samples, qc, _, training = cohort("three classes")
+    shares = baselines("three classes", samples, qc, None, training).predictions["majority"]
+    expected = [(samples["target"].to_numpy()[training] == code).mean() for code in range(3)]
+    np.testing.assert_allclose(shares, np.tile(expected, (48, 1)))
+
+
+@pytest.mark.parametrize(
+    ("target", "others"),
+    [("age", {"mean", "volumes"}), ("sex", {"mean", "volumes"}), ("mmse", {"mean", "volumes", "age_sex"})],
+)
+def test_a_variable_is_no_input_to_its_own_prediction(target, others):
+    samples, qc, _, training = cohort("regression")
+    values = samples["age"] if target == "age" else (samples["sex"] == "M").astype(float)
+    samples = samples.assign(target=values.to_numpy())
+    found = baselines("regression", samples, qc, None, training, target=target)
+    assert set(found.predictions) == others
+    off = np.abs(found.predictions["volumes"] - samples["target"].to_numpy())[~training].mean()
+    off /= samples["target"].to_numpy()[training].std()
+    assert off < 0.1 if target == "mmse" else off > 0.5, "here mmse is the sex under another name"
+
+
+def test_missing_ages_and_sexes_take_the_training_mean():
+    samples, qc, _, training = cohort("classification")
+    gaps = samples.assign(
+        age=samples["age"].mask(np.arange(48) % 5 == 0), sex=samples["sex"].mask(np.arange(48) % 7 == 0)
+    )
+    for lacking in (gaps, samples.assign(age=np.nan, sex=None)):
+        found = baselines("classification", lacking, qc, None, training).predictions
+        assert all(np.isfinite(values).all() for values in found.values())
+    assert np.ptp(found["age_sex"]) == 0, "where nobody's age and sex are known they say nothing"
+
+
+# --- voxels -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("chunk", "block"), [(1, 7), (SHAPE[1] * 35 * 5, 64), (2**28, 2**16)])
+def test_gram_matrix_is_the_centred_product_and_is_read_in_chunks(monkeypatch, chunk, block):
+    monkeypatch.setattr(voxels, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(voxels, "BLOCK_VOXELS", block)
+    samples, _, images, training = cohort("regression")
+    sizes = []
+    gram = voxels.voxel_gram(samples, reader(samples, images, sizes), training)
+    flat = images.reshape(48, -1).astype(float)
+    flat -= flat[training].mean(axis=0)
+    np.testing.assert_allclose(gram, flat @ flat[training].T, rtol=1e-5, atol=1e-5 * np.abs(gram).max())
+    assert max(sizes) <= max(chunk // images[0].size, 1)
+
+
+def test_ridge_by_the_gram_matrix_equals_scikit_learns_on_the_voxels():
+    samples, _, images, training = cohort("regression")
+    flat, target = images.reshape(48, -1).astype(float), samples["target"].to_numpy()
+    gram = voxels.voxel_gram(samples, reader(samples, images), training)
+    for alpha in (1e2, 1e4, 1e6):
+        expected = Ridge(alpha).fit(flat[training], target[training]).predict(flat)
+        np.testing.assert_allclose(voxels.ridge(gram[training], target[training], gram, alpha), expected, atol=2e-3)
+
+
+def test_support_vector_machine_by_the_gram_matrix_equals_scikit_learns_on_the_voxels():
+    samples, _, images, training = cohort("classification", strength=8.0)
+    flat, signs = images.reshape(48, -1).astype(float), np.where(samples["target"].to_numpy() == 1, 1.0, -1.0)
+    gram = voxels.voxel_gram(samples, reader(samples, images), training)
+    model = SVC(kernel="linear", C=1e-5, class_weight="balanced", tol=1e-6).fit(flat[training], signs[training])
+    found = voxels._svm_decision(gram[training], signs[training], gram, 1e5)
+    np.testing.assert_allclose(found, model.decision_function(flat), atol=5e-3)
+
+
+@pytest.mark.parametrize("name", ["voxel_ridge", "voxel_svm"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_voxel_baselines_find_what_the_voxels_hold(kind, name):
+    samples, qc, images, training = cohort(kind, 90)
+    found = baselines(kind, samples, qc, images, training).predictions
+    target, values = samples["target"].to_numpy()[~training], found[name][~training]
+    if kind == "regression":
+        assert np.abs(values - target).mean() < 0.4 * np.abs(found["mean"][~training] - target).mean()
+    elif kind == "classification":
+        assert roc_auc_score(target, values) > 0.95 and ((values > 0.5) == target).mean() > 0.9
+    else:
+        assert roc_auc_score(target, values, multi_class="ovr") > 0.9 and (values.argmax(axis=1) == target).mean() > 0.8
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_voxel_baselines_of_noise_are_about_as_good_as_the_constant(kind):
+    samples, qc, images, training = cohort(kind, 90, strength=0.0)
+    found = baselines(kind, samples, qc, images, training).predictions
+    target = samples["target"].to_numpy()[~training]
+    for name in ("voxel_ridge", "voxel_svm"):
+        values = found[name][~training]
+        if kind == "regression":
+            assert np.abs(values - target).mean() < 1.3 * np.abs(found["mean"][~training] - target).mean()
+        else:
+            assert np.abs(values - 0.5).mean() < 0.25, "no certainty where there is no knowledge"
+
+
+def test_decision_values_that_ranked_the_wrong_way_round_when_tried_say_nothing():
+    positive = np.arange(20) % 2 == 1
+    right, wrong = (sign * np.where(positive, 1.0, -1.0) + np.linspace(-0.1, 0.1, 20) for sign in (1, -1))
+    decisions = np.array([-1.0, 0.0, 2.0])
+    assert (np.diff(voxels._platt(right, positive, decisions)) > 0).all()
+    assert voxels._platt(wrong, positive, decisions).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_scans_of_a_person_stay_together_when_the_strength_is_chosen(monkeypatch):
+    tried = []
+    original = voxels._cross_validated
+
+    def noted(fit, kernel, targets, folds, strength):
+        tried.extend(folds)
+        return original(fit, kernel, targets, folds, strength)
+
+    monkeypatch.setattr(voxels, "_cross_validated", noted)
+    for kind in KINDS:
+        samples, qc, images, training = cohort(kind, 72, visits=2)
+        baselines(kind, samples, qc, images, training)
+        people = samples["participant_id"].to_numpy()[training]
+        assert tried and all(not set(people[fitted]) & set(people[tested]) for fitted, tested in tried)
+        tried.clear()
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_training_part_gives_a_baseline_or_a_reason(kind, count):
+    samples, qc, images, _ = cohort(kind)
+    training = np.arange(48) < count
+    found = baselines(kind, samples, qc, images, training)
+    assert set(found.predictions) | set(found.left_out) == NAMES[kind]
+    assert not set(found.predictions) & set(found.left_out)
+    assert {"mean", "majority"} & set(found.predictions), "a constant there always is"
+    assert all(np.isfinite(values).all() for values in found.predictions.values())
+    assert all(reason.endswith(".") for reason in found.left_out.values())
+    assert count < 8 or not found.left_out
+
+
+def test_class_with_one_case_gives_a_reason():
+    samples, qc, images, training = cohort("classification")
+    rare = samples.assign(target=np.where(np.flatnonzero(training)[3] == np.arange(48), 1, 0))
+    found = baselines("classification", rare, qc, images, training)
+    assert "fewer than 2 participants" in found.left_out["voxel_ridge"] and "volumes" in found.predictions
+    one = baselines("classification", rare.assign(target=0), qc, images, training)
+    assert "of one class" in one.left_out["age_sex"] and set(one.predictions) == {"majority"}
+
+
+def test_class_without_a_training_scan_has_no_probability():
+    samples, qc, _, training = cohort("three classes")
+    training &= samples["target"].to_numpy() != 1
+    for values in baselines("three classes", samples, qc, None, training).predictions.values():
+        assert (values[:, 1] == 0).all()
+
+
+# --- the atlas ----------------------------------------------------------------------------------------------------
+
+
+def test_atlas_is_the_most_frequent_label_of_the_training_scans():
+    labels = np.array([[[[1, 2]]], [[[1, 3]]], [[[0, 3]]]], dtype=np.uint8)
+    assert atlas_labels(labels).tolist() == [[[1, 3]]]
+
+
+def test_atlas_takes_the_maps_one_by_one_and_the_lowest_of_equally_frequent_labels():
+    maps = np.random.default_rng(0).integers(0, 4, (6, 4, 5, 3)).astype(np.uint8)
+    counts = np.stack([(maps == label).sum(axis=0) for label in range(4)])
+    np.testing.assert_array_equal(atlas_labels(one for one in maps), counts.argmax(axis=0))
+    with pytest.raises(ValueError, match="a label map at least"):
+        atlas_labels(iter(()))

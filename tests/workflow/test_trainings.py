@@ -1,0 +1,138 @@
+"""Sweeps, folds, controls, transfer and more than two classes on the demo's cohorts; the held-out file is opened last."""
+
+import shutil
+
+import nibabel as nib
+import pandas as pd
+import pytest
+import yaml
+from neurocohort.files import read_json, sha256_of
+
+SMALL = {"name": "sfcn", "channels": [4, 8, 8, 8, 8, 8], "norm": "group", "soft_bins": False}
+SHORT = {"epochs": 2, "batch_size": 6, "learning_rate": 0.01}
+EXPERIMENTS = {
+    "swept": {
+        "task": "regression",
+        "target": "age",
+        "cohorts": ["ixi", "oasis1"],
+        "network": SMALL,
+        "training": SHORT,
+        "control": "shuffled_target",
+        "sweep": {
+            "draws": 6,
+            "values": {
+                "training.learning_rate": {"low": 0.001, "high": 0.05, "log": True},
+                "network.dropout": [0.0, 0.5],
+            },
+        },
+    },
+    "folded": {
+        "task": "classification",
+        "target": "dementia",
+        "cohorts": ["oasis1"],
+        "network": SMALL,
+        "training": SHORT | {"cross_validation": True},
+    },
+    "graded": {
+        "task": "classification",
+        "target": "cdr",
+        "classes": [0, 0.5, [1, 2]],
+        "cohorts": ["oasis1"],
+        "network": SMALL,
+        "training": SHORT,
+        "transfer": {"weights": "swept", "frozen_epochs": 1},
+    },
+    "patched": {
+        "task": "segmentation",
+        "target": "dseg",
+        "cohorts": ["oasis1"],
+        "network": {"name": "unet", "channels": [4, 8]},
+        "training": SHORT | {"patch": [32, 32, 32], "seeds": [1, 2]},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def study(demo):
+    """The file of a study on the demo's cohorts with experiments of its own."""
+    content = yaml.safe_load(demo.path("config/config.yaml").read_text()) | {"experiments": EXPERIMENTS}
+    path = demo.path("config/trainings.yaml")
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def swept(demo, study):
+    """The sweep alone, from its draws to the network chosen, in a folder where no held-out scan is packed."""
+    packs = [demo.path(f"results/{cohort}/packed/held-out") for cohort in ("ixi", "oasis1")]
+    for pack in packs:
+        shutil.rmtree(pack)
+    demo.snakemake(
+        "--configfile", study, "--quiet", "rules", "--", "results/experiments/swept/seed-1/model.safetensors"
+    )
+    assert not any(pack.exists() for pack in packs), "nothing before the prediction packs a held-out scan"
+    return demo.path("results/experiments/swept")
+
+
+@pytest.fixture(scope="module")
+def finished(demo, study, swept):
+    demo.snakemake("--configfile", study, "--quiet", "rules")
+    return demo
+
+
+def table(folder, name):
+    return pd.read_csv(folder / name, sep="\t")
+
+
+def test_a_sweep_of_six_draws_runs_while_the_held_out_file_is_absent(swept):
+    draws = table(swept, "sweep/sweep.tsv")
+    assert len(draws) == 6 and draws["training.learning_rate"].between(0.001, 0.05).all()
+    chosen = draws.loc[draws["chosen"] == 1].iloc[0]
+    assert chosen["validation_loss"] == draws["validation_loss"].min()
+    weights = [sha256_of(swept / folder / "seed-1/model.safetensors") for folder in (chosen["draw"], ".")]
+    assert weights[0] == weights[1]
+    assert set(table(swept, "training/samples.tsv")["part"]) == {"train", "validation"}
+
+
+def test_the_control_is_trained_on_other_targets_and_judged_on_the_true_ones(finished):
+    experiments = finished.path("results/experiments")
+    true, shuffled = (table(experiments / name, "samples.tsv") for name in ("swept", "swept_shuffled-target-1"))
+    development = true["part"] != "held-out"
+    assert (true["scan_id"] == shuffled["scan_id"]).all()
+    assert (true["target"] == shuffled["target"])[~development].all()
+    assert (true["target"] != shuffled["target"])[development].mean() > 0.5
+    record = read_json(experiments / "swept/control.json")
+    assert record["metric"] == "mae" and record["sentence"] in finished.path("results/report/index.html").read_text()
+
+
+def test_every_fold_validates_once_and_the_held_out_part_is_predicted_by_all(finished):
+    members = table(finished.path("results/experiments/folded"), "members.tsv")
+    validated = members[members["part"] == "validation"]
+    samples = table(finished.path("results/experiments/folded"), "samples.tsv")
+    assert sorted(validated["scan_id"]) == sorted(samples.loc[samples["part"] != "held-out", "scan_id"])
+    held_out = members[members["part"] == "held-out"].groupby("scan_id")["member"].nunique()
+    assert set(held_out) == {5} and set(held_out.index) == set(samples.loc[samples["part"] == "held-out", "scan_id"])
+
+
+def test_three_classes_start_from_another_experiments_weights(finished):
+    folder = finished.path("results/experiments/graded")
+    predictions = table(folder, "predictions.tsv")
+    assert predictions[[f"probability_{k}" for k in range(3)]].sum(axis=1).sub(1).abs().max() < 1e-5
+    assert {"accuracy", "balanced_accuracy", "auc_macro"} <= set(table(folder, "metrics.tsv")["metric"])
+    assert "swept/seed-1/model.safetensors" in read_json(folder / "seed-1/run.json")["settings"]["weights"]
+
+
+def test_label_maps_lie_on_the_studys_grid_and_on_the_scans_own(finished):
+    folder = finished.path("results/experiments/patched")
+    scan_id = table(folder, "predictions.tsv")["scan_id"].iloc[0]
+    raw = table(finished.path("data/oasis1"), "scans.tsv").set_index("scan_id").loc[scan_id, "path"]
+    native = nib.load(folder / f"label_maps/oasis1/{scan_id}_space-orig_dseg.nii.gz")
+    original = nib.load(finished.path("data/oasis1") / raw)
+    assert native.shape == original.shape[:3] and (abs(native.affine - original.affine) < 1e-3).all()
+    (study,) = (folder / "label_maps/oasis1").glob(f"{scan_id}_space-MNI152*_dseg.nii.gz")
+    assert nib.load(study).shape == (56, 64, 56)
+    assert set(table(folder, "label_maps/volumes.tsv")["tissue"]) == {"CSF", "GM", "WM"}
+
+
+def test_a_second_run_has_nothing_to_do(finished, study):
+    assert finished.would_run("--configfile", study) == {}

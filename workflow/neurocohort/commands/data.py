@@ -1,0 +1,247 @@
+"""The subcommands that take a cohort from its source to samples: archives, raw BIDS, preprocessing, split, packs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurocohort.commands.app import Names, command
+
+
+@command
+def phantom(
+    source: str, folder: Path, participants: int, seed: int, spacing_mm: float, modalities: str = "T1w"
+) -> None:
+    """Write the archives of a synthetic cohort in the layout of SOURCE (ixi or oasis1)."""
+    from neurocohort.cohorts.phantom_archives import write_ixi_archives, write_oasis1_archives
+
+    if source == "ixi":
+        kinds = tuple(modalities.split(","))
+        write_ixi_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm, modalities=kinds)
+    else:
+        write_oasis1_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm)
+
+
+@command
+def download(source_table: Path, key: str, destination: Path, base_url: str = "", stall_seconds: float = 60.0) -> None:
+    """Bring the file KEY of a source to DESTINATION, resumed and checked; from BASE_URL instead of the published hosts."""
+    from neurocohort.cohorts.download import download as fetch
+    from neurocohort.cohorts.sources import read_source
+
+    file = read_source(source_table).files[key]
+    published = not base_url  # a copy of one's own may differ: its first sight is recorded instead
+    fetch(
+        list(file.addresses(base_url or None)),
+        destination,
+        size_bytes=file.size_bytes if published else None,
+        md5=file.md5 if published else None,
+        sha256=file.sha256,
+        magic=file.magic,
+        checksums_record=destination.parent / "checksums.tsv",
+        stall_s=stall_seconds,
+    )
+
+
+@command
+def ingest(
+    source: str,
+    folder: Path,
+    table: Path | None = None,
+    path: Path | None = None,
+    pattern: str = "*_T1w.nii*",
+    run: str = "first",
+    modalities: str = "T1w",
+    archives: Annotated[list[Path] | None, typer.Argument()] = None,
+) -> None:
+    """Turn a source into the raw BIDS layout under FOLDER: ARCHIVES with their TABLE, or what lies at PATH."""
+    kinds = tuple(modalities.split(","))
+    if source == "ixi":
+        from neurocohort.cohorts.ixi import ingest_ixi
+
+        ingest_ixi(archives or [], table, folder, modalities=kinds)
+    elif source == "oasis1":
+        from neurocohort.cohorts.oasis1 import ingest_oasis1
+
+        ingest_oasis1(archives or [], table, folder)
+    elif source == "bids":
+        from neurocohort.cohorts.bids import ingest_bids
+
+        ingest_bids(path, folder, pattern=pattern, run=run, modalities=kinds)
+    else:
+        from neurocohort.cohorts.table import ingest_table
+
+        ingest_table(path, folder, modalities=kinds)
+
+
+@command
+def template(output: Path, spacing_mm: float, shape: tuple[int, int, int]) -> None:
+    """Write the template for the study's grid."""
+    from neurocohort.imaging.template import make_template
+
+    make_template(output, spacing_mm, shape)
+
+
+@command
+def preprocess(
+    scan: Path,
+    scan_id: str,
+    template: Path,
+    folder: Path,
+    brain_extraction: str,
+    registration: str,
+    intensity: str,
+    min_template_dice: float,
+    min_mutual_information: float,
+    min_brain_ml: float,
+    max_brain_ml: float,
+    max_mask_border_cm2: float,
+    seed: int,
+    labels: Path | None = None,
+    labels_reference: Path | None = None,
+    further: Annotated[list[str] | None, typer.Option(help="MODALITY=FILE, such as T2w=scan_T2w.nii.gz")] = None,
+    skull_stripped: bool = False,
+    mni_space: bool = False,
+    weights: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Preprocess one scan, and what else its session has, into FOLDER."""
+    import torch
+
+    from neurocohort.imaging.preprocess import Settings, preprocess_scan
+    from neurocohort.imaging.template import read_template
+    from neurocohort.learning.device import choose_device
+
+    torch.set_num_threads(1)
+    settings = Settings(
+        intensity,
+        min_template_dice,
+        min_mutual_information,
+        (min_brain_ml, max_brain_ml),
+        seed,
+        most_border_cm2=max_mask_border_cm2,
+        registration=registration,
+        brain_extraction=brain_extraction,
+        weights=weights,
+        device=choose_device(device).type,
+        skull_stripped=skull_stripped,
+        mni_space=mni_space,
+    )
+    record = preprocess_scan(
+        scan,
+        folder,
+        scan_id,
+        read_template(template),
+        settings,
+        labels_path=labels,
+        labels_reference_path=labels_reference,
+        further={name: Path(file) for name, _, file in (entry.partition("=") for entry in further or [])},
+    )
+    print(f"{scan_id}: {record['status']}" + (f" at {record['stage']}: {record['reason']}" if record["reason"] else ""))
+
+
+@command
+def quality(
+    scans: Path, exclusions: Path, preproc: Path, qc_output: Path, exclusions_output: Path, max_outlier_z: float
+) -> None:
+    """Collect the quality records of a cohort's scans into its quality and exclusions tables."""
+    from neurocohort.dataset.quality_table import read_preproc_tables
+    from neurocohort.files import write_table
+
+    qc, excluded = read_preproc_tables(scans, exclusions, preproc, max_outlier_z)
+    write_table(qc_output, qc)
+    write_table(exclusions_output, excluded)
+
+
+@command
+def split(
+    scans: Path,
+    output: Path,
+    cohort: str,
+    frozen: Path,
+    validation: float,
+    held_out: float,
+    folds: int,
+    seed: int,
+    class_column: str,
+    split_file: Path | None = None,
+) -> None:
+    """Split a cohort by participant, around those whose part the folder FROZEN records; or take it from SPLIT_FILE."""
+    from neurocohort.dataset.frozen_split import freeze, frozen_path, load_frozen
+    from neurocohort.dataset.split import split_participants
+    from neurocohort.dataset.split_file import read_split_file
+    from neurocohort.files import read_table, write_table
+
+    table = read_table(scans, required=("participant_id", "session_id", "site"))
+    settings = {"validation": validation, "held_out": held_out, "seed": seed}
+    if split_file is not None:
+        given = read_split_file(split_file, table, folds)  # its parts, and strata and folds where it has none
+        write_table(output, split_participants(table, **settings, folds=folds, frozen=given, class_column=class_column))
+        return
+    record = frozen_path(frozen, cohort, **settings)
+    earlier = load_frozen(record, folds)
+    found = split_participants(table, **settings, folds=folds, frozen=earlier, class_column=class_column)
+    freeze(record, found, folds)
+    write_table(output, found)
+
+
+@command
+def pack(qc: Path, split: Path, pack: str, preproc: Path, folder: Path, modalities: str = "T1w") -> None:
+    """Pack a cohort's usable scans of one PACK (development or held-out) and their label maps into FOLDER."""
+    import pandas as pd
+
+    from neurocohort.dataset.pack import pack_scans
+    from neurocohort.dataset.packs import packed_scans
+    from neurocohort.errors import InputError
+    from neurocohort.files import read_table, write_table
+
+    table = read_table(qc, required=("scan_id", "participant_id", "status"))
+    if not (table["status"] == "ok").any():
+        raise InputError(
+            f"no scan under {preproc} passed preprocessing: see the reasons in {qc.parent / 'exclusions.tsv'}."
+        )
+    packed = packed_scans(table, read_table(split, required=("participant_id", "part")))
+    chosen = packed.loc[packed["pack"] == pack, "scan_id"].tolist()
+    kinds = tuple(modalities.split(","))
+    write_table(folder / "index.tsv", pack_scans(chosen, preproc, folder / "images.npy", folder / "labels.npy", kinds))
+    write_table(folder / "channels.tsv", pd.DataFrame({"channel": range(len(kinds)), "modality": kinds}))
+
+
+@command
+def select(
+    data: Path,
+    results: Path,
+    samples: Path,
+    flow: Path,
+    task: str,
+    target: str,
+    cohorts: Names,
+    query: str = "",
+    external: Annotated[list[str] | None, typer.Option()] = None,
+    classes: Annotated[list[str] | None, typer.Option(help="a class, its values joined by |; negative first")] = None,
+    shuffle_seed: Annotated[int | None, typer.Option(help="permute the targets trained on: a control")] = None,
+    development: Annotated[bool, typer.Option(help="write the rows that training may see, and no other")] = False,
+) -> None:
+    """Select an experiment's samples from COHORTS and, tested but never trained on, the EXTERNAL ones."""
+    from neurocohort.dataset.controls import shuffle_targets
+    from neurocohort.dataset.packs import DEVELOPMENT
+    from neurocohort.dataset.samples import SCAN_COLUMNS, select_samples
+    from neurocohort.dataset.targets import read_classes
+    from neurocohort.files import read_table, write_table
+
+    external = external or []
+    tables = {
+        name: {
+            "scans": read_table(data / name / "scans.tsv", SCAN_COLUMNS),
+            "qc": read_table(results / name / "qc.tsv", ("scan_id", "participant_id", "status", "has_labels")),
+            "split": read_table(results / name / "split.tsv", ("participant_id", "part", "fold")),
+        }
+        for name in [*cohorts, *external]
+    }
+    groups = read_classes(classes or [])
+    selected, steps = select_samples(tables, external, task=task, target=target, query=query, classes=groups)
+    if shuffle_seed is not None:
+        selected = shuffle_targets(selected, shuffle_seed)
+    if development:
+        selected = selected[(selected["pack"] == DEVELOPMENT) & (selected["part"] != "external")]
+    write_table(samples, selected)
+    write_table(flow, steps)

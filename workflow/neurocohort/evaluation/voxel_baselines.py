@@ -1,0 +1,196 @@
+"""Linear models of the voxels: ridge regression and a linear support vector machine, without ever holding the volumes.
+
+Both see a volume only through its products with the training volumes, so a matrix of them (the linear kernel) is all they
+need: it is summed up in chunks over the memory-mapped arrays.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KernelCenterer, StandardScaler
+from sklearn.svm import SVC, SVR
+
+Images = Callable[[pd.DataFrame], np.ndarray]  # rows of samples to their volumes, (rows, C, X, Y, Z) uint8
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
+
+FOLDS = 5
+FEWEST_PARTICIPANTS = 5
+FEWEST_OF_A_CLASS = 2  # participants: one to fit on and one to try on
+CHUNK_BYTES = 256 * 2**20  # of eight-bit voxels; two chunks are in memory at a time
+BLOCK_VOXELS = 2**16  # converted to float at a time; a float32 sum over so many is good to six digits
+# Strongest regularisation first, so that it wins a tie. The kernel's mean diagonal is 1 when they apply.
+STRENGTHS = np.logspace(2, -4, 7)
+
+
+def voxel_baselines(
+    samples: pd.DataFrame, images: Images, *, training: np.ndarray, classes: int, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Predictions for every row of ``samples`` by ``voxel_ridge`` and ``voxel_svm``, and the reasons for those left out.
+
+    ``training``: bool, the rows to fit on. ``classes``: 0 for a regression, whose predictions are values (rows,); else the
+    number of classes: probabilities of class 1 (rows,), or (rows, classes) where there are more than two. The strength is
+    chosen by cross-validation within the training rows, whole participants at a time: the smallest mean squared error, or the
+    largest AUC. Decision values become probabilities by a logistic fit on the cross-validated ones (Platt 1999), each class
+    against the rest.
+    """
+    people = samples["participant_id"].to_numpy()[training]
+    targets = samples["target"].to_numpy(dtype=float)[training]
+    if fault := _fault(people, targets, classes):
+        return {}, dict.fromkeys(("voxel_ridge", "voxel_svm"), fault)
+    gram = voxel_gram(samples, images, training)
+    gram /= max(float(np.diag(gram[training]).mean()), 1e-12)  # the strengths then suit any grid
+    folds = [fold for fold in _folds(people, targets, classes, seed) if len(fold[1])]  # few people may leave one empty
+    if not classes:
+        return {
+            name: _regression(fit, gram, training, targets, folds)
+            for name, fit in (("voxel_ridge", ridge), ("voxel_svm", _svm_regression))
+        }, {}
+    return {
+        name: _classification(fit, gram, training, targets.astype(int), folds, classes)
+        for name, fit in (("voxel_ridge", ridge), ("voxel_svm", _svm_decision))
+    }, {}
+
+
+def voxel_gram(samples: pd.DataFrame, images: Images, training: np.ndarray) -> np.ndarray:
+    """Products of every volume with every training volume, (rows, training rows) float64, after the training rows' mean of
+    each voxel has been subtracted from all. Reads some rows at a time; the memory does not grow with the volumes.
+    """
+    voxels = int(np.prod(images(samples.iloc[:1]).shape[1:]))
+    size = max(CHUNK_BYTES // voxels, 1)
+    fitted = np.flatnonzero(training)
+    others = np.flatnonzero(~training)
+    fitted_chunks = [fitted[start : start + size] for start in range(0, len(fitted), size)]
+    other_chunks = [others[start : start + size] for start in range(0, len(others), size)]
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        return images(samples.iloc[rows]).reshape(len(rows), voxels)
+
+    mean = np.zeros(voxels)
+    for rows in fitted_chunks:
+        volumes = read(rows)
+        for block in _blocks(voxels):
+            mean[block] += volumes[:, block].sum(axis=0, dtype=np.int64)
+    mean = (mean / len(fitted)).astype(np.float32)
+
+    gram = np.zeros((len(samples), len(fitted)))
+    start = 0
+    for number, columns in enumerate(fitted_chunks):
+        right = read(columns)
+        place = slice(start, start + len(columns))
+        start += len(columns)
+        for rows in [*fitted_chunks[number:], *other_chunks]:
+            left = right if rows is columns else read(rows)
+            gram[rows, place] = _products(left, right, mean)
+    square = np.tril(gram[fitted])  # the upper half of a symmetric matrix was left to be filled in
+    gram[fitted] = square + np.tril(square, -1).T
+    return gram
+
+
+def ridge(kernel: np.ndarray, targets: np.ndarray, tested: np.ndarray, strength: float) -> np.ndarray:
+    """Ridge regression with an intercept: ``kernel`` (n, n) and ``targets`` (n,) of the fit, ``tested`` (m, n) to (m,) values.
+
+    Equals scikit-learn's Ridge on the voxels with ``alpha=strength``.
+    """
+    centring = KernelCenterer().fit(kernel)
+    model = KernelRidge(alpha=strength, kernel="precomputed")
+    model.fit(centring.transform(kernel), targets - targets.mean())
+    return model.predict(centring.transform(tested)) + targets.mean()
+
+
+def _svm_regression(kernel: np.ndarray, targets: np.ndarray, tested: np.ndarray, strength: float) -> np.ndarray:
+    mean, scale = targets.mean(), targets.std() or 1.0
+    model = SVR(kernel="precomputed", C=1 / strength).fit(kernel, (targets - mean) / scale)
+    return model.predict(tested) * scale + mean
+
+
+def _svm_decision(kernel: np.ndarray, signs: np.ndarray, tested: np.ndarray, strength: float) -> np.ndarray:
+    if len(set(signs)) < 2:
+        return np.zeros(len(tested))  # folds of very few participants can leave one class: nothing to tell apart
+    model = SVC(kernel="precomputed", C=1 / strength, class_weight="balanced")
+    return model.fit(kernel, signs).decision_function(tested)
+
+
+def _regression(fit: Fit, gram: np.ndarray, training: np.ndarray, targets: np.ndarray, folds: list) -> np.ndarray:
+    kernel = gram[training]
+    tried = [_cross_validated(fit, kernel, targets, folds, strength) for strength in STRENGTHS]
+    best = int(np.argmin([((values - targets) ** 2).mean() for values in tried]))
+    return fit(kernel, targets, gram, STRENGTHS[best])
+
+
+def _classification(
+    fit: Fit, gram: np.ndarray, training: np.ndarray, codes: np.ndarray, folds: list, classes: int
+) -> np.ndarray:
+    kernel = gram[training]
+    columns = []
+    for code in [1] if classes == 2 else range(classes):
+        positive = codes == code
+        signs = np.where(positive, 1.0, -1.0)
+        tried = [_cross_validated(fit, kernel, signs, folds, strength) for strength in STRENGTHS]
+        best = int(np.argmax([roc_auc_score(positive, values) for values in tried]))
+        decisions = fit(kernel, signs, gram, STRENGTHS[best])
+        columns.append(_platt(tried[best], positive, decisions))
+    if classes == 2:
+        return columns[0]
+    stacked = np.stack(columns, axis=1)
+    return stacked / stacked.sum(axis=1, keepdims=True)
+
+
+def _cross_validated(fit: Fit, kernel: np.ndarray, targets: np.ndarray, folds: list, strength: float) -> np.ndarray:
+    values = np.empty(len(targets))
+    for fitted, tested in folds:
+        values[tested] = fit(kernel[np.ix_(fitted, fitted)], targets[fitted], kernel[np.ix_(tested, fitted)], strength)
+    return values
+
+
+def _platt(cross_validated: np.ndarray, positive: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    model.fit(cross_validated[:, None], positive)
+    if model[-1].coef_[0, 0] <= 0:  # no better than chance when tried: it has nothing to say, least of all the reverse
+        return np.full(len(decisions), 0.5)
+    return model.predict_proba(decisions[:, None])[:, 1]
+
+
+def _folds(people: np.ndarray, targets: np.ndarray, classes: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if not classes:
+        count = min(FOLDS, len(set(people)))
+        return GroupKFold(count, shuffle=True, random_state=seed).split(people, groups=people)
+    smallest = min(_participants_by_class(people, targets))
+    splitter = StratifiedGroupKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
+    return splitter.split(people, targets.astype(int), groups=people)
+
+
+def _fault(people: np.ndarray, targets: np.ndarray, classes: int) -> str:
+    count = len(set(people))
+    if count < FEWEST_PARTICIPANTS:
+        return f"The training scans are of {count} participant(s); a fit of voxels needs {FEWEST_PARTICIPANTS}."
+    if classes:
+        by_class = _participants_by_class(people, targets)
+        if len(by_class) < classes or min(by_class) < FEWEST_OF_A_CLASS:
+            return (
+                f"A class has fewer than {FEWEST_OF_A_CLASS} participants among the training scans; a fit of voxels, which is "
+                "tried on participants that it was not fitted on, needs as many of each."
+            )
+    return ""
+
+
+def _participants_by_class(people: np.ndarray, targets: np.ndarray) -> list[int]:
+    return [len(set(people[targets == value])) for value in np.unique(targets)]
+
+
+def _products(left: np.ndarray, right: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    products = np.zeros((len(left), len(right)))
+    for block in _blocks(len(mean)):
+        centred = right[:, block].astype(np.float32) - mean[block]
+        other = centred if left is right else left[:, block].astype(np.float32) - mean[block]
+        products += other @ centred.T
+    return products
+
+
+def _blocks(voxels: int) -> list[slice]:
+    return [slice(start, start + BLOCK_VOXELS) for start in range(0, voxels, BLOCK_VOXELS)]

@@ -1,0 +1,119 @@
+"""One training over several processes, started by torchrun: a GPU each, or gloo on CPUs.
+
+Each process has its share of every batch; gradients are averaged, and what is decided (to save, to stop, which epoch is best)
+is decided by all at the same step. The first process alone writes.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+
+from neurocohort.errors import InputError
+from neurocohort.learning.checkpoint import Interrupted
+
+
+@dataclass(frozen=True)
+class Processes:
+    """``rank``: this process's number, from 0; ``size``: how many there are; ``device``: this one's own."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def most(self, number: int) -> int:
+        """The largest ``number`` of all processes. Over gloo, also between GPUs: their queues of work are not waited for."""
+        if self.size == 1:
+            return number
+        shared = torch.tensor(number)
+        distributed.all_reduce(shared, distributed.ReduceOp.MAX)
+        return int(shared)
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        self.most(0)
+
+    def total(self, number: float) -> float:
+        """The sum of the processes' numbers, the same bits in each."""
+        return sum(self.gather(number))
+
+    def gather(self, value: object) -> list:
+        """The processes' values in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        values: list = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give every process the first one's batch statistics, which each has followed on its own share."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def with_common_statistics(self, network: nn.Module) -> nn.Module:
+        """``network`` with its batch norms computed over all processes; torch has that on GPUs only."""
+        if self.size > 1 and self.device.type == "cuda":
+            return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return network
+
+    def averaging(self, network: nn.Module) -> nn.Module:
+        """A module around ``network`` that averages the gradients over the processes; itself where there is but one."""
+        if self.size == 1:
+            return network
+        # Weights of one channel or one voxel fit two layouts, and their gradients may have the other: they are copied then.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        own = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(network, device_ids=own, gradient_as_bucket_view=True)
+
+
+def leads() -> bool:
+    """Whether this process is the only one or the first of torchrun's, the one that writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextlib.contextmanager
+def joined(asked: int, device: torch.device) -> Iterator[Processes]:
+    """Meet the other processes of this training, ``asked`` of them in all.
+
+    Raises InputError where torchrun started another number, and where there are fewer GPUs than processes.
+    """
+    rank, size, local_rank = (int(os.environ.get(name, usual)) for name, usual in _VARIABLES.items())
+    if size != asked:
+        raise InputError(
+            f"`processes` is {asked} and this training was started with {size}: start it by "
+            f"`torchrun --standalone --nproc-per-node={asked} --no-python neurocohort ...`, as the rule does, or set "
+            f"`processes: {size}`."
+        )
+    if size == 1:
+        yield Processes(0, 1, device)
+        return
+    backend = "gloo"
+    if device.type == "cuda":
+        if local_rank >= torch.cuda.device_count():
+            raise InputError(
+                f"`processes` is {asked} and process {local_rank + 1} on this machine finds {torch.cuda.device_count()} "
+                f"visible GPU(s) (CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); expected one "
+                "each. Ask for as many GPUs, or for fewer processes."
+            )
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+        backend = "cpu:gloo,cuda:nccl"
+    distributed.init_process_group(backend)
+    try:
+        yield Processes(rank, size, device)
+    except Interrupted:  # all stop at the same step; after any other error they don't, and leaving would wait for them
+        distributed.destroy_process_group()
+        raise
+    distributed.destroy_process_group()
+
+
+_VARIABLES = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what torchrun sets, and what they are without it

@@ -1,0 +1,142 @@
+"""The mean over an experiment's members (its seeds and folds), and the members kept apart beside it.
+
+With cross-validation a member validates on its own fold alone: those rows are averaged over the members that were not trained
+on them, the held-out and external rows over all.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from neurocohort.errors import InputError
+from neurocohort.learning.inference import ID_COLUMNS, LEVELS, in_turn, read_probabilities
+
+KEY = ["cohort", "scan_id"]
+DECIMALS = 6
+MEMBER_COLUMNS = ["member", "scan_id", "cohort", "part"]
+MEMBER_VALUES = ["tissue", "target", "prediction", "dice", "volume_ml", "reference_ml"]
+
+
+def average_values(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The ensemble's table from its members' (`value_rows`), by member's name; rows in the order of cohort and scan.
+
+    ``prediction`` is the members' mean; of more than two classes the probabilities are averaged and the most probable class
+    is taken. ``spread``: the standard deviation over the members that predicted the scan, 0 for one; of more than two classes
+    that of the predicted class's probability. Raises InputError where the members' rows don't agree.
+    """
+    _check_agreement(tables)
+    stacked = pd.concat(tables.values(), ignore_index=True)
+    averaged = _one_row_each(stacked)
+    classes = [name for name in stacked if name.startswith("probability_")]
+    by_scan = stacked.groupby(KEY)[classes or ["prediction"]]
+    wanted = pd.MultiIndex.from_frame(averaged[KEY])
+    mean, spread = by_scan.mean().loc[wanted].to_numpy(), by_scan.std(ddof=0).loc[wanted].to_numpy()
+    chosen = mean.argmax(axis=1)
+    if classes:
+        averaged["prediction"] = chosen
+        averaged[classes] = mean.round(DECIMALS)
+    else:
+        averaged["prediction"] = mean[:, 0].round(DECIMALS)
+    averaged["spread"] = spread[np.arange(len(spread)), chosen].round(DECIMALS)
+    return averaged
+
+
+def member_rows(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """members.tsv: the members' rows one member after the other, with its name in ``member``.
+
+    Columns: member, scan_id, cohort, part; then target, prediction (and the probabilities of more than two classes), or
+    tissue, dice, volume_ml, reference_ml.
+    """
+    rows = pd.concat([table.assign(member=name) for name, table in tables.items()], ignore_index=True)
+    values = [name for name in MEMBER_VALUES if name in rows]
+    return rows[MEMBER_COLUMNS + values + [name for name in rows if name.startswith("probability_")]]
+
+
+def ensemble_scans(tables: dict[str, pd.DataFrame], samples: pd.DataFrame) -> pd.DataFrame:
+    """The scans that the members of a segmentation predicted, a row each in the order of cohort and scan.
+
+    ``tables``: `overlap_rows` by member's name. Columns: as `overlap_rows` identifies a scan, ``part`` being the members', and
+    where it is packed, from ``samples``. Raises InputError where the members' scans don't agree, or ``samples`` lacks one.
+    """
+    _check_agreement({name: _scans_of(table) for name, table in tables.items()})
+    scans = _one_row_each(pd.concat(tables.values(), ignore_index=True)[ID_COLUMNS])
+    found = scans.merge(samples[[*KEY, "pack", "row"]], on=KEY, validate="one_to_one")
+    if len(found) < len(scans):
+        raise InputError(
+            f"{len(scans) - len(found)} of the {len(scans)} scans that the members predicted are not among the experiment's "
+            "samples: delete the predictions and run again to have them made anew."
+        )
+    return found
+
+
+def mean_probabilities(
+    scans: pd.DataFrame, tables: dict[str, pd.DataFrame], probabilities: dict[str, Path]
+) -> Iterator[np.ndarray]:
+    """The mean over the members that predicted it of each row of ``scans``: (4, X, Y, Z) float32, 0 to 1, one at a time.
+
+    ``tables``, ``probabilities``: by member's name, its `overlap_rows` and what `predict` wrote for the same scans.
+    """
+    rows = {}
+    for name, table in tables.items():
+        predicted = pd.MultiIndex.from_frame(_scans_of(table)[KEY])
+        if (stored := len(read_probabilities(probabilities[name]))) != len(predicted):
+            raise InputError(
+                f"{probabilities[name]} holds {stored} scans and the predictions of {name} {len(predicted)}: delete both and run "
+                "again to have them made anew."
+            )
+        rows[name] = predicted.get_indexer(pd.MultiIndex.from_frame(scans[KEY]))
+    for index in in_turn(len(scans), "averaged"):
+        # Mapped anew for each scan: what is looked at of one map would stay in memory.
+        found = [read_probabilities(probabilities[name])[row[index]] for name, row in rows.items() if row[index] >= 0]
+        total = np.zeros(found[0].shape, dtype=np.float32)
+        for member in found:
+            total += member
+        yield total / (LEVELS * len(found))
+
+
+def _scans_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The scans of a table with a row a scan and tissue, in its order."""
+    return table[[*KEY, "part"]].drop_duplicates(KEY)
+
+
+def _one_row_each(stacked: pd.DataFrame) -> pd.DataFrame:
+    return stacked.drop_duplicates(KEY).sort_values(KEY, kind="stable", ignore_index=True)
+
+
+def _check_agreement(tables: dict[str, pd.DataFrame]) -> None:
+    """Raise InputError unless all members have the same tested rows, and equal or disjoint validation rows, in one order."""
+    first_name = next(iter(tables))
+    tested, validations, targets = {}, {}, {}
+    for name, table in tables.items():
+        scans = list(zip(table["cohort"], table["scan_id"], strict=True))
+        if len(set(scans)) < len(scans):
+            raise InputError(f"the predictions of {name} have a scan twice: delete them and run again.")
+        validates = (table["part"] == "validation").tolist()
+        tested[name] = [scan for scan, validating in zip(scans, validates, strict=True) if not validating]
+        if tested[name] != tested[first_name]:
+            raise InputError(
+                _difference("held-out and external scans", first_name, tested[first_name], name, tested[name])
+            )
+        own = [scan for scan, validating in zip(scans, validates, strict=True) if validating]
+        for other_name, other in validations.items():
+            if own != other and set(own) & set(other):
+                raise InputError(_difference("validation scans", other_name, other, name, own))
+        validations[name] = own
+        for scan, target in zip(scans, table["target"], strict=True) if "target" in table else ():
+            if targets.setdefault(scan, target) != target:
+                raise InputError(
+                    f"the target of {scan[1]} ({scan[0]}) is {targets[scan]} in one member and {target} in {name}: delete the "
+                    "older predictions and run again."
+                )
+
+
+def _difference(what: str, first_name: str, first: list[tuple], name: str, other: list[tuple]) -> str:
+    """A sentence on the first place where two lists of scans differ."""
+    place = next((i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), min(len(first), len(other)))
+    here, there = (" of ".join(reversed(scans[place])) if place < len(scans) else "no more" for scans in (first, other))
+    return (
+        f"the {what} of {first_name} ({len(first)}) and {name} ({len(other)}) differ: number {place + 1} is {here} and {there}. "
+        "Delete the predictions of one and run again, so that both are of the same samples."
+    )

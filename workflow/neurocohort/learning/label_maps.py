@@ -1,0 +1,142 @@
+"""A segmentation as files: for each scan a label map on the study's grid and one on the grid of the raw scan.
+
+The second is made from the probabilities, not from the first: each tissue's is interpolated linearly through the stored
+transform, and the largest wins, so there is one resampling and no staircase of the coarser grid.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk  # noqa: N813
+from scipy import ndimage
+
+from neurocohort.dataset.quality_table import qc_path
+from neurocohort.errors import InputError
+from neurocohort.files import read_json, write_table, written_aside
+from neurocohort.imaging.deformable import PointMap
+from neurocohort.imaging.mapping import Mapping
+from neurocohort.imaging.reading import write_image
+from neurocohort.imaging.registration import from_itk
+from neurocohort.imaging.template import TEMPLATE_SPACE
+from neurocohort.imaging.tissues import TISSUES
+from neurocohort.imaging.volume import Grid, Volume
+from neurocohort.learning.inference import label_map
+
+SLAB_VOXELS = 500_000  # of the raw scan's grid at a time: some 50 MB
+LPS_FROM_RAS = np.array([-1, -1, 1], dtype=np.float32)
+
+# The columns of BIDS; ``mapping`` is the label in its own list of common tissues.
+LOOKUP = pd.DataFrame(
+    {
+        "index": [0, 1, 2, 3],
+        "name": ["Background", "Cerebrospinal Fluid", "Gray Matter", "White Matter"],
+        "abbreviation": ["BG", *(tissue.upper() for tissue in TISSUES)],
+        "mapping": [0, 3, 1, 2],
+    }
+)
+
+
+def write_label_maps(
+    scans: pd.DataFrame, probabilities: Iterable[np.ndarray], results: Path, folder: Path
+) -> pd.DataFrame:
+    """Write both label maps of each scan into ``folder``/<cohort>, with ``dseg.tsv``, which names the labels.
+
+    ``scans``: cohort and scan_id; ``probabilities``: (4, X, Y, Z) for each row, background, CSF, GM and WM on the study's grid;
+    ``results``: where the preprocessed scans lie. The names end in ``_space-<template>_dseg.nii.gz`` and, as BIDS calls the
+    raw scan's grid, ``_space-orig_dseg.nii.gz``.
+
+    Returns volumes.tsv: cohort, scan_id, tissue and volume_ml, the volume in the raw scan's space. Raises InputError where
+    a preprocessed scan or its transform is missing.
+    """
+    rows = []
+    for scan, maps in zip(scans[["cohort", "scan_id"]].to_dict("records"), probabilities, strict=True):
+        preproc = results / scan["cohort"] / "preproc"
+        record = read_json(qc_path(preproc, scan["scan_id"]))
+        source = preproc / scan["scan_id"]
+        study, native = (_grid(_output(source, record, name)) for name in ("preproc_T1w", "brain_mask"))
+        if study.shape != maps.shape[1:]:
+            raise InputError(
+                f"{scan['scan_id']} was preprocessed on a grid of {study.shape} voxels and predicted on one of {maps.shape[1:]}: "
+                f"delete {source} and the predictions, and run again."
+            )
+        labels = labels_on_grid(maps, study.affine, native, read_scan_to_template(source, record))
+        stem = folder / scan["cohort"] / scan["scan_id"]
+        _write_labels(Path(f"{stem}_space-{TEMPLATE_SPACE}_dseg.nii.gz"), Volume(label_map(maps), study.affine))
+        _write_labels(Path(f"{stem}_space-orig_dseg.nii.gz"), labels)
+        counts = np.bincount(labels.data.ravel(), minlength=len(TISSUES) + 1)[1:]
+        for tissue, count in zip(TISSUES, counts, strict=True):
+            rows.append(scan | {"tissue": tissue.upper(), "volume_ml": round(int(count) * labels.voxel_ml, 3)})
+    for cohort in scans["cohort"].unique():
+        write_table(folder / cohort / "dseg.tsv", LOOKUP)
+    return pd.DataFrame(rows, columns=["cohort", "scan_id", "tissue", "volume_ml"])
+
+
+def labels_on_grid(probabilities: np.ndarray, affine: np.ndarray, grid: Grid, mapping: Mapping) -> Volume:
+    """The most probable label at each voxel of ``grid``, uint8, from ``probabilities`` (labels, X, Y, Z; 0 is background).
+
+    ``affine``: 4 x 4, the probabilities' voxels to world points (RAS mm); ``mapping``: world points of ``grid`` to those.
+    Background where the probabilities' field of view ends.
+    """
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    tissue = label_map(probabilities) > 0
+    if not tissue.any():
+        return Volume(labels, grid.affine)
+    # A mean of neighbours can favour a tissue only if one of them does: all else is background and need not be sampled.
+    box = tuple(
+        slice(max(0, int(index.min()) - 1), int(index.max()) + 2) for index in map(np.unique, np.nonzero(tissue))
+    )
+    shares = [np.asarray(share[box], dtype=np.float32) for share in probabilities]
+    first = np.array([side.start for side in box], dtype=float)
+    to_index, last = np.linalg.inv(affine), np.array(shares[0].shape) - 1
+    thickness = max(1, SLAB_VOXELS // int(np.prod(grid.shape[1:])))
+    for start in range(0, grid.shape[0], thickness):
+        slab = labels[start : start + thickness]
+        voxels = np.moveaxis(np.indices(slab.shape, dtype=float), 0, -1)
+        voxels[..., 0] += start
+        index = _applied(to_index, _mapped(mapping, _applied(grid.affine, voxels))) - first
+        inside = ((index >= 0) & (index <= last)).all(axis=-1)
+        sampled = [ndimage.map_coordinates(share, index[inside].T, order=1) for share in shares]
+        slab[inside] = np.argmax(sampled, axis=0)
+    return Volume(labels, grid.affine)
+
+
+def read_scan_to_template(folder: Path, record: dict) -> Mapping:
+    """What preprocessing stored in ``folder``: the way from world points of the raw scan (RAS mm) to those of the template.
+
+    ``record``: the content of the scan's ``*_qc.json``. The affine alone, or with the displacement after it.
+    """
+    transform = sitk.ReadTransform(str(_output(folder, record, "inverse_xfm")))
+    matrix = from_itk(sitk.AffineTransform(transform))
+    if "inverse_displacement" not in record["outputs"]:
+        return matrix
+    image = nib.load(_output(folder, record, "inverse_displacement"))
+    displacement = np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0] * LPS_FROM_RAS
+    return PointMap(matrix, displacement, Grid(displacement.shape[:3], image.affine), np.eye(4))
+
+
+def _output(folder: Path, record: dict, name: str) -> Path:
+    entry = record["outputs"].get(name)
+    if entry is None or not (folder / entry["file"]).is_file():
+        raise InputError(f"{folder} lacks the scan's {name}: delete the folder and run again to have it made anew.")
+    return folder / entry["file"]
+
+
+def _grid(path: Path) -> Grid:
+    image = nib.load(path)
+    return Grid(image.shape, np.asarray(image.affine, dtype=np.float64))
+
+
+def _write_labels(path: Path, labels: Volume) -> None:
+    with written_aside(path) as aside:
+        write_image(aside, labels.data, labels.affine)
+
+
+def _mapped(mapping: Mapping, points: np.ndarray) -> np.ndarray:
+    return mapping(points) if isinstance(mapping, PointMap) else _applied(mapping, points)
+
+
+def _applied(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -1,0 +1,228 @@
+"""The loop over epochs and steps, and its state, which a checkpoint holds whole: a training taken up ends with the same bits.
+
+Order and augmentation follow from (seed, epoch, sample), dropout from (seed, epoch, step, process), the learning rate from the
+step; so beside weights and the optimiser's moments the position says all.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from neurocohort.cohorts.progress import terminal_stream
+from neurocohort.learning.batches import Batch, TrainingBatches
+from neurocohort.learning.checkpoint import Interrupted, StopRequest, load_checkpoint, save_checkpoint
+from neurocohort.learning.distributed import Processes
+from neurocohort.learning.inference import network_outputs
+from neurocohort.learning.networks import copied_weights, load_weights, weights_of
+from neurocohort.learning.precision import Precision
+from neurocohort.learning.schedule import MOMENTUM, SQUARES_DECAY, pace_at, set_pace
+from neurocohort.learning.settings import TrainingSettings
+from neurocohort.learning.tasks import Task
+from neurocohort.learning.transfer import learning_stages, set_learning, stages
+
+VALIDATION_MEMORY = 5  # epochs over which the validation loss is averaged when the best epoch is chosen
+GO_ON, SAVE, STOP = range(3)  # after a step; where the processes differ, the largest holds
+
+
+class Loop:
+    """One training underway. ``network`` lies on its device, in its layout, with the weights to start from.
+
+    ``state`` is what the checkpoint keeps beside weights and optimiser: plain values and tensors. ``epoch`` counts the finished
+    ones, ``step`` the finished steps of the present one.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        batches: TrainingBatches,
+        settings: TrainingSettings,
+        precision: Precision,
+        processes: Processes,
+        checkpoint: Path,
+        checkpoint_seconds: float,
+    ):
+        self.network, self.task, self.batches, self.settings = network, task, batches, settings
+        self.precision, self.processes, self.scans = precision, processes, len(batches.places)
+        self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=settings.learning_rate,
+            betas=(MOMENTUM, SQUARES_DECAY),
+            weight_decay=settings.weight_decay,
+            fused=precision.device.type == "cuda",
+        )
+        self.scaler = precision.scaler()
+        self.stages = stages(network)
+        self.learning = 0  # stages that learn, counted from the head; set as an epoch begins
+        self.loss_sum = self._zero()
+        self.state: dict = {"epoch": 0, "step": 0, "history": [], "seconds": 0.0, "validation_seconds": 0.0}
+        self.state |= {"best": None, "best_loss": math.inf, "best_epoch": 0}
+        self.saved_at = self.counted_to = time.monotonic()
+
+    def resume(self, report: Callable[[str], None]) -> bool:
+        """Go on from the checkpoint, if there is one."""
+        saved = load_checkpoint(self.checkpoint, report) if self.processes.leads else None
+        self.processes.wait()  # until the first one has set aside what can't be read
+        if not self.processes.leads:
+            saved = load_checkpoint(self.checkpoint, report)
+        if saved is None:
+            return False
+        load_weights(self.network, saved["weights"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.state = saved["state"]
+        own = saved["processes"][self.processes.rank]
+        self.loss_sum += own["loss_sum"]
+        _set_generators(own["generators"], self.precision.device)
+        return True
+
+    def save(self) -> None:
+        """Write the checkpoint; every process has to call it, and all go on once it is written."""
+        own = {"loss_sum": self.loss_sum.item(), "generators": _generators(self.precision.device)}
+        self._count_seconds()
+        parts = {"weights": weights_of(self.network), "optimiser": self.optimiser.state_dict()}
+        parts |= {"scaler": self.scaler.state_dict(), "state": self.state, "processes": self.processes.gather(own)}
+        if self.processes.leads:
+            save_checkpoint(self.checkpoint, parts)
+        self.processes.wait()
+        self.saved_at = time.monotonic()
+
+    def finished(self) -> bool:
+        """Whether all epochs are done, the best one is ``patience`` epochs ago, or the last one ended in no number."""
+        state = self.state
+        waited = state["epoch"] - state["best_epoch"]
+        diverged = bool(state["history"]) and not math.isfinite(state["history"][-1]["validation_loss"])
+        impatient = self.settings.patience > 0 and waited >= self.settings.patience
+        return state["epoch"] >= self.settings.epochs or impatient or diverged
+
+    def finish_epoch(self, stop: StopRequest) -> None:
+        """Take the steps that are left of the present epoch, saving now and then.
+
+        Raises Interrupted, with the checkpoint written, at the step after ``stop`` was received by any process.
+        """
+        epoch, state = self.state["epoch"], self.state
+        self._set_learning(epoch)
+        self.counted_to = time.monotonic()
+        label = f"epoch {epoch + 1}/{self.settings.epochs}"
+        with (
+            contextlib.closing(self.batches.epoch(epoch, state["step"])) as batches,
+            _steps_shown(label, state["step"], self.batches.steps, self.processes.leads) as step_done,
+        ):
+            for batch in batches:
+                self._step(batch, epoch, state["step"])
+                state["step"] += 1
+                step_done()
+                due = time.monotonic() - self.saved_at > self.checkpoint_seconds
+                order = self.processes.most(STOP if stop.received else SAVE if due else GO_ON)
+                if order != GO_ON:
+                    self.save()
+                if order == STOP:
+                    raise Interrupted(f"stopped in {label}; the same command goes on from {self.checkpoint}")
+        self.loss_sum.item()  # waits for the device: what comes next is not timed as training
+        self._count_seconds()
+
+    def validation_loss(self, batches: Iterator[Batch], count: int) -> float:
+        """The mean loss over the validation part's ``count`` scans; ``batches`` hold this process's share of them."""
+        self.processes.share_buffers(self.network)
+        self.network.eval()
+        total = self._zero()
+        with torch.no_grad():
+            for batch in batches:
+                with self.precision.autocast():
+                    outputs = network_outputs(self.network, self.precision.arranged(batch.inputs), self.settings)
+                total += self.task.loss(outputs.float(), batch.targets).double() * len(batch.inputs)
+        loss = self.processes.total(total.item()) / count
+        self._count_seconds("validation_seconds")
+        return loss
+
+    def close_epoch(self, validation_loss: float) -> dict:
+        """Note the epoch in the history, keep its weights if it is the best so far, and return its row."""
+        state, steps = self.state, self.batches.steps
+        last = pace_at(self.settings, state["epoch"] * steps + state["step"] - 1, self.settings.epochs * steps)
+        state["epoch"] += 1
+        entry = {
+            "epoch": state["epoch"],
+            "train_loss": self.processes.total(self.loss_sum.item()) / self.scans,
+            "validation_loss": validation_loss,
+            "learning_rate": last.rate,
+        }
+        state["history"].append(entry)
+        state["step"], self.loss_sum = 0, self._zero()
+        # A handful of validation scans gives a jumpy loss: the mean of the last epochs keeps a lucky one from being chosen.
+        smoothed = float(np.mean([past["validation_loss"] for past in state["history"][-VALIDATION_MEMORY:]]))
+        if smoothed < state["best_loss"]:
+            state |= {"best": copied_weights(self.network), "best_loss": smoothed, "best_epoch": state["epoch"]}
+        return entry
+
+    def _step(self, batch: Batch, epoch: int, step: int) -> None:
+        """One step of the optimiser. On a GPU nothing here waits for a result, so that the next batch is prepared meanwhile."""
+        settings, steps = self.settings, self.batches.steps
+        _seed(settings.seed, epoch, step, self.processes.rank)
+        set_pace(self.optimiser, pace_at(settings, epoch * steps + step, settings.epochs * steps))
+        with self.precision.autocast():
+            outputs = self.runner(self.precision.arranged(batch.inputs))
+        loss = self.task.loss(outputs.float(), batch.targets)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss * batch.share).backward()
+        self.scaler.unscale_(self.optimiser)
+        if settings.gradient_clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.loss_sum += loss.detach().double() * len(batch.inputs)
+
+    def _set_learning(self, epoch: int) -> None:
+        """Training mode, with the stages that learn in ``epoch``; what runs the network is made anew where they change."""
+        learning = learning_stages(self.settings, len(self.stages), epoch)
+        self.network.train()
+        set_learning(self.stages, learning)
+        if learning == self.learning:
+            return
+        self.learning = learning
+        self.runner = self.processes.averaging(self.network)
+        if self.settings.compile:
+            self.runner = torch.compile(self.runner, dynamic=False)  # around it: the weights keep their names
+
+    def _zero(self) -> torch.Tensor:
+        return torch.zeros((), dtype=torch.float64, device=self.precision.device)
+
+    def _count_seconds(self, name: str = "seconds") -> None:
+        now = time.monotonic()
+        self.state[name] += now - self.counted_to
+        self.counted_to = now
+
+
+def _seed(*position: int) -> None:
+    """Seed torch for one step, so that dropout is a function of the position and not of how the training came there."""
+    torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def _generators(device: torch.device) -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _set_generators(states: dict[str, torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+@contextlib.contextmanager
+def _steps_shown(label: str, done: int, steps: int, shown: bool) -> Iterator[Callable[[], None]]:
+    """Yield what is called after each step: it moves a bar on a terminal, and does nothing elsewhere."""
+    terminal = terminal_stream() if shown else None
+    if terminal is None:
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=label, total=steps, initial=done, leave=False, unit="step", file=terminal) as bar:
+        yield lambda: bar.update() and None

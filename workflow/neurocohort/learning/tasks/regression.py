@@ -1,0 +1,69 @@
+"""Regression: the expectation over soft bins after Peng et al. 2021, or one value."""
+
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+REGRESSION = "regression"
+BINS = 32
+BIN_MARGIN = 0.1  # of the training range, below and above it
+
+
+@dataclass(frozen=True)
+class Regression:
+    """``soft_bins``: whether the network returns a distribution over bins or one value. ``low``, ``high``: outer bin centres.
+    ``mean``, ``scale``: of the training targets, with which one value is standardised.
+    """
+
+    soft_bins: bool
+    low: float
+    high: float
+    mean: float
+    scale: float
+    kind: ClassVar[str] = REGRESSION
+    target_dtype: ClassVar[torch.dtype] = torch.float32
+
+    @classmethod
+    def fitted(cls, targets: np.ndarray, soft_bins: bool) -> "Regression":
+        """The bins and the scale from the training targets, (scans,)."""
+        values = np.asarray(targets, dtype=np.float64)
+        low, high = float(values.min()), float(values.max())
+        if high == low:  # equal targets still need bins that lie apart, and a scale
+            return cls(soft_bins, low - 1.0, high + 1.0, low, 1.0)
+        margin = BIN_MARGIN * (high - low)
+        return cls(soft_bins, low - margin, high + margin, float(values.mean()), float(values.std()))
+
+    @property
+    def outputs(self) -> int:
+        """Number of values that the network returns for a scan."""
+        return BINS if self.soft_bins else 1
+
+    def as_dict(self) -> dict:
+        """Plain values, for run.json."""
+        return {"kind": self.kind} | asdict(self)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean over (N, outputs) and (N,) values: Kullback-Leibler divergence of bins, or the standardised square error.
+
+        A value becomes a Gaussian one bin wide over the bins (Peng et al. 2021, Medical Image Analysis 68, 101871).
+        """
+        outputs, targets = outputs.float(), targets.float()
+        if not self.soft_bins:
+            return functional.mse_loss(outputs[:, 0], (targets - self.mean) / self.scale)
+        centres = self._centres(outputs.device)
+        width = (self.high - self.low) / (BINS - 1)
+        soft = torch.softmax(-0.5 * ((targets[:, None] - centres) / width) ** 2, dim=1)
+        return functional.kl_div(torch.log_softmax(outputs, dim=1), soft, reduction="batchmean")
+
+    def predict(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The values, (N,) float32, in the target's unit."""
+        outputs = outputs.float()
+        if self.soft_bins:
+            return torch.softmax(outputs, dim=1) @ self._centres(outputs.device)
+        return outputs[:, 0] * self.scale + self.mean
+
+    def _centres(self, device: torch.device) -> torch.Tensor:
+        return torch.linspace(self.low, self.high, BINS, device=device)

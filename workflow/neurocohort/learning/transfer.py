@@ -1,0 +1,143 @@
+"""Starting from another network's weights: which tensors are taken, and which stages learn in which epoch."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from neurocohort.errors import InputError
+from neurocohort.learning.networks import load_weights, weights_of
+from neurocohort.learning.settings import TrainingSettings
+
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
+NAMED = 4  # tensors left fresh that a report names; of more it tells the number
+
+
+def take_weights(network: nn.Module, path: Path) -> str:
+    """Copy the tensors of the safetensors file ``path`` whose name and shape ``network`` has too; return a line about it.
+
+    What the file lacks or has in another shape, such as a head for other classes, keeps its fresh weights. Raises InputError
+    where the file is absent, is no safetensors file (a pickle above all), or shares no parameter with the network.
+    """
+    given, own = _read(path), weights_of(network)
+    taken = {name: given[name] for name, tensor in own.items() if name in given and given[name].shape == tensor.shape}
+    parameters = {name for name, _ in network.named_parameters()}
+    if not parameters & set(taken):
+        raise InputError(
+            f"{path} has no tensor that this network could take by name and shape; it has {_few(sorted(given))}, the "
+            f"network {_few(sorted(own))}. Give the weights of the same `network`."
+        )
+    load_weights(network, own | taken)
+    left = [
+        f"{name} ({_shape(given[name])} there, {_shape(tensor)} here)" if name in given else f"{name} (not there)"
+        for name, tensor in own.items()
+        if name not in taken
+    ]
+    return f"weights from {path}: {len(taken)} of {len(own)} tensors taken; left fresh: {_few(left) or 'none'}"
+
+
+def check_freezing(settings: TrainingSettings) -> None:
+    """Raise InputError where stages would be frozen that hold nothing learned yet."""
+    if not settings.weights and (settings.frozen_epochs or settings.thaw_epochs):
+        raise InputError(
+            f"`frozen_epochs` is {settings.frozen_epochs} and `thaw_epochs` {settings.thaw_epochs} without `weights` to start "
+            "from: the frozen stages would keep their random weights. Give `weights`, or leave both at 0."
+        )
+
+
+def learning_stages(settings: TrainingSettings, count: int, epoch: int) -> int:
+    """How many of ``count`` stages, counted from the head, learn in ``epoch`` (from 0).
+
+    The head alone for ``frozen_epochs``; then one more, and one more after each ``thaw_epochs``, or all at once where that is
+    0. Two frozen epochs and a thaw every three: 1, 1, 2, 2, 2, 3, 3, 3, 4, ...
+    """
+    if not settings.weights:
+        return count
+    if epoch < settings.frozen_epochs:
+        return 1
+    if not settings.thaw_epochs:
+        return count
+    return min(count, 2 + (epoch - settings.frozen_epochs) // settings.thaw_epochs)
+
+
+def set_learning(parts: list[nn.ModuleList], learning: int) -> None:
+    """Let the last ``learning`` of a network's stages learn, in training mode; the others keep weights and batch statistics."""
+    for index, part in enumerate(parts):
+        learns = index >= len(parts) - learning
+        part.requires_grad_(learns).train(learns)
+
+
+def stages(network: nn.Module) -> list[nn.ModuleList]:
+    """The parts of ``network`` that freeze and thaw together, from the input to the head; every parameter is in one."""
+    children = dict(network.named_children())
+    match type(network).__name__:
+        case "SFCN":
+            parts = [*_blocks(network.features), [network.classifier]]
+        case "DenseNet121":
+            blocks = dict(network.features.named_children())
+            names = [["conv0", "norm0"], *([f"denseblock{i}", f"transition{i}"] for i in (1, 2, 3))]
+            names.append(["denseblock4", "norm5"])
+            parts = [*([blocks[name] for name in group] for group in names), [network.class_layers]]
+        case "ResNet":
+            layers = [[children[f"layer{i}"]] for i in (1, 2, 3, 4)]
+            parts = [[network.conv1, network.bn1], *layers, [network.fc]]
+        case "UNet":
+            parts = _nested(network.model)
+        case "DynUNet":
+            inner = [[layer] for layer in (*network.downsamples, network.bottleneck, *network.upsamples)]
+            parts = [[network.input_block], *inner, [network.output_block]]
+        case "SegResNet":
+            rising = [list(pair) for pair in zip(network.up_samples, network.up_layers, strict=True)]
+            parts = [[network.convInit], *([layer] for layer in network.down_layers), *rising, [network.conv_final]]
+        case name:
+            raise ValueError(f"the stages of {name} are not known")
+    return [nn.ModuleList(part) for part in parts]
+
+
+def _blocks(features: nn.Sequential) -> list[list[nn.Module]]:
+    """SFCN's layers, cut behind each ReLU."""
+    blocks: list[list[nn.Module]] = [[]]
+    for layer in features:
+        blocks[-1].append(layer)
+        if isinstance(layer, nn.ReLU):
+            blocks.append([])
+    return blocks[:-1]
+
+
+def _nested(block: nn.Module) -> list[list[nn.Module]]:
+    """MONAI's UNet holds each level within the one above: down, (what is below), up."""
+    from monai.networks.layers import SkipConnection
+
+    if isinstance(block, nn.Sequential) and len(block) == 3 and isinstance(block[1], SkipConnection):
+        down, below, up = block
+        return [[down], *_nested(below.submodule), [up]]
+    return [[block]]
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if path.suffix.lower() in PICKLES:
+        raise InputError(
+            f"`weights: {path}` is a pickle by its ending, and a pickle can run any program when it is read; expected a "
+            "safetensors file. Convert it where you trust it: safetensors.torch.save_file(torch.load(path), new_path)."
+        )
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise InputError(f"`weights: {path}` is not there; expected a safetensors file.") from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"`weights: {path}` can't be read as safetensors ({error}); expected a file such as model.safetensors of "
+            "another experiment."
+        ) from error
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one value"

@@ -1,0 +1,119 @@
+"""The trainings that an experiment is made of: members (a fold, a seed), the draws of a sweep, and the controls beside it.
+
+All of it follows from the configuration alone. Imports stay light: this runs at the start of every Snakemake process.
+"""
+
+import copy
+import itertools
+import math
+import random
+
+CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
+PERMUTATIONS = 3  # one alone says as much about itself as about a leak
+DRAW = "sweep/draw-{:02d}"
+
+
+def with_controls(experiments: dict[str, dict]) -> dict[str, dict]:
+    """The experiments, each followed by its controls if it asks for them: the same with one seed and no sweep, trained on
+    targets that are permuted by ``permutation`` (1, 2, ...; 0 in the experiments themselves).
+    """
+    found = {}
+    for name, experiment in experiments.items():
+        found[name] = {"sweep": None, **experiment, "permutation": 0}
+        for number, control in enumerate(control_names(name, experiment.get("control")), start=1):
+            copied = copy.deepcopy(experiment)
+            copied["training"] |= {"seeds": copied["training"]["seeds"][:1], "cross_validation": False}
+            found[control] = {**copied, "sweep": None, "control": None, "permutation": number}
+    return found
+
+
+def control_names(experiment: str, kind: str | None) -> list[str]:
+    """The names, and folders, of an experiment's controls, one a permutation."""
+    return [f"{experiment}_{CONTROL_SUFFIX[kind]}-{number + 1}" for number in range(PERMUTATIONS)] if kind else []
+
+
+def members_of(experiment: dict, folds: int) -> list[str]:
+    """The folders of the networks whose predictions are averaged, such as seed-1 or fold-2_seed-1."""
+    training = experiment["training"]
+    seeds = [f"seed-{seed}" for seed in training["seeds"]]
+    if not training.get("cross_validation"):
+        return seeds
+    return [f"fold-{fold}_{seed}" for fold in range(1, folds + 1) for seed in seeds]
+
+
+def draws_of(sweep: dict | None) -> dict[str, dict]:
+    """By draw (``sweep/draw-01``), the values of a sweep's keys, such as {"training.learning_rate": 0.003}.
+
+    Without ``draws`` every combination of the listed values; with it so many at random, drawn from ``seed``: one of a list,
+    or a number of a range, on a logarithmic scale where the range says ``log``.
+    """
+    if not sweep:
+        return {}
+    keys = list(sweep["values"])
+    if sweep["draws"]:
+        generator = random.Random(sweep["seed"])
+        combinations = [tuple(_drawn(sweep["values"][key], generator) for key in keys) for _ in range(sweep["draws"])]
+    else:
+        combinations = list(itertools.product(*(sweep["values"][key] for key in keys)))
+    return {
+        DRAW.format(number): dict(zip(keys, values, strict=True)) for number, values in enumerate(combinations, start=1)
+    }
+
+
+def drawn_experiment(experiment: dict, values: dict) -> dict:
+    """A copy of the experiment in which the dotted keys of ``values`` have theirs."""
+    changed = copy.deepcopy(experiment)
+    for key, value in values.items():
+        *path, last = key.split(".")
+        place = changed
+        for step in path:
+            place = place[step]
+        place[last] = value
+    return changed
+
+
+def training_settings(experiment: dict, run: str, *, weights: str = "") -> dict:
+    """What `neurocohort train` is told about one run (``seed-1``, ``sweep/draw-02/fold-1_seed-3``): TrainingSettings' fields.
+
+    ``weights``: the file that the experiment's transfer starts from.
+    """
+    draw, _, member = run.rpartition("/")
+    experiment = drawn_experiment(experiment, draws_of(experiment.get("sweep"))[draw]) if draw else experiment
+    training, network, transfer = experiment["training"], experiment["network"], experiment.get("transfer") or {}
+    fold, _, seed = member.rpartition("_")
+    named = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "schedule",
+        "warm_up",
+        "weight_decay",
+        "gradient_clip",
+        "patience",
+    )
+    named += ("precision", "compile", "memory", "workers", "threads", "processes", "patch", "augmentation")
+    return {
+        "task": experiment["task"],
+        "network": network["name"],
+        "modalities": experiment["modalities"],
+        "classes": len(experiment.get("classes") or [0, 1]),
+        "channels": network["channels"] or None,
+        **{key: network[key] for key in ("dropout", "norm", "soft_bins")},
+        **{key: training[key] for key in named},
+        "weights": weights,
+        "frozen_epochs": transfer.get("frozen_epochs", 0),
+        "thaw_epochs": transfer.get("thaw_epochs", 0),
+        "fold": int(fold.removeprefix("fold-")) if fold else 0,
+        "seed": int(seed.removeprefix("seed-")),
+    }
+
+
+def _drawn(values: list | dict, generator: random.Random):
+    if isinstance(values, list):
+        return generator.choice(values)
+    low, high = values["low"], values["high"]
+    if values.get("log"):
+        number = math.exp(generator.uniform(math.log(low), math.log(high)))
+    else:
+        number = generator.uniform(low, high)
+    return float(f"{number:.4g}")  # as a person would write it

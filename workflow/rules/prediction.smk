@@ -1,0 +1,102 @@
+# Needs the experiment's networks and all packs. Leaves each member's predictions, and those of all of them together.
+
+
+rule predict:
+    """One trained network applied to the validation, held-out and external scans."""
+    input:
+        samples="results/experiments/{experiment}/samples.tsv",
+        packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
+        weights="results/experiments/{experiment}/{run}/model.safetensors",
+        run="results/experiments/{experiment}/{run}/run.json",
+    output:
+        "results/experiments/{experiment}/{run}/predictions.tsv",
+    log:
+        "logs/predict/{experiment}/{run}.log",
+    benchmark:
+        "benchmarks/predict/{experiment}/{run}.tsv"
+    wildcard_constraints:
+        experiment=one_of(name for name in EXPERIMENTS if not segments(name)),
+    conda:
+        ENVIRONMENT
+    threads: training("threads")
+    resources:
+        gpu=GPU,
+        mem_mb=8000,
+        runtime=120,
+    params:
+        code=code_hash("predict"),
+        folder=lambda w, input: os.path.dirname(input.weights),
+        options="",
+        device=config["device"],
+    shell:
+        "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output[0]}"
+        " {params.options} --device {params.device} > {log} 2>&1"
+
+
+use rule predict as predict_segmentation with:
+    output:
+        "results/experiments/{experiment}/{run}/predictions.tsv",
+        probabilities=temp("results/experiments/{experiment}/{run}/probabilities.npy"),
+    wildcard_constraints:
+        experiment=one_of(name for name in EXPERIMENTS if segments(name)),
+    params:
+        code=code_hash("predict"),
+        folder=lambda w, input: os.path.dirname(input.weights),
+        options=lambda w, output: f"--probabilities={output.probabilities} --voxel-ml={VOXEL_ML}",
+        device=config["device"],
+
+
+rule ensemble:
+    """The mean of the predictions over an experiment's members, and theirs apart."""
+    input:
+        members=lambda w: member_files(w.experiment, "predictions.tsv"),
+    output:
+        predictions="results/experiments/{experiment}/predictions.tsv",
+        members="results/experiments/{experiment}/members.tsv",
+    log:
+        "logs/ensemble/{experiment}.log",
+    benchmark:
+        "benchmarks/ensemble/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(name for name in EXPERIMENTS if not segments(name)),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_hash("ensemble"),
+    shell:
+        "neurocohort ensemble --output {output.predictions} --members-output {output.members} {input.members} > {log} 2>&1"
+
+
+rule ensemble_segmentation:
+    """Label maps from the mean of the members' probabilities, on the study's grid and on each scan's own."""
+    input:
+        members=lambda w: member_files(w.experiment, "predictions.tsv"),
+        probabilities=lambda w: member_files(w.experiment, "probabilities.npy"),
+        samples="results/experiments/{experiment}/samples.tsv",
+        packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
+        qc=lambda w: expand("results/{cohort}/qc.tsv", cohort=all_cohorts(w.experiment)),
+    output:
+        predictions="results/experiments/{experiment}/predictions.tsv",
+        members="results/experiments/{experiment}/members.tsv",
+        label_maps=directory("results/experiments/{experiment}/label_maps"),
+    log:
+        "logs/ensemble/{experiment}.log",
+    benchmark:
+        "benchmarks/ensemble/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(name for name in EXPERIMENTS if segments(name)),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        code=code_hash("ensemble_segmentation"),
+        voxel_ml=VOXEL_ML,
+    shell:
+        "neurocohort ensemble-segmentation --samples {input.samples} --results results --output {output.predictions}"
+        " --members-output {output.members} --label-maps {output.label_maps} --voxel-ml {params.voxel_ml} {input.members}"
+        " > {log} 2>&1"
