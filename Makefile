@@ -31,7 +31,7 @@ lint: .venv/ready
 	snakemake --lint
 
 clean:
-	rm -rf .venv .snakemake data resources results checkpoints splits logs benchmarks
+	rm -rf .venv .snakemake data resources results checkpoints splits logs benchmarks tensorboard
 
 # What the tests try and users install by choice: its core is under the GPL-3.
 .venv/optional: .venv/ready
