@@ -239,6 +239,7 @@ WRONG = {
         ["`phantom.ixi` is taken up by no cohort", "`base_url: resources/phantom/ixi`"],
     ),
     "cohort of no phantom": ("phantom.ixi", LEFT_OUT, ["`cohorts.ixi.base_url`", "`phantom.ixi` is given; add that"]),
+    "discs beyond the phantom's": ("cohorts.oasis1.discs", [1, 3], ["`cohorts.oasis1.discs` has 3", "makes 2"]),
     "too small a phantom": ("phantom.ixi.participants", 2, ["`phantom.ixi.participants` is 2", "from 8 to 400"]),
     "device that sounds like another": ("device", "gpu", ["`device` is the text `gpu`", "`auto`, `cpu`, `cuda`"]),
 }

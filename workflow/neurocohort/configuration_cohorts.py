@@ -113,6 +113,11 @@ def phantom_faults(config: dict) -> Iterator[str]:
         used.add(cohort["source"])
         if cohort["source"] not in phantoms:
             yield f"`cohorts.{name}.base_url` is {folder}, which is made where `phantom.{cohort['source']}` is given; add that."
+        elif beyond := [disc for disc in cohort.get("discs", []) if disc > phantoms["oasis1"]["discs"]]:
+            yield (
+                f"`cohorts.{name}.discs` has {listed(beyond)}, and `phantom.oasis1.discs` makes {phantoms['oasis1']['discs']}; "
+                "make more, or leave those out."
+            )
         elif absent := set(cohort["modalities"]) - set(phantoms[cohort["source"]].get("modalities", ["T1w"])):
             key = f"phantom.{cohort['source']}.modalities"
             yield f"`cohorts.{name}.modalities` has {listed(sorted(absent))}, which `{key}` lacks; add it there."

@@ -34,8 +34,10 @@ rule phantom_ixi:
 rule phantom_oasis1:
     """A synthetic cohort with dementia and repeat sessions, as OASIS-1's disc archives and table."""
     output:
-        "resources/phantom/oasis1/oasis_cross-sectional_disc1.tar.gz",
-        "resources/phantom/oasis1/oasis_cross-sectional_disc2.tar.gz",
+        [
+            f"resources/phantom/oasis1/oasis_cross-sectional_disc{disc}.tar.gz"
+            for disc in range(1, PHANTOM.get("oasis1", {}).get("discs", 2) + 1)
+        ],
         "resources/phantom/oasis1/oasis_cross-sectional.csv",
     log:
         "logs/phantom/oasis1.log",
@@ -52,4 +54,4 @@ rule phantom_oasis1:
         folder=lambda w, output: os.path.dirname(output[0]),
     shell:
         "neurocohort phantom --source oasis1 --folder {params.folder} --participants {params.participants}"
-        " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"
+        " --seed {params.seed} --spacing-mm {params.spacing_mm} --discs {params.discs} > {log} 2>&1"

@@ -10,7 +10,7 @@ from neurocohort.commands.app import Names, command
 
 @command
 def phantom(
-    source: str, folder: Path, participants: int, seed: int, spacing_mm: float, modalities: str = "T1w"
+    source: str, folder: Path, participants: int, seed: int, spacing_mm: float, modalities: str = "T1w", discs: int = 2
 ) -> None:
     """Write the archives of a synthetic cohort in the layout of SOURCE (ixi or oasis1)."""
     from neurocohort.cohorts.phantom_archives import write_ixi_archives, write_oasis1_archives
@@ -19,7 +19,7 @@ def phantom(
         kinds = tuple(modalities.split(","))
         write_ixi_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm, modalities=kinds)
     else:
-        write_oasis1_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm)
+        write_oasis1_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm, discs=discs)
 
 
 @command
