@@ -167,7 +167,12 @@ def test_labels_follow_their_scan():
     shape = (40, 40, 40)
     _, labels = head(shape)
     for sample in range(6):
-        drawn = draw(Augmentation(noise=0, log_gamma=0, rotation_degrees=20, shift=0.1, scale=0.2), 3, 0, sample)
+        drawn = draw(
+            Augmentation(noise=0, log_gamma=0, bias_field=0, blur_voxels=0, rotation_degrees=20, shift=0.1, scale=0.2),
+            3,
+            0,
+            sample,
+        )
         moved, moved_labels = apply(drawn, (labels * 100)[:, None], labels)
         clear = ((moved[0, 0] % 100) < 1e-2) | ((moved[0, 0] % 100) > 100 - 1e-2)
         assert clear.float().mean() > 0.6

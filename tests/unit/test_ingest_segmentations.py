@@ -3,6 +3,8 @@
 import csv
 import gzip
 import json
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +14,7 @@ from neurocohort.cohorts.bids import ingest_bids
 from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
 from neurocohort.cohorts.table import ingest_table
 from neurocohort.cohorts.variables import kinds_of_bids, kinds_of_table
-from neurocohort.configuration import check_configuration
+from neurocohort.configuration import check_configuration, read_checked
 from neurocohort.configuration_experiments import LABEL_MAP
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
@@ -306,4 +308,26 @@ def test_labels_drawn_on_the_scan_go_to_the_grid_with_it(tmp_path):
     to_scan[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     to_scan[:3, :3] = np.column_stack([transform.TransformPoint(unit) for unit in np.eye(3).tolist()]) - to_scan[:3, 3:]
     expected = sample_labels(Volume(labels, away), template.grid, lps @ to_scan @ lps).data
-    assert np.count_nonzero(there != expected) <= 1e-4 * expected.size
+    assert np.count_nonzero(there != expected) <= 5e-4 * expected.size  # voxels on a border, where rounding decides
+
+
+def test_heads_painted_from_label_maps_are_a_cohort_with_exact_tissues(repository, shared_data, tmp_path, monkeypatch):
+    """As tests/studies/painted_segmentation.yaml has them, with three anatomies at 4 mm."""
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for number in ("03", "06", "12"):
+        (maps / f"head_labels_{number}.nii.gz").symlink_to(shared_data / "label_maps" / f"head_labels_{number}.nii.gz")
+    studies = repository / "tests" / "studies"
+    command = [sys.executable, str(studies / "painted_cohort.py"), "--output", "resources/painted", "--variants", "1"]
+    command += ["--spacing-mm", "4", "--jobs", "1", "--label-maps", str(maps)]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    read_checked([studies / "painted_segmentation.yaml"])
+    ingest_bids("resources/painted", "data/painted")
+    scans, heads = read_table("data/painted/scans.tsv"), read_table("resources/painted/heads.tsv")
+    assert scans["dseg_path"].notna().all() and len(scans) == 3
+    for scan, head in zip(scans.to_dict("records"), heads.to_dict("records"), strict=True):
+        labels, image = (np.asarray(nib.load(f"data/painted/{scan[key]}").dataobj) for key in ("dseg_path", "path"))
+        assert (image[labels == 0] == 0).all()  # skull-stripped by the truth
+        assert np.count_nonzero(labels) * 0.064 == pytest.approx(head["brain_ml"], rel=0.03)  # 64 mm3 a voxel
+    assert set(read_table("resources/painted/split.tsv")["part"]) == {"train", "validation", "held-out"}
