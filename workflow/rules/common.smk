@@ -315,7 +315,7 @@ def transfer_weights(wildcards):
     """The file that the experiment's training starts from: one of the user's, or the first network of another experiment."""
     weights = (EXPERIMENTS[wildcards.experiment].get("transfer") or {}).get("weights")
     if not weights or weights.endswith(".safetensors"):
-        return weights or []
+        return weights or ""
     return member_files(weights, "model.safetensors")[0]
 
 

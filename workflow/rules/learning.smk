@@ -7,7 +7,7 @@ rule train:
     input:
         samples="results/experiments/{experiment}/training/samples.tsv",
         packed=lambda w: packed_arrays(trained_cohorts(w.experiment), ["development"]),
-        weights=transfer_weights,
+        weights=lambda w: transfer_weights(w) or [],
     output:
         weights="results/experiments/{experiment}/{run}/model.safetensors",
         history="results/experiments/{experiment}/{run}/history.tsv",
@@ -28,9 +28,10 @@ rule train:
     params:
         code=code_hash("train"),
         folder=lambda w, output: os.path.dirname(output[0]),
-        settings=lambda w, input: json.dumps(
+        # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it.
+        settings=lambda w: json.dumps(
             training_settings(
-                EXPERIMENTS[w.experiment], w.run, weights="".join(input.weights)
+                EXPERIMENTS[w.experiment], w.run, weights=transfer_weights(w)
             )
         ),
         launch=lambda w: launcher(training("processes")(w)),

@@ -26,11 +26,12 @@ rule predict:
     params:
         code=code_hash("predict"),
         folder=lambda w, input: os.path.dirname(input.weights),
+        voxel_ml=VOXEL_ML,
         options="",
         device=config["device"],
     shell:
         "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output[0]}"
-        " {params.options} --device {params.device} > {log} 2>&1"
+        " --voxel-ml {params.voxel_ml} {params.options} --device {params.device} > {log} 2>&1"
 
 
 use rule predict as predict_segmentation with:
@@ -42,7 +43,8 @@ use rule predict as predict_segmentation with:
     params:
         code=code_hash("predict"),
         folder=lambda w, input: os.path.dirname(input.weights),
-        options=lambda w, output: f"--probabilities={output.probabilities} --voxel-ml={VOXEL_ML}",
+        voxel_ml=VOXEL_ML,
+        options=lambda w, output: f"--probabilities={output.probabilities}",
         device=config["device"],
 
 
