@@ -191,9 +191,9 @@ def two_modalities(repository, tmp_path_factory):
 
 
 def test_two_modalities_reach_the_packed_array_as_two_registered_channels(two_modalities):
-    packed = two_modalities.path("results/ixi/packed")
+    packed = two_modalities.path("results/ixi/packed/development")
     images = np.load(packed / "images.npy")
-    assert table(two_modalities, "results/ixi/packed/channels.tsv")["modality"].tolist() == ["T1w", "T2w"]
+    assert table(two_modalities, "results/ixi/packed/development/channels.tsv")["modality"].tolist() == ["T1w", "T2w"]
     assert images.shape[1:] == (2, 56, 64, 56)
     for t1, t2 in images.astype(float):
         inside = (t1 > 0) & (t2 > 0)
