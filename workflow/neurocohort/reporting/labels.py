@@ -22,6 +22,8 @@ METRICS = {
     "spearman_r": Metric("Spearman ρ", "Spearman correlation", 2, True),
     "bias": Metric("Bias", "mean of predicted minus true", 2, None),
     "auc": Metric("AUC", "area under the ROC curve", 3, True),
+    "bias_slope": Metric("Bias slope", "slope of predicted minus true on the true value", 2, None),
+    "average_precision": Metric("Average precision", "area under the precision-recall curve", 3, True),
     "auc_macro": Metric("Macro AUC", "macro-averaged area under the ROC curve", 3, True),
     "balanced_accuracy": Metric("Balanced accuracy", "balanced accuracy", 3, True),
     "accuracy": Metric("Accuracy", "accuracy", 3, True),
@@ -30,7 +32,9 @@ METRICS = {
     "brier": Metric("Brier score", "Brier score", 3, False),
     "ece": Metric("ECE", "expected calibration error", 3, False),
     "dice": Metric("Dice", "Dice coefficient", 3, True),
-    "hd95": Metric("HD95 (mm)", "95th percentile of the surface distance", 2, False),
+    "hd95_mm": Metric("HD95 (mm)", "95th percentile of the surface distance", 2, False),
+    "assd_mm": Metric("ASSD (mm)", "average symmetric surface distance", 2, False),
+    "surface_dice_1mm": Metric("Surface Dice at 1 mm", "surface Dice at a tolerance of 1 mm", 3, True),
     "volume_error": Metric("Volume error", "relative volume error", 3, False),
 }
 
