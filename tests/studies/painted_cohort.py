@@ -10,7 +10,7 @@ on their grid: 1 CSF, 2 GM, 3 WM, 0 elsewhere, each voxel's the tissue that has 
 cohort's ``split_file``, and ``heads.tsv``, what was drawn and the true volumes.
 
 The images are skull-stripped by the truth, so that all that is labelled can be seen: the label maps' CSF reaches further out
-than the masks of brain extraction, and of ten whole heads deepbet's left out 6 to 25 % of it. ``--whole-heads`` keeps skull
+than the masks of brain extraction, and of twelve whole heads deepbet's left out 4 to 25 % of it. ``--whole-heads`` keeps skull
 and scalp; take ``skull_stripped`` out of the study's file then.
 """
 

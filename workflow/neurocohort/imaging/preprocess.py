@@ -28,7 +28,7 @@ from neurocohort.imaging.registration import Registration, already_registered, r
 from neurocohort.imaging.rigid import register_rigid
 from neurocohort.imaging.template import TEMPLATE_SPACE, Template
 from neurocohort.imaging.tissues import segment_tissues, tissue_volumes_ml
-from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample, world_grid
+from neurocohort.imaging.volume import Volume, cropped, grid_of, sample, world_grid
 
 SURE_WHITE_MATTER = 0.8
 RIGID_SPACING_MM = 1.5
@@ -76,9 +76,10 @@ def preprocess_scan(
     """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``.
 
     A scan that can't be used gets status ``excluded`` with stage and reason, and whatever was known by then; errors of the
-    machine (memory, disk) are raised. ``labels_path``: an optional label map in the space of ``labels_reference_path``, a
-    brain-only image of the same head; both are carried to the study's grid. ``further``: by BIDS suffix, the session's
-    images of other modalities, which are registered rigidly to the scan.
+    machine (memory, disk) are raised. ``labels_path``: an optional label map in the space of ``labels_reference_path``, which
+    is the scan itself, or else a brain-only image of the same head that is registered to it; the labels are carried to the
+    study's grid. ``further``: by BIDS suffix, the session's images of other modalities, which are registered rigidly to the
+    scan.
     """
     record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None}
     record |= {"metrics": {}, "volumes_ml": {}, "outputs": {}}
@@ -171,7 +172,10 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         ):
             _write_displacement(record, folder, name, f"{scan_id}_from-{source}_to-{target}", point_map)
     if labels_path is not None:
-        labels = _labels_on_grid(labels_path, labels_reference_path, brain, mask, to_scan, template.grid, settings)
+        to_reference = np.eye(4)
+        if labels_reference_path != scan_path:
+            to_reference = _to_reference(labels_reference_path, brain, mask, settings)
+        labels = sample_labels_by(read_labels(labels_path), template.grid, then(to_scan, to_reference))
         _write_volume(record, folder, "dseg", f"{stem}_dseg.nii.gz", labels.data, labels.affine)
 
 
@@ -226,17 +230,14 @@ def _further_on_grid(record, folder, modality, path, brain, mask, to_scan, templ
     return sample_by(corrected, template.grid, then(to_scan, scan_to_image)).data
 
 
-def _labels_on_grid(labels_path, reference_path, brain, mask, to_scan, grid: Grid, settings) -> Volume:
-    """The label map on the study's grid: its reference brain is registered to the scan's, the transforms are chained."""
-    labels = read_labels(labels_path)
+def _to_reference(reference_path, brain, mask, settings) -> np.ndarray:
+    """The scan's world points to those of the brain-only image that a label map was drawn on, 4 x 4."""
     reference = read_scan(reference_path)
-    reference_mask = reference.data > 0
-    reference, cropped_mask = cropped(reference, reference_mask)
+    reference, reference_mask = cropped(reference, reference.data > 0)
     coarse = world_grid(brain, mask, max(2.0, float(brain.spacing_mm.max())))
     fixed = sample(Volume(brain.data * mask, brain.affine), coarse, smooth=True)
     fixed_mask = sample(Volume(mask, brain.affine), coarse, smooth=True).data > 0.5
-    to_reference = _register(fixed, fixed_mask, reference, cropped_mask, settings, LABEL_REFERENCE_DICE)
-    return sample_labels_by(labels, grid, then(to_scan, to_reference.fixed_to_moving))
+    return _register(fixed, fixed_mask, reference, reference_mask, settings, LABEL_REFERENCE_DICE).fixed_to_moving
 
 
 def _write_picture(record: dict, folder: Path, template: Template, picture: dict) -> None:
