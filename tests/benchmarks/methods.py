@@ -127,10 +127,10 @@ def main(scan: str, template: str, folder: str) -> None:
     """What ours_in_process runs: the chain, timed after its imports."""
     import deepbet.bet  # noqa: F401
     import neurocohort.imaging.preprocess  # noqa: F401
-    from neurocohort import cli
+    from neurocohort.commands import data as commands
 
     started = time.perf_counter()
-    cli.preprocess(Path(scan), "scan", Path(template), Path(folder), **chain_options())
+    commands.preprocess(Path(scan), "scan", Path(template), Path(folder), **chain_options())
     (Path(folder) / "seconds.json").write_text(json.dumps(time.perf_counter() - started))
 
 

@@ -35,7 +35,7 @@ from known_scans import (  # noqa: E402
     read_transforms,
     reference_affine,
 )
-from neurocohort import cli  # noqa: E402
+from neurocohort.commands import data as commands  # noqa: E402
 from neurocohort.configuration import read_checked  # noqa: E402
 from neurocohort.files import read_json, write_table  # noqa: E402
 from neurocohort.imaging.template import make_template  # noqa: E402
@@ -67,7 +67,7 @@ def chain_options(registration: str = "affine") -> dict:
     """The options of ``neurocohort preprocess`` that a study sets, by name, as config/config.yaml and its defaults have them."""
     config = read_checked([REPOSITORY / "config" / "config.yaml"])
     set_by_study = config["preprocessing"] | config["quality"] | {"registration": registration}
-    return {name: set_by_study[name] for name in signature(cli.preprocess).parameters if name in set_by_study}
+    return {name: set_by_study[name] for name in signature(commands.preprocess).parameters if name in set_by_study}
 
 
 def run_head(number: int, seed: int, label_path: Path, to_template: np.ndarray) -> dict:
@@ -86,7 +86,7 @@ def run_head(number: int, seed: int, label_path: Path, to_template: np.ndarray) 
         heads.write_head(path, head)
         painted = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):  # one line a scan, which the rows say better
-            cli.preprocess(path, "head", _worker["template"], folder, **chain_options())
+            commands.preprocess(path, "head", _worker["template"], folder, **chain_options())
         record = read_json(folder / "head_qc.json")
         row |= {"painting_s": painted - started, "preprocessing_s": time.perf_counter() - painted}
         row |= {"status": record["status"], "stage": record["stage"], "reason": record["reason"]}

@@ -73,6 +73,12 @@ def test_touch_reruns_nothing(package):
 def test_change_of_one_subcommand_reruns_no_other(package):
     root, hashes = package
     before = hashes()
-    cli = root / "cli.py"
-    cli.write_text(cli.read_text().replace('"""Split a cohort by participant."""', '"""Split a cohort."""'))
+    split = codehash.code_hash("split")
+    commands = root / "commands" / "data.py"
+    commands.write_text(commands.read_text().replace('"""Split a cohort by participant, ', '"""Split a cohort, '))
     assert hashes() == before, "split is none of those asked for"
+    assert codehash.code_hash("split") != split
+
+
+def test_a_package_behind_a_subcommand_counts_as_its_modules_do(package):
+    assert "train" in changed(package, "learning/tasks/segmentation.py")
