@@ -152,7 +152,7 @@ def _sentence(record: dict) -> str:
         other_interval,
         f"for {BASELINE_PHRASES[record['baseline']]}.",
         VERDICTS[record["verdict"]],
-        record["caveat"] or _beside(record),
+        record["caveat"] or beside(record),
     ]
     return " ".join(word for word in words if word)
 
@@ -177,7 +177,8 @@ def _caveat(record: dict, higher_is_better: bool) -> str | None:
     return f"But {_phrase(name)} reach{'' if name in PLURAL else 'es'} {value}, no worse than the network."
 
 
-def _beside(record: dict) -> str:
+def beside(record: dict) -> str:
+    """A sentence with the best of the baselines that are not trivial; empty where there is none."""
     if record["best_value"] is None:
         return ""
     places = labels.metric(record["metric"]).decimals

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from neurocohort.reporting import labels
-from neurocohort.reporting.headline import BASELINE_PHRASES
+from neurocohort.reporting.headline import BASELINE_PHRASES, beside
 from neurocohort.reporting.provenance import NAMED
 from neurocohort.reporting.sources import Missing
 
@@ -95,6 +95,7 @@ def _card(record: dict) -> dict:
         "baseline_text": labels.number(record["baseline_value"], places),
         "baseline_interval": labels.interval(record["baseline_low"], record["baseline_high"], places),
         "baseline_phrase": BASELINE_PHRASES[record["baseline"]],
+        "beside": beside(record),
         "better": "higher is better" if described.higher_is_better else "lower is better",
         "bars": [],
     }
