@@ -100,6 +100,6 @@ rule adopt:
         runtime=10,
     params:
         code=code_hash("adopt"),
-        folder="results/experiments/{experiment}",
+        folder=lambda w, input: os.path.dirname(os.path.dirname(input.sweep)),
     shell:
         "neurocohort adopt --sweep {input.sweep} --folder {params.folder} --member {wildcards.run} > {log} 2>&1"

@@ -9,7 +9,7 @@ rule predict:
         weights="results/experiments/{experiment}/{run}/model.safetensors",
         run="results/experiments/{experiment}/{run}/run.json",
     output:
-        "results/experiments/{experiment}/{run}/predictions.tsv",
+        predictions="results/experiments/{experiment}/{run}/predictions.tsv",
     log:
         "logs/predict/{experiment}/{run}.log",
     benchmark:
@@ -30,13 +30,13 @@ rule predict:
         options="",
         device=config["device"],
     shell:
-        "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output[0]}"
+        "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output.predictions}"
         " --voxel-ml {params.voxel_ml} {params.options} --device {params.device} > {log} 2>&1"
 
 
 use rule predict as predict_segmentation with:
     output:
-        "results/experiments/{experiment}/{run}/predictions.tsv",
+        predictions="results/experiments/{experiment}/{run}/predictions.tsv",
         probabilities=temp("results/experiments/{experiment}/{run}/probabilities.npy"),
     wildcard_constraints:
         experiment=one_of(name for name in EXPERIMENTS if segments(name)),
