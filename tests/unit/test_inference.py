@@ -180,13 +180,19 @@ def test_two_classes_keep_one_number_and_more_keep_each():
 
 def test_overlap_is_of_each_scan_with_its_own_reference(packed):
     samples = samples_of([2, 0])
-    rows = overlap_rows(samples, reference_labels(samples, packed), reference_labels(samples, packed), voxel_ml=0.5)
+    rows = overlap_rows(samples, reference_labels(samples, packed), reference_labels(samples, packed), spacing_mm=2.0)
     assert rows["scan_id"].tolist() == ["sub-2"] * 3 + ["sub-0"] * 3
     assert rows["tissue"].tolist() == ["CSF", "GM", "WM"] * 2
     assert (rows["dice"] == 1).all() and (rows["volume_ml"] == rows["reference_ml"]).all()
-    assert rows["volume_ml"].iloc[4] == 0.5 * (packed.labels[PACK][0] == 2).sum()
+    assert "hd95_mm" not in rows
+    assert rows["volume_ml"].iloc[4] == 0.008 * (packed.labels[PACK][0] == 2).sum()
     with pytest.raises(ValueError, match="shorter"):
         overlap_rows(samples, reference_labels(samples.head(1), packed), reference_labels(samples, packed), 0.5)
+    maps = reference_labels(samples, packed), reference_labels(samples, packed)
+    measured = overlap_rows(
+        samples, *maps, 2.0, lambda found, true, spacing: [{"voxels": found.size, "mm": sum(spacing)}] * 3
+    )
+    assert (measured["voxels"] == packed.labels[PACK][0].size).all() and (measured["mm"] == 6).all()
 
 
 def test_member_of_a_cross_validation_is_applied_to_its_own_fold():

@@ -52,7 +52,7 @@ os.environ.setdefault("NEUROCOHORT_TERMINAL", "1" if sys.stderr.isatty() else ""
 COHORTS = config["cohorts"]
 EXPERIMENTS = with_controls(config["experiments"])
 PREPROCESSING = config["preprocessing"]
-VOXEL_ML = PREPROCESSING["spacing_mm"] ** 3 / 1000
+SPACING_MM = PREPROCESSING["spacing_mm"]
 GPU = 0 if config["device"] == "cpu" else 1
 SYNTHSTRIP = REPOSITORY / "config" / "sources" / "synthstrip.yaml"
 SYNTHSTRIP_WEIGHTS = "resources/synthstrip/synthstrip.1.pt"

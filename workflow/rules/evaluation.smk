@@ -1,4 +1,14 @@
-# Needs predictions and samples. Leaves the baselines' predictions and metrics.tsv, each figure with its interval.
+# Needs predictions and samples. Leaves the baselines' predictions, metrics.tsv and the tables beside it, each figure with its interval.
+
+EVALUATION = (
+    "metrics",
+    "comparisons",
+    "details",
+    "curves",
+    "confusion",
+    "shift",
+    "spread",
+)
 
 
 rule baselines:
@@ -28,20 +38,25 @@ rule baselines:
             "train,validation" if training("cross_validation")(w) else "train"
         ),
         seed=lambda w: training("seeds")(w)[0],
-        voxel_ml=VOXEL_ML,
+        spacing_mm=SPACING_MM,
     shell:
         "neurocohort baselines --samples {input.samples} --results results --output {output} --task {params.task}"
         " --target {params.target} --modalities {params.modalities} --classes {params.classes} --training-parts {params.training_parts}"
-        " --seed {params.seed} --voxel-ml {params.voxel_ml} > {log} 2>&1"
+        " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"
 
 
 rule metrics:
-    """Metrics of the network and of every baseline with 95 % intervals from resampling participants."""
+    """Metrics of the network and of every baseline with 95 % intervals from resampling participants, and what stands beside them."""
     input:
         predictions="results/experiments/{experiment}/predictions.tsv",
+        members="results/experiments/{experiment}/members.tsv",
         baselines="results/experiments/{experiment}/baselines.tsv",
+        samples="results/experiments/{experiment}/samples.tsv",
+        scans=lambda w: expand(
+            "data/{cohort}/scans.tsv", cohort=all_cohorts(w.experiment)
+        ),
     output:
-        "results/experiments/{experiment}/metrics.tsv",
+        [f"results/experiments/{{experiment}}/{table}.tsv" for table in EVALUATION],
     log:
         "logs/metrics/{experiment}.log",
     benchmark:
@@ -53,12 +68,13 @@ rule metrics:
         runtime=60,
     params:
         code=code_hash("evaluate"),
+        folder="results/experiments/{experiment}",
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         resamples=config["evaluation"]["resamples"],
         seed=config["evaluation"]["seed"],
     shell:
-        "neurocohort evaluate --predictions {input.predictions} --baselines {input.baselines} --output {output}"
-        " --task {params.task} --resamples {params.resamples} --seed {params.seed} > {log} 2>&1"
+        "neurocohort evaluate --folder {params.folder} --data data --task {params.task} --resamples {params.resamples}"
+        " --seed {params.seed} > {log} 2>&1"
 
 
 rule control:

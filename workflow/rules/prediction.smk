@@ -26,12 +26,12 @@ rule predict:
     params:
         code=code_hash("predict"),
         folder=lambda w, input: os.path.dirname(input.weights),
-        voxel_ml=VOXEL_ML,
+        spacing_mm=SPACING_MM,
         options="",
         device=config["device"],
     shell:
         "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output.predictions}"
-        " --voxel-ml {params.voxel_ml} {params.options} --device {params.device} > {log} 2>&1"
+        " --spacing-mm {params.spacing_mm} {params.options} --device {params.device} > {log} 2>&1"
 
 
 use rule predict as predict_segmentation with:
@@ -43,7 +43,7 @@ use rule predict as predict_segmentation with:
     params:
         code=code_hash("predict"),
         folder=lambda w, input: os.path.dirname(input.weights),
-        voxel_ml=VOXEL_ML,
+        spacing_mm=SPACING_MM,
         options=lambda w, output: f"--probabilities={output.probabilities}",
         device=config["device"],
 
@@ -97,8 +97,8 @@ rule ensemble_segmentation:
         runtime=120,
     params:
         code=code_hash("ensemble_segmentation"),
-        voxel_ml=VOXEL_ML,
+        spacing_mm=SPACING_MM,
     shell:
         "neurocohort ensemble-segmentation --samples {input.samples} --results results --output {output.predictions}"
-        " --members-output {output.members} --label-maps {output.label_maps} --voxel-ml {params.voxel_ml} {input.members}"
+        " --members-output {output.members} --label-maps {output.label_maps} --spacing-mm {params.spacing_mm} {input.members}"
         " > {log} 2>&1"

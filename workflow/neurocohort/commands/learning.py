@@ -84,7 +84,7 @@ def predict(
     output: Path,
     device: str,
     probabilities: Path | None = None,
-    voxel_ml: float = 0.0,
+    spacing_mm: float = 0.0,
 ) -> None:
     """Apply a trained model to the validation, held-out and external samples; of a segmentation, keep PROBABILITIES."""
     from neurocohort.dataset.leakage import check_no_leakage
@@ -103,7 +103,7 @@ def predict(
     packed = open_packed(packed_folders(table, results), record["settings"]["modalities"])
     predictions = run(network, task, record, table, packed, chosen, probabilities)
     if probabilities:
-        rows = overlap_rows(table, map(label_map, predictions), reference_labels(table, packed), voxel_ml)
+        rows = overlap_rows(table, map(label_map, predictions), reference_labels(table, packed), spacing_mm)
     else:
         rows = value_rows(table, predictions)
     write_table(output, rows)
@@ -122,9 +122,16 @@ def ensemble(output: Path, members_output: Path, members: Files) -> None:
 
 @command
 def ensemble_segmentation(
-    samples: Path, results: Path, output: Path, members_output: Path, label_maps: Path, voxel_ml: float, members: Files
+    samples: Path,
+    results: Path,
+    output: Path,
+    members_output: Path,
+    label_maps: Path,
+    spacing_mm: float,
+    members: Files,
 ) -> None:
     """Average the probabilities of a segmentation's members into label maps, on the study's grid and each scan's own."""
+    from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.ensembles import ensemble_scans, mean_probabilities, member_rows
@@ -136,7 +143,7 @@ def ensemble_segmentation(
     scans = ensemble_scans(tables, read_table(samples))
     packed = open_packed(packed_folders(scans, results), ["T1w"])
     predicted = map(label_map, mean_probabilities(scans, tables, probabilities))
-    rows = overlap_rows(scans, predicted, reference_labels(scans, packed), voxel_ml)
+    rows = overlap_rows(scans, predicted, reference_labels(scans, packed), spacing_mm, surface_values)
     volumes = write_label_maps(scans, mean_probabilities(scans, tables, probabilities), results, label_maps)
     write_table(label_maps / "volumes.tsv", volumes)
     write_table(members_output, member_rows(tables))

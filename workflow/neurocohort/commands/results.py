@@ -21,13 +21,14 @@ def baselines(
     classes: int,
     training_parts: Annotated[str, typer.Option(help="parts that the baselines are fitted on, separated by commas")],
     seed: int,
-    voxel_ml: float,
+    spacing_mm: float,
 ) -> None:
     """Fit the baselines on the training part and apply them where the network is tested."""
     import numpy as np
     import pandas as pd
 
     from neurocohort.evaluation.baselines import atlas_labels, value_baselines
+    from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.inference import PREDICTED_PARTS, overlap_rows, reference_labels, value_rows
@@ -39,7 +40,8 @@ def baselines(
     if task == "segmentation":
         atlas = atlas_labels(reference_labels(table[training], packed))
         each = (atlas for _ in range(tested.sum()))
-        rows = overlap_rows(table[tested], each, reference_labels(table[tested], packed), voxel_ml)
+        references = reference_labels(table[tested], packed)
+        rows = overlap_rows(table[tested], each, references, spacing_mm, surface_values)
         rows.insert(0, "model", "atlas")
     else:
         qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
@@ -63,13 +65,18 @@ def baselines(
 
 
 @command
-def evaluate(predictions: Path, baselines: Path, output: Path, task: str, resamples: int, seed: int) -> None:
-    """Write the metrics of the network and of the baselines, each with its interval."""
-    from neurocohort.evaluation.evaluate import evaluate as run
+def evaluate(folder: Path, data: Path, task: str, resamples: int, seed: int) -> None:
+    """Write the metrics of the network and of the baselines, each with its interval, and the tables beside them, into FOLDER,
+    where the experiment's predictions lie."""
+    from neurocohort.evaluation.tables import evaluation_tables
     from neurocohort.files import read_table, write_table
 
-    tables = read_table(predictions), read_table(baselines)
-    write_table(output, run(*tables, task, resamples=resamples, seed=seed))
+    names = ("predictions", "baselines", "members", "samples")
+    tables = {name: read_table(folder / f"{name}.tsv") for name in names}
+    cohorts = tables["samples"]["cohort"].unique()
+    scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
+    for name, table in evaluation_tables(**tables, scans=scans, kind=task, resamples=resamples, seed=seed):
+        write_table(folder / f"{name}.tsv", table)
 
 
 @command

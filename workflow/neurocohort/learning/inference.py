@@ -6,7 +6,7 @@ scan, or one a scan and tissue.
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,22 +137,28 @@ def value_rows(samples: pd.DataFrame, predictions: np.ndarray) -> pd.DataFrame:
 
 
 def overlap_rows(
-    samples: pd.DataFrame, predicted: Iterable[np.ndarray], reference: Iterable[np.ndarray], voxel_ml: float
+    samples: pd.DataFrame,
+    predicted: Iterable[np.ndarray],
+    reference: Iterable[np.ndarray],
+    spacing_mm: float,
+    surfaces: Callable[[np.ndarray, np.ndarray, list[float]], list[dict]] | None = None,
 ) -> pd.DataFrame:
     """The table of a segmentation: Dice and volumes on the study's grid (mL) by scan and tissue.
 
     ``predicted``, ``reference``: a label map (X, Y, Z) for each row of ``samples``, 1 CSF, 2 GM, 3 WM; two at a time are held.
+    ``surfaces``: what else to measure of the two maps, given the three voxel sizes in mm, a record a tissue.
     """
-    rows = []
+    rows, voxel_ml = [], spacing_mm**3 / 1000
     records = samples[ID_COLUMNS].to_dict("records")
     for sample, predicted_labels, reference_map in zip(records, predicted, reference, strict=True):
-        for label, tissue in enumerate(TISSUES, start=1):
+        more = surfaces(predicted_labels, reference_map, [spacing_mm] * 3) if surfaces else [{}] * len(TISSUES)
+        for label, (tissue, further) in enumerate(zip(TISSUES, more, strict=True), start=1):
             found, true = predicted_labels == label, reference_map == label
             volumes = {
                 "volume_ml": round(int(found.sum()) * voxel_ml, 3),
                 "reference_ml": round(int(true.sum()) * voxel_ml, 3),
             }
-            rows.append(sample | {"tissue": tissue.upper(), "dice": round(dice(found, true), 6)} | volumes)
+            rows.append(sample | {"tissue": tissue.upper(), "dice": round(dice(found, true), 6)} | volumes | further)
     return pd.DataFrame(rows)
 
 
