@@ -15,7 +15,7 @@ from neurocohort.configuration_cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURC
 from neurocohort.configuration_experiments import NETWORKS, filter_columns
 from neurocohort.errors import InputError
 from neurocohort.learning.settings import read_settings
-from neurocohort.members import draws_of, members_of, training_settings, with_controls
+from neurocohort.members import all_experiments, draws_of, members_of, training_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config/config.yaml"
@@ -545,7 +545,7 @@ def test_trainings_are_checked_with_what_they_depend_on(demo, keys, told):
 
 def test_controls_are_experiments_beside_the_one_that_asks_for_it(demo):
     config = check_configuration(experiment_with(demo, control="shuffled_target"), source=SOURCE)
-    found = with_controls(config["experiments"])
+    found = all_experiments(config["experiments"])
     controls = [f"brain_age_shuffled-target-{number}" for number in (1, 2, 3)]
     assert list(found) == ["brain_age", *controls, "dementia", "tissue"]
     assert [experiment["permutation"] for experiment in found.values()] == [0, 1, 2, 3, 0, 0]

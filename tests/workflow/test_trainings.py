@@ -18,6 +18,7 @@ EXPERIMENTS = {
         "network": SMALL,
         "training": SHORT,
         "control": "shuffled_target",
+        "leave_one_site_out": ["Guys"],
         "sweep": {
             "draws": 6,
             "values": {
@@ -136,3 +137,16 @@ def test_label_maps_lie_on_the_studys_grid_and_on_the_scans_own(finished):
 
 def test_a_second_run_has_nothing_to_do(finished, study):
     assert finished.would_run("--configfile", study) == {}
+
+
+def test_left_out_site_is_tested_by_a_network_that_never_saw_it(finished):
+    folder = finished.path("results/experiments/swept_without-Guys")
+    trained = pd.read_csv(folder / "training" / "samples.tsv", sep="\t")
+    tested = pd.read_csv(folder / "predictions.tsv", sep="\t")
+    whole = pd.read_csv(finished.path("results/experiments/swept/samples.tsv"), sep="\t")
+    assert "Guys" not in set(trained["site"])
+    external = tested.loc[tested["part"] == "external", "scan_id"]
+    assert set(external) == set(whole.loc[whole["site"] == "Guys", "scan_id"])
+    shift = pd.read_csv(folder / "shift.tsv", sep="\t")
+    row = shift[(shift["model"] == "network") & (shift["part"] == "external")]
+    assert row["seen"].tolist() == ["cohort"] and "Guys" not in row["trained_on"].item()

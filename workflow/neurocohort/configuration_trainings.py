@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neurocohort.configuration_messages import did_you_mean, listed
-from neurocohort.members import control_names
+from neurocohort.members import control_names, without_site_names
 
 
 def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
@@ -25,6 +25,11 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
     if (kind := experiment.get("control")) and task == "segmentation":
         yield f"`{key}.control` is {kind}, which is for regression and classification, and this experiment is a segmentation."
     own = next((name for name, one in config["experiments"].items() if one is experiment), None)
+    sites = experiment["leave_one_site_out"]
+    if len(beside := without_site_names(own, sites) if own else {}) < len(sites if own else []):
+        yield f"`{key}.leave_one_site_out` has sites whose names differ only in signs: {listed(sites)}; rename one at its source."
+    for name in sorted(set(beside) & set(config["experiments"])):
+        yield f"`{key}.leave_one_site_out` makes an experiment named `{name}`, which there is already; rename that one."
     for name in set(control_names(own, kind) if own else ()) & set(config["experiments"]):
         yield f"`{key}.control` makes an experiment named `{name}`, which there is already; rename that one."
 

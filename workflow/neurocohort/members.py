@@ -1,4 +1,5 @@
-"""The trainings that an experiment is made of: members (a fold, a seed), the draws of a sweep, and the controls beside it.
+"""The trainings that an experiment is made of: members (a fold, a seed), the draws of a sweep, and what is trained beside it:
+controls, and the same without one of its sites.
 
 All of it follows from the configuration alone. Imports stay light: this runs at the start of every Snakemake process.
 """
@@ -7,29 +8,44 @@ import copy
 import itertools
 import math
 import random
+import re
 
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
 PERMUTATIONS = 3  # one alone says as much about itself as about a leak
 DRAW = "sweep/draw-{:02d}"
 
 
-def with_controls(experiments: dict[str, dict]) -> dict[str, dict]:
-    """The experiments, each followed by its controls if it asks for them: the same with one seed and no sweep, trained on
-    targets that are permuted by ``permutation`` (1, 2, ...; 0 in the experiments themselves).
+def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
+    """The experiments, each followed by what it asks for beside it, which is the same with one seed and no sweep: its controls,
+    trained on targets that are permuted by ``permutation`` (1, 2, ...; 0 elsewhere), and one for each site that is left out in
+    turn, its ``left_out_site`` (empty elsewhere).
     """
     found = {}
     for name, experiment in experiments.items():
-        found[name] = {"sweep": None, **experiment, "permutation": 0}
+        own = {"permutation": 0, "left_out_site": ""}
+        found[name] = {"sweep": None, **experiment, **own}
+        beside = {"sweep": None, "control": None, "leave_one_site_out": []}
         for number, control in enumerate(control_names(name, experiment.get("control")), start=1):
-            copied = copy.deepcopy(experiment)
-            copied["training"] |= {"seeds": copied["training"]["seeds"][:1], "cross_validation": False}
-            found[control] = {**copied, "sweep": None, "control": None, "permutation": number}
+            found[control] = _with_one_seed(experiment) | beside | own | {"permutation": number}
+        for other, site in without_site_names(name, experiment.get("leave_one_site_out") or []).items():
+            found[other] = _with_one_seed(experiment) | beside | own | {"left_out_site": site}
     return found
+
+
+def _with_one_seed(experiment: dict) -> dict:
+    copied = copy.deepcopy(experiment)
+    copied["training"] |= {"seeds": copied["training"]["seeds"][:1], "cross_validation": False}
+    return copied
 
 
 def control_names(experiment: str, kind: str | None) -> list[str]:
     """The names, and folders, of an experiment's controls, one a permutation."""
     return [f"{experiment}_{CONTROL_SUFFIX[kind]}-{number + 1}" for number in range(PERMUTATIONS)] if kind else []
+
+
+def without_site_names(experiment: str, sites: list[str]) -> dict[str, str]:
+    """By name, and folder, of the experiment that is trained without it, each of ``sites``."""
+    return {f"{experiment}_without-{re.sub('[^A-Za-z0-9]+', '-', site)}": site for site in sites}
 
 
 def members_of(experiment: dict, folds: int) -> list[str]:

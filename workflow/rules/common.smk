@@ -21,11 +21,12 @@ from neurocohort.errors import InputError
 from neurocohort.dataset.packs import PACKS
 from neurocohort.files import read_table
 from neurocohort.members import (
+    all_experiments,
     control_names,
     draws_of,
     members_of,
     training_settings,
-    with_controls,
+    without_site_names,
 )
 
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]
@@ -50,7 +51,7 @@ os.environ.setdefault("NEUROCOHORT_COMMAND", shlex.join(["snakemake", *sys.argv[
 os.environ.setdefault("NEUROCOHORT_TERMINAL", "1" if sys.stderr.isatty() else "")
 
 COHORTS = config["cohorts"]
-EXPERIMENTS = with_controls(config["experiments"])
+EXPERIMENTS = all_experiments(config["experiments"])
 PREPROCESSING = config["preprocessing"]
 SPACING_MM = PREPROCESSING["spacing_mm"]
 GPU = 0 if config["device"] == "cpu" else 1
@@ -161,7 +162,8 @@ def cohort_tables(cohorts):
 
 
 def selection_options(wildcards):
-    """The classes of a classification, a list of several values joined by |, and the seed of a control's permutation."""
+    """The classes of a classification, a list of several values joined by |, the seed of a control's permutation, and the site
+    that is left out."""
     experiment = EXPERIMENTS[wildcards.experiment]
     entries = [
         entry if isinstance(entry, list) else [entry]
@@ -170,6 +172,8 @@ def selection_options(wildcards):
     options = [f"--classes={'|'.join(map(str, entry))}" for entry in entries]
     if permutation := experiment["permutation"]:
         options.append(f"--shuffle-seed={config['split']['seed'] + permutation}")
+    if experiment["left_out_site"]:
+        options.append(f"--leave-out-site={experiment['left_out_site']}")
     return shlex.join(options)
 
 
@@ -298,6 +302,15 @@ def control_metrics(wildcards):
     kind = EXPERIMENTS[wildcards.experiment]["control"]
     names = control_names(wildcards.experiment, kind)
     return expand("results/experiments/{control}/metrics.tsv", control=names)
+
+
+def without_sites(file):
+    """``file`` of each experiment that another one, with a site left out, is trained beside."""
+    return [
+        f"results/experiments/{other}/{file}"
+        for name, experiment in config["experiments"].items()
+        for other in without_site_names(name, experiment["leave_one_site_out"])
+    ]
 
 
 def members(experiment):

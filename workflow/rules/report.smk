@@ -13,6 +13,7 @@ rule report:
             for name, experiment in EXPERIMENTS.items()
             if experiment.get("control")
         ],
+        without_sites=without_sites("shift.tsv"),
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         lock=REPOSITORY / "envs" / "requirements.txt",
     output:

@@ -219,12 +219,14 @@ def select(
     external: Annotated[list[str] | None, typer.Option()] = None,
     classes: Annotated[list[str] | None, typer.Option(help="a class, its values joined by |; negative first")] = None,
     shuffle_seed: Annotated[int | None, typer.Option(help="permute the targets trained on: a control")] = None,
+    leave_out_site: Annotated[str, typer.Option(help="test on this site's participants, and train on none")] = "",
     development: Annotated[bool, typer.Option(help="write the rows that training may see, and no other")] = False,
 ) -> None:
     """Select an experiment's samples from COHORTS and, tested but never trained on, the EXTERNAL ones."""
     from neurocohort.dataset.controls import shuffle_targets
     from neurocohort.dataset.packs import DEVELOPMENT
     from neurocohort.dataset.samples import SCAN_COLUMNS, select_samples
+    from neurocohort.dataset.sites import without_site
     from neurocohort.dataset.targets import read_classes
     from neurocohort.files import read_table, write_table
 
@@ -239,6 +241,8 @@ def select(
     }
     groups = read_classes(classes or [])
     selected, steps = select_samples(tables, external, task=task, target=target, query=query, classes=groups)
+    if leave_out_site:
+        selected = without_site(selected, leave_out_site)
     if shuffle_seed is not None:
         selected = shuffle_targets(selected, shuffle_seed)
     if development:
