@@ -532,6 +532,8 @@ def experiment_with(demo, **keys):
             ["draw-02", "training.learning_rate", "at most 1"],
         ),
         ({"sweep": {"values": {"training.seeds": [1, 2]}}}, ["training.seeds"]),
+        ({"network": {"name": "resnet18", "dropout": 0.3}}, ["network.dropout", "resnet18", "sfcn, densenet121"]),
+        ({"network": {"name": "densenet121", "norm": "group"}}, ["network.norm", "densenet121"]),
     ],
 )
 def test_trainings_are_checked_with_what_they_depend_on(demo, keys, told):

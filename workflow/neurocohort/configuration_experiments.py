@@ -35,6 +35,7 @@ NETWORKS = {
     "dynunet": Network(MAP_TASKS, 3, 10, 4, None),
     "segresnet": Network(MAP_TASKS, 1, 1, 1, 3),
 }
+HAS_DROPOUT, HAS_NORM = ("sfcn", "densenet121"), ("sfcn",)
 SEGRESNET_GROUPS = 8  # its group norm divides the channels into eight
 
 FILTER_NODES = (
@@ -159,6 +160,10 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
         fitting = [other for other, one in NETWORKS.items() if task in one.tasks]
         yield f"`{key}.network.name` is `{name}`, which can't do {task}; expected one of {listed(fitting)}."
         return
+    if (dropout := experiment["network"]["dropout"]) and name not in HAS_DROPOUT:
+        yield f"`{key}.network.dropout` is {dropout:g}, and {name} takes none; leave the key out, or use {listed(HAS_DROPOUT)}."
+    if (norm := experiment["network"]["norm"]) != "batch" and name not in HAS_NORM:
+        yield f"`{key}.network.norm` is {norm}, and {name} has a norm of its own; leave the key out, or use {listed(HAS_NORM)}."
     if channels and not network.fewest <= len(channels) <= network.most:
         if not network.most:
             yield f"`{place}` is given, and {name} has channels of its own; leave the key out."
