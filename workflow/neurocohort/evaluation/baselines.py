@@ -54,6 +54,9 @@ def value_baselines(
 
     ``samples``: scan_id, participant_id, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes. ``classes``:
     of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within the training rows.
+
+    What a baseline says of its own training rows is no test of it. With cross-validation those are all but the held-out ones, so
+    its validation rows, on which a threshold or a bias correction is fitted, flatter it; the network's do not.
     """
     volumes = samples[["scan_id"]].merge(
         qc[["scan_id", "volume_brain_ml", *VOLUME_COLUMNS]], on="scan_id", how="left", validate="1:1"
