@@ -17,7 +17,7 @@ rule download:
     benchmark:
         "benchmarks/download/{store}/{file}.tsv"
     wildcard_constraints:
-        store="|".join(STORES),
+        store=one_of(STORES),
         file="[^/]+",
     conda:
         ENVIRONMENT
