@@ -1,4 +1,4 @@
-"""What made this report: the command, the configuration, the code, the packages, the machine, and the time it took."""
+"""What made this report: the command, the configuration, the data, the code, the packages, the machine, the time it took."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ import pandas as pd
 
 import neurocohort
 from neurocohort.files import sha256_of
+from neurocohort.reporting.inputs import input_archives
 from neurocohort.reporting.sources import Missing, Sources
 
 NAMED = (  # the packages whose versions move results; the others stand in a list to unfold
@@ -33,25 +34,37 @@ def collect(
     lock: Path,
     benchmarks: Path,
     created: str,
+    resources: Path | None = None,
 ) -> dict:
-    """The provenance as plain values, ready for JSON; what is missing is None there and stands in the ledger."""
+    """The provenance as plain values, ready for JSON; what is missing is None there and stands in the ledger.
+
+    ``resources``: the folder of the archives, beside ``data`` where it is None.
+    """
     packages = locked_packages(sources, lock)
     timing = rule_times(sources, benchmarks)
+    archives = input_archives(sources, configuration, resources or data.parent / "resources", results)
+    git = git_state(Path(neurocohort.__file__).resolve().parent)
+    settled = hashlib.sha256(canonical(configuration).encode()).hexdigest()
+    splits = _hashes(sources, sorted(results.glob("*/split.tsv")))
     return {
         "study": study,
+        "run_id": run_id(git, settled, splits),
         "created": created,
         "neurocohort": neurocohort_version(),
-        "git": git_state(Path(neurocohort.__file__).resolve().parent),
+        "git": git,
         "command": command,
         "configuration": configuration,
-        "configuration_sha256": hashlib.sha256(canonical(configuration).encode()).hexdigest(),
+        "configuration_sha256": settled,
+        "seeds": seeds_of(configuration),
+        "inputs": archives,
         "tables_sha256": _hashes(sources, [data / cohort / "scans.tsv" for cohort in cohorts]),
-        "splits_sha256": _hashes(sources, sorted(results.glob("*/split.tsv"))),
+        "splits_sha256": splits,
         "metrics_sha256": _hashes(sources, [results / "experiments" / name / "metrics.tsv" for name in experiments]),
         "lock": None if isinstance(packages, Missing) else {"file": sources.name(lock), "sha256": sha256_of(lock)},
         "packages": None if isinstance(packages, Missing) else packages,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "gpus": gpus(),
         "runs": _runs(results, experiments),
         "rules": None if isinstance(timing, Missing) else timing,
     }
@@ -60,6 +73,12 @@ def collect(
 def canonical(configuration: dict) -> str:
     """The configuration as JSON with sorted keys and no spaces: the text whose sha256 names it."""
     return json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def run_id(git: dict | None, configuration_sha256: str, splits_sha256: dict[str, str | None]) -> str:
+    """Ten digits that name the run: the same commit, configuration and splits give the same ones, on every machine."""
+    settled = {"commit": git and git["commit"], "configuration": configuration_sha256, "splits": splits_sha256}
+    return hashlib.sha256(canonical(settled).encode()).hexdigest()[:10]
 
 
 def neurocohort_version() -> str:
@@ -84,6 +103,29 @@ def git_state(folder: Path) -> dict | None:
         return None
     commit = git("rev-parse", "HEAD")
     return {"commit": commit, "dirty": bool(git("status", "--porcelain"))} if commit else None
+
+
+def gpus() -> list[dict]:
+    """Name and driver of each GPU that nvidia-smi sees where the report is made; none where there is no nvidia-smi.
+
+    The device that each network was trained on stands in its run.json.
+    """
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    rows = [line.rsplit(",", 1) for line in done.stdout.splitlines() if "," in line] if done.returncode == 0 else []
+    return [{"name": name.strip(), "driver": driver.strip()} for name, driver in rows]
+
+
+def seeds_of(configuration: object, key: str = "") -> dict[str, object]:
+    """Every seed of the configuration by its dotted key."""
+    found: dict[str, object] = {}
+    for name, value in configuration.items() if isinstance(configuration, dict) else ():
+        dotted = f"{key}.{name}" if key else str(name)
+        found |= {dotted: value} if name in ("seed", "seeds") else seeds_of(value, dotted)
+    return found
 
 
 def locked_packages(sources: Sources, lock: Path) -> list[dict] | Missing:

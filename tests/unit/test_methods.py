@@ -1,0 +1,239 @@
+"""The methods text: that it says what ran and nothing else, and that its references are those that it cites."""
+
+import copy
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from neurocohort.configuration import read_checked
+from neurocohort.files import write_json, write_table
+from neurocohort.members import training_settings
+from neurocohort.reporting import methods_learning, references
+from neurocohort.reporting.methods import methods, without_citations
+from neurocohort.reporting.sources import Sources
+
+sys.path.insert(0, str(Path(__file__).parent))
+from report_fixture import make_study
+
+ROOT = Path(__file__).parents[2]
+RUNS = {
+    "brain_age": {"kind": "regression", "soft_bins": False, "low": 20.0, "high": 80.0, "mean": 51.2, "scale": 17.9},
+    "dementia": {"kind": "classification", "classes": 2, "positive_weight": 1.5, "class_weights": []},
+    "tissue": {"kind": "segmentation"},
+}
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The demo's configuration, checked and with its defaults."""
+    return read_checked([ROOT / "config" / "config.yaml"])
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, demo):
+    """A small study's folders, with records of training as the demo's configuration would leave them."""
+    root = tmp_path_factory.mktemp("study")
+    make_study(root)
+    for name, experiment in demo["experiments"].items():
+        write_run(root, name, experiment, "seed-1")
+    return root
+
+
+@pytest.fixture
+def study(original, tmp_path):
+    """A copy of it without the scans' own folders, for a test to change."""
+    return Path(shutil.copytree(original, tmp_path / "study", ignore=shutil.ignore_patterns("preproc")))
+
+
+def write_run(root: Path, name: str, experiment: dict, member: str) -> None:
+    settings = training_settings({"permutation": 0, **experiment}, member)
+    run = {"settings": settings, "task": RUNS[name], "parameters": 4321, "epochs_run": 12, "best_epoch": 7}
+    run |= {"seed": settings["seed"], "device": "cpu", "precision": "float32", "torch": "2.0"}
+    write_json(root / "results" / "experiments" / name / member / "run.json", run)
+
+
+def text_of(root: Path, configuration: dict, **more) -> dict[str, str]:
+    """The paragraphs by name."""
+    return {one.name: one.text for one in written(root, configuration, **more).paragraphs}
+
+
+def written(root: Path, configuration: dict, sources: Sources | None = None, **more):
+    sources = sources or Sources((root / "results", root / "data"))
+    folders = {"results": root / "results", "data": root / "data", "cohorts": list(configuration["cohorts"])}
+    return methods(sources, **folders, experiments=configuration["experiments"], configuration=configuration, **more)
+
+
+def test_numbers_are_those_of_the_tables(study, demo):
+    text = text_of(study, demo)
+    scans = pd.read_csv(study / "data" / "ixi" / "scans.tsv", sep="\t")
+    women = int((scans["sex"] == "F").sum())
+    assert f"IXI had {len(scans)} scans of {len(scans)} participants from 3 sites" in text["data"]
+    assert f"aged {scans['age'].min():.0f} to {scans['age'].max():.0f} years" in text["data"]
+    assert f"{women} of them women" in text["data"]
+    assert "Of IXI, 2 records were excluded at ingest and 2 in preprocessing" in text["data"]
+    parts = pd.read_csv(study / "results" / "ixi" / "split.tsv", sep="\t")["part"].value_counts()
+    counts = [f"{parts[part]} {part.replace('train', 'training')}" for part in ("train", "validation", "held-out")]
+    assert f"IXI was divided into {counts[0]}, {counts[1]} and {counts[2]} participants." in text["split"]
+    assert "4,321 parameters" in text["training"] and "epoch 7 was kept" in text["training"]
+    assert "for 12 epochs" in text["training"]
+
+
+def test_settings_are_those_of_the_configuration(study, demo):
+    changed = copy.deepcopy(demo)
+    changed["preprocessing"] |= {
+        "spacing_mm": 1.5,
+        "shape": [100, 120, 110],
+        "intensity": "zscore",
+        "brain_extraction": "synthstrip",
+    }
+    changed["quality"] |= {"min_template_dice": 0.8, "max_outlier_z": 6.0}
+    changed["evaluation"]["resamples"] = 1234
+    text = text_of(study, changed)
+    assert "100 × 120 × 110 voxels of 1.5 mm" in text["preprocessing"]
+    assert "4 standard deviations" in text["preprocessing"] and "percentile" not in text["preprocessing"]
+    assert "SynthStrip [@hoopes2022]" in text["preprocessing"] and "deepbet" not in text["preprocessing"]
+    assert (
+        "less than 0.8" in text["preprocessing"] and "more than 6 robust standard deviations" in text["preprocessing"]
+    )
+    assert "1,234 resamples" in text["evaluation"]
+
+
+OPTIONS = {
+    "deformable": ("preprocessing", "greedy"),
+    "patience": ("training", "without a smaller validation loss"),
+    "cross_validation": ("split", "cross-validation"),
+    "patch": ("training", "patches of"),
+    "cosine": ("training", "half a cosine down"),
+    "transfer": ("training", "started from the weights"),
+    "seeds": ("training", "were averaged"),
+    "modalities": ("preprocessing", "registered rigidly"),
+    "mni_space": ("preprocessing", "in the template's space already"),
+}
+
+
+def with_option(option: str, configuration: dict, root: Path) -> dict:
+    changed = copy.deepcopy(configuration)
+    experiment = changed["experiments"]["tissue" if option == "patch" else "brain_age"]
+    training = experiment["training"]
+    if option == "deformable":
+        changed["preprocessing"]["registration"] = "deformable"
+    elif option == "transfer":
+        experiment["transfer"] = {"weights": "dementia", "frozen_epochs": 3, "thaw_epochs": 0}
+    elif option == "modalities":
+        changed["cohorts"]["ixi"]["modalities"] = ["T1w", "T2w"]
+    elif option == "mni_space":
+        changed["cohorts"]["ixi"] = {"source": "bids", "path": "elsewhere", "mni_space": True, "modalities": ["T1w"]}
+    else:
+        training |= {
+            "patience": {"patience": 9},
+            "cross_validation": {"cross_validation": True},
+            "patch": {"patch": [32, 32, 32]},
+            "cosine": {"schedule": "cosine"},
+            "seeds": {"seeds": [1, 2]},
+        }[option]
+    members = {"seeds": ["seed-1", "seed-2"], "cross_validation": [f"fold-{fold}_seed-1" for fold in range(1, 6)]}
+    for member in members.get(option, ["seed-1"]):
+        write_run(root, "tissue" if option == "patch" else "brain_age", experiment, member)
+    return changed
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_sentence_of_an_option_is_there_only_where_it_was_on(study, demo, option):
+    paragraph, words = OPTIONS[option]
+    assert words not in text_of(study, demo)[paragraph]
+    found = written(study, with_option(option, demo, study))
+    assert words in {one.name: one.text for one in found.paragraphs}[paragraph]
+    assert found.missing == ()
+
+
+def test_synthetic_scans_are_called_so_and_published_ones_cited(study, demo):
+    text = text_of(study, demo)["data"]
+    assert "The scans of IXI were synthetic" in text and "[@ixi]" not in text and "FAST" not in text
+    real = copy.deepcopy(demo)
+    for cohort in real["cohorts"].values():
+        cohort["base_url"] = ""
+    text = text_of(study, real)["data"]
+    assert "[@ixi]" in text and "[@marcus2007]" in text and "[@zhang2001]" in text and "synthetic" not in text
+
+
+def test_tables_of_the_evaluation_bring_their_sentences(study, demo):
+    for path in [*study.rglob("comparisons.tsv"), *study.rglob("details.tsv")]:
+        path.unlink()
+    assert "paired bootstrap" not in text_of(study, demo)["evaluation"]
+    folder = study / "results" / "experiments" / "dementia"
+    write_table(folder / "comparisons.tsv", pd.DataFrame([{"baseline": "age_sex", "difference": 0.1}]))
+    details = {
+        "model": "network",
+        "group": "all",
+        "metric": "sensitivity",
+        "setting": "at threshold",
+        "note": "Threshold 0.4.",
+    }
+    write_table(folder / "details.tsv", pd.DataFrame([details]))
+    text = text_of(study, demo)["evaluation"]
+    assert "For dementia, the difference between the network and each baseline" in text
+    assert "Youden's index [@youden1950]" in text and "threshold 0.4." in text
+    assert "calibration" not in text
+
+
+def test_baselines_are_those_that_were_fitted(study, demo):
+    text = text_of(study, demo)["baselines"]
+    dementia = text[text.index("The network of dementia") :].split("The network of tissue")[0]
+    assert "logistic regression with classes weighed alike on age and sex" in dementia
+    assert "too few of a class, to fit: tissue volumes, ridge regression on voxels" in dementia
+
+
+def test_missing_record_goes_into_the_ledger_and_its_sentences_are_left_out(study, demo):
+    (study / "results" / "experiments" / "tissue" / "seed-1" / "run.json").unlink()
+    (study / "data" / "ixi" / "scans.tsv").unlink()
+    sources = Sources((study / "results", study / "data"))
+    found = written(study, demo, sources)
+    assert {item.file for item in found.missing} == {"results/experiments/tissue/seed-1/run.json", "data/ixi/scans.tsv"}
+    assert list(found.missing) == sources.missing
+    text = {one.name: one.text for one in found.paragraphs}
+    assert "U-Net" not in text["training"] and "IXI had" not in text["data"]
+
+
+def test_empty_tree_gives_no_false_count(tmp_path, demo):
+    found = written(tmp_path, demo)
+    text = " ".join(one.text for one in found.paragraphs)
+    assert found.missing and not re.search(r"\d+ scans", text) and "nan" not in text
+
+
+def test_bibliography_holds_exactly_what_is_cited(study, demo):
+    packages = [{"name": "snakemake", "locked": "9.0", "installed": "9.0"}]
+    found = written(study, demo, packages=packages)
+    keys = set(re.findall(r"@([\w-]+)", found.markdown))
+    assert keys == {one.key for one in found.references} and "molder2021" in keys
+    entries = re.findall(r"^@\w+\{([\w-]+),", references.bibliography(list(found.references)), re.MULTILINE)
+    assert entries == sorted(keys)
+    first = re.search(r"@([\w-]+)", found.markdown.split("# Methods")[1])
+    assert found.references[0].key == first[1] and "[1]" in found.plain and "[@" not in found.plain
+
+
+def test_every_reference_of_the_library_is_cited_by_some_sentence():
+    folder = Path(references.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("methods*.py"))
+    assert {key for key in references.library() if f"@{key}" not in code} == set()
+    assert set(re.findall(r"\[@([\w-]+)\]", code)) - {"key"} <= set(references.library())
+
+
+def test_reference_reads_as_in_a_journal():
+    text = references.library()["marcus2007"].text
+    assert text.startswith("Marcus DS, Wang TH, Parker J, Csernansky JG, Morris JC, Buckner RL. Open Access Series")
+    assert text.endswith("Journal of Cognitive Neuroscience 19, 1498–1507 (2007). doi:10.1162/jocn.2007.19.9.1498")
+    assert without_citations("by N4 [@tustison2010], and more [@dice1945].") == "by N4, and more."
+
+
+def test_constants_that_stand_again_are_those_of_the_code():
+    from neurocohort.learning import inference, loop, schedule
+    from neurocohort.learning.tasks import regression
+
+    assert methods_learning.BINS == regression.BINS
+    assert methods_learning.VALIDATION_MEMORY == loop.VALIDATION_MEMORY
+    assert 1 / methods_learning.START_SHARE == schedule.START_SHARE
+    assert methods_learning.WINDOW_OVERLAP == inference.WINDOW_OVERLAP
+    assert methods_learning.CYCLE_MOMENTUM == (schedule.CALM_MOMENTUM, schedule.FAST_MOMENTUM)

@@ -1,0 +1,318 @@
+"""The methods text's paragraphs on networks, training, baselines and controls: what run.json and the tables say ran, in the
+words of what learning/ and evaluation/ do. (Constants of modules that import torch stand here again; a test holds them
+against each other.)"""
+
+from collections.abc import Iterator
+
+from neurocohort.evaluation import voxel_baselines
+from neurocohort.members import PERMUTATIONS
+from neurocohort.reporting import labels
+from neurocohort.reporting.methods_facts import Experiment, Facts, listed, plain_number, times, together
+
+BINS = 32  # learning.tasks.regression
+VALIDATION_MEMORY = 5  # learning.loop
+START_SHARE = 25  # one over learning.schedule's: how much less than the largest rate one cycle begins with
+WINDOW_OVERLAP = 0.5  # learning.inference
+CYCLE_MOMENTUM = (0.95, 0.85)  # learning.schedule: CALM_MOMENTUM, FAST_MOMENTUM
+
+NETWORKS = {
+    "sfcn": "the simple fully convolutional network (SFCN) [@peng2021]",
+    "densenet121": "a three-dimensional DenseNet-121 [@huang2017]",
+    "resnet18": "a three-dimensional ResNet-18 [@he2016]",
+    "unet": "a U-Net with residual units [@kerfoot2019]",
+    "dynunet": "MONAI's DynUNet, after nnU-Net [@isensee2021]",
+    "segresnet": "MONAI's SegResNet [@myronenko2019]",
+}
+LINEAR = {"regression": "ridge regression", "classification": "logistic regression with classes weighed alike"}
+EXPECTED = {
+    "regression": ("mean", "age_sex", "volumes", "voxel_ridge", "voxel_svm"),
+    "classification": ("majority", "age_sex", "volumes", "voxel_ridge", "voxel_svm"),
+    "segmentation": ("atlas",),
+}
+BASELINE_NAMES = {
+    "age_sex": "age and sex",
+    "volumes": "tissue volumes",
+    "voxel_ridge": "ridge regression on voxels",
+    "voxel_svm": "support vector machine on voxels",
+}
+
+
+def training_sentences(facts: Facts) -> Iterator[str]:
+    """The networks, their losses, how they were trained, and which epoch was kept."""
+    trained = {one.title: one for one in facts.experiments.values() if one.runs}
+    if not trained:
+        return
+    for experiment in trained.values():
+        yield _network(experiment, facts)
+    first = {title: next(iter(one.runs.values())) for title, one in trained.items()}
+    settings = {title: run["settings"] for title, run in first.items() if "settings" in run}
+    for sentence in (_patches, _optimiser, _stopping, _augmentation):
+        yield from together({title: sentence(own) for title, own in settings.items()})
+    if settings:
+        yield (
+            "Inputs were standardised with the mean and standard deviation of the training part's voxels inside the "
+            "brain; no "
+            "other part was looked at for it."
+        )
+        yield (
+            "The weights kept were those of the epoch with the smallest validation loss, averaged over it and up to "
+            f"{VALIDATION_MEMORY - 1} epochs before."
+        )
+    for experiment in trained.values():
+        yield from _transfer(experiment, facts)
+        yield from _sweep(experiment)
+        yield from _epochs(experiment)
+    yield from together({title: _machine(one) for title, one in trained.items()})
+
+
+def baseline_sentences(facts: Facts) -> Iterator[str]:
+    """The baselines that were fitted, those that could not be, and the controls."""
+    fitted = {one.title: one for one in facts.experiments.values() if one.baselines is not None}
+    for one in fitted.values():
+        yield _baselines(one, list(dict.fromkeys(one.baselines["model"])))
+    voxels = [one for one in fitted.values() if one.baselines["model"].isin(["voxel_ridge", "voxel_svm"]).any()]
+    if voxels:
+        strengths = voxel_baselines.STRENGTHS
+        yield (
+            f"The strength of the voxel models' regularisation was chosen from {len(strengths)} values between "
+            f"{strengths.min():g} and {strengths.max():g} (relative to the mean of the kernel's diagonal) by "
+            "cross-validation "
+            f"within the training participants ({voxel_baselines.FOLDS} folds, or fewer where a class had fewer "
+            "participants)"
+            + (
+                ", and their decision values became probabilities by a logistic fit on the cross-validated ones "
+                "[@platt1999]."
+                if any(one.task == "classification" for one in voxels)
+                else "."
+            )
+        )
+    if any(one.task != "segmentation" for one in fitted.values()):
+        yield (
+            "The fits were scikit-learn's [@pedregosa2011]; where an age, sex or volume was missing, it took the "
+            "training mean."
+        )
+    for experiment in facts.experiments.values():
+        if experiment.control and experiment.control.get("sentence"):
+            yield (
+                f"As a control, the training of {experiment.title} was repeated on {PERMUTATIONS} permutations of "
+                "the targets of "
+                f"the training and validation participants. {experiment.control['sentence']}"
+            )
+
+
+def _network(experiment: Experiment, facts: Facts) -> str:
+    run = next(iter(experiment.runs.values()))
+    settings = run.get("settings") or {}
+    name = settings.get("network") or (experiment.settings.get("network") or {}).get("name", "")
+    words = [f"For {experiment.title}, {NETWORKS.get(name, name)}"]
+    details = []
+    if settings.get("channels"):
+        details.append(f"{listed(settings['channels'])} channels")
+    if name == "sfcn" and settings.get("norm") == "group":
+        details.append("group instead of batch normalisation")
+    if settings.get("dropout") and name in ("sfcn", "densenet121"):
+        details.append(f"dropout of {plain_number(settings['dropout'])}")
+    if "parameters" in run:
+        details.append(f"{run['parameters']:,} parameters")
+    if details:
+        words.append(f"({'; '.join(details)})")
+    shape = facts.block("preprocessing").get("shape")
+    modalities = settings.get("modalities") or experiment.settings.get("modalities") or []
+    if shape and modalities:
+        words.append(f"took {listed(modalities)} volumes of {times(shape)} voxels")
+    else:
+        words.append("was used")
+    return f"{' '.join(words)}{_loss(run.get('task') or {})}."
+
+
+def _loss(task: dict) -> str:
+    kind = task.get("kind")
+    if kind == "regression" and task.get("soft_bins"):
+        low, high = plain_number(round(task["low"], 1)), plain_number(round(task["high"], 1))
+        return (
+            f" and predicted the mean of a distribution over {BINS} bins between {low} and {high}, learned with the "
+            "Kullback–Leibler divergence from a Gaussian one bin wide around the true value"
+        )
+    if kind == "regression":
+        mean, scale = f"{task['mean']:.1f}", f"{task['scale']:.1f}"
+        return (
+            " and predicted one value, learned with the squared error of the target standardised by the training "
+            "part's mean "
+            f"({mean}) and standard deviation ({scale})"
+        )
+    if kind == "classification" and task.get("classes", 2) == 2:
+        return (
+            " and predicted the probability of the positive class, learned with the binary cross-entropy, positive "
+            "training scans "
+            f"weighted by {plain_number(round(task.get('positive_weight', 1.0), 3))} so that the classes weighed alike"
+        )
+    if kind == "classification":
+        return (
+            f" and predicted the probabilities of {task['classes']} classes, learned with the cross-entropy, classes "
+            "weighed alike"
+        )
+    if kind == "segmentation":
+        return (
+            " and predicted background, cerebrospinal fluid, grey and white matter, learned with the sum of the "
+            "soft Dice loss "
+            "of the three tissues [@milletari2016] and the cross-entropy"
+        )
+    return ""
+
+
+def _patches(settings: dict) -> str:
+    if not settings.get("patch"):
+        return ""
+    return (
+        f"the network learned from patches of {times(settings['patch'])} voxels around random voxels of the brain "
+        "and was applied "
+        f"in windows of that size that overlap by {_percent(WINDOW_OVERLAP)} and are weighted by a Gaussian."
+    )
+
+
+def _optimiser(settings: dict) -> str:
+    if settings["schedule"] == "one_cycle":
+        calm, fast = CYCLE_MOMENTUM
+        rate = (
+            f"one cycle [@smith2019] up to {plain_number(settings['learning_rate'])}, rising from a {START_SHARE}th "
+            "of it over the "
+            f"first {_percent(settings['warm_up'])} of the steps, with the first beta running from {calm} to {fast} "
+            "and back"
+        )
+    else:
+        rate = (
+            f"half a cosine down from {plain_number(settings['learning_rate'])} after a linear rise over the first "
+            f"{_percent(settings['warm_up'])} of the steps"
+        )
+    return (
+        "the weights were optimised by AdamW [@loshchilov2019] (weight decay "
+        f"{plain_number(settings['weight_decay'])}, gradient norm "
+        f"clipped at {plain_number(settings['gradient_clip'])}) in batches of at most {settings['batch_size']}, the "
+        "learning rate "
+        f"following {rate}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{plain_number(round(100 * share, 6))} %"
+
+
+def _stopping(settings: dict) -> str:
+    if not settings.get("patience"):
+        return ""
+    return f"training stopped after {labels.counted(settings['patience'], 'epoch')} without a smaller validation loss."
+
+
+def _augmentation(settings: dict) -> str:
+    limits = settings.get("augmentation") or {}
+    movement = [
+        (limits.get("rotation_degrees"), "rotation by up to {}° about each axis"),
+        (100 * limits.get("shift", 0), "shift by up to {} % of the field of view"),
+        (100 * limits.get("scale", 0), "scaling by up to {} %"),
+    ]
+    moved = [words.format(plain_number(round(value, 6))) for value, words in movement if value]
+    others = [
+        (limits.get("log_gamma"), "a change of contrast (exponent up to e to the power ±{})"),
+        (limits.get("blur_voxels"), "Gaussian blur (standard deviation up to {} voxels)"),
+        (limits.get("bias_field"), "a smooth bias field (logarithm up to ±{})"),
+        (limits.get("noise"), "Gaussian noise (standard deviation up to {} of that of the intensities)"),
+    ]
+    changes = ["left and right exchanged"] if limits.get("flip") else []
+    changes += [f"movement ({listed(moved)})"] if moved else []
+    changes += [words.format(plain_number(value)) for value, words in others if value]
+    if not changes:
+        return "training scans were not augmented."
+    return (
+        f"training scans were augmented anew in every epoch, each of the following befalling half of them at random: "
+        f"{'; '.join(changes)}."
+    )
+
+
+def _transfer(experiment: Experiment, facts: Facts) -> Iterator[str]:
+    transfer = experiment.settings.get("transfer")
+    if not transfer:
+        return
+    weights = transfer["weights"]
+    origin = f"the experiment {labels.spaced(weights).lower()}" if weights in facts.experiments else "a given file"
+    told = (
+        f"The training of {experiment.title} started from the weights of {origin}, where name and shape of a tensor "
+        "agreed"
+    )
+    if transfer.get("frozen_epochs"):
+        told += f"; for the first {labels.counted(transfer['frozen_epochs'], 'epoch')} the last layer alone learned"
+    if transfer.get("thaw_epochs"):
+        told += f"; then one more stage learned every {labels.counted(transfer['thaw_epochs'], 'epoch')}"
+    yield f"{told}."
+
+
+def _sweep(experiment: Experiment) -> Iterator[str]:
+    if experiment.sweep is not None:
+        chosen = experiment.sweep[experiment.sweep["chosen"] == 1].iloc[0]
+        keys = experiment.sweep.columns.drop(["draw", "validation_loss", "chosen"])
+        values = listed(f"{key} {chosen[key]}" for key in keys)
+        yield (
+            f"The settings of {experiment.title} were chosen from {len(experiment.sweep)} draws by the validation "
+            "loss, before the "
+            f"held-out part was opened: {values}."
+        )
+
+
+def _epochs(experiment: Experiment) -> Iterator[str]:
+    """How long each member trained, and which epoch was kept."""
+    runs = experiment.runs
+    kept = [(run["best_epoch"], run["epochs_run"]) for run in runs.values() if run.get("best_epoch")]
+    seeds = list(dict.fromkeys(run["seed"] for run in runs.values() if "seed" in run))
+    told = f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}"
+    if len(runs) == 1 and kept:
+        start = "" if experiment.settings.get("transfer") else "from random weights "
+        yield (
+            f"The network of {experiment.title} was trained {start}({told}) for {kept[0][1]} epochs, and epoch "
+            f"{kept[0][0]} was kept."
+        )
+    elif kept:
+        folds = len({member.partition("_")[0] for member in runs if member.startswith("fold-")})
+        members = f"{folds} folds times {labels.counted(len(seeds), 'seed')}" if folds else told
+        low, high = min(epoch for epoch, _ in kept), max(epoch for epoch, _ in kept)
+        ran = sorted({epochs for _, epochs in kept})
+        epochs = f"{ran[0]}" if len(ran) == 1 else f"{ran[0]} to {ran[-1]}"
+        yield (
+            f"For {experiment.title}, {len(runs)} networks were trained ({members}) for {epochs} epochs each, of "
+            f"which epochs {low} to "
+            f"{high} were kept, and their {'probabilities' if experiment.task != 'regression' else 'predictions'} "
+            "were averaged."
+        )
+
+
+def _machine(experiment: Experiment) -> str:
+    runs = list(experiment.runs.values())
+    devices = list(dict.fromkeys(run["device"] for run in runs if run.get("device")))
+    precisions = list(dict.fromkeys(run["precision"] for run in runs if run.get("precision")))
+    if not devices:
+        return ""
+    where = listed("a CPU" if device == "cpu" else device for device in devices)
+    told = f" in {listed(precisions)}" if precisions else ""
+    return f"training ran on {where}{told}; predictions were computed in float32."
+
+
+def _baselines(experiment: Experiment, models: list[str]) -> str:
+    parts = "training and validation parts" if experiment.training.get("cross_validation") else "training part"
+    linear, target = LINEAR.get(experiment.task, ""), experiment.settings.get("target")
+    fair = [name for name in ("age", "sex") if name != target]
+    words = {
+        "mean": "the mean of its targets for everybody",
+        "majority": "the shares of its classes for everybody",
+        "atlas": "an atlas with each voxel's most frequent label",
+        "age_sex": f"{linear} on age and sex",
+        "volumes": f"{linear} on the shares of the three tissues, {listed(['the brain volume', *fair])}",
+        "voxel_ridge": "ridge regression on all voxels",
+        "voxel_svm": "a linear support vector machine on all voxels",
+    }
+    told = "; ".join(words.get(model, model) for model in models)
+    sentence = f"The network of {experiment.title} was compared with baselines fitted on its {parts}: {told}."
+    absent = [
+        name for name in EXPECTED[experiment.task] if name not in models and not (name == "age_sex" and len(fair) < 2)
+    ]
+    absent = [BASELINE_NAMES[name] for name in absent if name in BASELINE_NAMES]
+    if absent:
+        sentence += f" There were too few participants, or too few of a class, to fit: {listed(absent)}."
+    return sentence

@@ -1,0 +1,154 @@
+"""The methods text's paragraph on preprocessing. What a sentence says of a method is what the modules of imaging/ do; their
+constants are taken from there."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from neurocohort.imaging import bias_field, brain_extraction, intensity, registration, template, tissues
+from neurocohort.reporting.methods_facts import Facts, listed, plain_number, times
+
+
+def preprocessing_sentences(facts: Facts) -> Iterator[str]:
+    """What became of each scan between its file and the study's grid."""
+    settings, quality = facts.block("preprocessing"), facts.block("quality")
+    if not settings or not quality:
+        return
+    stripped = [cohort.title for cohort in facts.cohorts.values() if cohort.settings.get("skull_stripped")]
+    in_space = [cohort.title for cohort in facts.cohorts.values() if cohort.settings.get("mni_space")]
+    if len(stripped) < len(facts.cohorts):
+        yield _brain_extraction(settings, stripped)
+    if stripped:
+        yield (
+            f"The scans of {listed(stripped)} came without skull: their brain mask was what differed from the "
+            "background."
+        )
+    yield (
+        f"A scan was excluded where its brain mask had less than {plain_number(quality['min_brain_ml'])} ml or more "
+        "than "
+        f"{plain_number(quality['max_brain_ml'])} ml, or touched the border of the field of view over more than "
+        f"{plain_number(quality['max_mask_border_cm2'])} cm²."
+    )
+    levels = listed(bias_field.ITERATIONS_PER_LEVEL)
+    yield (
+        f"The bias field within the mask was estimated by N4 [@tustison2010] on a copy with voxels of "
+        f"{plain_number(bias_field.FIT_SPACING_MM)} mm (at most {levels} iterations on three levels) and divided out "
+        "on the "
+        "scan's own grid."
+    )
+    if len(in_space) < len(facts.cohorts):
+        yield from _registration(settings, facts, in_space)
+    if in_space:
+        yield f"The scans of {listed(in_space)} were in the template's space already and were not registered."
+    least = f"a Dice overlap [@dice1945] with the template's of less than {plain_number(quality['min_template_dice'])}"
+    if len(in_space) < len(facts.cohorts):
+        nats = plain_number(quality["min_mutual_information"])
+        yield (
+            f"A scan was excluded where its registered brain mask had {least}, or its brain shared less than {nats} "
+            "nats of "
+            f"information with the template{' (registered scans only)' if in_space else ''}."
+        )
+    else:
+        yield f"A scan was excluded where its brain mask had {least}."
+    yield (
+        f"Each brain was resampled once, by linear interpolation, to a grid of {times(settings['shape'])} voxels of "
+        f"{plain_number(settings['spacing_mm'])} mm, and what lay outside its mask was set to 0."
+    )
+    yield from _further(facts)
+    yield _intensity(settings["intensity"])
+    yield (
+        "Volumes of cerebrospinal fluid, grey and white matter were estimated on the scan's own grid by a mixture "
+        "of one "
+        "Gaussian a tissue over the intensities, with the template's tissue maps as priors, fitted by "
+        f"expectation-maximisation ({tissues.ITERATIONS} iterations; after [@ashburner2005], without its deformation "
+        "and bias "
+        "field)."
+    )
+    yield from _quality(quality)
+
+
+def _brain_extraction(settings: dict, stripped: list[str]) -> str:
+    where = " of the other cohorts" if stripped else ""
+    last = "its largest connected part was kept and holes in it were filled"
+    if settings["brain_extraction"] == "synthstrip":
+        return f"The brain{where} was extracted from the raw scan by SynthStrip [@hoopes2022]; {last}."
+    grid = times(brain_extraction.NETWORK_GRID)
+    return (
+        f"The brain{where} was extracted from the raw scan by deepbet [@fisch2024] on a grid of {grid} voxels; {last}."
+    )
+
+
+def _registration(settings: dict, facts: Facts, in_space: list[str]) -> Iterator[str]:
+    start, middle = plain_number(registration.START_MM), plain_number(registration.MIDDLE_MM)
+    fit = plain_number(template.FIT_SPACING_MM)
+    yield (
+        f"The brain was registered to the skull-stripped ICBM 152 template (2009a, symmetric [@fonov2011], as nilearn "
+        "[@abraham2014] distributes it) by an affine transform of twelve degrees of freedom that maximised the "
+        "Mattes mutual "
+        f"information [@mattes2003] ({registration.HISTOGRAM_BINS} bins) in SimpleITK [@lowekamp2013]: seven starts, "
+        "one upright "
+        f"and six turned by {plain_number(registration.START_DEGREES)}° about each axis, were tried with a "
+        "similarity transform at "
+        f"{start} mm, and the best was refined at {middle} mm and {fit} mm (seed {settings['seed']})."
+    )
+    tables = [one.quality for one in facts.cohorts.values() if one.quality is not None and one.title not in in_space]
+    starts = [table["registration_starts"].dropna() for table in tables if "registration_starts" in table]
+    if starts:
+        counts = pd.concat(starts)
+        more = int((counts > 1).sum())
+        yield (
+            f"Further starts were refined where the result missed the limits below, as happened in {more} of "
+            f"{len(counts)} scans."
+        )
+    if settings["registration"] == "deformable":
+        from neurocohort.imaging import deformable
+
+        yield (
+            "The affine was followed by a deformable registration by greedy [@yushkevich2016] (normalised "
+            "cross-correlation in a "
+            f"window of 5 × 5 × 5 voxels at {fit} mm, {deformable.ITERATIONS.replace('x', ', ')} iterations); a scan "
+            "was excluded "
+            f"where it folded more than {100 * deformable.MAX_FOLDED_SHARE:g} % of the brain or overlapped the "
+            "template less than "
+            "after the affine."
+        )
+
+
+def _further(facts: Facts) -> Iterator[str]:
+    more = dict.fromkeys(name for one in facts.cohorts.values() for name in (one.settings.get("modalities") or [])[1:])
+    if more:
+        yield (
+            f"The {listed(more)} images were registered rigidly to the T1-weighted scan of their session by mutual "
+            "information; "
+            "two starts had to agree to 2 mm, and their own bias field was removed."
+        )
+
+
+def _intensity(method: str) -> str:
+    low, high = (f"{value:g}" for value in intensity.PERCENTILES)
+    how = {
+        "percentile": f"the {low}th and {high}th percentiles became 0 and 1",
+        "zscore": f"the mean less and plus {intensity.ZSCORE_LIMIT:g} standard deviations became 0 and 1",
+        "white_matter_peak": f"the commonest intensity of white matter became {intensity.WHITE_MATTER_LEVEL:g}, and "
+        "0 stayed 0",
+    }[method]
+    return (
+        f"Intensities were scaled within the mask: {how}, values beyond were clipped, and the volumes were stored in "
+        "eight bits."
+    )
+
+
+def _quality(quality: dict) -> Iterator[str]:
+    yield "Quality numbers of every scan were computed after MRIQC's definitions [@esteban2017] where these apply."
+    limit = quality["max_outlier_z"]
+    if limit:
+        yield (
+            f"A scan was excluded where one of them lay more than {plain_number(limit)} robust standard deviations "
+            "(from the median "
+            "absolute deviation) from the median of its site."
+        )
+    else:
+        yield (
+            "None of them excluded a scan for being unusual among the scans of its site; unusual values are marked "
+            "in the report."
+        )
