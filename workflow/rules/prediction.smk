@@ -1,4 +1,11 @@
-# Needs the experiment's networks and all packs. Leaves each member's predictions, and those of all of them together.
+# Needs the experiment's networks and all packs. Leaves each member's predictions, those of all of them together, and where in
+# the brain the first network looks.
+
+SALIENCY_MAPS = [
+    f"results/experiments/{name}/saliency/saliency.npz"
+    for name in config["experiments"]
+    if not segments(name) and config["saliency"]["method"] != "none"
+]
 
 
 rule predict:
@@ -102,3 +109,41 @@ rule ensemble_segmentation:
         "neurocohort ensemble-segmentation --samples {input.samples} --results results --output {output.predictions}"
         " --members-output {output.members} --label-maps {output.label_maps} --spacing-mm {params.spacing_mm} {input.members}"
         " > {log} 2>&1"
+
+
+rule saliency:
+    """Where in the brain the first network looks in held-out scans, beside the same with random weights."""
+    input:
+        samples="results/experiments/{experiment}/samples.tsv",
+        packed=lambda w: packed_arrays(trained_cohorts(w.experiment), PACKS[1:]),
+        template="results/template.npz",
+        weights=lambda w: member_files(w.experiment, "model.safetensors")[0],
+        run=lambda w: member_files(w.experiment, "run.json")[0],
+    output:
+        maps="results/experiments/{experiment}/saliency/saliency.npz",
+        record="results/experiments/{experiment}/saliency/saliency.json",
+    log:
+        "logs/saliency/{experiment}.log",
+    benchmark:
+        "benchmarks/saliency/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(name for name in EXPERIMENTS if not segments(name)),
+    conda:
+        ENVIRONMENT
+    threads: training("threads")
+    resources:
+        gpu=GPU,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        code=code_hash("saliency"),
+        folder=lambda w, output: os.path.dirname(output.maps),
+        model=lambda w, input: os.path.dirname(input.weights),
+        method=config["saliency"]["method"],
+        scans=config["saliency"]["scans"],
+        seed=config["saliency"]["seed"],
+        device=config["device"],
+    shell:
+        "neurocohort saliency --samples {input.samples} --results results --model {params.model} --template {input.template}"
+        " --folder {params.folder} --experiment {wildcards.experiment} --method {params.method} --scans {params.scans}"
+        " --seed {params.seed} --device {params.device} > {log} 2>&1"

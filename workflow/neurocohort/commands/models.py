@@ -1,0 +1,79 @@
+"""The subcommands that look into trained models and make them ready to be taken away."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurocohort.commands.app import Files, command
+
+
+@command
+def saliency(
+    samples: Path,
+    results: Path,
+    model: Path,
+    template: Path,
+    folder: Path,
+    experiment: str,
+    method: str,
+    scans: int,
+    seed: int,
+    device: str,
+) -> None:
+    """Write the saliency map of the network in MODEL, averaged over SCANS held-out scans, and that of random weights."""
+    import numpy as np
+
+    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.files import read_table, write_json, written_aside
+    from neurocohort.imaging.template import read_template
+    from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.device import choose_device
+    from neurocohort.learning.model_files import read_model
+    from neurocohort.learning.saliency import BLOCK_MM, HELD_OUT, OCCLUSION, chosen_scans, saliency_maps
+
+    chosen = choose_device(device)
+    network, task, run = read_model(model, chosen)
+    table = read_table(samples)
+    check_no_leakage(table)
+    rows = chosen_scans(table, scans, seed)
+    packed = open_packed(packed_folders(rows, results), run["settings"]["modalities"])
+    brain = read_template(template)
+    spacing_mm = float(brain.grid.affine[0, 0])
+    maps, correlation = saliency_maps(
+        network, task, run, rows, packed, brain.mask, spacing_mm, chosen, method=method, seed=seed
+    )
+    with written_aside(folder / "saliency.npz") as aside, open(aside, "wb") as stream:
+        np.savez_compressed(stream, **maps, mask=brain.mask.astype(np.uint8), affine=brain.grid.affine)
+    write_json(
+        folder / "saliency.json",
+        {
+            "method": method,
+            "scans": len(rows),
+            "part": HELD_OUT,
+            "seed": seed,
+            "correlation": correlation,
+            "experiment": experiment,
+            "member": model.name,
+            "block_mm": BLOCK_MM if method == OCCLUSION else None,
+        },
+    )
+
+
+@command
+def export(
+    experiment: str,
+    metrics: Path,
+    samples: Path,
+    folder: Path,
+    configuration: Annotated[str, typer.Option(help="the study's configuration as JSON")],
+    members: Files,
+) -> None:
+    """Write the MONAI bundle of an experiment into FOLDER from the weights of its MEMBERS (model.safetensors files)."""
+    import json
+
+    from neurocohort.files import read_table
+    from neurocohort.reporting.bundle import write_bundle
+
+    folders = {member.parent.name: member.parent for member in members}
+    write_bundle(folder, experiment, folders, read_table(metrics), read_table(samples), json.loads(configuration))

@@ -1,0 +1,31 @@
+# Needs an experiment's networks and metrics. Leaves results/models/<experiment>/, a MONAI bundle to take away.
+
+
+rule bundle:
+    """The experiment's networks as a MONAI bundle, which predicts with MONAI, torch and nibabel alone."""
+    input:
+        weights=lambda w: member_files(w.experiment, "model.safetensors"),
+        runs=lambda w: member_files(w.experiment, "run.json"),
+        samples="results/experiments/{experiment}/samples.tsv",
+        metrics="results/experiments/{experiment}/metrics.tsv",
+    output:
+        directory("results/models/{experiment}"),
+    log:
+        "logs/bundle/{experiment}.log",
+    benchmark:
+        "benchmarks/bundle/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_hash("export"),
+        configuration=lambda w: json.dumps(
+            config
+            | {"experiments": {w.experiment: config["experiments"][w.experiment]}},
+            sort_keys=True,
+        ),
+    shell:
+        "neurocohort export --experiment {wildcards.experiment} --metrics {input.metrics} --samples {input.samples}"
+        " --folder {output} --configuration {params.configuration:q} {input.weights} > {log} 2>&1"
