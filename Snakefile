@@ -10,6 +10,9 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/phantom.smk"
 include: "workflow/rules/download.smk"
@@ -19,6 +22,7 @@ include: "workflow/rules/dataset.smk"
 include: "workflow/rules/learning.smk"
 include: "workflow/rules/prediction.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -30,10 +34,12 @@ localrules:
 
 
 rule all:
-    """The report with everything behind it."""
+    """The report with everything behind it, and the models to take away."""
     default_target: True
     input:
-        "results/report/index.html",
+        "results/report",
+        expand("results/models/{experiment}", experiment=config["experiments"]),
+        SALIENCY_MAPS,
 
 
 rule ingest:

@@ -1,8 +1,10 @@
-"""What tests share: where the repository is, and the real scans beside it, which are used where they lie."""
+"""What tests share: where the repository is, the real scans beside it, which are used where they lie, and the demo, run once
+for all tests of the workflow and of its report, on a copy of the checkout."""
 
 from pathlib import Path
 
 import pytest
+from checkouts import Checkout, copy_checkout
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -19,3 +21,20 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real scans (../shared/data beside the repository) are not here")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def checkout(repository, tmp_path_factory) -> Checkout:
+    """A copy of the repository in which nothing has run."""
+    return copy_checkout(repository, tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def demo(repository, tmp_path_factory) -> Checkout:
+    """A copy of the repository in which the demo has run.
+
+    Some files add cohorts to it, which changes the experiments' tables; their names come after test_demo.py's.
+    """
+    copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
+    copied.snakemake("--quiet", "rules")
+    return copied

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import sha256_of, write_json, write_table, write_text
 from PIL import Image, ImageDraw
 
@@ -32,6 +33,7 @@ EXPERIMENTS = {
         "training": {"epochs": 15, "seeds": [1]},
     },
 }
+RESAMPLES = 40  # the intervals of the fixture need be no better
 TISSUES = {"CSF": 300.0, "GM": 620.0, "WM": 480.0}
 
 
@@ -71,7 +73,7 @@ def make_study(root: Path, participants: int = 28) -> dict:
         "configuration": {
             "study": "demo",
             "seed": 1,
-            "cohorts": {"ixi": {"source": "ixi"}},
+            "cohorts": {"ixi": {"source": "table"}},
             "experiments": EXPERIMENTS,
         },
         "command": "snakemake --cores 2 --configfile config/config.yaml",
@@ -99,6 +101,7 @@ def _cohort(
         }
     )
     scans["dementia"] = (generator.random(participants) < 0.45).astype(int) if cohort == "oasis1" else np.nan
+    scans["cdr"] = [value * (0.5 if index % 2 else 1.0) for index, value in enumerate(scans["dementia"])]
     write_table(data / "scans.tsv", scans)
     ingest = pd.DataFrame(
         [
@@ -200,13 +203,62 @@ def _experiment(folder: Path, settings: dict, cohorts: dict[str, pd.DataFrame], 
     best = int(history.loc[history["best"] == 1, "epoch"].iloc[0])
     write_json(folder / "seed-1" / "run.json", {"network": settings["network"], "parameters": 143217, "epochs_run": epochs,
                "best_epoch": best, "seed": 1, "device": "cpu", "torch": "2.9.0"})  # fmt: skip
-    tested = samples[samples["part"].isin(["held-out", "external"])][["cohort", "part", "scan_id", "participant_id", "site",
-                                                                       "age", "sex", "target"]]  # fmt: skip
+    predicted = samples[samples["part"] != "train"].reset_index(drop=True)
+    tested = predicted[["cohort", "part", "scan_id", "participant_id", "site", "age", "sex", "target"]]
     makers = {"regression": _regression, "classification": _classification, "segmentation": _segmentation}
     predictions, baselines, metrics = makers[settings["task"]](tested, generator)
     write_table(folder / "predictions.tsv", predictions)
     write_table(folder / "baselines.tsv", baselines)
     write_table(folder / "metrics.tsv", pd.DataFrame(metrics))
+    _write_details(folder, settings["task"], predictions, baselines, samples)
+    if settings["task"] != "segmentation":
+        _saliency(folder / "saliency", generator)
+
+
+def _write_details(
+    folder: Path, task: str, predictions: pd.DataFrame, baselines: pd.DataFrame, samples: pd.DataFrame
+) -> None:
+    """What stands beside the metrics, computed from the drawn predictions."""
+    scans = samples[["cohort", "scan_id", "cdr", "dementia"]]
+    for name, table in evaluation_tables(
+        predictions=predictions,
+        baselines=baselines,
+        members=predictions.assign(member="seed-1"),
+        samples=samples,
+        scans={cohort: rows.drop(columns="cohort") for cohort, rows in scans.groupby("cohort")},
+        kind=task,
+        resamples=RESAMPLES,
+        seed=1,
+    ):
+        if name != "metrics":
+            write_table(folder / f"{name}.tsv", table)
+
+
+def _saliency(folder: Path, generator: np.random.Generator) -> None:
+    """Two maps of noise in a ball, and its mean image."""
+    shape = (12, 14, 12)
+    places = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij"))
+    mask = (places**2).sum(axis=0) < 0.9
+    network, random = ((generator.random(shape) * mask).astype(np.float32) for _ in range(2))
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        folder / "saliency.npz",
+        network=network / network.max(),
+        random=random / random.max(),
+        mean_image=(80 * mask + 20 * random).astype(np.float32),
+        mask=mask.astype(np.uint8),
+        affine=np.diag([3.0, 3.0, 3.0, 1.0]),
+    )
+    write_json(
+        folder / "saliency.json",
+        {"method": "occlusion", "scans": 8, "part": "held-out", "seed": 1, "correlation": 0.3141,
+         "experiment": folder.parent.name, "member": "seed-1"},
+    )  # fmt: skip
+
+
+def _judged(tested: pd.DataFrame) -> pd.DataFrame:
+    """What results are told of: all but the validation part, which chose thresholds and lines."""
+    return tested[tested["part"] != "validation"]
 
 
 def _regression(tested: pd.DataFrame, generator: np.random.Generator) -> tuple:
@@ -217,7 +269,7 @@ def _regression(tested: pd.DataFrame, generator: np.random.Generator) -> tuple:
     }
     tables["mean"] = tested.assign(prediction=52.0)
     metrics = []
-    for (cohort, part), _ in tested.groupby(["cohort", "part"]):
+    for (cohort, part), _ in _judged(tested).groupby(["cohort", "part"]):
         for model, table in tables.items():
             rows = table[(table["cohort"] == cohort) & (table["part"] == part)]
             error = (rows["prediction"] - rows["target"]).to_numpy()
@@ -241,11 +293,11 @@ def _classification(tested: pd.DataFrame, generator: np.random.Generator) -> tup
     tables = {"network": guess(1.6), "majority": tested.assign(prediction=0.4), "age_sex": guess(2.5)}
     values = {"network": (0.78, 0.15), "majority": (0.5, 0.0), "age_sex": (0.84, 0.12)}
     metrics = [
-        _metric(model, "oasis1", "held-out", "all", "auc", value, width, len(tested))
+        _metric(model, "oasis1", "held-out", "all", "auc", value, width, len(_judged(tested)))
         for model, (value, width) in values.items()
     ]
     metrics += [
-        _metric(model, "oasis1", "held-out", "all", "balanced_accuracy", value - 0.04, width, len(tested))
+        _metric(model, "oasis1", "held-out", "all", "balanced_accuracy", value - 0.04, width, len(_judged(tested)))
         for model, (value, width) in values.items()
     ]
     return tables["network"], _joined(tables), metrics
@@ -256,18 +308,22 @@ def _segmentation(tested: pd.DataFrame, generator: np.random.Generator) -> tuple
         rows = pd.concat([tested.assign(tissue=tissue, reference_ml=size) for tissue, size in TISSUES.items()])
         rows["reference_ml"] *= generator.normal(1, 0.07, len(rows))
         rows["volume_ml"] = rows["reference_ml"] * generator.normal(1.01, 0.03, len(rows))
-        return rows.assign(dice=np.clip(generator.normal(level, 0.02, len(rows)), 0, 1)).drop(columns="target")
+        rows["dice"] = np.clip(generator.normal(level, 0.02, len(rows)), 0, 1)
+        rows["hd95_mm"] = generator.uniform(1, 4, len(rows)) / level
+        rows["assd_mm"] = rows["hd95_mm"] / 4
+        rows["surface_dice_1mm"] = rows["dice"] - 0.05
+        return rows.assign(empty="no").drop(columns="target")
 
     tables = {"network": table(0.88), "atlas": table(0.71)}
     metrics = []
-    for model, rows in tables.items():
-        metrics.append(_metric(model, "oasis1", "held-out", "all", "dice", rows["dice"].mean(), 0.012, len(tested)))
-        for tissue, group in rows.groupby("tissue"):
-            metrics.append(
-                _metric(
-                    model, "oasis1", "held-out", f"tissue={tissue}", "dice", group["dice"].mean(), 0.015, len(tested)
-                )
-            )
+    for model, every in tables.items():
+        rows, n = _judged(every), len(_judged(tested))
+        for name in ("dice", "hd95_mm", "assd_mm", "surface_dice_1mm"):
+            metrics.append(_metric(model, "oasis1", "held-out", "all", name, rows[name].mean(), 0.012, n))
+            metrics += [
+                _metric(model, "oasis1", "held-out", f"tissue={tissue}", name, group[name].mean(), 0.015, n)
+                for tissue, group in rows.groupby("tissue")
+            ]
     return tables["network"], _joined(tables), metrics
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.evaluation.evaluate import evaluate
+from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import read_table, write_table
 from neurocohort.reporting.headline import headline
 from neurocohort.reporting.report import write_report
@@ -23,9 +23,9 @@ def study(tmp_path, monkeypatch) -> dict:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1800000000")
     arguments = make_study(tmp_path, participants=40)
     folder = arguments["results"] / "experiments" / "dementia"
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(3)
     tested = read_table(folder / "predictions.tsv").drop(columns="prediction")
-    tested["target"] = np.arange(len(tested)) % 3
+    tested["target"] = tested.groupby("part").cumcount() % 3
 
     def guess(strength: float) -> pd.DataFrame:
         scores = strength * np.eye(3)[tested["target"]] + rng.normal(0, 1, (len(tested), 3))
@@ -39,7 +39,11 @@ def study(tmp_path, monkeypatch) -> dict:
     predictions = guess(2.2)
     write_table(folder / "predictions.tsv", predictions)
     write_table(folder / "baselines.tsv", baselines)
-    write_table(folder / "metrics.tsv", evaluate(predictions, baselines, "classification", resamples=100, seed=1))
+    beside = {"members": predictions.assign(member="seed-1"), "samples": read_table(folder / "samples.tsv")}
+    scans = {"oasis1": read_table(arguments["data"] / "oasis1" / "scans.tsv")}
+    for name, table in evaluation_tables(predictions=predictions, baselines=baselines, **beside, scans=scans,
+                                         kind="classification", resamples=100, seed=1):  # fmt: skip
+        write_table(folder / f"{name}.tsv", table)
     return arguments | {"experiments": EXPERIMENTS | RATED}
 
 

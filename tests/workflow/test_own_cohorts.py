@@ -161,12 +161,13 @@ def test_scans_that_are_added_later_move_nobody(checkout, clinic):
         shutil.rmtree(clinic / f"sub-C{number}")
 
 
-def test_a_repeat_session_that_is_split_by_hand_stops_the_run_with_the_name(checkout, clinic, tmp_path):
+def test_a_repeat_session_that_is_split_by_hand_stops_the_run_with_the_name(checkout, clinic):
     rows = [f"sub-C{number:02d}\tses-a\t{part}" for number, part in enumerate(["train"] * 6 + ["validation"] * 2)]
     rows += ["sub-C08\tses-a\theld-out", "sub-C09\tses-a\theld-out", "sub-C00\tses-b\theld-out"]
-    by_hand = tmp_path / "by_hand.tsv"
+    by_hand = checkout.path("resources/clinic/by_hand.tsv")  # where downloads lie too: this is none
+    by_hand.parent.mkdir(parents=True)
     by_hand.write_text("participant_id\tsession_id\tpart\n" + "\n".join(rows) + "\n")
-    path = write_study(checkout, "by_hand", own_study(clinic, split_file=str(by_hand)))
+    path = write_study(checkout, "by_hand", own_study(clinic, split_file="resources/clinic/by_hand.tsv"))
     said = checkout.snakemake(
         "results/clinic/split.tsv", "--quiet", "rules", "--configfile", path, "--forcerun", "split", check=False
     )
@@ -176,7 +177,7 @@ def test_a_repeat_session_that_is_split_by_hand_stops_the_run_with_the_name(chec
 @pytest.fixture(scope="module")
 def two_modalities(repository, tmp_path_factory):
     """A study of a synthetic IXI with T1- and T2-weighted images, run whole."""
-    from conftest import copy_checkout
+    from checkouts import copy_checkout
 
     copied = copy_checkout(repository, tmp_path_factory.mktemp("modalities"))
     study = yaml.safe_load(copied.path("config/config.yaml").read_text())

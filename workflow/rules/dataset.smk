@@ -7,7 +7,13 @@ rule split:
         scans="data/{cohort}/scans.tsv",
         split_file=lambda w: COHORTS[w.cohort].get("split_file", []),
     output:
-        "results/{cohort}/split.tsv",
+        report(
+            "results/{cohort}/split.tsv",
+            caption="../report/split.rst",
+            category="Scans",
+            subcategory="{cohort}",
+            labels={"table": "split"},
+        ),
     log:
         "logs/split/{cohort}.log",
     benchmark:

@@ -56,7 +56,16 @@ rule metrics:
             "data/{cohort}/scans.tsv", cohort=all_cohorts(w.experiment)
         ),
     output:
-        [f"results/experiments/{{experiment}}/{table}.tsv" for table in EVALUATION],
+        [
+            report(
+                f"results/experiments/{{experiment}}/{table}.tsv",
+                caption="../report/evaluation.rst",
+                category="Results",
+                subcategory="{experiment}",
+                labels={"table": table},
+            )
+            for table in EVALUATION
+        ],
     log:
         "logs/metrics/{experiment}.log",
     benchmark:

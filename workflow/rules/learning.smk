@@ -10,7 +10,13 @@ rule train:
         weights=lambda w: transfer_weights(w) or [],
     output:
         weights="results/experiments/{experiment}/{run}/model.safetensors",
-        history="results/experiments/{experiment}/{run}/history.tsv",
+        history=report(
+            "results/experiments/{experiment}/{run}/history.tsv",
+            caption="../report/history.rst",
+            category="Training",
+            subcategory="{experiment}",
+            labels={"network": "{run}"},
+        ),
         run="results/experiments/{experiment}/{run}/run.json",
     log:
         "logs/train/{experiment}/{run}.log",
@@ -84,7 +90,13 @@ rule adopt:
         ),
     output:
         weights="results/experiments/{experiment}/{run}/model.safetensors",
-        history="results/experiments/{experiment}/{run}/history.tsv",
+        history=report(
+            "results/experiments/{experiment}/{run}/history.tsv",
+            caption="../report/history.rst",
+            category="Training",
+            subcategory="{experiment}",
+            labels={"network": "{run}"},
+        ),
         run="results/experiments/{experiment}/{run}/run.json",
     log:
         "logs/adopt/{experiment}/{run}.log",

@@ -55,8 +55,20 @@ rule quality:
         exclusions="data/{cohort}/exclusions.tsv",
         records=qc_records,
     output:
-        qc="results/{cohort}/qc.tsv",
-        exclusions="results/{cohort}/exclusions.tsv",
+        qc=report(
+            "results/{cohort}/qc.tsv",
+            caption="../report/quality.rst",
+            category="Scans",
+            subcategory="{cohort}",
+            labels={"table": "quality numbers"},
+        ),
+        exclusions=report(
+            "results/{cohort}/exclusions.tsv",
+            caption="../report/exclusions.rst",
+            category="Scans",
+            subcategory="{cohort}",
+            labels={"table": "exclusions"},
+        ),
     log:
         "logs/quality/{cohort}.log",
     benchmark:

@@ -14,12 +14,17 @@ rule report:
             if experiment.get("control")
         ],
         without_sites=without_sites("shift.tsv"),
+        saliency=SALIENCY_MAPS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         lock=REPOSITORY / "envs" / "requirements.txt",
     output:
-        page="results/report/index.html",
-        provenance="results/report/provenance.json",
-        zip="results/report/report.zip",
+        report(
+            directory("results/report"),
+            htmlindex="index.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "the whole report"},
+        ),
     log:
         "logs/report.log",
     benchmark:
@@ -31,8 +36,7 @@ rule report:
         runtime=60,
     params:
         code=code_hash("report"),
-        folder=lambda w, output: os.path.dirname(output[0]),
         configuration=json.dumps(config, sort_keys=True),
     shell:
         "neurocohort report --data data --results results --benchmarks benchmarks --lock {input.lock:q}"
-        " --output {params.folder} --configuration {params.configuration:q} > {log} 2>&1"
+        " --output {output} --configuration {params.configuration:q} > {log} 2>&1"

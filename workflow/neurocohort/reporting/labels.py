@@ -6,21 +6,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's short label, its full name, its decimals, and whether a higher value is better (None: neither)."""
+    """A metric's short label, its full name, its decimals, whether a higher value is better (None: neither), and its unit.
+
+    The unit ``target`` is that of what is predicted.
+    """
 
     label: str
     name: str
     decimals: int
     higher_is_better: bool | None
+    unit: str = ""
 
 
 METRICS = {
-    "mae": Metric("MAE", "mean absolute error", 2, False),
-    "rmse": Metric("RMSE", "root mean squared error", 2, False),
+    "mae": Metric("MAE", "mean absolute error", 2, False, "target"),
+    "rmse": Metric("RMSE", "root mean squared error", 2, False, "target"),
     "r2": Metric("R²", "coefficient of determination", 2, True),
     "pearson_r": Metric("Pearson r", "Pearson correlation", 2, True),
     "spearman_r": Metric("Spearman ρ", "Spearman correlation", 2, True),
-    "bias": Metric("Bias", "mean of predicted minus true", 2, None),
+    "bias": Metric("Bias", "mean of predicted minus true", 2, None, "target"),
     "auc": Metric("AUC", "area under the ROC curve", 3, True),
     "bias_slope": Metric("Bias slope", "slope of predicted minus true on the true value", 2, None),
     "average_precision": Metric("Average precision", "area under the precision-recall curve", 3, True),
@@ -29,13 +33,22 @@ METRICS = {
     "accuracy": Metric("Accuracy", "accuracy", 3, True),
     "sensitivity": Metric("Sensitivity", "sensitivity", 3, True),
     "specificity": Metric("Specificity", "specificity", 3, True),
+    "ppv": Metric("PPV", "positive predictive value", 3, True),
+    "npv": Metric("NPV", "negative predictive value", 3, True),
+    "calibration_intercept": Metric("Calibration intercept", "calibration in the large, 0 at best", 2, None),
+    "calibration_slope": Metric("Calibration slope", "calibration slope, 1 at best", 2, None),
+    "age_difference": Metric("Age difference", "mean age of the cases minus that of the controls", 1, None, "years"),
     "brier": Metric("Brier score", "Brier score", 3, False),
     "ece": Metric("ECE", "expected calibration error", 3, False),
     "dice": Metric("Dice", "Dice coefficient", 3, True),
-    "hd95_mm": Metric("HD95 (mm)", "95th percentile of the surface distance", 2, False),
-    "assd_mm": Metric("ASSD (mm)", "average symmetric surface distance", 2, False),
+    "hd95_mm": Metric("HD95 (mm)", "95th percentile of the surface distance", 2, False, "mm"),
+    "assd_mm": Metric("ASSD (mm)", "average symmetric surface distance", 2, False, "mm"),
     "surface_dice_1mm": Metric("Surface Dice at 1 mm", "surface Dice at a tolerance of 1 mm", 3, True),
     "volume_error": Metric("Volume error", "relative volume error", 3, False),
+    "volume_bias_ml": Metric("Mean difference (ml)", "mean of predicted minus reference volume", 1, None, "ml"),
+    "volume_lower_ml": Metric("Lower limit (ml)", "lower limit of agreement of the volumes", 1, None, "ml"),
+    "volume_upper_ml": Metric("Upper limit (ml)", "upper limit of agreement of the volumes", 1, None, "ml"),
+    "empty_predictions": Metric("Empty predictions", "scans whose prediction lacks the tissue", 0, False, "scans"),
 }
 
 MODELS = {
@@ -89,6 +102,11 @@ def cohort(name: str) -> str:
     return COHORTS.get(str(name), str(name))
 
 
+def cohort_in_text(name: str) -> str:
+    """The cohort's name within a sentence: ``all cohorts``, ``IXI``."""
+    return "all cohorts" if str(name) == "all" else cohort(name)
+
+
 def quality(name: str) -> str:
     """The heading of a quality number's column."""
     if name.startswith("volume_") and name.endswith("_ml"):
@@ -100,6 +118,22 @@ def quality(name: str) -> str:
 def unit(target: str) -> str:
     """The unit of a regression target with a leading space, or nothing where it is not known."""
     return " years" if target == "age" else ""
+
+
+def metric_unit(name: str, target: str = "") -> str:
+    """The unit of a metric's value with a leading space, or nothing where it has none."""
+    found = metric(name).unit
+    return unit(target) if found == "target" else f" {found}" if found else ""
+
+
+def model(name: str) -> str:
+    """A model's name on the page, its own where it is not known."""
+    return MODELS.get(str(name), str(name))
+
+
+def group(name: str) -> str:
+    """``age=20-39`` as ``age: 20-39``."""
+    return str(name).replace("=", ": ")
 
 
 def is_number(value: object) -> bool:

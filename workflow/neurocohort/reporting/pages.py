@@ -15,21 +15,46 @@ from neurocohort.reporting.sources import Missing
 
 TEMPLATES = Path(__file__).parent / "templates"
 VERDICT_WORDS = {
-    "pass": ("✓", "Better than the baseline"),
+    "pass": ("✓", "Better than the trivial baseline"),
     "warn": ("≈", "Better, but the intervals overlap"),
-    "fail": ("✗", "No better than the baseline"),
+    "fail": ("✗", "No better than the trivial baseline"),
     "missing": ("!", "No verdict"),
 }
 
 
 def index(*, verdicts: list[dict], provenance: dict, missing: list[Missing], **content: object) -> str:
     """The page as HTML text."""
-    environment = Environment(
+    figure_numbers, table_numbers = count(1), count(1)
+    anchored: set[str] = set()  # a missing file that two sections need is boxed in both, and anchored once
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
+            next_figure=lambda: next(figure_numbers),
+            next_table=lambda: next(table_numbers),
+            first_time=lambda item: item.anchor not in anchored and not anchored.add(item.anchor),
+            named_packages=[item for item in provenance["packages"] or [] if item["name"].lower() in NAMED],
+            verdicts=[_card(record) for record in verdicts],
+            provenance=provenance,
+            configuration=yaml.safe_dump(
+                _plain(provenance["configuration"]), sort_keys=False, allow_unicode=True, width=100
+            ),
+            missing=missing,
+            **content,
+        )
+    )
+
+
+def environment() -> Environment:
+    """The environment of every page of the report: escaping, strict, with the words and numbers of the report as filters."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.tests["missing"] = lambda value: isinstance(value, Missing)
-    environment.filters |= {
+    made.tests["missing"] = lambda value: isinstance(value, Missing)
+    made.filters |= {
         "number": labels.number,
         "duration": labels.duration,
         "counted": labels.counted,
@@ -38,23 +63,7 @@ def index(*, verdicts: list[dict], provenance: dict, missing: list[Missing], **c
         "joined": joined,
         "size": file_size,
     }
-    figure_numbers, table_numbers = count(1), count(1)
-    anchored: set[str] = set()  # a missing file that two sections need is boxed in both, and anchored once
-    return environment.get_template("report.html.j2").render(
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
-        next_figure=lambda: next(figure_numbers),
-        next_table=lambda: next(table_numbers),
-        first_time=lambda item: item.anchor not in anchored and not anchored.add(item.anchor),
-        named_packages=[item for item in provenance["packages"] or [] if item["name"].lower() in NAMED],
-        verdicts=[_card(record) for record in verdicts],
-        provenance=provenance,
-        configuration=yaml.safe_dump(
-            _plain(provenance["configuration"]), sort_keys=False, allow_unicode=True, width=100
-        ),
-        missing=missing,
-        **content,
-    )
+    return made
 
 
 def joined(words: list[str]) -> str:

@@ -1,14 +1,12 @@
 """The gallery of scans: each scan's mosaic, status and quality numbers, what is unusual about it, and what to do."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
-from neurocohort.reporting import figures, labels
+from neurocohort.reporting import figures, labels, mosaics
 from neurocohort.reporting.figures import Drawing
+from neurocohort.reporting.mosaics import Thumbnail
 from neurocohort.reporting.sources import Missing, Sources
 
 IDENTITY = ("scan_id", "participant_id", "site", "status", "stage", "reason")
@@ -58,11 +56,15 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
 }
 
 
-def gallery(sources: Sources, results: Path, cohort: str, output: Path) -> dict:
+def gallery(sources: Sources, results: Path, cohort: str, output: Path, size: Thumbnail | None = None) -> dict:
     """The gallery of one cohort: columns, rows, the most extreme scans, and an overview figure.
 
-    Copies each mosaic to ``mosaics/<cohort>/<scan_id>.webp`` under ``output``. A usable scan without its mosaic gets a
-    red box; a scan that was excluded before a mosaic could be drawn gets its reason.
+    Puts each mosaic to ``mosaics/<cohort>/<scan_id>.webp`` under ``output``, in ``size`` or as it is; where it was made
+    smaller, the full one lies at ``subjects/<cohort>/<scan_id>.webp``. A usable scan without its mosaic gets a red box; a
+    scan that was excluded before a mosaic could be drawn gets its reason.
+
+    Each row names the scan's page, ``subjects/<cohort>/<scan_id>.html``, which is made later, and holds the scan's row of
+    the quality table as ``record``.
     """
     path = results / cohort / "qc.tsv"
     table = sources.table(path, f"the quality table of {labels.cohort(cohort)}", ("scan_id", "status"))
@@ -73,7 +75,7 @@ def gallery(sources: Sources, results: Path, cohort: str, output: Path) -> dict:
     metrics = [name for name in metrics if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
     scored = [name for name in metrics if f"{name}_z" in table.columns and table[f"{name}_z"].notna().any()]
     places = {name: labels.decimals_for([float(value) for value in table[name].dropna()]) for name in metrics}
-    rows = [_row(sources, results, cohort, record, places, output) for record in table.to_dict("records")]
+    rows = [_row(sources, results, cohort, record, places, output, size) for record in table.to_dict("records")]
     overview = None
     if scored:
         drawn = output / "figures" / f"{cohort}_quality.svg"
@@ -102,7 +104,15 @@ def gallery(sources: Sources, results: Path, cohort: str, output: Path) -> dict:
     }
 
 
-def _row(sources: Sources, results: Path, cohort: str, record: dict, places: dict[str, int], output: Path) -> dict:
+def _row(
+    sources: Sources,
+    results: Path,
+    cohort: str,
+    record: dict,
+    places: dict[str, int],
+    output: Path,
+    size: Thumbnail | None,
+) -> dict:
     outliers = []
     cells = []
     for name, decimals in places.items():
@@ -129,8 +139,13 @@ def _row(sources: Sources, results: Path, cohort: str, record: dict, places: dic
         "status": str(record["status"]),
         "cells": cells,
         "outliers": outliers,
-        "mosaic": _mosaic(sources, results, cohort, scan_id, excluded, output),
+        "stage": stage,
+        "reason": reason,
+        "mosaic": _mosaic(sources, results, cohort, scan_id, excluded, output, size),
         "caption": _caption(excluded, stage, reason, outliers),
+        "page": f"subjects/{cohort}/{scan_id}.html",
+        "record": record,
+        "viewer": None,
     }
 
 
@@ -150,7 +165,7 @@ def _caption(excluded: bool, stage: str, reason: str, outliers: list[dict]) -> s
 
 
 def _mosaic(
-    sources: Sources, results: Path, cohort: str, scan_id: str, excluded: bool, output: Path
+    sources: Sources, results: Path, cohort: str, scan_id: str, excluded: bool, output: Path, size: Thumbnail | None
 ) -> Drawing | Missing | None:
     folder = results / cohort / "preproc" / scan_id
     what = f"the mosaic of {scan_id}"
@@ -163,17 +178,14 @@ def _mosaic(
     source = folder / (Path(listed["file"]).name if listed else f"{scan_id}_mosaic.webp")
     if not source.is_file():
         return sources.lack(source, what)
-    try:
-        with Image.open(source) as image:
-            width, height = image.size
-    except OSError:
-        return sources.lack(source, what, "The file is not an image that can be read.")
     target = output / "mosaics" / cohort / f"{scan_id}.webp"
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)  # the report of a large cohort need not hold every mosaic twice
+        width, height = mosaics.place(source, target, size)
     except OSError:
-        shutil.copyfile(source, target)
+        target.unlink(missing_ok=True)
+        return sources.lack(source, what, "The file is not an image that can be read.")
+    if size:
+        mosaics.link_or_copy(source, output / "subjects" / cohort / f"{scan_id}.webp")
     return Drawing(
         f"mosaics/{cohort}/{target.name}",
         f"Slices of {scan_id}: the scan with its brain mask, and the registered brain with the template's outlines",

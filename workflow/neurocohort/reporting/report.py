@@ -10,9 +10,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from neurocohort.files import write_json, write_text
-from neurocohort.reporting import labels, pages, participants, provenance, quality
+from neurocohort.reporting import (
+    gates,
+    labels,
+    mosaics,
+    pages,
+    participants,
+    provenance,
+    quality,
+    saliency,
+    shift,
+    subjects,
+    training,
+)
 from neurocohort.reporting import results as outcomes
+from neurocohort.reporting.checklists import checklists
+from neurocohort.reporting.crate import write_crate
 from neurocohort.reporting.headline import headline
+from neurocohort.reporting.methods import methods
+from neurocohort.reporting.model_card import experiment_card, licences_of
+from neurocohort.reporting.references import bibliography
 from neurocohort.reporting.sources import Missing, Sources
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time a zip can hold: the archive's bytes depend on its content alone
@@ -35,8 +52,8 @@ def write_report(
     benchmarks: Path,
     output: Path,
 ) -> list[Missing]:
-    """Write ``index.html``, ``figures/``, ``mosaics/<cohort>/``, ``tables/``, ``provenance.json`` and ``report.zip``
-    into ``output``, which appears whole under its name or not at all.
+    """Write ``index.html``, ``figures/``, ``mosaics/<cohort>/``, ``subjects/<cohort>/``, ``tables/``, ``provenance.json``
+    and ``report.zip`` into ``output``, which appears whole under its name or not at all.
 
     ``results``, ``data`` and ``benchmarks`` are the run's folders of these names; ``experiments`` is that block of the
     configuration, and ``configuration`` the whole of it, as validated. ``command`` is the command line of the run.
@@ -45,18 +62,23 @@ def write_report(
     The date of the report is today's, or that of the environment variable SOURCE_DATE_EPOCH where it is set; it stands
     once on the page and once in ``provenance.json``.
     """
-    sources = Sources((results, data, benchmarks, lock.parent))
+    sources = Sources((results, data, benchmarks, lock.parent, data.parent / "resources"))
     moment = datetime.fromtimestamp(float(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
     aside = output.with_name(f".{os.getpid()}.{output.name}")
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "figures").mkdir(parents=True)
     try:
         flows = [participants.cohort_flow(sources, data, results, cohort) for cohort in cohorts]
-        galleries = [quality.gallery(sources, results, cohort, aside) for cohort in cohorts]
-        folds = (configuration.get("split") or {}).get("folds", 0)
-        described = [
-            _experiment(sources, data, results, name, settings, aside, folds) for name, settings in experiments.items()
+        pictures = [
+            path for cohort in cohorts for path in sorted((results / cohort / "preproc").glob("*/*_mosaic.webp"))
         ]
+        size = mosaics.fitting_size(pictures)
+        galleries = [quality.gallery(sources, results, cohort, aside, size) for cohort in cohorts]
+        described = [
+            _experiment(sources, data, results, name, settings, aside, configuration)
+            for name, settings in experiments.items()
+        ]
+        shifts = shift.matrices(sources, results, experiments)
         made_by = provenance.collect(
             sources,
             results=results,
@@ -70,20 +92,64 @@ def write_report(
             benchmarks=benchmarks,
             created=moment.isoformat(timespec="seconds"),
         )
-        write_json(aside / "provenance.json", json.loads(json.dumps(made_by, default=str)))
-        page = pages.index(
+        date = moment.strftime("%-d %B %Y")
+        subjects.write_pages(
+            sources,
+            pages.environment(),
+            data=data,
+            results=results,
+            experiments=experiments,
+            galleries=galleries,
+            output=aside,
+            viewer_limit=(configuration.get("report") or {}).get("viewers", 0),
             study=study,
             demo=demo,
-            verdicts=headline(results, experiments),
+            date=date,
+        )
+        write_json(aside / "provenance.json", json.loads(json.dumps(made_by, default=str)))
+        text = methods(
+            sources,
+            results=results,
+            data=data,
+            cohorts=cohorts,
+            experiments=experiments,
+            configuration=configuration,
+            packages=made_by["packages"],
+        )
+        write_text(aside / "methods.md", text.markdown)
+        write_text(aside / "references.bib", bibliography(list(text.references)))
+        verdicts = headline(results, experiments)
+        anchors = {
+            "verdict",
+            "participants",
+            "split",
+            "quality",
+            "learning",
+            "results",
+            "methods",
+            "models",
+            "provenance",
+        }
+        anchors |= {"external"} if any(one["external"] for one in described) else set()
+        anchors |= {"saliency"} if any(one["saliency"] for one in described) else set()
+        page = pages.index(
+            methods=text,
+            checklists=checklists(text, described, anchors, verdicts, made_by),
+            study=study,
+            demo=demo,
+            verdicts=gates.with_gates(verdicts, described, results),
+            complete=gates.completeness_gate(sources.missing),
             flows=flows,
             galleries=galleries,
             experiments=described,
+            shifts=shifts,
             provenance=made_by,
             downloads=_copy_tables(results, cohorts, list(experiments), aside),
             missing=sources.missing,
-            date=moment.strftime("%-d %B %Y"),
+            date=date,
         )
         write_text(aside / "index.html", page)
+        write_crate(aside, made_by, licences=licences_of(data, cohorts, configuration))
         _zip(aside, aside / "report.zip", study)
         shutil.rmtree(output, ignore_errors=True)
         aside.rename(output)
@@ -93,12 +159,13 @@ def write_report(
 
 
 def _experiment(
-    sources: Sources, data: Path, results: Path, name: str, settings: dict, output: Path, folds: int
+    sources: Sources, data: Path, results: Path, name: str, settings: dict, output: Path, configuration: dict
 ) -> dict:
     samples = sources.table(
         results / "experiments" / name / "samples.tsv", f"the participants of {name}", participants.SAMPLE_COLUMNS
     )
     absent = isinstance(samples, Missing)
+    folds = (configuration.get("split") or {}).get("folds", 0)
     return {
         "name": name,
         "title": labels.spaced(name),
@@ -108,10 +175,20 @@ def _experiment(
         "flow": participants.experiment_flow(sources, results, name),
         "demographics": samples if absent else participants.demographics(samples, settings["task"]),
         "split": samples if absent else participants.split_check(sources, data, results, name, samples),
-        "runs": outcomes.learning(sources, results, name, settings, output, folds),
-        "sweep": outcomes.sweep(sources, results, name, settings),
-        "control": outcomes.control(sources, results, name, settings),
-        **outcomes.outcome(sources, results, name, settings, samples, output),
+        "card": experiment_card(
+            sources,
+            results,
+            name,
+            settings,
+            samples,
+            configuration,
+            licences_of(data, [*settings["cohorts"], *settings.get("external", [])], configuration),
+        ),
+        "runs": training.learning(sources, results, name, settings, output, folds),
+        "sweep": training.sweep(sources, results, name, settings),
+        "control": training.control(sources, results, name, settings),
+        "saliency": saliency.saliency(sources, results, name, settings, output),
+        **outcomes.outcome(sources, results, name, settings, samples, output, configuration),
     }
 
 
@@ -124,6 +201,12 @@ def _copy_tables(results: Path, cohorts: list[str], experiments: list[str], outp
         "flow.tsv": "scans and participants left after each step",
         "samples.tsv": "the scans of the experiment and their parts",
         "metrics.tsv": "metrics with 95 % intervals, every model and group",
+        "comparisons.tsv": "the network minus each baseline, paired, with 95 % intervals",
+        "details.tsv": "what stands beside the metrics, and how each row was computed",
+        "curves.tsv": "points of the curves with their bands",
+        "confusion.tsv": "confusion matrices",
+        "shift.tsv": "the headline metric by tested cohort and site",
+        "spread.tsv": "the spread over seeds and folds",
         "predictions.tsv": "the network's predictions",
         "baselines.tsv": "the baselines' predictions",
     }
@@ -132,7 +215,7 @@ def _copy_tables(results: Path, cohorts: list[str], experiments: list[str], outp
     copied = []
     for folder, name, title in folders:
         for kind, text in kinds.items():
-            if (folder / kind).is_file():
+            if (folder / kind).is_file() and _has_rows(folder / kind):
                 target = output / "tables" / f"{name}_{kind}"
                 target.parent.mkdir(exist_ok=True)
                 shutil.copyfile(folder / kind, target)
@@ -140,6 +223,12 @@ def _copy_tables(results: Path, cohorts: list[str], experiments: list[str], outp
                     {"file": f"tables/{target.name}", "of": title, "text": text, "bytes": target.stat().st_size}
                 )
     return copied
+
+
+def _has_rows(table: Path) -> bool:
+    """Whether there is a line after the header: a regression has no confusion matrix, but its table."""
+    with table.open(encoding="utf-8") as lines:
+        return next(lines, None) is not None and next(lines, None) is not None
 
 
 def _zip(folder: Path, target: Path, study: str) -> None:

@@ -3,10 +3,36 @@
   "use strict";
   const announce = document.getElementById("announcement");
 
+  // Copying works from a file on disk too, where the clipboard's newer interface may be refused.
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const text = document.getElementById(button.dataset.copy).content.textContent;
+      try {
+        await navigator.clipboard.writeText(text);
+      } catch {
+        const area = document.createElement("textarea");
+        area.value = text;
+        area.className = "unseen";
+        document.body.append(area);
+        area.select();
+        document.execCommand("copy");
+        area.remove();
+        button.focus();
+      }
+      announce.textContent = "Copied.";
+    });
+  }
+
+  // "4.08 [1.99, 6.62]" sorts by its number, "–" as missing; hashes and versions stay text.
   const valueOf = (row, column) => {
     const cell = row.cells[column];
     const value = cell.dataset.value;
-    return value === undefined ? cell.textContent.trim() : value;
+    if (value !== undefined) return value;
+    const text = cell.textContent.trim();
+    if (text === "–") return "";
+    const number = text.replace(/^−/, "-").match(/^-?\d[\d,]*(\.\d+)?(?=$|[\s%†‡])/);
+    return number ? number[0].replaceAll(",", "") : text;
   };
 
   const compare = (a, b) => {
@@ -28,6 +54,20 @@
     body.append(...rows);
     announce.textContent = `Sorted by ${header.textContent.trim()}, ${descending ? "descending" : "ascending"}.`;
   };
+
+  // Every table of several rows sorts: a header cell without a button gets one.
+  for (const table of document.querySelectorAll("table:not([data-sortable])")) {
+    const plain = table.tHead?.rows.length === 1 && table.tBodies.length === 1 && table.tBodies[0].rows.length > 1;
+    if (!plain || table.querySelector("[colspan], [rowspan]")) continue;
+    table.dataset.sortable = "";
+    for (const header of table.tHead.rows[0].cells) {
+      if (!header.textContent.trim()) continue;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...header.childNodes);
+      header.append(button);
+    }
+  }
 
   for (const button of document.querySelectorAll("table[data-sortable] th button")) {
     button.disabled = false;

@@ -1,12 +1,10 @@
-"""The demo, run once for all tests of the workflow, on a copy of the checkout."""
+"""Copies of the checkout in which Snakemake can be run."""
 
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 CORES = "2"
 
@@ -70,20 +68,3 @@ def copy_checkout(repository: Path, folder: Path) -> Checkout:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, folder / name, follow_symlinks=False)
     return Checkout(folder)
-
-
-@pytest.fixture(scope="session")
-def checkout(repository, tmp_path_factory) -> Checkout:
-    """A copy of the repository in which nothing has run."""
-    return copy_checkout(repository, tmp_path_factory.mktemp("checkout"))
-
-
-@pytest.fixture(scope="session")
-def demo(repository, tmp_path_factory) -> Checkout:
-    """A copy of the repository in which the demo has run.
-
-    Some files add cohorts to it, which changes the experiments' tables; their names come after test_demo.py's.
-    """
-    copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
-    copied.snakemake("--quiet", "rules")
-    return copied

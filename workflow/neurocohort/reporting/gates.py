@@ -1,0 +1,135 @@
+"""The gates that a result passes or fails, each with what was found: better than the trivial baseline, clear of it, no leak,
+its control at chance, and nothing missing."""
+
+from pathlib import Path
+
+from neurocohort.errors import InputError
+from neurocohort.files import read_table
+from neurocohort.reporting import labels
+from neurocohort.reporting.headline import BASELINE_PHRASES
+from neurocohort.reporting.sources import Missing
+
+PASS, WARN, FAIL, OPEN = "pass", "warn", "fail", "open"
+STATES = {PASS: ("✓", "passed"), WARN: ("≈", "warning"), FAIL: ("✗", "failed"), OPEN: ("–", "not judged")}
+COMPARISON_COLUMNS = (
+    "baseline",
+    "best",
+    "cohort",
+    "part",
+    "group",
+    "metric",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "in_favour_of",
+)
+
+
+def with_gates(verdicts: list[dict], described: list[dict], results: Path) -> list[dict]:
+    """The verdicts, each with its ``gates`` and the sentence of its ``difference`` to the best baseline."""
+    by_name = {experiment["name"]: experiment for experiment in described}
+    judged = []
+    for verdict in verdicts:
+        comparison = best_comparison(results, verdict)
+        gates = experiment_gates(verdict, by_name[verdict["experiment"]], comparison)
+        judged.append({**verdict, "gates": gates, "difference": difference_sentence(verdict, comparison)})
+    return judged
+
+
+def experiment_gates(verdict: dict, described: dict, comparison: dict | None) -> list[dict]:
+    """The gates of one verdict: state (pass, warn, fail or open), its symbol and words, the gate's name, and what was found.
+
+    ``verdict``: a record of `headline.headline`; ``described``: the experiment as the page describes it, with ``split`` and
+    ``control``; ``comparison``: of `best_comparison`.
+    """
+    return [_beats(verdict), _clear(verdict, comparison), _leak(described["split"]), _control(described["control"])]
+
+
+def completeness_gate(missing: list[Missing]) -> dict:
+    """Whether everything that was expected is on the page."""
+    if not missing:
+        return _gate(PASS, "Nothing missing", "Everything that was expected is on this page.")
+    return _gate(
+        FAIL, "Nothing missing", f"{labels.counted(len(missing), 'expected item')} missing: see the red box below."
+    )
+
+
+def best_comparison(results: Path, verdict: dict) -> dict | None:
+    """The paired difference of the network and the best of its baselines, from comparisons.tsv, in the headline's metric on
+    its held-out rows; None where the file or the row is not there (a section of the page boxes the file)."""
+    try:
+        table = read_table(results / "experiments" / verdict["experiment"] / "comparisons.tsv", COMPARISON_COLUMNS)
+    except InputError:
+        return None
+    rows = table[(table["part"] == "held-out") & (table["group"] == "all") & (table["metric"] == verdict["metric"])]
+    rows = rows[(rows["cohort"] == verdict["cohort"]) & (rows["best"] == "yes")]
+    return None if rows.empty else rows.iloc[0].to_dict()
+
+
+def difference_sentence(verdict: dict, comparison: dict | None) -> str:
+    """What the comparison says, for a card; empty without one."""
+    if comparison is None or not labels.is_number(comparison["difference"]):
+        return ""
+    places = labels.metric(verdict["metric"]).decimals
+    unit = labels.unit(verdict["target"]) if verdict["metric"] == "mae" else ""
+    phrase = BASELINE_PHRASES.get(str(comparison["baseline"]), f"the baseline '{comparison['baseline']}'")
+    interval = labels.interval(comparison["ci_low"], comparison["ci_high"], places)
+    difference = labels.number(comparison["difference"], places)
+    return (
+        f"Against the best baseline, {phrase}, on the same participants: difference {difference}{unit} {interval}".rstrip()
+        + "."
+    )
+
+
+def _beats(verdict: dict) -> dict:
+    name = "Beats the trivial baseline"
+    if verdict["verdict"] == "missing":
+        return _gate(OPEN, name, "Its numbers are missing.")
+    places = labels.metric(verdict["metric"]).decimals
+    told = f"{labels.number(verdict['value'], places)} against {labels.number(verdict['baseline_value'], places)}."
+    return _gate(FAIL if verdict["verdict"] == "fail" else PASS, name, told)
+
+
+def _clear(verdict: dict, comparison: dict | None) -> dict:
+    name = "Clear of the best baseline"
+    if verdict["verdict"] == "missing":
+        return _gate(OPEN, name, "Its numbers are missing.")
+    if comparison is None:
+        return _gate(OPEN, name, "The paired comparison is missing.")
+    if not (labels.is_number(comparison["ci_low"]) and labels.is_number(comparison["ci_high"])):
+        return _gate(WARN, name, "The paired difference has no interval.")
+    favoured = str(comparison["in_favour_of"])
+    state = {"network": PASS, "baseline": FAIL}.get(favoured, WARN)
+    told = {
+        PASS: "The interval of the paired difference does not hold 0.",
+        FAIL: "The baseline is better, and the interval of the paired difference does not hold 0.",
+        WARN: "The interval of the paired difference holds 0.",
+    }
+    return _gate(state, name, told[state])
+
+
+def _leak(split: dict | Missing) -> dict:
+    name = "No leak"
+    if isinstance(split, Missing):
+        return _gate(OPEN, name, "The samples are missing.")
+    if split["overlapping"] or split["images"] or split["moved"]:
+        return _gate(FAIL, name, "Something stands on two sides of the split: see Split.")
+    if split["missing"]:
+        return _gate(OPEN, name, "A table that the check needs is missing: see Split.")
+    return _gate(PASS, name, f"No participant and none of {split['compared']} images on two sides.")
+
+
+def _control(control: dict | Missing | None) -> dict:
+    name = "Control at chance"
+    if control is None:
+        return _gate(OPEN, name, "This experiment has no control.")
+    if isinstance(control, Missing) or control.get("holds") is None:
+        return _gate(OPEN, name, "The control's record or numbers are missing.")
+    if control["holds"]:
+        return _gate(PASS, name, "Trained on permuted targets, it ended at chance.")
+    return _gate(FAIL, name, "Trained on permuted targets, it did not end at chance: look for a leak.")
+
+
+def _gate(state: str, name: str, told: str) -> dict:
+    symbol, words = STATES[state]
+    return {"state": state, "symbol": symbol, "words": words, "name": name, "told": told}

@@ -1,0 +1,76 @@
+"""The pictures of the gallery: the mosaics themselves where all of them are small enough for one page, else smaller copies,
+so that the page with its figures stays below 10 MB however many scans there are. The scans' own pages keep the full size."""
+
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+BUDGET_BYTES = 6_000_000  # for all pictures of the gallery: the page's text and figures need the rest of the 10 MB
+SAMPLED = 12  # mosaics that are made smaller to see what a size costs
+
+
+class Thumbnail(NamedTuple):
+    """Width of a gallery picture in pixels and its WebP quality, 0 to 100."""
+
+    width: int
+    quality: int
+
+
+SIZES = (Thumbnail(640, 50), Thumbnail(480, 40), Thumbnail(400, 30), Thumbnail(320, 30), Thumbnail(240, 30))
+
+
+def fitting_size(mosaics: Sequence[Path], budget_bytes: int = BUDGET_BYTES) -> Thumbnail | None:
+    """The largest size at which all of ``mosaics`` fit into the budget; None where they fit as they are.
+
+    The smallest there is where none fits, as in a study of several thousand scans.
+    """
+    if sum(path.stat().st_size for path in mosaics) <= budget_bytes:
+        return None
+    picked = np.unique(np.linspace(0, len(mosaics) - 1, SAMPLED).round().astype(int))
+    for size in SIZES:
+        encoded = [len(made) for index in picked if (made := _encoded(mosaics[index], size))]
+        if np.mean(encoded or [0]) * len(mosaics) <= budget_bytes:
+            return size
+    return SIZES[-1]
+
+
+def place(mosaic: Path, target: Path, size: Thumbnail | None) -> tuple[int, int]:
+    """Put the mosaic to ``target``, in ``size`` or as it is, and return width and height. Raises OSError for no image."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = _encoded(mosaic, size) if size else None
+    if made:
+        target.write_bytes(made)
+    else:
+        link_or_copy(mosaic, target)
+    with Image.open(target) as image:
+        return image.size
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give ``source`` a second name where the file system can: the report need not hold every mosaic twice."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _encoded(mosaic: Path, size: Thumbnail) -> bytes | None:
+    """The smaller picture; None where the mosaic is no larger than that, or can't be read."""
+    try:
+        with Image.open(mosaic) as image:
+            if image.width <= size.width:
+                return None
+            height = round(image.height * size.width / image.width)
+            small = image.convert("RGB").resize((size.width, height), Image.Resampling.LANCZOS)
+    except OSError:
+        return None
+    stream = io.BytesIO()
+    small.save(stream, "WEBP", quality=size.quality, method=4)
+    return stream.getvalue()
