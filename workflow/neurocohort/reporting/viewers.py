@@ -1,8 +1,10 @@
 """The volume viewer of a scan's page (nilearn's, with everything inside), and the choice of the scans that get one."""
 
+import gc
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -104,23 +106,34 @@ def _page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray, facto
         overlay, colours, opacity = np.pad(
             overlay, [(0, n - m) for n, m in zip(thinned.shape, overlay.shape, strict=True)]
         ), TISSUE_COLOURS, 0.5  # fmt: skip
-    view = plotting.view_img(
-        nib.Nifti1Image(overlay.astype(np.uint8), thinned_affine),
-        bg_img=nib.Nifti1Image(thinned, thinned_affine),
-        threshold=0.5,
-        cmap=ListedColormap(colours),
-        vmin=0 if labels is None else 1,
-        vmax=1 if labels is None else len(TISSUES),
-        symmetric_cmap=False,
-        colorbar=False,
-        opacity=opacity,
-        black_bg=True,
-        resampling_interpolation="nearest",
-        cut_coords=tuple(_middle(thinned, thinned_affine)),
-        title=None,
-        width_view=640,
-    )
+    with _frozen():
+        view = plotting.view_img(
+            nib.Nifti1Image(overlay.astype(np.uint8), thinned_affine),
+            bg_img=nib.Nifti1Image(thinned, thinned_affine),
+            threshold=0.5,
+            cmap=ListedColormap(colours),
+            vmin=0 if labels is None else 1,
+            vmax=1 if labels is None else len(TISSUES),
+            symmetric_cmap=False,
+            colorbar=False,
+            opacity=opacity,
+            black_bg=True,
+            resampling_interpolation="nearest",
+            cut_coords=tuple(_middle(thinned, thinned_affine)),
+            title=None,
+            width_view=640,
+        )
     return view.get_standalone()
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """Keep what there is out of the garbage collector, which nilearn calls eight times a view: half of a report's time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _block_means(data: np.ndarray, affine: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
