@@ -2,7 +2,7 @@
 # in .venv if it is missing, from the pinned lock; nothing is written to your home.
 
 PYTHON ?= python3
-# Cores for the demo. The figures are the same with any number.
+# Cores for the demo and the tests. The figures are the same with any number.
 CORES ?= 2
 # Where torch comes from beside PyPI, whose build needs no GPU but brings CUDA's gigabytes along. For a machine without
 # one: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -22,7 +22,7 @@ demo: .venv/ready
 	neurocohort headline --results results config/config.yaml
 
 test: .venv/ready .venv/optional
-	pytest
+	pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/ready
 	ruff check .

@@ -7,7 +7,17 @@ import pytest
 from checkouts import Checkout, copy_checkout
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SNAKEMAKE = ("browser", "cluster", "workflow")
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side (``-n``): those that run Snakemake on one worker, in their order and from the start, since
+    they share the demo and take longest; each other file on whichever worker is free."""
+    items.sort(key=lambda item: item.path.parent.name not in SNAKEMAKE)
+    for item in items:
+        together = "snakemake" if item.path.parent.name in SNAKEMAKE else item.path.name
+        item.add_marker(pytest.mark.xdist_group(together))
 
 
 @pytest.fixture(scope="session")
