@@ -13,7 +13,7 @@ from neurocohort.reporting.sources import Missing, Sources
 MAPPED_TASKS = ("regression", "classification")
 ARRAYS = ("network", "random", "mean_image", "mask")
 KEYS = ("method", "scans", "part", "correlation")
-ALIKE = (
+ALIKE, UNLIKE = 0.6, 0.3  # rank correlations; where to cut is a convention
     0.5  # a correlation from which on a reader must doubt the map (the test is that of Adebayo et al. 2018, NeurIPS)
 )
 
@@ -66,7 +66,9 @@ def _reading(correlation: object) -> str:
         return "one of the maps is constant, so it says nothing."
     if float(correlation) >= ALIKE:  # type: ignore[arg-type]
         return "much of the map is drawn by the anatomy and the architecture, not by what was learned."
-    return "the map owes little to the architecture alone."
+    if float(correlation) > UNLIKE:  # type: ignore[arg-type]
+        return "a part of the map is drawn by the anatomy and the architecture, not by what was learned."
+    return "little of the map is drawn by the anatomy and the architecture alone."
 
 
 def _arrays(sources: Sources, path: Path, what: str) -> dict[str, np.ndarray] | Missing:
