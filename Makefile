@@ -22,7 +22,7 @@ demo: .venv/ready
 	neurocohort headline --results results config/config.yaml
 
 test: .venv/ready .venv/optional
-	pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
+	pytest -n $(CORES) --no-loadscope-reorder
 
 lint: .venv/ready
 	ruff check .

@@ -12,12 +12,22 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side (``-n``): those that run Snakemake on one worker, in their order and from the start, since
-    they share the demo and take longest; each other file on whichever worker is free."""
+    """The tests that run Snakemake first: they take longest."""
     items.sort(key=lambda item: item.path.parent.name not in SNAKEMAKE)
-    for item in items:
-        together = "snakemake" if item.path.parent.name in SNAKEMAKE else item.path.name
-        item.add_marker(pytest.mark.xdist_group(together))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Where tests run side by side (``-n``): those that run Snakemake on one process, in their order, since they share the
+    demo; each other file on whichever is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "snakemake" if Path(file).parent.name in SNAKEMAKE else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

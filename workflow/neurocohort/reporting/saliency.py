@@ -13,9 +13,7 @@ from neurocohort.reporting.sources import Missing, Sources
 MAPPED_TASKS = ("regression", "classification")
 ARRAYS = ("network", "random", "mean_image", "mask")
 KEYS = ("method", "scans", "part", "correlation")
-ALIKE, UNLIKE = 0.6, 0.3  # rank correlations; where to cut is a convention
-    0.5  # a correlation from which on a reader must doubt the map (the test is that of Adebayo et al. 2018, NeurIPS)
-)
+ALIKE, UNLIKE = 0.6, 0.3  # rank correlations: the test is Adebayo et al.'s (2018, NeurIPS), where to cut is ours
 
 
 def saliency(
