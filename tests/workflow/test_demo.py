@@ -134,7 +134,7 @@ def test_changed_report_code_reruns_the_report_alone(demo):
 def test_changed_seed_in_the_configuration_retrains_that_experiment_alone(demo):
     config = demo.path("config/config.yaml")
     before, times = config.read_text(), config.stat()
-    config.write_text(before.replace("name: unet", "name: unet\n      dropout: 0.1"))
+    config.write_text(before.replace("channels: [8, 16, 32]", "channels: [4, 8, 16]"))
     try:
         jobs = demo.would_run()
     finally:

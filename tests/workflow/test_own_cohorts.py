@@ -171,6 +171,7 @@ def test_a_repeat_session_that_is_split_by_hand_stops_the_run_with_the_name(chec
     said = checkout.snakemake(
         "results/clinic/split.tsv", "--quiet", "rules", "--configfile", path, "--forcerun", "split", check=False
     )
+    shutil.rmtree(checkout.path("resources"))
     assert "sub-C00" in said and "two parts" in said, said
 
 
