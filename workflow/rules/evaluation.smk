@@ -77,7 +77,7 @@ rule metrics:
         runtime=60,
     params:
         code=code_hash("evaluate"),
-        folder="results/experiments/{experiment}",
+        folder=lambda w, input: os.path.dirname(input.predictions),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         resamples=config["evaluation"]["resamples"],
         seed=config["evaluation"]["seed"],
