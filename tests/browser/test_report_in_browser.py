@@ -14,12 +14,14 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
-
 CHROMIUM = shutil.which("chromium")
 AXE = "axe-core@4.14.1"
 REQUIRED = os.environ.get("CI") == "true"
 WIDTHS = (1440, 390)
+if REQUIRED:
+    from playwright import sync_api as playwright
+else:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 if not CHROMIUM and not REQUIRED:
     pytest.skip("Debian's chromium is not installed", allow_module_level=True)
 
