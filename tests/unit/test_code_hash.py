@@ -1,5 +1,6 @@
 """A rule reruns for the code behind it, and for no other."""
 
+import ast
 import shutil
 
 import neurocohort.codehash as codehash
@@ -15,8 +16,9 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(codehash, "COMMANDS", root / "commands")
 
     def forget():
-        for cached in (codehash.code_hash, codehash._functions, codehash._imports_of):
-            cached.cache_clear()
+        for cached in vars(codehash).values():
+            if hasattr(cached, "cache_clear"):
+                cached.cache_clear()
 
     def hashes():
         forget()
@@ -82,3 +84,34 @@ def test_change_of_one_subcommand_reruns_no_other(package):
 
 def test_a_package_behind_a_subcommand_counts_as_its_modules_do(package):
     assert "train" in changed(package, "learning/tasks/segmentation.py")
+
+
+def parsed_imports(source):
+    """As Python itself reads them."""
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {file for name in modules if (file := codehash._file_of(name))}
+
+
+def test_every_import_of_the_package_is_found():
+    for file in sorted(codehash.ROOT.rglob("*.py")):
+        source = file.read_text()
+        assert codehash._imported(source) == parsed_imports(source), file
+
+
+def test_imports_are_found_in_every_form():
+    source = """
+from neurocohort.imaging import (
+    quality,  # a comment
+    rigid as other,
+)
+def late():
+    from neurocohort import files; import neurocohort.errors
+    import neurocohort.members as them, neurocohort.dataset.pack
+"""
+    assert codehash._imported(source) == parsed_imports(source)
+    assert len(parsed_imports(source)) == 7

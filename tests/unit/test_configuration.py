@@ -477,6 +477,16 @@ def test_variables_of_a_folder_or_table_of_ones_own_are_known_before_anything_ru
     assert "names `height`" in refusal(study(table, filter="height > 1"))
 
 
+def test_a_users_folder_is_not_read_where_its_study_was_checked_before(own_cohorts, monkeypatch):
+    def read(*_):
+        raise AssertionError("the folder is read")
+
+    monkeypatch.setattr("neurocohort.configuration.kinds_of_cohort", read)
+    bids = {"source": "bids", "path": str(own_cohorts / "bids")}
+    checked = check_configuration(study(bids), source=SOURCE, read_cohorts=False)
+    assert checked["cohorts"]["own"]["pattern"], "the defaults are filled in"
+
+
 @pytest.mark.parametrize(
     ("cohort", "told"),
     [

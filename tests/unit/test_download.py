@@ -405,6 +405,7 @@ def test_the_shipped_source_tables_name_every_file_once():
     assert len({disc.name for disc in discs}) == 12
     assert sum(disc.size_bytes for disc in discs) == 16_220_974_217
     assert ixi.files["table"].addresses("/data/ixi/") == ("/data/ixi/IXI.xls",)
+    assert (ixi.files["t1"].scans, sum(disc.scans for disc in discs)) == (581, 436)
 
 
 @pytest.mark.parametrize(

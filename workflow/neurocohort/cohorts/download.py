@@ -81,7 +81,7 @@ def download(
     reasons = []
     for url in urls:
         try:
-            if (local := _local_path(url)) is not None:
+            if (local := local_path(url)) is not None:
                 _link(local, destination, expected)
             else:
                 _fetch(url, destination, expected, tuple(waits_s), stall_s)
@@ -98,7 +98,7 @@ def download(
 # --- local files ------------------------------------------------------------------------------------------------
 
 
-def _local_path(url: str) -> Path | None:
+def local_path(url: str) -> Path | None:
     """The path that ``url`` means on this machine, or None where it is remote."""
     parts = urlsplit(url)
     if parts.scheme in ("http", "https"):
@@ -180,11 +180,11 @@ def _transfer(session: requests.Session, url: str, part: Path, expected: verify.
             files.write_json(_notes(part), {"url": url, "validator": _validator(response), "bytes": total})
             _copy(response, part, start, total, expected)
     except requests.exceptions.SSLError as error:
-        raise _MirrorError(f"its certificate is not accepted ({_brief(error)}).") from None
+        raise _MirrorError(f"its certificate is not accepted ({brief(error)}).") from None
     except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
-        raise _MirrorError(f"the address does not work ({_brief(error)}).") from None
+        raise _MirrorError(f"the address does not work ({brief(error)}).") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError, ConnectionError) as error:
-        raise _TransferError(f"the transfer broke off ({_brief(error)})") from None
+        raise _TransferError(f"the transfer broke off ({brief(error)})") from None
     if total is not None and _size(part) < total:
         raise _TransferError(f"the connection closed at {_size(part)} of {total} bytes")
     return start > 0
@@ -298,7 +298,7 @@ def _retry_after(response: requests.Response) -> float:
     return min(float(seconds), 600.0) if seconds.isdigit() else 0.0
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
     """The innermost cause in one line: urllib3 wraps its errors three deep."""
     cause = error
     while cause.args and isinstance(cause.args[0], Exception):

@@ -1,11 +1,11 @@
 """Which archives a study was made from, with the sha256 of each: what the download recorded, or, where it recorded nothing
 (a file of the user's own that is linked), computed once and kept."""
 
-import hashlib
 from pathlib import Path
 
 import pandas as pd
 
+from neurocohort.cohorts.sources import store_of
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, sha256_of, write_table
 from neurocohort.reporting.sources import Sources
@@ -38,12 +38,6 @@ def input_archives(sources: Sources, configuration: dict, resources: Path, resul
                 {"cohort": cohort, "file": shown, "bytes": size, "sha256": sha256, "recorded": recorded is not None}
             )
     return found
-
-
-def store_of(settings: dict) -> str:
-    """The folder of a cohort's archives under resources: named after its source, and its address where it has its own."""
-    base, source = settings.get("base_url") or "", settings.get("source", "")
-    return f"{source}-{hashlib.sha256(base.encode()).hexdigest()[:8]}" if base else source
 
 
 def file_names(settings: dict) -> list[str]:
