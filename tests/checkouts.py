@@ -64,7 +64,7 @@ def copy_checkout(repository: Path, folder: Path) -> Checkout:
         check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if (repository / name).is_file():
+        if (repository / name).is_file() or (repository / name).is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, folder / name, follow_symlinks=False)
     return Checkout(folder)

@@ -106,6 +106,13 @@ def test_scans_that_are_stripped_and_in_mni_space_keep_their_place_and_content(a
     assert np.corrcoef(link.get_fdata()[inside], found[inside])[0, 1] > 0.95
 
 
+def test_scans_that_are_not_stripped_after_all_are_preprocessed_again(applied):
+    study = yaml.safe_load(applied.path("config/own_cohorts.yaml").read_text())
+    study["cohorts"]["archive"]["skull_stripped"] = False
+    path = write_study(applied, "own_cohorts_not_stripped", study)
+    assert applied.would_run("--configfile", "config/config.yaml", path)["preprocess_scan"] == SCANS
+
+
 def test_the_same_image_under_two_names_stops_the_run_with_both(demo, tmp_path):
     scan = table(demo, "data/ixi/scans.tsv").dropna(subset="age").iloc[0]
     bids = tmp_path / "bids"

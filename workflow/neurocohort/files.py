@@ -13,15 +13,18 @@ import pandas as pd
 from neurocohort.errors import InputError
 
 
+def aside_of(path: Path) -> Path:
+    """A name beside ``path`` with the same suffixes, under which it is made before it is renamed. It holds the machine and the
+    process id, so that two writers of the same output do not meet."""
+    return path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
+
+
 @contextmanager
 def written_aside(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` with the same suffixes; rename it to ``path`` when the block succeeds.
-
-    The temporary name holds the machine and the process id, so that two writers of the same output do not meet.
-    """
+    """Yield the name ``aside_of(path)``; rename the file made there to ``path`` when the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
+    aside = aside_of(path)
     try:
         yield aside
         os.replace(aside, path)

@@ -1,6 +1,5 @@
 # What the stages share: the checked configuration, the package beside this file, and small look-ups.
 import functools
-import hashlib
 import json
 import os
 import shlex
@@ -15,11 +14,11 @@ sys.path.insert(0, str(REPOSITORY / "workflow"))
 
 from neurocohort.codehash import code_hash
 from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
-from neurocohort.cohorts.sources import read_source
+from neurocohort.cohorts.scan_paths import read_scan_paths
+from neurocohort.cohorts.sources import needed_files, read_source, store_of
 from neurocohort.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
 from neurocohort.dataset.packs import PACKS
-from neurocohort.files import read_table
 from neurocohort.members import (
     all_experiments,
     control_names,
@@ -28,27 +27,25 @@ from neurocohort.members import (
     training_settings,
     without_site_names,
 )
+from neurocohort_run import job_prefix, watch
 
+IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]
 try:
     load_configuration(
         CONFIGURATION_FILES
     )  # its messages have lines, and it sees a key that stands twice
+    # Thousands of jobs are not to search a user's folders for what was checked when they were submitted.
     config = check_configuration(
-        config, source=", ".join(map(str, CONFIGURATION_FILES))
+        config,
+        source=", ".join(map(str, CONFIGURATION_FILES)),
+        read_cohorts=not IN_JOB,
     )
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-# The same interpreter and the same checkout for every job, whatever the login shell of a compute node prefers; and a way
-# to Snakemake's own standard error for the sentence that a person should see, which the rule's log would hide.
-shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
-    f"PYTHONPATH={shlex.quote(str(REPOSITORY / 'workflow'))} NEUROCOHORT_MESSAGES=9; exec 9>&2; "
-)
-# The report shows the command that was typed; a job's own command line is another.
-os.environ.setdefault("NEUROCOHORT_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
-os.environ.setdefault("NEUROCOHORT_TERMINAL", "1" if sys.stderr.isatty() else "")
+shell.prefix(job_prefix(REPOSITORY))
+watch(workflow, REPOSITORY)
 
 COHORTS = config["cohorts"]
 EXPERIMENTS = all_experiments(config["experiments"])
@@ -69,6 +66,11 @@ if PREPROCESSING["registration"] == "deformable":
 MEMBER = r"(fold-\d+_)?seed-\d+"
 
 
+def by_attempt(amount):
+    """Memory (MB) or time (minutes) of a job: so much, and as much again with each retry."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def one_of(names):
     """A pattern for a wildcard that takes these names alone; none where there are none."""
     return "|".join(names) or "(?!)"
@@ -87,12 +89,8 @@ def source_table(cohort):
 
 
 def source_files(cohort):
-    """The files that a public cohort is made of, by their keys in the source's table: its archives first, its table last."""
-    settings, files = COHORTS[cohort], read_source(source_table(cohort)).files
-    if settings["source"] == "ixi":
-        return [modality[:2].lower() for modality in settings["modalities"]], "table"
-    tables = {file.name: key for key, file in files.items() if key.startswith("table")}
-    return [f"disc{disc}" for disc in settings["discs"]], tables[settings["table"]]
+    """The files that a public cohort is made of, by their keys in the source's table: its archives, and its table."""
+    return needed_files(COHORTS[cohort], read_source(source_table(cohort)))
 
 
 def is_local(cohort):
@@ -190,55 +188,71 @@ def modalities_of(wildcards):
     return ",".join(COHORTS[wildcards.cohort]["modalities"])
 
 
-def further_images(wildcards):
-    """The session's images of other modalities, in the order of the cohort's list."""
+def scan_files(wildcards):
+    """What scans.tsv names of a scan: its image, its labels with the image that they are drawn on, and the session's images of
+    other modalities in the order of the cohort's list; an empty list for what it hasn't got.
+    """
     row = scans_of(wildcards.cohort)[wildcards.scan_id]
-    return [
-        f"data/{wildcards.cohort}/{row[f'path_{modality}']}"
-        for modality in COHORTS[wildcards.cohort]["modalities"][1:]
+    further = [
+        f"path_{modality}" for modality in COHORTS[wildcards.cohort]["modalities"][1:]
     ]
+    columns = {
+        "scan": "path",
+        "labels": "dseg_path",
+        "labels_reference": "dseg_reference_path",
+    }
+    files = {
+        key: f"data/{wildcards.cohort}/{row[name]}" if row[name] else []
+        for key, name in columns.items()
+    }
+    return files | {
+        "further": [f"data/{wildcards.cohort}/{row[name]}" for name in further]
+    }
 
 
-def brain_extraction_weights(wildcards):
+def brain_extraction_weights(cohort):
     """The weights that the brain extraction needs, and none where it is left out or brings its own."""
-    extracted = not COHORTS[wildcards.cohort].get("skull_stripped")
+    extracted = not COHORTS[cohort].get("skull_stripped")
     needed = PREPROCESSING["brain_extraction"] == "synthstrip" and extracted
     return SYNTHSTRIP_WEIGHTS if needed else []
 
 
-def preprocess_options(wildcards, input):
+def preprocess_inputs(wildcards):
+    """All that depends on the scan in one function: a call costs Snakemake more than what it does here."""
+    return scan_files(wildcards) | {
+        "weights": brain_extraction_weights(wildcards.cohort)
+    }
+
+
+# Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it, such as that of skull_stripped.
+def preprocess_options(wildcards):
     """What only some scans have: labels, other modalities, steps that were done already, weights."""
-    options, settings = [], COHORTS[wildcards.cohort]
-    if input.labels:
+    options, settings, files = [], COHORTS[wildcards.cohort], scan_files(wildcards)
+    if files["labels"]:
         options += [
-            f"--labels={input.labels}",
-            f"--labels-reference={input.labels_reference}",
+            f"--labels={files['labels']}",
+            f"--labels-reference={files['labels_reference']}",
         ]
-    further = zip(settings["modalities"][1:], further_images(wildcards), strict=True)
+    further = zip(settings["modalities"][1:], files["further"], strict=True)
     options += [f"--further={modality}={path}" for modality, path in further]
-    if input.weights:
-        options.append(f"--weights={input.weights}")
+    if weights := brain_extraction_weights(wildcards.cohort):
+        options.append(f"--weights={weights}")
     for key in ("skull_stripped", "mni_space"):
         if settings.get(key):
             options.append(f"--{key.replace('_', '-')}")
     return shlex.join(options)
 
 
-def store_of(cohort):
-    """Published archives share one folder; those from an address of one's own have a folder that names the address."""
-    settings = COHORTS[cohort]
-    base = settings["base_url"]
-    if not base:
-        return settings["source"]
-    return f"{settings['source']}-{hashlib.sha256(base.encode()).hexdigest()[:8]}"
-
-
-STORES = {store_of(cohort): cohort for cohort in COHORTS if not is_local(cohort)}
+STORES = {
+    store_of(settings): cohort
+    for cohort, settings in COHORTS.items()
+    if not is_local(cohort)
+}
 
 
 def archive(cohort, key):
     name = read_source(source_table(cohort)).files[key].name
-    return f"resources/{store_of(cohort)}/{name}"
+    return f"resources/{store_of(COHORTS[cohort])}/{name}"
 
 
 def key_of(store, file):
@@ -259,24 +273,14 @@ def local_original(wildcards):
     return [] if not base or "://" in base else f"{base.rstrip('/')}/{wildcards.file}"
 
 
+# Kept for the process, since it is asked for several times a scan: once ingest is done, it doesn't run again, and Snakemake's
+# exception for an ingest that is still to run is not kept.
 @functools.cache
-def read_scans(path, changed):
-    return read_table(path).set_index("scan_id").to_dict("index")
-
-
 def scans_of(cohort):
-    path = checkpoints.ingest_cohort.get(cohort=cohort).output.scans
-    return read_scans(path, os.stat(path).st_mtime_ns)
-
-
-def scan_file(key):
-    """An input function: the file in column ``key`` of the scan's row, or none where the row has none."""
-
-    def of(wildcards):
-        value = scans_of(wildcards.cohort)[wildcards.scan_id][key]
-        return f"data/{wildcards.cohort}/{value}" if isinstance(value, str) else []
-
-    return of
+    """By scan_id, the files that scans.tsv names."""
+    if IN_JOB:
+        return read_scan_paths(f"data/{cohort}/scans.tsv")
+    return read_scan_paths(checkpoints.ingest_cohort.get(cohort=cohort).output.scans)
 
 
 def qc_records(wildcards):

@@ -21,8 +21,8 @@ rule split:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("split"),
         validation=config["split"]["validation"],
@@ -56,8 +56,8 @@ rule pack:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(60),
     params:
         code=code_hash("pack"),
         preproc="results/{cohort}/preproc",
@@ -83,8 +83,8 @@ rule select_training:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("select"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
@@ -111,8 +111,8 @@ rule select:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("select"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],

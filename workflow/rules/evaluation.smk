@@ -26,8 +26,8 @@ rule baselines:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(30),
     params:
         code=code_hash("baselines"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
@@ -73,8 +73,8 @@ rule metrics:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(60),
     params:
         code=code_hash("evaluate"),
         folder=lambda w, input: os.path.dirname(input.predictions),
@@ -99,8 +99,8 @@ rule control:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("control"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],

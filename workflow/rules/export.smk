@@ -17,8 +17,8 @@ rule bundle:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("export"),
         configuration=lambda w: json.dumps(

@@ -12,8 +12,8 @@ rule template:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("template"),
         spacing_mm=PREPROCESSING["spacing_mm"],
@@ -40,8 +40,8 @@ checkpoint ingest_cohort:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(240),
     params:
         code=code_hash("ingest"),
         source=lambda w: COHORTS[w.cohort]["source"],
@@ -52,3 +52,10 @@ checkpoint ingest_cohort:
     shell:
         "neurocohort ingest --source {params.source} --folder {params.folder} --modalities {params.modalities}"
         " {params.options} > {log} 2>&1"
+
+
+# The Snakemake inside a job builds the graph of that job alone, but of all rules where one of them is a checkpoint: every later
+# job would then build the graph of all scans (12 s and 370 MB with 10,000), and every job, those of the scans too, would look at
+# each image of the user's. A job is submitted when its checkpoints are done, so there it is a rule as any other.
+if IN_JOB:
+    workflow.get_rule("ingest_cohort").is_checkpoint = False

@@ -28,9 +28,9 @@ rule train:
         ENVIRONMENT
     threads: lambda w: training("threads")(w) * training("processes")(w)
     resources:
-        gpu=lambda w: GPU * training("processes")(w),
-        mem_mb=lambda w, attempt: 8000 * attempt,
-        runtime=lambda w, attempt: 720 * attempt,
+        gpu=training("processes") if GPU else 0,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(720),
     params:
         code=code_hash("train"),
         folder=lambda w, output: os.path.dirname(output[0]),
@@ -65,8 +65,8 @@ rule choose:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("choose"),
         draws=lambda w: json.dumps(draws_of(EXPERIMENTS[w.experiment]["sweep"])),
@@ -108,8 +108,8 @@ rule adopt:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("adopt"),
         folder=lambda w, input: os.path.dirname(os.path.dirname(input.sweep)),

@@ -17,8 +17,8 @@ rule phantom_ixi:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(20),
     params:
         **(
             PHANTOM.get("ixi", {})
@@ -46,8 +46,8 @@ rule phantom_oasis1:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(20),
     params:
         **PHANTOM.get("oasis1", {}),
         code=code_hash("phantom"),

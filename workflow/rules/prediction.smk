@@ -28,8 +28,8 @@ rule predict:
     threads: training("threads")
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(120),
     params:
         code=code_hash("predict"),
         folder=lambda w, input: os.path.dirname(input.weights),
@@ -71,8 +71,8 @@ rule ensemble:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         code=code_hash("ensemble"),
     shell:
@@ -100,8 +100,8 @@ rule ensemble_segmentation:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(120),
     params:
         code=code_hash("ensemble_segmentation"),
         spacing_mm=SPACING_MM,
@@ -133,8 +133,8 @@ rule saliency:
     threads: training("threads")
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         code=code_hash("saliency"),
         folder=lambda w, output: os.path.dirname(output.maps),

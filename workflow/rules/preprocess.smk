@@ -4,11 +4,7 @@
 rule preprocess_scan:
     """One scan: brain mask, bias field, affine to the template, intensities, volumes and quality numbers."""
     input:
-        scan=scan_file("path"),
-        labels=scan_file("dseg_path"),
-        labels_reference=scan_file("dseg_reference_path"),
-        further=further_images,
-        weights=brain_extraction_weights,
+        unpack(preprocess_inputs),
         template="results/template.npz",
     output:
         "results/{cohort}/preproc/{scan_id}/{scan_id}_qc.json",
@@ -22,11 +18,12 @@ rule preprocess_scan:
         ENVIRONMENT
     resources:
         gpu=int(PREPROCESSING["device"] == "cuda"),
+        scans=1,  # a cluster's job of several scans does them one after the other: the profiles allow one at a time
         mem_mb=lambda w, input, attempt: (8000 if input.weights else 3000) * attempt,
-        runtime=lambda w, input, attempt: (40 if input.weights else 15) * attempt,
+        runtime=lambda w, input, attempt: (30 if input.weights else 8) * attempt,
     params:
         code=code_hash("preprocess"),
-        folder=lambda w, output: os.path.dirname(output[0]),
+        folder="results/{cohort}/preproc/{scan_id}",
         options=preprocess_options,
         brain_extraction=PREPROCESSING["brain_extraction"],
         registration=PREPROCESSING["registration"],
@@ -76,8 +73,8 @@ rule quality:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(20),
     params:
         code=code_hash("quality"),
         preproc="results/{cohort}/preproc",

@@ -32,8 +32,8 @@ rule report:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         code=code_hash("report"),
         configuration=json.dumps(config, sort_keys=True),

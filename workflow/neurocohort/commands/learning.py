@@ -25,7 +25,7 @@ def train(
 
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.files import read_table, sha256_of
-    from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, remove_checkpoint
+    from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, checkpoint_seconds, remove_checkpoint
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.device import choose_device
     from neurocohort.learning.distributed import leads
@@ -45,8 +45,11 @@ def train(
     checkpoint = checkpoints / f"{hashlib.sha256(chr(10).join(depends_on).encode()).hexdigest()[:20]}.pt"
     chosen = choose_device(device)
     packed = open_packed(folders, wanted.modalities)
+    seconds = checkpoint_seconds()
     try:
-        trained = run(table, packed, wanted, device=chosen, checkpoint=checkpoint, events=events)
+        trained = run(
+            table, packed, wanted, device=chosen, checkpoint=checkpoint, events=events, checkpoint_seconds=seconds
+        )
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted

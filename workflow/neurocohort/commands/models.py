@@ -71,14 +71,13 @@ def export(
 ) -> None:
     """Write the MONAI bundle of an experiment into FOLDER from the weights of its MEMBERS (model.safetensors files)."""
     import json
-    import os
     import shutil
 
-    from neurocohort.files import read_table
+    from neurocohort.files import aside_of, read_table
     from neurocohort.reporting.bundle import write_bundle
 
     folders = {member.parent.name: member.parent for member in members}
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")  # whole under its name, or not there
+    aside = aside_of(folder)  # whole under its name, or not there
     shutil.rmtree(aside, ignore_errors=True)
     write_bundle(aside, experiment, folders, read_table(metrics), read_table(samples), json.loads(configuration))
     shutil.rmtree(folder, ignore_errors=True)

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import torch
 
+from neurocohort.errors import InputError
 from neurocohort.files import written_aside
 
+SECONDS_VARIABLE = (
+    "NEUROCOHORT_CHECKPOINT_SECONDS"  # of the environment: it is the machine's matter, and moves no result
+)
 INTERRUPTED_EXIT_CODE = 75  # EX_TEMPFAIL: the job was told to stop and can be submitted again
 
 
@@ -35,6 +39,15 @@ class StopRequest:
 
     def _note(self, *_: object) -> None:
         self.received = True
+
+
+def checkpoint_seconds(usual: float = 60.0) -> float:
+    """Seconds between two checkpoints: ``usual``, or what the environment says. Raises InputError where that is no number."""
+    given = os.environ.get(SECONDS_VARIABLE, str(usual))
+    try:
+        return float(given)
+    except ValueError:
+        raise InputError(f"{SECONDS_VARIABLE} is {given!r}; expected a number of seconds, such as 60.") from None
 
 
 def save_checkpoint(path: Path, state: dict) -> None:

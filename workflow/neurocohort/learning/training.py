@@ -27,9 +27,7 @@ from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task
 from neurocohort.learning.transfer import check_freezing, take_weights
 
-__all__ = ["CHECKPOINT_SECONDS", "Interrupted", "Trained", "network_of", "parts_of", "print_line", "train"]
-
-CHECKPOINT_SECONDS = 60.0
+__all__ = ["Interrupted", "Trained", "network_of", "parts_of", "print_line", "train"]
 
 
 def print_line(line: str) -> None:
@@ -69,7 +67,7 @@ def train(
     checkpoint: Path,
     events: Path | None = None,
     report: Callable[[str], None] = print_line,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float = 60.0,
 ) -> Trained:
     """Train on ``samples``' training rows, choosing the epoch on their validation rows (see `parts_of`).
 

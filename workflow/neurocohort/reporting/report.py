@@ -9,7 +9,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from neurocohort.files import write_json, write_text
+from neurocohort.files import aside_of, write_json, write_text
 from neurocohort.reporting import (
     gates,
     labels,
@@ -64,7 +64,7 @@ def write_report(
     """
     sources = Sources((results, data, benchmarks, lock.parent, data.parent / "resources"))
     moment = datetime.fromtimestamp(float(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
-    aside = output.with_name(f".{os.getpid()}.{output.name}")
+    aside = aside_of(output)
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "figures").mkdir(parents=True)
     try:

@@ -1,0 +1,89 @@
+"""What a run finds of the one before it: alive, dead, or on another machine."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+from neurocohort.running import takeover
+from neurocohort.running.takeover import LOCKS, RECORD, note_submitted, recorded, take_over, who_holds_the_lock
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study's folder with Snakemake's lock, and a list of the jobs that were cancelled."""
+    monkeypatch.chdir(tmp_path)
+    LOCKS.mkdir(parents=True)
+    (LOCKS / "0.input.lock").write_text("data/ixi/scans.tsv\n")
+    cancelled = []
+    monkeypatch.setattr(takeover, "jobs_of", lambda executor, folder, known: set(known) & {"12", "13"})
+    monkeypatch.setattr(takeover, "cancel", lambda executor, jobs: cancelled.extend(sorted(jobs)) or True)
+    return cancelled
+
+
+def leave_record(**values):
+    process = psutil.Process()
+    usual = {"host": socket.gethostname(), "process": process.pid, "started": process.create_time()}
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps(usual | {"executor": "slurm", "command": "snakemake --profile slurm"} | values))
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_nothing_is_done_where_no_run_was_killed(study):
+    assert take_over() == "" and LOCKS.exists()
+
+
+def test_dead_run_loses_its_lock_and_its_jobs(study):
+    leave_record(process=dead_process())
+    for number in ("11", "12"):
+        note_submitted(number)
+    said = take_over()
+    assert "was killed" in said and "1 of its jobs were still there and are cancelled" in said
+    assert study == ["12"] and not LOCKS.exists() and not RECORD.exists()
+
+
+def test_process_number_that_somebody_else_has_now_is_not_the_run(study):
+    leave_record(started=psutil.Process().create_time() - 1000)
+    assert "was killed" in take_over() and not LOCKS.exists()
+
+
+def test_living_run_keeps_its_lock_record_and_jobs(study):
+    leave_record()
+    note_submitted("12")
+    before = RECORD.read_text()
+    assert take_over() == "" and LOCKS.exists() and study == []
+    with recorded("local", "snakemake --cores 2"):
+        assert RECORD.read_text() == before
+    assert RECORD.read_text() == before
+    assert "snakemake --profile slurm" in who_holds_the_lock()
+
+
+def test_run_on_another_machine_counts_as_alive_until_its_lock_is_removed(study):
+    leave_record(host="login2")
+    note_submitted("13")
+    assert take_over() == "" and study == []
+    assert "another machine" in who_holds_the_lock() and "--unlock" in who_holds_the_lock()
+    (LOCKS / "0.input.lock").unlink()
+    LOCKS.rmdir()
+    assert "login2" in take_over() and study == ["13"]
+
+
+def test_record_lasts_as_long_as_the_run_and_jobs_that_are_left_are_cancelled(study):
+    with pytest.raises(KeyboardInterrupt), recorded("slurm", "snakemake --profile slurm"):
+        assert json.loads(RECORD.read_text())["command"] == "snakemake --profile slurm"
+        note_submitted("12")
+        raise KeyboardInterrupt
+    assert not RECORD.exists() and study == ["12"]
+
+
+def test_broken_record_is_none(study):
+    RECORD.parent.mkdir(parents=True)
+    RECORD.write_text("{")
+    assert take_over() == "" and who_holds_the_lock() == ""

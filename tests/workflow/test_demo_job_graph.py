@@ -1,0 +1,20 @@
+"""What the Snakemake inside a cluster's job looks at: its own job, however many scans stand behind it."""
+
+import re
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "ingest_cohort:cohort=ixi",
+        "quality:cohort=ixi",
+        "pack:cohort=ixi,pack=development",
+        "train:experiment=tissue,run=seed-1",
+    ],
+)
+def test_a_job_of_a_cluster_builds_the_graph_of_itself_alone(demo, job):
+    rule = job.partition(":")[0]
+    inner = ("--mode", "remote", "--target-jobs", job, "--allowed-rules", rule, "--force", "--dag")
+    assert re.findall(r'label = "(\w+)', demo.snakemake(*inner)) == [rule]

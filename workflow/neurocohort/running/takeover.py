@@ -1,0 +1,105 @@
+"""A run of Snakemake leaves a record of itself while it goes on, so that the next one knows what became of it.
+
+A main process that is killed leaves a lock that Snakemake then asks to remove by hand, and jobs on the cluster that would
+write the same files as those of the next run. The next run removes the lock, where the process is certainly dead, and
+cancels those jobs; what they had finished stays, and a training goes on from its checkpoint.
+"""
+
+import contextlib
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from neurocohort.files import write_json
+from neurocohort.running.schedulers import cancel, jobs_of
+
+STATE = Path(".snakemake")  # Snakemake's folder, in the study's
+RECORD = STATE / "neurocohort" / "run.json"
+SUBMITTED = STATE / "neurocohort" / "submitted"  # the scheduler's ids of the run's jobs, one a line
+LOCKS = STATE / "locks"
+
+
+@contextlib.contextmanager
+def recorded(executor: str, command: str) -> Iterator[None]:
+    """Within its block, the record of this process as the study's run. One that is alive keeps its own: Snakemake's lock
+    refuses the second. Afterwards, jobs that are still on the cluster are cancelled (after Ctrl-C there may be some)."""
+    earlier = _read()
+    if _may_be_alive(earlier):
+        yield
+        return
+    SUBMITTED.unlink(missing_ok=True)
+    me = psutil.Process()
+    mine = {"host": socket.gethostname(), "process": me.pid, "started": me.create_time()}
+    write_json(RECORD, mine | {"executor": executor, "command": command})
+    try:
+        yield
+    finally:
+        _cancel_left(executor)
+        RECORD.unlink(missing_ok=True)
+
+
+def take_over() -> str:
+    """Clear away what a run that was killed left in this folder; a sentence on it, empty where there was nothing."""
+    earlier = _read()
+    if not earlier or _may_be_alive(earlier):
+        return ""
+    jobs, gone = _cancel_left(earlier["executor"])
+    shutil.rmtree(LOCKS, ignore_errors=True)
+    RECORD.unlink(missing_ok=True)
+    said = f"The run before this one was killed ({_name(earlier)}); its lock is removed"
+    if jobs:
+        said += f", and {len(jobs)} of its jobs were still there and are {'cancelled' if gone else 'being cancelled'}"
+    return f"{said}. What it had finished stays."
+
+
+def who_holds_the_lock() -> str:
+    """A sentence on the run that has locked this folder, empty where nothing is known."""
+    earlier = _read()
+    if not earlier:
+        return ""
+    if earlier["host"] == socket.gethostname():
+        return f"The other run is {_name(earlier)}: {earlier['command']}"
+    return (
+        f"The other run was started on another machine, as {_name(earlier)}: {earlier['command']}. If you know that it is "
+        "dead, `snakemake --unlock` and the same command again: its jobs are then cancelled, and what they finished stays."
+    )
+
+
+def note_submitted(job: str) -> None:
+    """Remember the scheduler's id of a job. Snakemake's own note of it is overwritten as soon as the job begins."""
+    SUBMITTED.parent.mkdir(parents=True, exist_ok=True)
+    with SUBMITTED.open("a") as stream:
+        stream.write(f"{job}\n")
+
+
+def _cancel_left(executor: str) -> tuple[set[str], bool]:
+    """The submitted jobs that still wait or run, cancelled, and whether they are gone."""
+    submitted = SUBMITTED.read_text().split() if SUBMITTED.exists() else []
+    jobs = jobs_of(executor, Path.cwd(), submitted)
+    return jobs, cancel(executor, jobs)
+
+
+def _read() -> dict:
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(RECORD.read_text())
+    return {}
+
+
+def _may_be_alive(run: dict) -> bool:
+    """Whether the process that left the record is there; on another machine it is taken to be, as long as it holds the lock."""
+    if not run:
+        return False
+    if run["host"] != socket.gethostname():
+        return LOCKS.exists()
+    try:
+        return abs(psutil.Process(run["process"]).create_time() - run["started"]) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _name(run: dict) -> str:
+    return f"process {run['process']} on {run['host']}"
