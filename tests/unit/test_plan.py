@@ -1,0 +1,410 @@
+"""What `neurocohort plan` counts: jobs and where they go, scans before they are known, downloads, disk, hours."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from neurocohort.cohorts.sources import read_source
+from neurocohort.configuration import check_configuration, read_checked
+from neurocohort.files import write_json, write_table
+from neurocohort.running.dry_run import Job, jobs_of_one_scan, local_rules, parse_jobs
+from neurocohort.running.planning import plan as planning
+from neurocohort.running.planning.disk import needs, used_bytes
+from neurocohort.running.planning.elapsed import elapsed, tasks_of
+from neurocohort.running.planning.networks import gflops, windows
+from neurocohort.running.planning.plan import ORDER, make_plan
+from neurocohort.running.planning.rates import PARTS, TABLE, read_rates
+from neurocohort.running.planning.study import Study
+from neurocohort.running.planning.text import plan_text
+from neurocohort.running.planning.work import own_measurements, seconds_of
+from neurocohort.running.profiles import Profile, read_profile, this_machine
+from neurocohort.running.terminal import duration, size
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "config" / "config.yaml"
+PRINTED = """\
+Building DAG of jobs...
+Job stats:
+job                count
+---------------  -------
+train                  1
+
+[Thu Nov 26 00:28:29 2026]
+rule train:
+    input: results/a/samples.tsv, results/ixi/packed/development/images.npy
+    output: results/a/seed-1/model.safetensors, results/a/seed-1/run.json
+    log: logs/train/a/seed-1.log
+    jobid: 13
+    wildcards: experiment=a, run=seed-1
+    priority: 10
+    threads: 4
+    resources: tmpdir=/tmp, mem_mb=8000, mem=8 GB, disk_mb=<TBD>, gpu_model=, gpu=1, runtime=720
+[Thu Nov 26 00:28:29 2026] Group job preprocess (jobs in lexicogr. order):
+
+    [Thu Nov 26 00:28:29 2026]
+    rule preprocess_scan:
+        input: data/ixi/sub-1.nii.gz
+        output: results/ixi/preproc/sub-1/sub-1_qc.json
+        wildcards: cohort=ixi, scan_id=sub-1
+        resources: tmpdir=/tmp, mem_mb=3000, gpu=0, scans=1, runtime=8
+[Thu Nov 26 00:28:29 2026]
+checkpoint ingest_cohort:
+    output: data/oasis1/scans.tsv
+    wildcards: cohort=oasis1
+    resources: mem_mb=2000, runtime=240
+"""
+
+
+def demo_config() -> dict:
+    return read_checked([DEMO])
+
+
+def study_of(folder: Path, **changes: object) -> Study:
+    """The demo's study in ``folder``, with some of its keys changed."""
+    config = yaml.safe_load(DEMO.read_text())
+    return Study(check_configuration(config | changes, source="test"), folder)
+
+
+# --- jobs -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_runs_jobs_are_read_with_what_they_ask_for():
+    train, scan, ingest = parse_jobs(PRINTED)
+    assert (train.rule, train.wildcards) == ("train", {"experiment": "a", "run": "seed-1"})
+    assert train.asked == {"threads": 4, "mem_mb": 8000, "gpu": 1, "runtime": 720}
+    assert train.inputs[1] == "results/ixi/packed/development/images.npy" and len(train.outputs) == 2
+    assert (scan.rule, scan.asked["runtime"], scan.gpus) == ("preprocess_scan", 8, 0), (
+        "jobs of a group stand further in"
+    )
+    assert (ingest.rule, ingest.inputs) == ("ingest_cohort", [])
+
+
+def test_the_rules_are_those_of_the_workflow():
+    text = "\n".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    rules = set(re.findall(r"^(?:use rule \w+ as|rule|checkpoint) (\w+)", text, re.MULTILINE))
+    assert rules == set(ORDER), "plan's order of rules has every one of them, and no other"
+    assert local_rules() == {"all", "ingest", "preprocess", "evaluate", "download", "download_weights"}
+
+
+def test_each_kind_of_job_is_met_in_a_dry_run_with_one_scan(tmp_path):
+    profile = read_profile(str(ROOT / "profiles" / "slurm"))
+    jobs = jobs_of_one_scan(demo_config(), profile, tmp_path)
+    by_rule = {job.rule: job.asked for job in jobs}
+    assert {"phantom_ixi", "template"} <= set(ORDER)
+    assert {"ingest_cohort", "preprocess_scan", "train", "predict", "predict_segmentation", "report"} <= set(by_rule)
+    assert by_rule["train"] | {"gpu": 0} == {"threads": 1, "gpu": 0, "mem_mb": 8000, "runtime": 720}
+    assert by_rule["preprocess_scan"]["mem_mb"] == 3000
+    assert not list(tmp_path.iterdir()), "nothing is left in the study's folder"
+
+
+def test_a_cohort_in_the_studys_folder_is_found_from_the_dry_run_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "bids/sub-a/anat").mkdir(parents=True)
+    (tmp_path / "bids/sub-a/anat/sub-a_T1w.nii.gz").touch()
+    (tmp_path / "bids/participants.tsv").write_text("participant_id\tage\nsub-a\t30\n")
+    monkeypatch.chdir(tmp_path)
+    experiment = {"task": "regression", "target": "age", "cohorts": ["own"], "network": {"name": "sfcn"}}
+    study = {
+        "study": "bids",
+        "cohorts": {"own": {"source": "bids", "path": "bids"}},
+        "experiments": {"age": experiment},
+    }
+    jobs = jobs_of_one_scan(check_configuration(study, source="test"), this_machine(), tmp_path)
+    assert {"ingest_cohort", "preprocess_scan", "train"} <= {job.rule for job in jobs}
+
+
+def test_a_group_of_scans_is_one_submission():
+    profile = Profile(
+        "slurm", "slurm", jobs=100, cores=8, local_cores=2, groups={"preprocess": 20}, resources={"scans": 1}
+    )
+    jobs = [Job("download")] + [Job("preprocess_scan", asked={"threads": 1}) for _ in range(45)]
+    tasks = tasks_of(jobs, [5.0] + [10.0] * 45, profile, {"download"})
+    assert [(len(task.jobs), task.seconds, task.here) for task in tasks] == [
+        (1, 5.0, True),
+        (20, 200.0, False),
+        (20, 200.0, False),
+        (5, 50.0, False),
+    ]
+    side_by_side = tasks_of(jobs, [5.0] + [10.0] * 45, replace(profile, resources={}), {"download"})
+    assert side_by_side[1].seconds == 25.0, "without the limit on scans a job works on as many as it has cores"
+
+
+def test_elapsed_time_follows_files_cores_and_gpus():
+    first = [Job("a", outputs=[f"{n}"], asked={"threads": 1}) for n in range(4)]
+    last = Job("b", inputs=[f"{n}" for n in range(4)], outputs=["end"], asked={"threads": 1})
+    machine = Profile("local", cores=2, jobs=2, local_cores=2)
+    tasks = tasks_of([*first, last], [10.0] * 4 + [3.0], machine, set())
+    assert elapsed(tasks, machine) == 23.0, "four jobs on two cores, and then the one that needs them"
+    cluster = Profile("slurm", "slurm", jobs=4, cores=8, local_cores=1)
+    assert elapsed(tasks_of([*first, last], [10.0] * 4 + [3.0], cluster, set()), cluster) == 13.0
+    gpu = Profile("local-gpu", cores=8, jobs=8, local_cores=8, resources={"gpu": 1})
+    networks = [Job("train", outputs=[f"{n}"], asked={"threads": 1, "gpu": 1}) for n in range(3)]
+    assert elapsed(tasks_of(networks, [7.0] * 3, gpu, set()), gpu) == 21.0, "one GPU, one training at a time"
+
+
+# --- cohorts --------------------------------------------------------------------------------------------------------
+
+
+def test_public_cohorts_are_sized_by_their_source_tables(tmp_path):
+    ixi = Study(read_checked([ROOT / "config" / "ixi.yaml"]), tmp_path)
+    assert (ixi.cohorts["ixi"].scans, ixi.cohorts["ixi"].counted) == (581, False)
+    assert sum(archive.missing_bytes for archive in ixi.archives) == pytest.approx(4.51e9, rel=0.001)
+    config = yaml.safe_load((ROOT / "config" / "oasis1.yaml").read_text())
+    config["cohorts"]["oasis1"]["accept_data_use_agreement"] = True
+    whole = Study(check_configuration(config, source="test"), tmp_path)
+    assert whole.cohorts["oasis1"].scans == 436
+    assert whole.parts("dementia").all == pytest.approx(235), "those with a rating"
+    assert whole.parts("tissue").all == pytest.approx(436)
+    config["cohorts"]["oasis1"]["discs"] = [1, 2]
+    two = Study(check_configuration(config, source="test"), tmp_path)
+    assert two.cohorts["oasis1"].scans == 78
+    assert sum(archive.size_bytes for archive in two.archives) == 1380527970 + 1403357161
+
+
+def test_estimates_are_no_part_of_what_downloads_depend_on():
+    file = read_source(ROOT / "config" / "sources" / "ixi.yaml").files["t1"]
+    assert file.approximate_gb == 4.51 and file.size_bytes is None
+    assert str(file) == str(replace(file, approximate_gb=9.0, scans=1)), "a better estimate must not fetch 4.5 GB again"
+
+
+def test_own_cohorts_are_counted_where_they_lie(tmp_path):
+    image = nib.Nifti1Image(np.zeros((40, 50, 60), dtype=np.int16), np.eye(4))
+    for name in ("sub-a/ses-1", "sub-a/ses-2", "sub-b/ses-1"):
+        folder = tmp_path / "bids" / name / "anat"
+        folder.mkdir(parents=True)
+        stem = name.replace("/", "_")
+        nib.save(image, folder / f"{stem}_T1w.nii.gz")
+        nib.save(image, folder / f"{stem}_run-2_T1w.nii.gz")
+    nib.save(image, tmp_path / "bids/sub-b/ses-1/anat/sub-b_ses-1_dseg.nii.gz")
+    nib.save(image, tmp_path / "one.nii")
+    rows = pd.DataFrame({"participant_id": ["a", "b"], "path": ["one.nii", "gone.nii"], "age": [30, 40]})
+    rows.to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "bids" / "participants.tsv").write_text("participant_id\tage\nsub-a\t30\nsub-b\t40\n")
+    experiments = {"age": {"task": "regression", "target": "age", "cohorts": ["clinic"], "network": {"name": "sfcn"}}}
+    cohorts = {
+        "clinic": {"source": "bids", "path": str(tmp_path / "bids")},
+        "runs": {"source": "bids", "path": str(tmp_path / "bids"), "run": "all"},
+        "archive": {"source": "table", "path": str(tmp_path / "table.csv")},
+    }
+    config = check_configuration({"study": "own", "cohorts": cohorts, "experiments": experiments}, source="test")
+    sized = Study(config, tmp_path).cohorts
+    assert (sized["clinic"].scans, sized["clinic"].labelled, sized["clinic"].written_mvoxels) == (3, 1, 0)
+    assert sized["clinic"].scan_mvoxels == pytest.approx(0.12)
+    assert sized["runs"].scans == 6
+    assert sized["archive"].scans == 2
+    assert sized["archive"].written_mvoxels == pytest.approx(0.12, rel=0.01), "a .nii is written anew"
+
+
+def test_scans_are_counted_once_they_are_ingested(tmp_path):
+    (tmp_path / "data" / "ixi").mkdir(parents=True)
+    scans = pd.DataFrame({"scan_id": ["1", "2", "3"], "dseg_path": [None, None, "x"]})
+    write_table(tmp_path / "data" / "ixi" / "scans.tsv", scans)
+    cohort = study_of(tmp_path).cohorts["ixi"]
+    assert (cohort.scans, cohort.labelled, cohort.counted) == (3, 1, True)
+    assert not study_of(tmp_path).cohorts["oasis1"].counted
+
+
+# --- networks, rates and what was measured here -----------------------------------------------------------------------
+
+
+def test_arithmetic_is_counted_for_any_channels_and_grid():
+    settings = {"task": "regression", "network": "sfcn", "channels": [4, 8], "classes": 2, "modalities": ["T1w"]}
+    assert gflops(settings, [32, 32, 32]) == pytest.approx(2e-9 * (27 * 4 * 32**3 + 4 * 8 * 16**3 + 8 * 40), rel=1e-6)
+    assert windows([], [80, 96, 80]) == 1
+    assert windows([64, 64, 64], [64, 96, 128]) == 1 * 2 * 3
+
+
+def test_every_figure_that_is_asked_for_was_measured():
+    rates = read_rates()
+    assert all(any(getattr(rate, part) > 0 for part in PARTS) for rate in rates.values()), "no rate is nothing"
+    assert all(rate.date != "n/a" and rate.machine and rate.command for rate in rates.values())
+    for name in ("sfcn", "densenet121", "resnet18", "unet", "dynunet", "segresnet"):
+        assert {f"train {name}", f"infer {name}", f"size of weights {name}"} <= set(rates)
+    assert {planning.KINDS.get(rule, rule) for rule in ORDER} <= set(rates), "every rule has a rate"
+    assert len(TABLE.read_text().splitlines()) == len(rates) + 1, "each figure once"
+
+
+def test_each_job_of_a_demo_and_of_a_large_study_has_a_time(tmp_path):
+    for study in (study_of(tmp_path), Study(read_checked([ROOT / "tests/studies/phantom_large.yaml"]), tmp_path)):
+        for kind in ("phantom", "ingest", "preprocess", "quality", "split", "pack"):
+            assert seconds_of(study, kind, "oasis1") > 0
+        for experiment in study.experiments:
+            for kind in ("select", "train", "predict", "ensemble", "baselines", "metrics", "bundle"):
+                assert seconds_of(study, kind, experiment) > 0
+
+
+def test_time_grows_with_epochs_scans_and_grid(tmp_path):
+    base = study_of(tmp_path)
+    fine = study_of(tmp_path, preprocessing={"spacing_mm": 1.0, "shape": [160, 192, 160]})
+    assert seconds_of(fine, "train", "brain_age") > 15 * seconds_of(base, "train", "brain_age") / 2
+    twice = seconds_of(base, "train", "brain_age", epochs=100) / seconds_of(base, "train", "brain_age", epochs=50)
+    assert 1.5 < twice < 2.05
+    assert seconds_of(fine, "preprocess", "ixi") > seconds_of(base, "preprocess", "ixi")
+
+
+def benchmark(folder: Path, name: str, seconds: float) -> None:
+    path = folder / "benchmarks" / f"{name}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"s\th:m:s\tcpu_time\n{seconds}\t-\t{seconds}\n")
+
+
+def test_the_studys_own_benchmarks_replace_the_rates(tmp_path):
+    study = study_of(tmp_path)
+    usual = seconds_of(study, "preprocess", "ixi")
+    for number in range(4):
+        benchmark(tmp_path, f"preprocess/ixi/sub-{number}", 3 * usual)
+    benchmark(tmp_path, "train/gone/seed-1", 100.0)
+    (tmp_path / "benchmarks" / "report.tsv").write_text("half a fi")
+    own = own_measurements(study)
+    assert set(own) == {("preprocess", False)}, "an experiment that is gone and half a file count for nothing"
+    assert own["preprocess", False].jobs == 4 and own["preprocess", False].ratio == pytest.approx(3.0)
+
+
+def test_times_on_a_gpu_are_told_apart_from_those_on_a_cpu(tmp_path):
+    study = study_of(tmp_path)
+    run = {"epochs_run": 25, "device": "NVIDIA A100", "settings": {"threads": 1}}
+    write_json(tmp_path / "results/experiments/brain_age/seed-1/run.json", run)
+    benchmark(tmp_path, "train/brain_age/seed-1", seconds_of(study, "train", "brain_age", epochs=25) / 10)
+    benchmark(tmp_path, "train/dementia/seed-1", seconds_of(study, "train", "dementia") * 2)
+    own = own_measurements(study)
+    assert own["train", True].ratio == pytest.approx(0.1) and own["train", False].ratio == pytest.approx(2.0)
+
+
+# --- disk -------------------------------------------------------------------------------------------------------------
+
+
+def test_packs_are_counted_exactly_and_what_is_there_is_taken_off(tmp_path):
+    study = study_of(tmp_path)
+    parts = {need.part: need for need in needs(study, 1)}
+    voxels = 56 * 64 * 56
+    assert parts["packs"].peak == (20 + 28 + 28) * voxels, "a byte a voxel, and one for each label"
+    packed = tmp_path / "results" / "ixi" / "packed" / "development"
+    packed.mkdir(parents=True)
+    (packed / "images.npy").write_bytes(b"\1" * voxels)
+    later = {need.part: need for need in needs(study_of(tmp_path), 1)}["packs"]
+    assert later.to_come == pytest.approx(parts["packs"].peak - voxels, abs=10_000)
+
+
+def test_probabilities_of_a_segmentation_count_at_the_peak(tmp_path):
+    def room(**training: object) -> float:
+        config = yaml.safe_load(DEMO.read_text())
+        config["experiments"]["tissue"]["training"] |= training
+        study = Study(check_configuration(config, source="test"), tmp_path)
+        return {need.part: need.peak for need in needs(study, 1)}["networks and predictions"]
+
+    more = room(seeds=[1, 2]) - room()
+    assert more > 4 * 28 * 0.55 * 56 * 64 * 56 * 0.99
+
+
+def test_used_bytes_are_those_of_du(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_bytes(os.urandom(100_000))
+    os.link(tmp_path / "a" / "file", tmp_path / "a" / "again")
+    (tmp_path / "a" / "link").symlink_to("/usr")
+    du = int(
+        subprocess.run(["du", "-sk", tmp_path / "a"], capture_output=True, text=True, check=True).stdout.split()[0]
+    )
+    assert used_bytes(tmp_path / "a") / 1024 == pytest.approx(du)
+    assert used_bytes(tmp_path / "absent") == 0
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def slurm_plan(tmp_path_factory):
+    """The demo's plan on a cluster, with GPUs."""
+    folder = tmp_path_factory.mktemp("study")
+    auto = folder / "auto.yaml"
+    auto.write_text("device: auto\n")
+    config = read_checked([DEMO, auto])
+    return make_plan(config, [DEMO, auto], folder, read_profile(str(ROOT / "profiles" / "slurm")))
+
+
+def test_jobs_and_submissions_by_rule_and_queue(slurm_plan):
+    lines = {line.rule: line for line in slurm_plan.lines}
+    assert (lines["train"].jobs, lines["train"].queue, lines["train"].on_gpu) == (3, "gpu", True)
+    assert (lines["pack"].jobs, lines["pack"].queue) == (4, "cpu")
+    assert lines["download"].queue == "this machine"
+    scans = lines["preprocess_scan"]
+    assert (scans.jobs, scans.tasks, scans.estimated) == (48, 3, True), "20 + 28 scans, 20 in a submission"
+    assert "all" not in lines
+    assert slurm_plan.elapsed_s > max(line.seconds / line.jobs for line in slurm_plan.lines)
+
+
+def test_the_text_marks_estimates_and_says_that_no_gpu_was_measured(slurm_plan):
+    text = "\n".join(plan_text(slurm_plan))
+    assert re.search(r"preprocess_scan +~48 +3 +cpu", text)
+    assert re.search(r"train +3 +3 +gpu +\([\d.]+ (s|min|h)\) +\? +rates", text)
+    assert "GPU hours: not measured on a GPU so far; on one CPU core each, the same jobs take ~" in text
+    assert "~ ixi: 20 scans, an estimate: they are counted once it is ingested." in text
+    assert "Downloads: nothing is fetched from a network any more." in text
+    assert re.search(r"Disk: ~[\d.]+ MB at its peak", text) and "without waiting in the queue" in text
+    assert text.isascii()
+
+
+def test_a_plan_without_a_profile_is_that_of_this_machine(tmp_path):
+    plan = make_plan(demo_config(), [DEMO], tmp_path, this_machine())
+    text = "\n".join(plan_text(plan))
+    assert f"with --cores {this_machine().cores}" in text and "submissions" not in text
+    assert all(line.queue == "this machine" for line in plan.lines)
+
+
+def test_a_study_that_lacks_room_is_told(slurm_plan, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    assert any("TOO LITTLE" in line for line in plan_text(slurm_plan))
+
+
+def test_a_dry_run_that_fails_is_told_in_its_words(tmp_path):
+    study = tmp_path / "study.yaml"
+    config = yaml.safe_load(DEMO.read_text())
+    config["cohorts"]["ixi"]["base_url"] = str(tmp_path / "nowhere")
+    del config["phantom"]["ixi"]
+    study.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "neurocohort", "plan", str(study), "--directory", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "Snakemake's dry run of this study fails" in done.stderr
+    assert "nowhere" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_scan_that_is_to_come_stands_between_its_cohort_and_the_quality_table():
+    quality = Job("quality", {"cohort": "ixi"}, ["data/ixi/scans.tsv", "<TBD>"], ["results/ixi/qc.tsv"])
+    example = Job("preprocess_scan", {"cohort": "ixi"}, asked={"threads": 1, "mem_mb": 3000})
+    made = planning._jobs_of_scans({"ixi": 2}, [quality], [example])
+    assert [job.asked["mem_mb"] for job in made] == [3000, 3000] and all(job.estimated for job in made)
+    assert {file for job in made for file in job.outputs} <= set(quality.inputs)
+
+
+def test_amounts_are_written_as_a_person_reads_them():
+    assert [duration(value) for value in (4, 99, 100, 6600, 7200, 118800, 4.6e6)] == [
+        "4 s",
+        "99 s",
+        "1.7 min",
+        "110 min",
+        "2 h",
+        "33 h",
+        "53 d",
+    ]
+    assert [size(value) for value in (0, 4.51e9, 8.12e8, 1.5e12)] == ["0 kB", "4.51 GB", "812 MB", "1.5 TB"]
+
+
+def test_a_finished_study_has_nothing_to_do(slurm_plan):
+    empty = replace(slurm_plan, lines=[], estimated={}, downloads=[])
+    assert "Jobs: none." in "\n".join(plan_text(empty))
+
+
+def test_the_profile_of_another_folder_is_read(tmp_path):
+    (tmp_path / "mine").mkdir()
+    profile = {"executor": "slurm", "jobs": 7, "cores": 4, "group-components": ["preprocess=5"]}
+    (tmp_path / "mine" / "config.yaml").write_text(json.dumps(profile))
+    read = read_profile("mine", tmp_path)
+    assert (read.jobs, read.cores, read.groups) == (7, 4, {"preprocess": 5})
