@@ -18,7 +18,7 @@ export PYTHONNOUSERSITE := 1
 .PHONY: demo test lint clean
 
 demo: .venv/ready
-	snakemake --cores $(CORES) --quiet rules --show-failed-logs
+	snakemake --cores $(CORES) --quiet rules --rerun-incomplete
 	neurocohort headline --results results config/config.yaml
 
 test: .venv/ready .venv/optional
@@ -27,7 +27,7 @@ test: .venv/ready .venv/optional
 lint: .venv/ready
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow/rules
+	snakefmt --check Snakefile workflow/rules workflow/probe
 	snakemake --lint
 
 clean:

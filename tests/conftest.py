@@ -1,6 +1,9 @@
 """What tests share: where the repository is, the real scans beside it, which are used where they lie, and the demo, run once
 for all tests of the workflow and of its report, on a copy of the checkout."""
 
+import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from checkouts import Checkout, copy_checkout
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SNAKEMAKE = ("browser", "cluster", "workflow")
+DEMO_S = 1500  # that a process waits for the demo of another one
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
@@ -19,13 +23,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
     """Where tests run side by side (``-n``): those that run Snakemake on one process, in their order, since they share the
-    demo; each other file on whichever is free."""
+    demo, those of each scheduler on one of their own, since they wait much, and each other file on whichever is free."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            return "snakemake" if Path(file).parent.name in SNAKEMAKE else file
+            folder = Path(file).parent.name
+            if folder == "cluster":
+                return "slurm" if "[slurm" in nodeid else "grid engine"
+            return "snakemake" if folder in SNAKEMAKE else file
 
     return ByFile(config, log)
 
@@ -50,11 +57,38 @@ def checkout(repository, tmp_path_factory) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def demo(repository, tmp_path_factory) -> Checkout:
+def of_all_processes(tmp_path_factory) -> Path:
+    """A folder that the processes of one run of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def demo(repository, tmp_path_factory, of_all_processes) -> Checkout:
     """A copy of the repository in which the demo has run.
 
     Some files add cohorts to it, which changes the experiments' tables; their names come after test_demo.py's.
     """
+    announced = of_all_processes / "demo-begun"
+    announced.touch()
     copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
     copied.snakemake("--quiet", "rules")
+    aside = announced.with_name(f"demo-metrics.{os.getpid()}")
+    for table in copied.folder.glob("results/experiments/*/metrics.tsv"):
+        (aside / table.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(table, aside / table.parent.name)
+    aside.rename(announced.with_name("demo-metrics"))
     return copied
+
+
+@pytest.fixture(scope="session")
+def local_metrics(request, of_all_processes) -> dict[str, bytes]:
+    """By experiment, metrics.tsv of the demo as it was run without a cluster: in this process, or in another that began it."""
+    folder = of_all_processes
+    if not (folder / "demo-begun").exists():
+        request.getfixturevalue("demo")
+    until = time.monotonic() + DEMO_S
+    while not (folder / "demo-metrics").exists():
+        assert time.monotonic() < until, "the demo that another process of the tests began has not ended"
+        time.sleep(1)
+    return {table.parent.name: table.read_bytes() for table in folder.glob("demo-metrics/*/metrics.tsv")}

@@ -1,0 +1,123 @@
+"""A copy of the checkout that runs Snakemake through a cluster's profile, in the foreground or beside the test."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import yaml
+from checkouts import Checkout
+from daemons import wait_until
+
+QUICK = ("--cores", "2", "--latency-wait", "20", "--group-components", "preprocess=8")
+QUICK_FOR = {  # how often the scheduler is asked
+    "slurm": ("--slurm-init-seconds-before-status-checks", "2"),
+    "sge": ("--seconds-between-status-checks", "4"),
+}
+SITE = {"queue": "cpu.q", "gpu_queue": "gpu.q", "gpu_memory": {"h_vmem": 4000}}  # of a small machine whose GPU is none
+
+
+class ClusterStudy:
+    """``run`` a command of Snakemake's to its end, or ``start`` it and look at it while it goes on."""
+
+    def __init__(self, checkout: Checkout, cluster):
+        self.checkout, self.cluster = checkout, cluster
+        self.site = checkout.path("profiles/sge/site.yaml")
+        self.set_site(**SITE)
+
+    def set_site(self, **values) -> None:
+        """Change the site table of Grid Engine's profile, as a user does."""
+        self.site.write_text(yaml.safe_dump(yaml.safe_load(self.site.read_text()) | values))
+
+    def start(self, *arguments: str, **environment: str) -> "Run":
+        profile = ["--profile", self.cluster.name, *QUICK, *QUICK_FOR[self.cluster.name]]
+        return Run(self, ["snakemake", *profile, *arguments], environment)
+
+    def run(self, *arguments: str, check: bool = True, **environment: str) -> "Run":
+        run = self.start(*arguments, **environment)
+        run.wait()
+        assert not check or run.code == 0, run.said
+        return run
+
+    def environment(self) -> dict[str, str]:
+        own = os.environ | self.cluster.environment
+        own.pop("NEUROCOHORT_COMMAND", None)
+        own.pop("PYTHONPATH", None)
+        return own | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"}
+
+    def path(self, name: str) -> Path:
+        return self.checkout.path(name)
+
+
+class Run:
+    """One run of Snakemake in a session of its own, as on a terminal. ``records``: by job, what the scheduler said of it."""
+
+    def __init__(self, study: ClusterStudy, command: list[str], environment: dict[str, str]):
+        self.study, self.records, self.code = study, {}, None
+        self.log = study.path(f"said-{time.monotonic_ns()}.log")
+        with self.log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                command,
+                cwd=study.checkout.folder,
+                env=study.environment() | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        threading.Thread(target=self._keep_records, daemon=True).start()
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait(self, seconds: float = 1500) -> int:
+        try:
+            self.code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError(f"still running after {seconds:g} s:\n{self.said[-6000:]}") from None
+        return self.code
+
+    def wait_for(self, happened, what: str, seconds: float = 240):
+        """Until ``happened()`` is true; an error as soon as the run has ended instead."""
+
+        def checked():
+            value = happened()
+            assert value or self.process.poll() is None, f"the run ended before {what}:\n{self.said[-6000:]}"
+            return value
+
+        return wait_until(checked, seconds, what)
+
+    def job_of(self, rule: str, other_than: str = "", seconds: float = 240) -> str:
+        """The scheduler's id of the newest job of ``rule``, ``other_than`` one that is known, once it is running."""
+
+        def found():
+            ids = [job for job in self.study.cluster.jobs() if rule in self.study.cluster.name_of(job)]
+            ids = [job for job in ids if job != other_than]
+            return next((job for job in ids if self.study.cluster.state(job) in ("RUNNING", "r", "Rr")), "")
+
+        return self.wait_for(found, f"a job of {rule} to run", seconds)
+
+    def press_ctrl_c(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """kill -9 for the main process alone."""
+        self.process.kill()
+        self.process.wait()
+
+    def submitted(self) -> list[str]:
+        """The scheduler's ids of all jobs that were submitted."""
+        return re.findall(r"SLURM jobid (\d+)|external jobid '(\d+)'", self.said)
+
+    def _keep_records(self) -> None:
+        while self.process.poll() is None:
+            for job in self.study.cluster.jobs():
+                if job not in self.records:
+                    self.records[job] = self.study.cluster.record(job)
+            time.sleep(1)

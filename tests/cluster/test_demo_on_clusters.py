@@ -1,0 +1,72 @@
+"""The whole demo through `snakemake --profile slurm` and `--profile sge`, on schedulers that really run: the figures of a local
+run, GPU rules on the GPU queue with one counted GPU, and no job submitted twice."""
+
+import re
+
+GPU_RULES = ("train", "predict", "predict_segmentation", "saliency")
+EXPERIMENTS = ("brain_age", "dementia", "tissue")
+
+
+def test_metrics_are_those_of_a_local_run(demo_run, study, local_metrics):
+    for experiment in EXPERIMENTS:
+        found = study.path(f"results/experiments/{experiment}/metrics.tsv").read_bytes()
+        assert found == local_metrics[experiment], experiment
+
+
+def test_gpu_rules_are_submitted_to_the_gpu_queue_with_one_gpu(demo_run, study):
+    records = {rule: record for rule in GPU_RULES if (record := record_of(demo_run, study, rule))}
+    assert {"train", "predict"} <= set(records)
+    for rule, record in records.items():
+        asked = asked_for(study.cluster.name, record)
+        print(f"{study.cluster.name} {rule}: {asked}")
+        assert asked["queue"] in ("gpu", "gpu.q") and asked["gpus"] == 1 and asked["slots"] == 1, asked
+    asked = asked_for(study.cluster.name, records["train"])
+    assert asked["minutes"] == 720 and asked["megabytes"] in (8000, 12000), asked
+    asked = asked_for(study.cluster.name, record_of(demo_run, study, "metrics"))
+    assert asked["queue"] in ("cpu", "cpu.q") and asked["gpus"] == 0, asked
+
+
+def test_scans_are_submitted_in_groups_and_no_job_twice(demo_run, study):
+    started = re.findall(r"^    rule preprocess_scan:|^rule preprocess_scan:", demo_run.said, re.MULTILINE)
+    scans = list(study.path("results").glob("*/preproc/*/*_qc.json"))
+    groups = re.findall(r"Group job preprocess", demo_run.said)
+    assert len(started) == len(scans) and len(groups) <= len(scans) // 8 + 2, (len(started), len(scans), len(groups))
+    assert len(demo_run.submitted()) == len(set(demo_run.submitted())) == len(groups) + len(single_jobs(demo_run))
+
+
+def test_a_second_run_has_nothing_to_do(demo_run, study):
+    said = study.run("--configfile", "config/config.yaml", "config/auto.yaml").said
+    assert "Nothing to be done" in said
+
+
+def single_jobs(run) -> list[str]:
+    """The rules' names of the jobs that were submitted alone: not local, and not of a group, which is indented."""
+    return re.findall(r"^(?:rule|checkpoint) (\w+):", run.said, re.MULTILINE)
+
+
+def record_of(run, study, rule: str) -> str:
+    return next((text for text in run.records.values() if re.search(study.cluster.sign_of(rule), text)), "")
+
+
+def asked_for(cluster: str, record: str) -> dict:
+    """Queue, GPUs, slots, minutes and memory of a job, from what the scheduler itself says of it."""
+    if cluster == "slurm":
+        days, hours, minutes = re.search(r"TimeLimit=(?:(\d+)-)?(\d+):(\d+):\d+", record).groups()
+        gpus = re.search(r"gres/gpu=(\d+)|TresPerJob=gres:gpu:(\d+)", record)
+        return {
+            "queue": re.search(r"Partition=(\S+)", record)[1],
+            "gpus": int(next(filter(None, gpus.groups()))) if gpus else 0,
+            "slots": int(re.search(r"NumCPUs=(\d+)", record)[1]),
+            "minutes": int(days or 0) * 1440 + int(hours) * 60 + int(minutes),
+            "megabytes": int(re.search(r"MinMemoryNode=(\d+)M", record)[1]),
+        }
+    hard = dict(entry.split("=") for entry in re.search(r"hard resource_list: +(\S+)", record)[1].split(","))
+    slots = re.search(r"parallel environment: +\S+ range: (\d+)", record)
+    memory = hard.get("h_vmem", "").removesuffix("M")
+    return {
+        "queue": re.search(r"hard_queue_list: +(\S+)", record)[1],
+        "gpus": int(hard.get("gpu", 0)),
+        "slots": int(slots[1]) if slots else 1,
+        "minutes": int(hard["h_rt"]) // 60,
+        "megabytes": int(memory) if memory else None,
+    }

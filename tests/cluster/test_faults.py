@@ -1,0 +1,124 @@
+"""What befalls jobs on a cluster, on schedulers that really run: too little memory, too little time, preemption, a node that goes
+down, Ctrl-C, and a main process that is killed. A training that met all of them ends with the weights of one that met none."""
+
+import re
+
+import pytest
+import yaml
+from neurocohort.files import sha256_of
+
+SOON = {"NEUROCOHORT_CHECKPOINT_SECONDS": "1"}
+TRAINING = {
+    "task": "regression",
+    "target": "age",
+    "cohorts": ["ixi"],
+    "network": {"name": "sfcn", "channels": [4, 8, 16, 32, 32, 32], "soft_bins": False},
+    "training": {"epochs": 240, "batch_size": 5, "learning_rate": 0.01},
+}
+WEIGHTS = "results/experiments/{}/seed-1/model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def faults(study, demo_run):
+    """The demo's study, whose scans are ready, with trainings of a minute."""
+    experiments = dict.fromkeys(("calm", "late", "troubled"), TRAINING)
+    study.path("config/faults.yaml").write_text(yaml.safe_dump({"device": "auto", "experiments": experiments}))
+    return study
+
+
+def begin(faults, experiment: str, *arguments: str):
+    files = ("--configfile", "config/config.yaml", "config/faults.yaml")
+    return faults.start(*files, *arguments, "--", WEIGHTS.format(experiment), **SOON)
+
+
+@pytest.fixture(scope="module")
+def calm_weights(faults, of_all_processes) -> str:
+    """The sha256 of the weights of a training that nothing befalls, run without a cluster; once for both."""
+    kept = of_all_processes / "calm-weights"
+    if not kept.exists():
+        files = ("--configfile", "config/config.yaml", "config/faults.yaml")
+        faults.checkout.snakemake("--quiet", "rules", *files, "--", WEIGHTS.format("calm"))
+        kept.write_text(sha256_of(faults.path(WEIGHTS.format("calm"))))
+    return kept.read_text()
+
+
+def test_too_little_memory_and_time_are_told_and_tried_again_with_more(faults, calm_weights):
+    """The selection gets too little memory at first, and the training too little time: a minute, then two."""
+    if faults.cluster.name == "sge":
+        faults.set_site(memory={"h_vmem": 0})
+    memory = ["select_training:mem_mb=60 if attempt == 1 else 3000", "train:mem_mb=4000"]
+    run = begin(faults, "late", "--set-resources", *memory, "train:runtime=attempt")
+    assert run.wait() == 0, run.said
+    told = messages(run)
+    short_of_memory = next(text for text in told if text.startswith("select_training of late"))
+    assert "needed more memory" in short_of_memory and "60 MB" in short_of_memory, short_of_memory
+    assert "tried again, with more memory and time (attempt 2 of 3)" in short_of_memory
+    short_of_time = next(text for text in told if text.startswith("train of late (seed-1)"))
+    assert "needed more time" in short_of_time and "1 minutes" in short_of_time, short_of_time
+    assert "epoch" in short_of_time, "the end of the rule's own log"
+    assert "going on from checkpoints/" in log_of(faults, "late")
+    assert sha256_of(faults.path(WEIGHTS.format("late"))) == calm_weights
+
+
+def test_the_last_failure_names_the_command_that_goes_on(faults):
+    """No attempt is left: the message has the scan or experiment, the scheduler's id, the log, and what to type."""
+    run = begin(faults, "troubled", "--retries", "0", "--set-resources", "select_training:mem_mb=60")
+    assert run.wait() == 1
+    (told,) = messages(run)
+    number = run.submitted()[-1]
+    assert f"job {''.join(number)}" in told and "needed more memory" in told
+    assert re.search(r"to go on: snakemake --profile .* --set-resources select_training:mem_mb=120", told), told
+    if faults.cluster.name == "sge":
+        faults.set_site(memory={"h_vmem": 4000})
+
+
+def test_ctrl_c_leaves_no_job_and_no_lock(faults):
+    run = begin(faults, "troubled")
+    run.job_of("train")
+    wait_for_checkpoint(faults, run)
+    run.press_ctrl_c()
+    assert run.wait(90) != 0
+    assert faults.cluster.jobs() == [], run.said
+    assert not faults.path(".snakemake/neurocohort/run.json").exists()
+
+
+def test_a_killed_main_process_is_followed_by_a_run_that_takes_over(faults):
+    run = begin(faults, "troubled")
+    job = run.job_of("train")
+    run.wait_for(lambda: "going on from" in log_of(faults, "troubled"), "the training to be taken up")
+    run.kill()
+    assert faults.cluster.state(job) in ("RUNNING", "r"), "the job goes on without it"
+    again = begin(faults, "troubled")
+    again.job_of("train", other_than=job)
+    assert job not in faults.cluster.jobs(), "no second writer"
+    assert "was killed" in again.said and "1 of its jobs were still there and are cancelled" in again.said
+    again.press_ctrl_c()
+    again.wait(90)
+
+
+def test_preempted_and_bereft_of_its_node_the_training_ends_with_the_same_weights(faults, calm_weights):
+    run = begin(faults, "troubled")
+    job = run.job_of("train")
+    run.wait_for(lambda: "going on from" in log_of(faults, "troubled"), "the training to be taken up")
+    faults.cluster.preempt(job)
+    run.wait_for(lambda: faults.cluster.state(job) in ("RUNNING", "r", "Rr"), "the same job to be started again")
+    run.wait_for(lambda: "going on from" in log_of(faults, "troubled"), "the training to be taken up after preemption")
+    faults.cluster.lose_node()
+    run.wait_for(lambda: faults.cluster.state(job) not in ("RUNNING", "r"), "the scheduler to miss the node")
+    faults.cluster.start_node()
+    assert run.wait() == 0, run.said
+    assert sha256_of(faults.path(WEIGHTS.format("troubled"))) == calm_weights
+
+
+def wait_for_checkpoint(faults, run) -> None:
+    run.wait_for(lambda: list(faults.path("checkpoints").glob("*.pt")), "the first checkpoint")
+
+
+def log_of(faults, experiment: str) -> str:
+    log = faults.path(f"logs/train/{experiment}/seed-1.log")
+    return log.read_text() if log.exists() else ""
+
+
+def messages(run) -> list[str]:
+    """What the run said of each failed job, an entry a failure."""
+    return re.findall(r"^\w+ of [^\n]* failed\.\n(?:  .*\n?)+", run.said, re.MULTILINE)
