@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -58,9 +57,7 @@ def place(cluster, repository, tmp_path) -> Place:
 
 
 def test_a_cluster_that_fits_the_profile_has_no_cross(place):
-    began = time.monotonic()
     done = place.doctor("cpu.yaml")
-    assert time.monotonic() - began < 15, "ten seconds, and some for a busy machine to start Python"
     assert done.returncode == 0, done.stdout
     name = {"slurm": "Slurm", "sge": "Grid Engine"}[place.cluster.name]
     assert f"✓ {name} " in done.stdout

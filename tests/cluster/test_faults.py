@@ -2,6 +2,7 @@
 down, Ctrl-C, and a main process that is killed. A training that met all of them ends with the weights of one that met none."""
 
 import re
+import shlex
 
 import pytest
 import yaml
@@ -67,7 +68,9 @@ def test_the_last_failure_names_the_command_that_goes_on(faults):
     (told,) = messages(run)
     number = run.submitted()[-1]
     assert f"job {''.join(number)}" in told and "needed more memory" in told
-    assert re.search(r"to go on: snakemake --profile .* --set-resources select_training:mem_mb=120", told), told
+    command = shlex.split(re.search(r"to go on: (.*)", told)[1])
+    tried = faults.checkout.run(command[0], "--dry-run", *command[1:])
+    assert re.search(r"rule select_training:\n(.+\n)*? +resources: .*mem_mb=120\b", tried.stdout + tried.stderr), told
     if faults.cluster.name == "sge":
         faults.set_site(memory={"h_vmem": 4000})
 
@@ -83,9 +86,10 @@ def test_ctrl_c_leaves_no_job_and_no_lock(faults):
 
 
 def test_a_killed_main_process_is_followed_by_a_run_that_takes_over(faults):
+    forget_log(faults)
     run = begin(faults, "troubled")
     job = run.job_of("train")
-    run.wait_for(lambda: "going on from" in log_of(faults, "troubled"), "the training to be taken up")
+    wait_until_training(faults, run)
     run.kill()
     assert faults.cluster.state(job) in ("RUNNING", "r"), "the job goes on without it"
     again = begin(faults, "troubled")
@@ -97,21 +101,36 @@ def test_a_killed_main_process_is_followed_by_a_run_that_takes_over(faults):
 
 
 def test_preempted_and_bereft_of_its_node_the_training_ends_with_the_same_weights(faults, calm_weights):
+    forget_log(faults)
     run = begin(faults, "troubled")
     job = run.job_of("train")
-    run.wait_for(lambda: "going on from" in log_of(faults, "troubled"), "the training to be taken up")
+    wait_until_training(faults, run)
+    forget_log(faults)
     faults.cluster.preempt(job)
     run.wait_for(lambda: faults.cluster.state(job) in ("RUNNING", "r", "Rr"), "the same job to be started again")
-    run.wait_for(lambda: "going on from" in log_of(faults, "troubled"), "the training to be taken up after preemption")
+    wait_until_training(faults, run)
+    forget_log(faults)
     faults.cluster.lose_node()
     run.wait_for(lambda: faults.cluster.state(job) not in ("RUNNING", "r"), "the scheduler to miss the node")
     faults.cluster.start_node()
     assert run.wait() == 0, run.said
+    assert "going on from checkpoints/" in log_of(faults, "troubled")
     assert sha256_of(faults.path(WEIGHTS.format("troubled"))) == calm_weights
 
 
 def wait_for_checkpoint(faults, run) -> None:
     run.wait_for(lambda: list(faults.path("checkpoints").glob("*.pt")), "the first checkpoint")
+
+
+def forget_log(faults) -> None:
+    """Take the training's log away, so that what it says next is from a new start."""
+    faults.path("logs/train/troubled/seed-1.log").unlink(missing_ok=True)
+
+
+def wait_until_training(faults, run) -> None:
+    """Until the training has been taken up from its checkpoint and has gone on for an epoch."""
+    pattern = re.compile(r"going on from checkpoints/.*\nepoch ", re.DOTALL)
+    run.wait_for(lambda: pattern.search(log_of(faults, "troubled")), "the training to be taken up")
 
 
 def log_of(faults, experiment: str) -> str:

@@ -63,6 +63,22 @@ def test_message_has_rule_scan_scheduler_log_cause_and_command(tmp_path):
     assert told.splitlines()[-1] == f"  to go on: {COMMAND} --set-resources train:mem_mb=16000"
 
 
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("snakemake --cores 2", "snakemake --cores 2 --set-resources train:mem_mb=16000"),
+        ("snakemake --cores 2 -- 'a b'", "snakemake --cores 2 --set-resources train:mem_mb=16000 -- 'a b'"),
+        (
+            "snakemake --set-resources train:mem_mb=8000 pack:mem_mb=1 --cores 2",
+            "snakemake --set-resources train:mem_mb=16000 pack:mem_mb=1 --cores 2",
+        ),
+    ],
+)
+def test_command_that_goes_on_is_one_that_snakemake_takes(tmp_path, typed, expected):
+    job = failed(tmp_path, "MemoryError", asked={"mem_mb": 8000})
+    assert describe(job, typed).splitlines()[-1] == f"  to go on: {expected}"
+
+
 def test_message_of_an_attempt_that_is_followed_by_another_names_no_command(tmp_path):
     told = describe(failed(tmp_path, "MemoryError", attempt=1, attempts=3), COMMAND)
     assert "attempt 2 of 3" in told and "to go on" not in told

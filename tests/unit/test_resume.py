@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from neurocohort.errors import InputError
 from neurocohort.learning.checkpoint import (
     INTERRUPTED_EXIT_CODE,
     StopRequest,
+    checkpoint_seconds,
     load_checkpoint,
     remove_checkpoint,
     save_checkpoint,
@@ -197,3 +199,10 @@ def test_checkpoint_holds_all_that_the_training_needs(tmp_path):
     assert {"epoch", "step", "history", "best", "best_loss", "best_epoch"} <= set(saved["state"])
     assert (saved["state"]["epoch"], saved["state"]["step"]) == (1, 1)
     assert set(saved["processes"][0]) == {"loss_sum", "generators"}
+
+
+@pytest.mark.parametrize("given", ["often", "nan", "-1", "inf"])
+def test_seconds_between_checkpoints_that_are_no_number_end_in_a_sentence(monkeypatch, given):
+    monkeypatch.setenv("NEUROCOHORT_CHECKPOINT_SECONDS", given)
+    with pytest.raises(InputError, match=f"NEUROCOHORT_CHECKPOINT_SECONDS is '{given}'; expected a number of seconds"):
+        checkpoint_seconds()

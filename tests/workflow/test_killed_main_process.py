@@ -1,5 +1,6 @@
 """A main process that is killed while its jobs go on: what they finish is kept by the next run, unless something has changed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from checkouts import Checkout
 from shell_scheduler import shell_scheduler
@@ -38,19 +40,29 @@ def killed(repository, tmp_path):
     (tmp_path / "Snakefile").write_text(SNAKEFILE.format(workflow=str(repository / "workflow")))
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     main = subprocess.Popen(["snakemake", *shell_scheduler(tmp_path)], cwd=tmp_path, env=environment)
-    wait_for(tmp_path / "ran")
+    wait_until((tmp_path / "ran").exists, "the job to begin")
     main.send_signal(signal.SIGKILL)
     main.wait()
-    wait_for(tmp_path / "made")
-    time.sleep(2)  # the job's own Snakemake ends
+    wait_until((tmp_path / "made").exists, "the job's file")
+    wait_until(lambda: not working_in(tmp_path), "the job's own Snakemake to end")
     return Checkout(tmp_path)
 
 
-def wait_for(path, seconds=60):
+def wait_until(happened, what, seconds=60):
     until = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < until, f"{path} has not come"
+    while not happened():
+        assert time.monotonic() < until, f"waited {seconds} s for {what}"
         time.sleep(0.1)
+
+
+def working_in(folder) -> list[int]:
+    """The processes whose working folder it is."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(folder):
+                found.append(process.pid)
+    return found
 
 
 def test_what_the_jobs_finished_is_kept_and_the_lock_is_gone(killed):

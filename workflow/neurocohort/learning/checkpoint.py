@@ -5,6 +5,7 @@ Also what asks a training to stop: SIGTERM or SIGUSR1, which is noted and answer
 
 import contextlib
 import io
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -42,12 +43,15 @@ class StopRequest:
 
 
 def checkpoint_seconds(usual: float = 60.0) -> float:
-    """Seconds between two checkpoints: ``usual``, or what the environment says. Raises InputError where that is no number."""
+    """Seconds between two checkpoints: ``usual``, or what the environment says. Raises InputError for no such number."""
     given = os.environ.get(SECONDS_VARIABLE, str(usual))
     try:
-        return float(given)
+        seconds = float(given)
     except ValueError:
-        raise InputError(f"{SECONDS_VARIABLE} is {given!r}; expected a number of seconds, such as 60.") from None
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"{SECONDS_VARIABLE} is {given!r}; expected a number of seconds, such as 60.")
+    return seconds
 
 
 def save_checkpoint(path: Path, state: dict) -> None:

@@ -31,6 +31,7 @@ PATH_KEYS = (
     "weights_url",
 )  # of the configuration, whose values may be files
 SCAN_RULE = "preprocess_scan"  # the one that has a job a scan
+SCAN_GROUP = "preprocess"  # its `group:`
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 from neurocohort.running.schedulers import CANCELLED, MEMORY, NODE, TIME, Ending
 
 LOG_LINES = 20
+SET_RESOURCES = "--set-resources"
 LOG_BYTES = 64_000  # of a log's end, in which its last lines are looked for
 GPU, DISK, CHECKSUM, INPUT, SUBMISSION = "GPU", "disk", "checksum", "input", "submission"
 SIGNS = (  # in the order in which they are looked for: the first that a log shows is the cause
@@ -94,9 +95,16 @@ def likely_cause(job: FailedJob) -> str:
 def going_on(job: FailedJob, cause: str, command: str) -> str:
     """The command that takes the run up where it stood: the same again, with more of what was short."""
     resource = {MEMORY: "mem_mb", TIME: "runtime"}.get(cause, "")
-    if resource in job.asked:
-        command += " " + shlex.join(["--set-resources", f"{job.rule}:{resource}={2 * job.asked[resource]}"])
-    return command
+    if resource not in job.asked:
+        return command
+    words, key = shlex.split(command), f"{job.rule}:{resource}="
+    end = words.index("--") if "--" in words else len(words)  # what follows -- is targets
+    options, targets = [word for word in words[:end] if not word.startswith(key)], words[end:]
+    if SET_RESOURCES not in options:
+        options.append(SET_RESOURCES)
+    at = options.index(SET_RESOURCES) + 1  # Snakemake takes the last of two such options alone, so there is one
+    options.insert(at, f"{key}{2 * job.asked[resource]}")
+    return shlex.join(options + targets)
 
 
 def scan_of(wildcards: dict[str, str]) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from neurocohort.running.asking import ask
+
 SLURM, GRID_ENGINE = "slurm", "cluster-generic"  # by the names of Snakemake's executors
 MEMORY, TIME, NODE, CANCELLED = "memory", "time", "node", "cancelled"  # why a scheduler ends a job
 ASK_S = 30.0
@@ -115,7 +117,7 @@ def _grid_engine_ending(job: str) -> Ending:
     while not (told := _ask("qacct", "-j", job)) and time.monotonic() < until:
         time.sleep(1)
     record = told.rsplit("=====\n", 1)[-1]  # of a job that ran several times, the last
-    found = {key: value.strip() for key, value in re.findall(r"^(\w+) +(.*)$", record, re.MULTILINE)}
+    found = {key: " ".join(value.split()) for key, value in re.findall(r"^(\w+) +(.*)$", record, re.MULTILINE)}
     if not found:
         return Ending()
     limits = dict(re.findall(r"\b(h_rt|h_vmem)=([\d.]+[KMGT]?)", found.get("category", ""), re.IGNORECASE))
@@ -142,8 +144,5 @@ def _number(text: str) -> float:
 
 def _ask(*command: str) -> str:
     """What ``command`` prints; nothing where it isn't there, fails or takes too long."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+    answer = ask(*command, seconds=ASK_S)
+    return "" if answer.fault else answer.text

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from neurocohort.running.doctor.asking import ask
+from neurocohort.running.asking import ask
 from neurocohort.running.doctor.findings import BAD, GOOD, NONE, Finding
 from neurocohort.running.profiles import CHECKOUT, Profile
 from neurocohort.running.schedulers import SLURM, cancel

@@ -9,8 +9,8 @@ import psutil
 
 from neurocohort.configuration import read_checked
 from neurocohort.errors import InputError
+from neurocohort.running.asking import ask
 from neurocohort.running.doctor import cluster_jobs, grid_engine, slurm
-from neurocohort.running.doctor.asking import ask
 from neurocohort.running.doctor.downloads import check_downloads
 from neurocohort.running.doctor.findings import BAD, GOOD, NONE, Check, Finding, in_time, side_by_side
 from neurocohort.running.doctor.jobs import asked_of

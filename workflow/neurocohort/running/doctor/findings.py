@@ -34,15 +34,20 @@ def side_by_side(checks: dict[str, Check], seconds: float) -> list[Finding]:
     )
     calls = [functools.partial(_found, name, check) for name, check in checks.items()]
     answers = zip(checks, in_time(calls, seconds), strict=True)
-    return [finding for name, found in answers for finding in (found or [Finding(BAD, name, late, mend)])]
+    told = ([Finding(BAD, name, late, mend)] if found is None else found for name, found in answers)
+    return [finding for found in told for finding in found]
 
 
 def in_time(calls: Sequence[Callable[[], object]], seconds: float) -> list:
-    """What ``calls`` return, called all at once; None for those that haven't returned after ``seconds``."""
+    """What ``calls`` return, called all at once; None where one hasn't after ``seconds``. Raises what one raised."""
     answers: dict[int, object] = {}
+    errors: list[Exception] = []
 
     def call(number: int) -> None:
-        answers[number] = calls[number]()
+        try:
+            answers[number] = calls[number]()
+        except Exception as error:
+            errors.append(error)
 
     # Daemons: one that hangs on a dead file server or name server keeps neither the others' answers back nor the end.
     threads = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(len(calls))]
@@ -51,6 +56,8 @@ def in_time(calls: Sequence[Callable[[], object]], seconds: float) -> list:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
+    if errors:
+        raise errors[0]
     return [answers.get(number) for number in range(len(calls))]
 
 

@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-from neurocohort.running.doctor.asking import ask
+from neurocohort.running.asking import ask
 from neurocohort.running.doctor.findings import BAD, GOOD, NONE, Finding
 from neurocohort.running.doctor.jobs import Asked
 from neurocohort.running.profiles import Profile, minutes

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from neurocohort.running.dry_run import SCAN_RULE, Job, local_rules
-from neurocohort.running.planning.elapsed import GROUP_OF
+from neurocohort.running.dry_run import SCAN_GROUP, SCAN_RULE, Job, local_rules
 from neurocohort.running.profiles import Profile, queue_of
 
 
@@ -32,7 +31,7 @@ def asked_of(jobs: Iterable[Job], profile: Profile) -> list[Asked]:
 
 def _of_group(amounts: dict[str, int], profile: Profile) -> dict[str, int]:
     """As Snakemake adds up a group: side by side as many as `resources` and `cores` allow, and those in turn."""
-    scans = profile.groups.get(GROUP_OF[SCAN_RULE], 1)
+    scans = profile.groups.get(SCAN_GROUP, 1)
     at_once = min(scans, int(profile.resources.get("scans", profile.cores)), profile.cores)
     side_by_side = {name: amounts[name] * at_once for name in ("threads", "gpu", "mem_mb")}
     return side_by_side | {"runtime": amounts["runtime"] * -(-scans // at_once)}

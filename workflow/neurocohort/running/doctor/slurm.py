@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from neurocohort.running.doctor.asking import ask
+from neurocohort.running.asking import ask
 from neurocohort.running.doctor.findings import BAD, GOOD, NONE, Finding
 from neurocohort.running.doctor.jobs import Asked
 from neurocohort.running.profiles import Profile, minutes

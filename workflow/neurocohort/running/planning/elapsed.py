@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from neurocohort.running.dry_run import SCAN_RULE, Job
+from neurocohort.running.dry_run import SCAN_GROUP, SCAN_RULE, Job
 from neurocohort.running.profiles import LOCAL, Profile
 
 
@@ -23,7 +23,7 @@ class Task(NamedTuple):
 
 def tasks_of(jobs: Sequence[Job], seconds: Sequence[float], profile: Profile, local: set[str]) -> list[Task]:
     """What is submitted. ``seconds``: of each job by itself. ``local``: rules that run where Snakemake runs."""
-    size = profile.groups.get(GROUP_OF[SCAN_RULE], 1) if profile.executor != LOCAL else 1
+    size = profile.groups.get(SCAN_GROUP, 1) if profile.executor != LOCAL else 1
     # The profiles let a job of several scans work on one at a time; without that limit it works on as many as it has cores.
     at_once = int(profile.resources.get("scans", profile.cores))
     tasks, scans = [], []
@@ -87,9 +87,6 @@ def elapsed(tasks: Sequence[Task], profile: Profile) -> float:
             if not waits[number]:
                 put(number)
     return now
-
-
-GROUP_OF = {SCAN_RULE: "preprocess"}  # the rule's `group:`
 
 
 def _asked(task: Task, profile: Profile) -> dict[str, float]:
