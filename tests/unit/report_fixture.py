@@ -203,6 +203,17 @@ def _experiment(folder: Path, settings: dict, cohorts: dict[str, pd.DataFrame], 
     best = int(history.loc[history["best"] == 1, "epoch"].iloc[0])
     write_json(folder / "seed-1" / "run.json", {"network": settings["network"], "parameters": 143217, "epochs_run": epochs,
                "best_epoch": best, "seed": 1, "device": "cpu", "torch": "2.9.0"})  # fmt: skip
+    network = {"member": "seed-1", "fold": 0, "seed": 1, "attempts": 1, "epochs": epochs, "best_epoch": best}
+    network |= {
+        "criterion": 0.5,
+        "spread": 0.8,
+        "least_spread": 0.1,
+        "edge": "",
+        "learned": "yes",
+        "used": "yes",
+        "reason": "",
+    }
+    write_table(folder / "networks.tsv", pd.DataFrame([network]))
     predicted = samples[samples["part"] != "train"].reset_index(drop=True)
     tested = predicted[["cohort", "part", "scan_id", "participant_id", "site", "age", "sex", "target"]]
     makers = {"regression": _regression, "classification": _classification, "segmentation": _segmentation}

@@ -5,6 +5,7 @@ import pytest
 from neurocohort.reporting.checklists import checklists
 from neurocohort.reporting.methods import Methods, Paragraph
 from neurocohort.reporting.model_card import card_sections, model_card
+from neurocohort.reporting.model_limits import Known
 from neurocohort.reporting.sources import Missing
 
 SECTIONS = {"participants", "split", "quality", "results", "external", "saliency", "models", "methods", "provenance"}
@@ -13,9 +14,9 @@ TEXTS = {
     "2 of 3 scans were used; left out were 1 by the step “with a value of age”.",
     "preprocessing": "A scan was excluded where it was cut.",
     "split": "The participants were divided into parts.",
-    "training": "It took T1w volumes of voxels, classes weighed alike, AdamW, from random weights, smallest validation loss.",
+    "training": "It took T1w volumes of voxels, classes with equal weight, AdamW, from random weights. The weights kept were those of the last epoch.",
     "evaluation": "Results were measured by the AUC with 95 % confidence intervals; results were also computed by site and sex; "
-    "sensitivity, specificity, predictive values and balanced accuracy at Youden's index. No model was changed after it.",
+    "sensitivity, specificity, predictive values and balanced accuracy at Youden's index. One different model was evaluated.",
     "software": "The analysis ran with Snakemake 9.",
 }
 MISSING = Missing(
@@ -111,6 +112,10 @@ SETTINGS = {"task": "regression", "target": "age", "cohorts": ["ixi"], "external
 CONFIGURATION = {"preprocessing": {"shape": [80, 96, 80], "spacing_mm": 2.0}, "split": {"folds": 0}, "demo_data": False}
 
 
+def known(**changed) -> Known:
+    return Known(**{"experiment": "brain_age", "settings": SETTINGS, "configuration": CONFIGURATION} | changed)
+
+
 @pytest.fixture
 def samples():
     parts = ["train"] * 4 + ["validation"] * 2 + ["held-out"] * 3
@@ -132,7 +137,7 @@ def metrics():
 
 def test_card_tells_figures_with_intervals_beside_every_baseline(samples, metrics):
     run = {"settings": {"network": "sfcn", "modalities": ["T1w"]}, "parameters": 1234, "torch": "2.0", "device": "cpu"}
-    card = model_card("brain_age", SETTINGS, run, metrics, samples, CONFIGURATION, {"ixi": "CC BY-SA 3.0"})
+    card = model_card(known(run=run, metrics=metrics, samples=samples, licences={"ixi": "CC BY-SA 3.0"}))
     assert (
         "| Held-out, IXI | MAE | 5.00 [4.00, 6.00] | Training mean 12.00 [10.00, 14.00]; Tissue volumes 4.50 [3.50, 5.50] | 3 |"
         in card
@@ -144,18 +149,18 @@ def test_card_tells_figures_with_intervals_beside_every_baseline(samples, metric
 
 
 def test_card_says_where_its_limits_lie(samples, metrics):
-    limits = card_sections("brain_age", SETTINGS, None, metrics, samples, CONFIGURATION)[-2]
+    limits = card_sections(known(metrics=metrics, samples=samples))[-2]
     text = " ".join(limits.sentences)
     assert (
         "Only 3 participants were held out" in text and "from one site" in text and "not tested on an external" in text
     )
     assert "tissue volumes alone reach 4.50, no worse than the network" in text
     assert "synthetic" not in text
-    demo = card_sections("brain_age", SETTINGS, None, metrics, samples, CONFIGURATION | {"demo_data": True})
+    demo = card_sections(known(metrics=metrics, samples=samples, configuration=CONFIGURATION | {"demo_data": True}))
     assert "synthetic" in demo[-2].sentences[0] and "synthetic" in demo[1].sentences[0]
 
 
 def test_card_of_missing_files_says_so():
-    card = model_card("brain_age", SETTINGS, None, None, None, CONFIGURATION)
+    card = model_card(known())
     assert "run.json, is missing" in card and "samples.tsv is missing" in card and "metrics.tsv is missing" in card
     assert "its terms are not recorded" in card

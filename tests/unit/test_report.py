@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 from neurocohort.files import read_table, sha256_of, write_table
-from neurocohort.reporting.headline import headline, verdict_of
+from neurocohort.reporting.headline import JUDGEMENTS, headline, judgement_of
 from neurocohort.reporting.report import write_report
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -186,7 +186,7 @@ def test_provenance_names_configuration_split_lock_and_time(whole):
 def test_verdict(model, baseline, higher, verdict):
     names = ("value", "ci_low", "ci_high")
     model, baseline = (dict(zip(names, values, strict=True)) for values in (model, baseline))
-    assert verdict_of(model, baseline, higher) == verdict
+    assert JUDGEMENTS[judgement_of(model, baseline, higher)][0] == verdict
 
 
 def test_headline_says_the_numbers_and_a_baseline_that_is_as_good(whole):

@@ -70,7 +70,7 @@ def test_report_shows_every_metric_and_a_curve_of_each_class(study):
     assert write_report(**study) == []
     page = (study["output"] / "index.html").read_text(encoding="utf-8")
     drawn = (study["output"] / "figures" / "dementia_roc.svg").read_text(encoding="utf-8")
-    for name in ("cdr 0", "cdr 0.5", "cdr 1/2"):
+    for name in ("CDR 0", "CDR 0.5", "CDR 1/2"):
         assert name in drawn
     value = read_table(study["results"] / "experiments" / "dementia" / "metrics.tsv").set_index(
         ["model", "metric", "group"]
@@ -86,7 +86,7 @@ def test_class_that_the_held_out_part_lacks_has_no_curve(study):
     write_table(path, predictions[predictions["target"] != 1])
     write_report(**study)
     drawn = (study["output"] / "figures" / "dementia_roc.svg").read_text(encoding="utf-8")
-    assert "cdr 1/2" in drawn and "cdr 0.5" not in drawn
+    assert "CDR 1/2" in drawn and "CDR 0.5" not in drawn
 
 
 def test_two_classes_by_lists_of_values_keep_the_usual_headline(study):

@@ -19,10 +19,11 @@ from neurocohort.evaluation.metrics import (
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.reporting import labels, shift
 from neurocohort.reporting.figures import Drawing
+from neurocohort.reporting.origins import FAST, GIVEN, PAINTED
 from neurocohort.reporting.report import write_report
 from neurocohort.reporting.results import outcome
 from neurocohort.reporting.saliency import saliency
-from neurocohort.reporting.segmentation_results import OWN_REFERENCE, REFERENCES
+from neurocohort.reporting.segmentation_results import REFERENCES
 from neurocohort.reporting.sources import Missing, Sources
 from neurocohort.reporting.tables import Table
 
@@ -157,7 +158,7 @@ def test_bias_corrected_values_stand_apart_and_say_what_they_are(original):
     part, _ = told(original, "brain_age")
     details = read_table(original["results"] / "experiments" / "brain_age" / "details.tsv")
     table = table_with(part["held_out"], "Bias-corrected")
-    assert "fitted on validation only" in table.summary and "no measure of accuracy" in table.caption
+    assert "fitted on validation scans only" in table.summary and "no measure of accuracy" in table.caption
     corrected = details[(details["setting"] == "bias-corrected") & (details["part"] == "held-out")]
     values = set(corrected.loc[corrected["metric"].isin(["mae", "rmse", "bias", "bias_slope"]), "value"])
     assert {cell.value for row in table.rows for cell in row.cells if cell.interval} == values
@@ -215,10 +216,10 @@ def test_more_than_two_classes_need_no_curves_and_have_a_full_matrix(study):
 @pytest.mark.parametrize(
     ("cohort", "reference"),
     [
-        ({"source": "oasis1"}, REFERENCES["oasis1"]),
-        ({"source": "oasis1", "base_url": "resources/phantom/oasis1/"}, REFERENCES["phantom"]),
-        ({"source": "oasis1", "base_url": "file:///mirror/oasis1"}, REFERENCES["oasis1"]),
-        ({"source": "bids", "path": "own"}, OWN_REFERENCE),
+        ({"source": "oasis1"}, REFERENCES[FAST]),
+        ({"source": "oasis1", "base_url": "resources/phantom/oasis1/"}, REFERENCES[PAINTED]),
+        ({"source": "oasis1", "base_url": "file:///mirror/oasis1"}, REFERENCES[FAST]),
+        ({"source": "bids", "path": "own"}, REFERENCES[GIVEN]),
     ],
 )
 def test_segmentation_says_what_it_agrees_with(original, cohort, reference):

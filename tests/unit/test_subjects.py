@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.reporting import gates, mosaics, viewers
+from neurocohort.reporting.networks import Networks
 from neurocohort.reporting.provenance import run_id
 from neurocohort.reporting.report import write_report
 from PIL import Image
@@ -94,7 +95,7 @@ def test_page_says_who_the_scan_is_what_became_of_it_and_what_was_predicted(stud
 def test_training_scan_shows_no_prediction(study):
     samples = read_table(study["results"] / "experiments" / "brain_age" / "samples.tsv")
     trained = samples[(samples["part"] == "train") & (samples["cohort"] == "ixi")]["scan_id"].iloc[0]
-    assert "Training part: no prediction." in pages(study)[trained]
+    assert "Training: no prediction." in pages(study)[trained]
 
 
 def test_segmentation_shows_dice_by_tissue(study):
@@ -222,22 +223,58 @@ CLEAN = {"overlapping": [], "images": 0, "moved": [], "missing": [], "compared":
 COMPARISON = {"baseline": "volumes", "difference": -2.0, "ci_low": -3.0, "ci_high": -1.0, "in_favour_of": "network"}
 
 
-def states(verdict=None, split=None, control=None, comparison=COMPARISON) -> list[str]:
-    described = {"split": CLEAN | (split or {}), "control": control}
-    return [gate["state"] for gate in gates.experiment_gates(VERDICT | (verdict or {}), described, comparison)]
+def network_rows(*learned: str, edge: str = "", attempts: int = 1) -> Networks:
+    rows = [
+        {"member": f"fold-{number}_seed-1", "attempts": attempts, "epochs": 40, "best_epoch": 30, "spread": 0.5}
+        | {
+            "least_spread": 0.1,
+            "edge": edge,
+            "learned": answer,
+            "used": "no" if answer == "no" else "yes",
+            "reason": "",
+        }
+        for number, answer in enumerate(learned, start=1)
+    ]
+    return Networks(pd.DataFrame(rows))
+
+
+def states(verdict=None, split=None, control=None, comparison=COMPARISON, networks=None) -> dict[str, str]:
+    described = {"split": CLEAN | (split or {}), "control": control, "networks": networks or network_rows("yes")}
+    found = gates.experiment_gates(VERDICT | (verdict or {}), described, comparison)
+    return {gate["name"]: gate["state"] for gate in found}
+
+
+LEARNED, BEATS, CLEAR, LEAK, CONTROL = (
+    "Every network learned",
+    "Beats the trivial baseline",
+    "Clear of the best baseline",
+    "No leak",
+    "Control at chance",
+)
 
 
 def test_gates_pass_warn_and_fail():
-    assert states(control={"holds": True}) == ["pass", "pass", "pass", "pass"]
-    assert states() == ["pass", "pass", "pass", "open"]  # without a control there is nothing to judge
-    assert states({"verdict": "fail"})[0] == "fail"
-    assert states(comparison=COMPARISON | {"in_favour_of": "neither"})[1] == "warn"
-    assert states(comparison=COMPARISON | {"in_favour_of": "baseline"})[1] == "fail"
-    assert states(comparison=None)[1] == "open"
-    assert states(split={"overlapping": ["ixi: a"]})[2] == "fail"
-    assert states(split={"images": 1})[2] == "fail"
-    assert states(control={"holds": False})[3] == "fail"
-    assert states({"verdict": "missing"})[:2] == ["open", "open"]
+    assert set(states(control={"holds": True}).values()) == {"pass"}
+    assert states()[CONTROL] == "open"  # without a control there is nothing to judge
+    assert states({"value": 15.0, "verdict": "fail"})[BEATS] == "fail"
+    assert states(comparison=COMPARISON | {"in_favour_of": "neither"})[CLEAR] == "warn"
+    assert states(comparison=COMPARISON | {"in_favour_of": "baseline"})[CLEAR] == "fail"
+    assert states(comparison=None)[CLEAR] == "open"
+    assert states(split={"overlapping": ["ixi: a"]})[LEAK] == "fail"
+    assert states(split={"images": 1})[LEAK] == "fail"
+    assert states(control={"holds": False})[CONTROL] == "fail"
+    missing = states({"verdict": "missing"})
+    assert (missing[BEATS], missing[CLEAR]) == ("open", "open")
+
+
+def test_gate_of_the_networks_names_those_that_learned_nothing():
+    assert states(networks=network_rows("no", "no"))[LEARNED] == "fail"
+    assert states(networks=network_rows("yes", "no", "yes"))[LEARNED] == "warn"
+    assert states(networks=network_rows("yes", "yes", edge="first"))[LEARNED] == "warn"
+    assert states(networks=network_rows("not judged"))[LEARNED] == "open"
+    described = {"split": CLEAN, "control": None, "networks": network_rows("yes", "no", "yes")}
+    gate = gates.experiment_gates(VERDICT, described, COMPARISON)[0]
+    assert "fold 2, seed 1" in gate["told"] and "over the other 2" in gate["told"]
 
 
 def test_card_says_the_paired_difference_to_the_best_baseline(study, tmp_path):

@@ -22,6 +22,7 @@ from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION,
 from neurocohort.reporting.bundle_files import evaluator, outputs, scans, weights
 from neurocohort.reporting.bundle_metadata import licence_text, licences, metadata
 from neurocohort.reporting.model_card import model_card
+from neurocohort.reporting.model_limits import Known
 
 SCRIPTS = (evaluator, outputs, scans, weights)
 NETWORK_MODULE = "scripts.network"
@@ -80,7 +81,7 @@ def write_bundle(
     entry = configuration["experiments"][experiment]
     terms = licences(configuration, [*entry["cohorts"], *entry["external"]])
     terms = {cohort: text.rstrip(".") for cohort, text in terms.items()}  # the card ends the sentence itself
-    card = model_card(experiment, entry, run, metrics, samples, configuration, terms)
+    card = model_card(Known(experiment, entry, configuration, run, metrics, samples, licences=terms))
     write_text(folder / "docs" / "README.md", card.rstrip() + "\n" + _use(settings, task, len(members), configuration))
     for module in SCRIPTS:
         write_text(folder / "scripts" / Path(module.__file__).name, inspect.getsource(module))

@@ -116,6 +116,14 @@ def _described(key: str, sentence: str, anchor: str) -> Answer:
     return lambda held: (sentence, anchor) if held.every(key) else None
 
 
+def _automatic(held: Held) -> tuple[str, str] | None:
+    """Not where a cohort came prepared by others, or with a split that may exclude by hand."""
+    cohorts = (held.provenance.get("configuration") or {}).get("cohorts") or {}
+    if any(one.get(key) for one in cohorts.values() for key in ("skull_stripped", "mni_space", "split_file")):
+        return None
+    return "Inputs were computed by programs alone, without a person's judgement.", "methods-preprocessing"
+
+
 def _performance(held: Held) -> tuple[str, str] | None:
     if not held.verdicts or any(one["verdict"] == "missing" for one in held.verdicts):
         return None
@@ -131,7 +139,7 @@ def _external(held: Held) -> tuple[str, str] | None:
     ]
     if not tables or any(isinstance(table, Missing) for table in tables):
         return None
-    return "External cohorts were tested whole, with nothing trained on them.", "external"
+    return "External cohorts were tested, with nothing trained on them.", "external"
 
 
 def _ensemble(held: Held) -> tuple[str, str] | None:
@@ -213,7 +221,7 @@ ANSWERS: dict[str, Answer] = {
     "predictors": _methods(
         "training", "The network's input is the preprocessed volume; no predictor was chosen by hand.", "volumes of"
     ),
-    "automatic": _methods("preprocessing", "Inputs were computed by programs alone, without a person's judgement."),
+    "automatic": _automatic,
     "poor_input": _methods("preprocessing", "The limits beyond which a scan is refused.", "A scan was excluded"),
     "split": _methods(
         "split", "How participants were assigned, the shares and the seed, and the counts.", "were divided|was given"
@@ -227,7 +235,7 @@ ANSWERS: dict[str, Answer] = {
         "training", "Whether from random weights, with the seed, or from given ones.", "random weights|started from"
     ),
     "training": _methods("training", "Loss, optimiser, schedule, batches, augmentation and epochs.", "AdamW"),
-    "final_model": _methods("training", "The epoch was chosen on the validation part.", "smallest validation loss"),
+    "final_model": _methods("training", "Which weights were kept, and how they were chosen.", "weights kept were"),
     "ensemble": _ensemble,
     "metrics": _methods("evaluation", "Metrics and curves, by task.", "measured by"),
     "uncertainty": _methods(
@@ -238,9 +246,11 @@ ANSWERS: dict[str, Answer] = {
     "fairness": _methods(
         "evaluation", "Results by sex and age band, where groups are large enough.", "computed by [^.]*(sex|age)"
     ),
-    "imbalance": _methods("training", "Classes were weighed alike in the loss.", "classes weighed alike"),
+    "imbalance": _methods("training", "The classes had equal weight in the loss.", "classes (had|with) equal weight"),
     "output": _methods("evaluation", "Probabilities, and the threshold with how it was chosen.", "Youden's index"),
-    "updating": _methods("evaluation", "No model was changed after its evaluation.", "No model was changed"),
+    "updating": _methods(
+        "evaluation", "How many models were evaluated on the held-out participants.", "different model"
+    ),
     "saliency": _saliency,
     "internal": _performance,
     "external": _external,

@@ -12,6 +12,7 @@ from neurocohort.reporting.tables import first, lead_cohort, with_interval
 
 CONFUSION_COLUMNS = ("model", "threshold", "true", "called", "scans", "participants")
 CURVE_COLUMNS = ("model", "curve", "x", "y", "low", "high", "n")
+AGE_SEX = labels.model("age_sex")
 BAND = "The band is the network's, pointwise 95 % over resamples of participants."
 
 
@@ -76,7 +77,12 @@ def _curves(part: Part, curves: pd.DataFrame, metrics: pd.DataFrame | Missing) -
             roc,
             f"ROC curves for {part.target} on {on}: {told}.",
             f"ROC curves on the same participants{_figure(metrics, 'auc')}. The grey diagonal is chance. {BAND} Look whether the "
-            "network lies above the baselines: where age and sex do as well, the network may have learned age.",
+            "network lies above the baselines"
+            + (
+                ": where age and sex do as well, the network may have learned age."
+                if AGE_SEX in by_curve["roc"]
+                else "."
+            ),
         ),
         Drawing.of(
             recall,

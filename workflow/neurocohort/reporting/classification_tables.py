@@ -94,7 +94,7 @@ def _operating_point(part: Part, rows: pd.DataFrame) -> Table:
         told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
         names=AT_POINT,
         caption=f"Operating point, {part.name}: a case is called from the model's own threshold upwards. PPV and NPV hold for "
-        f"the share of cases here alone. Of the network: {note_of(own)} The baselines' were chosen alike.",
+        f"the share of cases here alone. Of the network: {note_of(own)} The baselines' thresholds were chosen in the same way.",
         summary="Operating point: sensitivity "
         f"{with_interval(first(own, metric='sensitivity'))}, specificity {with_interval(first(own, metric='specificity'))}.",
     )
@@ -114,7 +114,7 @@ def _calibration(part: Part, rows: pd.DataFrame, metrics: pd.DataFrame | Missing
         told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
         names=CALIBRATION,
         caption=f"Calibration, {part.name}. Intercept: 0 at best, above it probabilities are too low. Slope: 1 at best, below it "
-        "they are too extreme; it is not defined where the classes are separated without a fault.",
+        "they are too extreme; it is not defined where the probabilities separate the classes perfectly.",
         summary=f"Calibration of the network: Brier score {found['brier']}, slope {found['calibration_slope']}, intercept "
         f"{found['calibration_intercept']}.",
     )
@@ -164,9 +164,10 @@ def _of_like_age(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Tabl
             heads=["Model", "Cohort"],
             told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
             names=(*names, "age_difference"),
-            caption=f"People of like age, {part.name}. {note_of(own[own['metric'] == 'auc'])} "
+            caption=f"Cases and controls of similar age, {part.name}. {note_of(own[own['metric'] == 'auc'])} "
             f"Mean age of the cases minus that of the controls: {before} in the whole part, {after} here. Look whether the "
-            "network still lies above age and sex: if not, it told age.",
-            summary=f"Among people of like age: AUC of the network {with_interval(first(own, metric='auc'))}{beside}.",
+            "network still lies above age and sex: if not, it may have learned age alone.",
+            summary="Among cases and controls of similar age: AUC of the network "
+            f"{with_interval(first(own, metric='auc'))}{beside}.",
         )
     ]

@@ -84,14 +84,14 @@ def learning_curves(history: pd.DataFrame, path: Path) -> None:
         if not best.empty:
             epoch, loss = float(best["epoch"].iloc[0]), float(best["validation_loss"].iloc[0])
             axes.axvline(epoch, color=GREY, linewidth=0.8, linestyle=":")
-            axes.plot([epoch], [loss], "o", color=VERMILION, markersize=6, label=f"best epoch, {epoch:.0f}")
+            axes.plot([epoch], [loss], "o", color=VERMILION, markersize=6, label=f"epoch kept, {epoch:.0f}")
         axes.set(xlabel="Epoch", ylabel="Loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         positive = history[["train_loss", "validation_loss"]].to_numpy(dtype=float)
         positive = positive[np.isfinite(positive)]
         if positive.size and positive.min() > 0 and positive.max() > 20 * positive.min():
             axes.set_yscale("log")
-        axes.legend(loc="upper right")
+        legend_above(axes, columns=3)
         save(figure, path)
 
 
@@ -126,6 +126,11 @@ def quality_overview(quality: pd.DataFrame, metrics: list[str], path: Path) -> N
 def new_axes(size: tuple[float, float] = SIZE_IN) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.add_subplot()
+
+
+def legend_above(axes: Axes, columns: int = 2) -> None:
+    """The legend over the axes, where it covers no curve and no point."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, columnspacing=1.0, handlelength=1.6)
 
 
 def draw_points(axes: Axes, centre: float, values: np.ndarray, colour: str, marker: str, width: float) -> None:

@@ -8,7 +8,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_curve
 
-from neurocohort.reporting.figures import BLACK, BLUE, GREY, MARKERS, SERIES, STYLE, draw_points, new_axes, save
+from neurocohort.reporting.figures import (
+    BLACK,
+    BLUE,
+    GREY,
+    MARKERS,
+    SERIES,
+    STYLE,
+    draw_points,
+    legend_above,
+    new_axes,
+    save,
+)
 
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)), (0, (8, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 UNIT = (-0.015, 1.015)  # limits of an axis of shares
@@ -21,7 +32,7 @@ def roc_figure(curves: dict[str, pd.DataFrame], path: Path) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.9)
         _lines(axes, curves)
         axes.set(xlim=UNIT, ylim=UNIT, xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal")
-        axes.legend(loc="lower right")
+        legend_above(axes)
         save(figure, path)
 
 
@@ -32,7 +43,7 @@ def precision_recall_figure(curves: dict[str, pd.DataFrame], prevalence: float, 
         axes.axhline(prevalence, color=GREY, linewidth=0.9)
         _lines(axes, curves)
         axes.set(xlim=UNIT, ylim=UNIT, xlabel="Recall (sensitivity)", ylabel="Precision (PPV)", aspect="equal")
-        axes.legend(loc="lower left")
+        legend_above(axes)
         save(figure, path)
 
 
@@ -47,7 +58,7 @@ def decision_figure(curves: dict[str, pd.DataFrame], treat_all: pd.DataFrame, pa
         highest = max(0.05, *(float(table["y"].max()) for table in (*curves.values(), treat_all)))
         axes.set(xlim=UNIT, ylim=(-0.35 * highest, 1.12 * highest))
         axes.set(xlabel="Threshold probability", ylabel="Net benefit")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.0, handlelength=1.6)
+        legend_above(axes)
         save(figure, path)
 
 
@@ -59,8 +70,8 @@ def reliability_figure(bins: pd.DataFrame, path: Path) -> None:
         x, y = bins["x"].to_numpy(dtype=float), bins["y"].to_numpy(dtype=float)
         reach = np.clip([y - bins["low"].to_numpy(dtype=float), bins["high"].to_numpy(dtype=float) - y], 0, None)
         axes.errorbar(x, y, yerr=reach, color=BLUE, marker="o", markersize=5, linewidth=1.2, capsize=3)
-        for place, share, count in zip(x, y, bins["n"], strict=True):
-            axes.annotate(f"{int(count)}", (place, share), xytext=(6, -10), textcoords="offset points", fontsize=8)
+        for place, count in zip(x, bins["n"], strict=True):  # in a row of their own: no line runs through them
+            axes.annotate(f"{int(count)}", (place, 1.03), xycoords=axes.get_xaxis_transform(), ha="center", fontsize=8)
         axes.set(xlim=UNIT, ylim=UNIT, xlabel="Mean predicted probability", ylabel="Share of cases", aspect="equal")
         save(figure, path)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from neurocohort.reporting import labels
-from neurocohort.reporting.figures import BLACK, GREY, MARKERS, SERIES, STYLE, new_axes, save
+from neurocohort.reporting.figures import BLACK, GREY, MARKERS, SERIES, STYLE, legend_above, new_axes, save
 
 
 def predicted_against_true(
@@ -38,7 +38,7 @@ def predicted_against_true(
             )
         axes.set(xlim=limits, ylim=limits, xlabel=f"True {quantity}", ylabel=f"Predicted {quantity}", aspect="equal")
         if len(groups) > 1:
-            axes.legend(loc="upper left", handletextpad=0.2, borderpad=0.1)
+            legend_above(axes, columns=3)
         save(figure, path)
 
 

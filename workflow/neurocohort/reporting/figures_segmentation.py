@@ -8,7 +8,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from neurocohort.reporting import labels
-from neurocohort.reporting.figures import BLACK, BLUE, GREY, MARKERS, SERIES, STYLE, draw_points, new_axes, save
+from neurocohort.reporting.figures import (
+    BLACK,
+    BLUE,
+    GREY,
+    MARKERS,
+    SERIES,
+    STYLE,
+    draw_points,
+    legend_above,
+    new_axes,
+    save,
+)
 
 LIMIT = 1.96  # standard deviations: 95 of 100 differences, where they are normal
 
@@ -33,7 +44,7 @@ def dice_by_tissue(network: pd.DataFrame, baseline: pd.DataFrame | None, baselin
         axes.set(xlim=(-0.6, len(tissues) - 0.4), ylabel="Dice")
         lowest = min(table["dice"].min() for _, table, _, _ in sets)
         axes.set_ylim(max(0.0, np.floor(lowest * 10 - 0.5) / 10), 1.0)
-        axes.legend(loc="lower left", ncols=2)
+        legend_above(axes)
         save(figure, path)
 
 
@@ -63,7 +74,7 @@ def volume_agreement(predictions: pd.DataFrame, path: Path) -> None:
                 limit = difference.mean() + side * LIMIT * difference.std()
                 axes.plot(ends, [limit] * 2, color=colour, linewidth=1.0, linestyle=(0, (1, 1.5)))
         axes.set(xlabel="Mean of predicted and reference volume (ml)", ylabel="Predicted − reference (ml)")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3, columnspacing=1.0, handletextpad=0.1)
+        legend_above(axes, columns=3)
         save(figure, path)
 
 

@@ -1,5 +1,5 @@
-"""The gates that a result passes or fails, each with what was found: better than the trivial baseline, clear of it, no leak,
-its control at chance, and nothing missing."""
+"""The gates that a result passes or fails, each with what was found: every network learned something, better than the trivial
+baseline, clear of the best one, no leak, its control at chance, and nothing missing."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.reporting import labels
 from neurocohort.reporting.headline import BASELINE_PHRASES
+from neurocohort.reporting.networks import NOT_JUDGED, Networks
 from neurocohort.reporting.sources import Missing
 
 PASS, WARN, FAIL, OPEN = "pass", "warn", "fail", "open"
@@ -39,10 +40,16 @@ def with_gates(verdicts: list[dict], described: list[dict], results: Path) -> li
 def experiment_gates(verdict: dict, described: dict, comparison: dict | None) -> list[dict]:
     """The gates of one verdict: state (pass, warn, fail or open), its symbol and words, the gate's name, and what was found.
 
-    ``verdict``: a record of `headline.headline`; ``described``: the experiment as the page describes it, with ``split`` and
-    ``control``; ``comparison``: of `best_comparison`.
+    ``verdict``: a record of `headline.headline`; ``described``: the experiment as the page describes it, with ``networks``,
+    ``split`` and ``control``; ``comparison``: of `best_comparison`.
     """
-    return [_beats(verdict), _clear(verdict, comparison), _leak(described["split"]), _control(described["control"])]
+    return [
+        _learned(described["networks"]),
+        _beats(verdict),
+        _clear(verdict, comparison),
+        _leak(described["split"]),
+        _control(described["control"]),
+    ]
 
 
 def completeness_gate(missing: list[Missing]) -> dict:
@@ -81,13 +88,44 @@ def difference_sentence(verdict: dict, comparison: dict | None) -> str:
     )
 
 
+def _learned(networks: Networks | Missing) -> dict:
+    name = "Every network learned"
+    if isinstance(networks, Missing):
+        return _gate(OPEN, name, "The record of the networks is missing.")
+    judged = networks.total - int((networks.table["learned"] == NOT_JUDGED).sum())
+    if not judged:
+        return _gate(OPEN, name, "The networks were not judged.")
+    failed = networks.failed
+    if networks.none_learned:
+        return _gate(FAIL, name, f"The predictions of every network are all alike ({networks.members(failed)}).")
+    if len(failed):
+        kept = f"the mean is over the other {networks.used}" if networks.used > 1 else "one network is left"
+        return _gate(WARN, name, f"Left out, with predictions that are all alike: {networks.members(failed)}; {kept}.")
+    if len(networks.early):
+        early = networks.members(networks.early)
+        return _gate(
+            WARN, name, f"The first epoch that could be kept was the best: {early}. Look at the learning curve."
+        )
+    again = ", after another seed was tried" if networks.retrained else ""
+    return _gate(
+        PASS, name, f"Predictions vary from scan to scan in {labels.counted(networks.total, 'network')}{again}."
+    )
+
+
 def _beats(verdict: dict) -> dict:
     name = "Beats the trivial baseline"
     if verdict["verdict"] == "missing":
         return _gate(OPEN, name, "Its numbers are missing.")
     places = labels.metric(verdict["metric"]).decimals
     told = f"{labels.number(verdict['value'], places)} against {labels.number(verdict['baseline_value'], places)}."
-    return _gate(FAIL if verdict["verdict"] == "fail" else PASS, name, told)
+    # By the values: a verdict fails for networks that learned nothing, too.
+    higher_is_better = labels.metric(verdict["metric"]).higher_is_better
+    better = (
+        verdict["value"] > verdict["baseline_value"]
+        if higher_is_better
+        else verdict["value"] < verdict["baseline_value"]
+    )
+    return _gate(PASS if better else FAIL, name, told)
 
 
 def _clear(verdict: dict, comparison: dict | None) -> dict:

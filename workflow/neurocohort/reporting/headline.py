@@ -1,8 +1,8 @@
 """The one number of each experiment, beside the trivial baseline that it has to beat, and the verdict.
 
-``pass``: better, and the two 95 % intervals do not touch. ``warn``: better, but the intervals overlap or one is missing.
-``fail``: no better. ``missing``: the numbers are not there. The page's verdict strip and the text that ends a run in the
-terminal both come from here.
+``pass``: better, and the two 95 % intervals do not touch. ``warn``: better, but the intervals overlap or the network's is
+missing. ``fail``: no better, or no network learned anything. ``missing``: the numbers are not there. The page's verdict strip and
+the text that ends a run in the terminal both come from here.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ import pandas as pd
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.reporting import labels
+from neurocohort.reporting.networks import Networks, networks_of, networks_sentence
 
 # By task: the metric, the trivial baseline, and whether a higher value is better.
 HEADLINES = {
@@ -32,10 +33,13 @@ BASELINE_PHRASES = {
 }
 PLURAL = ("volumes", "age_sex")
 BEST = ("best_baseline", "best_value", "best_low", "best_high")
-VERDICTS = {
-    "pass": "Better than the trivial baseline, and the intervals do not overlap.",
-    "warn": "Better than the trivial baseline, but the intervals overlap.",
-    "fail": "No better than the trivial baseline.",
+# By judgement: the verdict that it is, and its words after the figures.
+JUDGEMENTS = {
+    "better": ("pass", "Better than the trivial baseline, and the intervals do not overlap."),
+    "overlap": ("warn", "Better than the trivial baseline, but the intervals overlap."),
+    "no interval": ("warn", "Better than the trivial baseline, but the network's interval is missing."),
+    "no better": ("fail", "No better than the trivial baseline."),
+    "nothing learned": ("fail", ""),  # the sentence on the networks says it
 }
 
 
@@ -43,9 +47,10 @@ def headline(results: Path, experiments: dict[str, dict]) -> list[dict]:
     """One record an experiment (and a cohort, where an experiment has several and no pooled row named ``all``).
 
     A record has: experiment, task, target, cohort, metric, value, ci_low, ci_high, baseline, baseline_value,
-    baseline_low, baseline_high, n (held-out participants), verdict, sentence, caveat (a sentence where a baseline that
-    is not trivial does as well as the network, else None), and the best of the baselines that are not trivial: best_baseline,
-    best_value, best_low, best_high. Values are None where they are missing.
+    baseline_low, baseline_high, n (held-out participants), verdict, judgement (a key of JUDGEMENTS), sentence, networks (a
+    sentence where a network learned nothing, else empty), caveat (a sentence where a baseline that is not trivial does as well
+    as the network, else None), and the best of the baselines that are not trivial: best_baseline, best_value, best_low,
+    best_high. Values are None where they are missing.
     """
     records = []
     for experiment, settings in experiments.items():
@@ -55,7 +60,7 @@ def headline(results: Path, experiments: dict[str, dict]) -> list[dict]:
         except InputError:
             records.append(_missing(experiment, settings, "its metrics.tsv is missing or incomplete"))
             continue
-        records += headline_of(metrics, experiment, settings)
+        records += headline_of(metrics, experiment, settings, networks_of(results, experiment))
     return records
 
 
@@ -66,8 +71,8 @@ def headline_metric(settings: dict) -> tuple[str, str, bool]:
     return HEADLINES[settings["task"]]
 
 
-def headline_of(metrics: pd.DataFrame, experiment: str, settings: dict) -> list[dict]:
-    """The records of one experiment from its table of metrics."""
+def headline_of(metrics: pd.DataFrame, experiment: str, settings: dict, networks: Networks | None = None) -> list[dict]:
+    """The records of one experiment from its table of metrics, and what its ``networks`` learned where that is known."""
     metric = headline_metric(settings)[0]
     rows = metrics[(metrics["part"] == "held-out") & (metrics["group"] == "all") & (metrics["metric"] == metric)]
     network = rows[rows["model"] == "network"]
@@ -76,27 +81,27 @@ def headline_of(metrics: pd.DataFrame, experiment: str, settings: dict) -> list[
     cohorts = list(dict.fromkeys(network["cohort"]))
     if "all" in cohorts:
         cohorts = ["all"]
-    return [_record(rows[rows["cohort"] == cohort], experiment, settings, cohort) for cohort in cohorts]
+    return [_record(rows[rows["cohort"] == cohort], experiment, settings, cohort, networks) for cohort in cohorts]
 
 
-def verdict_of(model: dict, baseline: dict, higher_is_better: bool) -> str:
-    """``pass``, ``warn`` or ``fail`` from two records with value, ci_low and ci_high (None where missing).
+def judgement_of(model: dict, baseline: dict, higher_is_better: bool) -> str:
+    """A key of JUDGEMENTS, from two records with value, ci_low and ci_high (None where missing).
 
     A baseline without an interval counts as exact, as a constant guess is; a model without one can't pass.
     """
     sign = 1.0 if higher_is_better else -1.0
     if not sign * model["value"] > sign * baseline["value"]:
-        return "fail"
+        return "no better"
     worst_of_model = model["ci_low"] if higher_is_better else model["ci_high"]
     best_of_baseline = baseline["ci_high"] if higher_is_better else baseline["ci_low"]
     if worst_of_model is None:
-        return "warn"
+        return "no interval"
     if best_of_baseline is None:
         best_of_baseline = baseline["value"]
-    return "pass" if sign * worst_of_model > sign * best_of_baseline else "warn"
+    return "better" if sign * worst_of_model > sign * best_of_baseline else "overlap"
 
 
-def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str) -> dict:
+def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str, networks: Networks | None) -> dict:
     metric, trivial, higher_is_better = headline_metric(settings)
     model = _numbers(rows, "network")
     baseline = _numbers(rows, trivial)
@@ -105,7 +110,9 @@ def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str) ->
     if model is None or baseline is None:
         who = "the network" if model is None else f"the baseline '{trivial}'"
         return _missing(experiment, settings, f"its metrics.tsv has no {metric} of {who} on the held-out part")
-    verdict = verdict_of(model, baseline, higher_is_better)
+    judgement = judgement_of(model, baseline, higher_is_better)
+    if networks is not None and networks.none_learned:
+        judgement = "nothing learned"
     best = _best(rows, trivial, higher_is_better)
     record = {
         "experiment": experiment,
@@ -119,7 +126,9 @@ def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str) ->
         "baseline_low": baseline["ci_low"],
         "baseline_high": baseline["ci_high"],
         "n": int(rows.loc[rows["model"] == "network", "n"].iloc[0]),
-        "verdict": verdict,
+        "verdict": JUDGEMENTS[judgement][0],
+        "judgement": judgement,
+        "networks": networks_sentence(networks),
         **best,
     }
     record["caveat"] = _caveat(record, higher_is_better)
@@ -151,7 +160,8 @@ def _sentence(record: dict) -> str:
         other,
         other_interval,
         f"for {BASELINE_PHRASES[record['baseline']]}.",
-        VERDICTS[record["verdict"]],
+        JUDGEMENTS[record["judgement"]][1],
+        record["networks"],
         record["caveat"] or beside(record),
     ]
     return " ".join(word for word in words if word)
@@ -204,5 +214,7 @@ def _missing(experiment: str, settings: dict, why: str) -> dict:
         "baseline": trivial,
         **empty,
         "verdict": "missing",
+        "judgement": "missing",
+        "networks": "",
         "sentence": f"{experiment}: no verdict, because {why}.",
     }

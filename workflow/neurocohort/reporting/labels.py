@@ -1,7 +1,9 @@
-"""How names of the files appear on the page: metrics, models, parts and quality numbers, and the format of numbers."""
+"""How names of the files appear on the page: metrics, models, parts, variables and quality numbers, and the format of numbers."""
 
 import math
 from dataclasses import dataclass
+
+from neurocohort.dataset.targets import class_names
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,13 @@ MODELS = {
     "voxel_svm": "Linear SVM on voxels",
 }
 
-PARTS = {"train": "Training", "validation": "Validation", "held-out": "Held-out", "external": "External"}
+PARTS = {
+    "train": "Training",
+    "validation": "Validation",
+    "development": "Development",  # training and validation together, where folds divide them
+    "held-out": "Held-out",
+    "external": "External",
+}
 
 COHORTS = {"ixi": "IXI", "oasis1": "OASIS-1", "all": "All cohorts"}
 
@@ -83,6 +91,30 @@ QUALITY = {
     "symmetry": "Symmetry",
 }
 
+# Words of names that are abbreviations: they keep their capitals in headings and in text.
+ABBREVIATIONS = {
+    word.lower(): word
+    for word in (
+        "AD",
+        "ASF",
+        "BMI",
+        "CDR",
+        "CN",
+        "CSF",
+        "eTIV",
+        "GM",
+        "IXI",
+        "MCI",
+        "MMSE",
+        "MRI",
+        "nWBV",
+        "SES",
+        "T1w",
+        "WM",
+    )
+}
+TARGETS = {"dseg": "tissue labels"}  # variables whose own name says little
+
 OUTLIER_Z = 3.5  # on the robust (median and MAD) score: Iglewicz and Hoaglin 1993
 
 
@@ -92,9 +124,28 @@ def metric(name: str) -> Metric:
 
 
 def spaced(name: str) -> str:
-    """``brain_age`` as a heading: ``Brain age``."""
-    words = str(name).replace("_", " ")
-    return words[:1].upper() + words[1:]
+    """``brain_age`` as a heading: ``Brain age``; ``cdr_stage``: ``CDR stage``."""
+    words = in_text(name)
+    return words if words.split(" ")[0] in ABBREVIATIONS.values() else words[:1].upper() + words[1:]
+
+
+def in_text(name: str) -> str:
+    """``brain_age`` within a sentence: ``brain age``; ``cdr_stage``: ``CDR stage``."""
+    return " ".join(ABBREVIATIONS.get(word.lower(), word) for word in str(name).replace("_", " ").split(" "))
+
+
+def target(name: str) -> str:
+    """What an experiment predicts, within a sentence."""
+    return TARGETS.get(str(name)) or in_text(name)
+
+
+def classes(settings: dict) -> list[str]:
+    """The classes of a classification in words, class 0 first: ``CDR 0`` and ``CDR 0.5/1`` of given ``classes``; of a
+    variable of 0 and 1, ``no dementia`` and ``dementia``."""
+    name = target(settings["target"])
+    if settings.get("classes"):
+        return [f"{name} {own}" for own in class_names(settings["classes"])]
+    return ["female", "male"] if settings["target"] == "sex" else [f"no {name}", name]
 
 
 def cohort(name: str) -> str:

@@ -6,17 +6,27 @@ import pandas as pd
 
 from neurocohort.dataset.split import EXCLUDED, PARTS
 from neurocohort.dataset.targets import class_names
-from neurocohort.reporting import labels
+from neurocohort.reporting import labels, origins
+from neurocohort.reporting.development import by_use, folds_sentence
 from neurocohort.reporting.methods_facts import Cohort, Experiment, Facts, listed, plain_number
 
 VALUE_STEP = "with a "  # value of the target, or reference segmentation: steps of dataset/samples.py
 USES = {
     "train": "to train on",
     "validation": "to validate on",
+    "development": "to develop on",
     "held-out": "held out",
     "external": "in external cohorts",
 }
 PART_NAMES = {"train": "training", "validation": "validation", "held-out": "held-out"}
+
+
+REFERENCE_LABELS = {
+    origins.PAINTED: "label maps that were painted with the heads and disturbed near the tissues' borders, as a program "
+    "would err",
+    origins.FAST: "the label maps of FSL's FAST [@zhang2001] that OASIS-1 distributes, so that results are agreement with FAST",
+    origins.GIVEN: "the label maps that the cohort came with",
+}
 
 
 def data_sentences(facts: Facts) -> Iterator[str]:
@@ -81,12 +91,20 @@ def _origin(cohort: Cohort, facts: Facts) -> str:
             "in the "
             f"layout of {layout}'s archives. They stand for no real people."
         )
-    if cohort.source == "ixi":
+    published = origins.from_publisher(cohort.settings)
+    if cohort.source == "ixi" and published:
         return f"The scans of {cohort.title} were those of the published archives of IXI [@ixi]."
     if cohort.source == "oasis1":
         discs = cohort.settings.get("discs") or []
         told = f" (discs {listed(discs)})" if len(discs) < 12 else ""
-        return f"The scans of {cohort.title} were those of the published archives of OASIS-1 [@marcus2007]{told}."
+        if published:
+            return f"The scans of {cohort.title} were those of the published archives of OASIS-1 [@marcus2007]{told}."
+    if cohort.source in ("ixi", "oasis1"):
+        layout, citation = {"ixi": ("IXI", "[@ixi]"), "oasis1": ("OASIS-1", "[@marcus2007]")}[cohort.source]
+        return (
+            f"The scans of {cohort.title} were read from archives in the layout of {layout} {citation}, which were not fetched "
+            "from the published addresses."
+        )
     kinds = {"bids": "a local BIDS folder", "table": "a local table of image paths"}
     return f"The scans of {cohort.title} were read from {kinds[cohort.source]}." if cohort.source in kinds else ""
 
@@ -136,7 +154,9 @@ def _exclusions(cohort: Cohort) -> str:
     first = len(cohort.ingest_exclusions)
     if not first and later.empty:
         return f"No scan of {cohort.title} was excluded, neither at ingest nor in preprocessing."
-    after = f"{len(later)} in preprocessing ({stages})" if len(later) else "none in preprocessing"
+    after = (
+        f"{labels.counted(len(later), 'scan')} in preprocessing ({stages})" if len(later) else "none in preprocessing"
+    )
     rows = f"{labels.counted(first, 'record')} {'was' if first == 1 else 'were'}" if first else "none was"
     return f"Of {cohort.title}, {rows} excluded at ingest and {after}."
 
@@ -153,7 +173,7 @@ def _selection(experiment: Experiment, facts: Facts) -> Iterator[str]:
             f"{_reference_labels(experiment, facts)}"
         )
     else:
-        told = f", told apart as {listed(class_names(classes))}" if classes else ""
+        told = f" in the classes {listed(class_names(classes))}" if classes else ""
         yield (
             f"The experiment {experiment.title} predicted the variable {target}{told} in "
             f"{named}{tested}.{_derivation(experiment, facts)}"
@@ -173,7 +193,8 @@ def _selection(experiment: Experiment, facts: Facts) -> Iterator[str]:
         left = f"{int(last['scans'])} of {int(first['scans'])} scans of {labels.cohort(cohort)} ({people}) were used"
         yield f"For {experiment.title}, {left}{'; left out were ' + listed(lost) if lost else ''}."
     if not lacking and experiment.flow["step"].astype(str).str.startswith(VALUE_STEP).any():
-        yield f"No scan lacked {target}."
+        wanted = "a reference segmentation" if experiment.task == "segmentation" else f"a value of {target}"
+        yield f"For {experiment.title}, no scan lacked {wanted}."
 
 
 def _derivation(experiment: Experiment, facts: Facts) -> str:
@@ -192,19 +213,7 @@ def _reference_labels(experiment: Experiment, facts: Facts) -> str:
         cohort = facts.cohorts.get(name)
         if cohort is None or not cohort.source:
             continue
-        if cohort.synthetic:
-            kind = (
-                "label maps that were painted with the heads and disturbed near the tissues' borders, as a program "
-                "would err"
-            )
-        elif cohort.source == "oasis1":
-            kind = (
-                "the label maps of FSL's FAST [@zhang2001] that OASIS-1 distributes, so that results are agreement "
-                "with FAST"
-            )
-        else:
-            kind = "the label maps that the cohort came with"
-        kinds.setdefault(kind, []).append(cohort.title)
+        kinds.setdefault(REFERENCE_LABELS[origins.reference_labels(cohort.settings)], []).append(cohort.title)
     told = "; ".join(f"{kind}{f' ({listed(titles)})' if len(kinds) > 1 else ''}" for kind, titles in kinds.items())
     carried = " Each was carried to the study's grid by the scan's own transform, each label interpolated by itself"
     if _drawn_elsewhere(experiment, facts):
@@ -255,13 +264,16 @@ def _sample_counts(experiment: Experiment) -> Iterator[str]:
     if experiment.samples is None:
         return
     told = []
+    samples = by_use(experiment.samples, experiment.folds)
     for part in labels.PARTS:
-        rows = experiment.samples[experiment.samples["part"] == part]
+        rows = samples[samples["part"] == part]
         if len(rows):
             people = rows[["cohort", "participant_id"]].drop_duplicates()
             counts = f"{labels.counted(len(rows), 'scan')} of {labels.counted(len(people), 'participant')}"
             told.append(f"{counts} {USES[part]}")
     yield f"For {experiment.title}, there were {listed(told)}."
+    if folds := folds_sentence(experiment.samples, experiment.folds):
+        yield folds
 
 
 def _leakage(facts: Facts) -> Iterator[str]:

@@ -44,8 +44,10 @@ def evaluation_sentences(facts: Facts) -> Iterator[str]:
     if not judged:
         return
     external = [one for one in judged.values() if one.settings.get("external")]
-    tested = "held-out participants" + (" and on external cohorts whole" if external else "")
-    yield f"Results were computed on the {tested}; the validation part, which chose the epoch, is not among them."
+    tested = "held-out participants" + (
+        " and on those of external cohorts, of whom none was trained on" if external else ""
+    )
+    yield f"Results were computed on the {tested}; validation scans are not among them."
     yield from together({title: _metrics(one) for title, one in judged.items()})
     yield from _intervals(facts, list(judged.values()))
     yield from together({title: _groups(one) for title, one in judged.items()})
@@ -64,7 +66,6 @@ def evaluation_sentences(facts: Facts) -> Iterator[str]:
         yield from together({title: sentence(one) for title, one in judged.items()})
     for experiment in facts.experiments.values():
         yield from _saliency(experiment)
-    yield "No model was changed after its evaluation."
 
 
 def software_sentences(facts: Facts) -> Iterator[str]:
@@ -80,12 +81,22 @@ def software_sentences(facts: Facts) -> Iterator[str]:
     if told:
         yield f"The analysis ran as the Snakemake workflow neurocohort, with {listed(told)}."
         yield (
-            "These are the versions in the environment that made the report, and of PyTorch that which trained; those of all "
-            "packages, the commit, the configuration and the hashes of data and split are in provenance.json."
+            "These are the versions in the environment that made the report; those of all packages, the commit, the "
+            "configuration and the hashes of data and split are in provenance.json."
         )
+        if other := _trained_with(facts):
+            yield f"Networks were trained with PyTorch {listed(other)}."
     seeds = _seeds(facts)
     if seeds:
         yield f"Random numbers followed from seeds: {seeds}."
+
+
+def _trained_with(facts: Facts) -> list[str]:
+    """The versions of PyTorch that trained, where one of them isn't the one in the report's environment."""
+    found = dict.fromkeys(
+        run["torch"] for one in facts.experiments.values() for run in one.runs.values() if run.get("torch")
+    )
+    return list(found) if set(found) - {facts.versions.get("torch")} else []
 
 
 def _metrics(one: Experiment) -> str:
@@ -152,10 +163,11 @@ def _thresholds(one: Experiment) -> str:
     notes = found.loc[(found["model"] == "network") & (found["group"] == "all"), "note"].dropna()
     note = str(notes.iloc[0]) if len(notes) else ""
     chosen = (
-        "sensitivity, specificity, predictive values and balanced accuracy were computed at each model's threshold, "
-        "chosen on the "
-        "validation part by Youden's index [@youden1950]; proportions have Wilson's interval [@wilson1927]."
+        "sensitivity, specificity, predictive values and balanced accuracy were computed at each model's threshold; proportions "
+        "have Wilson's interval [@wilson1927]."
     )
+    if "Youden" in note:
+        note = note.replace("Youden's index", "Youden's index [@youden1950]", 1)
     return f"{chosen} For the network: {note[:1].lower()}{note[1:]}" if note else chosen
 
 
@@ -205,8 +217,7 @@ def _corrected(one: Experiment) -> str:
         return ""
     return (
         "predictions corrected for regression to the mean [@delange2020], with a line fitted on the validation "
-        "part, are shown "
-        "apart: they use the true value and are no measure of accuracy."
+        "scans, are given apart: they use the true value and are no measure of accuracy."
     )
 
 
@@ -215,7 +226,7 @@ def _external(one: Experiment) -> str:
         return ""
     groups = set(one.tables["details"]["group"].astype(str))
     words = {
-        "healthy": "participants without a dementia rating above 0",
+        "healthy": "participants without a dementia rating above 0, those who were not rated included",
         "shared age range": "the ages of the training part",
         "healthy, shared age range": "both",
     }

@@ -8,13 +8,12 @@ import pandas as pd
 
 from neurocohort.files import read_json
 from neurocohort.members import members_of
-from neurocohort.reporting import labels
+from neurocohort.reporting import labels, origins
 from neurocohort.reporting.headline import METRIC_COLUMNS
 from neurocohort.reporting.participants import EXCLUSION_COLUMNS, SAMPLE_COLUMNS
 from neurocohort.reporting.sources import Missing, Sources
 
-SYNTHETIC = "resources/phantom/"  # the base address of the demo's own archives
-OPTIONAL_TABLES = ("comparisons", "details", "curves", "confusion", "shift", "spread")
+OPTIONAL_TABLES = ("networks", "comparisons", "details", "curves", "confusion", "shift", "spread")
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Cohort:
 
     @property
     def synthetic(self) -> bool:
-        return str(self.settings.get("base_url") or "").startswith(SYNTHETIC)
+        return origins.synthetic(self.settings)
 
 
 @dataclass
@@ -63,11 +62,16 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        return labels.spaced(self.name).lower()
+        return labels.in_text(self.name)
 
     @property
     def task(self) -> str:
         return self.settings["task"]
+
+    @property
+    def folds(self) -> int:
+        """The folds of its cross-validation, 0 without."""
+        return len({member.partition("_")[0] for member in self.members if member.startswith("fold-")})
 
     @property
     def training(self) -> dict:

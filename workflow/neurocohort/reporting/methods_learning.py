@@ -2,12 +2,13 @@
 words of what learning/ and evaluation/ do. (Constants of modules that import torch stand here again; a test holds them
 against each other.)"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from neurocohort.evaluation import voxel_baselines
 from neurocohort.members import PERMUTATIONS
 from neurocohort.reporting import labels
 from neurocohort.reporting.methods_facts import Experiment, Facts, listed, plain_number, times, together
+from neurocohort.reporting.networks import Networks, networks_sentence
 
 BINS = 32  # learning.tasks.regression
 VALIDATION_MEMORY = 5  # learning.loop
@@ -23,7 +24,15 @@ NETWORKS = {
     "dynunet": "MONAI's DynUNet, after nnU-Net [@isensee2021]",
     "segresnet": "MONAI's SegResNet [@myronenko2019]",
 }
-LINEAR = {"regression": "ridge regression", "classification": "logistic regression with classes weighed alike"}
+LEARNED_NOTHING = {  # how it is measured, by task
+    "regression": "A network counts as one that learned nothing where the standard deviation of its predictions of the "
+    "validation scans is below {limit} of that of the true values.",
+    "classification": "A network counts as one that learned nothing where the standard deviation of its probabilities of the "
+    "validation scans is below {limit} of 0.5, the largest possible.",
+    "segmentation": "A network counts as one that learned nothing where it finds fewer than {limit} of the tissues of the "
+    "validation scans.",
+}
+LINEAR = {"regression": "ridge regression", "classification": "logistic regression with classes of equal weight"}
 EXPECTED = {
     "regression": ("mean", "age_sex", "volumes", "voxel_ridge", "voxel_svm"),
     "classification": ("majority", "age_sex", "volumes", "voxel_ridge", "voxel_svm"),
@@ -46,7 +55,7 @@ def training_sentences(facts: Facts) -> Iterator[str]:
         yield _network(experiment, facts)
     first = {title: next(iter(one.runs.values())) for title, one in trained.items()}
     settings = {title: run["settings"] for title, run in first.items() if "settings" in run}
-    for sentence in (_patches, _optimiser, _stopping, _augmentation):
+    for sentence in (_patches, _optimiser, _stopping, _kept, _augmentation):
         yield from together({title: sentence(own) for title, own in settings.items()})
     if settings:
         yield (
@@ -54,14 +63,11 @@ def training_sentences(facts: Facts) -> Iterator[str]:
             "brain; no "
             "other part was looked at for it."
         )
-        yield (
-            "The weights kept were those of the epoch with the smallest validation loss, averaged over it and up to "
-            f"{VALIDATION_MEMORY - 1} epochs before."
-        )
     for experiment in trained.values():
         yield from _transfer(experiment, facts)
         yield from _sweep(experiment)
         yield from _epochs(experiment)
+        yield from _learned(experiment)
     yield from together({title: _machine(one) for title, one in trained.items()})
 
 
@@ -122,19 +128,27 @@ def _network(experiment: Experiment, facts: Facts) -> str:
         words.append(f"took {listed(modalities)} volumes of {times(shape)} voxels")
     else:
         words.append("was used")
-    return f"{' '.join(words)}{_loss(run.get('task') or {})}."
+    return f"{' '.join(words)}{_loss([one.get('task') or {} for one in experiment.runs.values()])}."
 
 
-def _loss(task: dict) -> str:
+def _over_runs(tasks: list[dict], name: str, written: Callable[[float], str]) -> str:
+    """A constant of the task over the networks: one value, or its range where each fold has its own."""
+    values = sorted(float(task[name]) for task in tasks if name in task)
+    low, high = written(values[0]), written(values[-1])
+    return low if low == high else f"{low} to {high}"
+
+
+def _loss(tasks: list[dict]) -> str:
+    task = tasks[0]
     kind = task.get("kind")
     if kind == "regression" and task.get("soft_bins"):
-        low, high = plain_number(round(task["low"], 1)), plain_number(round(task["high"], 1))
+        low, high = (_over_runs(tasks, name, lambda value: plain_number(round(value, 1))) for name in ("low", "high"))
         return (
             f" and predicted the mean of a distribution over {BINS} bins between {low} and {high}, learned with the "
             "Kullback–Leibler divergence from a Gaussian one bin wide around the true value"
         )
     if kind == "regression":
-        mean, scale = f"{task['mean']:.1f}", f"{task['scale']:.1f}"
+        mean, scale = (_over_runs(tasks, name, lambda value: f"{value:.1f}") for name in ("mean", "scale"))
         return (
             " and predicted one value, learned with the squared error of the target standardised by the training "
             "part's mean "
@@ -144,12 +158,13 @@ def _loss(task: dict) -> str:
         return (
             " and predicted the probability of the positive class, learned with the binary cross-entropy, positive "
             "training scans "
-            f"weighted by {plain_number(round(task.get('positive_weight', 1.0), 3))} so that the classes weighed alike"
+            f"weighted by {_over_runs(tasks, 'positive_weight', lambda value: plain_number(round(value, 3)))} so that the "
+            "classes had equal weight"
         )
     if kind == "classification":
         return (
-            f" and predicted the probabilities of {task['classes']} classes, learned with the cross-entropy, classes "
-            "weighed alike"
+            f" and predicted the probabilities of {task['classes']} classes, learned with the cross-entropy, the "
+            "classes with equal weight"
         )
     if kind == "segmentation":
         return (
@@ -200,7 +215,24 @@ def _percent(share: float) -> str:
 def _stopping(settings: dict) -> str:
     if not settings.get("patience"):
         return ""
-    return f"training stopped after {labels.counted(settings['patience'], 'epoch')} without a smaller validation loss."
+    return f"training stopped after {labels.counted(settings['patience'], 'epoch')} without a better epoch."
+
+
+def _kept(settings: dict) -> str:
+    """Which epoch's weights were kept."""
+    window = min(VALIDATION_MEMORY, settings["epochs"])
+    keep = settings.get("keep", "best")
+    if keep == "averaged":
+        return f"the weights kept were the mean of those after each of the last {window} epochs."
+    if keep == "last":
+        return "the weights kept were those of the last epoch."
+    loss = "validation loss"
+    if settings["task"] == "classification":
+        loss = "validation loss after the best temperature and intercept for it [@guo2017]"
+        if settings.get("classes", 2) > 2:
+            loss = "validation loss after the best temperature for it [@guo2017]"
+    over = f", averaged over it and the {window - 1} epochs before" if window > 1 else ""
+    return f"the weights kept were those of the epoch with the smallest {loss}{over}."
 
 
 def _augmentation(settings: dict) -> str:
@@ -223,7 +255,7 @@ def _augmentation(settings: dict) -> str:
     if not changes:
         return "training scans were not augmented."
     return (
-        f"training scans were augmented anew in every epoch, each of the following befalling half of them at random: "
+        f"training scans were augmented in every epoch, each of the following applied to half of them at random: "
         f"{'; '.join(changes)}."
     )
 
@@ -233,7 +265,9 @@ def _transfer(experiment: Experiment, facts: Facts) -> Iterator[str]:
     if not transfer:
         return
     weights = transfer["weights"]
-    origin = f"the experiment {labels.spaced(weights).lower()}" if weights in facts.experiments else "a given file"
+    origin = f"the experiment {labels.in_text(weights)}" if weights in facts.experiments else "a given file"
+    if weights in facts.experiments and experiment.folds:
+        origin += ", each fold from the weights of the same fold"
     told = (
         f"The training of {experiment.title} started from the weights of {origin}, where name and shape of a tensor "
         "agreed"
@@ -270,6 +304,11 @@ def _epochs(experiment: Experiment) -> Iterator[str]:
             f"{kept[0][0]} was kept."
         )
     elif kept:
+        used = (
+            int((experiment.tables["networks"]["used"] == "yes").sum())
+            if "networks" in experiment.tables
+            else len(runs)
+        )
         folds = len({member.partition("_")[0] for member in runs if member.startswith("fold-")})
         members = f"{folds} folds times {labels.counted(len(seeds), 'seed')}" if folds else told
         low, high = min(epoch for epoch, _ in kept), max(epoch for epoch, _ in kept)
@@ -278,9 +317,20 @@ def _epochs(experiment: Experiment) -> Iterator[str]:
         yield (
             f"For {experiment.title}, {len(runs)} networks were trained ({members}) for {epochs} epochs each, of "
             f"which epochs {low} to "
-            f"{high} were kept, and their {'probabilities' if experiment.task != 'regression' else 'predictions'} "
-            "were averaged."
+            f"{high} were kept, and the {'probabilities' if experiment.task != 'regression' else 'predictions'} "
+            f"of {'all of them' if used == len(runs) else used} were averaged."
         )
+
+
+def _learned(experiment: Experiment) -> Iterator[str]:
+    """Networks that learned nothing, and what became of them."""
+    if "networks" not in experiment.tables:
+        return
+    networks = Networks(experiment.tables["networks"])
+    if sentence := networks_sentence(networks):
+        yield f"For {experiment.title}: {sentence[:1].lower()}{sentence[1:]}"
+    if len(networks.failed) or networks.retrained:
+        yield LEARNED_NOTHING[experiment.task].format(limit=plain_number(float(networks.table["least_spread"].iloc[0])))
 
 
 def _machine(experiment: Experiment) -> str:
@@ -295,7 +345,7 @@ def _machine(experiment: Experiment) -> str:
 
 
 def _baselines(experiment: Experiment, models: list[str]) -> str:
-    parts = "training and validation parts" if experiment.training.get("cross_validation") else "training part"
+    parts = "training and validation parts" if experiment.folds else "training part"
     linear, target = LINEAR.get(experiment.task, ""), experiment.settings.get("target")
     fair = [name for name in ("age", "sex") if name != target]
     words = {
@@ -314,5 +364,7 @@ def _baselines(experiment: Experiment, models: list[str]) -> str:
     ]
     absent = [BASELINE_NAMES[name] for name in absent if name in BASELINE_NAMES]
     if absent:
-        sentence += f" There were too few participants, or too few of a class, to fit: {listed(absent)}."
+        sentence += f" Not fitted, for the reasons in the log of the baselines: {listed(absent)}."
+    if experiment.folds:
+        sentence += " For the validation scans of a fold they were fitted without that fold, as the network was."
     return sentence

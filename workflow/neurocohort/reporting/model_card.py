@@ -10,8 +10,12 @@ import pandas as pd
 from neurocohort.files import read_json
 from neurocohort.imaging.template import TEMPLATE_SPACE
 from neurocohort.members import members_of
-from neurocohort.reporting import headline, labels, participants
-from neurocohort.reporting.methods_facts import SYNTHETIC, listed, plain_number, times
+from neurocohort.reporting import headline, labels, origins, participants
+from neurocohort.reporting.claims import given_weights
+from neurocohort.reporting.development import fitted_on, folds_of, folds_sentence
+from neurocohort.reporting.methods_facts import listed, plain_number, times
+from neurocohort.reporting.model_limits import Known, limits, value_of
+from neurocohort.reporting.networks import networks_of, networks_sentence, spelt
 from neurocohort.reporting.sources import Missing, Sources
 
 PARTS = {"training": ("train", "validation"), "evaluation": ("held-out", "external")}
@@ -31,7 +35,6 @@ TASKS = {
     "classification": "predicts the class of {target}",
     "segmentation": "segments cerebrospinal fluid, grey and white matter",
 }
-FEW = 100  # held-out participants: below it, intervals are wide enough to say so
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,10 @@ class Section:
     table: Table | None = None
 
 
-def model_card(
-    experiment: str,
-    settings: dict,
-    run: dict | None,
-    metrics: pd.DataFrame | None,
-    samples: pd.DataFrame | None,
-    configuration: dict,
-    licences: dict[str, str] | None = None,
-) -> str:
-    """The card as Markdown; arguments as those of `card_sections`."""
-    lines = [f"# Model card: {labels.spaced(experiment)}"]
-    for section in card_sections(experiment, settings, run, metrics, samples, configuration, licences):
+def model_card(known: Known) -> str:
+    """The card as Markdown."""
+    lines = [f"# Model card: {labels.spaced(known.experiment)}"]
+    for section in card_sections(known):
         lines += [f"## {section.heading}", *(f"- {sentence}" for sentence in section.sentences)]
         if section.table:
             rule = ["---"] * len(section.table.columns)
@@ -71,30 +66,17 @@ def model_card(
     return _spaced(lines)
 
 
-def card_sections(
-    experiment: str,
-    settings: dict,
-    run: dict | None,
-    metrics: pd.DataFrame | None,
-    samples: pd.DataFrame | None,
-    configuration: dict,
-    licences: dict[str, str] | None = None,
-) -> list[Section]:
-    """The card's sections.
-
-    ``settings``: the experiment's block of ``configuration``; ``run``: run.json of its first member; ``metrics``, ``samples``:
-    its metrics.tsv and samples.tsv. What can't be read is None, and its lines say that it is missing. ``licences``: by cohort,
-    the licence in its dataset_description.json.
-    """
+def card_sections(known: Known) -> list[Section]:
+    """The card's sections."""
     return [
-        _details(experiment, settings, run, configuration),
-        _intended(settings, configuration),
-        _out_of_scope(settings, samples, configuration),
-        _data("Training data", "training", settings, samples),
-        _data("Evaluation data", "evaluation", settings, samples),
-        _metrics(settings, metrics),
-        _limits(settings, metrics, samples, configuration),
-        _licence(settings, licences or {}),
+        _details(known),
+        _intended(known.configuration),
+        _out_of_scope(known),
+        _data("Training data", "training", known),
+        _data("Evaluation data", "evaluation", known),
+        _metrics(known.settings, known.metrics),
+        Section("Limits and caveats", tuple(limits(known))),
+        _licence(known.settings, known.licences),
     ]
 
 
@@ -109,16 +91,19 @@ def experiment_card(
 ) -> list[Section]:
     """`card_sections` for the page, with run.json and metrics.tsv read through the report's ledger."""
     folder = results / "experiments" / experiment
-    folds = (configuration.get("split") or {}).get("folds", 0)
+    folds = folds_of(settings, configuration)
     trained = bool((settings.get("training") or {}).get("seeds"))
     run = None
     if trained:
         member = members_of(settings, folds)[0]
-        what = f"the facts of the training of {experiment}, {member.replace('_', ', ').replace('-', ' ')}"
-        run = sources.record(folder / member / "run.json", what)
+        run = sources.record(
+            folder / member / "run.json", f"the facts of the training of {experiment}, {spelt(member)}"
+        )
     metrics = sources.table(folder / "metrics.tsv", f"the results of {experiment}", headline.METRIC_COLUMNS)
-    known = [None if isinstance(one, Missing) else one for one in (run, metrics, samples)]
-    return card_sections(experiment, settings, *known, configuration, licences)
+    run, metrics, samples = (None if isinstance(one, Missing) else one for one in (run, metrics, samples))
+    networks = networks_of(results, experiment)
+    known = Known(experiment, settings, configuration, run, metrics, samples, networks, licences or {})
+    return card_sections(known)
 
 
 def licences_of(data: Path, cohorts: list[str], configuration: dict) -> dict[str, str]:
@@ -128,18 +113,19 @@ def licences_of(data: Path, cohorts: list[str], configuration: dict) -> dict[str
     for name in cohorts:
         description = data / name / "dataset_description.json"
         settings = (configuration.get("cohorts") or {}).get(name) or {}
-        if str(settings.get("base_url") or "").startswith(SYNTHETIC):
+        if origins.synthetic(settings):
             found[name] = "synthetic scans that the workflow painted, free of terms"
         elif description.is_file() and (licence := read_json(description).get("License")):
             found[name] = str(licence)
     return found
 
 
-def _details(experiment: str, settings: dict, run: dict | None, configuration: dict) -> Section:
-    told = TASKS[settings["task"]].format(target=settings.get("target", ""))
+def _details(known: Known) -> Section:
+    settings, run, configuration = known.settings, known.run, known.configuration
+    said = TASKS[settings["task"]].format(target=labels.target(settings.get("target", "")))
     own = (run or {}).get("settings") or {}
     name = own.get("network") or (settings.get("network") or {}).get("name", "unknown")
-    sentences = [f"The network {told} from a preprocessed brain MRI scan. Its architecture is {name}."]
+    sentences = [f"The network {said} from a preprocessed brain MRI scan. Its architecture is {name}."]
     if run is None:
         sentences.append("The record of its training, run.json, is missing.")
     else:
@@ -153,17 +139,23 @@ def _details(experiment: str, settings: dict, run: dict | None, configuration: d
         if run.get("torch"):
             device = "a CPU" if run.get("device") == "cpu" else run.get("device")
             sentences.append(f"It was trained with PyTorch {run['torch']} on {device}.")
-    folds = (configuration.get("split") or {}).get("folds", 0)
-    members = members_of(settings, folds) if (settings.get("training") or {}).get("seeds") else []
-    if len(members) > 1:
-        sentences.append(f"The results are of the mean over {len(members)} networks (seeds and folds).")
+    members = members_of(settings, known.folds) if (settings.get("training") or {}).get("seeds") else []
+    used = known.networks.used if known.networks else len(members)
+    if used > 1:
+        sentences.append(
+            f"The results are of the mean over {used} networks ({'folds and seeds' if known.folds else 'seeds'})."
+        )
+    if failed := networks_sentence(known.networks):
+        sentences.append(failed)
     if members:
         named = f"{listed(members[:3])}{' and more' if len(members) > 3 else ''}"
-        sentences.append(f"Weights: results/experiments/{experiment}/<member>/model.safetensors, members {named}.")
+        sentences.append(
+            f"Weights: results/experiments/{known.experiment}/<member>/model.safetensors, members {named}."
+        )
     return Section("Model details", tuple(sentences))
 
 
-def _intended(settings: dict, configuration: dict) -> Section:
+def _intended(configuration: dict) -> Section:
     sentences = ["Research on methods: as a reference to compare with, and to be tested on other cohorts."]
     if configuration.get("demo_data"):
         sentences = [
@@ -172,32 +164,51 @@ def _intended(settings: dict, configuration: dict) -> Section:
     return Section("Intended use", tuple(sentences))
 
 
-def _out_of_scope(settings: dict, samples: pd.DataFrame | None, configuration: dict) -> Section:
+def _out_of_scope(known: Known) -> Section:
     sentences = ["Diagnosis, prognosis, or any decision on a person.", "Scans that were preprocessed in another way."]
-    if samples is not None:
-        ages = samples.loc[samples["part"] == "train", "age"].dropna()
+    if known.samples is not None:
+        trained = fitted_on(known.samples, known.folds)
+        ages = trained["age"].dropna()
         if len(ages):
             youngest, oldest = math.floor(ages.min()), math.ceil(ages.max())
             sentences.append(f"People younger than {youngest} or older than {oldest} years, whom it never saw.")
-        sites = samples.loc[samples["part"] == "train", "site"].dropna().astype(str).unique()
+        sites = trained["site"].dropna().astype(str).unique()
         if len(sites):
             sentences.append(
                 f"Scanners and sites other than {listed(sorted(sites))}, unless it was tested there first."
             )
+        else:
+            sentences.append(
+                "Other scanners and sites than those of its training cohorts, unless it was tested there first."
+            )
     return Section("Out of scope", tuple(sentences))
 
 
-def _data(heading: str, kind: str, settings: dict, samples: pd.DataFrame | None) -> Section:
-    if samples is None:
+def _data(heading: str, kind: str, known: Known) -> Section:
+    if known.samples is None:
         return Section(heading, ("samples.tsv is missing.",))
-    rows = participants.demographics(samples[samples["part"].isin(PARTS[kind])], settings["task"])
+    own = known.samples[known.samples["part"].isin(PARTS[kind])]
+    rows = participants.demographics(own, known.settings, known.folds)
     columns = {name: title for name, title in DATA_COLUMNS.items() if any(row[name] for row in rows)}
-    sentence = {
-        "training": "Weights were fitted on the training part; the epoch was chosen on the validation part.",
-        "evaluation": "No training and no choice of a model saw these participants.",
-    }[kind]
+    sentences = _training_sentences(known) if kind == "training" else _evaluation_sentences(known)
     table = Table(tuple(columns.values()), tuple(tuple(str(row[name]) for name in columns) for row in rows))
-    return Section(heading, (sentence,), table if rows else None)
+    return Section(heading, tuple(sentences), table if rows else None)
+
+
+def _training_sentences(known: Known) -> list[str]:
+    if folds := folds_sentence(known.samples, known.folds):
+        return [folds]
+    keep = ((known.run or {}).get("settings") or {}).get("keep", "best")
+    chosen = "the epoch was chosen on the validation part" if keep == "best" else "no epoch was chosen"
+    return [f"Weights were fitted on the training part; {chosen}."]
+
+
+def _evaluation_sentences(known: Known) -> list[str]:
+    if labels.in_text(known.experiment) in given_weights(known.configuration.get("experiments") or {}):
+        return [
+            "This study did not train on these participants. Whether the weights that it started from did is not known."
+        ]
+    return ["No training and no choice of an epoch or of settings by the workflow saw these participants."]
 
 
 def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:
@@ -211,44 +222,14 @@ def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:
     for row in whole.to_dict("records"):
         same = [others[name] == row[name] for name in ("cohort", "part", "metric")]
         beside = others[same[0] & same[1] & same[2]]
-        names = {other["model"]: _value(other) for other in beside.to_dict("records")}
+        names = {other["model"]: value_of(other) for other in beside.to_dict("records")}
         first = {trivial: names.pop(trivial)} if trivial in names else {}
         told = "; ".join(f"{labels.MODELS.get(name, name)} {value}" for name, value in (first | names).items())
         where = f"{labels.PARTS.get(row['part'], row['part'])}, {labels.cohort(row['cohort'])}"
-        rows.append((where, labels.metric(row["metric"]).label, _value(row), told or "–", str(int(row["n"]))))
+        rows.append((where, labels.metric(row["metric"]).label, value_of(row), told or "–", str(int(row["n"]))))
     sentence = "Values with 95 % intervals from resampling participants; n counts participants."
     columns = ("Part and cohort", "Metric", "Network", "Baselines", "n")
     return Section(heading, (sentence,), Table(columns, tuple(rows)))
-
-
-def _limits(settings: dict, metrics: pd.DataFrame | None, samples: pd.DataFrame | None, configuration: dict) -> Section:
-    sentences = []
-    if configuration.get("demo_data"):
-        sentences.append("The data are synthetic: the figures say nothing about people.")
-    if samples is not None:
-        tested = samples[samples["part"] == "held-out"]
-        count = tested[["cohort", "participant_id"]].drop_duplicates().shape[0]
-        if count < FEW:
-            people = f"{labels.counted(count, 'participant')} {'was' if count == 1 else 'were'}"
-            sentences.append(f"Only {people} held out: the intervals are wide.")
-        if samples.loc[samples["part"] == "train", "site"].nunique() == 1:
-            sentences.append("It learned from one site; what it owes to that scanner can't be told from these data.")
-    if not settings.get("external"):
-        sentences.append("It was not tested on an external cohort.")
-    if metrics is not None:
-        caveats = [record["caveat"] for record in headline.headline_of(metrics, "", settings) if record.get("caveat")]
-        sentences += caveats
-    if settings["task"] == "segmentation":
-        sentences.append(
-            "The reference labels were made by a program, so that the figures are agreement with it and not accuracy."
-        )
-    if settings["task"] == "classification":
-        sentences.append("Predictive values hold for the share of cases among these participants alone.")
-    if settings.get("target") == "age":
-        sentences.append(
-            "Predictions shrink towards the mean age: differences between groups of unlike age mean little uncorrected."
-        )
-    return Section("Limits and caveats", tuple(sentences))
 
 
 def _licence(settings: dict, licences: dict[str, str]) -> Section:
@@ -260,11 +241,6 @@ def _licence(settings: dict, licences: dict[str, str]) -> Section:
     return Section(
         "Licence of the data", (*sentences, "The weights were learned from these data: their terms go with them.")
     )
-
-
-def _value(row: dict) -> str:
-    places = labels.metric(row["metric"]).decimals
-    return f"{labels.number(row['value'], places)} {labels.interval(row['ci_low'], row['ci_high'], places)}".strip()
 
 
 def _row(cells: tuple[str, ...] | list[str]) -> str:

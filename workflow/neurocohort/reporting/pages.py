@@ -8,17 +8,21 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from neurocohort.dataset.quality_table import SMALLEST_SITE
 from neurocohort.reporting import labels
 from neurocohort.reporting.headline import BASELINE_PHRASES, beside
 from neurocohort.reporting.provenance import NAMED
 from neurocohort.reporting.sources import Missing
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICT_WORDS = {
-    "pass": ("✓", "Better than the trivial baseline"),
-    "warn": ("≈", "Better, but the intervals overlap"),
-    "fail": ("✗", "No better than the trivial baseline"),
-    "missing": ("!", "No verdict"),
+SYMBOLS = {"pass": "✓", "warn": "≈", "fail": "✗", "missing": "!"}  # by verdict
+JUDGEMENT_WORDS = {  # what a card says first, by judgement
+    "better": "Better than the trivial baseline",
+    "overlap": "Better, but the intervals overlap",
+    "no interval": "Better, but without an interval",
+    "no better": "No better than the trivial baseline",
+    "nothing learned": "The networks learned nothing",
+    "missing": "No verdict",
 }
 
 
@@ -53,6 +57,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    made.globals |= {"outlier_z": f"{labels.OUTLIER_Z:g}", "smallest_site": SMALLEST_SITE}
     made.tests["missing"] = lambda value: isinstance(value, Missing)
     made.filters |= {
         "number": labels.number,
@@ -88,13 +93,12 @@ def _plain(value: object) -> object:
 
 def _card(record: dict) -> dict:
     """A verdict with everything its card shows: words, numbers as text, and the two intervals on one axis (percent)."""
-    symbol, words = VERDICT_WORDS[record["verdict"]]
     described = labels.metric(record["metric"])
     places = described.decimals
     card = {
         **record,
-        "symbol": symbol,
-        "words": words,
+        "symbol": SYMBOLS[record["verdict"]],
+        "words": JUDGEMENT_WORDS[record["judgement"]],
         "title": labels.spaced(record["experiment"]),
         "metric_label": described.label,
         "metric_name": described.name,

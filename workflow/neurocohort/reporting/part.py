@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.dataset.targets import class_names
 from neurocohort.reporting import labels
 from neurocohort.reporting.sources import Missing, Sources
 from neurocohort.reporting.tables import Table
@@ -35,14 +34,12 @@ class Part:
     @property
     def target(self) -> str:
         """What is predicted, in words."""
-        return labels.spaced(self.settings["target"]).lower()
+        return labels.target(self.settings["target"])
 
     @property
     def classes(self) -> list[str]:
         """The classes of a classification in words, class 0 first."""
-        if self.settings.get("classes"):
-            return [f"{self.target} {name}" for name in class_names(self.settings["classes"])]
-        return ["female", "male"] if self.settings["target"] == "sex" else [f"no {self.target}", self.target]
+        return labels.classes(self.settings)
 
     def figure(self, kind: str, suffix: str = "svg") -> Path:
         """The file of a figure of this part."""

@@ -7,6 +7,7 @@ import pandas as pd
 
 from neurocohort.files import sha256_of
 from neurocohort.reporting import labels
+from neurocohort.reporting.development import by_use, folds_sentence
 from neurocohort.reporting.sources import Missing, Sources
 
 EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
@@ -55,12 +56,14 @@ def experiment_flow(sources: Sources, results: Path, experiment: str) -> dict[st
     return flows
 
 
-def demographics(samples: pd.DataFrame, task: str) -> list[dict]:
+def demographics(samples: pd.DataFrame, settings: dict, folds: int = 0) -> list[dict]:
     """One row a part and cohort, in the order of the split: participants, scans, age, sex, sites, and the target.
 
-    Ages and sexes count each participant once, at the first of their scans.
+    Ages and sexes count each participant once, at the first of their scans. ``folds``: of the experiment's cross-validation;
+    training and validation are then one part, since each participant was in both.
     """
     rows = []
+    samples = by_use(samples, folds)
     for part in labels.PARTS:
         for cohort, group in samples[samples["part"] == part].groupby("cohort", sort=False):
             people = group.drop_duplicates("participant_id")
@@ -76,15 +79,21 @@ def demographics(samples: pd.DataFrame, task: str) -> list[dict]:
                     "age_range": f"{ages.min():.0f} to {ages.max():.0f}" if len(ages) else "–",
                     "women": f"{women} of {known} ({100 * women / known:.0f} %)" if known else "–",
                     "sites": ", ".join(f"{site} {count}" for site, count in _counts(people["site"])),
-                    "target": _target(people["target"], task),
+                    "target": _target(people["target"], settings),
                 }
             )
     return rows
 
 
-def split_check(sources: Sources, data: Path, results: Path, experiment: str, samples: pd.DataFrame) -> dict:
+def split_check(
+    sources: Sources, data: Path, results: Path, experiment: str, samples: pd.DataFrame, folds: int = 0
+) -> dict:
     """Count what must not be: participants in two parts, images of equal voxels in two parts (between cohorts too), and
-    samples whose part is not the one that the split gives them."""
+    samples whose part is not the one that the split gives them.
+
+    ``counts`` has the participants of each part, training and validation as one where ``folds`` divide them, and ``folds`` a
+    sentence on how.
+    """
     keys = samples["cohort"].astype(str) + ": " + samples["participant_id"].astype(str)
     # Of one name in two cohorts nobody knows whether it is one person: the run's own guard stops there as well.
     crossing = samples.groupby("participant_id")["part"].transform("nunique") > 1
@@ -113,13 +122,11 @@ def split_check(sources: Sources, data: Path, results: Path, experiment: str, sa
         moved += sorted({f"{cohort}: {who}" for who in unlike["participant_id"]})
     sides = pd.concat(compared).groupby("voxels_sha256")["part"].nunique() if compared else pd.Series(dtype=int)
     images = int((sides > 1).sum())
-    counts = [
-        (labels.PARTS[part], int(keys[samples["part"] == part].nunique()))
-        for part in labels.PARTS
-        if (samples["part"] == part).any()
-    ]
+    used = by_use(samples, folds)["part"]
+    counts = [(labels.PARTS[part], int(keys[used == part].nunique())) for part in labels.PARTS if (used == part).any()]
     return {
         "counts": counts,
+        "folds": folds_sentence(samples, folds),
         "overlapping": overlapping,
         "images": images,
         "compared": sum(map(len, compared)),
@@ -155,14 +162,11 @@ def _counts(values: pd.Series) -> list[tuple[str, int]]:
     return [(str(value), int(count)) for value, count in values.value_counts().sort_index().items()]
 
 
-def _target(values: pd.Series, task: str) -> str:
-    if task == "classification":
-        numbers = pd.to_numeric(values, errors="coerce")
-        if numbers.max() > 1:
-            counts = numbers.value_counts().sort_index()
-            return ", ".join(f"{count} of class {number:g}" for number, count in counts.items())
-        return f"{int((numbers == 1).sum())} positive, {int((numbers == 0).sum())} negative"
-    if task == "regression":
+def _target(values: pd.Series, settings: dict) -> str:
+    if settings["task"] == "classification":
+        counts = pd.to_numeric(values, errors="coerce").value_counts()
+        return ", ".join(f"{int(counts.get(code, 0))} {name}" for code, name in enumerate(labels.classes(settings)))
+    if settings["task"] == "regression":
         numbers = pd.to_numeric(values, errors="coerce").dropna()
         return f"{numbers.mean():.1f} ({numbers.std():.1f})" if len(numbers) > 1 else labels.number(numbers.mean(), 1)
     return ""

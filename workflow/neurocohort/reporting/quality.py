@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from neurocohort.dataset.quality_table import SMALLEST_SITE
 from neurocohort.reporting import figures, labels, mosaics
 from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.mosaics import Thumbnail
@@ -32,8 +33,8 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
         "Brain and template overlap unusually well: " + FINE,
     ),
     "mutual_information": (
-        "An unusually close match with the template: " + FINE,
         "A poor match with the template: look for a rotation, a flip, or an image that is not T1-weighted.",
+        "An unusually close match with the template: " + FINE,
     ),
     "registration_starts": (
         "Few starts of the registration: " + FINE,
@@ -57,7 +58,8 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
 
 
 def gallery(sources: Sources, results: Path, cohort: str, output: Path, size: Thumbnail | None = None) -> dict:
-    """The gallery of one cohort: columns, rows, the most extreme scans, and an overview figure.
+    """The gallery of one cohort: columns, rows, the scans that are most unusual on the side of a fault, and an
+    overview figure.
 
     Puts each mosaic to ``mosaics/<cohort>/<scan_id>.webp`` under ``output``, in ``size`` or as it is; where it was made
     smaller, the full one lies at ``subjects/<cohort>/<scan_id>.webp``. A usable scan without its mosaic gets a red box; a
@@ -84,12 +86,15 @@ def gallery(sources: Sources, results: Path, cohort: str, output: Path, size: Th
         overview = Drawing.of(
             drawn,
             f"Strip plot of the robust scores of {len(scored)} quality numbers for {len(rows)} scans of "
-            f"{labels.cohort(cohort)}; {flagged} scans have a score beyond 3.5.",
-            f"All {len(rows)} scans of {labels.cohort(cohort)} at once. Diamonds lie more than 3.5 robust standard "
-            "deviations from the median of their site. One diamond is a scan to open below; many in one strip point at "
+            f"{labels.cohort(cohort)}; {labels.counted(flagged, 'scan')} with a score of {labels.OUTLIER_Z:g} or more.",
+            f"All {len(rows)} scans of {labels.cohort(cohort)} at once. Diamonds lie {labels.OUTLIER_Z:g} or more robust "
+            f"standard deviations from the median of their site (of the cohort, where a site has fewer than {SMALLEST_SITE} "
+            "scans). One diamond is a scan to open below; many in one strip point at "
             "a site or a scanner that differs, and then the mosaics of that site are the ones to compare.",
         )
-    extreme = [(row["scan_id"], row["anchor"], found) for row in rows for found in row["outliers"]]
+    extreme = [
+        (row["scan_id"], row["anchor"], found) for row in rows for found in row["outliers"] if may_be_a_fault(found)
+    ]
     extreme.sort(key=lambda item: (-abs(item[2]["z"]), item[0]))
     return {
         "cohort": cohort,
@@ -102,6 +107,12 @@ def gallery(sources: Sources, results: Path, cohort: str, output: Path, size: Th
         "usable": sum(row["status"] == "ok" for row in rows),
         "flagged": sum(bool(row["outliers"]) for row in rows),
     }
+
+
+def may_be_a_fault(found: dict) -> bool:
+    """Whether an unusual number (``metric``, ``z``) lies on the side on which a fault of the scan would show."""
+    advice = ADVICE.get(found["metric"])
+    return advice is None or not advice[0 if found["z"] < 0 else 1].endswith(FINE)
 
 
 def _row(

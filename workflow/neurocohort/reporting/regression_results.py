@@ -83,10 +83,15 @@ def _corrected(part: Part, corrected: pd.DataFrame, own: pd.DataFrame) -> Table:
         heads=["Model", "Cohort"],
         told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
         names=SHOWN,
-        caption=f"Bias-corrected, {part.name}: fitted on validation only, and no measure of accuracy, because the correction "
-        f"takes the person's own {part.target}. Look at the baselines: a constant guess has an error near 0 here. Of the "
-        f"network: {note_of(own)} The baselines' lines were fitted alike, each on its own predictions.",
-        summary=f"Bias-corrected values, fitted on validation only: {name} {with_interval(bias, unit)}, slope "
+        caption=f"Bias-corrected, {part.name}: fitted on validation scans only, and no measure of accuracy, because it "
+        f"uses the person's own {part.target}. "
+        + (
+            "Look at the training mean: a constant has an error of 0 here. "
+            if (corrected["model"] == "mean").any()
+            else ""
+        )
+        + f"Of the network: {note_of(own)} Each baseline has a line of its own, fitted in the same way on its predictions.",
+        summary=f"Bias-corrected values, fitted on validation scans only: {name} {with_interval(bias, unit)}, slope "
         f"{with_interval(slope)} {on}; their MAE, {with_interval(error, unit)}, is no measure of accuracy.",
     )
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from neurocohort.files import aside_of, write_json, write_text
 from neurocohort.reporting import (
+    claims,
     gates,
     labels,
     mosaics,
+    networks,
     pages,
     participants,
     provenance,
@@ -26,6 +28,7 @@ from neurocohort.reporting import (
 from neurocohort.reporting import results as outcomes
 from neurocohort.reporting.checklists import checklists
 from neurocohort.reporting.crate import write_crate
+from neurocohort.reporting.development import folds_of, folds_sentence
 from neurocohort.reporting.headline import headline
 from neurocohort.reporting.methods import methods
 from neurocohort.reporting.model_card import experiment_card, licences_of
@@ -101,7 +104,7 @@ def write_report(
             experiments=experiments,
             galleries=galleries,
             output=aside,
-            viewer_limit=(configuration.get("report") or {}).get("viewers", 0),
+            configuration=configuration,
             study=study,
             demo=demo,
             date=date,
@@ -135,6 +138,8 @@ def write_report(
         page = pages.index(
             methods=text,
             checklists=checklists(text, described, anchors, verdicts, made_by),
+            unseen=claims.unseen_sentence(described, experiments),
+            rerun=claims.rerun_sentence(made_by),
             study=study,
             demo=demo,
             verdicts=gates.with_gates(verdicts, described, results),
@@ -165,7 +170,9 @@ def _experiment(
         results / "experiments" / name / "samples.tsv", f"the participants of {name}", participants.SAMPLE_COLUMNS
     )
     absent = isinstance(samples, Missing)
-    folds = (configuration.get("split") or {}).get("folds", 0)
+    folds = folds_of(settings, configuration)
+    path = results / "experiments" / name / networks.FILE
+    learned = sources.table(path, f"what the networks of {name} learned", networks.COLUMNS)
     return {
         "name": name,
         "title": labels.spaced(name),
@@ -173,8 +180,10 @@ def _experiment(
         "target": settings.get("target", ""),
         "cohorts": [labels.cohort(cohort) for cohort in settings.get("cohorts", [])],
         "flow": participants.experiment_flow(sources, results, name),
-        "demographics": samples if absent else participants.demographics(samples, settings["task"]),
-        "split": samples if absent else participants.split_check(sources, data, results, name, samples),
+        "demographics": samples if absent else participants.demographics(samples, settings, folds),
+        "folds": "" if absent else folds_sentence(samples, folds),
+        "split": samples if absent else participants.split_check(sources, data, results, name, samples, folds),
+        "networks": learned if isinstance(learned, Missing) else networks.Networks(learned),
         "card": experiment_card(
             sources,
             results,

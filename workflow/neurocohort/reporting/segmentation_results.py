@@ -3,8 +3,7 @@ and what the reference labels are, by which all of it is to be read."""
 
 import pandas as pd
 
-from neurocohort.configuration_cohorts import PHANTOM_FOLDER
-from neurocohort.reporting import figures_segmentation, labels
+from neurocohort.reporting import figures_segmentation, labels, origins
 from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.part import Content, Part
 from neurocohort.reporting.sources import Missing
@@ -13,10 +12,10 @@ from neurocohort.reporting.tables import Table, first, lead_cohort, metric_table
 SURFACES = ("hd95_mm", "assd_mm", "surface_dice_1mm")
 VOLUMES = ("volume_bias_ml", "volume_lower_ml", "volume_upper_ml")
 REFERENCES = {
-    "phantom": "the labels that the synthetic scans were painted with",
-    "oasis1": "FAST, whose labels OASIS-1 gives (FSL_SEG)",
+    origins.PAINTED: "the labels that the synthetic scans were painted with",
+    origins.FAST: "FAST, whose labels OASIS-1 distributes (FSL_SEG)",
+    origins.GIVEN: "the labels that came with the cohort",
 }
-OWN_REFERENCE = "the labels that came with the cohort"
 
 
 def segmentation(
@@ -33,7 +32,11 @@ def segmentation(
     references = references_of(part)
     content.sentences.append(
         f"All of it is agreement with {' and with '.join(references)}"
-        + (", not accuracy: where that program errs, a network that errs alike scores well." if _is_fast(part) else ".")
+        + (
+            ", not accuracy: where FAST errs, a network that errs in the same way scores well."
+            if _is_fast(part)
+            else "."
+        )
     )
     if not isinstance(metrics, Missing):
         content.tables += _by_tissue(part, metrics)
@@ -49,19 +52,12 @@ def segmentation(
 def references_of(part: Part) -> list[str]:
     """What the reference labels of the tested cohorts are, each once."""
     cohorts = part.settings.get("cohorts", []) if part.cohort is None else [part.cohort]
-    return list(dict.fromkeys(REFERENCES.get(_source(part.configuration, cohort), OWN_REFERENCE) for cohort in cohorts))
-
-
-def _source(configuration: dict, cohort: str) -> str:
-    """Where a cohort's labels are from: ``phantom`` for one that reads the synthetic archives, else its ``source``."""
-    described = (configuration.get("cohorts") or {}).get(cohort) or {}
-    archives = str(described.get("base_url") or "").removeprefix("file://").rstrip("/")
-    painted = archives == f"{PHANTOM_FOLDER}/{described.get('source')}"
-    return "phantom" if painted else str(described.get("source"))
+    settings = part.configuration.get("cohorts") or {}
+    return list(dict.fromkeys(REFERENCES[origins.reference_labels(settings.get(cohort) or {})] for cohort in cohorts))
 
 
 def _is_fast(part: Part) -> bool:
-    return REFERENCES["oasis1"] in references_of(part)
+    return REFERENCES[origins.FAST] in references_of(part)
 
 
 def _by_tissue(part: Part, metrics: pd.DataFrame) -> list[Table | Missing]:

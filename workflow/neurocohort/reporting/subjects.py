@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
-from neurocohort.dataset.targets import class_names
 from neurocohort.imaging.template import TEMPLATE_SPACE
 from neurocohort.reporting import labels, viewers
+from neurocohort.reporting.development import DEVELOPMENT, by_use, folds_of
 from neurocohort.reporting.sources import Missing, Sources
 
 REGISTRATION = ("template_dice", "mutual_information", "registration_starts")
 KINDS = ("Registration", "Volumes", "Image quality")
 UNKNOWN = dict.fromkeys(("session_id", "scanner", "age", "sex"))
 TEMPLATES = Path(__file__).parent / "templates"
+OUT_OF_FOLD = "Out of fold"  # of a prediction by the networks of the fold that the scan validates
 STRIP = (2.0, 158.0)  # where a strip plot's axis starts and ends, in its own units
 
 
@@ -29,19 +30,24 @@ def write_pages(
     experiments: dict[str, dict],
     galleries: list[dict],
     output: Path,
-    viewer_limit: int,
+    configuration: dict,
     **shared: object,
 ) -> None:
     """Write ``subjects/<cohort>/<scan_id>.html`` under ``output`` for each row of ``galleries``, and the pages' style sheet.
 
     ``galleries`` are those of `quality.gallery`; a row whose viewer can't be made gets the ``Missing`` as its ``viewer``, so that
     the index names it too. What else a page lacks is boxed on it; the index has these files in boxes of its own.
-    ``viewer_limit``: how many scans get a viewer. ``shared``: study, demo and date, which every page shows.
+    ``configuration``: its ``report.viewers`` is how many scans get a viewer. ``shared``: study, demo and date, which every page
+    shows.
     """
+    viewer_limit = (configuration.get("report") or {}).get("viewers", 0)
     (output / "subjects").mkdir(exist_ok=True)
     shutil.copyfile(TEMPLATES / "report.css", output / "subjects" / "report.css")
     quiet = Sources(sources.roots)
-    told = [_Experiment(quiet, results, name, settings) for name, settings in experiments.items()]
+    told = [
+        _Experiment(quiet, results, name, settings, folds_of(settings, configuration))
+        for name, settings in experiments.items()
+    ]
     wanted = [case for experiment in told for case in experiment.cases]
     viewed = set(viewers.chosen(wanted, galleries, viewer_limit)) if viewer_limit else set()
     template = environment.get_template("subject.html.j2")
@@ -81,10 +87,10 @@ def write_pages(
 
 
 class _Experiment:
-    """What one experiment knows of each scan."""
+    """What one experiment knows of each scan; ``folds``: of its cross-validation, 0 without."""
 
-    def __init__(self, quiet: Sources, results: Path, name: str, settings: dict):
-        self.name, self.settings, self.task = name, settings, settings["task"]
+    def __init__(self, quiet: Sources, results: Path, name: str, settings: dict, folds: int):
+        self.name, self.settings, self.task, self.folds = name, settings, settings["task"], folds
         self.folder = results / "experiments" / name
         measured = ("tissue", "dice") if self.task == "segmentation" else ("target", "prediction")
         self.samples = quiet.table(
@@ -95,8 +101,11 @@ class _Experiment:
         )
         self.parts, self.rows, self.ranks, self.cases = {}, {}, {}, []
         if not isinstance(self.samples, Missing):
-            keys = zip(self.samples["cohort"].astype(str), self.samples["scan_id"].astype(str), strict=True)
-            self.parts = dict(zip(keys, self.samples["part"], strict=True))
+            used = by_use(self.samples, folds)
+            keys = zip(used["cohort"].astype(str), used["scan_id"].astype(str), strict=True)
+            fold = used["fold"] if folds and "fold" in used else [None] * len(used)
+            parts = [_part(*place) for place in zip(used["part"], fold, strict=True)]
+            self.parts = dict(zip(keys, parts, strict=True))
         if not isinstance(self.predictions, Missing):
             for record in self.predictions.to_dict("records"):
                 self.rows.setdefault((str(record["cohort"]), str(record["scan_id"])), []).append(record)
@@ -117,7 +126,8 @@ class _Experiment:
         return {
             "title": labels.spaced(self.name),
             "task": self.task,
-            "part": labels.PARTS.get(part, part),
+            "part": part,
+            "folds": self.folds,
             "missing": [item for item in (self.samples, self.predictions) if isinstance(item, Missing)],
             "columns": self._columns(),
             "rows": [self._cells(row) for row in rows],
@@ -136,24 +146,24 @@ class _Experiment:
         unit = f" ({unit})" if unit else ""
         if self.task == "regression":
             return ["Part", f"True{unit}", f"Predicted{unit}", f"Predicted − true{unit}"]
-        several = len(self.settings.get("classes") or ()) > 2
-        return ["Part", "True class", *(["Predicted class", "Its probability"] if several else ["Probability"])]
+        names = labels.classes(self.settings)
+        several = ["Predicted class", "Its probability"]
+        return ["Part", "True class", *(several if len(names) > 2 else [f"Probability of {names[1]}"])]
 
     def _cells(self, row: dict) -> list[str]:
         if self.task == "segmentation":
             volumes = [labels.number(row.get(name), 1) for name in ("volume_ml", "reference_ml")]
             return [str(row["tissue"]), labels.number(row["dice"], 3), *volumes]
-        part = labels.PARTS.get(row["part"], str(row["part"]))
+        validated = OUT_OF_FOLD if self.folds else labels.PARTS["validation"]
+        part = validated if row["part"] == "validation" else labels.PARTS.get(row["part"], str(row["part"]))
         true, predicted = row["target"], row["prediction"]
         if self.task == "regression":
             return [part, *(labels.number(value, 1) for value in (true, predicted, predicted - true))]
-        classes = self.settings.get("classes") or ()
-        if len(classes) > 2:
-            names = class_names(classes)
+        names = labels.classes(self.settings)
+        if len(names) > 2:
             probability = row.get(f"probability_{predicted:.0f}")
             return [part, _named(names, true), _named(names, predicted), labels.number(probability, 3)]
-        target = labels.spaced(self.settings["target"]).lower()
-        return [part, _named([f"no {target}", target], true), f"{labels.number(predicted, 3)} of {target}"]
+        return [part, _named(names, true), labels.number(predicted, 3)]
 
 
 class _Spread:
@@ -232,6 +242,12 @@ def _viewer(sources: Sources, results: Path, cohort: str, scan_id: str, told: li
     except viewers.UNREADABLE as error:
         return sources.lack(scan, what, f"The image can't be read: {error}.")
     return {"page": viewers.viewer_page(*volume), "experiment": name and labels.spaced(name)}
+
+
+def _part(part: str, fold: object) -> str:
+    """The part of a scan in words: ``Development, fold 2`` where folds divide it."""
+    words = labels.PARTS.get(part, part)
+    return f"{words}, fold {int(fold)}" if part == DEVELOPMENT and labels.is_number(fold) else words
 
 
 def _named(names: list[str], code: object) -> str:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from neurocohort.members import members_of
 from neurocohort.reporting import figures, labels
 from neurocohort.reporting.figures import Drawing
+from neurocohort.reporting.networks import spelt
 from neurocohort.reporting.sources import Missing, Sources
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "best")
@@ -43,32 +46,42 @@ def sweep(sources: Sources, results: Path, experiment: str, settings: dict) -> s
         return table
     chosen = table.loc[table["chosen"] == 1].iloc[0]
     values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop(["draw", "validation_loss", "chosen"]))
-    return f"Chosen from {len(table)} draws by the validation loss, before the held-out part was opened: {values}."
-
-
-def _spelt(member: str) -> str:
-    """``fold-2_seed-1`` as fold 2, seed 1."""
-    return member.replace("_", ", ").replace("-", " ")
+    return f"Chosen from {len(table)} draws by the validation loss: {values}."
 
 
 def _run(sources: Sources, folder: Path, experiment: str, member: str, output: Path) -> dict:
-    what = f"the learning curve of {experiment}, {_spelt(member)}"
+    what = f"the learning curve of {experiment}, {spelt(member)}"
     history = sources.table(folder / "history.tsv", what, HISTORY_COLUMNS)
-    run = sources.record(folder / "run.json", f"the facts of the training of {experiment}, {_spelt(member)}")
+    run = sources.record(folder / "run.json", f"the facts of the training of {experiment}, {spelt(member)}")
     figure: Drawing | Missing = history if isinstance(history, Missing) else None  # type: ignore[assignment]
     if not isinstance(history, Missing):
         path = output / "figures" / f"{experiment}_{member}_learning.svg"
         figures.learning_curves(history, path)
-        best = history.loc[history["best"] == 1, "epoch"]
-        kept = f"Best epoch {int(best.iloc[-1])} of {int(history['epoch'].max())}." if len(best) else "No best epoch."
+        kept = _kept(history, {} if isinstance(run, Missing) else run)
         figure = Drawing.of(
             path,
-            f"Training and validation loss of {experiment}, {_spelt(member)}, over {len(history)} epochs. {kept}",
-            f"{labels.spaced(experiment)}, {_spelt(member)}. {kept} Look for a validation loss that falls and levels off. "
-            "Still falling at the end: train longer. Rising while the training loss falls: overfitting, and the "
-            "weights of the best epoch are the ones that were kept.",
+            f"Training and validation loss of {experiment}, {spelt(member)}, over {len(history)} epochs. {kept}",
+            f"{labels.spaced(experiment)}, {spelt(member)}. {kept} Look for a validation loss that falls and levels off. "
+            "Still falling at the end: train longer. Rising while the training loss falls: overfitting.",
         )
-    return {"member": _spelt(member), "facts": run if isinstance(run, Missing) else _facts(run), "figure": figure}
+    return {"member": spelt(member), "facts": run if isinstance(run, Missing) else _facts(run), "figure": figure}
+
+
+def _kept(history: pd.DataFrame, run: dict) -> str:
+    """Which weights were kept, and whether they learned anything."""
+    last = int(history["epoch"].max())
+    best = history.loc[history["best"] == 1, "epoch"]
+    keep = (run.get("settings") or {}).get("keep", "best")
+    if keep == "averaged":
+        said = f"The weights kept are the mean over the last epochs of {last}."
+    elif keep == "last":
+        said = f"The weights kept are those of the last epoch, {last}."
+    elif len(best):
+        said = f"The weights kept are those of epoch {int(best.iloc[-1])} of {last}, the best on validation."
+    else:
+        said = "No epoch ended with a finite validation loss."
+    learned = (run.get("learning") or {}).get("learned")
+    return f"{said} This network learned nothing: its predictions are all alike." if learned is False else said
 
 
 def _facts(run: dict) -> list[tuple[str, str]]:
@@ -76,7 +89,7 @@ def _facts(run: dict) -> list[tuple[str, str]]:
         "network": "Network",
         "parameters": "Parameters",
         "epochs_run": "Epochs run",
-        "best_epoch": "Best epoch",
+        "best_epoch": "Epoch kept",
         "device": "Device",
         "torch": "PyTorch",
         "torch_version": "PyTorch",

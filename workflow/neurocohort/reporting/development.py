@@ -1,0 +1,70 @@
+"""How the participants outside the held-out part were used: to train and to validate once, or in the folds of a
+cross-validation. Every place of the report that counts them takes its numbers and words from here."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from neurocohort.dataset.folds import with_fold
+
+DEVELOPMENT = "development"  # the part of train and validation together, where folds divide them
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Participants that a fold's networks were trained and validated on."""
+
+    number: int
+    trained: int
+    validated: int
+
+
+def folds_of(settings: dict, configuration: dict) -> int:
+    """How many folds the experiment's networks were trained in; 0 without cross-validation."""
+    folded = (settings.get("training") or {}).get("cross_validation")
+    return int((configuration.get("split") or {}).get("folds", 0)) if folded else 0
+
+
+def by_use(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
+    """The samples with the ``part`` that they were used in: with ``folds``, train and validation are one, `DEVELOPMENT`."""
+    if not folds:
+        return samples
+    return samples.assign(part=samples["part"].mask(samples["part"].isin(("train", "validation")), DEVELOPMENT))
+
+
+def fitted_on(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
+    """The rows that weights of some network of the experiment were fitted on."""
+    return samples[samples["part"].isin(("train", "validation") if folds else ("train",))]
+
+
+def each_fold(samples: pd.DataFrame, folds: int) -> list[Fold]:
+    """What each fold's networks were trained and validated on; none where the samples have no folds."""
+    if not folds or "fold" not in samples:
+        return []
+    found = []
+    for number in range(1, folds + 1):
+        table = with_fold(samples, number)
+        counts = [_participants(table[table["part"] == part]) for part in ("train", "validation")]
+        found.append(Fold(number, *counts))
+    return found
+
+
+def folds_sentence(samples: pd.DataFrame, folds: int) -> str:
+    """How the folds divide the development part; empty without cross-validation."""
+    each = each_fold(samples, folds)
+    if not each:
+        return ""
+    trained, validated = _range([fold.trained for fold in each]), _range([fold.validated for fold in each])
+    return (
+        f"Cross-validation in {folds} folds: each network was trained on {trained} of the development participants and validated "
+        f"on the other {validated}."
+    )
+
+
+def _participants(rows: pd.DataFrame) -> int:
+    return len(rows[["cohort", "participant_id"]].drop_duplicates())
+
+
+def _range(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
