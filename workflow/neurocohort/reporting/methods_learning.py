@@ -59,9 +59,8 @@ def training_sentences(facts: Facts) -> Iterator[str]:
         yield from together({title: sentence(own) for title, own in settings.items()})
     if settings:
         yield (
-            "Inputs were standardised with the mean and standard deviation of the training part's voxels inside the "
-            "brain; no "
-            "other part was looked at for it."
+            "Inputs were standardised with the mean and standard deviation of the voxels inside the brain of the training "
+            "scans, and of no others."
         )
     for experiment in trained.values():
         yield from _transfer(experiment, facts)
@@ -286,8 +285,7 @@ def _sweep(experiment: Experiment) -> Iterator[str]:
         values = listed(f"{key} {chosen[key]}" for key in keys)
         yield (
             f"The settings of {experiment.title} were chosen from {len(experiment.sweep)} draws by the validation "
-            "loss, before the "
-            f"held-out part was opened: {values}."
+            f"loss: {values}."
         )
 
 

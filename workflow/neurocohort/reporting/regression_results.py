@@ -44,8 +44,8 @@ def regression(
     own = corrected[corrected["model"] == "network"]
     if own.empty:
         content.sentences.append(
-            "No bias-corrected values: fewer than three participants of the validation part, or one "
-            f"{part.target} alone, do not make a line."
+            "No bias-corrected values: a line needs validation scans of three participants or more, with more than one "
+            f"{part.target}."
         )
     else:
         content.details.append(_corrected(part, corrected, own))

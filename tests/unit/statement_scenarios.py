@@ -1,0 +1,630 @@
+"""Studies that differ in one thing after the other, and what is printed about each: the texts in which the test of the
+statements looks for every sentence."""
+
+import copy
+import html
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from neurocohort.configuration import read_checked
+from neurocohort.evaluation.controls import chance_holds
+from neurocohort.evaluation.tables import evaluation_tables
+from neurocohort.files import read_json, read_table, write_json, write_table
+from neurocohort.members import members_of, training_settings
+from neurocohort.reporting import gates, quality, saliency
+from neurocohort.reporting.claims import rerun_sentence, unseen_sentence
+from neurocohort.reporting.headline import headline_of
+from neurocohort.reporting.methods import methods
+from neurocohort.reporting.networks import Networks, networks_sentence
+from neurocohort.reporting.report import write_report
+from neurocohort.reporting.sources import Missing, Sources
+from neurocohort.running.planning.disk import Need
+from neurocohort.running.planning.plan import Line, Plan
+from neurocohort.running.planning.study import Study
+from neurocohort.running.planning.text import plan_text
+from neurocohort.running.profiles import Profile, this_machine
+from report_fixture import make_study
+
+ROOT = Path(__file__).resolve().parents[2]
+TASKS = {
+    "brain_age": {"kind": "regression", "soft_bins": False, "low": 18.0, "high": 88.0, "mean": 51.2, "scale": 16.0},
+    "dementia": {"kind": "classification", "classes": 2, "positive_weight": 1.5, "class_weights": []},
+    "tissue": {"kind": "segmentation"},
+}
+LEAST_SPREAD = {"brain_age": 0.1, "dementia": 0.05, "tissue": 0.5}
+
+
+class Scenario:
+    """A copy of the small study with a checked configuration that a scenario changes before it is reported."""
+
+    def __init__(self, original: Path, root: Path):
+        ignored = shutil.ignore_patterns("report")
+        shutil.copytree(original, root, ignore=ignored)
+        self.root, self.results = root, root / "results"
+        self.config = copy.deepcopy(read_checked([ROOT / "config" / "config.yaml"]))
+        self.config["experiments"]["brain_age"] |= {"cohorts": ["ixi"], "external": ["oasis1"], "filter": ""}
+        self.packages = [("snakemake", "9.27.1"), ("torch", "2.9.0"), ("numpy", "2.4.6")]
+        for name in self.experiments:
+            self.train(name)
+
+    @property
+    def experiments(self) -> dict:
+        return self.config["experiments"]
+
+    def folder(self, experiment: str) -> Path:
+        return self.results / "experiments" / experiment
+
+    def real(self) -> None:
+        """Cohorts from their published addresses, in a study that is no demo."""
+        self.config["demo_data"] = False
+        for cohort in self.config["cohorts"].values():
+            cohort["base_url"] = ""
+
+    def train(self, experiment: str, learned: tuple[str, ...] = (), **run: object) -> None:
+        """Records of the experiment's networks, as its configuration asks for; ``learned``: what each of them did."""
+        settings, folder = self.experiments[experiment], self.folder(experiment)
+        members = members_of(settings, self.config["split"]["folds"])
+        history = read_table(folder / "seed-1" / "history.tsv")
+        rows = []
+        for number, member in enumerate(members):
+            answer = learned[number] if learned else "yes"
+            own = training_settings({"permutation": 0, **settings}, member)
+            record = {"settings": own, "task": TASKS[experiment], "parameters": 4321, "epochs_run": 12, "best_epoch": 7}
+            record |= {"seed": own["seed"], "device": "cpu", "precision": "float32", "torch": "2.9.0"}
+            record |= {"learning": {"learned": answer == "yes"}, **run}
+            write_json(folder / member / "run.json", record)
+            write_table(folder / member / "history.tsv", history)
+            row = {
+                "member": member,
+                "fold": own["fold"],
+                "seed": own["seed"],
+                "attempts": 1,
+                "epochs": 12,
+                "best_epoch": 7,
+            }
+            row |= {
+                "criterion": 0.5,
+                "spread": 0.4,
+                "least_spread": LEAST_SPREAD[experiment],
+                "edge": "",
+                "learned": answer,
+            }
+            used = "no" if answer == "no" and "yes" in learned else "yes"
+            rows.append(row | {"used": used, "reason": ""})
+        write_table(folder / "networks.tsv", pd.DataFrame(rows))
+
+    def fold(self, experiment: str, folds: int) -> None:
+        """Cross-validation of an experiment, whose samples get their folds."""
+        self.config["split"]["folds"] = folds
+        self.experiments[experiment]["training"] |= {"cross_validation": True}
+        path = self.folder(experiment) / "samples.tsv"
+        samples = read_table(path)
+        development = samples["part"].isin(("train", "validation"))
+        fold = pd.Series(np.arange(len(samples)) % folds + 1, dtype="Int64").where(development)
+        write_table(path, samples.assign(fold=fold))
+
+    def edit(self, file: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+        path = self.root / file
+        write_table(path, change(read_table(path)))
+
+    def evaluate(self, experiment: str, members: int = 1) -> None:
+        """The tables beside the predictions, made again from these."""
+        folder, settings = self.folder(experiment), self.experiments[experiment]
+        names = ("predictions", "baselines", "samples")
+        tables = {name: read_table(folder / f"{name}.tsv") for name in names}
+        copies = [tables["predictions"].assign(member=f"seed-{number + 1}") for number in range(members)]
+        scans = {cohort: read_table(self.root / "data" / cohort / "scans.tsv") for cohort in self.config["cohorts"]}
+        made = evaluation_tables(
+            **tables, members=pd.concat(copies), scans=scans, kind=settings["task"], resamples=40, seed=1
+        )
+        for name, table in made:
+            write_table(folder / f"{name}.tsv", table)
+
+    def volumes(self) -> None:
+        """A preprocessed image for each scan, for the viewers of two of them."""
+        self.config["report"]["viewers"] = 2
+        data = np.zeros((12, 12, 12), np.float32)
+        data[3:9, 3:9, 3:9] = 0.5
+        for path in self.results.glob("*/preproc/*/*_qc.json"):
+            record = read_json(path)
+            name = f"{record['scan_id']}_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz"
+            nib.save(nib.Nifti1Image(data, np.eye(4) * 3), path.parent / name)
+            write_json(path, record | {"outputs": record["outputs"] | {"preproc_T1w": {"file": name}}})
+
+    def text(self) -> str:
+        """The methods text and the model cards, without the page."""
+        sources = Sources((self.results, self.root / "data"))
+        folders = {"results": self.results, "data": self.root / "data", "cohorts": list(self.config["cohorts"])}
+        packages = [{"name": name, "locked": version, "installed": version} for name, version in self.packages]
+        written = methods(
+            sources, **folders, experiments=self.experiments, configuration=self.config, packages=packages
+        )
+        return written.markdown
+
+    def page(self, command: str = "snakemake --cores 2") -> str:
+        """Everything that the report's pages and its methods text say."""
+        lock = self.root / "envs" / "requirements.txt"
+        if lock.is_file():
+            lock.write_text("".join(f"{name}=={version}\n" for name, version in self.packages))
+        output = self.results / "report"
+        write_report(
+            results=self.results,
+            data=self.root / "data",
+            cohorts=list(self.config["cohorts"]),
+            experiments=self.experiments,
+            study=self.config["study"],
+            demo=self.config["demo_data"],
+            configuration=self.config,
+            command=command,
+            lock=lock,
+            benchmarks=self.root / "benchmarks",
+            output=output,
+        )
+        pages = [output / "index.html", *sorted(output.glob("subjects/*/*.html"))]
+        return "\n".join([*(page_text(path.read_text()) for path in pages), (output / "methods.md").read_text()])
+
+
+def page_text(source: str) -> str:
+    """The text of a page, a line a block, alternative texts of its figures too."""
+    source = re.sub(r"<(style|script|template)\b.*?</\1>", "", source, flags=re.DOTALL)
+    source = re.sub(r'\balt="([^"]*)"', r">\n\1\n<", source)
+    source = re.sub(
+        r"</?(?:p|li|h\d|td|th|dt|dd|figcaption|caption|summary|section|div|article|ul|ol|tr|title)\b[^>]*>",
+        "\n",
+        source,
+    )
+    return "\n".join(" ".join(line.split()) for line in html.unescape(re.sub(r"<[^>]*>", "", source)).split("\n"))
+
+
+def texts(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every scenario's name and what it prints."""
+    original = folder / "original"
+    make_study(original, participants=20)
+    for make in PAGES:
+        yield make.__name__, make(Scenario(original, folder / make.__name__))
+    for option, change in OPTIONS.items():
+        scenario = Scenario(original, folder / option)
+        change(scenario)
+        yield option, scenario.text()
+    for name, say in PIECES.items():
+        yield name, "\n".join(say())
+    yield from plans(folder)
+
+
+def by_kind(printed: dict[str, str]) -> list[list[str]]:
+    """The texts of the scenarios, those of a kind together: pages, methods texts, plans, and the rest."""
+    kinds: dict[str, list[str]] = {}
+    pages = {make.__name__ for make in PAGES}
+    for name, text in printed.items():
+        kind = "page" if name in pages else "methods" if name in OPTIONS else name.partition("_")[0]
+        kinds.setdefault(kind, []).append(text)
+    return list(kinds.values())
+
+
+def whole(scenario: Scenario) -> str:
+    """The demo, nothing missing, one network an experiment; its code is committed, and the packages are those of the lock."""
+    for name in scenario.experiments:
+        scenario.evaluate(name)
+    scenario.edit("results/experiments/brain_age/flow.tsv", lambda flow: with_step(flow, "with a value of age", 0))
+    scenario.volumes()
+    return scenario.page()
+
+
+def folded(scenario: Scenario) -> str:
+    """Published cohorts, cross-validated, two seeds; a network of the brain age left out, one trained again."""
+    scenario.real()
+    experiments = scenario.experiments
+    for name in experiments:
+        scenario.fold(name, 3)
+        experiments[name]["training"]["seeds"] = [1, 2]
+    experiments["brain_age"] |= {
+        "control": "shuffled_target",
+        "transfer": {"weights": "dementia", "frozen_epochs": 3, "thaw_epochs": 2},
+    }
+    experiments["brain_age"]["network"] |= {"soft_bins": True, "norm": "group"}
+    experiments["dementia"]["sweep"] = {"values": {"training.learning_rate": [0.1, 0.2]}, "draws": 0, "seed": 1}
+    draws = [
+        {"draw": f"sweep/draw-0{n}", "training.learning_rate": 0.1 * n, "validation_loss": 1.0 / n, "chosen": n - 1}
+        for n in (1, 2)
+    ]
+    write_table(scenario.folder("dementia") / "sweep" / "sweep.tsv", pd.DataFrame(draws))
+    for name in experiments:
+        learned = ("no", *["yes"] * 5)
+        scenario.train(name, learned if name == "brain_age" else ())
+        scenario.evaluate(name, members=2)
+    scenario.edit("results/experiments/brain_age/networks.tsv", lambda table: table.assign(attempts=[2] * len(table)))
+    control = {"holds": True, "sentence": "Trained on permuted targets the network is at chance on the true ones: 1."}
+    write_json(scenario.folder("brain_age") / "control.json", control)
+    second = {"participant_id": "sub-IXI012", "scan_id": "sub-IXI012_ses-2", "session_id": "ses-2"}
+    scenario.edit("data/ixi/scans.tsv", lambda scans: pd.concat([scans, scans.head(1).assign(**second)]))
+    return scenario.page()
+
+
+def given_weights(scenario: Scenario) -> str:
+    """A start from a file of one's own, on a GPU, in an environment that is not the lock's."""
+    scenario.real()
+    scenario.experiments["brain_age"]["transfer"] = {
+        "weights": "/models/other.safetensors",
+        "frozen_epochs": 0,
+        "thaw_epochs": 0,
+    }
+    scenario.config["cohorts"]["ixi"] |= {"base_url": "/mirror"}
+    for name in scenario.experiments:
+        scenario.train(name, device="NVIDIA A100", torch="2.8.0")
+    return scenario.page()
+
+
+def damaged(scenario: Scenario) -> str:
+    """Something on two sides of the split, and files that are not there."""
+    folder = scenario.folder("brain_age")
+
+    def leak(samples: pd.DataFrame) -> pd.DataFrame:
+        tested = samples[samples["part"] == "held-out"].head(1)
+        return pd.concat([samples, tested.assign(part="train", scan_id=samples["scan_id"].iloc[-1])])
+
+    scenario.edit("results/experiments/brain_age/samples.tsv", leak)
+    scenario.edit("data/ixi/scans.tsv", lambda scans: scans.assign(voxels_sha256="0" * 64))
+    scenario.edit("results/oasis1/split.tsv", lambda split: split.assign(part="train"))
+    for file in ("comparisons.tsv", "metrics.tsv"):
+        (folder / file).unlink()
+    (scenario.folder("dementia") / "networks.tsv").unlink()
+    (scenario.folder("dementia") / "seed-1" / "run.json").unlink()
+    (scenario.root / "data" / "oasis1" / "scans.tsv").unlink()
+    shutil.rmtree(scenario.root / "benchmarks")
+    return scenario.page(command="")
+
+
+def untold(scenario: Scenario) -> str:
+    """No network learned anything; no site, and nobody excluded."""
+    scenario.real()
+    for name in scenario.experiments:
+        scenario.train(name, ("no",), best_epoch=None)
+        scenario.edit(f"results/experiments/{name}/samples.tsv", lambda samples: samples.assign(site=np.nan))
+    for name in scenario.experiments:
+        scenario.edit(f"results/experiments/{name}/seed-1/history.tsv", lambda history: history.assign(best=0))
+    for cohort in scenario.config["cohorts"]:
+        for file in (f"data/{cohort}/exclusions.tsv", f"results/{cohort}/exclusions.tsv"):
+            scenario.edit(file, lambda table: table.head(0))
+    scenario.edit("results/experiments/brain_age/predictions.tsv", lambda rows: rows[rows["part"] != "validation"])
+    scenario.edit("results/experiments/brain_age/baselines.tsv", lambda rows: rows[rows["part"] != "validation"])
+    scenario.evaluate("brain_age")
+    return scenario.page()
+
+
+def three_classes(scenario: Scenario) -> str:
+    """Three classes of CDR; its probabilities, and a saliency map that says nothing."""
+    scenario.real()
+    experiment = scenario.experiments["dementia"]
+    experiment |= {"target": "cdr", "classes": [0, 0.5, [1, 2]]}
+    folder, generator = "results/experiments/dementia", np.random.default_rng(3)
+
+    def classes(rows: pd.DataFrame) -> pd.DataFrame:
+        shares = generator.dirichlet(np.ones(3), len(rows))
+        rows = rows.assign(target=np.arange(len(rows)) % 3, prediction=shares.argmax(axis=1))
+        return rows.assign(**{f"probability_{code}": shares[:, code] for code in range(3)})
+
+    network = classes(read_table(scenario.root / folder / "predictions.tsv"))
+    write_table(scenario.root / folder / "predictions.tsv", network)
+    others = pd.concat(
+        [classes(network).assign(model=name, target=network["target"]) for name in ("majority", "voxel_svm")]
+    )
+    write_table(scenario.root / folder / "baselines.tsv", others)
+    scenario.edit(f"{folder}/samples.tsv", lambda samples: samples.assign(target=np.arange(len(samples)) % 3))
+    scenario.train("dementia", task={"kind": "classification", "classes": 3, "class_weights": [1.0, 1.0, 1.0]})
+    scenario.evaluate("dementia")
+    record = scenario.folder("dementia") / "saliency" / "saliency.json"
+    write_json(record, read_json(record) | {"correlation": None})
+    return scenario.page()
+
+
+def one_class(scenario: Scenario) -> str:
+    """A held-out part of one class, and a segmentation that misses a tissue."""
+    scenario.real()
+    for file in ("predictions", "baselines"):
+        scenario.edit(f"results/experiments/dementia/{file}.tsv", lambda rows: rows.assign(target=1))
+    scenario.evaluate("dementia")
+    scenario.edit(
+        "results/experiments/tissue/predictions.tsv",
+        lambda rows: rows.assign(volume_ml=rows["volume_ml"].mask(rows["tissue"] == "CSF", 0.0)),
+    )
+    if "empty" in read_table(scenario.folder("tissue") / "predictions.tsv"):
+        scenario.edit("results/experiments/tissue/predictions.tsv", lambda rows: rows.drop(columns="empty"))
+    scenario.evaluate("tissue")
+    scenario.edit("results/experiments/dementia/curves.tsv", lambda rows: rows.head(0))
+    return scenario.page()
+
+
+def prepared(scenario: Scenario) -> str:
+    """Cohorts of one's own that come skull-stripped, one of them in MNI space and with a split of its own."""
+    scenario.config["demo_data"] = False
+    own = {"source": "table", "path": "scans.csv", "skull_stripped": True, "mni_space": True, "modalities": ["T1w"]}
+    scenario.config["cohorts"] = {"ixi": own | {"split_file": "split.tsv"}, "oasis1": own | {"source": "bids"}}
+    return scenario.page()
+
+
+def unusual(scenario: Scenario) -> str:
+    """Every quality number of one scan unusually low, of another unusually high, with the advice for each."""
+    scenario.real()
+
+    def extreme(table: pd.DataFrame) -> pd.DataFrame:
+        for name in quality.ADVICE:
+            table[name] = np.linspace(1.0, 1.1, len(table))
+            table[f"{name}_z"] = np.linspace(-1.0, 1.0, len(table))
+            table.loc[0, f"{name}_z"], table.loc[1, f"{name}_z"] = -9.0, 9.0
+        return table.assign(unknown=1.0, unknown_z=[12.0, *[0.0] * (len(table) - 1)])
+
+    scenario.edit("results/ixi/qc.tsv", extreme)
+    return scenario.page()
+
+
+def only_age(scenario: Scenario) -> str:
+    """One regression on one cohort of one site, without an external one; hundreds of participants would be held out."""
+    return _only(scenario, "brain_age")
+
+
+def only_dementia(scenario: Scenario) -> str:
+    return _only(scenario, "dementia")
+
+
+def only_tissue(scenario: Scenario) -> str:
+    return _only(scenario, "tissue")
+
+
+def _only(scenario: Scenario, name: str) -> str:
+    scenario.real()
+    scenario.config["experiments"] = {name: scenario.experiments[name] | {"external": []}}
+    (cohort,) = scenario.experiments[name]["cohorts"]
+    scenario.config["cohorts"] = {cohort: scenario.config["cohorts"][cohort]}
+    for file in ("samples", "predictions", "baselines"):
+        scenario.edit(
+            f"results/experiments/{name}/{file}.tsv", lambda rows: rows[rows["part"] != "external"].assign(site="one")
+        )
+    scenario.evaluate(name)
+    scenario.edit(f"results/experiments/{name}/flow.tsv", lambda flow: flow[flow["cohort"] == cohort])
+    return scenario.page()
+
+
+def fails_outside(scenario: Scenario) -> str:
+    """A network that shrinks to the mean, loses to a baseline, and doesn't carry to the external cohort."""
+    scenario.real()
+    generator = np.random.default_rng(1)
+
+    def shrunk(rows: pd.DataFrame) -> pd.DataFrame:
+        noise = generator.normal(0, 1, len(rows))
+        at_home, outside = 53 + 0.3 * (rows["target"] - 53) + noise, 140 + 10 * noise
+        return rows.assign(prediction=at_home.where(rows["part"] != "external", outside))
+
+    def close(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(prediction=rows["prediction"].where(rows["model"] != "volumes", rows["target"]))
+
+    scenario.edit("results/experiments/brain_age/predictions.tsv", shrunk)
+    scenario.edit("results/experiments/brain_age/baselines.tsv", close)
+    scenario.evaluate("brain_age")
+    return scenario.page()
+
+
+def lost(scenario: Scenario) -> str:
+    """A run of which next to nothing is left."""
+    scenario.real()
+    for path in [*scenario.results.rglob("*.tsv"), *scenario.results.rglob("*.json")]:
+        if path.name not in ("samples.tsv", "scans.tsv"):
+            path.unlink()
+    for path in scenario.results.rglob("*.webp"):
+        path.unlink()
+    (scenario.root / "envs" / "requirements.txt").unlink()
+    return scenario.page()
+
+
+PAGES = (whole, folded, given_weights, damaged, untold, three_classes, one_class, prepared, unusual)
+PAGES += (only_age, only_dementia, only_tissue, fails_outside, lost)
+
+
+def with_step(flow: pd.DataFrame, step: str, lost: int) -> pd.DataFrame:
+    """The flow with one more step of each cohort, at which so many scans were lost."""
+    last = flow.groupby("cohort", sort=False).tail(1)
+    more = last.assign(step=step, scans=last["scans"] - lost, participants=last["participants"] - lost)
+    return pd.concat([flow, more]).sort_values("cohort", kind="stable")
+
+
+def training(**values: object) -> Callable[[Scenario], None]:
+    """Training keys of the dementia experiment."""
+
+    def change(scenario: Scenario) -> None:
+        scenario.experiments["dementia"]["training"] |= values
+        scenario.train("dementia")
+
+    return change
+
+
+def preprocessing(**values: object) -> Callable[[Scenario], None]:
+    return lambda scenario: scenario.config["preprocessing"].update(values)
+
+
+def _augmentation_off(scenario: Scenario) -> None:
+    off = dict.fromkeys(scenario.experiments["dementia"]["training"]["augmentation"], 0.0) | {"flip": False}
+    training(augmentation=off)(scenario)
+
+
+def _modalities(scenario: Scenario) -> None:
+    scenario.real()
+    scenario.config["cohorts"]["ixi"]["modalities"] = ["T1w", "T2w"]
+
+
+def _patches(scenario: Scenario) -> None:
+    scenario.experiments["tissue"]["training"]["patch"] = [32, 32, 32]
+    scenario.experiments["tissue"]["network"]["name"] = "dynunet"
+    scenario.train("tissue")
+
+
+def _elsewhere(scenario: Scenario) -> None:
+    paths = {"path": "a.nii.gz", "dseg_path": "b.nii.gz", "dseg_reference_path": "c.nii.gz"}
+    scenario.edit("data/oasis1/scans.tsv", lambda scans: scans.assign(**paths))
+
+
+def _lacking(scenario: Scenario) -> None:
+    for name, step in (("brain_age", "with a value of age"), ("tissue", "with a reference segmentation")):
+        scenario.edit(f"results/experiments/{name}/flow.tsv", lambda flow, step=step: with_step(flow, step, 2))
+
+
+def _several_starts(scenario: Scenario) -> None:
+    scenario.edit("results/ixi/qc.tsv", lambda table: table.assign(registration_starts=2))
+
+
+def _plain_regression(scenario: Scenario) -> None:
+    scenario.real()
+    scenario.experiments["brain_age"]["external"] = []
+    scenario.config["quality"]["max_outlier_z"] = 6.0
+    scenario.edit(
+        "results/experiments/brain_age/baselines.tsv",
+        lambda rows: pd.concat([rows, rows[rows["model"] == "mean"].assign(model="voxel_ridge")]),
+    )
+    scenario.config["experiments"] = {"brain_age": scenario.experiments["brain_age"]}
+
+
+OPTIONS = {
+    "averaged": training(keep="averaged"),
+    "last": training(keep="last"),
+    "patience": training(patience=9),
+    "cosine": training(schedule="cosine"),
+    "no_augmentation": _augmentation_off,
+    "synthstrip": preprocessing(brain_extraction="synthstrip", intensity="zscore"),
+    "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),
+    "modalities": _modalities,
+    "patches": _patches,
+    "elsewhere": _elsewhere,
+    "lacking": _lacking,
+    "several_starts": _several_starts,
+    "plain_regression": _plain_regression,
+}
+
+
+VERDICT = {"experiment": "e", "metric": "mae", "target": "age", "cohort": "ixi", "value": 5.0, "baseline_value": 14.0}
+CLEAN = {"overlapping": [], "images": 0, "moved": [], "missing": [], "compared": 40}
+COMPARISON = {"baseline": "volumes", "difference": -2.0, "ci_low": -3.0, "ci_high": -1.0, "in_favour_of": "network"}
+
+
+def network_rows(*learned: str, edge: str = "", attempts: int = 1) -> Networks:
+    rows = [
+        {"member": f"fold-{number}_seed-1", "attempts": attempts, "epochs": 40, "best_epoch": 30, "spread": 0.5}
+        | {
+            "least_spread": 0.1,
+            "edge": edge,
+            "learned": answer,
+            "used": "no" if answer == "no" else "yes",
+            "reason": "",
+        }
+        for number, answer in enumerate(learned, start=1)
+    ]
+    return Networks(pd.DataFrame(rows))
+
+
+def _gates(verdict=None, split=None, control=None, comparison=COMPARISON, networks=None) -> Iterator[str]:
+    described = {"split": CLEAN | (split or {}), "control": control, "networks": networks or network_rows("yes")}
+    for gate in gates.experiment_gates({"verdict": "pass"} | VERDICT | (verdict or {}), described, comparison):
+        yield gate["told"]
+
+
+def _saliency_reading(correlation: float) -> list[str]:
+    return [saliency._reading(correlation)]
+
+
+def _control(**metrics: float) -> list[str]:
+    row = {"cohort": "ixi", "part": "held-out", "group": "all", "metric": "mae", "n": 9}
+    rows = [row | {"model": "network", "value": 9.0, "ci_low": 8.0, "ci_high": 10.0} | metrics]
+    rows.append(row | {"model": "mean", "value": 12.0, "ci_low": 11.0, "ci_high": 13.0})
+    return [chance_holds(pd.DataFrame(rows), "regression")["sentence"]]
+
+
+def _headline(*rows: tuple, experiment: str = "brain_age", metric: str = "mae") -> list[str]:
+    about = {"cohort": "ixi", "part": "held-out", "group": "all", "metric": metric, "n": 9}
+    names = ("model", "value", "ci_low", "ci_high")
+    metrics = pd.DataFrame([about | dict(zip(names, row, strict=True)) for row in rows])
+    task = {"brain_age": "regression", "dementia": "classification"}[experiment]
+    return [record["sentence"] for record in headline_of(metrics, experiment, {"task": task, "target": "age"})]
+
+
+def _rerun(**changed: object) -> list[str]:
+    package = {"name": "torch", "locked": "2", "installed": "2"}
+    record = {"git": {"dirty": False}, "packages": [package], "command": "make demo", "runs": [{"device": "cpu"}]}
+    return [rerun_sentence(record | changed)]
+
+
+MEAN = ("mean", 12.0, 11.0, 13.0)
+BASES = [(name, 9.0, 8.0, 10.0) for name in ("voxel_ridge", "voxel_svm")]
+ABSENT = Missing("file", "what", "why", "missing-1")
+
+
+PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
+    "gates_pass": lambda: _gates(control={"holds": True}),
+    "gates_fail": lambda: _gates(
+        {"verdict": "fail"},
+        {"images": 1},
+        {"holds": False},
+        COMPARISON | {"in_favour_of": "baseline"},
+        network_rows("no", "no"),
+    ),
+    "gates_warn": lambda: _gates(
+        None,
+        {"missing": [1]},
+        {"holds": None},
+        COMPARISON | {"in_favour_of": "neither"},
+        network_rows("yes", "no", "yes"),
+    ),
+    "gates_one_left": lambda: _gates({"verdict": "missing"}, networks=network_rows("yes", "no")),
+    "gates_early": lambda: _gates(comparison=COMPARISON | {"ci_low": None}, networks=network_rows("yes", edge="first")),
+    "gates_again": lambda: _gates(comparison=None, networks=network_rows("yes", attempts=2)),
+    "gates_not_judged": lambda: _gates(networks=network_rows("not judged")),
+    "headline_better": lambda: _headline(("network", 5.0, 4.0, 6.0), MEAN, BASES[0]),
+    "headline_overlap": lambda: _headline(("network", 10.0, 4.0, 12.0), MEAN, BASES[1]),
+    "headline_no_interval": lambda: _headline(("network", 5.0, None, None), MEAN),
+    "headline_no_better": lambda: _headline(("network", 15.0, 14.0, 16.0), MEAN),
+    "headline_classes": lambda: _headline(("network", 0.8, 0.7, 0.9), experiment="dementia", metric="auc"),
+    "headline_absent": lambda: _headline(MEAN),
+    "rerun_same": lambda: _rerun(),
+    "rerun_gpu": lambda: _rerun(runs=[{"device": "NVIDIA A100"}]),
+    "rerun_no_git": lambda: _rerun(git=None, command="", packages=[]),
+    "rerun_dirty": lambda: _rerun(git={"dirty": True}, packages=[{"name": "torch", "locked": "2", "installed": None}]),
+    "unseen_unknown": lambda: [unseen_sentence([{"title": "Age", "split": ABSENT}], {})],
+    "unseen_known": lambda: [unseen_sentence([{"title": "Age", "split": CLEAN}], {})],
+    "complete": lambda: [gates.completeness_gate([])["told"]],
+    "networks_none": lambda: [networks_sentence(network_rows("no", "no")), networks_sentence(network_rows("no"))],
+    "saliency_alike": lambda: _saliency_reading(0.9),
+    "saliency_partly": lambda: _saliency_reading(0.4),
+    "saliency_unlike": lambda: _saliency_reading(0.1),
+    "control_off_chance": lambda: _control(),
+    "control_at_chance": lambda: _control(value=12.5, ci_high=14.0),
+    "control_missing": lambda: _control(value=float("nan")),
+}
+
+
+def plans(folder: Path) -> Iterator[tuple[str, str]]:
+    """Plans of the demo with and without work, room, a GPU and measured times."""
+    config = copy.deepcopy(read_checked([ROOT / "config" / "config.yaml"]))
+    study = Study(config, folder / "plan")
+    study.directory.mkdir()
+    line = Line("train", "this machine", False, jobs=3, tasks=3, seconds=60.0, estimated=True)
+    small, large = (Need("preprocessed scans", peak, 0.0) for peak in (1e6, 1e18))
+    yield "plan_here", "\n".join(plan_text(Plan(study, this_machine(), [line], [], [small], 60.0)))
+    yield "plan_done", "\n".join(plan_text(Plan(study, this_machine(), [], [], [small], 0.0)))
+    other = copy.deepcopy(config)
+    for experiment in other["experiments"].values():
+        experiment["training"] |= {"patience": 5, "retrain": 0}
+        write_table(study.directory / "results" / "experiments" / "brain_age" / "samples.tsv", pd.DataFrame({"a": [1]}))
+    other["preprocessing"]["brain_extraction"] = "synthstrip"
+    published = copy.deepcopy(config["cohorts"]["ixi"]) | {"base_url": ""}
+    remote = Study({**other, "cohorts": {"ixi": published, "oasis1": config["cohorts"]["oasis1"]}}, study.directory)
+    on_gpu = Line("train", "gpu", True, jobs=3, tasks=3, seconds=60.0, measured=False)
+    profile = Profile("slurm", executor="slurm", jobs=20)
+    archives = [archive for archive in remote.archives if archive.remote]
+    estimated = {"ixi": 581, "oasis1": 26}
+    write_table(study.directory / "data" / "oasis1" / "scans.tsv", pd.DataFrame({"scan_id": ["a"], "path": ["a.nii"]}))
+    yield "plan_cluster", "\n".join(plan_text(Plan(remote, profile, [on_gpu], archives, [large], 60.0, estimated)))
+    for name in config["experiments"]:
+        write_table(study.directory / "results" / "experiments" / name / "samples.tsv", pd.DataFrame({"a": [1]}))
+    measured = Line("train", "gpu", True, jobs=3, tasks=3, seconds=60.0)
+    yield "plan_measured", "\n".join(plan_text(Plan(study, profile, [measured], [], [small], 60.0)))
