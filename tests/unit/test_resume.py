@@ -135,7 +135,8 @@ def test_history_of_a_resumed_training_is_told_once_an_epoch(tmp_path):
     with stopped_at_step(5), pytest.raises(Interrupted):
         run(tmp_path, toy_settings(), report=lines.append)
     run(tmp_path, toy_settings(), report=lines.append)
-    assert [line.split()[0] for line in lines] == ["epoch", "going", "epoch", "epoch"]
+    assert [line.split()[0] for line in lines[:4]] == ["epoch", "going", "epoch", "epoch"]
+    assert not any(line.startswith("epoch") for line in lines[4:])
     assert lines[1].endswith("epoch 2, step 3")
 
 
@@ -196,7 +197,7 @@ def test_checkpoint_holds_all_that_the_training_needs(tmp_path):
         run(tmp_path, toy_settings())
     saved = load_checkpoint(tmp_path / CHECKPOINT)
     assert set(saved) == {"weights", "optimiser", "scaler", "state", "processes"}
-    assert {"epoch", "step", "history", "best", "best_loss", "best_epoch"} <= set(saved["state"])
+    assert {"epoch", "step", "history", "kept", "averaged", "best_criterion", "best_epoch"} <= set(saved["state"])
     assert (saved["state"]["epoch"], saved["state"]["step"]) == (1, 1)
     assert set(saved["processes"][0]) == {"loss_sum", "generators"}
 

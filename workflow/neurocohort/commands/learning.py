@@ -31,7 +31,7 @@ def train(
     from neurocohort.learning.distributed import leads
     from neurocohort.learning.model_files import write_model
     from neurocohort.learning.settings import read_settings
-    from neurocohort.learning.training import Interrupted
+    from neurocohort.learning.training import Interrupted, attempts_of
     from neurocohort.learning.training import train as run
 
     wanted = read_settings(settings)
@@ -55,7 +55,7 @@ def train(
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted
     if leads():  # of several processes one writes
         write_model(folder, trained, wanted, chosen)
-        remove_checkpoint(checkpoint)
+        remove_checkpoint(checkpoint, attempts_of(wanted))
 
 
 @command

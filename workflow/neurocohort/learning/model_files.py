@@ -32,14 +32,16 @@ def write_model(folder: Path, trained: Trained, settings: TrainingSettings, devi
             "parameters": trained.parameters,
             "epochs_run": len(trained.history),
             "best_epoch": trained.best_epoch,
+            "criterion": trained.criterion,
             "validation_loss": trained.validation_loss,
-            "seed": settings.seed,
+            "seed": trained.seed,
             "device": device_name(device),
             "torch": torch.__version__,
             "precision": trained.precision,
             "memory": trained.memory,
             "training_seconds": round(trained.seconds, 3),
             "scans_per_second": round(trained.scans_per_second, 3),
+            "learning": trained.judgement.as_dict() | {"attempts": trained.attempts},
         },
     )
 
