@@ -94,7 +94,7 @@ def _noted(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[np
 def _unfit(task: Task, targets: np.ndarray) -> str:
     """Why the validation scans can't show whether anything was learned; empty where they can."""
     if task.kind == SEGMENTATION:
-        return "" if targets.any() else "the reference label maps of the validation scans have no tissue, so it is not judged"
+        return "" if targets.any() else "the validation scans' reference label maps have no tissue, so it is not judged"
     if len(np.unique(targets)) < 2:
         what = "one class" if task.kind == CLASSIFICATION else "one target"
         return f"the {len(targets)} validation scan(s) have but {what}, so it is not judged"

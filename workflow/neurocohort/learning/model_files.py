@@ -10,6 +10,7 @@ from torch import nn
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_json, write_table, written_aside
 from neurocohort.learning.device import device_name
+from neurocohort.learning.judgement import WAYS_OUT
 from neurocohort.learning.networks import load_weights
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import Task, task_from
@@ -52,10 +53,10 @@ def read_model(folder: Path, device: torch.device) -> tuple[nn.Module, Task, dic
     Raises InputError where the training ended without a finite validation loss, and where weights and settings differ.
     """
     run = read_json(folder / RUN)
-    if run["validation_loss"] is None:
+    if run["best_epoch"] is None:
         raise InputError(
             f"the training in {folder} ended after {run['epochs_run']} epoch(s) without a finite validation loss, so there is no "
-            "model to use. A smaller `learning_rate` or `precision: float32` are the usual ways out."
+            f"model to use. Fix: {WAYS_OUT}."
         )
     task = task_from(run["task"])
     network = network_of(read_settings(run["settings"]), task)
