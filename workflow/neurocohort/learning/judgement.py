@@ -20,6 +20,9 @@ from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION,
 # halves, 1 where all scans are certain and the classes equal; 0.05 is a probability that varies by 0.025. Segmentation: the
 # fraction of the reference's tissues, over all scans, that are found at all: whoever misses half has given up on a class.
 LEAST_SPREAD = {REGRESSION: 0.1, CLASSIFICATION: 0.05, SEGMENTATION: 0.5}
+# Of the training targets' standard deviation: validation targets that lie closer together leave a good network little to tell
+# apart, and its predictions may well be alike.
+LEAST_TARGET_SPREAD = 0.25
 FIRST, LATEST = "first", "last"  # of the epochs that could be kept
 WAYS_OUT = "a smaller `learning_rate` or `precision: float32` are the usual ways out"
 
@@ -98,6 +101,11 @@ def _unfit(task: Task, targets: np.ndarray) -> str:
     if len(np.unique(targets)) < 2:
         what = "one class" if task.kind == CLASSIFICATION else "one target"
         return f"the {len(targets)} validation scan(s) have but {what}, so it is not judged"
+    if task.kind == REGRESSION and targets.std() < LEAST_TARGET_SPREAD * task.scale:
+        return (
+            f"the targets of the {len(targets)} validation scans have a standard deviation of {targets.std():.3g}, less than "
+            f"{LEAST_TARGET_SPREAD:g} times that of the training scans ({task.scale:.3g}), so it is not judged"
+        )
     return ""
 
 
