@@ -247,10 +247,11 @@ def _nothing_learned(trained: Trained, settings: TrainingSettings, number: int) 
 
 
 def _line(entry: dict, epochs: int) -> str:
+    loss, criterion = entry["validation_loss"], entry["criterion"]
+    calibrated = f"  after calibration {criterion:.4f}" if criterion != loss else ""
     return (
         f"epoch {entry['epoch']}/{epochs}  training loss {entry['train_loss']:.4f}  "
-        f"validation loss {entry['validation_loss']:.4f}  criterion {entry['criterion']:.4f}  "
-        f"learning rate {entry['learning_rate']:.2e}"
+        f"validation loss {loss:.4f}{calibrated}  learning rate {entry['learning_rate']:.2e}"
     )
 
 
