@@ -15,7 +15,7 @@ from neurocohort.configuration_cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURC
 from neurocohort.configuration_experiments import NETWORKS, filter_columns
 from neurocohort.errors import InputError
 from neurocohort.learning.settings import read_settings
-from neurocohort.members import all_experiments, draws_of, members_of, training_settings
+from neurocohort.members import all_experiments, draws_of, members_of, starting_members, training_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config/config.yaml"
@@ -526,6 +526,14 @@ def experiment_with(demo, **keys):
         ({"training__processes": 9}, ["training.processes` is 9", "a batch has 5 scans"]),
         ({"training__precision": "float16"}, ["float16", "CPU", "bfloat16"]),
         ({"training__patch": [32, 32, 32]}, ["training.patch` is for segmentation", "regression"]),
+        (
+            {"training__patience": 5, "training__keep": "last"},
+            ["training.patience` is 5", "keep` is last", "patience: 0"],
+        ),
+        ({"training__patience": 5, "training__keep": "averaged"}, ["training.keep` is averaged"]),
+        ({"training__patience": 5, "training__keep": "best"}, None),
+        ({"training__keep": "first"}, ["`best`, `last`, `averaged`"]),
+        ({"training__retrain": 6}, ["training.retrain` is 6", "from 0 to 5"]),
         ({"control": "shuffled_target"}, None),
         ({"transfer": {"weights": "dementia"}}, None),
         ({"transfer": {"weights": "dementi"}}, ["dementi", "did you mean `dementia`"]),
@@ -553,6 +561,101 @@ def test_trainings_are_checked_with_what_they_depend_on(demo, keys, told):
         return
     message = refusal(config)
     assert all(part in message for part in told), message
+
+
+def transferring(demo, **experiments):
+    """The demo with experiments like brain_age, each given by its cohorts, whether it has folds, its source, and other keys."""
+    base = demo["experiments"]["brain_age"]
+    made = {}
+    for name, (cohorts, folded, source, *more) in experiments.items():
+        made[name] = copy.deepcopy(base) | {"cohorts": cohorts, "filter": ""} | (more[0] if more else {})
+        made[name]["training"] |= {"cross_validation": folded}
+        if source:
+            made[name]["transfer"] = {"weights": source}
+    return demo | {"experiments": made}
+
+
+IXI, OASIS = ["ixi"], ["oasis1"]
+ALLOWED_TRANSFERS = {
+    "same folds": {"a": (OASIS, True, ""), "b": (OASIS, True, "a")},
+    "no folds": {"a": (OASIS, False, ""), "b": (OASIS, False, "a")},
+    "other cohorts": {"a": (IXI, False, ""), "b": (OASIS, True, "a")},
+    "folds all along": {"a": (OASIS, True, ""), "b": (IXI, True, "a"), "c": (OASIS, True, "b")},
+    "site left out elsewhere": {"a": (IXI, False, ""), "b": (OASIS, False, "a", {"leave_one_site_out": ["WashU"]})},
+}
+LEAKING_TRANSFERS = {
+    "source without folds": (
+        {"a": (OASIS, False, ""), "b": (OASIS, True, "a")},
+        [
+            "experiments.b.transfer.weights` is a",
+            "train on oasis1",
+            "is false in a and true in `experiments.b`",
+            "both.",
+        ],
+    ),
+    "folds in the source alone": (
+        {"a": (["ixi", "oasis1"], True, ""), "b": (OASIS, False, "a")},
+        ["is true in a and false in `experiments.b`"],
+    ),
+    "source without folds further back": (
+        {"a": (OASIS, False, ""), "b": (IXI, True, "a"), "c": (OASIS, True, "b")},
+        ["experiments.c.transfer.weights` is b, which goes back to a", "is false in a and true in `experiments.c`"],
+    ),
+    "folds lost on the way": (
+        {"a": (OASIS, True, ""), "b": (IXI, False, "a"), "c": (OASIS, True, "b")},
+        ["which goes back to a", "b between them has none", "`training.cross_validation: true` there too"],
+    ),
+    "source trained on the external cohort": (
+        {"a": (IXI, False, ""), "b": (OASIS, False, "a", {"external": IXI})},
+        ["which is trained on ixi", "`experiments.b.external` has ixi", "start from another experiment"],
+    ),
+    "external cohort trained on further back": (
+        {"a": (IXI, False, ""), "b": (OASIS, False, "a"), "c": (OASIS, False, "b", {"external": IXI})},
+        ["is b, which goes back to a, which is trained on ixi"],
+    ),
+    "site left out that the source has seen": (
+        {"a": (IXI, False, ""), "b": (IXI, False, "a", {"leave_one_site_out": ["Guys"]})},
+        ["trained on ixi with all of its sites", "leave_one_site_out` has Guys", "Leave one of the two out"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALLOWED_TRANSFERS)
+def test_transfer_between_matching_folds_or_other_cohorts_is_accepted(demo, case):
+    check_configuration(transferring(demo, **ALLOWED_TRANSFERS[case]), source=SOURCE)
+
+
+@pytest.mark.parametrize("case", LEAKING_TRANSFERS)
+def test_transfer_from_a_network_that_saw_the_tested_scans_is_refused(demo, case):
+    experiments, told = LEAKING_TRANSFERS[case]
+    message = refusal(transferring(demo, **experiments))
+    assert all(part in message for part in told), message
+    assert "faults" not in message, "one fault, one sentence"
+
+
+def test_each_fold_starts_from_the_same_fold_of_the_source(demo):
+    source = {"training": {"seeds": [1, 2], "cross_validation": True}}
+    assert starting_members(source, 3, "fold-3_seed-2") == ["fold-3_seed-2", "fold-3_seed-1"]
+    assert starting_members(source, 3, "sweep/draw-01/fold-2_seed-7") == ["fold-2_seed-1", "fold-2_seed-2"]
+    assert starting_members(source, 3, "seed-2") == ["fold-1_seed-2", "fold-1_seed-1"], "a control has no folds"
+    plain = {"training": {"seeds": [1, 11], "cross_validation": False}}
+    assert starting_members(plain, 3, "fold-2_seed-11") == ["seed-11", "seed-1"]
+    assert starting_members(plain, 3, "seed-5") == ["seed-1", "seed-11"]
+
+
+def test_networks_of_controls_alone_are_not_judged(demo):
+    config = check_configuration(
+        experiment_with(demo, control="shuffled_target", training__retrain=2, training__keep="last"), source=SOURCE
+    )
+    settings = {
+        name: training_settings(experiment, "seed-1")
+        for name, experiment in all_experiments(config["experiments"]).items()
+    }
+    assert [name for name, own in settings.items() if not own["judged"]] == [
+        f"brain_age_shuffled-target-{number}" for number in (1, 2, 3)
+    ]
+    assert (settings["brain_age"]["retrain"], settings["brain_age"]["keep"]) == (2, "last")
+    assert read_settings(settings["brain_age"]).retrain == 2
 
 
 def test_controls_are_experiments_beside_the_one_that_asks_for_it(demo):

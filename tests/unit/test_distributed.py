@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import toy_training
 from neurocohort.errors import InputError
-from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE
+from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, attempt_file
 from neurocohort.learning.distributed import joined, leads
 from toy_training import CHECKPOINT, CPU, WEIGHTS_HASH, result_of, run, started, toy_settings
 
@@ -84,3 +84,14 @@ def test_single_process_needs_no_other():
             and processes.gather("a") == ["a"]
             and processes.total(1.5) == 1.5
         )
+
+
+def test_two_processes_choose_the_epoch_together_and_try_another_seed_together(tmp_path):
+    idle = {"learning_rate": 1e-12, "warm_up": 0.0, "epochs": 2, "fold": 1, "retrain": 1}
+    settings = toy_settings("classification", **SETTINGS | idle)
+    assert train_together(tmp_path, settings) == [0, 0]
+    assert attempt_file(tmp_path / CHECKPOINT, 1).exists() and attempt_file(tmp_path / CHECKPOINT, 2).exists()
+    alone = run(tmp_path, toy_settings("classification", **SETTINGS | idle | {"processes": 1}), "alone.pt")
+    _, history = result_of(tmp_path)
+    for ours, theirs in zip(history, alone.history, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)

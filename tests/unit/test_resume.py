@@ -115,6 +115,15 @@ def test_each_task_resumes(tmp_path, task):
     assert weights_hash(interrupted_and_resumed(tmp_path, settings, 4).weights) == weights_hash(whole.weights)
 
 
+@pytest.mark.parametrize("keep", ["last", "averaged"])
+@pytest.mark.parametrize("stop_after", [7, 11, 19])
+def test_weights_that_are_kept_are_the_same_after_an_interruption(tmp_path, keep, stop_after):
+    settings = toy_settings(epochs=7, keep=keep)  # three steps an epoch, the last five of which are averaged
+    whole = run(tmp_path, settings, "whole.pt")
+    resumed = interrupted_and_resumed(tmp_path, settings, stop_after)
+    assert weights_hash(resumed.weights) == weights_hash(whole.weights) and resumed.history == whole.history
+
+
 @pytest.mark.parametrize("stop_after", [3, 4, 8])
 def test_half_thawed_network_resumes(tmp_path, stop_after):
     save_file(run(tmp_path, toy_settings(epochs=1), "first.pt").weights, tmp_path / "first.safetensors")
@@ -135,7 +144,8 @@ def test_history_of_a_resumed_training_is_told_once_an_epoch(tmp_path):
     with stopped_at_step(5), pytest.raises(Interrupted):
         run(tmp_path, toy_settings(), report=lines.append)
     run(tmp_path, toy_settings(), report=lines.append)
-    assert [line.split()[0] for line in lines] == ["epoch", "going", "epoch", "epoch"]
+    assert [line.split()[0] for line in lines[:4]] == ["epoch", "going", "epoch", "epoch"]
+    assert not any(line.startswith("epoch") for line in lines[4:])
     assert lines[1].endswith("epoch 2, step 3")
 
 
@@ -196,7 +206,7 @@ def test_checkpoint_holds_all_that_the_training_needs(tmp_path):
         run(tmp_path, toy_settings())
     saved = load_checkpoint(tmp_path / CHECKPOINT)
     assert set(saved) == {"weights", "optimiser", "scaler", "state", "processes"}
-    assert {"epoch", "step", "history", "best", "best_loss", "best_epoch"} <= set(saved["state"])
+    assert {"epoch", "step", "history", "kept", "averaged", "best_criterion", "best_epoch"} <= set(saved["state"])
     assert (saved["state"]["epoch"], saved["state"]["step"]) == (1, 1)
     assert set(saved["processes"][0]) == {"loss_sum", "generators"}
 

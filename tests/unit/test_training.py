@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import torch
 from neurocohort.errors import InputError
+from neurocohort.files import read_json
 from neurocohort.learning import loop
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.inference import predict
 from neurocohort.learning.model_files import read_model, write_model
-from neurocohort.learning.networks import build_network
+from neurocohort.learning.networks import build_network, copied_weights
 from neurocohort.learning.precision import choose_precision
 from neurocohort.learning.schedule import pace_at
 from neurocohort.learning.training import network_of, parts_of, train
@@ -68,14 +69,80 @@ def test_held_out_volumes_need_not_be_there_in_training(tmp_path):
     assert weights_hash(whole.weights) == weights_hash(alone.weights)
 
 
+def smoothed_by_epoch(values: list[float]) -> dict[int, float]:
+    """By epoch that can be kept, the mean of its value and the four before."""
+    return {end: float(np.mean(values[end - 5 : end])) for end in range(5, len(values) + 1)}
+
+
 def test_best_epoch_is_chosen_on_validation_and_patience_ends_early(tmp_path):
     trained = run(tmp_path, toy_settings(epochs=40, patience=3, learning_rate=0.1))
-    losses = [entry["validation_loss"] for entry in trained.history]
-    smoothed = [np.mean(losses[max(0, end - 5) : end]) for end in range(1, len(losses) + 1)]
-    assert trained.best_epoch == int(np.argmin(smoothed)) + 1
-    assert trained.validation_loss == pytest.approx(min(smoothed))
+    smoothed = smoothed_by_epoch([entry["criterion"] for entry in trained.history])
+    assert trained.best_epoch == min(smoothed, key=smoothed.get)
+    assert trained.criterion == pytest.approx(min(smoothed.values()))
     assert [entry["epoch"] for entry in trained.history if entry["best"]] == [trained.best_epoch]
     assert len(trained.history) == trained.best_epoch + 3 < 40
+
+
+def closed_epochs(tmp_path, monkeypatch, losses: list[float], **changes):
+    """A training whose validation losses are ``losses``, as the validation part might have them."""
+    given = iter(losses)
+
+    def validate(self, batches, count):
+        value = next(given)
+        return value, value
+
+    monkeypatch.setattr(loop.Loop, "validate", validate)
+    return run(tmp_path, toy_settings(epochs=len(losses), **changes))
+
+
+def test_lucky_untrained_network_is_not_the_best_epoch(tmp_path, monkeypatch):
+    trained = closed_epochs(tmp_path, monkeypatch, [0.4, 0.9, 0.9, 0.9, 0.9, 0.7, 0.6, 0.5])
+    assert trained.best_epoch == 8, "epoch 1 alone has the smallest loss, and no mean of five to compare with"
+    assert trained.criterion == trained.validation_loss == pytest.approx(np.mean([0.9, 0.9, 0.7, 0.6, 0.5]))
+
+
+def test_epochs_fewer_than_the_window_are_averaged_whole(tmp_path, monkeypatch):
+    trained = closed_epochs(tmp_path, monkeypatch, [0.1, 0.9, 0.9])
+    assert (trained.best_epoch, trained.judgement.edge) == (3, "last")
+
+
+def test_patience_counts_from_the_first_epoch_that_could_be_kept(tmp_path, monkeypatch):
+    trained = closed_epochs(tmp_path, monkeypatch, [0.1, *[0.5] * 4, *[0.9] * 15], patience=2)
+    assert (trained.best_epoch, len(trained.history), trained.judgement.edge) == (5, 7, "first")
+
+
+def test_first_and_last_epochs_are_noted_in_the_log_and_the_record(tmp_path, monkeypatch):
+    lines = []
+    given = iter([*[0.1] * 5, *[0.9] * 5])
+    monkeypatch.setattr(loop.Loop, "validate", lambda self, batches, count: (next(given),) * 2)
+    settings = toy_settings(epochs=10)
+    trained = run(tmp_path, settings, report=lines.append)
+    assert lines[-1].startswith("warning: epoch 5, the first that could be kept, was the best of 10")
+    write_model(tmp_path / "model", trained, settings, CPU)
+    assert read_json(tmp_path / "model" / "run.json")["learning"]["edge"] == "first"
+    middle = closed_epochs(tmp_path / "other", monkeypatch, [*[0.9] * 5, *[0.1] * 5, *[0.9] * 3])
+    assert (middle.best_epoch, middle.judgement.edge) == (10, "")
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_last_weights_are_kept_where_the_settings_say_so(tmp_path, monkeypatch, task):
+    epochs, original = [], loop.Loop.close_epoch
+
+    def watched(self, *measured):
+        epochs.append(copied_weights(self.network))
+        return original(self, *measured)
+
+    monkeypatch.setattr(loop.Loop, "close_epoch", watched)
+    last = run(tmp_path, toy_settings(task, epochs=7, keep="last"), "last.pt")
+    assert last.best_epoch == 7 and last.judgement.edge == "" and last.history[-1]["best"] == 1
+    assert weights_hash(last.weights) == weights_hash(epochs[-1])
+    averaged = run(tmp_path, toy_settings(task, epochs=7, keep="averaged"), "averaged.pt")
+    assert averaged.best_epoch == 7 and averaged.criterion == pytest.approx(last.criterion)
+    for name, tensor in averaged.weights.items():
+        assert tensor.dtype == epochs[-1][name].dtype
+        if tensor.is_floating_point():
+            expected = torch.stack([weights[name] for weights in epochs[-5:]]).mean(dim=0)
+            torch.testing.assert_close(tensor, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_each_fold_validates_its_own_rows():
@@ -119,7 +186,7 @@ def test_run_record_tells_how_it_was_trained(tmp_path):
     assert (record["precision"], record["memory"], record["device"]) == ("float32", "resident", "cpu")
     assert record["training_seconds"] > 0 and record["scans_per_second"] > 0
     history = pd.read_csv(tmp_path / "model" / "history.tsv", sep="\t")
-    assert list(history.columns) == ["epoch", "train_loss", "validation_loss", "learning_rate", "best"]
+    assert list(history.columns) == ["epoch", "train_loss", "validation_loss", "criterion", "learning_rate", "best"]
 
 
 def test_model_of_other_settings_is_refused(tmp_path):
@@ -240,7 +307,8 @@ def test_tensorboard_shows_an_interrupted_training_once(tmp_path):
 def test_progress_is_a_bar_on_a_terminal_and_one_line_an_epoch_elsewhere(tmp_path, monkeypatch, capsys):
     lines = []
     run(tmp_path, toy_settings(epochs=2), "log.pt", report=lines.append)
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
+    assert not any(line.startswith("epoch") for line in lines[2:]), "what follows is about the whole training"
     assert capsys.readouterr() == ("", "")
     terminal = io.StringIO()
     monkeypatch.setattr(loop, "terminal_stream", lambda: terminal)

@@ -1,5 +1,6 @@
 """Sweeps, folds, controls, transfer and more than two classes on the demo's cohorts; the held-out file is opened last."""
 
+import re
 import shutil
 
 import nibabel as nib
@@ -89,7 +90,7 @@ def test_a_sweep_of_six_draws_runs_while_the_held_out_file_is_absent(swept):
     draws = table(swept, "sweep/sweep.tsv")
     assert len(draws) == 6 and draws["training.learning_rate"].between(0.001, 0.05).all()
     chosen = draws.loc[draws["chosen"] == 1].iloc[0]
-    assert chosen["validation_loss"] == draws["validation_loss"].min()
+    assert chosen["criterion"] == draws["criterion"].min()
     weights = [sha256_of(swept / folder / "seed-1/model.safetensors") for folder in (chosen["draw"], ".")]
     assert weights[0] == weights[1]
     assert set(table(swept, "training/samples.tsv")["part"]) == {"train", "validation"}
@@ -121,6 +122,33 @@ def test_three_classes_start_from_another_experiments_weights(finished):
     assert predictions[[f"probability_{k}" for k in range(3)]].sum(axis=1).sub(1).abs().max() < 1e-5
     assert {"accuracy", "balanced_accuracy", "auc_macro"} <= set(table(folder, "metrics.tsv")["metric"])
     assert "swept/seed-1/model.safetensors" in read_json(folder / "seed-1/run.json")["settings"]["weights"]
+
+
+def test_each_fold_starts_from_the_same_fold_and_a_control_from_the_first(demo, finished, tmp_path):
+    """A dry run of a study in which another cross-validated experiment starts from the one that is trained."""
+    content = yaml.safe_load(demo.path("config/config.yaml").read_text()) | {"experiments": EXPERIMENTS}
+    refined = EXPERIMENTS["folded"] | {"transfer": {"weights": "folded"}, "control": "shuffled_target"}
+    content["experiments"] = EXPERIMENTS | {"refined": refined}
+    (tmp_path / "refined.yaml").write_text(yaml.safe_dump(content))
+    told = demo.snakemake("--configfile", str(tmp_path / "refined.yaml"), "--dry-run", "--printshellcmds")
+    starts = dict(re.findall(r"--folder results/experiments/(refined\S+) .*--start=results/experiments/(\S+)", told))
+    assert starts == {
+        **{f"refined/fold-{fold}_seed-1": f"folded/fold-{fold}_seed-1/model.safetensors" for fold in range(1, 6)},
+        **{f"refined_shuffled-target-{n}/seed-1": "folded/fold-1_seed-1/model.safetensors" for n in (1, 2, 3)},
+    }
+
+
+def test_table_of_networks_says_which_are_in_the_average(finished):
+    networks = table(finished.path("results/experiments/folded"), "networks.tsv")
+    assert networks["member"].tolist() == [f"fold-{fold}_seed-1" for fold in range(1, 6)]
+    used = set(networks.loc[networks["used"] == "yes", "fold"])
+    predicted = table(finished.path("results/experiments/folded"), "predictions.tsv")
+    validated = predicted.loc[predicted["part"] == "validation", "scan_id"]
+    samples = table(finished.path("results/experiments/folded"), "samples.tsv").set_index("scan_id")
+    assert set(samples.loc[validated, "fold"]) == used
+    for control in (1, 2, 3):
+        own = table(finished.path(f"results/experiments/swept_shuffled-target-{control}"), "networks.tsv")
+        assert own[["learned", "used", "attempts"]].to_numpy().tolist() == [["not judged", "yes", 1]]
 
 
 def test_label_maps_lie_on_the_studys_grid_and_on_the_scans_own(finished):

@@ -20,6 +20,11 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
         )
     if training["precision"] == "float16" and config["device"] == "cpu":
         yield f"`{key}.training.precision` is float16, which a CPU can't train in; expected auto, float32 or bfloat16."
+    if training["patience"] and training["keep"] != "best":
+        yield (
+            f"`{key}.training.patience` is {training['patience']}, which stops a training by its best epoch, and "
+            f"`{key}.training.keep` is {training['keep']}, which needs all epochs; set `patience: 0`, or `keep: best`."
+        )
     yield from _patch_faults(f"{key}.training.patch", training["patch"], task, config["preprocessing"]["shape"])
     yield from _transfer_faults(f"{key}.transfer.weights", experiment, config["experiments"])
     if (kind := experiment.get("control")) and task == "segmentation":
@@ -71,10 +76,52 @@ def _transfer_faults(key: str, experiment: dict, experiments: dict[str, dict]) -
             f"such as .pt can run code when it is read, and is refused){did_you_mean(weights, experiments) or '.'}"
         )
         return
-    seen, name = [], weights
-    while name in experiments and name not in seen:
+    chain, name = [], weights  # the source, what that one started from, and so on
+    while name in experiments and name not in chain:
         if experiments[name] is experiment:
             yield f"`{key}` is {weights}, which starts from this experiment itself; expected one that doesn't."
             return
-        seen.append(name)
+        chain.append(name)
         name = (experiments[name].get("transfer") or {}).get("weights", "")
+    yield from _starting_faults(key, experiment, experiments, chain)
+
+
+def _starting_faults(key: str, experiment: dict, experiments: dict[str, dict], chain: list[str]) -> Iterator[str]:
+    """A sentence for each way in which the networks that ``experiment`` starts from, of the ``chain`` of experiments, were
+    trained on scans that it validates or tests with. Cohorts are split, and dealt into folds, once for all experiments."""
+    own, place = experiment["training"]["cross_validation"], key.removesuffix(".transfer.weights")
+    for number, name in enumerate(chain):
+        source = f"`{key}` is {chain[0]}" + (f", which goes back to {name}" if number else "")
+        seen, folded = experiments[name]["cohorts"], experiments[name]["training"]["cross_validation"]
+        if tested := [cohort for cohort in experiment["external"] if cohort in seen]:
+            yield (
+                f"{source}, which is trained on {listed(tested)}, and `{place}.external` has {listed(tested)}: scans that a "
+                "network was trained on are no external test. Take the cohort out of one of the two, or start from another "
+                "experiment."
+            )
+        shared = [cohort for cohort in experiment["cohorts"] if cohort in seen]
+        if not shared:
+            continue
+        if sites := experiment["leave_one_site_out"]:
+            yield (
+                f"{source}, which is trained on {listed(shared)} with all of its sites, and `{place}.leave_one_site_out` has "
+                f"{listed(sites)}: a site must not be seen before it is tested. Leave one of the two out, or start from an "
+                "experiment on other cohorts."
+            )
+        if own != folded:
+            yield (
+                f"{source}, and both train on {listed(shared)}, but `training.cross_validation` is {_yes_no(folded)} in {name} "
+                f"and {_yes_no(own)} in `{place}`: the networks would be validated with scans that they were trained on. Set it "
+                "to the same in both."
+            )
+        elif unfolded := [
+            one for one in chain[:number] if own and not experiments[one]["training"]["cross_validation"]
+        ]:
+            yield (
+                f"{source}, and both train on {listed(shared)} with folds, but {listed(unfolded)} between them has none: every "
+                "fold would start from the source's fold 1. Set `training.cross_validation: true` there too."
+            )
+
+
+def _yes_no(value: bool) -> str:
+    return "true" if value else "false"

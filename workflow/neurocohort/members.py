@@ -57,6 +57,24 @@ def members_of(experiment: dict, folds: int) -> list[str]:
     return [f"fold-{fold}_{seed}" for fold in range(1, folds + 1) for seed in seeds]
 
 
+def starting_members(source: dict, folds: int, run: str) -> list[str]:
+    """The networks of the experiment ``source`` that the training ``run`` may start from by its transfer, the preferred first:
+    those of its own fold where the source has folds, and of these the one with its own seed.
+
+    In every experiment that is trained on a cohort, fold k is validated by the same participants of it, so the source's fold-k
+    network has not been trained on what validates fold k here. A run without folds starts from the source's fold 1. That is a
+    control or one that leaves a site out of a cross-validated experiment, or an experiment on other cohorts
+    (`configuration_trainings` refuses all else). A control gains nothing by the scans of its validation part that this network
+    was trained on: their true targets say nothing of the permuted ones that its epoch is chosen by, and it is tested on
+    held-out scans, which are outside every fold.
+    """
+    fold, seed = _fold_and_seed(run)
+    names = members_of(source, folds)
+    if source["training"].get("cross_validation"):
+        names = [name for name in names if name.startswith(f"fold-{fold or 1}_")]
+    return sorted(names, key=lambda name: _fold_and_seed(name)[1] != seed)
+
+
 def draws_of(sweep: dict | None) -> dict[str, dict]:
     """By draw (``sweep/draw-01``), the values of a sweep's keys, such as {"training.learning_rate": 0.003}.
 
@@ -91,12 +109,13 @@ def drawn_experiment(experiment: dict, values: dict) -> dict:
 def training_settings(experiment: dict, run: str, *, weights: str = "") -> dict:
     """What `neurocohort train` is told about one run (``seed-1``, ``sweep/draw-02/fold-1_seed-3``): TrainingSettings' fields.
 
-    ``weights``: the file that the experiment's transfer starts from.
+    ``weights``: a file of the user's that the experiment's transfer starts from. A control's networks are not judged: targets
+    that were permuted leave nothing to learn.
     """
-    draw, _, member = run.rpartition("/")
+    draw = run.rpartition("/")[0]
     experiment = drawn_experiment(experiment, draws_of(experiment.get("sweep"))[draw]) if draw else experiment
     training, network, transfer = experiment["training"], experiment["network"], experiment.get("transfer") or {}
-    fold, _, seed = member.rpartition("_")
+    fold, seed = _fold_and_seed(run)
     named = (
         "epochs",
         "batch_size",
@@ -106,6 +125,8 @@ def training_settings(experiment: dict, run: str, *, weights: str = "") -> dict:
         "weight_decay",
         "gradient_clip",
         "patience",
+        "keep",
+        "retrain",
     )
     named += ("precision", "compile", "memory", "workers", "threads", "processes", "patch", "augmentation")
     return {
@@ -119,9 +140,16 @@ def training_settings(experiment: dict, run: str, *, weights: str = "") -> dict:
         "weights": weights,
         "frozen_epochs": transfer.get("frozen_epochs", 0),
         "thaw_epochs": transfer.get("thaw_epochs", 0),
-        "fold": int(fold.removeprefix("fold-")) if fold else 0,
-        "seed": int(seed.removeprefix("seed-")),
+        "judged": not experiment.get("permutation"),
+        "fold": fold,
+        "seed": seed,
     }
+
+
+def _fold_and_seed(run: str) -> tuple[int, int]:
+    """2 and 3 of ``sweep/draw-01/fold-2_seed-3``; the fold is 0 where there is none."""
+    fold, _, seed = run.rpartition("/")[2].rpartition("_")
+    return int(fold.removeprefix("fold-")) if fold else 0, int(seed.removeprefix("seed-"))
 
 
 def _drawn(values: list | dict, generator: random.Random):

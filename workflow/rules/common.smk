@@ -24,6 +24,7 @@ from neurocohort.members import (
     control_names,
     draws_of,
     members_of,
+    starting_members,
     training_settings,
     without_site_names,
 )
@@ -328,12 +329,23 @@ def member_files(experiment, file):
     ]
 
 
-def transfer_weights(wildcards):
-    """The file that the experiment's training starts from: one of the user's, or the first network of another experiment."""
-    weights = (EXPERIMENTS[wildcards.experiment].get("transfer") or {}).get("weights")
-    if not weights or weights.endswith(".safetensors"):
-        return weights or ""
-    return member_files(weights, "model.safetensors")[0]
+def transfer_file(experiment):
+    """The user's file of weights that the experiment's trainings start from; empty where there is none."""
+    weights = (EXPERIMENTS[experiment].get("transfer") or {}).get("weights") or ""
+    return weights if weights.endswith(".safetensors") else ""
+
+
+def transfer_networks(wildcards, file):
+    """``file`` of the networks of another experiment that a training may start from, the preferred first. The training takes
+    the first that learned something."""
+    transfer = EXPERIMENTS[wildcards.experiment].get("transfer") or {}
+    source = transfer.get("weights")
+    if not source or source.endswith(".safetensors"):
+        return []
+    names = starting_members(
+        EXPERIMENTS[source], config["split"]["folds"], wildcards.run
+    )
+    return [f"results/experiments/{source}/{name}/{file}" for name in names]
 
 
 def launcher(processes):

@@ -2,7 +2,7 @@
 
 
 rule bundle:
-    """The experiment's networks as a MONAI bundle, which predicts with MONAI, torch and nibabel alone."""
+    """The experiment's networks that are in its average as a MONAI bundle, which predicts with MONAI, torch and nibabel alone."""
     input:
         weights=lambda w: member_files(w.experiment, "model.safetensors"),
         runs=lambda w: member_files(w.experiment, "run.json"),

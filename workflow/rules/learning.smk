@@ -3,11 +3,14 @@
 
 # The checkpoint lies in no declared output, since those of a failed job are deleted; a retry goes on from it.
 rule train:
-    """One network, its epoch chosen on the validation part; killed, it goes on from its checkpoint."""
+    """One network, its epoch chosen on the validation part; killed, it goes on from its checkpoint. A network that learned nothing
+    is trained again with another seed."""
     input:
         samples="results/experiments/{experiment}/training/samples.tsv",
         packed=lambda w: packed_arrays(trained_cohorts(w.experiment), ["development"]),
-        weights=lambda w: transfer_weights(w) or [],
+        weights=lambda w: transfer_file(w.experiment) or [],
+        start=lambda w: transfer_networks(w, "model.safetensors"),
+        start_runs=lambda w: transfer_networks(w, "run.json"),
     output:
         weights="results/experiments/{experiment}/{run}/model.safetensors",
         history=report(
@@ -37,19 +40,24 @@ rule train:
         # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it.
         settings=lambda w: json.dumps(
             training_settings(
-                EXPERIMENTS[w.experiment], w.run, weights=transfer_weights(w)
+                EXPERIMENTS[w.experiment],
+                w.run,
+                weights=transfer_file(w.experiment),
             )
+        ),
+        start=lambda w: shlex.join(
+            f"--start={path}" for path in transfer_networks(w, "model.safetensors")
         ),
         launch=lambda w: launcher(training("processes")(w)),
         device=config["device"],
     shell:
         "{params.launch} train --samples {input.samples} --results results --folder {params.folder} --checkpoints checkpoints"
         " --events tensorboard/{wildcards.experiment}/{wildcards.run} --settings {params.settings:q} --device {params.device}"
-        " --code {params.code} > {log} 2>&1"
+        " --code {params.code} {params.start} > {log} 2>&1"
 
 
 rule choose:
-    """The draw of a sweep with the smallest validation loss; the held-out part is not looked at."""
+    """The draw of a sweep with the smallest criterion on the validation part; the held-out part is not read."""
     input:
         lambda w: expand(
             "results/experiments/{{experiment}}/{draw}/{member}/run.json",

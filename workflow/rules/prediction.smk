@@ -1,5 +1,5 @@
-# Needs the experiment's networks and all packs. Leaves each member's predictions, those of all of them together, and where in
-# the brain the first network looks.
+# Needs the experiment's networks and all packs. Leaves each member's predictions, those of all of them together, networks.tsv
+# with what became of each, and where in the brain the first network that learned something looks.
 
 SALIENCY_MAPS = [
     f"results/experiments/{name}/saliency/saliency.npz"
@@ -56,12 +56,14 @@ use rule predict as predict_segmentation with:
 
 
 rule ensemble:
-    """The mean of the predictions over an experiment's members, and theirs apart."""
+    """The mean of the predictions over an experiment's members that learned something, all of theirs apart, and a table of them."""
     input:
         members=lambda w: member_files(w.experiment, "predictions.tsv"),
+        runs=lambda w: member_files(w.experiment, "run.json"),
     output:
         predictions="results/experiments/{experiment}/predictions.tsv",
         members="results/experiments/{experiment}/members.tsv",
+        networks="results/experiments/{experiment}/networks.tsv",
     log:
         "logs/ensemble/{experiment}.log",
     benchmark:
@@ -76,13 +78,15 @@ rule ensemble:
     params:
         code=code_hash("ensemble"),
     shell:
-        "neurocohort ensemble --output {output.predictions} --members-output {output.members} {input.members} > {log} 2>&1"
+        "neurocohort ensemble --output {output.predictions} --members-output {output.members}"
+        " --networks-output {output.networks} {input.members} > {log} 2>&1"
 
 
 rule ensemble_segmentation:
     """Label maps from the mean of the members' probabilities, on the study's grid and on each scan's own."""
     input:
         members=lambda w: member_files(w.experiment, "predictions.tsv"),
+        runs=lambda w: member_files(w.experiment, "run.json"),
         probabilities=lambda w: member_files(w.experiment, "probabilities.npy"),
         samples="results/experiments/{experiment}/samples.tsv",
         packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
@@ -90,6 +94,7 @@ rule ensemble_segmentation:
     output:
         predictions="results/experiments/{experiment}/predictions.tsv",
         members="results/experiments/{experiment}/members.tsv",
+        networks="results/experiments/{experiment}/networks.tsv",
         label_maps=directory("results/experiments/{experiment}/label_maps"),
     log:
         "logs/ensemble/{experiment}.log",
@@ -107,18 +112,18 @@ rule ensemble_segmentation:
         spacing_mm=SPACING_MM,
     shell:
         "neurocohort ensemble-segmentation --samples {input.samples} --results results --output {output.predictions}"
-        " --members-output {output.members} --label-maps {output.label_maps} --spacing-mm {params.spacing_mm} {input.members}"
-        " > {log} 2>&1"
+        " --members-output {output.members} --networks-output {output.networks} --label-maps {output.label_maps}"
+        " --spacing-mm {params.spacing_mm} {input.members} > {log} 2>&1"
 
 
 rule saliency:
-    """Where in the brain the first network looks in held-out scans, beside the same with random weights."""
+    """Where in the brain the first network that learned something looks in held-out scans, beside the same with random weights."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
         packed=lambda w: packed_arrays(trained_cohorts(w.experiment), PACKS[1:]),
         template="results/template.npz",
-        weights=lambda w: member_files(w.experiment, "model.safetensors")[0],
-        run=lambda w: member_files(w.experiment, "run.json")[0],
+        weights=lambda w: member_files(w.experiment, "model.safetensors"),
+        runs=lambda w: member_files(w.experiment, "run.json"),
     output:
         maps="results/experiments/{experiment}/saliency/saliency.npz",
         record="results/experiments/{experiment}/saliency/saliency.json",
@@ -138,12 +143,11 @@ rule saliency:
     params:
         code=code_hash("saliency"),
         folder=lambda w, output: os.path.dirname(output.maps),
-        model=lambda w, input: os.path.dirname(input.weights),
         method=config["saliency"]["method"],
         scans=config["saliency"]["scans"],
         seed=config["saliency"]["seed"],
         device=config["device"],
     shell:
-        "neurocohort saliency --samples {input.samples} --results results --model {params.model} --template {input.template}"
+        "neurocohort saliency --samples {input.samples} --results results --template {input.template}"
         " --folder {params.folder} --experiment {wildcards.experiment} --method {params.method} --scans {params.scans}"
-        " --seed {params.seed} --device {params.device} > {log} 2>&1"
+        " --seed {params.seed} --device {params.device} {input.weights} > {log} 2>&1"

@@ -19,9 +19,16 @@ def train(
     settings: Annotated[str, typer.Option(help="TrainingSettings as JSON")],
     device: str,
     code: str,
+    start: Annotated[
+        list[Path] | None, typer.Option(help="model.safetensors to start from, the preferred first")
+    ] = None,
 ) -> None:
-    """Train one network into FOLDER; go on from its checkpoint, if a run of the very same job left one."""
+    """Train one network into FOLDER; go on from its checkpoint, if a run of the very same job left one.
+
+    It starts from the first of the START networks that learned something; each has its run.json beside it.
+    """
     import hashlib
+    from dataclasses import replace
 
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.files import read_table, sha256_of
@@ -30,11 +37,17 @@ def train(
     from neurocohort.learning.device import choose_device
     from neurocohort.learning.distributed import leads
     from neurocohort.learning.model_files import write_model
+    from neurocohort.learning.network_table import starting_weights
     from neurocohort.learning.settings import read_settings
-    from neurocohort.learning.training import Interrupted
+    from neurocohort.learning.training import Interrupted, attempts_of
     from neurocohort.learning.training import train as run
 
     wanted = read_settings(settings)
+    if start:
+        weights, warning = starting_weights(start)
+        wanted = replace(wanted, weights=str(weights))
+        if warning and leads():
+            print(warning, flush=True)
     table = read_table(samples, required=("scan_id", "part", "fold", "target", "cohort", "pack", "row"))
     check_no_leakage(table)  # here too: the table may have been edited by hand
     folders = packed_folders(table, results)
@@ -55,14 +68,14 @@ def train(
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted
     if leads():  # of several processes one writes
         write_model(folder, trained, wanted, chosen)
-        remove_checkpoint(checkpoint)
+        remove_checkpoint(checkpoint, attempts_of(wanted))
 
 
 @command
 def choose(
     folder: Path, draws: Annotated[str, typer.Option(help="by draw its values, as JSON")], output: Path, members: Names
 ):
-    """Write the table of a sweep: each draw's values and validation loss (mean over MEMBERS), and which is chosen."""
+    """Write the table of a sweep: each draw's values, loss and criterion (means over MEMBERS), and which is chosen."""
     import json
 
     from neurocohort.files import write_table
@@ -89,15 +102,31 @@ def predict(
     probabilities: Path | None = None,
     spacing_mm: float = 0.0,
 ) -> None:
-    """Apply a trained model to the validation, held-out and external samples; of a segmentation, keep PROBABILITIES."""
+    """Apply a trained model to the validation, held-out and external samples; of a segmentation, keep PROBABILITIES.
+
+    Of a training that left no model, the tables are empty: the experiment's other networks are averaged without it.
+    """
     from neurocohort.dataset.leakage import check_no_leakage
-    from neurocohort.files import read_table, write_table
+    from neurocohort.files import read_json, read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.device import choose_device
-    from neurocohort.learning.inference import label_map, overlap_rows, predicted_samples, reference_labels, value_rows
+    from neurocohort.learning.inference import (
+        label_map,
+        overlap_rows,
+        predicted_samples,
+        reference_labels,
+        value_rows,
+        write_no_predictions,
+    )
     from neurocohort.learning.inference import predict as run
-    from neurocohort.learning.model_files import read_model
+    from neurocohort.learning.model_files import RUN, read_model
 
+    if read_json(model / RUN)["best_epoch"] is None:
+        print(
+            f"the training in {model} left no model: nothing is predicted, and the experiment's average goes without it."
+        )
+        write_no_predictions(output, probabilities)
+        return
     chosen = choose_device(device)
     network, task, record = read_model(model, chosen)
     table = read_table(samples)
@@ -113,14 +142,18 @@ def predict(
 
 
 @command
-def ensemble(output: Path, members_output: Path, members: Files) -> None:
-    """Average the predictions of an experiment's members, and keep them apart too."""
+def ensemble(output: Path, members_output: Path, networks_output: Path, members: Files) -> None:
+    """Average the predictions of an experiment's members that learned something, keep all of them apart too, and write the
+    table of its networks. MEMBERS: their predictions, each beside its run.json."""
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.ensembles import average_values, member_rows
+    from neurocohort.learning.network_table import network_table, read_runs, used_members
 
+    runs = read_runs(member.parent for member in members)
     tables = {member.parent.name: read_table(member) for member in members}
-    write_table(output, average_values(tables))
+    write_table(output, average_values({name: tables[name] for name in used_members(runs)}))
     write_table(members_output, member_rows(tables))
+    write_table(networks_output, network_table(runs))
 
 
 @command
@@ -129,19 +162,24 @@ def ensemble_segmentation(
     results: Path,
     output: Path,
     members_output: Path,
+    networks_output: Path,
     label_maps: Path,
     spacing_mm: float,
     members: Files,
 ) -> None:
-    """Average the probabilities of a segmentation's members into label maps, on the study's grid and each scan's own."""
+    """Average the probabilities of a segmentation's members that learned something into label maps, on the study's grid and
+    each scan's own, and write the table of its networks. MEMBERS: their predictions, each beside its run.json."""
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.ensembles import ensemble_scans, mean_probabilities, member_rows
     from neurocohort.learning.inference import label_map, overlap_rows, reference_labels
     from neurocohort.learning.label_maps import write_label_maps
+    from neurocohort.learning.network_table import network_table, read_runs, used_members
 
-    tables = {member.parent.name: read_table(member) for member in members}
+    runs = read_runs(member.parent for member in members)
+    every = {member.parent.name: read_table(member) for member in members}
+    tables = {name: every[name] for name in used_members(runs)}
     probabilities = {member.parent.name: member.parent / "probabilities.npy" for member in members}
     scans = ensemble_scans(tables, read_table(samples))
     packed = open_packed(packed_folders(scans, results), ["T1w"])
@@ -149,5 +187,6 @@ def ensemble_segmentation(
     rows = overlap_rows(scans, predicted, reference_labels(scans, packed), spacing_mm, surface_values)
     volumes = write_label_maps(scans, mean_probabilities(scans, tables, probabilities), results, label_maps)
     write_table(label_maps / "volumes.tsv", volumes)
-    write_table(members_output, member_rows(tables))
+    write_table(members_output, member_rows(every))
+    write_table(networks_output, network_table(runs))
     write_table(output, rows)

@@ -12,7 +12,6 @@ from neurocohort.commands.app import Files, command
 def saliency(
     samples: Path,
     results: Path,
-    model: Path,
     template: Path,
     folder: Path,
     experiment: str,
@@ -20,8 +19,10 @@ def saliency(
     scans: int,
     seed: int,
     device: str,
+    members: Files,
 ) -> None:
-    """Write the saliency map of the network in MODEL, averaged over SCANS held-out scans, and that of random weights."""
+    """Write the saliency map of the first of the MEMBERS (model.safetensors files) that learned something, averaged over SCANS
+    held-out scans, and that of random weights."""
     import numpy as np
 
     from neurocohort.dataset.leakage import check_no_leakage
@@ -30,9 +31,11 @@ def saliency(
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.device import choose_device
     from neurocohort.learning.model_files import read_model
+    from neurocohort.learning.network_table import first_used
     from neurocohort.learning.saliency import BLOCK_MM, HELD_OUT, OCCLUSION, chosen_scans, saliency_maps
 
     chosen = choose_device(device)
+    model = first_used(member.parent for member in members)
     network, task, run = read_model(model, chosen)
     table = read_table(samples)
     check_no_leakage(table)
@@ -69,14 +72,17 @@ def export(
     configuration: Annotated[str, typer.Option(help="the study's configuration as JSON")],
     members: Files,
 ) -> None:
-    """Write the MONAI bundle of an experiment into FOLDER from the weights of its MEMBERS (model.safetensors files)."""
+    """Write the MONAI bundle of an experiment into FOLDER from the weights of those of its MEMBERS (model.safetensors files) that
+    its predictions are averaged over."""
     import json
     import shutil
 
     from neurocohort.files import aside_of, read_table
+    from neurocohort.learning.network_table import read_runs, used_members
     from neurocohort.reporting.bundle import write_bundle
 
-    folders = {member.parent.name: member.parent for member in members}
+    every = {member.parent.name: member.parent for member in members}
+    folders = {name: every[name] for name in used_members(read_runs(every.values()))}
     aside = aside_of(folder)  # whole under its name, or not there
     shutil.rmtree(aside, ignore_errors=True)
     write_bundle(aside, experiment, folders, read_table(metrics), read_table(samples), json.loads(configuration))

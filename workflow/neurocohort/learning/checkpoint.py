@@ -89,10 +89,17 @@ def load_checkpoint(path: Path, report: Callable[[str], None] = print) -> dict |
         return None
 
 
-def remove_checkpoint(path: Path) -> None:
-    """Remove the checkpoint of a training that is done, and what killed writers left half written beside it."""
-    for left in (path, _unreadable(path), *path.parent.glob(f".*.{path.name}")):
-        left.unlink(missing_ok=True)
+def attempt_file(path: Path, number: int) -> Path:
+    """The place of attempt ``number``, counted from 1, of what lies at ``path``: ``path`` itself, then ``<name>-attempt-2``."""
+    return path if number == 1 else path.with_name(f"{path.stem}-attempt-{number}{path.suffix}")
+
+
+def remove_checkpoint(path: Path, attempts: int = 1) -> None:
+    """Remove the checkpoints of a training that is done in up to ``attempts`` attempts, and what killed writers left half
+    written beside them."""
+    for one in (attempt_file(path, number) for number in range(1, attempts + 1)):
+        for left in (one, _unreadable(one), *one.parent.glob(f".*.{one.name}")):
+            left.unlink(missing_ok=True)
 
 
 def _unreadable(path: Path) -> Path:

@@ -1,7 +1,8 @@
 """The mean over an experiment's members (its seeds and folds), and the members kept apart beside it.
 
 With cross-validation a member validates on its own fold alone: those rows are averaged over the members that were not trained
-on them, the held-out and external rows over all.
+on them, the held-out and external rows over all. Only networks that are used (`network_table`) are averaged; a fold that has
+none has no validation rows in the mean.
 """
 
 from collections.abc import Iterator
@@ -47,9 +48,10 @@ def member_rows(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """members.tsv: the members' rows one member after the other, with its name in ``member``.
 
     Columns: member, scan_id, cohort, part; then target, prediction (and the probabilities of more than two classes), or
-    tissue, dice, volume_ml, reference_ml.
+    tissue, dice, volume_ml, reference_ml. A member without a model has no rows.
     """
-    rows = pd.concat([table.assign(member=name) for name, table in tables.items()], ignore_index=True)
+    predicted = [table.assign(member=name) for name, table in tables.items() if len(table)]
+    rows = pd.concat(predicted, ignore_index=True)
     values = [name for name in MEMBER_VALUES if name in rows]
     return rows[MEMBER_COLUMNS + values + [name for name in rows if name.startswith("probability_")]]
 

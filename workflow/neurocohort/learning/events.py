@@ -1,10 +1,15 @@
-"""What TensorBoard shows of a training: a point an epoch for each loss and the learning rate."""
+"""What TensorBoard shows of a training: a point an epoch for each loss, the criterion and the learning rate."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-SCALARS = {"train_loss": "loss/train", "validation_loss": "loss/validation", "learning_rate": "learning_rate"}
+SCALARS = {
+    "train_loss": "loss/train",
+    "validation_loss": "loss/validation",
+    "criterion": "criterion",
+    "learning_rate": "learning_rate",
+}
 
 
 @contextlib.contextmanager

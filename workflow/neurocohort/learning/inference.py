@@ -18,7 +18,7 @@ from torch import nn
 from neurocohort.cohorts.progress import terminal_stream
 from neurocohort.dataset.folds import with_fold
 from neurocohort.errors import InputError
-from neurocohort.files import written_aside
+from neurocohort.files import write_table, written_aside
 from neurocohort.imaging.registration import dice
 from neurocohort.imaging.tissues import TISSUES
 from neurocohort.learning.data import PackedImages, places, to_input
@@ -107,6 +107,14 @@ def read_probabilities(path: Path) -> np.ndarray:
             "delete it and run again to have it made anew."
         )
     return found
+
+
+def write_no_predictions(table: Path, probabilities: Path | None = None) -> None:
+    """Write what `predict` and its tables are of no scan at all, for a training that left no model."""
+    write_table(table, pd.DataFrame(columns=[*ID_COLUMNS, "target", "prediction"]))
+    if probabilities:
+        with written_aside(probabilities) as aside, open(aside, "wb") as stream:
+            np.save(stream, np.zeros((0, TISSUE_LABELS, 1, 1, 1), dtype=np.uint8))
 
 
 def label_map(probabilities: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The loop over epochs and steps, and its state, which a checkpoint holds whole: a training taken up ends with the same bits.
 
+The weights that are kept are those of the best epoch, of the last, or the mean of the last epochs' (``keep``).
 Order and augmentation follow from (seed, epoch, sample), dropout from (seed, epoch, step, process), the learning rate from the
 step; so beside weights and the optimiser's moments the position says all.
 """
@@ -13,20 +14,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_swa_avg_fn
 
 from neurocohort.cohorts.progress import terminal_stream
 from neurocohort.learning.batches import Batch, TrainingBatches
 from neurocohort.learning.checkpoint import Interrupted, StopRequest, load_checkpoint, save_checkpoint
+from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.distributed import Processes
 from neurocohort.learning.inference import network_outputs
 from neurocohort.learning.networks import copied_weights, load_weights, weights_of
 from neurocohort.learning.precision import Precision
 from neurocohort.learning.schedule import MOMENTUM, SQUARES_DECAY, pace_at, set_pace
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import Task
+from neurocohort.learning.tasks import CLASSIFICATION, Task
 from neurocohort.learning.transfer import learning_stages, set_learning, stages
 
-VALIDATION_MEMORY = 5  # epochs over which the validation loss is averaged when the best epoch is chosen
+VALIDATION_MEMORY = 5  # epochs over which the criterion is averaged when the best is chosen, and weights where they are
+BEST, LAST, AVERAGED = "best", "last", "averaged"  # the weights that are kept
 GO_ON, SAVE, STOP = range(3)  # after a step; where the processes differ, the largest holds
 
 
@@ -63,8 +67,15 @@ class Loop:
         self.learning = 0  # stages that learn, counted from the head; set as an epoch begins
         self.loss_sum = self._zero()
         self.state: dict = {"epoch": 0, "step": 0, "history": [], "seconds": 0.0, "validation_seconds": 0.0}
-        self.state |= {"best": None, "best_loss": math.inf, "best_epoch": 0}
+        # ``kept``: weights on the CPU, the best ones so far or the running mean of ``averaged`` epochs'.
+        self.state |= {"kept": None, "averaged": 0, "best_criterion": math.inf, "best_epoch": 0}
         self.saved_at = self.counted_to = time.monotonic()
+
+    @property
+    def window(self) -> int:
+        """Epochs that the criterion is averaged over. No epoch before the ``window``-th can be the best: the mean of fewer would
+        let a network win that has hardly been trained."""
+        return min(VALIDATION_MEMORY, self.settings.epochs)
 
     def resume(self, report: Callable[[str], None]) -> bool:
         """Go on from the checkpoint, if there is one."""
@@ -97,10 +108,29 @@ class Loop:
     def finished(self) -> bool:
         """Whether all epochs are done, the best one is ``patience`` epochs ago, or the last one ended in no number."""
         state = self.state
-        waited = state["epoch"] - state["best_epoch"]
-        diverged = bool(state["history"]) and not math.isfinite(state["history"][-1]["validation_loss"])
+        waited = state["epoch"] - max(state["best_epoch"], self.window)
         impatient = self.settings.patience > 0 and waited >= self.settings.patience
-        return state["epoch"] >= self.settings.epochs or impatient or diverged
+        return state["epoch"] >= self.settings.epochs or impatient or self._diverged()
+
+    def kept_epoch(self) -> int | None:
+        """Of a finished training, the epoch whose weights are kept, the last one where they are a mean; None where there are
+        none to keep, since the loss became no number first.
+        """
+        if self.settings.keep == BEST:
+            return self.state["best_epoch"] or None
+        return None if self._diverged() else self.state["epoch"]
+
+    def kept_weights(self) -> dict[str, torch.Tensor]:
+        """The weights of `kept_epoch`, on the CPU; the last ones where there is none."""
+        kept = self.state["kept"]
+        return copied_weights(self.network) if kept is None or self.kept_epoch() is None else kept
+
+    def window_mean(self, name: str, epoch: int) -> float:
+        """The mean of the history's column ``name`` over ``epoch`` and those before it, `window` of them."""
+        return float(np.mean([past[name] for past in self.state["history"][max(0, epoch - self.window) : epoch]]))
+
+    def _diverged(self) -> bool:
+        return bool(self.state["history"]) and not math.isfinite(self.state["history"][-1]["validation_loss"])
 
     def finish_epoch(self, stop: StopRequest) -> None:
         """Take the steps that are left of the present epoch, saving now and then.
@@ -128,22 +158,33 @@ class Loop:
         self.loss_sum.item()  # waits for the device: what comes next is not timed as training
         self._count_seconds()
 
-    def validation_loss(self, batches: Iterator[Batch], count: int) -> float:
-        """The mean loss over the validation part's ``count`` scans; ``batches`` hold this process's share of them."""
+    def validate(self, batches: Iterator[Batch], count: int) -> tuple[float, float]:
+        """The mean loss over the validation part's ``count`` scans, and the criterion by which the epoch is compared with others
+        (`criterion.epoch_criterion`); ``batches`` hold this process's share of them."""
         self.processes.share_buffers(self.network)
+        total, gathered = self._zero(), []
+        for outputs, targets in self.outputs(batches):
+            total += self.task.loss(outputs, targets).double() * len(outputs)
+            if self.task.kind == CLASSIFICATION:  # of the other tasks they aren't needed, and may be large
+                gathered.append((outputs.cpu(), targets.cpu()))
+        loss = self.processes.total(total.item()) / count
+        gathered = [pair for own in self.processes.gather(gathered) for pair in own]
+        outputs, targets = (torch.cat(parts) for parts in zip(*gathered, strict=True)) if gathered else (None, None)
+        criterion = epoch_criterion(self.task, outputs, targets, loss)
+        self._count_seconds("validation_seconds")
+        return loss, criterion
+
+    def outputs(self, batches: Iterator[Batch]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The network's outputs in evaluation mode, float32, and the targets of each of ``batches``, on the device."""
         self.network.eval()
-        total = self._zero()
         with torch.no_grad():
             for batch in batches:
                 with self.precision.autocast():
-                    outputs = network_outputs(self.network, self.precision.arranged(batch.inputs), self.settings)
-                total += self.task.loss(outputs.float(), batch.targets).double() * len(batch.inputs)
-        loss = self.processes.total(total.item()) / count
-        self._count_seconds("validation_seconds")
-        return loss
+                    found = network_outputs(self.network, self.precision.arranged(batch.inputs), self.settings)
+                yield found.float(), batch.targets
 
-    def close_epoch(self, validation_loss: float) -> dict:
-        """Note the epoch in the history, keep its weights if it is the best so far, and return its row."""
+    def close_epoch(self, validation_loss: float, criterion: float) -> dict:
+        """Note the epoch in the history, keep its weights if the settings say so, and return its row."""
         state, steps = self.state, self.batches.steps
         last = pace_at(self.settings, state["epoch"] * steps + state["step"] - 1, self.settings.epochs * steps)
         state["epoch"] += 1
@@ -151,15 +192,25 @@ class Loop:
             "epoch": state["epoch"],
             "train_loss": self.processes.total(self.loss_sum.item()) / self.scans,
             "validation_loss": validation_loss,
+            "criterion": criterion,
             "learning_rate": last.rate,
         }
         state["history"].append(entry)
         state["step"], self.loss_sum = 0, self._zero()
-        # A handful of validation scans gives a jumpy loss: the mean of the last epochs keeps a lucky one from being chosen.
-        smoothed = float(np.mean([past["validation_loss"] for past in state["history"][-VALIDATION_MEMORY:]]))
-        if smoothed < state["best_loss"]:
-            state |= {"best": copied_weights(self.network), "best_loss": smoothed, "best_epoch": state["epoch"]}
+        self._keep()
         return entry
+
+    def _keep(self) -> None:
+        """Keep the weights of the epoch just closed where it is the best so far, or is one of the last that are averaged."""
+        state, epoch = self.state, self.state["epoch"]
+        if self.settings.keep == BEST and epoch >= self.window:
+            # A handful of validation scans gives a jumpy loss: the mean of the last epochs keeps a lucky one from being chosen.
+            smoothed = self.window_mean("criterion", epoch)
+            if smoothed < state["best_criterion"]:
+                state |= {"kept": copied_weights(self.network), "best_criterion": smoothed, "best_epoch": epoch}
+        elif self.settings.keep == AVERAGED and epoch > self.settings.epochs - self.window:
+            state["kept"] = mean_weights(state["kept"], copied_weights(self.network), state["averaged"])
+            state["averaged"] += 1
 
     def _step(self, batch: Batch, epoch: int, step: int) -> None:
         """One step of the optimiser. On a GPU nothing here waits for a result, so that the next batch is prepared meanwhile."""
@@ -197,6 +248,17 @@ class Loop:
         now = time.monotonic()
         self.state[name] += now - self.counted_to
         self.counted_to = now
+
+
+def mean_weights(
+    mean: dict[str, torch.Tensor] | None, weights: dict[str, torch.Tensor], count: int
+) -> dict[str, torch.Tensor]:
+    """``mean``, that of ``count`` epochs' weights and batch statistics by name, with ``weights`` taken in; None of no epoch."""
+    if mean is None:
+        return weights
+    averaged = get_swa_avg_fn()
+    # A counter of batches stays a whole number.
+    return {name: averaged(mean[name], tensor, count).to(tensor.dtype) for name, tensor in weights.items()}
 
 
 def _seed(*position: int) -> None:

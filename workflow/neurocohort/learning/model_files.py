@@ -10,6 +10,7 @@ from torch import nn
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_json, write_table, written_aside
 from neurocohort.learning.device import device_name
+from neurocohort.learning.judgement import WAYS_OUT
 from neurocohort.learning.networks import load_weights
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import Task, task_from
@@ -32,14 +33,16 @@ def write_model(folder: Path, trained: Trained, settings: TrainingSettings, devi
             "parameters": trained.parameters,
             "epochs_run": len(trained.history),
             "best_epoch": trained.best_epoch,
+            "criterion": trained.criterion,
             "validation_loss": trained.validation_loss,
-            "seed": settings.seed,
+            "seed": trained.seed,
             "device": device_name(device),
             "torch": torch.__version__,
             "precision": trained.precision,
             "memory": trained.memory,
             "training_seconds": round(trained.seconds, 3),
             "scans_per_second": round(trained.scans_per_second, 3),
+            "learning": trained.judgement.as_dict() | {"attempts": trained.attempts},
         },
     )
 
@@ -50,10 +53,10 @@ def read_model(folder: Path, device: torch.device) -> tuple[nn.Module, Task, dic
     Raises InputError where the training ended without a finite validation loss, and where weights and settings differ.
     """
     run = read_json(folder / RUN)
-    if run["validation_loss"] is None:
+    if run["best_epoch"] is None:
         raise InputError(
             f"the training in {folder} ended after {run['epochs_run']} epoch(s) without a finite validation loss, so there is no "
-            "model to use. A smaller `learning_rate` or `precision: float32` are the usual ways out."
+            f"model to use. Fix: {WAYS_OUT}."
         )
     task = task_from(run["task"])
     network = network_of(read_settings(run["settings"]), task)

@@ -31,13 +31,14 @@ class TrainingSettings:
 
     ``task``: regression, classification or segmentation; ``classes``: of a classification. ``modalities``: the input's
     channels. ``network`` to ``soft_bins``: see build_network and the tasks. ``schedule``: one_cycle or cosine, with a warm-up
-    over the share ``warm_up`` of all steps. ``patience``: epochs without a better validation loss after which training stops;
-    0 never stops early. ``precision``: auto, float32, bfloat16 or float16. ``memory``: auto, resident (the part lies whole in
-    the device's memory) or streamed (read from the map by ``workers`` threads). ``patch``: sides in voxels of what a
-    segmentation learns from, empty for the whole volume. ``weights``: a safetensors file to start from, empty for none;
-    ``frozen_epochs`` in which the head alone learns, ``thaw_epochs`` from one thawed stage to the next. ``fold``: the one that
-    validates, 0 for the split's own validation part. ``processes``: over which a batch is divided, a GPU each.
-    ``threads``: CPU threads of a process.
+    over the share ``warm_up`` of all steps. ``patience``: epochs without a better criterion after which training stops; 0
+    never stops early. ``keep``: the weights that are kept, best, last or averaged (see `learning.loop`). ``judged``: whether
+    the network is tested for having learned anything; ``retrain``: how many other seeds are tried while it hasn't.
+    ``precision``: auto, float32, bfloat16 or float16. ``memory``: auto, resident (the part lies whole in the device's memory)
+    or streamed (read from the map by ``workers`` threads). ``patch``: sides in voxels of what a segmentation learns from,
+    empty for the whole volume. ``weights``: a safetensors file to start from, empty for none; ``frozen_epochs`` in which the
+    head alone learns, ``thaw_epochs`` from one thawed stage to the next. ``fold``: the one that validates, 0 for the split's
+    own validation part. ``processes``: over which a batch is divided, a GPU each. ``threads``: CPU threads of a process.
     """
 
     task: str
@@ -56,6 +57,9 @@ class TrainingSettings:
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     patience: int = 0
+    keep: str = "best"
+    judged: bool = True
+    retrain: int = 0
     precision: str = "auto"
     compile: bool = False
     memory: str = "auto"

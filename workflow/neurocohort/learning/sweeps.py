@@ -12,22 +12,23 @@ FILES = ("model.safetensors", "history.tsv", "run.json")
 
 
 def choose(folder: Path, draws: dict[str, dict], members: list[str]) -> pd.DataFrame:
-    """A row a draw: its values, the validation loss (mean over ``members``), and ``chosen``, 1 for the smallest and else 0.
+    """A row a draw: its values, validation loss and criterion (means over ``members``), and ``chosen``, 1 for the smallest
+    criterion and else 0: what chose a network's epoch chooses the draw as well.
 
     ``draws``: by folder below ``folder``, its values. Raises InputError where no draw has a finite validation loss.
     """
     rows = []
     for draw, values in draws.items():
-        losses = [read_json(folder / draw / member / "run.json")["validation_loss"] for member in members]
-        known = all(loss is not None for loss in losses)
-        rows.append({"draw": draw, **values, "validation_loss": sum(losses) / len(losses) if known else float("nan")})
+        runs = [read_json(folder / draw / member / "run.json") for member in members]
+        means = {name: _mean([run[name] for run in runs]) for name in ("validation_loss", "criterion")}
+        rows.append({"draw": draw, **values, **means})
     table = pd.DataFrame(rows)
-    if table["validation_loss"].isna().all():
+    if table["criterion"].isna().all():
         raise InputError(
             f"none of the {len(table)} draws under {folder / 'sweep'} ended with a finite validation loss; expected "
             "at least one. Smaller learning rates under `sweep.values` are the usual way out."
         )
-    best = table["validation_loss"].idxmin()
+    best = table["criterion"].idxmin()
     return table.assign(chosen=[int(row == best) for row in table.index])
 
 
@@ -38,3 +39,8 @@ def adopt(sweep: Path, folder: Path, member: str) -> None:
     for file in FILES:
         with written_aside(folder / member / file) as aside:
             shutil.copyfile(folder / draw / member / file, aside)
+
+
+def _mean(values: list[float | None]) -> float:
+    """NaN where a member has none, since its training left no model."""
+    return float("nan") if None in values else sum(values) / len(values)

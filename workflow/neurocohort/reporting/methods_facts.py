@@ -151,7 +151,7 @@ def _experiment(sources: Sources, folder: Path, name: str, settings: dict, folds
         if run is not None:
             own.runs[member] = run
     if settings.get("sweep"):
-        columns = ("draw", "validation_loss", "chosen")
+        columns = ("draw", "validation_loss", "criterion", "chosen")
         own.sweep = kept(sources.table(folder / "sweep" / "sweep.tsv", f"the sweep of {name}", columns))
     if settings.get("control"):
         own.control = kept(sources.record(folder / "control.json", f"the control of {name}"))

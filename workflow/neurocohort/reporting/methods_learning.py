@@ -281,7 +281,7 @@ def _transfer(experiment: Experiment, facts: Facts) -> Iterator[str]:
 def _sweep(experiment: Experiment) -> Iterator[str]:
     if experiment.sweep is not None:
         chosen = experiment.sweep[experiment.sweep["chosen"] == 1].iloc[0]
-        keys = experiment.sweep.columns.drop(["draw", "validation_loss", "chosen"])
+        keys = experiment.sweep.columns.drop(["draw", "validation_loss", "criterion", "chosen"])
         values = listed(f"{key} {chosen[key]}" for key in keys)
         yield (
             f"The settings of {experiment.title} were chosen from {len(experiment.sweep)} draws by the validation "

@@ -10,6 +10,7 @@ from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.networks import spelt
 from neurocohort.reporting.sources import Missing, Sources
 
+CHOICE = ["draw", "validation_loss", "criterion", "chosen"]  # of sweep.tsv; the other columns are the values of the draw
 HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "best")
 
 
@@ -41,11 +42,11 @@ def sweep(sources: Sources, results: Path, experiment: str, settings: dict) -> s
     if not settings.get("sweep"):
         return ""
     path = results / "experiments" / experiment / "sweep" / "sweep.tsv"
-    table = sources.table(path, f"the sweep of {experiment}", ("draw", "validation_loss", "chosen"))
+    table = sources.table(path, f"the sweep of {experiment}", CHOICE)
     if isinstance(table, Missing):
         return table
     chosen = table.loc[table["chosen"] == 1].iloc[0]
-    values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop(["draw", "validation_loss", "chosen"]))
+    values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop(CHOICE))
     return f"Chosen from {len(table)} draws by the validation loss: {values}."
 
 
