@@ -12,7 +12,7 @@ EVALUATION = (
 
 
 rule baselines:
-    """What a network must beat, fitted on the training part alone."""
+    """What a network must beat, fitted on the training part alone; with cross-validation out of fold, as the network is."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
         qc=lambda w: expand("results/{cohort}/qc.tsv", cohort=all_cohorts(w.experiment)),
@@ -34,14 +34,14 @@ rule baselines:
         target=lambda w: EXPERIMENTS[w.experiment]["target"],
         modalities=lambda w: ",".join(EXPERIMENTS[w.experiment]["modalities"]),
         classes=class_count,
-        training_parts=lambda w: (
-            "train,validation" if training("cross_validation")(w) else "train"
+        folds=lambda w: (
+            config["split"]["folds"] if training("cross_validation")(w) else 0
         ),
         seed=lambda w: training("seeds")(w)[0],
         spacing_mm=SPACING_MM,
     shell:
         "neurocohort baselines --samples {input.samples} --results results --output {output} --task {params.task}"
-        " --target {params.target} --modalities {params.modalities} --classes {params.classes} --training-parts {params.training_parts}"
+        " --target {params.target} --modalities {params.modalities} --classes {params.classes} --folds {params.folds}"
         " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"
 
 

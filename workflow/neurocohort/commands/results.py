@@ -19,49 +19,50 @@ def baselines(
     target: str,
     modalities: str,
     classes: int,
-    training_parts: Annotated[str, typer.Option(help="parts that the baselines are fitted on, separated by commas")],
+    folds: Annotated[int, typer.Option(help="of the cross-validation; 0 for none")],
     seed: int,
     spacing_mm: float,
 ) -> None:
-    """Fit the baselines on the training part and apply them where the network is tested."""
+    """Fit the baselines where the network is trained, once more for each fold, and apply them where the network is applied."""
     import numpy as np
     import pandas as pd
 
-    from neurocohort.evaluation.baselines import atlas_labels, value_baselines
+    from neurocohort.dataset.folds import baseline_fits, predicted_rows
+    from neurocohort.evaluation.baselines import atlases, value_baselines
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.inference import PREDICTED_PARTS, overlap_rows, reference_labels, value_rows
+    from neurocohort.learning.inference import overlap_rows, reference_labels, value_rows
 
     table = read_table(samples)
-    training = table["part"].isin(training_parts.split(",")).to_numpy()
-    tested = table["part"].isin(PREDICTED_PARTS).to_numpy()
+    fits = baseline_fits(table, folds)
+    rows, predicted = predicted_rows(table, fits)
     packed = open_packed(packed_folders(table, results), modalities.split(","))
     if task == "segmentation":
-        atlas = atlas_labels(reference_labels(table[training], packed))
-        each = (atlas for _ in range(tested.sum()))
-        references = reference_labels(table[tested], packed)
-        rows = overlap_rows(table[tested], each, references, spacing_mm, surface_values)
-        rows.insert(0, "model", "atlas")
+        by_fold = atlases(fits, lambda chosen: reference_labels(table[chosen], packed))
+        fold_of = sum(fit.fold * fit.predicted for fit in fits)[predicted]
+        references = reference_labels(rows, packed)
+        found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, spacing_mm, surface_values)
+        found.insert(0, "model", "atlas")
     else:
         qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
-        found = value_baselines(
+        fitted = value_baselines(
             table,
             qc,
             task,
-            training=training,
+            fits=fits,
             target=target,
-            images=lambda rows: np.asarray(packed.stack_images(rows)),
+            images=lambda wanted: np.asarray(packed.stack_images(wanted)),
             seed=seed,
             classes=classes,
         )
-        for name, reason in found.left_out.items():
+        for name, reason in fitted.left_out.items():
             print(f"no baseline {name}: {reason}")
-        rows = pd.concat(
-            [value_rows(table[tested], values[tested]).assign(model=name) for name, values in found.predictions.items()]
+        found = pd.concat(
+            [value_rows(rows, values[predicted]).assign(model=name) for name, values in fitted.predictions.items()]
         )
-        rows.insert(0, "model", rows.pop("model"))
-    write_table(output, rows)
+        found.insert(0, "model", found.pop("model"))
+    write_table(output, found)
 
 
 @command
