@@ -164,7 +164,8 @@ def test_with_cross_validation_no_row_is_predicted_by_a_fit_that_it_was_in(kind)
         changed = samples.assign(target=np.where(own, np.roll(samples["target"].to_numpy(), 2), samples["target"]))
         for name, values in baselines(kind, changed, qc, images, None, fits=fits).predictions.items():
             np.testing.assert_array_equal(values[own], honest.predictions[name][own], err_msg=name)
-            assert not np.array_equal(values[~own], honest.predictions[name][~own]), f"{name} isn't fitted on fold {fold}"
+            if name != "majority":  # which the counts alone decide
+                assert not np.array_equal(values[~own], honest.predictions[name][~own]), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
