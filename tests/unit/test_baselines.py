@@ -4,7 +4,7 @@ never a crash on a small part."""
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.dataset.folds import Fit, baseline_fits, predicted_rows
+from neurocohort.dataset.folds import BaselineFit, baseline_fits, predicted_rows
 from neurocohort.evaluation import voxel_baselines as voxels
 from neurocohort.evaluation.baselines import atlas_labels, atlases, value_baselines
 from sklearn.linear_model import Ridge
@@ -62,7 +62,7 @@ def baselines(kind: str, samples, qc, images, training, target="variable", seed=
         samples,
         qc,
         "regression" if kind == "regression" else "classification",
-        fits=fits or [Fit(0, training, np.ones_like(training))],
+        fits=fits or [BaselineFit(0, training, np.ones_like(training))],
         target=target,
         images=None if images is None else reader(samples, images),
         seed=seed,
@@ -155,7 +155,7 @@ def in_folds(kind: str, visits: int = 1, folds: int = 3):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_cross_validation_no_row_is_predicted_by_a_fit_that_it_was_in(kind):
-    samples, qc, images, development = in_folds(kind, visits=2)
+    samples, qc, images, _ = in_folds(kind, visits=2)
     fits = baseline_fits(samples, 3)
     honest = baselines(kind, samples, qc, images, None, fits=fits)
     assert set(honest.predictions) == NAMES[kind] and honest.left_out == {}
@@ -183,7 +183,10 @@ def test_out_of_fold_errors_are_those_of_the_held_out_part_and_not_of_the_fit():
     samples, qc, images, development = in_folds("regression")
     rng = np.random.default_rng(5)
     noisy = samples.assign(target=samples["target"] + rng.normal(0, 10, 60))
-    for fits, flattering in ((baseline_fits(noisy, 3), False), ([Fit(0, development, np.ones(60, bool))], True)):
+    for fits, flattering in (
+        (baseline_fits(noisy, 3), False),
+        ([BaselineFit(0, development, np.ones(60, bool))], True),
+    ):
         values = baselines("regression", noisy, qc, images, None, fits=fits).predictions["voxel_ridge"]
         off = np.abs(values - noisy["target"].to_numpy())
         assert (off[development].mean() < 0.5 * off[~development].mean()) == flattering
@@ -192,7 +195,7 @@ def test_out_of_fold_errors_are_those_of_the_held_out_part_and_not_of_the_fit():
 def test_volumes_are_read_once_whatever_the_folds():
     samples, qc, images, development = in_folds("regression")
     reads = []
-    for fits in (baseline_fits(samples, 3), [Fit(0, development, ~development)]):
+    for fits in (baseline_fits(samples, 3), [BaselineFit(0, development, ~development)]):
         sizes: list[int] = []
         value_baselines(
             samples, qc, "regression", fits=fits, target="mmse", images=reader(samples, images, sizes), seed=1
@@ -202,7 +205,7 @@ def test_volumes_are_read_once_whatever_the_folds():
 
 
 def test_fold_that_lacks_a_class_leaves_the_baseline_out_with_its_reason():
-    samples, qc, images, development = in_folds("classification")
+    samples, qc, images, _ = in_folds("classification")
     one_fold = (samples["fold"] == 2).fillna(False).to_numpy(dtype=bool)
     rare = samples.assign(target=(one_fold & (np.arange(60) % 3 > 0)).astype(int))  # all cases are in fold 2
     found = baselines("classification", rare, qc, images, None, fits=baseline_fits(rare, 3))
@@ -384,4 +387,10 @@ def test_atlas_of_a_fold_has_none_of_its_own_maps():
         np.testing.assert_array_equal(found[fit.fold], atlas_labels(maps[fit.training]))
     assert np.bincount(read).max() == 2, "no map is read for every fold"
     with pytest.raises(ValueError, match="a label map at least"):
-        atlases([Fit(0, np.ones(60, bool), np.zeros(60, bool)), Fit(1, np.zeros(60, bool), np.ones(60, bool))], chosen)
+        atlases(
+            [
+                BaselineFit(0, np.ones(60, bool), np.zeros(60, bool)),
+                BaselineFit(1, np.zeros(60, bool), np.ones(60, bool)),
+            ],
+            chosen,
+        )

@@ -10,7 +10,7 @@ DEVELOPMENT = ("train", "validation")
 
 
 @dataclass(frozen=True)
-class Fit:
+class BaselineFit:
     """One fit of a baseline: on the rows ``training`` for the rows ``predicted``, (rows,) bool both, with no row in common.
 
     ``fold``: the fold that ``predicted`` is; 0 for the fit whose predictions the tested parts get.
@@ -36,7 +36,7 @@ def with_fold(samples: pd.DataFrame, fold: int) -> pd.DataFrame:
     return samples.assign(part=part)
 
 
-def baseline_fits(samples: pd.DataFrame, folds: int) -> list[Fit]:
+def baseline_fits(samples: pd.DataFrame, folds: int) -> list[BaselineFit]:
     """The fits that give a baseline its predictions for the rows that the networks predict.
 
     Without cross-validation (``folds`` 0): one, on the part ``train``, for all other rows. With it: one on all development
@@ -47,17 +47,17 @@ def baseline_fits(samples: pd.DataFrame, folds: int) -> list[Fit]:
     """
     if not folds:
         training = (samples["part"] == "train").to_numpy()
-        return [Fit(0, training, ~training)]
+        return [BaselineFit(0, training, ~training)]
     development = samples["part"].isin(DEVELOPMENT).to_numpy()
-    fits = [Fit(0, development, ~development)]
+    fits = [BaselineFit(0, development, ~development)]
     for fold in range(1, folds + 1):
         part = with_fold(samples, fold)["part"].to_numpy()
         if (part == "validation").any():
-            fits.append(Fit(fold, part == "train", part == "validation"))
+            fits.append(BaselineFit(fold, part == "train", part == "validation"))
     return fits
 
 
-def predicted_rows(samples: pd.DataFrame, fits: list[Fit]) -> tuple[pd.DataFrame, np.ndarray]:
+def predicted_rows(samples: pd.DataFrame, fits: list[BaselineFit]) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows of ``samples`` that one of ``fits`` predicts, in their order, and which these are, (rows,) bool.
 
     A fold's rows are called ``validation`` in ``part`` whatever the split says of them, as in the networks' predictions.
@@ -67,8 +67,8 @@ def predicted_rows(samples: pd.DataFrame, fits: list[Fit]) -> tuple[pd.DataFrame
     return samples.assign(part=samples["part"].mask(in_fold, "validation"))[predicted], predicted
 
 
-def joined(fits: Sequence[Fit], predictions: Sequence[np.ndarray]) -> np.ndarray:
-    """One array of the ``predictions`` of each fit for every row, (rows, ...): from each fit the rows that it is for, else NaN."""
+def joined(fits: Sequence[BaselineFit], predictions: Sequence[np.ndarray]) -> np.ndarray:
+    """One array from the ``predictions`` of each fit, (rows, ...) each: of a fit the rows that it is for; NaN where none is."""
     found = np.full(predictions[0].shape, np.nan)
     for fit, values in zip(fits, predictions, strict=True):
         found[fit.predicted] = values[fit.predicted]

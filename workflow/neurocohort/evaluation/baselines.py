@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from neurocohort.dataset.folds import Fit, joined
+from neurocohort.dataset.folds import BaselineFit, joined
 from neurocohort.evaluation.voxel_baselines import Images, voxel_baselines
 from neurocohort.imaging.tissues import TISSUES
 
@@ -44,13 +44,13 @@ def value_baselines(
     qc: pd.DataFrame,
     kind: str,
     *,
-    fits: Sequence[Fit],
+    fits: Sequence[BaselineFit],
     target: str,
     images: Images | None,
     seed: int,
     classes: int = 2,
 ) -> Baselines:
-    """The baselines of a regression or a classification for every row of ``samples`` that one of ``fits`` predicts; NaN for others.
+    """The baselines of a regression or a classification for the rows that one of ``fits`` predicts; NaN for others.
 
     - ``mean`` or ``majority``: the mean of the training targets, or the proportions of their classes, for everybody.
     - ``age_sex`` and ``volumes``: ridge or logistic regression on age and sex, or on the fractions of CSF, GM and WM, the brain's
@@ -84,7 +84,9 @@ def value_baselines(
     return found
 
 
-def atlases(fits: Sequence[Fit], label_maps: Callable[[np.ndarray], Iterable[np.ndarray]]) -> dict[int, np.ndarray]:
+def atlases(
+    fits: Sequence[BaselineFit], label_maps: Callable[[np.ndarray], Iterable[np.ndarray]]
+) -> dict[int, np.ndarray]:
     """By fold, the registered atlas of each fit: `atlas_labels` of its training rows' maps.
 
     ``label_maps``: the maps of the rows that it is given, (rows,) bool, one by one. Each map is read once for the first fit
@@ -146,9 +148,7 @@ def _models(inputs: dict[str, np.ndarray], values: np.ndarray, kind: str, classe
         return constant | {name: partial(_ridge, columns, values) for name, columns in inputs.items()}
     codes = values.astype(int)
     constant = {"majority": lambda training: _shares(codes[training], classes, len(codes))}
-    return constant | {
-        name: partial(_logistic, columns, codes, classes=classes) for name, columns in inputs.items()
-    }
+    return constant | {name: partial(_logistic, columns, codes, classes=classes) for name, columns in inputs.items()}
 
 
 def _shares(codes: np.ndarray, classes: int, rows: int) -> np.ndarray:

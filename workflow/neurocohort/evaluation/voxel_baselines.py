@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 from sklearn.svm import SVC, SVR
 
-from neurocohort.dataset.folds import Fit, joined
+from neurocohort.dataset.folds import BaselineFit, joined
 
 Images = Callable[[pd.DataFrame], np.ndarray]  # rows of samples to their volumes, (rows, C, X, Y, Z) uint8
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
@@ -31,10 +31,9 @@ STRENGTHS = np.logspace(2, -4, 7)
 
 
 def voxel_baselines(
-    samples: pd.DataFrame, images: Images, *, fits: Sequence[Fit], classes: int, seed: int
+    samples: pd.DataFrame, images: Images, *, fits: Sequence[BaselineFit], classes: int, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Predictions for the rows that ``fits`` predict by ``voxel_ridge`` and ``voxel_svm``, NaN for others, and the reasons for those
-    left out.
+    """Predictions by ``voxel_ridge`` and ``voxel_svm`` for the rows that ``fits`` predict, else NaN, and why any is missing.
 
     ``fits``: see `value_baselines`; the volumes are read for the first one alone. ``classes``: 0 for a regression, whose
     predictions are values (rows,); else the number of classes: probabilities of class 1 (rows,), or (rows, classes) where there
@@ -55,7 +54,9 @@ def voxel_baselines(
     for fit in fits:
         training = fit.training
         people, targets = all_people[training], all_targets[training]
-        folds = [fold for fold in _folds(people, targets, classes, seed) if len(fold[1])]  # few people may leave one empty
+        folds = [
+            fold for fold in _folds(people, targets, classes, seed) if len(fold[1])
+        ]  # few people may leave one empty
         own = gram if training is whole else gram_of_fold(gram, whole, training)
         own = own / max(float(np.diag(own[training]).mean()), 1e-12)  # the strengths then suit any grid
         for name, model in models.items():
@@ -68,9 +69,10 @@ def voxel_baselines(
 
 
 def gram_of_fold(gram: np.ndarray, whole: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """`voxel_gram` of the rows ``training``, from that of the rows ``whole`` which hold them, (rows,) bool both; no volume is read.
+    """`voxel_gram` of the rows ``training``, from that of the rows ``whole``, which include them; (rows,) bool both.
 
-    The mean of the fold's training rows is subtracted in place of that of the whole. Raises ValueError where ``whole`` lacks a row.
+    The mean of the fold's training rows is subtracted in place of that of the whole, and no volume is read. Raises ValueError
+    where ``whole`` lacks a row.
     """
     if (training & ~whole).any():
         raise ValueError("a fold has training rows that the products were not computed for.")
