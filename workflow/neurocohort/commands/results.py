@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neurocohort.commands.app import Files, command
+from neurocohort.commands.app import Files, Names, command
 
 
 @command
@@ -66,14 +66,30 @@ def baselines(
 
 
 @command
-def evaluate(folder: Path, data: Path, task: str, resamples: int, seed: int) -> None:
+def evaluate(
+    folder: Path,
+    data: Path,
+    results: Path,
+    task: str,
+    resamples: int,
+    seed: int,
+    record: Annotated[Path, typer.Option(help="folder of the record of evaluations")],
+    study: str,
+    experiment: str,
+    settings: Annotated[str, typer.Option(help="the experiment's configuration as JSON")],
+    members: Names,
+) -> None:
     """Write the metrics of the network and of the baselines, each with its interval, and the tables beside them, into FOLDER,
-    where the experiment's predictions lie."""
+    where the experiment's predictions lie. That the networks of the MEMBERS were evaluated is recorded first."""
+    from neurocohort.evaluation.record import evaluation_of, record_evaluation
     from neurocohort.evaluation.tables import evaluation_tables
     from neurocohort.files import read_table, write_table
 
     names = ("predictions", "baselines", "members", "samples")
     tables = {name: read_table(folder / f"{name}.tsv") for name in names}
+    # Before any figure is there to be read, so that a run that is killed in between has it on record.
+    evaluation = evaluation_of(results, study, experiment, json.loads(settings), members)
+    record_evaluation(record, evaluation, tables["predictions"])
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
     for name, table in evaluation_tables(**tables, scans=scans, kind=task, resamples=resamples, seed=seed):
