@@ -132,7 +132,7 @@ def record_evaluation(folder: Path, evaluation: Evaluation, predictions: pd.Data
 
 
 def hashed_ids(participants: pd.DataFrame) -> set[str]:
-    """The first 12 hexadecimal digits of the sha256 of each participant's ``cohort<tab>participant_id``: a record names nobody."""
+    """The first 12 hexadecimal digits of the sha256 of each ``cohort<tab>participant_id``, so that no record names anybody."""
     pairs = participants[["cohort", "participant_id"]].drop_duplicates().itertuples(index=False)
     return {_sha256(f"{cohort}\t{participant}")[:ID_DIGITS] for cohort, participant in pairs}
 
