@@ -31,7 +31,7 @@ lint: .venv/ready
 	snakemake --lint
 
 clean:
-	rm -rf .venv .snakemake data resources results checkpoints splits logs benchmarks tensorboard
+	rm -rf .venv .snakemake data resources results checkpoints splits evaluations logs benchmarks tensorboard
 
 # What the tests need and the workflow does not: a browser's remote control, and greedy, whose core is under the GPL-3 and which
 # users install by choice.

@@ -1,10 +1,12 @@
-"""Baselines: fitted on the training rows alone, equal to scikit-learn's on whole arrays, and never a crash on a small part."""
+"""Baselines: fitted on the training rows alone, out of fold with cross-validation, equal to scikit-learn's on whole arrays, and
+never a crash on a small part."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from neurocohort.dataset.folds import BaselineFit, baseline_fits, predicted_rows
 from neurocohort.evaluation import voxel_baselines as voxels
-from neurocohort.evaluation.baselines import atlas_labels, value_baselines
+from neurocohort.evaluation.baselines import atlas_labels, atlases, value_baselines
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
@@ -54,12 +56,13 @@ def reader(samples: pd.DataFrame, images: np.ndarray, sizes: list | None = None)
     return read
 
 
-def baselines(kind: str, samples, qc, images, training, target="variable", seed=1):
+def baselines(kind: str, samples, qc, images, training, target="variable", seed=1, fits=None):
+    """Fitted on ``training`` for every row, unless there are ``fits``."""
     return value_baselines(
         samples,
         qc,
         "regression" if kind == "regression" else "classification",
-        training=training,
+        fits=fits or [BaselineFit(0, training, np.ones_like(training))],
         target=target,
         images=None if images is None else reader(samples, images),
         seed=seed,
@@ -133,6 +136,108 @@ def test_missing_ages_and_sexes_take_the_training_mean():
         found = baselines("classification", lacking, qc, None, training).predictions
         assert all(np.isfinite(values).all() for values in found.values())
     assert np.ptp(found["age_sex"]) == 0, "where nobody's age and sex are known they say nothing"
+
+
+# --- cross-validation ---------------------------------------------------------------------------------------------
+
+
+def in_folds(kind: str, visits: int = 1, folds: int = 3):
+    """`cohort` with parts and folds: the held-out fifth in none, an external fifth, the others in one each."""
+    samples, qc, images, development = cohort(kind, 60, visits)
+    person = np.arange(60) // visits
+    part = np.where(person % 5 == 4, "external", np.where(person % 10 == 0, "validation", "train"))
+    part = np.where(person % 5 == 3, "held-out", part)
+    fold = pd.array(np.where(development, (person // 5 + person % 5) % folds + 1, 0), dtype="Int64")
+    samples = samples.assign(part=part, fold=fold)
+    samples.loc[~development, "fold"] = pd.NA
+    return samples, qc, images, development
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_cross_validation_no_row_is_predicted_by_a_fit_that_it_was_in(kind):
+    samples, qc, images, _ = in_folds(kind, visits=2)
+    fits = baseline_fits(samples, 3)
+    honest = baselines(kind, samples, qc, images, None, fits=fits)
+    assert set(honest.predictions) == NAMES[kind] and honest.left_out == {}
+    for fold in (1, 2, 3):
+        own = (samples["fold"] == fold).fillna(False).to_numpy(dtype=bool)
+        changed = samples.assign(target=np.where(own, np.roll(samples["target"].to_numpy(), 2), samples["target"]))
+        for name, values in baselines(kind, changed, qc, images, None, fits=fits).predictions.items():
+            np.testing.assert_array_equal(values[own], honest.predictions[name][own], err_msg=name)
+            if name != "majority":  # which the counts alone decide
+                assert not np.array_equal(values[~own], honest.predictions[name][~own]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_fold_is_predicted_as_by_a_fit_on_the_other_folds_alone(kind):
+    samples, qc, images, development = in_folds(kind)
+    found = baselines(kind, samples, qc, images, None, fits=baseline_fits(samples, 3)).predictions
+    for fold in (0, 1, 2, 3):
+        own = (samples["fold"] == fold).fillna(False).to_numpy(dtype=bool) if fold else ~development
+        alone = baselines(kind, samples, qc, images, development & ~own).predictions
+        for name, values in found.items():
+            np.testing.assert_allclose(values[own], alone[name][own], rtol=2e-3, atol=2e-3, err_msg=name)
+
+
+def test_out_of_fold_errors_are_those_of_the_held_out_part_and_not_of_the_fit():
+    samples, qc, images, development = in_folds("regression")
+    rng = np.random.default_rng(5)
+    noisy = samples.assign(target=samples["target"] + rng.normal(0, 10, 60))
+    for fits, flattering in (
+        (baseline_fits(noisy, 3), False),
+        ([BaselineFit(0, development, np.ones(60, bool))], True),
+    ):
+        values = baselines("regression", noisy, qc, images, None, fits=fits).predictions["voxel_ridge"]
+        off = np.abs(values - noisy["target"].to_numpy())
+        assert (off[development].mean() < 0.5 * off[~development].mean()) == flattering
+
+
+def test_volumes_are_read_once_whatever_the_folds():
+    samples, qc, images, development = in_folds("regression")
+    reads = []
+    for fits in (baseline_fits(samples, 3), [BaselineFit(0, development, ~development)]):
+        sizes: list[int] = []
+        value_baselines(
+            samples, qc, "regression", fits=fits, target="mmse", images=reader(samples, images, sizes), seed=1
+        )
+        reads.append(sizes)
+    assert reads[0] == reads[1]
+
+
+def test_fold_that_lacks_a_class_leaves_the_baseline_out_with_its_reason():
+    samples, qc, images, _ = in_folds("classification")
+    one_fold = (samples["fold"] == 2).fillna(False).to_numpy(dtype=bool)
+    rare = samples.assign(target=(one_fold & (np.arange(60) % 3 > 0)).astype(int))  # all cases are in fold 2
+    found = baselines("classification", rare, qc, images, None, fits=baseline_fits(rare, 3))
+    assert set(found.predictions) == {"majority"}
+    assert found.left_out["volumes"] == "In fold 2: All training scans are of one class; a fit needs two."
+    assert found.left_out["voxel_svm"].startswith("In fold 2: A class has fewer than 2 participants")
+
+
+def test_baselines_predict_the_rows_that_the_networks_predict():
+    pytest.importorskip("torch")
+    from neurocohort.learning.inference import predicted_samples
+
+    samples = in_folds("regression")[0].reset_index(drop=True).assign(cohort="a")
+    samples.loc[0, "fold"] = pd.NA  # a participant that a split file gives no fold is predicted by no network
+    key = ["cohort", "scan_id", "part"]
+    for folds in (0, 3):
+        members = [predicted_samples(samples, fold) for fold in (range(1, folds + 1) if folds else [0])]
+        networks = pd.concat(members).drop_duplicates(["cohort", "scan_id"])[key]
+        rows, predicted = predicted_rows(samples, baseline_fits(samples, folds))
+        assert sorted(map(tuple, rows[key].to_numpy())) == sorted(map(tuple, networks.to_numpy()))
+        assert rows["scan_id"].tolist() == samples.loc[predicted, "scan_id"].tolist()
+
+
+def test_products_of_a_fold_are_those_of_its_own_rows():
+    samples, _, images, development = in_folds("regression")
+    fold = baseline_fits(samples, 3)[2].training
+    gram = voxels.voxel_gram(samples, reader(samples, images), development)
+    alone = voxels.voxel_gram(samples, reader(samples, images), fold)
+    found = voxels.gram_of_fold(gram, development, fold)
+    np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-5 * np.abs(alone).max())
+    with pytest.raises(ValueError, match="not computed for"):
+        voxels.gram_of_fold(alone, fold, development)
 
 
 # --- voxels -------------------------------------------------------------------------------------------------------
@@ -265,3 +370,27 @@ def test_atlas_takes_the_maps_one_by_one_and_the_lowest_of_equally_frequent_labe
     np.testing.assert_array_equal(atlas_labels(one for one in maps), counts.argmax(axis=0))
     with pytest.raises(ValueError, match="a label map at least"):
         atlas_labels(iter(()))
+
+
+def test_atlas_of_a_fold_has_none_of_its_own_maps():
+    samples = in_folds("regression")[0]
+    maps = np.random.default_rng(1).integers(0, 4, (60, 3, 2, 2)).astype(np.uint8)
+    fits, read = baseline_fits(samples, 3), []
+
+    def chosen(rows: np.ndarray):
+        read.extend(np.flatnonzero(rows))
+        return (maps[row] for row in np.flatnonzero(rows))
+
+    found = atlases(fits, chosen)
+    assert list(found) == [0, 1, 2, 3]
+    for fit in fits:
+        np.testing.assert_array_equal(found[fit.fold], atlas_labels(maps[fit.training]))
+    assert np.bincount(read).max() == 2, "no map is read for every fold"
+    with pytest.raises(ValueError, match="a label map at least"):
+        atlases(
+            [
+                BaselineFit(0, np.ones(60, bool), np.zeros(60, bool)),
+                BaselineFit(1, np.zeros(60, bool), np.ones(60, bool)),
+            ],
+            chosen,
+        )

@@ -19,6 +19,7 @@ from neurocohort.evaluation.operating_point import choose_threshold, youden_thre
 from neurocohort.evaluation.segmentation_details import surface_values
 from neurocohort.evaluation.shift import shift_matrix, shift_rows
 from neurocohort.evaluation.spread import member_spread
+from neurocohort.evaluation.tables import evaluation_tables
 from scipy import ndimage, optimize, stats
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
@@ -227,6 +228,46 @@ def test_external_cohort_is_restricted_to_shared_ages_and_to_the_healthy():
     assert set(without["group"]) == {"shared age range"}, "nothing tells who is healthy"
 
 
+def groups_of(external: pd.DataFrame, samples: pd.DataFrame, cdr) -> dict[str, str]:
+    """By group of an external cohort with these ratings, its note."""
+    traits = external[["cohort", "scan_id"]].assign(cdr=cdr)
+    found = details(external, NO_BASELINE, samples, traits, "regression", **QUICK)
+    return found[found["metric"] == "mae"].set_index("group")["note"].to_dict()
+
+
+def test_group_of_the_same_scans_is_not_listed_twice():
+    external, samples = aged(60, "external", "b"), aged(40).assign(part="train")
+    young = external["age"] < 60
+    everybody, up_to_60 = (samples.assign(age=samples["age"].clip(*ages)) for ages in ((20, 90), (20, 59.9)))
+    everybody.loc[everybody.index[:2], "age"] = [1, 99]
+    up_to_60.loc[up_to_60.index[:2], "age"] = [1, 59.96]
+    some = np.where(np.arange(60) % 4 == 0, 0.5, 0.0)
+    assert list(groups_of(external, everybody, some)) == ["healthy"], "all are of the ages of training"
+    assert groups_of(external, everybody, 0.0) == {}, "and all are rated 0"
+    assert list(groups_of(external, up_to_60, 0.0)) == ["shared age range"]
+    assert list(groups_of(external, up_to_60, some)) == ["healthy", "shared age range", "healthy, shared age range"]
+    same = groups_of(external, up_to_60, np.where(young, np.nan, 1.0))
+    assert list(same) == ["healthy"]
+    assert same["healthy"].endswith("The same scans are left by the restriction “Ages 1.0 to 60.0, as in training”.")
+
+
+def test_group_without_a_sign_of_dementia_says_that_it_includes_those_who_were_not_rated():
+    external, samples = aged(60, "external", "b"), aged(40).assign(part="train")
+    cdr = np.where(np.arange(60) % 4 == 0, 0.5, np.nan)
+    notes = groups_of(external, samples, np.where(np.arange(60) % 4 == 1, 0.0, cdr))
+    assert notes["healthy"].startswith("Rated 0 for dementia, or not rated.")
+
+
+def test_participant_with_dementia_is_not_healthy_at_a_session_without_a_rating():
+    """In OASIS-1 repeat sessions have no rating."""
+    external = aged(20, "external", "b")
+    twice = pd.concat([external, external.assign(scan_id=external["scan_id"] + "-2")], ignore_index=True)
+    ratings = np.where(np.arange(20) < 5, 1.0, 0.0)
+    traits = twice[["cohort", "scan_id"]].assign(cdr=[*ratings, *[np.nan] * 20])
+    found = details(twice, NO_BASELINE, aged(40).assign(part="train"), traits, "regression", **QUICK)
+    assert found.query("group == 'healthy' and metric == 'mae'")["n"].item() == 15
+
+
 def test_spread_over_the_members_is_numpys():
     members = pd.concat([aged(30, noise=noise).assign(member=f"seed-{noise}") for noise in (3, 5, 8)])
     found = member_spread(members, "regression").set_index("metric").loc["mae"]
@@ -249,6 +290,53 @@ def test_youdens_threshold_is_the_best_of_all():
         assert index == pytest.approx((sensitivity - false_alarms).max())
         called = prediction >= threshold
         assert called[target == 1].mean() - called[target == 0].mean() == pytest.approx(index)
+
+
+def test_every_n_counts_participants_and_a_note_on_scans_says_scans():
+    """Two scans of each participant."""
+
+    def twice(table: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([table, table.assign(scan_id=table["scan_id"] + "-2")], ignore_index=True)
+
+    validation, held_out = rated(30, "validation"), rated(60)
+    rows = twice(pd.concat([validation, held_out]))
+    found = tables_of(rows, "classification")
+    once = tables_of(pd.concat([validation, held_out]), "classification")
+    for name in ("metrics", "comparisons", "details", "shift"):
+        assert found[name]["n"].tolist() == once[name]["n"].tolist() and found[name]["n"].max() == 60, name
+    curves = found["curves"]
+    assert set(curves.loc[curves["curve"] != "reliability", "n"]) == {60}
+    assert curves.loc[curves["curve"] == "reliability"].groupby("model")["n"].sum().tolist() == [60, 60]
+    cells = found["confusion"]
+    assert cells["scans"].sum() == 2 * cells["participants"].sum() == 240
+    cases = int((validation["target"] > 0).sum())
+    note = choose_threshold(twice(validation)).note
+    assert f"60 validation scans ({2 * cases} of cases) of 30 participants" in note
+
+    ages = tables_of(twice(pd.concat([aged(30, "validation"), aged(60)])), "regression")
+    for name in ("metrics", "comparisons", "details", "shift"):
+        assert ages[name]["n"].max() == 60, name
+    assert "30 validation participants" in ages["details"]["note"].iloc[0]
+
+    tissues = volumes(20)
+    tissues.loc[tissues.index[:2], "volume_ml"] = np.nan
+    found = tables_of(twice(tissues), "segmentation")
+    agreement = found["details"].query("setting == 'volumes' and group == 'tissue=GM'")
+    assert set(agreement["n"]) == {19} and set(agreement["note"]) == {"Limits of agreement of 38 scans."}
+
+
+def tables_of(rows: pd.DataFrame, kind: str) -> dict[str, pd.DataFrame]:
+    """All tables of an evaluation in which a baseline predicts the same as the network."""
+    found = evaluation_tables(
+        predictions=rows,
+        baselines=model(rows, "same"),
+        members=rows.assign(member="seed-1"),
+        samples=rows.assign(part=rows["part"].replace("validation", "train")),
+        scans={"a": rows[["scan_id"]].drop_duplicates().assign(cdr=np.nan)},
+        kind=kind,
+        **QUICK,
+    )
+    return dict(found)
 
 
 def test_threshold_comes_from_validation_and_half_where_that_has_one_class():
@@ -582,8 +670,8 @@ def test_shift_tells_what_was_trained_on_and_whether_a_test_site_was_seen():
     found = shift_rows(pd.concat([held_out, external]), NO_BASELINE, samples, "regression", **QUICK)
     rows = found.set_index(["cohort", "site"])
     assert rows["seen"].to_dict() == {
-        ("a", "all"): "cohort", ("a", "x"): "site", ("a", "y"): "cohort",
-        ("b", "all"): "new", ("b", "x"): "new", ("b", "y"): "new",
+        ("a", "all"): "partly new", ("a", "x"): "site", ("a", "y"): "new site",
+        ("b", "all"): "new cohort", ("b", "x"): "new cohort", ("b", "y"): "new cohort",
     }  # fmt: skip
     own = held_out[held_out["site"] == "y"]
     assert rows.loc[("a", "y"), "value"] == pytest.approx(
@@ -593,3 +681,35 @@ def test_shift_tells_what_was_trained_on_and_whether_a_test_site_was_seen():
     matrix = shift_matrix({"age": found, "again": found.assign(value=1.0)})
     assert matrix.shape == (2, 6) and matrix.columns[0] == ("a", "all")
     assert matrix.loc[("again", "a")].tolist() == [1.0] * 6
+
+
+def seen_of(trained: list, tested: list, part: str = "held-out") -> dict:
+    """By site, what shift.tsv says of a cohort with these sites, four participants each."""
+    train, test = aged(4 * len(trained)), aged(4 * len(tested), part)
+    train = train.assign(part="train", site=np.repeat(pd.array(trained, dtype=object), 4))
+    test = test.assign(site=np.repeat(pd.array(tested, dtype=object), 4))
+    found = shift_rows(test, NO_BASELINE, pd.concat([train, test]), "regression", **QUICK)
+    return found.set_index("site")["seen"].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested", "expected"),
+    [
+        ([None], [None], {"all": "unknown"}),
+        (["x"], ["x"], {"all": "site"}),
+        (["x", "y"], ["x", "y"], {"all": "site", "x": "site", "y": "site"}),
+        (["x"], ["y"], {"all": "new site"}),
+        (["x"], ["y", "z"], {"all": "new site", "y": "new site", "z": "new site"}),
+        (["x"], ["x", "y"], {"all": "partly new", "x": "site", "y": "new site"}),
+        (["x"], ["x", None], {"all": "unknown", "x": "site"}),
+        (["x"], ["y", None], {"all": "partly new", "y": "new site"}),
+        (["x", None], ["x"], {"all": "site"}),
+        (["x", None], ["y"], {"all": "unknown"}),
+        (["x", None], ["x", "y"], {"all": "unknown", "x": "site", "y": "unknown"}),
+        ([None], ["y"], {"all": "unknown"}),
+        (["x"], [None], {"all": "unknown"}),
+        ([1.0, None, 2.0], [1, 2], {"all": "site", "1": "site", "2": "site"}),
+    ],
+)
+def test_site_counts_as_new_only_where_it_is_known_that_training_had_none_of_it(trained, tested, expected):
+    assert seen_of(trained, tested) == expected

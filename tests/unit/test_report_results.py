@@ -166,10 +166,12 @@ def test_bias_corrected_values_stand_apart_and_say_what_they_are(original):
     assert not shown & values
 
 
-def test_external_cohort_has_its_shared_ages_and_healthy_participants(original):
+def test_external_cohort_has_its_shared_ages_and_those_without_a_sign_of_dementia(original):
     part, _ = told(original, "brain_age")
-    table = table_with(part["external"][0], "healthy participants and shared ages")
-    assert {row.head for row in table.rows} == {"Healthy", "Shared age range", "Healthy, shared age range"}
+    table = table_with(part["external"][0], "some of the participants only")
+    unimpaired = "Rated 0 for dementia or not rated"
+    assert {row.head for row in table.rows} == {unimpaired, "Ages as in training", f"{unimpaired}, ages as in training"}
+    assert "ealthy" not in table.summary + table.caption, "who was not rated may be ill"
     assert part["external"][0]["name"] == "OASIS-1"
 
 
@@ -295,7 +297,7 @@ def test_shift_has_a_row_for_a_left_out_site_with_its_test_under_that_site(study
     left_out = study["results"] / "experiments" / "brain_age_without-HH"
     rows = read_table(base / "shift.tsv").query("model == 'network' and cohort == 'ixi' and site == 'all'")
     seen = rows.assign(trained_on="ixi (Guys, IOP)", value=5.5)
-    new = rows.assign(trained_on="ixi (Guys, IOP)", part="external", seen="cohort", value=9.25)
+    new = rows.assign(trained_on="ixi (Guys, IOP)", part="external", seen="new site", value=9.25)
     write_table(left_out / "shift.tsv", pd.concat([seen, new]))
     experiments = {"brain_age": EXPERIMENTS["brain_age"] | {"leave_one_site_out": ["HH"]}}
     sources = Sources((study["results"],))
@@ -311,6 +313,62 @@ def test_shift_has_a_row_for_a_left_out_site_with_its_test_under_that_site(study
     (record,) = shift.matrices(sources, study["results"], experiments)
     assert record["missing"][0].file == "results/experiments/brain_age_without-HH/shift.tsv"
     assert len(record["table"].rows) == 1
+
+
+def shift_told(study: dict, **edits: dict) -> dict:
+    """The matrix of brain age where shift.tsv has ``seen`` by cohort, such as ``ixi=["site"]`` for its rows in turn."""
+    path = study["results"] / "experiments" / "brain_age" / "shift.tsv"
+    table = read_table(path)
+    for cohort, values in edits.items():
+        own = table["cohort"] == cohort
+        table.loc[own, "seen"] = np.resize(np.array(values, dtype=object), own.sum())
+    write_table(path, table)
+    experiments = {"brain_age": EXPERIMENTS["brain_age"]}
+    (record,) = shift.matrices(Sources((study["results"],)), study["results"], experiments)
+    return record
+
+
+def test_only_known_new_sites_and_cohorts_support_a_claim_about_unseen_data(study):
+    record = shift_told(study, ixi=["site"], oasis1=["new cohort"])
+    assert (
+        "on cohorts that training had not seen" in record["sentence"]
+        and "on sites that training had seen" in record["sentence"]
+    )
+    assert "▲ scans of a cohort that training had not seen. Look along a row" in record["table"].caption
+    record = shift_told(study, ixi=["new site"], oasis1=["new cohort"])
+    assert "on sites and cohorts that training had not seen" in record["sentence"]
+    assert (
+        "▲ scans of a site or of a cohort" in record["table"].caption
+        and "Look along a row" not in record["table"].caption
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "mark", "words"),
+    [
+        ("unknown", "? site unknown", "where the sites of the tested or the training scans are not all known"),
+        ("partly new", "△ partly new sites", "on scans of which some are of a site that training had not seen"),
+        ("site", "", "on sites that training had seen"),
+    ],
+)
+def test_where_no_site_is_known_to_be_new_nothing_is_claimed_of_other_scanners(study, seen, mark, words):
+    record = shift_told(study, ixi=[seen], oasis1=["site"])
+    assert words in record["sentence"] and "training had not seen:" not in record["sentence"]
+    assert "nothing here shows how far the network carries" in record["sentence"]
+    assert "▲" not in record["table"].caption + record["sentence"]
+    notes = " ".join(cell.note for row in record["table"].rows for cell in row.cells)
+    shown = {sign for sign in "▲△?" if sign in notes}
+    assert shown == set(mark[:1]) == {sign for sign in "▲△?" if sign in record["table"].caption}
+    assert mark in notes
+
+
+def test_new_site_without_a_defined_value_is_not_called_untested(study):
+    path = study["results"] / "experiments" / "brain_age" / "shift.tsv"
+    table = read_table(path)
+    table.loc[table["cohort"] == "oasis1", "value"] = np.nan
+    write_table(path, table)
+    record = shift_told(study, oasis1=["new cohort"])
+    assert "that training had not seen not defined" in record["sentence"] and "No experiment" not in record["sentence"]
 
 
 def test_saliency_shows_both_maps_and_their_correlation(original, page, tmp_path):

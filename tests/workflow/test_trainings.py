@@ -2,12 +2,18 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import pandas as pd
 import pytest
 import yaml
+from neurocohort.cli import app
+from neurocohort.configuration import read_checked
+from neurocohort.evaluation.record import evaluation_of, read_record
 from neurocohort.files import read_json, sha256_of
+from neurocohort.members import all_experiments, members_of
+from typer.testing import CliRunner
 
 SMALL = {"name": "sfcn", "channels": [4, 8, 8, 8, 8, 8], "norm": "group", "soft_bins": False}
 SHORT = {"epochs": 2, "batch_size": 6, "learning_rate": 0.01}
@@ -116,6 +122,42 @@ def test_every_fold_validates_once_and_the_held_out_part_is_predicted_by_all(fin
     assert set(held_out) == {5} and set(held_out.index) == set(samples.loc[samples["part"] == "held-out", "scan_id"])
 
 
+def test_baselines_of_a_cross_validation_predict_what_the_networks_predict(finished, tmp_path):
+    key = ["cohort", "scan_id", "part"]
+    folder = finished.path("results/experiments/folded")
+    networks = table(folder, "predictions.tsv").set_index(key).sort_index()
+    baselines = table(folder, "baselines.tsv")
+    assert {"majority", "volumes", "voxel_svm"} <= set(baselines["model"])
+    for _, rows in baselines.groupby("model"):
+        assert rows.set_index(key).sort_index()["target"].equals(networks["target"])
+
+    samples = finished.path("results/experiments/patched/samples.tsv")
+    options = {"samples": samples, "results": finished.path("results"), "output": tmp_path / "atlas.tsv", "folds": 5}
+    options |= {"task": "segmentation", "target": "dseg", "modalities": "T1w", "classes": 2, "seed": 1, "spacing_mm": 3}
+    command = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    assert CliRunner().invoke(app, ["baselines", *command]).exit_code == 0
+    atlas = table(tmp_path, "atlas.tsv")
+    chosen = table(samples.parent, "samples.tsv")
+    assert set(atlas["scan_id"]) == set(chosen["scan_id"]) and set(atlas["part"]) == {"validation", "held-out"}
+    assert len(atlas) == 3 * len(chosen) and atlas["dice"].between(0, 1).all()
+
+
+def test_each_evaluation_is_on_record_and_a_repetition_adds_none(finished, study):
+    records = finished.path("evaluations")
+    before = {path: path.read_bytes() for path in records.iterdir()}
+    finished.snakemake("--configfile", study, "--quiet", "rules", "--forcerun", "metrics", "--", "evaluate")
+    assert {path: path.read_bytes() for path in records.iterdir()} == before
+    config = read_checked([Path(study)])
+    samples = table(finished.path("results/experiments/swept"), "samples.tsv")
+    settings = all_experiments(config["experiments"])["swept"]
+    members = members_of(settings, config["split"]["folds"])
+    own = evaluation_of(finished.path("results"), config["study"], "swept", settings, members)
+    found = read_record(records, samples[samples["part"] == "held-out"], own.key)
+    assert found.own and found.problems == () and (found.controls, found.without_site) == (3, 1)
+    assert {f"{config['study']}/{name}" for name in EXPERIMENTS} <= set(found.experiments)
+    assert found.models == len(found.experiments)
+
+
 def test_three_classes_start_from_another_experiments_weights(finished):
     folder = finished.path("results/experiments/graded")
     predictions = table(folder, "predictions.tsv")
@@ -177,4 +219,4 @@ def test_left_out_site_is_tested_by_a_network_that_never_saw_it(finished):
     assert set(external) == set(whole.loc[whole["site"] == "Guys", "scan_id"])
     shift = pd.read_csv(folder / "shift.tsv", sep="\t")
     row = shift[(shift["model"] == "network") & (shift["part"] == "external")]
-    assert row["seen"].tolist() == ["cohort"] and "Guys" not in row["trained_on"].item()
+    assert row["seen"].tolist() == ["new site"] and "Guys" not in row["trained_on"].item()

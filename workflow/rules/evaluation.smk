@@ -1,4 +1,5 @@
-# Needs predictions and samples. Leaves the baselines' predictions, metrics.tsv and the tables beside it, each figure with its interval.
+# Needs networks, predictions and samples. Leaves the baselines' predictions, metrics.tsv and the tables beside it, each figure with
+# its interval, and a record of what was evaluated.
 
 EVALUATION = (
     "metrics",
@@ -12,7 +13,7 @@ EVALUATION = (
 
 
 rule baselines:
-    """What a network must beat, fitted on the training part alone."""
+    """What a network must beat, fitted on the training part alone; with cross-validation out of fold, as the network is."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
         qc=lambda w: expand("results/{cohort}/qc.tsv", cohort=all_cohorts(w.experiment)),
@@ -34,17 +35,18 @@ rule baselines:
         target=lambda w: EXPERIMENTS[w.experiment]["target"],
         modalities=lambda w: ",".join(EXPERIMENTS[w.experiment]["modalities"]),
         classes=class_count,
-        training_parts=lambda w: (
-            "train,validation" if training("cross_validation")(w) else "train"
+        folds=lambda w: (
+            config["split"]["folds"] if training("cross_validation")(w) else 0
         ),
         seed=lambda w: training("seeds")(w)[0],
         spacing_mm=SPACING_MM,
     shell:
         "neurocohort baselines --samples {input.samples} --results results --output {output} --task {params.task}"
-        " --target {params.target} --modalities {params.modalities} --classes {params.classes} --training-parts {params.training_parts}"
+        " --target {params.target} --modalities {params.modalities} --classes {params.classes} --folds {params.folds}"
         " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"
 
 
+# The record of evaluations is in no declared output, since those are deleted before a rerun: it must never forget one.
 rule metrics:
     """Metrics of the network and of every baseline with 95 % intervals from resampling participants, and what stands beside them."""
     input:
@@ -55,6 +57,10 @@ rule metrics:
         scans=lambda w: expand(
             "data/{cohort}/scans.tsv", cohort=all_cohorts(w.experiment)
         ),
+        splits=lambda w: expand(
+            "results/{cohort}/split.tsv", cohort=all_cohorts(w.experiment)
+        ),
+        weights=lambda w: member_files(w.experiment, "model.safetensors"),
     output:
         [
             report(
@@ -81,9 +87,13 @@ rule metrics:
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         resamples=config["evaluation"]["resamples"],
         seed=config["evaluation"]["seed"],
+        study=config["study"],
+        settings=lambda w: json.dumps(EXPERIMENTS[w.experiment], sort_keys=True),
+        members=lambda w: members(w.experiment),
     shell:
-        "neurocohort evaluate --folder {params.folder} --data data --task {params.task} --resamples {params.resamples}"
-        " --seed {params.seed} > {log} 2>&1"
+        "neurocohort evaluate --folder {params.folder} --data data --results results --task {params.task}"
+        " --resamples {params.resamples} --seed {params.seed} --record evaluations --study {params.study:q}"
+        " --experiment {wildcards.experiment} --settings {params.settings:q} {params.members} > {log} 2>&1"
 
 
 rule control:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neurocohort.commands.app import Files, command
+from neurocohort.commands.app import Files, Names, command
 
 
 @command
@@ -19,60 +19,77 @@ def baselines(
     target: str,
     modalities: str,
     classes: int,
-    training_parts: Annotated[str, typer.Option(help="parts that the baselines are fitted on, separated by commas")],
+    folds: Annotated[int, typer.Option(help="of the cross-validation; 0 for none")],
     seed: int,
     spacing_mm: float,
 ) -> None:
-    """Fit the baselines on the training part and apply them where the network is tested."""
+    """Fit the baselines where the network is trained, once more for each fold, and apply them where the network is applied."""
     import numpy as np
     import pandas as pd
 
-    from neurocohort.evaluation.baselines import atlas_labels, value_baselines
+    from neurocohort.dataset.folds import baseline_fits, predicted_rows
+    from neurocohort.evaluation.baselines import atlases, value_baselines
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.inference import PREDICTED_PARTS, overlap_rows, reference_labels, value_rows
+    from neurocohort.learning.inference import overlap_rows, reference_labels, value_rows
 
     table = read_table(samples)
-    training = table["part"].isin(training_parts.split(",")).to_numpy()
-    tested = table["part"].isin(PREDICTED_PARTS).to_numpy()
+    fits = baseline_fits(table, folds)
+    rows, predicted = predicted_rows(table, fits)
     packed = open_packed(packed_folders(table, results), modalities.split(","))
     if task == "segmentation":
-        atlas = atlas_labels(reference_labels(table[training], packed))
-        each = (atlas for _ in range(tested.sum()))
-        references = reference_labels(table[tested], packed)
-        rows = overlap_rows(table[tested], each, references, spacing_mm, surface_values)
-        rows.insert(0, "model", "atlas")
+        by_fold = atlases(fits, lambda chosen: reference_labels(table[chosen], packed))
+        fold_of = sum(fit.fold * fit.predicted for fit in fits)[predicted]
+        references = reference_labels(rows, packed)
+        found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, spacing_mm, surface_values)
+        found.insert(0, "model", "atlas")
     else:
         qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
-        found = value_baselines(
+        fitted = value_baselines(
             table,
             qc,
             task,
-            training=training,
+            fits=fits,
             target=target,
-            images=lambda rows: np.asarray(packed.stack_images(rows)),
+            images=lambda wanted: np.asarray(packed.stack_images(wanted)),
             seed=seed,
             classes=classes,
         )
-        for name, reason in found.left_out.items():
+        for name, reason in fitted.left_out.items():
             print(f"no baseline {name}: {reason}")
-        rows = pd.concat(
-            [value_rows(table[tested], values[tested]).assign(model=name) for name, values in found.predictions.items()]
+        found = pd.concat(
+            [value_rows(rows, values[predicted]).assign(model=name) for name, values in fitted.predictions.items()]
         )
-        rows.insert(0, "model", rows.pop("model"))
-    write_table(output, rows)
+        found.insert(0, "model", found.pop("model"))
+    write_table(output, found)
 
 
 @command
-def evaluate(folder: Path, data: Path, task: str, resamples: int, seed: int) -> None:
+def evaluate(
+    folder: Path,
+    data: Path,
+    results: Path,
+    task: str,
+    resamples: int,
+    seed: int,
+    record: Annotated[Path, typer.Option(help="folder of the record of evaluations")],
+    study: str,
+    experiment: str,
+    settings: Annotated[str, typer.Option(help="the experiment's configuration as JSON")],
+    members: Names,
+) -> None:
     """Write the metrics of the network and of the baselines, each with its interval, and the tables beside them, into FOLDER,
-    where the experiment's predictions lie."""
+    where the experiment's predictions lie. That the networks of the MEMBERS were evaluated is recorded first."""
+    from neurocohort.evaluation.record import evaluation_of, record_evaluation
     from neurocohort.evaluation.tables import evaluation_tables
     from neurocohort.files import read_table, write_table
 
     names = ("predictions", "baselines", "members", "samples")
     tables = {name: read_table(folder / f"{name}.tsv") for name in names}
+    # Before any figure is there to be read, so that a run that is killed in between has it on record.
+    evaluation = evaluation_of(results, study, experiment, json.loads(settings), members)
+    record_evaluation(record, evaluation, tables["predictions"])
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
     for name, table in evaluation_tables(**tables, scans=scans, kind=task, resamples=resamples, seed=seed):

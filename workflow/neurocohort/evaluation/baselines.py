@@ -1,10 +1,12 @@
 """What a network must beat: a constant, models of tissue volumes, age and sex, linear models of the voxels, and the atlas.
 
-All are fitted on the training scans alone. A classification's baselines weigh the classes alike, as the network's loss does.
+All are fitted on training scans alone, with cross-validation once for each fold, as the networks are. A classification's
+baselines weigh the classes alike, as the network's loss does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from neurocohort.dataset.folds import BaselineFit, joined
 from neurocohort.evaluation.voxel_baselines import Images, voxel_baselines
 from neurocohort.imaging.tissues import TISSUES
 
@@ -20,7 +23,10 @@ RIDGE_STRENGTHS = np.logspace(-2, 3, 11)
 VOLUME_COLUMNS = [f"volume_{tissue}_ml" for tissue in TISSUES]
 SEX_NUMBERS = {"F": 0.0, "M": 1.0}
 FEWEST_PARTICIPANTS = 3  # for a fit on volumes, age and sex
+CONSTANTS = ("mean", "majority")  # which need one
 REGRESSION, CLASSIFICATION = "regression", "classification"
+
+Model = Callable[[np.ndarray], np.ndarray]  # training rows (bool) to the predictions for every row
 
 
 @dataclass(frozen=True)
@@ -38,55 +44,64 @@ def value_baselines(
     qc: pd.DataFrame,
     kind: str,
     *,
-    training: np.ndarray,
+    fits: Sequence[BaselineFit],
     target: str,
     images: Images | None,
     seed: int,
     classes: int = 2,
 ) -> Baselines:
-    """The baselines of a regression or a classification for every row of ``samples``, fitted on the rows ``training`` (bool).
+    """The baselines of a regression or a classification for the rows that one of ``fits`` predicts; NaN for others.
 
-    - ``mean`` or ``majority``: the mean of the training targets, or the shares of their classes, for everybody.
-    - ``age_sex`` and ``volumes``: ridge or logistic regression on age and sex, or on the shares of CSF, GM and WM, the brain's
+    - ``mean`` or ``majority``: the mean of the training targets, or the proportions of their classes, for everybody.
+    - ``age_sex`` and ``volumes``: ridge or logistic regression on age and sex, or on the fractions of CSF, GM and WM, the brain's
       volume, age and sex. A variable is no fair input to its own prediction: with ``target`` age or sex that one is left out
       of ``volumes``, and there is no ``age_sex``. Missing values take the training mean.
-    - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; left out without a word where ``images`` is None.
+    - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; absent where ``images`` is None.
 
-    ``samples``: scan_id, participant_id, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes. ``classes``:
-    of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within the training rows.
+    ``samples``: scan_id, participant_id, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes. ``fits``: those
+    of `baseline_fits`; the first one's training rows include those of the others. ``classes``: of a classification, coded 0 to
+    ``classes`` - 1. ``seed``: of the folds within the training rows.
 
-    What a baseline says of its own training rows is no test of it. With cross-validation those are all but the held-out ones, so
-    its validation rows, on which a threshold or a bias correction is fitted, flatter it; the network's do not.
+    No row is predicted by a fit that it was in. With cross-validation the development rows are predicted out of fold, like the
+    network's, so that thresholds and bias lines fitted on them are comparable; the tested parts are predicted by a fit on
+    all development rows, which is a stronger baseline than the mean of the folds' fits. A baseline that can't be fitted in one
+    fold is left out altogether.
     """
-    volumes = samples[["scan_id"]].merge(
-        qc[["scan_id", "volume_brain_ml", *VOLUME_COLUMNS]], on="scan_id", how="left", validate="1:1"
-    )
-    fair = [name for name in ("age", "sex") if name != target]
-    covariates = samples.assign(sex=samples["sex"].map(SEX_NUMBERS))[fair].to_numpy(dtype=float)
-    shares = volumes[VOLUME_COLUMNS].to_numpy(dtype=float) / volumes[["volume_brain_ml"]].to_numpy(dtype=float)
-    inputs = {"age_sex": covariates} if len(fair) == 2 else {}
-    inputs["volumes"] = np.hstack([shares, volumes[["volume_brain_ml"]].to_numpy(dtype=float), covariates])
-
-    values = samples["target"].to_numpy(dtype=float)
+    values, people = samples["target"].to_numpy(dtype=float), samples["participant_id"].to_numpy()
     found = Baselines()
-    if kind == REGRESSION:
-        found.predictions["mean"] = np.full(len(samples), values[training].mean())
-    else:
-        found.predictions["majority"] = _shares(values[training].astype(int), classes, len(samples))
-    fault = _fault(samples["participant_id"].to_numpy()[training], values[training], kind)
-    for name, columns in inputs.items():
-        if fault:
+    for name, model in _models(_inputs(samples, qc, target), values, kind, classes).items():
+        faults = (fit.about(_fault(name, people[fit.training], values[fit.training], kind)) for fit in fits)
+        if fault := next(filter(None, faults), ""):
             found.left_out[name] = fault
-        elif kind == REGRESSION:
-            found.predictions[name] = _ridge(columns, values, training)
         else:
-            found.predictions[name] = _logistic(columns, values.astype(int), training, classes)
+            found.predictions[name] = joined(fits, [model(fit.training) for fit in fits])
     if images is not None:
         voxels, left_out = voxel_baselines(
-            samples, images, training=training, classes=0 if kind == REGRESSION else classes, seed=seed
+            samples, images, fits=fits, classes=0 if kind == REGRESSION else classes, seed=seed
         )
         found.predictions.update(voxels)
         found.left_out.update(left_out)
+    return found
+
+
+def atlases(
+    fits: Sequence[BaselineFit], label_maps: Callable[[np.ndarray], Iterable[np.ndarray]]
+) -> dict[int, np.ndarray]:
+    """By fold, the registered atlas of each fit: `atlas_labels` of its training rows' maps.
+
+    ``label_maps``: the maps of the rows that it is given, (rows,) bool, one by one. Each map is read once for the first fit
+    and once for its own fold: a fold's counts are those of the first fit less the maps that the fold leaves out. Raises
+    ValueError where a fit has no training row.
+    """
+    if not all(fit.training.any() for fit in fits):
+        raise ValueError("an atlas needs a label map at least")
+    first = fits[0].training
+    whole = _label_counts(label_maps(first))
+    found = {}
+    for fit in fits:
+        left_out = first & ~fit.training
+        counts = whole - _label_counts(label_maps(left_out)) if left_out.any() else whole
+        found[fit.fold] = _most_frequent(counts)
     return found
 
 
@@ -94,6 +109,11 @@ def atlas_labels(label_maps: Iterable[np.ndarray]) -> np.ndarray:
     """The registered atlas: each voxel's most frequent label in the training part's maps, (X, Y, Z) uint8 each, taken one by
     one; of equally frequent labels the lowest. Raises ValueError where there is no map.
     """
+    return _most_frequent(_label_counts(label_maps))
+
+
+def _label_counts(label_maps: Iterable[np.ndarray]) -> np.ndarray:
+    """How many of the maps have each label at each voxel, (labels, X, Y, Z) uint32."""
     counts = None
     for labels in label_maps:
         if counts is None:
@@ -102,7 +122,33 @@ def atlas_labels(label_maps: Iterable[np.ndarray]) -> np.ndarray:
             count += labels == label
     if counts is None:
         raise ValueError("an atlas needs a label map at least")
+    return counts
+
+
+def _most_frequent(counts: np.ndarray) -> np.ndarray:
     return counts.argmax(axis=0).astype(np.uint8)
+
+
+def _inputs(samples: pd.DataFrame, qc: pd.DataFrame, target: str) -> dict[str, np.ndarray]:
+    """By baseline, the columns that it is fitted on, (rows, columns)."""
+    volumes = samples[["scan_id"]].merge(
+        qc[["scan_id", "volume_brain_ml", *VOLUME_COLUMNS]], on="scan_id", how="left", validate="1:1"
+    )
+    fair = [name for name in ("age", "sex") if name != target]
+    covariates = samples.assign(sex=samples["sex"].map(SEX_NUMBERS))[fair].to_numpy(dtype=float)
+    brain = volumes[["volume_brain_ml"]].to_numpy(dtype=float)
+    fractions = volumes[VOLUME_COLUMNS].to_numpy(dtype=float) / brain
+    inputs = {"age_sex": covariates} if len(fair) == 2 else {}
+    return inputs | {"volumes": np.hstack([fractions, brain, covariates])}
+
+
+def _models(inputs: dict[str, np.ndarray], values: np.ndarray, kind: str, classes: int) -> dict[str, Model]:
+    if kind == REGRESSION:
+        constant = {"mean": lambda training: np.full(len(values), values[training].mean())}
+        return constant | {name: partial(_ridge, columns, values) for name, columns in inputs.items()}
+    codes = values.astype(int)
+    constant = {"majority": lambda training: _shares(codes[training], classes, len(codes))}
+    return constant | {name: partial(_logistic, columns, codes, classes=classes) for name, columns in inputs.items()}
 
 
 def _shares(codes: np.ndarray, classes: int, rows: int) -> np.ndarray:
@@ -110,11 +156,12 @@ def _shares(codes: np.ndarray, classes: int, rows: int) -> np.ndarray:
     return np.full(rows, shares[1]) if classes == 2 else np.tile(shares, (rows, 1))
 
 
-def _fault(people: np.ndarray, values: np.ndarray, kind: str) -> str:
-    count = len(set(people))
-    if count < FEWEST_PARTICIPANTS:
-        return f"The training scans are of {count} participant(s); a fit needs {FEWEST_PARTICIPANTS}."
-    if kind == CLASSIFICATION and len(set(values)) < 2:
+def _fault(name: str, people: np.ndarray, values: np.ndarray, kind: str) -> str:
+    """Why the baseline can't be fitted on these training rows, a sentence; empty where it can."""
+    count, fewest = len(set(people)), 1 if name in CONSTANTS else FEWEST_PARTICIPANTS
+    if count < fewest:
+        return f"The training scans are of {count} participant(s); a fit needs {fewest}."
+    if name not in CONSTANTS and kind == CLASSIFICATION and len(set(values)) < 2:
         return "All training scans are of one class; a fit needs two."
     return ""
 

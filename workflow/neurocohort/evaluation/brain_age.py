@@ -16,6 +16,7 @@ from neurocohort.evaluation.metrics import weighted_line
 from neurocohort.evaluation.traits import healthy, with_traits
 
 AS_PREDICTED, CORRECTED = "as predicted", "bias-corrected"
+NOT_IMPAIRED = "Rated 0 for dementia, or not rated."
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def regression_details(
       the youngest and the oldest participant of ``samples``' part ``train``) and ``healthy, shared age range``.
 
     ``traits``: scans.tsv of the cohorts, with ``cohort``, or None; a cohort without CDR or ``dementia`` in it has no group
-    ``healthy``. Groups of fewer than three participants have no rows.
+    ``healthy``, which otherwise includes participants who were not rated (`healthy`). Groups of fewer than three participants
+    have no rows, nor has a group with the same scans as the whole cohort or as a group before it, whose note says so.
     """
     rows = []
     ages = samples.loc[samples["part"] == "train", "age"].dropna()
@@ -80,16 +82,29 @@ def regression_details(
 
 
 def _external_groups(table: pd.DataFrame, ages: pd.Series) -> Iterator[tuple[str, pd.DataFrame, str]]:
+    """Name, rows and note of each group that differs from the whole ``table`` and from those before it."""
+    kept: list[tuple[str, np.ndarray, list[str]]] = []
+    for group, chosen, note in _all_external_groups(table, ages):
+        same = next((notes for _, other, notes in kept if (other == chosen).all()), None)
+        if same is None and not chosen.all():
+            kept.append((group, chosen, [note]))
+        elif same is not None and len(same) == 1:  # of both restrictions together there is no more to say
+            same.append(f"The same scans are left by the restriction “{note.rstrip('.')}”.")
+    for group, chosen, notes in kept:
+        yield group, table[chosen], " ".join(notes)
+
+
+def _all_external_groups(table: pd.DataFrame, ages: pd.Series) -> Iterator[tuple[str, np.ndarray, str]]:
     well = healthy(table)
     if well is not None:
-        yield "healthy", table[well], "Without a dementia rating above 0."
+        yield "healthy", well, NOT_IMPAIRED
     if not len(ages):
         return
     shared = table["age"].between(ages.min(), ages.max()).to_numpy()
     note = f"Ages {ages.min():.1f} to {ages.max():.1f}, as in training."
-    yield "shared age range", table[shared], note
+    yield "shared age range", shared, note
     if well is not None:
-        yield "healthy, shared age range", table[shared & well], f"Without a dementia rating above 0. {note}"
+        yield "healthy, shared age range", shared & well, f"{NOT_IMPAIRED} {note}"
 
 
 def _sentence(line: BiasLine) -> str:

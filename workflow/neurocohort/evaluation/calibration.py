@@ -38,7 +38,7 @@ def calibration_intercept(
 
 def calibration_rows(table: pd.DataFrame, *, resamples: int, seed: int) -> list[dict]:
     """calibration_intercept and calibration_slope, each with its bootstrap interval: metric, value, ci_low, ci_high, interval,
-    n. None for fewer than three participants. The Brier score is among the metrics of `evaluate`.
+    n (participants). None for fewer than three participants. The Brier score is among the metrics of `evaluate`.
     """
     people, codes = table["participant_id"].to_numpy(), (table["target"] > 0).to_numpy().astype(int)
     if len(np.unique(people)) < SMALLEST_GROUP:

@@ -49,8 +49,8 @@ def choose_threshold(validation: pd.DataFrame) -> Threshold:
     return Threshold(
         value,
         True,
-        f"Threshold {value:.3f}, chosen on the {len(target)} validation scans ({cases} cases) by Youden's index, {index:.2f} "
-        "there.",
+        f"Threshold {value:.3f}, chosen on {len(target)} validation scans ({cases} of cases) of "
+        f"{validation['participant_id'].nunique()} participants by Youden's index, {index:.2f} there.",
     )
 
 
@@ -65,11 +65,11 @@ def thresholds_of(everything: pd.DataFrame) -> dict[str, Threshold]:
 
 def at_threshold(table: pd.DataFrame, threshold: float, *, resamples: int, seed: int) -> list[dict]:
     """sensitivity, specificity, ppv, npv and balanced_accuracy of calling a case from ``threshold`` upwards, each with its
-    interval: metric, value, ci_low, ci_high, interval, n.
+    interval: metric, value, ci_low, ci_high, interval, n (participants).
 
-    The proportions have Wilson's, with as many trials as participants (a person's repeated scans count as one); ``n`` are
-    those that the proportion is of. The predictive values hold for the share of cases among these rows alone. The balanced
-    accuracy has the bootstrap's. No rows for fewer than three participants.
+    The proportions have Wilson's, with as many trials as participants (a person's repeated scans count as one); ``n`` are the
+    participants that the proportion is of. The predictive values hold for the share of cases among these rows alone. The
+    balanced accuracy has the bootstrap's. No rows for fewer than three participants.
     """
     people = table["participant_id"].to_numpy()
     if len(np.unique(people)) < SMALLEST_GROUP:

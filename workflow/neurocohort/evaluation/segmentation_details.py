@@ -56,8 +56,8 @@ def segmentation_details(everything: pd.DataFrame, *, resamples: int, seed: int)
     - setting ``volumes``: volume_bias_ml (mean of predicted minus reference volume), volume_lower_ml and volume_upper_ml (the
       limits of agreement, 1.96 standard deviations of the differences to either side; Bland and Altman 1986, Lancet 327,
       307-310), each with its interval from resampling participants.
-    - setting ``empty``: empty_predictions, how many scans' predictions lack the tissue that their reference has; no
-      interval. From the column ``empty`` of `surface_values`, or where there is none from the volumes.
+    - setting ``empty``: empty_predictions, how many scans' predictions lack the tissue that their reference has, of the scans
+      of ``n`` participants; no interval. From the column ``empty`` of `surface_values`, or where there is none from the volumes.
 
     Distances and Dice are among the metrics of `evaluate`. Parts of fewer than three participants have no rows.
     """
@@ -68,7 +68,8 @@ def segmentation_details(everything: pd.DataFrame, *, resamples: int, seed: int)
             if len(np.unique(people)) < SMALLEST_GROUP:
                 continue
             of_tissue = about | {"group": f"tissue={tissue}"}
-            note = f"Limits of agreement of {len(chosen)} scans."
+            compared = int(chosen[["volume_ml", "reference_ml"]].notna().all(axis=1).sum())
+            note = f"Limits of agreement of {compared} scans."
             rows += [
                 of_tissue | {"setting": "volumes", "note": note} | figure
                 for figure in volume_agreement(chosen, resamples=resamples, seed=seed)
@@ -81,7 +82,9 @@ def segmentation_details(everything: pd.DataFrame, *, resamples: int, seed: int)
 
 
 def volume_agreement(table: pd.DataFrame, *, resamples: int, seed: int) -> list[dict]:
-    """volume_bias_ml, volume_lower_ml and volume_upper_ml of one tissue's rows: metric, value, ci_low, ci_high, interval, n."""
+    """volume_bias_ml, volume_lower_ml and volume_upper_ml of one tissue's rows: metric, value, ci_low, ci_high, interval, n
+    (participants with both volumes).
+    """
     predicted, reference = (table[name].to_numpy(dtype=float) for name in ("volume_ml", "reference_ml"))
     usable, people = np.isfinite(predicted) & np.isfinite(reference), table["participant_id"].to_numpy()
     return [

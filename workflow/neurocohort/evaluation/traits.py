@@ -19,11 +19,14 @@ def with_traits(table: pd.DataFrame, traits: pd.DataFrame | None) -> pd.DataFram
 
 
 def healthy(table: pd.DataFrame) -> np.ndarray | None:
-    """Which rows (rows,) are of participants without a sign of dementia; None where no row has a rating that could tell.
+    """Which rows (rows,) are of participants whom no row of ``table`` rates above 0; None where no row has a rating.
 
-    Without a sign is a clinical dementia rating of 0, and none at all: OASIS-1 didn't rate its young.
+    Participants without any rating are among them: OASIS-1 didn't rate its young. Whether they are healthy, nobody examined.
+    A participant who is rated above 0 at one session is not among them at another one that has no rating.
     """
-    ratings = [table[name].to_numpy(dtype=float) for name in TRAITS if name in table]
+    names = [name for name in TRAITS if name in table]
+    ratings = table[names].to_numpy(dtype=float)
     if not np.isfinite(ratings).any():
         return None
-    return ~np.any([rating > 0 for rating in ratings], axis=0)
+    impaired = pd.Series((ratings > 0).any(axis=1), index=table.index)
+    return ~impaired.groupby([table["cohort"], table["participant_id"]]).transform("any").to_numpy()

@@ -4,7 +4,7 @@ Both see a volume only through its products with the training volumes, so a matr
 need: it is summed up in chunks over the memory-mapped arrays.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 from sklearn.svm import SVC, SVR
+
+from neurocohort.dataset.folds import BaselineFit, joined
 
 Images = Callable[[pd.DataFrame], np.ndarray]  # rows of samples to their volumes, (rows, C, X, Y, Z) uint8
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
@@ -29,32 +31,53 @@ STRENGTHS = np.logspace(2, -4, 7)
 
 
 def voxel_baselines(
-    samples: pd.DataFrame, images: Images, *, training: np.ndarray, classes: int, seed: int
+    samples: pd.DataFrame, images: Images, *, fits: Sequence[BaselineFit], classes: int, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Predictions for every row of ``samples`` by ``voxel_ridge`` and ``voxel_svm``, and the reasons for those left out.
+    """Predictions by ``voxel_ridge`` and ``voxel_svm`` for the rows that ``fits`` predict, else NaN, and why any is missing.
 
-    ``training``: bool, the rows to fit on. ``classes``: 0 for a regression, whose predictions are values (rows,); else the
-    number of classes: probabilities of class 1 (rows,), or (rows, classes) where there are more than two. The strength is
-    chosen by cross-validation within the training rows, whole participants at a time: the smallest mean squared error, or the
-    largest AUC. Decision values become probabilities by a logistic fit on the cross-validated ones (Platt 1999), each class
-    against the rest.
+    ``fits``: see `value_baselines`; the volumes are read for the first one alone. ``classes``: 0 for a regression, whose
+    predictions are values (rows,); else the number of classes: probabilities of class 1 (rows,), or (rows, classes) where there
+    are more than two. The strength is chosen by cross-validation within each fit's training rows, whole participants at a
+    time: the smallest mean squared error, or the largest AUC. Decision values become probabilities by a logistic fit on the
+    cross-validated ones (Platt 1999), each class against the rest.
+
+    Raises ValueError where the first fit's training rows lack one of another's.
     """
-    people = samples["participant_id"].to_numpy()[training]
-    targets = samples["target"].to_numpy(dtype=float)[training]
-    if fault := _fault(people, targets, classes):
-        return {}, dict.fromkeys(("voxel_ridge", "voxel_svm"), fault)
-    gram = voxel_gram(samples, images, training)
-    gram /= max(float(np.diag(gram[training]).mean()), 1e-12)  # the strengths then suit any grid
-    folds = [fold for fold in _folds(people, targets, classes, seed) if len(fold[1])]  # few people may leave one empty
-    if not classes:
-        return {
-            name: _regression(fit, gram, training, targets, folds)
-            for name, fit in (("voxel_ridge", ridge), ("voxel_svm", _svm_regression))
-        }, {}
-    return {
-        name: _classification(fit, gram, training, targets.astype(int), folds, classes)
-        for name, fit in (("voxel_ridge", ridge), ("voxel_svm", _svm_decision))
-    }, {}
+    models = {"voxel_ridge": ridge, "voxel_svm": _svm_decision if classes else _svm_regression}
+    all_people, all_targets = samples["participant_id"].to_numpy(), samples["target"].to_numpy(dtype=float)
+    for fit in fits:
+        if fault := _fault(all_people[fit.training], all_targets[fit.training], classes):
+            return {}, dict.fromkeys(models, fit.about(fault))
+    whole = fits[0].training
+    gram = voxel_gram(samples, images, whole)
+    predictions: dict[str, list[np.ndarray]] = {name: [] for name in models}
+    for fit in fits:
+        training = fit.training
+        people, targets = all_people[training], all_targets[training]
+        folds = [
+            fold for fold in _folds(people, targets, classes, seed) if len(fold[1])
+        ]  # few people may leave one empty
+        own = gram if training is whole else gram_of_fold(gram, whole, training)
+        own = own / max(float(np.diag(own[training]).mean()), 1e-12)  # the strengths then suit any grid
+        for name, model in models.items():
+            if classes:
+                values = _classification(model, own, training, targets.astype(int), folds, classes)
+            else:
+                values = _regression(model, own, training, targets, folds)
+            predictions[name].append(values)
+    return {name: joined(fits, values) for name, values in predictions.items()}, {}
+
+
+def gram_of_fold(gram: np.ndarray, whole: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """`voxel_gram` of the rows ``training``, from that of the rows ``whole``, which include them; (rows,) bool both.
+
+    The mean of the fold's training rows is subtracted in place of that of the whole, and no volume is read. Raises ValueError
+    where ``whole`` lacks a row.
+    """
+    if (training & ~whole).any():
+        raise ValueError("a fold has training rows that the products were not computed for.")
+    own = gram[:, training[whole]]
+    return KernelCenterer().fit(own[training]).transform(own)
 
 
 def voxel_gram(samples: pd.DataFrame, images: Images, training: np.ndarray) -> np.ndarray:

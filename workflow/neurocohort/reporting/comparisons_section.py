@@ -5,6 +5,7 @@ import pandas as pd
 from neurocohort.reporting import headline, labels
 from neurocohort.reporting.part import Part
 from neurocohort.reporting.tables import (
+    N_TOLD,
     Cell,
     Column,
     Row,
@@ -59,7 +60,7 @@ def comparison_table(comparisons: pd.DataFrame, part: Part) -> Table:
         f"Network minus baseline, {part.name}, from a paired bootstrap: both were judged on the same resamples of participants, "
         "so that what makes a person hard for both cancels out. ★ best baseline by that metric, chosen on these very rows, which "
         "flatters it; ✓ in favour of the network and ✗ of the baseline where the interval leaves out 0. "
-        f"{intervals_told(comparisons)}",
+        f"{intervals_told(comparisons)} {N_TOLD}",
         [Column("Baseline", right=False), Column("Rows", right=False)]
         + [metric_column(name) for name in names]
         + [Column("n")],

@@ -226,7 +226,7 @@ def _external(one: Experiment) -> str:
         return ""
     groups = set(one.tables["details"]["group"].astype(str))
     words = {
-        "healthy": "participants without a dementia rating above 0, those who were not rated included",
+        "healthy": "participants rated 0 for dementia or not rated",
         "shared age range": "the ages of the training part",
         "healthy, shared age range": "both",
     }

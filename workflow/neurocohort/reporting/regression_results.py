@@ -1,5 +1,5 @@
 """What a regression's results show beyond their metrics: the scatter, brain-PAD and its slope, bias-corrected values apart, and
-external cohorts' healthy and shared ages."""
+external cohorts' participants of the ages of training, or without a dementia rating above 0."""
 
 import pandas as pd
 
@@ -19,6 +19,11 @@ from neurocohort.reporting.tables import (
 
 AS_PREDICTED, CORRECTED = "as predicted", "bias-corrected"
 SHOWN = ("mae", "rmse", "bias", "bias_slope")
+EXTERNAL_GROUPS = {
+    "healthy": "rated 0 for dementia or not rated",
+    "shared age range": "ages as in training",
+    "healthy, shared age range": "rated 0 for dementia or not rated, ages as in training",
+}
 
 
 def regression(
@@ -100,16 +105,20 @@ def _external_groups(part: Part, rows: pd.DataFrame) -> Table:
     own = rows[rows["model"] == "network"]
     unit = labels.unit(part.settings["target"])
     told = [
-        f"{group} {with_interval(first(own, group=group, metric='mae'), unit)}" for group in dict.fromkeys(own["group"])
+        f"{EXTERNAL_GROUPS[group]}: {with_interval(first(own, group=group, metric='mae'), unit)}"
+        for group in dict.fromkeys(own["group"])
     ]
-    notes = " ".join(f"{labels.spaced(group)}: {note_of(found)}" for group, found in rows.groupby("group", sort=False))
+    notes = " ".join(
+        f"{labels.spaced(EXTERNAL_GROUPS[group])}: {note_of(found)}"
+        for group, found in rows.groupby("group", sort=False)
+    )
     return metric_table(
         rows,
         keys=["group", "model"],
         heads=["Participants", "Model"],
-        told=lambda group, model: [labels.spaced(group), labels.model(model)],
-        caption=f"Healthy participants and the ages that training saw, {part.name}, as predicted. {notes}",
-        summary=f"MAE of the network on healthy participants and shared ages: {'; '.join(told)}.",
+        told=lambda group, model: [labels.spaced(EXTERNAL_GROUPS[group]), labels.model(model)],
+        caption=f"Some of the participants only, {part.name}, as predicted. {notes}",
+        summary=f"MAE of the network on some of the participants only: {'; '.join(told)}.",
     )
 
 

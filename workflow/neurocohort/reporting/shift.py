@@ -5,16 +5,30 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.evaluation.shift import EVERY_SITE, shift_matrix
+from neurocohort.evaluation.shift import (
+    EVERY_SITE,
+    NEW_COHORT,
+    NEW_SITE,
+    PARTLY_NEW,
+    SEEN_SITE,
+    UNKNOWN,
+    shift_matrix,
+)
 from neurocohort.members import without_site_names
 from neurocohort.reporting import labels
 from neurocohort.reporting.sources import Missing, Sources
-from neurocohort.reporting.tables import Cell, Column, Row, Table, intervals_told, number_cell
+from neurocohort.reporting.tables import N_TOLD, Cell, Column, Row, Table, intervals_told, number_cell
 
 SHIFT_COLUMNS = ("model", "trained_on", "development_participants", "cohort", "site", "part", "seen", "metric", "value")
 SHIFT_COLUMNS += ("ci_low", "ci_high", "n")
 TARGETS = {"dseg": "Tissue labels"}
-SEEN = {"site": "", "cohort": "▲ new site", "new": "▲ new cohort"}
+MARKS = {
+    SEEN_SITE: "",
+    NEW_SITE: "▲ new site",
+    PARTLY_NEW: "△ partly new sites",
+    NEW_COHORT: "▲ new cohort",
+    UNKNOWN: "? site unknown",
+}
 
 
 def matrices(sources: Sources, results: Path, experiments: dict[str, dict]) -> list[dict]:
@@ -64,10 +78,11 @@ def _matrix(sources: Sources, results: Path, task: str, target: str, members: li
 
 
 def _by_left_out_site(table: pd.DataFrame, site: str | None) -> pd.DataFrame:
-    """The test on a left-out site under that site's name: alone in its part, it stands there as the cohort's whole."""
+    """The test on a left-out site under that site's name: an only site of its part is there as the cohort's whole."""
     if not site or (table["site"] == site).any():
         return table
-    whole = (table["site"] == EVERY_SITE) & (table["part"] == "external") & (table["seen"] == "cohort")
+    own = table["seen"].isin((NEW_SITE, UNKNOWN))  # not an external cohort of the experiment
+    whole = (table["site"] == EVERY_SITE) & (table["part"] == "external") & own
     return table.assign(site=table["site"].mask(whole, site))
 
 
@@ -88,8 +103,7 @@ def _table(matrix: pd.DataFrame, rows: pd.DataFrame, target: str) -> Table:
     arrow = "higher" if described.higher_is_better else "lower"
     return Table(
         f"{described.label}{' in' + unit if unit else ''} of the network by what it was trained on (rows) and tested on "
-        f"(columns); {arrow} is better. ▲ scans of a site or of a cohort that training had not seen. Look along a row for the "
-        f"drop from seen to new. {intervals_told(rows)}",
+        f"(columns); {arrow} is better. {_marks_explained(rows)}{intervals_told(rows)} {N_TOLD}",
         [
             Column("Experiment", right=False),
             Column("Trained on", right=False),
@@ -109,26 +123,59 @@ def _trained(told: str) -> str:
 def _cell(row: dict | None, name: str) -> Cell:
     if row is None:
         return Cell("–")
-    return number_cell(row, name, " ".join(filter(None, (f"n {int(row['n'])}", SEEN.get(row["seen"], "")))))
+    return number_cell(row, name, " ".join(filter(None, (f"n {int(row['n'])}", MARKS[_seen(row["seen"])]))))
+
+
+def _seen(value: str) -> str:
+    return value if value in MARKS else UNKNOWN
+
+
+def _marks_explained(rows: pd.DataFrame) -> str:
+    """A sentence for each mark that the rows have, and none for others."""
+    seen = set(rows["seen"].map(_seen))
+    new = {NEW_SITE: "a site", NEW_COHORT: "a cohort"}
+    places = [text for value, text in new.items() if value in seen]
+    sentences = []
+    if places:
+        sentences.append(f"▲ scans of {' or of '.join(places)} that training had not seen.")
+    if places and SEEN_SITE in seen:
+        sentences.append("Look along a row for the drop from seen to new.")
+    if PARTLY_NEW in seen:
+        sentences.append("△ scans of which some are of a site that training had not seen.")
+    if UNKNOWN in seen:
+        sentences.append("? the sites of these scans, or of those that were trained on, are not all known.")
+    return "".join(f"{sentence} " for sentence in sentences)
 
 
 def _sentence(rows: pd.DataFrame, target: str) -> str:
     name = rows["metric"].iloc[0]
     described = labels.metric(name)
     unit = labels.metric_unit(name, target)
-    seen = rows.loc[rows["seen"] == "site", "value"].dropna()
-    new = rows.loc[rows["seen"] != "site", "value"].dropna()
-    if new.empty:
-        return (
-            f"{described.label} {_range(seen, described.decimals)}{unit}, all of it on sites that training had seen: no "
-            "experiment was tested on a new one, so nothing here says how far the network carries."
-        )
-    told = f"{described.label} on sites and cohorts that training had not seen: {_range(new, described.decimals)}{unit}"
-    return f"{told}; on those that it had: {_range(seen, described.decimals)}{unit}." if len(seen) else f"{told}."
+    seen = rows["seen"].map(_seen)
+    new = [value for value in (NEW_SITE, NEW_COHORT) if (seen == value).any()]
+    places = " and ".join({NEW_SITE: "sites", NEW_COHORT: "cohorts"}[value] for value in new)
+    groups = (
+        (seen.isin(new), f"on {places} that training had not seen"),
+        (seen == SEEN_SITE, "on sites that training had seen"),
+        (seen == PARTLY_NEW, "on scans of which some are of a site that training had not seen"),
+        (seen == UNKNOWN, "where the sites of the tested or the training scans are not all known"),
+    )
+    told = [
+        f"{where} {_range(rows.loc[chosen, 'value'].dropna(), described.decimals, unit)}"
+        for chosen, where in groups
+        if chosen.any()
+    ]
+    sentence = f"{described.label} {'; '.join(told)}."
+    if new:
+        return sentence
+    return (
+        f"{sentence} No experiment was tested on scans that are all of a site or cohort known to be new, so nothing here shows "
+        "how far the network carries."
+    )
 
 
-def _range(values: pd.Series, places: int) -> str:
+def _range(values: pd.Series, places: int, unit: str) -> str:
     if values.empty:
         return "not defined"
     low, high = labels.number(values.min(), places), labels.number(values.max(), places)
-    return low if low == high else f"{low} to {high}"
+    return f"{low if low == high else f'{low} to {high}'}{unit}"

@@ -8,6 +8,7 @@ import pandas as pd
 from neurocohort.reporting import labels
 
 # The kinds of interval that carry a mark on the page; BCa carries none.
+N_TOLD = "n counts participants."
 MARKS = {
     "percentile": ("†", "percentile interval, where BCa is degenerate"),
     "newcombe": (
@@ -114,7 +115,8 @@ def metric_table(
         lines.append(Row(head, cells, own=dict(zip(keys, found, strict=True)).get("model") == "network"))
     columns = [Column(heads[index], right=False) for index in shown] + [metric_column(name) for name in names]
     columns += [Column("n")] if with_n else []
-    return Table(f"{caption} {intervals_told(rows[rows['metric'].isin(names)])}", columns, lines, summary)
+    counted = f" {N_TOLD}" if with_n else ""
+    return Table(f"{caption} {intervals_told(rows[rows['metric'].isin(names)])}{counted}", columns, lines, summary)
 
 
 def intervals_told(rows: pd.DataFrame) -> str:
