@@ -1,10 +1,10 @@
 """Every sentence that a study's report, methods text, model cards, checklists, headline and plan can print, with the condition
 that the code sets for it.
 
-The sentences are read from the source: string literals of the modules below, and the text of the templates. What a sentence is
-printed under is read from there too: the tests of the ifs around it, the negation of those that return before it, and the loops
-that it is in. ``python tests/statements.py`` writes the list, ``docs/statements.md``; a test holds the two together, and fails for
-a sentence that no test has made both appear and disappear.
+The sentences are read from the source: string literals of the modules below, and the text of the templates. So are their
+conditions: the tests of the ifs around a sentence, the negation of those that return before it, and the loops that it is in.
+``python tests/statements.py`` writes the list, ``docs/statements.md``; a test compares the two, and fails for a sentence that no
+test has made both appear and disappear.
 """
 
 import ast
@@ -24,7 +24,9 @@ MODULES = (
         "comparisons_section", "regression_results", "classification_results", "classification_tables", "segmentation_results",
         "shift", "training", "saliency", "cases", "quality", "subjects",
     )),
-    *(f"evaluation/{name}.py" for name in ("brain_age", "operating_point", "classification_details", "segmentation_details", "controls")),
+    *(f"evaluation/{name}.py" for name in (
+        "brain_age", "operating_point", "classification_details", "segmentation_details", "controls",
+    )),
     "running/planning/text.py",
 )  # fmt: skip
 TEMPLATES = PACKAGE / "reporting" / "templates"
@@ -36,8 +38,9 @@ REGULAR_EXPRESSION = re.compile(r"\[\^|\\b|\w\|\w|\|step")  # a pattern that is 
 GAP = "…"  # what is filled in
 INTRODUCTION = (
     "Every sentence of the report, the methods text, the model cards, the checklists, the headline and `neurocohort plan`, with "
-    "the condition that the code sets for it. Made by `python tests/statements.py` from the source; `tests/unit/test_statements.py` "
-    "holds it to the code, and fails for a sentence that no study of the tests both has and has not. `…` is filled in."
+    "the condition that the code sets for it. Made by `python tests/statements.py` from the source; a test "
+    "(`tests/unit/test_statements.py`) compares it with the code, and fails for a sentence that no study of the "
+    "tests both has and has not. `…` is filled in."
 )
 # Sentences that every report has, by the reason why they are true of every study.
 ALWAYS: dict[str, str] = {}
@@ -106,7 +109,7 @@ class _Reader:
             docstring = index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             if docstring:
                 continue
-            if isinstance(node, ast.FunctionDef) or isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 self._block(node.body, f"{function}.{node.name}".strip("."), conditions)
             elif isinstance(node, ast.If):
                 test = ast.unparse(node.test)

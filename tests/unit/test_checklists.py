@@ -14,7 +14,8 @@ TEXTS = {
     "2 of 3 scans were used; left out were 1 by the step “with a value of age”.",
     "preprocessing": "A scan was excluded where it was cut.",
     "split": "The participants were divided into parts.",
-    "training": "It took T1w volumes of voxels, classes with equal weight, AdamW, from random weights. The weights kept were those of the last epoch.",
+    "training": "It took T1w volumes of voxels, classes with equal weight, AdamW, from random weights. "
+    "The weights kept were those of the last epoch.",
     "evaluation": "Results were measured by the AUC with 95 % confidence intervals; results were also computed by site and sex; "
     "sensitivity, specificity, predictive values and balanced accuracy at Youden's index. One different model was evaluated.",
     "software": "The analysis ran with Snakemake 9.",

@@ -23,7 +23,7 @@ FOLDER = "evaluations"  # in the working directory
 EXPERIMENT, CONTROL, WITHOUT_SITE = "experiment", "control", "without_site"
 KINDS = (EXPERIMENT, CONTROL, WITHOUT_SITE)
 ID_DIGITS = 12
-TEXTS = ("key", "study", "experiment", "kind", "configuration", "first_evaluated")
+TEXTS = ("key", "study", "experiment", "kind", "target", "configuration", "first_evaluated")
 HASHES_BY_NAME = ("splits", "weights")
 LISTS = ("held_out", "external")
 
@@ -137,10 +137,11 @@ def hashed_ids(participants: pd.DataFrame) -> set[str]:
     return {_sha256(f"{cohort}\t{participant}")[:ID_DIGITS] for cohort, participant in pairs}
 
 
-def read_record(folder: Path, held_out: pd.DataFrame, own: str = "") -> Record:
+def read_record(folder: Path, held_out: pd.DataFrame, target: str, own: str = "") -> Record:
     """What ``folder`` holds on the participants of ``held_out`` (cohort, participant_id; any number of rows each).
 
-    An evaluation counts where one of them is among its held-out or its external participants. ``own``: the key of the reported
+    An evaluation counts where one of them is among its held-out or its external participants, and where it is of ``target``.
+    ``own``: the key of the reported
     evaluation (`Evaluation.key`). A folder that isn't there holds nothing. Files that can't be read, or are something else, are
     reported in ``problems``; hidden ones, which are being written, are passed over.
     """
@@ -152,7 +153,8 @@ def read_record(folder: Path, held_out: pd.DataFrame, own: str = "") -> Record:
             found.append(_read(path))
         except InputError as error:
             problems.append(str(error))
-    tested = [one for one in found if not wanted.isdisjoint(one["held_out"] + one["external"])]
+    of_target = [one for one in found if one["target"] == target]
+    tested = [one for one in of_target if not wanted.isdisjoint(one["held_out"] + one["external"])]
     tested.sort(key=lambda one: (one["first_evaluated"], one["key"]))
     of_kind = {kind: [one for one in tested if one["kind"] == kind] for kind in KINDS}
     return Record(

@@ -97,10 +97,10 @@ def _learned(networks: Networks | Missing) -> dict:
         return _gate(OPEN, name, "The networks were not judged.")
     failed = networks.failed
     if networks.none_learned:
-        return _gate(FAIL, name, f"The predictions of every network are all alike ({networks.members(failed)}).")
+        return _gate(FAIL, name, f"None learned anything: {networks.members(failed)}.")
     if len(failed):
         kept = f"the mean is over the other {networks.used}" if networks.used > 1 else "one network is left"
-        return _gate(WARN, name, f"Left out, with predictions that are all alike: {networks.members(failed)}; {kept}.")
+        return _gate(WARN, name, f"Left out: {networks.members(failed)}; {kept}.")
     if len(networks.early):
         early = networks.members(networks.early)
         return _gate(

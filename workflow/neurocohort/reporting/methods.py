@@ -8,6 +8,7 @@ report's ``references.bib``; the page shows numbers.
 from dataclasses import dataclass
 from pathlib import Path
 
+from neurocohort.reporting.evaluations import evaluations_of
 from neurocohort.reporting.methods_data import data_sentences, split_sentences
 from neurocohort.reporting.methods_evaluation import evaluation_sentences, software_sentences
 from neurocohort.reporting.methods_facts import gather
@@ -88,6 +89,8 @@ def methods(
     needs and can't be read goes into the ledger of ``sources`` and into ``missing``.
     """
     facts = gather(sources, results, data, cohorts, experiments, configuration, packages or [])
+    for name, experiment in facts.experiments.items():
+        experiment.evaluations = evaluations_of(results, name, experiment.samples, configuration)
     paragraphs = []
     for name, heading, sentences in PARAGRAPHS:
         if found := tuple(sentences(facts)):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from neurocohort.evaluation import classification_details
 from neurocohort.reporting import labels
+from neurocohort.reporting.evaluations import evaluations_sentence
 from neurocohort.reporting.methods_facts import Experiment, Facts, listed, together
 
 METRIC_WORDS = {
@@ -66,6 +67,8 @@ def evaluation_sentences(facts: Facts) -> Iterator[str]:
         yield from together({title: sentence(one) for title, one in judged.items()})
     for experiment in facts.experiments.values():
         yield from _saliency(experiment)
+    evaluated = {one.title: evaluations_sentence(one.evaluations, one.settings["target"]) for one in judged.values()}
+    yield from together({title: f"{sentence[:1].lower()}{sentence[1:]}" for title, sentence in evaluated.items()})
 
 
 def software_sentences(facts: Facts) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from neurocohort.evaluation.record import Record
 from neurocohort.files import read_json
 from neurocohort.members import members_of
 from neurocohort.reporting import labels, origins
@@ -56,6 +57,7 @@ class Experiment:
     sweep: pd.DataFrame | None = None
     control: dict | None = None
     saliency: dict | None = None
+    evaluations: Record = field(default_factory=Record)
     members: list[str] = field(default_factory=list)
     runs: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)

@@ -227,9 +227,9 @@ def _kept(settings: dict) -> str:
         return "the weights kept were those of the last epoch."
     loss = "validation loss"
     if settings["task"] == "classification":
-        loss = "validation loss after the best temperature and intercept for it [@guo2017]"
+        loss = "validation loss after a temperature and an intercept were fitted to the same scans [@guo2017]"
         if settings.get("classes", 2) > 2:
-            loss = "validation loss after the best temperature for it [@guo2017]"
+            loss = "validation loss after a temperature was fitted to the same scans [@guo2017]"
     over = f", averaged over it and the {window - 1} epochs before" if window > 1 else ""
     return f"the weights kept were those of the epoch with the smallest {loss}{over}."
 

@@ -51,8 +51,12 @@ class Networks:
         return self.total > 0 and len(self.failed) == self.total
 
     def members(self, rows: pd.DataFrame) -> str:
-        """``fold 2, seed 1; fold 3, seed 1``."""
-        return "; ".join(spelt(str(member)) for member in rows["member"])
+        """``fold 2, seed 1; fold 3, seed 1``, each with the reason where the table has one."""
+        told = []
+        for row in rows.to_dict("records"):
+            reason = "" if pd.isna(row["reason"]) else str(row["reason"])
+            told.append(f"{spelt(str(row['member']))}{f' ({reason})' if reason else ''}")
+        return "; ".join(told)
 
 
 def networks_of(results: Path, experiment: str) -> Networks | None:
@@ -70,8 +74,8 @@ def networks_sentence(networks: Networks | None) -> str:
     failed = len(networks.failed)
     if networks.none_learned:
         if networks.total == 1:
-            return "Its network learned nothing: its predictions are all alike."
-        return f"None of its {networks.total} networks learned anything: the predictions of each are all alike."
+            return "Its network learned nothing."
+        return f"None of its {networks.total} networks learned anything."
     said = []
     if failed:
         of_all = f"{failed} of {labels.counted(networks.total, 'network')}"

@@ -29,6 +29,7 @@ from neurocohort.reporting import results as outcomes
 from neurocohort.reporting.checklists import checklists
 from neurocohort.reporting.crate import write_crate
 from neurocohort.reporting.development import folds_of, folds_sentence
+from neurocohort.reporting.evaluations import evaluations_of, evaluations_sentence
 from neurocohort.reporting.headline import headline
 from neurocohort.reporting.methods import methods
 from neurocohort.reporting.model_card import experiment_card, licences_of
@@ -183,6 +184,9 @@ def _experiment(
         "demographics": samples if absent else participants.demographics(samples, settings, folds),
         "folds": "" if absent else folds_sentence(samples, folds),
         "split": samples if absent else participants.split_check(sources, data, results, name, samples, folds),
+        "evaluations": evaluations_sentence(
+            evaluations_of(results, name, None if absent else samples, configuration), settings["target"]
+        ),
         "networks": learned if isinstance(learned, Missing) else networks.Networks(learned),
         "card": experiment_card(
             sources,

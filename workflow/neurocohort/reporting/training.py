@@ -10,7 +10,12 @@ from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.networks import spelt
 from neurocohort.reporting.sources import Missing, Sources
 
-CHOICE = ["draw", "validation_loss", "criterion", "chosen"]  # of sweep.tsv; the other columns are the values of the draw
+CHOICE = [
+    "draw",
+    "validation_loss",
+    "criterion",
+    "chosen",
+]  # of sweep.tsv; the other columns are the values of the draw
 HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "best")
 
 
@@ -82,7 +87,7 @@ def _kept(history: pd.DataFrame, run: dict) -> str:
     else:
         said = "No epoch ended with a finite validation loss."
     learned = (run.get("learning") or {}).get("learned")
-    return f"{said} This network learned nothing: its predictions are all alike." if learned is False else said
+    return f"{said} This network learned nothing." if learned is False else said
 
 
 def _facts(run: dict) -> list[tuple[str, str]]:
