@@ -57,9 +57,14 @@ def baselines(
         )
         for name, reason in found.left_out.items():
             print(f"no baseline {name}: {reason}")
-        rows = pd.concat(
-            [value_rows(table[tested], values[tested]).assign(model=name) for name, values in found.predictions.items()]
-        )
+        tables = []
+        for name, values in found.predictions.items():
+            predicted = tested & ~np.isnan(values.reshape(len(table), -1)).any(axis=1)
+            without = sorted(set(table["cohort"][tested]) - set(table["cohort"][predicted]))
+            if without:
+                print(f"no baseline {name} for {', '.join(without)}: its scans are in MNI space and have no volumes of their own.")
+            tables.append(value_rows(table[predicted], values[predicted]).assign(model=name))
+        rows = pd.concat(tables)
         rows.insert(0, "model", rows.pop("model"))
     write_table(output, rows)
 

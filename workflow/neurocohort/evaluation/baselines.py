@@ -19,6 +19,9 @@ from neurocohort.imaging.tissues import TISSUES
 RIDGE_STRENGTHS = np.logspace(-2, 3, 11)
 VOLUME_COLUMNS = [f"volume_{tissue}_ml" for tissue in TISSUES]
 SEX_NUMBERS = {"F": 0.0, "M": 1.0}
+NO_VOLUMES = (
+    "No training cohort has volumes in the scans' own space: a scan in MNI space (`mni_space: true`) was scaled to the template."
+)
 FEWEST_PARTICIPANTS = 3  # for a fit on volumes, age and sex
 REGRESSION, CLASSIFICATION = "regression", "classification"
 
@@ -26,7 +29,8 @@ REGRESSION, CLASSIFICATION = "regression", "classification"
 @dataclass(frozen=True)
 class Baselines:
     """``predictions`` by baseline, a row a sample: values or probabilities of class 1 (rows,), or (rows, K) probabilities of
-    K > 2 classes. ``left_out``: by baseline that could not be fitted, the reason as a sentence.
+    K > 2 classes; NaN in the rows that a baseline can't predict. ``left_out``: by baseline that could not be fitted, the reason
+    as a sentence.
     """
 
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
@@ -49,18 +53,20 @@ def value_baselines(
     - ``mean`` or ``majority``: the mean of the training targets, or the shares of their classes, for everybody.
     - ``age_sex`` and ``volumes``: ridge or logistic regression on age and sex, or on the shares of CSF, GM and WM, the brain's
       volume, age and sex. A variable is no fair input to its own prediction: with ``target`` age or sex that one is left out
-      of ``volumes``, and there is no ``age_sex``. Missing values take the training mean.
+      of ``volumes``, and there is no ``age_sex``. Missing values take the training mean. Only cohorts with volumes in the scans'
+      own space take part in ``volumes``: it is fitted on their rows, and is NaN for the rows of a cohort without any.
     - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; left out without a word where ``images`` is None.
 
-    ``samples``: scan_id, participant_id, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes. ``classes``:
-    of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within the training rows.
+    ``samples``: scan_id, participant_id, cohort, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes, which are
+    n/a for scans in MNI space. ``classes``: of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within the
+    training rows.
 
     What a baseline says of its own training rows is no test of it. With cross-validation those are all but the held-out ones, so
     its validation rows, on which a threshold or a bias correction is fitted, flatter it; the network's do not.
     """
-    volumes = samples[["scan_id"]].merge(
-        qc[["scan_id", "volume_brain_ml", *VOLUME_COLUMNS]], on="scan_id", how="left", validate="1:1"
-    )
+    own_volumes = qc.reindex(columns=["scan_id", "volume_brain_ml", *VOLUME_COLUMNS])
+    volumes = samples[["scan_id", "cohort"]].merge(own_volumes, on="scan_id", how="left", validate="1:1")
+    measured = volumes.groupby("cohort")["volume_brain_ml"].transform("count").to_numpy() > 0
     fair = [name for name in ("age", "sex") if name != target]
     covariates = samples.assign(sex=samples["sex"].map(SEX_NUMBERS))[fair].to_numpy(dtype=float)
     shares = volumes[VOLUME_COLUMNS].to_numpy(dtype=float) / volumes[["volume_brain_ml"]].to_numpy(dtype=float)
@@ -73,14 +79,22 @@ def value_baselines(
         found.predictions["mean"] = np.full(len(samples), values[training].mean())
     else:
         found.predictions["majority"] = _shares(values[training].astype(int), classes, len(samples))
-    fault = _fault(samples["participant_id"].to_numpy()[training], values[training], kind)
+    people = samples["participant_id"].to_numpy()
     for name, columns in inputs.items():
-        if fault:
+        usable = measured if name == "volumes" else np.ones(len(samples), dtype=bool)
+        fitted = training & usable
+        fault = _fault(people[fitted], values[fitted], kind)
+        if training.any() and not fitted.any():
+            found.left_out[name] = NO_VOLUMES
+        elif fault:
             found.left_out[name] = fault
-        elif kind == REGRESSION:
-            found.predictions[name] = _ridge(columns, values, training)
         else:
-            found.predictions[name] = _logistic(columns, values.astype(int), training, classes)
+            if kind == REGRESSION:
+                predicted = _ridge(columns, values, fitted)
+            else:
+                predicted = _logistic(columns, values.astype(int), fitted, classes)
+            predicted[~usable] = np.nan
+            found.predictions[name] = predicted
     if images is not None:
         voxels, left_out = voxel_baselines(
             samples, images, training=training, classes=0 if kind == REGRESSION else classes, seed=seed

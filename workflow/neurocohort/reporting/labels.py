@@ -70,6 +70,8 @@ QUALITY = {
     "template_dice": "Template Dice",
     "mutual_information": "Mutual inform.",
     "mask_ml": "Mask (ml)",
+    "mask_to_template": "Mask / template",
+    "outside_template": "Outside template",
     "mask_border_cm2": "Mask on border (cm2)",
     "bias_field_cv": "Bias field CV",
     "registration_starts": "Starts",

@@ -13,7 +13,7 @@ from neurocohort.imaging.template import TEMPLATE_SPACE
 from neurocohort.reporting import labels, viewers
 from neurocohort.reporting.sources import Missing, Sources
 
-REGISTRATION = ("template_dice", "mutual_information", "registration_starts")
+REGISTRATION = ("template_dice", "mutual_information", "registration_starts", "mask_to_template", "outside_template")
 KINDS = ("Registration", "Volumes", "Image quality")
 UNKNOWN = dict.fromkeys(("session_id", "scanner", "age", "sex"))
 TEMPLATES = Path(__file__).parent / "templates"
