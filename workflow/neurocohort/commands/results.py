@@ -31,7 +31,7 @@ def baselines(
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.inference import PREDICTED_PARTS, overlap_rows, reference_labels, value_rows
+    from neurocohort.learning.inference import PREDICTED_PARTS, baseline_rows, overlap_rows, reference_labels
 
     table = read_table(samples)
     training = table["part"].isin(training_parts.split(",")).to_numpy()
@@ -57,15 +57,11 @@ def baselines(
         )
         for name, reason in found.left_out.items():
             print(f"no baseline {name}: {reason}")
-        tables = []
-        for name, values in found.predictions.items():
-            predicted = tested & ~np.isnan(values.reshape(len(table), -1)).any(axis=1)
-            without = sorted(set(table["cohort"][tested]) - set(table["cohort"][predicted]))
-            if without:
-                print(f"no baseline {name} for {', '.join(without)}: its scans are in MNI space and have no volumes of their own.")
-            tables.append(value_rows(table[predicted], values[predicted]).assign(model=name))
-        rows = pd.concat(tables)
-        rows.insert(0, "model", rows.pop("model"))
+        rows = baseline_rows(table, found.predictions, tested)
+        for name in found.predictions:
+            lacking = set(table["cohort"][tested]) - set(rows["cohort"][rows["model"] == name])
+            for cohort in sorted(lacking):
+                print(f"no baseline {name} for {cohort}: its scans are in MNI space and have no volumes of their own.")
     write_table(output, rows)
 
 

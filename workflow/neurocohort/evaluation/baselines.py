@@ -20,7 +20,8 @@ RIDGE_STRENGTHS = np.logspace(-2, 3, 11)
 VOLUME_COLUMNS = [f"volume_{tissue}_ml" for tissue in TISSUES]
 SEX_NUMBERS = {"F": 0.0, "M": 1.0}
 NO_VOLUMES = (
-    "No training cohort has volumes in the scans' own space: a scan in MNI space (`mni_space: true`) was scaled to the template."
+    "No training cohort has volumes in the scans' own space: a scan in MNI space (`mni_space: true`) was scaled to the "
+    "template."
 )
 FEWEST_PARTICIPANTS = 3  # for a fit on volumes, age and sex
 REGRESSION, CLASSIFICATION = "regression", "classification"
@@ -53,8 +54,8 @@ def value_baselines(
     - ``mean`` or ``majority``: the mean of the training targets, or the shares of their classes, for everybody.
     - ``age_sex`` and ``volumes``: ridge or logistic regression on age and sex, or on the shares of CSF, GM and WM, the brain's
       volume, age and sex. A variable is no fair input to its own prediction: with ``target`` age or sex that one is left out
-      of ``volumes``, and there is no ``age_sex``. Missing values take the training mean. Only cohorts with volumes in the scans'
-      own space take part in ``volumes``: it is fitted on their rows, and is NaN for the rows of a cohort without any.
+      of ``volumes``, and there is no ``age_sex``. Missing values take the training mean. Only cohorts with volumes in the
+      scans' own space take part in ``volumes``: it is fitted on their rows, and is NaN for the rows of a cohort without any.
     - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; left out without a word where ``images`` is None.
 
     ``samples``: scan_id, participant_id, cohort, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes, which are

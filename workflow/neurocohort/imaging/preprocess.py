@@ -21,7 +21,7 @@ from neurocohort.imaging.deformable import (
 )
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then
-from neurocohort.imaging.mni_space import fit_in_place, within_template
+from neurocohort.imaging.mni_space import check_shift, fit_in_place, within_template
 from neurocohort.imaging.mosaic import write_mosaic
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
 from neurocohort.imaging.reading import read_labels, read_scan, write_image
@@ -113,7 +113,8 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     metrics["bias_field_cv"] = round(float(field.std()), 5)
 
     if settings.mni_space:
-        found = fit_in_place(brain, mask, template)
+        found, shift_mm = fit_in_place(brain, mask, template, settings.seed)
+        metrics["template_shift_mm"] = round(shift_mm, 3)
     else:
         found = _register(template.fit, template.fit_mask, brain, mask, settings, settings.enough_dice)
     metrics["mutual_information"] = round(found.mutual_information, 5)
@@ -137,6 +138,8 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
     _write_picture(record, folder, template, picture)
     _check_fit(found, settings)
+    if settings.mni_space:
+        check_shift(shift_mm)
     if deformation is not None:
         check_deformation(deformation)
 

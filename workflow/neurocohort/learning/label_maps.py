@@ -48,8 +48,8 @@ def write_label_maps(
     ``results``: where the preprocessed scans lie. The names end in ``_space-<template>_dseg.nii.gz`` and, as BIDS calls the
     raw scan's grid, ``_space-orig_dseg.nii.gz``.
 
-    Returns volumes.tsv: cohort, scan_id, tissue and volume_ml, the volume in the raw scan's space; missing for a scan that came in
-    MNI space, where it is not the head's own. Raises InputError where a preprocessed scan or its transform is missing.
+    Returns volumes.tsv: cohort, scan_id, tissue and volume_ml, the volume in the raw scan's space; missing for a scan that came
+    in MNI space, where it is not the head's own. Raises InputError where a preprocessed scan or its transform is missing.
     """
     rows = []
     for scan, maps in zip(scans[["cohort", "scan_id"]].to_dict("records"), probabilities, strict=True):

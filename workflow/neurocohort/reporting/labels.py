@@ -72,6 +72,7 @@ QUALITY = {
     "mask_ml": "Mask (ml)",
     "mask_to_template": "Mask / template",
     "outside_template": "Outside template",
+    "template_shift_mm": "Shift (mm)",
     "mask_border_cm2": "Mask on border (cm2)",
     "bias_field_cv": "Bias field CV",
     "registration_starts": "Starts",

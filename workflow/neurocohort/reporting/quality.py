@@ -23,6 +23,10 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
         "Small brain for a scan in MNI space: look for a strip that cut cortex, and for a scan that was not scaled.",
         "Large brain for a scan in MNI space: look for skull inside the orange outline, and for a scan that was not scaled.",
     ),
+    "template_shift_mm": (
+        "Brain and template lie together well: " + FINE,
+        "The brain lies off the template: look for a tilt, and for blue outlines that are shifted.",
+    ),
     "outside_template": (
         "Little lay outside the template's brain: " + FINE,
         "Much lay outside the template's brain and was removed: look for eyes and skull that the strip left, and for a brain "
