@@ -36,7 +36,12 @@ def brain() -> nib.Nifti1Image:
 def preprocessed(image: nib.Nifti1Image, folder, template, **changes) -> dict:
     folder.mkdir(exist_ok=True, parents=True)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine), folder / "scan.nii.gz")
-    options = {"enough_dice": 0.9, "enough_information": 0.5, "brain_range_ml": (700.0, 2200.0), "most_border_cm2": 30.0}
+    options = {
+        "enough_dice": 0.9,
+        "enough_information": 0.5,
+        "brain_range_ml": (700.0, 2200.0),
+        "most_border_cm2": 30.0,
+    }
     options |= {"seed": 1, "skull_stripped": True, "mni_space": True} | changes
     return preprocess_scan(folder / "scan.nii.gz", folder / "scan", "scan", template, Settings("percentile", **options))
 
@@ -95,7 +100,7 @@ def test_eyes_that_the_strip_left_are_removed_and_do_not_cost_the_scan(brain, te
     mask = nib.load(tmp_path / "eyes" / "scan" / record["outputs"]["brain_mask"]["file"])
     inside = np.asarray(mask.dataobj) > 0
     for centre in EYES_MM:
-        front = np.array(centre) + (0, 20, -10)
+        front = np.array(centre) + np.array([0, 20, -10])
         index = tuple(np.round(nib.affines.apply_affine(np.linalg.inv(mask.affine), front)).astype(int))
         assert np.asarray(left.dataobj)[index] == 2500 and not inside[index]
     own = np.asarray(brain.dataobj) > 0

@@ -58,9 +58,9 @@ def value_baselines(
       scans' own space take part in ``volumes``: it is fitted on their rows, and is NaN for the rows of a cohort without any.
     - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; left out without a word where ``images`` is None.
 
-    ``samples``: scan_id, participant_id, cohort, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes, which are
-    n/a for scans in MNI space. ``classes``: of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within the
-    training rows.
+    ``samples``: scan_id, participant_id, cohort, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes, which
+    are n/a for scans in MNI space. ``classes``: of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within
+    the training rows.
 
     What a baseline says of its own training rows is no test of it. With cross-validation those are all but the held-out ones, so
     its validation rows, on which a threshold or a bias correction is fitted, flatter it; the network's do not.

@@ -80,20 +80,25 @@ def _counts(
     scans: pd.DataFrame, lost: pd.Series, people: pd.DataFrame, excluded: np.ndarray, ingest: pd.DataFrame
 ) -> list[str]:
     gone = set(people.loc[excluded, "participant_id"])
-    told = [f"{len(gone):,} of {labels.counted(len(people), 'participant')} lost all their scans after ingest."]
+    told = [
+        f"After ingest, {len(gone):,} of {labels.counted(len(people), 'participant')} were excluded with all their scans."
+    ]
     others = int((lost & ~scans["participant_id"].isin(gone)).sum())
     if others:
-        told.append(f"{labels.counted(others, 'more scan')} left, of participants who keep another scan.")
+        verb = "was" if others == 1 else "were"
+        told.append(
+            f"{labels.counted(others, 'more scan')} {verb} excluded, of participants who have another, usable scan."
+        )
     unknown = ingest[~ingest["participant_id"].isin(scans["participant_id"])]
     if len(unknown):
         # Rows without a participant can't be told apart: each counts as one.
         number = unknown["participant_id"].nunique() + int(unknown["participant_id"].isna().sum())
         told.append(
-            f"At ingest {labels.counted(number, 'participant')} left, of whom age, sex and class are not known here: they are "
+            f"Excluded at ingest: {labels.counted(number, 'participant')}, whose age, sex and class are not known here. They are "
             "not compared."
         )
     if 0 < len(gone) < FEWEST:
-        told.append("These are too few to be compared with those kept.")
+        told.append(f"With {len(gone)} excluded after ingest, there is no comparison with those kept.")
     elif len(people) - len(gone) < FEWEST:
         told.append("Too few were kept for a comparison.")
     return told

@@ -336,12 +336,12 @@ def _without_volumes(experiment: Experiment, facts: Facts) -> Iterator[str]:
     in_space = [cohort.title for cohort in cohorts if cohort.settings.get("mni_space")]
     if not in_space:
         return
-    if _with_volumes(experiment, facts):
+    if "volumes" in set(experiment.baselines["model"]):
         yield (
             f"The baseline of tissue volumes was neither fitted on nor applied to {listed(in_space)}, whose scans are in MNI "
             "space and have no volumes of their own."
         )
-    else:
+    elif not _with_volumes(experiment, facts):
         yield (
             f"There is no baseline of tissue volumes for {experiment.title}: its training scans are in MNI space and have no "
             "volumes of their own."
