@@ -7,6 +7,7 @@ import pytest
 from neurocohort.dataset.folds import BaselineFit, baseline_fits, predicted_rows
 from neurocohort.evaluation import voxel_baselines as voxels
 from neurocohort.evaluation.baselines import atlas_labels, atlases, value_baselines
+from neurocohort.learning.inference import baseline_rows
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
@@ -25,6 +26,7 @@ def cohort(kind: str, count: int = 48, visits: int = 1, strength: float = 60.0):
         {
             "scan_id": [f"s{i}" for i in range(count)],
             "participant_id": [f"p{person}" for person in people],
+            "cohort": "native",
             "target": target,
             "age": rng.uniform(20, 80, count),
             "sex": rng.choice(["M", "F"], count),
@@ -90,6 +92,52 @@ def test_baselines_are_fitted_on_the_training_rows_alone(kind):
     brighter[~training] = 255 - brighter[~training]
     for name, values in baselines(kind, samples, qc, brighter, training).predictions.items():
         np.testing.assert_array_equal(values[training], honest.predictions[name][training], err_msg=name)
+
+
+def in_mni_space(samples, qc, rows: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables with the scans of ``rows`` as a cohort in MNI space: its volumes are n/a."""
+    others = qc["scan_id"].isin(samples["scan_id"].to_numpy()[rows])
+    volumes = [name for name in qc if name.startswith("volume_")]
+    return samples.assign(cohort=np.where(rows, "mni", "native")), qc.assign(
+        **{name: qc[name].mask(others) for name in volumes}
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_volumes_of_native_heads_predict_no_scan_in_mni_space(kind):
+    samples, qc, _, training = cohort(kind)
+    elsewhere = np.arange(48) % 4 == 0
+    native = training & ~elsewhere
+    expected = baselines(kind, samples, qc, None, native).predictions["volumes"]
+    found = baselines(kind, *in_mni_space(samples, qc, elsewhere), None, training)
+    assert found.left_out == {}
+    assert np.isnan(found.predictions["volumes"][elsewhere]).all()
+    np.testing.assert_array_equal(found.predictions["volumes"][~elsewhere], expected[~elsewhere])
+    assert np.isfinite(found.predictions["age_sex"]).all()
+    rows = baseline_rows(
+        samples[~training].assign(part="held-out", site=None),
+        {name: values[~training] for name, values in found.predictions.items()},
+    )
+    counts = rows.groupby("model")["scan_id"].count()
+    assert counts["volumes"] == (~training & ~elsewhere).sum() and counts["age_sex"] == (~training).sum()
+
+
+@pytest.mark.parametrize("columns", ["n/a", "absent"])
+def test_there_is_no_baseline_of_volumes_where_every_training_scan_is_in_mni_space(columns):
+    samples, qc, _, training = cohort("regression")
+    samples, qc = in_mni_space(samples, qc, training)
+    if columns == "absent":
+        samples, qc = samples.assign(cohort="mni"), qc[["scan_id"]]
+    found = baselines("regression", samples, qc, None, training)
+    assert set(found.predictions) == {"mean", "age_sex"} and "MNI space" in found.left_out["volumes"]
+
+
+def test_volumes_that_some_scans_of_a_cohort_lack_take_the_training_mean():
+    samples, qc, _, training = cohort("regression")
+    volumes = [name for name in qc if name.startswith("volume_")]
+    gaps = qc.assign(**{name: qc[name].mask(qc["scan_id"].isin(["s1", "s3", "s4"])) for name in volumes})
+    found = baselines("regression", samples, gaps, None, training)
+    assert np.isfinite(found.predictions["volumes"]).all()
 
 
 @pytest.mark.parametrize("kind", ["classification", "three classes"])

@@ -178,6 +178,24 @@ def test_segmentations_are_paired_by_scan_and_tissue():
     assert found["difference"].tolist() == pytest.approx([0.1] * 4, abs=1e-6) and set(found["n"]) == {12}
 
 
+def test_a_baseline_that_lacks_a_cohort_is_compared_on_its_own_alone():
+    """Tissue volumes predict no scan in MNI space: such a baseline has no figure of all cohorts, and the rest stands."""
+    network = pd.concat([aged(30, "held-out", "a"), aged(30, "held-out", "b"), aged(30, "validation", "a")])
+    volumes = model(network[network["cohort"] == "a"], "volumes", prediction=50.0)
+    both = pd.concat([volumes, model(network, "mean", prediction=55.0)])
+    metrics = evaluate(network, both, "regression", **QUICK)
+    assert set(metrics.loc[metrics["model"] == "volumes", "cohort"]) == {"a"}
+    assert set(metrics.loc[metrics["model"] == "mean", "cohort"]) == {"a", "b", "all"}
+    compared = compare(network, both, "regression", **QUICK)
+    places = compared.groupby("baseline")["cohort"].agg(set)
+    assert places["volumes"] == {"a"} and places["mean"] == {"a", "b", "all"}
+    samples = network.assign(part=np.where(network["part"] == "validation", "validation", "held-out"))
+    assert set(shift_rows(network, both, samples, "regression", **QUICK)["model"]) == {"network", "volumes", "mean"}
+    traits = network[["scan_id", "cohort"]].assign(dementia=0)
+    found = details(network, both, samples, traits, "regression", **QUICK)
+    assert {"network", "volumes", "mean"} >= set(found["model"]) and len(found)
+
+
 # --- brain age ----------------------------------------------------------------------------------------------------
 
 

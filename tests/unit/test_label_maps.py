@@ -1,6 +1,7 @@
 """Label maps on the grid of the raw scan lie where the tissue is, through the affine and through the displacement."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from neurocohort.errors import InputError
-from neurocohort.files import read_json, read_table
+from neurocohort.files import read_json, read_table, write_json
 from neurocohort.imaging.deformable import PointMap, sample_deformed
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.registration import dice
@@ -169,6 +170,18 @@ def test_maps_without_their_transform_are_refused(written, anatomy, tmp_path):
     scans = pd.DataFrame({"cohort": ["toy"], "scan_id": [SCAN_ID]})
     with pytest.raises(InputError, match=r"\(56, 64, 56\) voxels and predicted on one of \(56, 64, 50\)"):
         write_label_maps(scans, [anatomy[..., :50]], results, tmp_path)
+
+
+def test_a_scan_that_came_in_mni_space_has_label_maps_and_no_volumes(written, anatomy, tmp_path):
+    _, results, native = written
+    assert native["volume_ml"].notna().all()
+    shutil.copytree(results / "toy" / "preproc", tmp_path / "toy" / "preproc")
+    path = tmp_path / "toy" / "preproc" / SCAN_ID / f"{SCAN_ID}_qc.json"
+    write_json(path, read_json(path) | {"mni_space": True})
+    scans = pd.DataFrame({"cohort": ["toy"], "scan_id": [SCAN_ID]})
+    volumes = write_label_maps(scans, [anatomy], tmp_path, tmp_path / "label_maps")
+    assert volumes["tissue"].tolist() == ["CSF", "GM", "WM"] and volumes["volume_ml"].isna().all()
+    assert len(list((tmp_path / "label_maps" / "toy").glob("*_dseg.nii.gz"))) == 2
 
 
 @pytest.mark.parametrize("voxels", [10**9, 100_000, 1])

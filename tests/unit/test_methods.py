@@ -189,6 +189,50 @@ def test_baselines_are_those_that_were_fitted(study, demo):
     )
 
 
+def in_mni_space(demo: dict, *cohorts: str) -> dict:
+    changed = copy.deepcopy(demo)
+    for name in cohorts:
+        changed["cohorts"][name] = {"source": "bids", "path": "elsewhere", "mni_space": True, "modalities": ["T1w"]}
+    return changed
+
+
+def test_volumes_and_limits_in_ml_are_stated_of_native_scans_alone(study, demo):
+    native, mixed, all_in_space = (
+        text_of(study, in_mni_space(demo, *cohorts))["preprocessing"] for cohorts in ((), ("ixi",), ("ixi", "oasis1"))
+    )
+    assert "Volumes of cerebrospinal fluid" in native and "2,200 ml" in native and "nats of information" in native
+    for words in ("native scans", "have no volumes", "outside the template's brain", "would still have moved"):
+        assert words not in native and words in mixed, words
+    assert "2,200 ml (native scans only)" in mixed and "The scans of IXI have no volumes" in mixed
+    for words in ("Volumes of cerebrospinal fluid", "2,200 ml", "nats of information"):
+        assert words not in all_in_space, words
+    assert "were distinguished, for the quality numbers" in all_in_space and "Dice overlap" in all_in_space
+
+
+def test_a_baseline_of_volumes_that_scans_in_mni_space_rule_out_has_its_reason(study, demo):
+    path = study / "results" / "experiments" / "brain_age" / "baselines.tsv"
+    baselines = pd.read_csv(path, sep="\t", dtype={"scan_id": str, "participant_id": str})
+    assert {"ixi"} < {
+        *demo["experiments"]["brain_age"]["cohorts"],
+        *demo["experiments"]["brain_age"].get("external", []),
+    }
+    if "volumes" not in set(baselines["model"]):
+        baselines = pd.concat([baselines, baselines[baselines["model"] == "mean"].assign(model="volumes")])
+        write_table(path, baselines)
+
+    def told(*cohorts: str) -> str:
+        text = text_of(study, in_mni_space(demo, *cohorts))["baselines"]
+        return text[text.index("The network of brain age") :].split("The network of dementia")[0]
+
+    assert "MNI space" not in told()
+    assert "neither fitted on nor applied to IXI" in told("ixi")
+    write_table(path, baselines[baselines["model"] != "volumes"])
+    everywhere = told("ixi", "oasis1")
+    assert "There is no baseline of tissue volumes for brain age" in everywhere
+    assert "to fit: tissue volumes" not in everywhere, "the reason is not the number of participants"
+    assert "no baseline of tissue volumes" not in told() and "tissue volumes" in told()
+
+
 def test_missing_record_goes_into_the_ledger_and_its_sentences_are_left_out(study, demo):
     (study / "results" / "experiments" / "tissue" / "seed-1" / "run.json").unlink()
     (study / "data" / "ixi" / "scans.tsv").unlink()

@@ -94,6 +94,15 @@ def test_trained_models_are_tested_on_a_bids_folder_and_on_a_table(applied):
     assert counts.to_dict() == {"clinic": SCANS, "archive": SCANS}
 
 
+def test_volumes_of_scans_in_mni_space_are_not_shown_as_native_ones(applied):
+    qc = table(applied, "results/archive/qc.tsv")
+    volumes = [name for name in qc if name.startswith("volume_") and not name.endswith("_z")]
+    assert len(volumes) == 4 and qc[volumes].isna().all(axis=None) and "mask_ml" not in qc
+    baselines = table(applied, "results/experiments/brain_age/baselines.tsv")
+    cohorts = baselines.groupby("model")["cohort"].agg(set)
+    assert "archive" in cohorts["mean"] and "clinic" in cohorts["volumes"] and "archive" not in cohorts["volumes"]
+
+
 def test_scans_that_are_stripped_and_in_mni_space_keep_their_place_and_content(applied):
     qc = table(applied, "results/archive/qc.tsv")
     assert (qc["status"] == "ok").all() and (qc["registration_starts"] == 0).all()

@@ -32,7 +32,7 @@ def baselines(
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.inference import overlap_rows, reference_labels, value_rows
+    from neurocohort.learning.inference import baseline_rows, overlap_rows, reference_labels
 
     table = read_table(samples)
     fits = baseline_fits(table, folds)
@@ -58,10 +58,11 @@ def baselines(
         )
         for name, reason in fitted.left_out.items():
             print(f"no baseline {name}: {reason}")
-        found = pd.concat(
-            [value_rows(rows, values[predicted]).assign(model=name) for name, values in fitted.predictions.items()]
-        )
-        found.insert(0, "model", found.pop("model"))
+        found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})
+        for name in fitted.predictions:
+            lacking = set(rows["cohort"]) - set(found["cohort"][found["model"] == name])
+            for cohort in sorted(lacking):
+                print(f"no baseline {name} for {cohort}: its scans are in MNI space and have no volumes of their own.")
     write_table(output, found)
 
 

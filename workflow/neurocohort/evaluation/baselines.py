@@ -22,6 +22,10 @@ from neurocohort.imaging.tissues import TISSUES
 RIDGE_STRENGTHS = np.logspace(-2, 3, 11)
 VOLUME_COLUMNS = [f"volume_{tissue}_ml" for tissue in TISSUES]
 SEX_NUMBERS = {"F": 0.0, "M": 1.0}
+NO_VOLUMES = (
+    "No training cohort has volumes in the scans' own space: a scan in MNI space (`mni_space: true`) was scaled to the "
+    "template."
+)
 FEWEST_PARTICIPANTS = 3  # for a fit on volumes, age and sex
 CONSTANTS = ("mean", "majority")  # which need one
 REGRESSION, CLASSIFICATION = "regression", "classification"
@@ -32,7 +36,8 @@ Model = Callable[[np.ndarray], np.ndarray]  # training rows (bool) to the predic
 @dataclass(frozen=True)
 class Baselines:
     """``predictions`` by baseline, a row a sample: values or probabilities of class 1 (rows,), or (rows, K) probabilities of
-    K > 2 classes. ``left_out``: by baseline that could not be fitted, the reason as a sentence.
+    K > 2 classes; NaN in the rows that a baseline can't predict. ``left_out``: by baseline that could not be fitted, the reason
+    as a sentence.
     """
 
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
@@ -55,12 +60,13 @@ def value_baselines(
     - ``mean`` or ``majority``: the mean of the training targets, or the proportions of their classes, for everybody.
     - ``age_sex`` and ``volumes``: ridge or logistic regression on age and sex, or on the fractions of CSF, GM and WM, the brain's
       volume, age and sex. A variable is no fair input to its own prediction: with ``target`` age or sex that one is left out
-      of ``volumes``, and there is no ``age_sex``. Missing values take the training mean.
+      of ``volumes``, and there is no ``age_sex``. Missing values take the training mean. Only cohorts with volumes in the
+      scans' own space take part in ``volumes``: it is fitted on their rows, and is NaN for the rows of a cohort without any.
     - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; absent where ``images`` is None.
 
-    ``samples``: scan_id, participant_id, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes. ``fits``: those
-    of `baseline_fits`; the first one's training rows include those of the others. ``classes``: of a classification, coded 0 to
-    ``classes`` - 1. ``seed``: of the folds within the training rows.
+    ``samples``: scan_id, participant_id, cohort, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes, which
+    are n/a for scans in MNI space. ``fits``: those of `baseline_fits`; the first one's training rows include those of the
+    others. ``classes``: of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within the training rows.
 
     No row is predicted by a fit that it was in. With cross-validation the development rows are predicted out of fold, like the
     network's, so that thresholds and bias lines fitted on them are comparable; the tested parts are predicted by a fit on
@@ -68,13 +74,24 @@ def value_baselines(
     fold is left out altogether.
     """
     values, people = samples["target"].to_numpy(dtype=float), samples["participant_id"].to_numpy()
+    volumes = _volumes(samples, qc)
+    # Of a cohort without volumes of its own, no row is fitted on and none is predicted.
+    measured = volumes.groupby("cohort")["volume_brain_ml"].transform("count").to_numpy() > 0
     found = Baselines()
-    for name, model in _models(_inputs(samples, qc, target), values, kind, classes).items():
-        faults = (fit.about(_fault(name, people[fit.training], values[fit.training], kind)) for fit in fits)
+    for name, model in _models(_inputs(samples, volumes, target), values, kind, classes).items():
+        usable = measured if name == "volumes" else np.ones(len(samples), dtype=bool)
+        if fits[0].training.any() and not (fits[0].training & usable).any():
+            found.left_out[name] = NO_VOLUMES
+            continue
+        fitted = [fit.training & usable for fit in fits]
+        faults = (
+            fit.about(_fault(name, people[rows], values[rows], kind)) for fit, rows in zip(fits, fitted, strict=True)
+        )
         if fault := next(filter(None, faults), ""):
             found.left_out[name] = fault
-        else:
-            found.predictions[name] = joined(fits, [model(fit.training) for fit in fits])
+            continue
+        found.predictions[name] = joined(fits, [model(rows) for rows in fitted])
+        found.predictions[name][~usable] = np.nan
     if images is not None:
         voxels, left_out = voxel_baselines(
             samples, images, fits=fits, classes=0 if kind == REGRESSION else classes, seed=seed
@@ -129,11 +146,14 @@ def _most_frequent(counts: np.ndarray) -> np.ndarray:
     return counts.argmax(axis=0).astype(np.uint8)
 
 
-def _inputs(samples: pd.DataFrame, qc: pd.DataFrame, target: str) -> dict[str, np.ndarray]:
+def _volumes(samples: pd.DataFrame, qc: pd.DataFrame) -> pd.DataFrame:
+    """scan_id, cohort and volumes of each row of ``samples``; missing where the quality table has none."""
+    own_volumes = qc.reindex(columns=["scan_id", "volume_brain_ml", *VOLUME_COLUMNS])
+    return samples[["scan_id", "cohort"]].merge(own_volumes, on="scan_id", how="left", validate="1:1")
+
+
+def _inputs(samples: pd.DataFrame, volumes: pd.DataFrame, target: str) -> dict[str, np.ndarray]:
     """By baseline, the columns that it is fitted on, (rows, columns)."""
-    volumes = samples[["scan_id"]].merge(
-        qc[["scan_id", "volume_brain_ml", *VOLUME_COLUMNS]], on="scan_id", how="left", validate="1:1"
-    )
     fair = [name for name in ("age", "sex") if name != target]
     covariates = samples.assign(sex=samples["sex"].map(SEX_NUMBERS))[fair].to_numpy(dtype=float)
     brain = volumes[["volume_brain_ml"]].to_numpy(dtype=float)

@@ -127,14 +127,18 @@ def with_baselines(predictions: pd.DataFrame, baselines: pd.DataFrame) -> pd.Dat
 def judged_parts(everything: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Yield model, cohort, part and rows of what results may be told on; of several cohorts' held-out parts the whole too.
 
-    The validation part isn't among them: it chose the epoch, and a figure on it would flatter.
+    A model that lacks one of these cohorts has no whole: it would be of other people than the network's. The validation part
+    isn't among them: it chose the epoch, and a figure on it would flatter.
     """
     tested = everything[everything["part"] != VALIDATION]
     for (model, cohort, part), table in tested.groupby(["model", "cohort", "part"], sort=False):
         yield {"model": model, "cohort": cohort, "part": part}, table.reset_index(drop=True)
     held_out = tested[tested["part"] == HELD_OUT]
-    if held_out["cohort"].nunique() > 1:
+    cohorts = held_out["cohort"].nunique()
+    if cohorts > 1:
         for model, table in held_out.groupby("model", sort=False):
+            if table["cohort"].nunique() < cohorts:
+                continue
             yield {"model": model, "cohort": POOLED, "part": HELD_OUT}, table.reset_index(drop=True)
 
 

@@ -77,6 +77,11 @@ def check_mask(
         raise ScanExcluded(
             "brain_extraction", f"the brain mask has {volume_ml:.0f} mL, expected {low:.0f} to {high:.0f} mL"
         )
+    return {"mask_ml": round(volume_ml, 3)} | check_border(scan, mask, most_border_cm2)
+
+
+def check_border(scan: Volume, mask: np.ndarray, most_border_cm2: float) -> dict[str, float]:
+    """``mask_border_cm2``, the mask's area on the border of the field of view. Raises ScanExcluded where it is too large."""
     border_cm2 = border_area_cm2(scan, mask)
     if border_cm2 > most_border_cm2:
         raise ScanExcluded(
@@ -84,7 +89,7 @@ def check_mask(
             f"the field of view cuts the brain: {border_cm2:.0f} cm2 of the mask lie on its border, expected at most "
             f"{most_border_cm2:.0f} cm2",
         )
-    return {"mask_ml": round(volume_ml, 3), "mask_border_cm2": round(border_cm2, 3)}
+    return {"mask_border_cm2": round(border_cm2, 3)}
 
 
 def border_area_cm2(scan: Volume, mask: np.ndarray) -> float:

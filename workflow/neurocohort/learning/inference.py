@@ -144,6 +144,20 @@ def value_rows(samples: pd.DataFrame, predictions: np.ndarray) -> pd.DataFrame:
     return rows
 
 
+def baseline_rows(samples: pd.DataFrame, predictions: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The table of a value task's baselines: ``model`` first, then the columns of `value_rows`.
+
+    ``predictions``: by baseline, for every row of ``samples``. A baseline has no row where its prediction is NaN.
+    """
+    tables = []
+    for name, values in predictions.items():
+        known = np.isfinite(values.reshape(len(samples), -1)).all(axis=1)
+        tables.append(value_rows(samples[known], values[known]).assign(model=name))
+    rows = pd.concat(tables)
+    rows.insert(0, "model", rows.pop("model"))
+    return rows
+
+
 def overlap_rows(
     samples: pd.DataFrame,
     predicted: Iterable[np.ndarray],

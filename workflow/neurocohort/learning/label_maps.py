@@ -48,8 +48,8 @@ def write_label_maps(
     ``results``: where the preprocessed scans lie. The names end in ``_space-<template>_dseg.nii.gz`` and, as BIDS calls the
     raw scan's grid, ``_space-orig_dseg.nii.gz``.
 
-    Returns volumes.tsv: cohort, scan_id, tissue and volume_ml, the volume in the raw scan's space. Raises InputError where
-    a preprocessed scan or its transform is missing.
+    Returns volumes.tsv: cohort, scan_id, tissue and volume_ml, the volume in the raw scan's space; missing for a scan that came
+    in MNI space, where it is not the head's own. Raises InputError where a preprocessed scan or its transform is missing.
     """
     rows = []
     for scan, maps in zip(scans[["cohort", "scan_id"]].to_dict("records"), probabilities, strict=True):
@@ -67,8 +67,9 @@ def write_label_maps(
         _write_labels(Path(f"{stem}_space-{TEMPLATE_SPACE}_dseg.nii.gz"), Volume(label_map(maps), study.affine))
         _write_labels(Path(f"{stem}_space-orig_dseg.nii.gz"), labels)
         counts = np.bincount(labels.data.ravel(), minlength=len(TISSUES) + 1)[1:]
+        voxel_ml = np.nan if record.get("mni_space") else labels.voxel_ml
         for tissue, count in zip(TISSUES, counts, strict=True):
-            rows.append(scan | {"tissue": tissue.upper(), "volume_ml": round(int(count) * labels.voxel_ml, 3)})
+            rows.append(scan | {"tissue": tissue.upper(), "volume_ml": round(int(count) * voxel_ml, 3)})
     for cohort in scans["cohort"].unique():
         write_table(folder / cohort / "dseg.tsv", LOOKUP)
     return pd.DataFrame(rows, columns=["cohort", "scan_id", "tissue", "volume_ml"])

@@ -231,7 +231,8 @@ def _sfcn_source() -> str:
 def _use(settings: TrainingSettings, task: Task, members: int, configuration: dict) -> str:
     if task.kind == SEGMENTATION:
         leaves = (
-            "a label map for each scan (0 background, 1 CSF, 2 GM, 3 WM) and `predictions.tsv` with the volumes in mL"
+            "a label map for each scan (0 background, 1 CSF, 2 GM, 3 WM) and `predictions.tsv` with the volumes in mL in "
+            "template space, where every head has the template's size"
         )
     elif task.kind == CLASSIFICATION and task.classes > 2:
         leaves = "`predictions.tsv`: a row a scan with the most probable class and each class's probability"

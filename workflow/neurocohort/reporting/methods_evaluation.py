@@ -241,7 +241,7 @@ def _volumes(one: Experiment) -> str:
     if _settings(one, "volumes") is None:
         return ""
     return (
-        "predicted and reference volumes were compared by the mean difference and the limits of agreement "
+        "predicted and reference volumes in template space were compared by the mean difference and the limits of agreement "
         "[@bland1986], and "
         "predictions that lack a tissue of their reference were counted."
     )

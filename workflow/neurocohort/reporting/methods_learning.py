@@ -74,7 +74,8 @@ def baseline_sentences(facts: Facts) -> Iterator[str]:
     """The baselines that were fitted, those that could not be, and the controls."""
     fitted = {one.title: one for one in facts.experiments.values() if one.baselines is not None}
     for one in fitted.values():
-        yield _baselines(one, list(dict.fromkeys(one.baselines["model"])))
+        yield _baselines(one, list(dict.fromkeys(one.baselines["model"])), facts)
+        yield from _without_volumes(one, facts)
     voxels = [one for one in fitted.values() if one.baselines["model"].isin(["voxel_ridge", "voxel_svm"]).any()]
     if voxels:
         strengths = voxel_baselines.STRENGTHS
@@ -342,7 +343,7 @@ def _machine(experiment: Experiment) -> str:
     return f"training ran on {where}{told}; predictions were computed in float32."
 
 
-def _baselines(experiment: Experiment, models: list[str]) -> str:
+def _baselines(experiment: Experiment, models: list[str], facts: Facts) -> str:
     parts = "training and validation parts" if experiment.folds else "training part"
     linear, target = LINEAR.get(experiment.task, ""), experiment.settings.get("target")
     fair = [name for name in ("age", "sex") if name != target]
@@ -357,6 +358,8 @@ def _baselines(experiment: Experiment, models: list[str]) -> str:
     }
     told = "; ".join(words.get(model, model) for model in models)
     sentence = f"The network of {experiment.title} was compared with baselines fitted on its {parts}: {told}."
+    if "volumes" not in models and "volumes" in EXPECTED[experiment.task] and not _with_volumes(experiment, facts):
+        models = [*models, "volumes"]  # it has a reason of its own, see _without_volumes
     absent = [
         name for name in EXPECTED[experiment.task] if name not in models and not (name == "age_sex" and len(fair) < 2)
     ]
@@ -366,3 +369,30 @@ def _baselines(experiment: Experiment, models: list[str]) -> str:
     if experiment.folds:
         sentence += " For the validation scans of a fold they were fitted without that fold, as the network was."
     return sentence
+
+
+def _with_volumes(experiment: Experiment, facts: Facts) -> list[str]:
+    """The cohorts that the experiment trains on whose scans have volumes of their own."""
+    named = [facts.cohorts[name] for name in experiment.settings["cohorts"] if name in facts.cohorts]
+    return [cohort.title for cohort in named if not cohort.settings.get("mni_space")]
+
+
+def _without_volumes(experiment: Experiment, facts: Facts) -> Iterator[str]:
+    """Where the baseline of tissue volumes leaves out a cohort, or does not exist, because scans are in MNI space."""
+    if "volumes" not in EXPECTED[experiment.task]:
+        return
+    used = [*experiment.settings["cohorts"], *experiment.settings.get("external", [])]
+    cohorts = [facts.cohorts[name] for name in used if name in facts.cohorts]
+    in_space = [cohort.title for cohort in cohorts if cohort.settings.get("mni_space")]
+    if not in_space:
+        return
+    if "volumes" in set(experiment.baselines["model"]):
+        yield (
+            f"The baseline of tissue volumes was neither fitted on nor applied to {listed(in_space)}, whose scans are in MNI "
+            "space and have no volumes of their own."
+        )
+    elif not _with_volumes(experiment, facts):
+        yield (
+            f"There is no baseline of tissue volumes for {experiment.title}: its training scans are in MNI space and have no "
+            "volumes of their own."
+        )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from neurocohort.imaging import bias_field, brain_extraction, intensity, registration, template, tissues
+from neurocohort.imaging import bias_field, brain_extraction, intensity, mni_space, registration, template, tissues
 from neurocohort.reporting.methods_facts import Facts, listed, plain_number, times
 
 
@@ -16,6 +16,7 @@ def preprocessing_sentences(facts: Facts) -> Iterator[str]:
         return
     stripped = [cohort.title for cohort in facts.cohorts.values() if cohort.settings.get("skull_stripped")]
     in_space = [cohort.title for cohort in facts.cohorts.values() if cohort.settings.get("mni_space")]
+    registered = [cohort.title for cohort in facts.cohorts.values() if not cohort.settings.get("mni_space")]
     if len(stripped) < len(facts.cohorts):
         yield _brain_extraction(settings, stripped)
     if stripped:
@@ -23,12 +24,12 @@ def preprocessing_sentences(facts: Facts) -> Iterator[str]:
             f"The scans of {listed(stripped)} came without skull: their brain mask was what differed from the "
             "background."
         )
-    yield (
-        f"A scan was excluded where its brain mask had less than {plain_number(quality['min_brain_ml'])} ml or more "
-        "than "
-        f"{plain_number(quality['max_brain_ml'])} ml, or touched the border of the field of view over more than "
-        f"{plain_number(quality['max_mask_border_cm2'])} cm²."
-    )
+    if in_space:
+        yield (
+            f"Of the scans of {listed(in_space)}, what lay more than {plain_number(mni_space.MARGIN_MM)} mm outside the "
+            "template's brain was removed from the brain mask."
+        )
+    yield from _mask_limits(quality, registered, in_space)
     levels = listed(bias_field.ITERATIONS_PER_LEVEL)
     yield (
         f"The bias field within the mask was estimated by N4 [@tustison2010] on a copy with voxels of "
@@ -36,16 +37,19 @@ def preprocessing_sentences(facts: Facts) -> Iterator[str]:
         "on the "
         "scan's own grid."
     )
-    if len(in_space) < len(facts.cohorts):
+    if registered:
         yield from _registration(settings, facts, in_space)
     if in_space:
-        yield f"The scans of {listed(in_space)} were in the template's space already and were not registered."
+        yield (
+            f"The scans of {listed(in_space)} were in the template's space already and were not registered; one that a "
+            f"similarity transform would still have moved by more than {plain_number(mni_space.MAX_SHIFT_MM)} mm on average was "
+            "excluded."
+        )
     least = f"a Dice overlap [@dice1945] with the template's of less than {plain_number(quality['min_template_dice'])}"
-    if len(in_space) < len(facts.cohorts):
+    if registered:
         nats = plain_number(quality["min_mutual_information"])
         yield (
-            f"A scan was excluded where its registered brain mask had {least}, or its brain shared less than {nats} "
-            "nats of "
+            f"A scan was excluded where its registered brain mask had {least}, or its brain shared less than {nats} nats of "
             f"information with the template{' (registered scans only)' if in_space else ''}."
         )
     else:
@@ -56,14 +60,7 @@ def preprocessing_sentences(facts: Facts) -> Iterator[str]:
     )
     yield from _further(facts)
     yield _intensity(settings["intensity"])
-    yield (
-        "Volumes of cerebrospinal fluid, grey and white matter were estimated on the scan's own grid by a mixture "
-        "of one "
-        "Gaussian a tissue over the intensities, with the template's tissue maps as priors, fitted by "
-        f"expectation-maximisation ({tissues.ITERATIONS} iterations; after [@ashburner2005], without its deformation "
-        "and bias "
-        "field)."
-    )
+    yield from _volumes(registered, in_space)
     yield from _quality(quality)
 
 
@@ -76,6 +73,39 @@ def _brain_extraction(settings: dict, stripped: list[str]) -> str:
     return (
         f"The brain{where} was extracted from the raw scan by deepbet [@fisch2024] on a grid of {grid} voxels; {last}."
     )
+
+
+def _mask_limits(quality: dict, registered: list[str], in_space: list[str]) -> Iterator[str]:
+    border = (
+        f"touched the border of the field of view over more than {plain_number(quality['max_mask_border_cm2'])} cm²"
+    )
+    if registered:
+        yield (
+            f"A scan was excluded where its brain mask had less than {plain_number(quality['min_brain_ml'])} ml or more "
+            f"than {plain_number(quality['max_brain_ml'])} ml{' (native scans only)' if in_space else ''}, or {border}."
+        )
+    else:
+        yield f"A scan was excluded where its brain mask {border}."
+
+
+def _volumes(registered: list[str], in_space: list[str]) -> Iterator[str]:
+    model = (
+        "a mixture of one Gaussian a tissue over the intensities, with the template's tissue maps as priors, fitted by "
+        f"expectation-maximisation ({tissues.ITERATIONS} iterations; after [@ashburner2005], without its deformation and bias "
+        "field)"
+    )
+    if registered:
+        yield (
+            "Volumes of cerebrospinal fluid, grey and white matter were estimated on the scan's own grid by "
+            f"{model}{'; only native scans have them' if in_space else ''}."
+        )
+    else:
+        yield f"Cerebrospinal fluid, grey and white matter were distinguished, for the quality numbers, by {model}."
+    if in_space:
+        yield (
+            f"The scans of {listed(in_space)} have no volumes: a scan in the template's space has the template's size, not the "
+            "head's own."
+        )
 
 
 def _registration(settings: dict, facts: Facts, in_space: list[str]) -> Iterator[str]:

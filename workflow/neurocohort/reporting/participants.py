@@ -8,21 +8,22 @@ import pandas as pd
 from neurocohort.files import sha256_of
 from neurocohort.reporting import labels
 from neurocohort.reporting.development import by_use, folds_sentence
+from neurocohort.reporting.exclusions import compare_excluded
 from neurocohort.reporting.sources import Missing, Sources
 
 EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
 SAMPLE_COLUMNS = ("scan_id", "participant_id", "cohort", "site", "part", "target", "age", "sex")
 
 
-def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str) -> dict:
+def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str, experiments: dict[str, dict]) -> dict:
     """How many scans and participants of a cohort are left after ingest and after preprocessing with its quality
-    limits, and every exclusion with its reason."""
+    limits, every exclusion with its reason, and how the excluded compare with the kept (`exclusions.Comparison`)."""
     what = f"the flow of participants of {labels.cohort(cohort)}"
     scans = sources.table(data / cohort / "scans.tsv", what, ("participant_id", "scan_id"))
     ingest = sources.table(data / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
     every = sources.table(results / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
     absent = [item for item in (scans, ingest, every) if isinstance(item, Missing)]
-    flow = {"cohort": cohort, "steps": [], "missing": absent, "exclusions": [], "stages": []}
+    flow = {"cohort": cohort, "steps": [], "missing": absent, "exclusions": [], "stages": [], "comparison": None}
     if not isinstance(every, Missing):
         flow["exclusions"] = every.to_dict("records")
         flow["stages"] = _stage_counts(every)
@@ -35,6 +36,8 @@ def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str) -> dic
             _step("Read, with age, sex and identity", scans, _stage_counts(ingest)),
             _step("Preprocessed, and within the quality limits", kept, _stage_counts(later)),
         ]
+        tables = {"scans": scans, "ingest": ingest, "every": every}
+        flow["comparison"] = compare_excluded(sources, data, cohort, tables, experiments)
     return flow
 
 

@@ -20,6 +20,19 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
         "Small brain mask: look for cortex outside the orange outline, or for atrophy that is real.",
         "Large brain mask: look for skull, eyes or neck inside the orange outline.",
     ),
+    "mask_to_template": (
+        "Small brain for a scan in MNI space: look for a strip that cut cortex, and for a scan that was not scaled.",
+        "Large brain for a scan in MNI space: look for skull inside the orange outline, and for a scan that was not scaled.",
+    ),
+    "template_shift_mm": (
+        "Brain and template lie together well: " + FINE,
+        "The brain lies off the template: look for a tilt, and for blue outlines that are shifted.",
+    ),
+    "outside_template": (
+        "Little lay outside the template's brain: " + FINE,
+        "Much lay outside the template's brain and was removed: look for eyes and skull that the strip left, and for a brain "
+        "that is shifted or tilted.",
+    ),
     "mask_border_cm2": (
         "The mask keeps clear of the image's border: " + FINE,
         "The brain mask touches the border of the image: look for a brain that is cut off.",

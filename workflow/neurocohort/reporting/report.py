@@ -12,6 +12,7 @@ from pathlib import Path
 from neurocohort.files import aside_of, write_json, write_text
 from neurocohort.reporting import (
     claims,
+    exclusions,
     gates,
     labels,
     mosaics,
@@ -72,7 +73,7 @@ def write_report(
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "figures").mkdir(parents=True)
     try:
-        flows = [participants.cohort_flow(sources, data, results, cohort) for cohort in cohorts]
+        flows = [participants.cohort_flow(sources, data, results, cohort, experiments) for cohort in cohorts]
         pictures = [
             path for cohort in cohorts for path in sorted((results / cohort / "preproc").glob("*/*_mosaic.webp"))
         ]
@@ -150,7 +151,10 @@ def write_report(
             experiments=described,
             shifts=shifts,
             provenance=made_by,
-            downloads=_copy_tables(results, cohorts, list(experiments), aside),
+            downloads=[
+                *_copy_tables(results, cohorts, list(experiments), aside),
+                *exclusions.write_tables(flows, aside),
+            ],
             missing=sources.missing,
             date=date,
         )

@@ -98,9 +98,10 @@ def _volumes(part: Part, details: pd.DataFrame) -> list[Table | Missing]:
             heads=["Tissue", "Model", "Cohort"],
             told=lambda tissue, model, cohort: [tissue, labels.model(model), labels.cohort(cohort)],
             names=VOLUMES,
-            caption=f"Volumes, {part.name}: mean of predicted minus reference, and the limits of agreement (Bland and Altman), "
+            caption=f"Volumes in template space, {part.name}: mean of predicted minus reference, and the limits of agreement "
+            "(Bland and Altman), "
             "between which 95 of 100 differences lie if they are normal.",
-            summary=f"Volumes, predicted minus reference: {'; '.join(told)}.",
+            summary=f"Volumes in template space, predicted minus reference: {'; '.join(told)}.",
         )
     ]
 
@@ -142,7 +143,8 @@ def _figures(
         Drawing.of(
             volumes,
             f"Bland-Altman plot of predicted and reference tissue volumes for {scans} scans of the {part.name} part.",
-            "Bland-Altman plot of tissue volumes; the legend gives mean difference ± standard deviation, dotted are the limits "
+            "Bland-Altman plot of tissue volumes in template space; the legend gives mean difference ± standard deviation, "
+            "dotted are the limits "
             "of agreement. Look for points around zero with no slope. A line off zero is a bias that Dice may hide.",
         ),
     ]

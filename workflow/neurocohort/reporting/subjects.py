@@ -14,6 +14,7 @@ from neurocohort.reporting.development import DEVELOPMENT, by_use, folds_of
 from neurocohort.reporting.sources import Missing, Sources
 
 REGISTRATION = ("template_dice", "mutual_information", "registration_starts")
+REGISTRATION += ("mask_to_template", "outside_template", "template_shift_mm")  # of scans in MNI space
 KINDS = ("Registration", "Volumes", "Image quality")
 UNKNOWN = dict.fromkeys(("session_id", "scanner", "age", "sex"))
 TEMPLATES = Path(__file__).parent / "templates"

@@ -52,7 +52,8 @@ def class_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affin
 def label_rows(
     scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray, space: str
 ) -> list[dict]:
-    """A row a tissue with its volume in mL, and the label map (0 background, 1 CSF, 2 GM, 3 WM) as a file in ``output_dir``.
+    """A row a tissue with its volume in mL in template space, and the label map (0 background, 1 CSF, 2 GM, 3 WM) as a file
+    in ``output_dir``.
 
     ``members``: probabilities (4, X, Y, Z) each; ``affine``: of the scan; ``space``: the template's name.
     """

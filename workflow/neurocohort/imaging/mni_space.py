@@ -1,0 +1,67 @@
+"""Scans that are in MNI space already: what belongs to the brain, and how well the scan fits, judged by the template.
+
+In MNI space the brain's place and size are known. So residual skull, eyes and neck are removed from the brain mask instead of
+costing the scan, and the mask's size is compared with the template's. Millilitres there are not the head's own.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from neurocohort.errors import ScanExcluded
+from neurocohort.imaging.brain_extraction import one_component
+from neurocohort.imaging.registration import Registration, compare_in_place, remaining_shift_mm
+from neurocohort.imaging.template import Template
+from neurocohort.imaging.volume import Volume, grid_of, sample
+
+# Of 296 skull-stripped OASIS-1 scans in MNI space, 98 % had less than 1.4 mL of brain farther outside above the skull base;
+# below it the strip left up to 280 mL of eyes, fat and bone there.
+MARGIN_MM = 8.0
+# Of the same scans 293 had at most 5.0 mm (median 2.6, alike in every CDR); one was tilted (6.5), one upside down (12).
+MAX_SHIFT_MM = 6.0
+
+
+def within_template(scan: Volume, mask: np.ndarray, template: Template) -> tuple[np.ndarray, dict[str, float]]:
+    """The part of a brain mask within MARGIN_MM of the template's brain, and two quality numbers.
+
+    ``mask``: bool, of the shape of ``scan``, whose world is MNI space. Returns the mask's largest connected part within the
+    margin; ``outside_template``, the fraction of ``mask`` that was removed, 0 to 1; and ``mask_to_template``, the volume of what
+    is left over that of the template's brain (a ratio, since volumes in MNI space are not the head's own).
+
+    Raises ScanExcluded(stage ``registration``) where nothing is left.
+    """
+    near = ndimage.distance_transform_edt(~template.fit_mask, sampling=template.fit.spacing_mm) <= MARGIN_MM
+    kept = mask & (sample(Volume(near, template.fit.affine), grid_of(scan)).data > 0.5)
+    if not kept.any():
+        raise ScanExcluded(
+            "registration",
+            f"no part of its brain lies within {MARGIN_MM:g} mm of the template's, and its cohort has `mni_space: true`; "
+            "expected a scan in MNI space: fix its affine, or remove `mni_space` to have the scans registered",
+        )
+    kept = one_component(kept)
+    template_ml = np.count_nonzero(template.fit_mask) * template.fit.voxel_ml
+    return kept, {
+        "outside_template": round(1 - float(np.count_nonzero(kept) / np.count_nonzero(mask)), 5),
+        "mask_to_template": round(float(np.count_nonzero(kept) * scan.voxel_ml / template_ml), 5),
+    }
+
+
+def fit_in_place(brain: Volume, mask: np.ndarray, template: Template, seed: int) -> tuple[Registration, float]:
+    """What registration would report of a scan in MNI space, with the identity as its transform, and its remaining shift in mm.
+
+    ``brain``: bias-corrected, with its ``mask`` (bool) on one grid.
+    """
+    grid = grid_of(template.fit)
+    moving_mask = sample(Volume(mask, brain.affine), grid, smooth=True).data > 0.5
+    moving = Volume(sample(brain, grid, smooth=True).data * moving_mask, grid.affine)
+    found = compare_in_place(template.fit, template.fit_mask, moving, moving_mask)
+    return found, remaining_shift_mm(template.fit, template.fit_mask, moving, seed=seed)
+
+
+def check_shift(shift_mm: float) -> None:
+    """Raise ScanExcluded where a scan lies too far from where MNI space has it, or tilted."""
+    if shift_mm > MAX_SHIFT_MM:
+        raise ScanExcluded(
+            "registration",
+            f"a registration would still move the brain by {shift_mm:.1f} mm on average, expected at most {MAX_SHIFT_MM:g} mm of "
+            "a scan whose cohort has `mni_space: true`",
+        )
