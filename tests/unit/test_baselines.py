@@ -4,13 +4,16 @@ never a crash on a small part."""
 import numpy as np
 import pandas as pd
 import pytest
+from neurocohort.cli import app
 from neurocohort.dataset.folds import BaselineFit, baseline_fits, predicted_rows
 from neurocohort.evaluation import voxel_baselines as voxels
 from neurocohort.evaluation.baselines import atlas_labels, atlases, value_baselines
+from neurocohort.files import read_table, write_table
 from neurocohort.learning.inference import baseline_rows
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
+from typer.testing import CliRunner
 
 SHAPE = (1, 6, 7, 5)
 KINDS = {"regression": 0, "classification": 2, "three classes": 3}
@@ -442,3 +445,47 @@ def test_atlas_of_a_fold_has_none_of_its_own_maps():
             ],
             chosen,
         )
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["regression", "segmentation"])
+def test_command_predicts_the_rows_of_the_networks_with_and_without_cross_validation(tmp_path, task):
+    samples, qc, images, development = in_folds("regression")
+    samples = samples.reset_index(drop=True).assign(cohort="a", site="x", target=samples["target"].to_numpy())
+    samples["pack"] = np.where(development, "development", "held-out")
+    samples["row"] = samples.groupby("pack").cumcount()
+    write_table(tmp_path / "samples.tsv", samples)
+    write_table(tmp_path / "results" / "a" / "qc.tsv", qc)
+    for pack, chosen in (("development", development), ("held-out", ~development)):
+        folder = tmp_path / "results" / "a" / "packed" / pack
+        folder.mkdir(parents=True)
+        np.save(folder / "images.npy", images[chosen])
+        np.save(folder / "labels.npy", (images[chosen][:, 0] // 70).astype(np.uint8))
+        write_table(folder / "channels.tsv", pd.DataFrame({"modality": ["T1w"]}))
+    options = {
+        "samples": tmp_path / "samples.tsv",
+        "results": tmp_path / "results",
+        "output": tmp_path / "baselines.tsv",
+    }
+    options |= {"task": task, "target": "mmse", "modalities": "T1w", "classes": 2, "seed": 1, "spacing-mm": 2}
+    found = {}
+    for folds in (0, 3):
+        command = [f"--{name}={value}" for name, value in (options | {"folds": folds}).items()]
+        outcome = CliRunner().invoke(app, ["baselines", *command])
+        assert outcome.exit_code == 0, outcome.output
+        found[folds] = read_table(tmp_path / "baselines.tsv")
+        parts = found[folds].drop_duplicates("scan_id").set_index("scan_id")["part"].to_dict()
+        expected = samples if folds else samples[samples["part"] != "train"]
+        assert parts == {
+            row.scan_id: "validation" if row.part == "train" else row.part for row in expected.itertuples()
+        }
+    value = "prediction" if task == "regression" else "dice"
+    assert found[3][value].notna().all() and found[3].columns.tolist() == found[0].columns.tolist()
+    if task == "regression":
+        assert set(found[3]["model"]) == {"mean", "age_sex", "volumes", "voxel_ridge", "voxel_svm"}
+        means = found[3].query("model == 'mean'").set_index("scan_id")["prediction"]
+        for fold in (1, 2, 3):
+            others = samples.loc[development & (samples["fold"] != fold), "target"].mean()
+            assert means[samples.loc[samples["fold"] == fold, "scan_id"]].unique() == pytest.approx([others], abs=1e-5)

@@ -169,6 +169,7 @@ def test_interrupted_second_attempt_goes_on_and_the_first_is_not_trained_again(t
     )
     remove_checkpoint(tmp_path / "cut.pt", 2)
     assert not first.exists() and not second.exists()
+    assert lines[0].endswith("cut.pt: all epochs are done")
 
 
 # --- which networks are used --------------------------------------------------------------------------------------------

@@ -315,6 +315,21 @@ def test_shift_has_a_row_for_a_left_out_site_with_its_test_under_that_site(study
     assert len(record["table"].rows) == 1
 
 
+def test_left_out_site_of_a_cohort_with_missing_sites_is_shown_under_its_name_and_claims_nothing(study):
+    base = study["results"] / "experiments" / "brain_age"
+    rows = read_table(base / "shift.tsv").query("model == 'network' and cohort == 'ixi' and site == 'all'")
+    write_table(base / "shift.tsv", rows.assign(seen="site"))
+    tested = rows.assign(part="external", seen="unknown", value=9.25)
+    abroad = tested.assign(cohort="oasis1", seen="new cohort", value=7.5)
+    write_table(base.with_name("brain_age_without-HH") / "shift.tsv", pd.concat([tested, abroad]))
+    experiments = {"brain_age": EXPERIMENTS["brain_age"] | {"leave_one_site_out": ["HH"]}}
+    (record,) = shift.matrices(Sources((study["results"],)), study["results"], experiments)
+    heads = [column.label for column in record["table"].columns]
+    assert heads[3:] == ["IXI, all", "IXI, HH", "OASIS-1, all"], "an external cohort keeps its own name"
+    assert "on cohorts that training had not seen 7.50 years" in record["sentence"]
+    assert "not all known 9.25 years" in record["sentence"]
+
+
 def shift_told(study: dict, **edits: dict) -> dict:
     """The matrix of brain age where shift.tsv has ``seen`` by cohort, such as ``ixi=["site"]`` for its rows in turn."""
     path = study["results"] / "experiments" / "brain_age" / "shift.tsv"

@@ -28,7 +28,7 @@ rule baselines:
         ENVIRONMENT
     resources:
         mem_mb=by_attempt(4000),
-        runtime=by_attempt(30),
+        runtime=by_attempt(60),
     params:
         code=code_hash("baselines"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],

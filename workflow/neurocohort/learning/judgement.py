@@ -15,10 +15,11 @@ from neurocohort.learning.loop import BEST, Loop
 from neurocohort.learning.networks import load_weights
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, TISSUE_LABELS, Task
 
-# Below it, a network has learned nothing. Regression: the predictions' standard deviation in the targets'; r = 0.1 at best goes
-# with a smaller one, while brain-age networks have 0.6 and more. Classification: the probability's standard deviation in
-# halves, 1 where all scans are certain and the classes equal; 0.05 is a probability that varies by 0.025. Segmentation: the
-# fraction of the reference's tissues, over all scans, that are found at all: whoever misses half has given up on a class.
+# Below it, a network has learned nothing. Regression: standard deviation of the predictions by that of the targets. The best
+# prediction that correlates with the target by r has a ratio of r, so that 0.1 explains 1 % of the variance; a brain-age network
+# has some 0.9. Classification: standard deviation of a class's probability, in halves. It is 1 where all scans are certain and
+# the classes equal; at 0.05, a probability varies by 0.025. Segmentation: fraction of the reference's tissues, over all scans,
+# that are found at all; below a half, most tissues are missing from most scans.
 LEAST_SPREAD = {REGRESSION: 0.1, CLASSIFICATION: 0.05, SEGMENTATION: 0.5}
 # Of the training targets' standard deviation: validation targets that lie closer together leave a good network little to tell
 # apart, and its predictions may well be alike.

@@ -147,7 +147,8 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     network = _starting_network(settings, task, precision, processes, job.tell)
     loop = Loop(network, task, batches, settings, precision, processes, checkpoint, job.checkpoint_seconds)
     if loop.resume(job.tell):
-        job.tell(f"going on from {checkpoint}: epoch {loop.state['epoch'] + 1}, step {loop.state['step'] + 1}")
+        place = f"epoch {loop.state['epoch'] + 1}, step {loop.state['step'] + 1}"
+        job.tell(f"going on from {checkpoint}: {'all epochs are done' if loop.finished() else place}")
     own = job.validation.iloc[processes.rank :: processes.size]
     events = job.events and attempt_file(job.events, number)
     with epoch_events(events if processes.leads else None, loop.state["epoch"] + 1) as note:
