@@ -99,6 +99,14 @@ def test_difference_is_stated_where_there_is_one_and_only_there(tmp_path):
     assert alike.verdict == "No difference was found, which with 12 excluded does not show that there is none."
 
 
+def test_a_variable_that_could_not_be_tested_is_named(tmp_path):
+    scans = archive()
+    scans.loc[:9, "cdr"] = np.nan  # of the excluded two ratings are known
+    found = compared(tmp_path, scans, list(scans["scan_id"][:12]))
+    assert "No difference was found" in found.verdict and found.verdict.endswith("on a side: CDR.")
+    assert "Not tested" not in compared(tmp_path, archive(), list(scans["scan_id"][10:22])).verdict
+
+
 def test_two_excluded_are_counted_and_not_compared(tmp_path):
     scans = archive()
     found = compared(tmp_path, scans, list(scans["scan_id"][:2]), DEMENTIA)

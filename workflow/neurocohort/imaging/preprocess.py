@@ -188,7 +188,7 @@ def _check_fit(found: Registration, settings: Settings) -> None:
     after = f"after {found.starts} starts"
     if settings.mni_space:
         after = "and its cohort has `mni_space: true`, so it was not registered"
-    # In MNI space nothing maximised the information, and it falls with atrophy (OASIS-1, median: 0.53 in the young, 0.46 at
+    # In MNI space nothing maximised the information, and it falls with atrophy (OASIS-1, median: 0.53 without a rating, 0.45 at
     # CDR 1): a limit would exclude the ill. It is a number of the quality table there.
     if not settings.mni_space and found.mutual_information < settings.enough_information:
         raise ScanExcluded(

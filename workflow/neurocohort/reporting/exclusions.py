@@ -178,7 +178,8 @@ def _p(value: float) -> str:
 
 
 def _verdict(rows: pd.DataFrame, excluded: int) -> str:
-    tests = rows.drop_duplicates("variable").dropna(subset=["p_holm"])
+    variables = rows.drop_duplicates("variable")
+    tests = variables.dropna(subset=["p_holm"])
     if tests.empty:
         return "Nothing could be tested: too little is known of those excluded or kept."
     unlike = tests[tests["p_holm"] < SIGNIFICANT]
@@ -191,4 +192,8 @@ def _verdict(rows: pd.DataFrame, excluded: int) -> str:
             f"Excluded participants differ from those kept ({told}, after Holm's correction): the results are of the "
             "participants kept and may not hold for the whole cohort."
         )
-    return f"No difference was found, which with {excluded} excluded does not show that there is none."
+    untested = variables.loc[variables["p_holm"].isna(), "variable"]
+    gap = (
+        f" Not tested, because fewer than {FEWEST} are known on a side: {'; '.join(untested)}." if len(untested) else ""
+    )
+    return f"No difference was found, which with {excluded} excluded does not show that there is none.{gap}"
