@@ -504,7 +504,7 @@ OPTIONS = {
 
 
 VERDICT = {"experiment": "e", "metric": "mae", "target": "age", "cohort": "ixi", "value": 5.0, "baseline_value": 14.0}
-CLEAN = {"overlapping": [], "images": 0, "moved": [], "missing": [], "compared": 40}
+CLEAN = {"overlapping": [], "crossing_folds": 0, "images": 0, "moved": [], "missing": [], "compared": 40}
 COMPARISON = {"baseline": "volumes", "difference": -2.0, "ci_low": -3.0, "ci_high": -1.0, "in_favour_of": "network"}
 
 

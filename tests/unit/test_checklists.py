@@ -155,7 +155,7 @@ def test_card_says_where_its_limits_lie(samples, metrics):
     assert (
         "Only 3 participants were held out" in text and "from one site" in text and "not tested on an external" in text
     )
-    assert "tissue volumes alone reach 4.50, no worse than the network" in text
+    assert "Tissue volumes alone reach 4.50, no worse than the network" in text
     assert "synthetic" not in text
     demo = card_sections(known(metrics=metrics, samples=samples, configuration=CONFIGURATION | {"demo_data": True}))
     assert "synthetic" in demo[-2].sentences[0] and "synthetic" in demo[1].sentences[0]

@@ -110,7 +110,7 @@ OPTIONS = {
     "transfer": ("training", "started from the weights"),
     "seeds": ("training", "were averaged"),
     "modalities": ("preprocessing", "registered rigidly"),
-    "mni_space": ("preprocessing", "in the template's space already"),
+    "mni_space": ("preprocessing", "in MNI152 space by the study's configuration"),
 }
 
 

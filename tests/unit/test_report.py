@@ -199,7 +199,7 @@ def test_headline_says_the_numbers_and_a_baseline_that_is_as_good(whole):
         "0.780 [0.663, 0.897]" in dementia["sentence"]
         and f"{dementia['n']} held-out participants" in dementia["sentence"]
     )
-    assert "age and sex alone reach 0.840" in dementia["sentence"]
+    assert "Age and sex alone reach 0.840" in dementia["sentence"]
     assert records["tissue"]["caveat"] is None
     assert "years" in records["brain_age"]["sentence"]
 

@@ -62,7 +62,7 @@ def test_baseline_that_is_better_than_the_network_becomes_the_caveat(study):
     write_table(path, metrics)
     (record,) = headline(study["results"], RATED)
     assert record["best_baseline"] == "volumes"
-    assert record["caveat"] == "But tissue volumes alone reach 0.999, no worse than the network."
+    assert record["caveat"] == "Tissue volumes alone reach 0.999, no worse than the network."
     assert record["sentence"].endswith(record["caveat"])
 
 

@@ -260,7 +260,7 @@ def test_spread_shows_where_there_are_several_members(study):
     path = study["results"] / "experiments" / "brain_age" / "spread.tsv"
     changed(path, lambda rows: rows.assign(members=3, sd=0.25, lowest=4.5, highest=7.125, mean=5.75))
     part, _ = told(study, "brain_age")
-    table = table_with(part["held_out"], "Over 3 members")
+    table = table_with(part["held_out"], "Over 3 networks")
     assert table.summary == "Over 3 members MAE was 5.75 ± 0.25, from 4.50 to 7.12."
 
 

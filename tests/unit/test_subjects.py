@@ -219,7 +219,7 @@ def test_one_file_that_is_lost_is_boxed_by_name_and_nothing_else_is(study, tmp_p
 
 VERDICT = {"experiment": "e", "metric": "mae", "target": "age", "cohort": "ixi", "verdict": "pass", "value": 5.0,
            "baseline_value": 14.0}  # fmt: skip
-CLEAN = {"overlapping": [], "images": 0, "moved": [], "missing": [], "compared": 40}
+CLEAN = {"overlapping": [], "crossing_folds": 0, "images": 0, "moved": [], "missing": [], "compared": 40}
 COMPARISON = {"baseline": "volumes", "difference": -2.0, "ci_low": -3.0, "ci_high": -1.0, "in_favour_of": "network"}
 
 

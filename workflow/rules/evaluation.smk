@@ -52,6 +52,7 @@ rule metrics:
     input:
         predictions="results/experiments/{experiment}/predictions.tsv",
         members="results/experiments/{experiment}/members.tsv",
+        networks="results/experiments/{experiment}/networks.tsv",
         baselines="results/experiments/{experiment}/baselines.tsv",
         samples="results/experiments/{experiment}/samples.tsv",
         scans=lambda w: expand(

@@ -86,8 +86,13 @@ def evaluate(
     from neurocohort.evaluation.tables import evaluation_tables
     from neurocohort.files import read_table, write_table
 
-    names = ("predictions", "baselines", "members", "samples")
+    names = ("predictions", "baselines", "members", "samples", "networks")
     tables = {name: read_table(folder / f"{name}.tsv") for name in names}
+    networks = tables.pop("networks")
+    used = networks.loc[networks["used"] == "yes", "member"]
+    tables["members"] = tables["members"][
+        tables["members"]["member"].isin(used)
+    ]  # the spread is of the networks in the mean
     # Before any figure is there to be read, so that a run that is killed in between has it on record.
     evaluation = evaluation_of(results, study, experiment, json.loads(settings), members)
     record_evaluation(record, evaluation, tables["predictions"])

@@ -4,9 +4,11 @@ import pandas as pd
 
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.classification_details import classification_details
-from neurocohort.evaluation.measures import CLASSIFICATION, COLUMNS, REGRESSION, with_baselines
+from neurocohort.evaluation.evaluate import figures
+from neurocohort.evaluation.measures import CLASSIFICATION, COLUMNS, POOLED, REGRESSION, VALIDATION, with_baselines
 from neurocohort.evaluation.segmentation_details import segmentation_details
 
+OUT_OF_FOLD = "out of fold"
 DETAIL_COLUMNS = [*COLUMNS, "setting", "note"]
 
 
@@ -22,7 +24,8 @@ def details(
 ) -> pd.DataFrame:
     """The columns of metrics.tsv, then ``setting`` (how a row was computed) and ``note`` (a sentence on it, or empty).
 
-    What rows there are: `regression_details`, `classification_details`, `segmentation_details`. ``predictions`` and
+    What rows there are: `regression_details`, `classification_details`, `segmentation_details`, and with cross-validation
+    `out_of_fold`. ``predictions`` and
     ``baselines``: as for `evaluate`, with their validation rows; ``samples``: samples.tsv; ``traits``: scans.tsv of the
     cohorts, one after the other with their ``cohort``, or None.
     """
@@ -34,4 +37,24 @@ def details(
         rows = classification_details(everything, traits, **options)
     else:
         rows = segmentation_details(everything, **options)
+    rows += out_of_fold(everything, samples, kind, **options)
     return pd.DataFrame(rows, columns=DETAIL_COLUMNS)
+
+
+def out_of_fold(everything: pd.DataFrame, samples: pd.DataFrame, kind: str, *, resamples: int, seed: int) -> list[dict]:
+    """Setting ``out of fold``, part ``validation``, group ``all``: the metrics of each model on all development scans, each
+    predicted by fits that it was not in. No rows where the folds don't cover scans of the split's part ``train``.
+
+    The network's epochs were chosen on these scans, which flatters it a little; the held-out part is the test.
+    """
+    validated = everything[everything["part"] == VALIDATION]
+    trained = set(samples.loc[samples["part"] == "train", ["cohort", "scan_id"]].itertuples(index=False, name=None))
+    if trained.isdisjoint(validated[["cohort", "scan_id"]].itertuples(index=False, name=None)):
+        return []
+    cohorts = validated["cohort"].unique()
+    about = {"cohort": POOLED if len(cohorts) > 1 else cohorts[0], "part": VALIDATION, "group": "all"}
+    return [
+        about | {"model": model, "setting": OUT_OF_FOLD, "note": ""} | figure
+        for model, table in validated.groupby("model", sort=False)
+        for figure in figures(table.reset_index(drop=True), kind, resamples, seed)
+    ]

@@ -165,7 +165,7 @@ def _class_names(entry: dict, task: Task) -> list[str]:
 
 
 def _trained(runs: dict[str, dict], configuration: dict) -> str:
-    told = [f"{name}: best of {run['epochs_run']} epochs was {run['best_epoch']}" for name, run in runs.items()]
+    told = [f"{name}: epoch {run['best_epoch']} of {run['epochs_run']} was kept" for name, run in runs.items()]
     return f"Trained by neurocohort {neurocohort_version()} for the study {configuration['study']} ({'; '.join(told)})."
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import yaml
 
+from neurocohort.reporting import labels
 from neurocohort.reporting.methods import Methods
+from neurocohort.reporting.methods_facts import listed
 from neurocohort.reporting.sources import Missing
 
 FOLDER = Path(__file__).parent / "checklists"
@@ -66,6 +68,16 @@ class Held:
         found = [one.text for one in self.methods.paragraphs if one.name == paragraph]
         return bool(found) and re.search(pattern, found[0]) is not None
 
+    @property
+    def prepared(self) -> list[str]:
+        """The cohorts whose scans came prepared by others."""
+        cohorts = (self.provenance.get("configuration") or {}).get("cohorts") or {}
+        return [
+            labels.cohort(name)
+            for name, settings in cohorts.items()
+            if settings.get("skull_stripped") or settings.get("mni_space")
+        ]
+
     def every(self, key: str) -> bool:
         """Whether every experiment has ``key``, neither empty nor missing."""
         found = [one.get(key) for one in self.experiments]
@@ -95,6 +107,8 @@ def _checklist(name: str, held: Held) -> Checklist:
 
 def _item(item: dict, held: Held) -> Item:
     author = item.get("author", "")
+    if item.get("answer") == "preprocessing" and not author and held.prepared:
+        author = f"How the scans of {listed(held.prepared)} were prepared before they reached the workflow."
     found = ANSWERS[item["answer"]](held) if "answer" in item else None
     if found and found[1].startswith("methods-"):
         found = found if held.says(found[1].removeprefix("methods-")) else None
@@ -119,7 +133,7 @@ def _described(key: str, sentence: str, anchor: str) -> Answer:
 def _automatic(held: Held) -> tuple[str, str] | None:
     """Not where a cohort came prepared by others, or with a split that may exclude by hand."""
     cohorts = (held.provenance.get("configuration") or {}).get("cohorts") or {}
-    if any(one.get(key) for one in cohorts.values() for key in ("skull_stripped", "mni_space", "split_file")):
+    if held.prepared or any(one.get("split_file") for one in cohorts.values()):
         return None
     return "Inputs were computed by programs alone, without a person's judgement.", "methods-preprocessing"
 
@@ -186,7 +200,11 @@ def _code(held: Held) -> tuple[str, str] | None:
 
 def _weights(held: Held) -> tuple[str, str] | None:
     found = "models" in held.sections
-    return ("Each network's card says where its weights and settings lie.", "models") if found else None
+    return (
+        ("Each network's card says where its weights are; the settings are in the provenance.", "models")
+        if found
+        else None
+    )
 
 
 def _saliency(held: Held) -> tuple[str, str] | None:
@@ -203,7 +221,7 @@ def _failures(held: Held) -> tuple[str, str] | None:
 
 ANSWERS: dict[str, Answer] = {
     "goal": _methods("data", "What each experiment predicted is named.", "The experiment"),
-    "data": _methods("data", "Sources with counts, sites, ages and sexes."),
+    "data": _methods("data", "Sources with counts, and with ages, sexes and sites where they are known."),
     "exclusions": _methods(
         "data", "Exclusions are counted by stage; each has a row with its reason.", "excluded at ingest|No scan"
     ),
@@ -216,7 +234,8 @@ ANSWERS: dict[str, Answer] = {
         "data", "Scans without a value of the target were left out and are counted.", "step “with a|No scan lacked"
     ),
     "preprocessing": _methods(
-        "preprocessing", "Every step with its settings, and the limits beyond which a scan was excluded."
+        "preprocessing",
+        "Every step of the workflow with its settings, and the limits beyond which a scan was excluded.",
     ),
     "predictors": _methods(
         "training", "The network's input is the preprocessed volume; no predictor was chosen by hand.", "volumes of"
@@ -256,7 +275,9 @@ ANSWERS: dict[str, Answer] = {
     "external": _external,
     "differences": _differences,
     "flow": _described("flow", "Participants and scans left after each step, with those lost.", "participants"),
-    "demographics": _described("demographics", "Age, sex, sites and target of each part and cohort.", "participants"),
+    "demographics": _described(
+        "demographics", "Age, sex, target and, where known, sites of each part and cohort.", "participants"
+    ),
     "performance": _performance,
     "operating_point": _operating_point,
     "failures": _failures,

@@ -2,6 +2,7 @@
 rerun gives."""
 
 from neurocohort.reporting import labels
+from neurocohort.reporting.gates import LEAKS
 from neurocohort.reporting.methods_facts import listed
 from neurocohort.reporting.sources import Missing
 
@@ -15,8 +16,7 @@ def unseen_sentence(described: list[dict], experiments: dict[str, dict]) -> str:
     leaks = [
         one["title"]
         for one in described
-        if not isinstance(one["split"], Missing)
-        and any(one["split"][key] for key in ("overlapping", "images", "moved"))
+        if not isinstance(one["split"], Missing) and any(one["split"][key] for key in LEAKS)
     ]
     if leaks:
         return f"Something is on two sides of the split of {listed(leaks)}: read the section Split before any result."
@@ -52,7 +52,8 @@ def rerun_sentence(provenance: dict) -> str:
         against.append("the command was not recorded")
     if not packages:
         against.append("the lock is missing")
-    other = sum(package["installed"] != package["locked"] for package in packages)
+    # A build of the same version, such as torch's for the CPU, is the locked version.
+    other = sum((package["installed"] or "").partition("+")[0] != package["locked"] for package in packages)
     if other:
         against.append(
             f"{labels.counted(other, 'package')} of the lock {'is' if other == 1 else 'are'} not installed in the locked version"
@@ -61,5 +62,8 @@ def rerun_sentence(provenance: dict) -> str:
         return f"What a rerun needs is below, but {listed(against)}: it may give other numbers."
     devices = {str(run["device"]) for run in provenance["runs"] if run.get("device")}
     if devices == {"cpu"}:
-        return "With the same commit, command, configuration and packages, a rerun on the same machine gives the same numbers."
+        return (
+            "With the same inputs, commit, command, configuration and packages, a rerun on the same machine gives the same "
+            "numbers."
+        )
     return "What a rerun needs is below. Networks that are trained again on a GPU give slightly other numbers."

@@ -129,7 +129,8 @@ def _figure(metrics: pd.DataFrame | Missing, name: str) -> str:
     if isinstance(metrics, Missing):
         return ""
     row = first(metrics, cohort=lead_cohort(metrics), model="network", group="all", metric=name)
-    return f"; {labels.metric(name).label} of the network {with_interval(row)}" if row else ""
+    label = labels.metric(name).label
+    return f"; {label if label.isupper() else label.lower()} of the network {with_interval(row)}" if row else ""
 
 
 def _strip(part: Part, usable: pd.DataFrame, confusion: pd.DataFrame | Missing) -> Drawing:

@@ -25,6 +25,12 @@ def folds_of(settings: dict, configuration: dict) -> int:
     return int((configuration.get("split") or {}).get("folds", 0)) if folded else 0
 
 
+def members_in_words(settings: dict, folds: int) -> str:
+    """What the networks of an experiment differ by: ``folds``, ``seeds`` or ``folds and seeds``."""
+    seeds = len((settings.get("training") or {}).get("seeds") or ()) > 1
+    return " and ".join(word for word, holds in (("folds", folds), ("seeds", seeds)) if holds)
+
+
 def by_use(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
     """The samples with the ``part`` that they were used in: with ``folds``, train and validation are one, `DEVELOPMENT`."""
     if not folds:

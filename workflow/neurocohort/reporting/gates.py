@@ -10,6 +10,7 @@ from neurocohort.reporting.headline import BASELINE_PHRASES
 from neurocohort.reporting.networks import NOT_JUDGED, Networks
 from neurocohort.reporting.sources import Missing
 
+LEAKS = ("overlapping", "crossing_folds", "images", "moved")  # of `participants.split_check`
 PASS, WARN, FAIL, OPEN = "pass", "warn", "fail", "open"
 STATES = {PASS: ("✓", "passed"), WARN: ("≈", "warning"), FAIL: ("✗", "failed"), OPEN: ("–", "not judged")}
 COMPARISON_COLUMNS = (
@@ -150,7 +151,7 @@ def _leak(split: dict | Missing) -> dict:
     name = "No leak"
     if isinstance(split, Missing):
         return _gate(OPEN, name, "The samples are missing.")
-    if split["overlapping"] or split["images"] or split["moved"]:
+    if any(split[key] for key in LEAKS):
         return _gate(FAIL, name, "Something stands on two sides of the split: see Split.")
     if split["missing"]:
         return _gate(OPEN, name, "A table that the check needs is missing: see Split.")

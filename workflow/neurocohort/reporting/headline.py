@@ -184,7 +184,9 @@ def _caveat(record: dict, higher_is_better: bool) -> str | None:
         return None
     name = record["best_baseline"]
     value = labels.number(record["best_value"], labels.metric(record["metric"]).decimals)
-    return f"But {_phrase(name)} reach{'' if name in PLURAL else 'es'} {value}, no worse than the network."
+    phrase = _phrase(name)
+    reaches = "reach" if name in PLURAL else "reaches"
+    return f"{phrase[:1].upper()}{phrase[1:]} {reaches} {value}, no worse than the network."
 
 
 def beside(record: dict) -> str:

@@ -58,10 +58,9 @@ def split_sentences(facts: Facts) -> Iterator[str]:
             "[@wen2020]."
         )
         yield (
-            f"The parts were dealt (seed {split['seed']}) along an order by {_class_words(facts, drawn)}age band, "
-            "site and sex, those "
-            "alike in all of these at random, so that each is divided evenly; the assignment is kept in a record, and "
-            "participants keep their part in later runs with the same shares and seed."
+            f"The parts were dealt (seed {split['seed']}) along an order by {_order(facts, drawn)}, those alike in all of these "
+            "at random, so that each is divided as evenly as the counts allow; the assignment is kept in a record, and "
+            "participants keep their part in later runs with the same proportions and seed."
         )
     for cohort in trained:
         if cohort.settings.get("split_file"):
@@ -233,6 +232,18 @@ def _drawn_elsewhere(experiment: Experiment, facts: Facts) -> bool:
     return False
 
 
+def _order(facts: Facts, cohorts: list[Cohort]) -> str:
+    """What the participants were ordered by, as far as the cohorts have it."""
+    known = {"age band": "age", "site": "site", "sex": "sex"}
+    scans = [cohort.scans for cohort in cohorts if cohort.scans is not None]
+    words = [
+        word
+        for word, column in known.items()
+        if not scans or any(column in table and table[column].notna().any() for table in scans)
+    ]
+    return f"{_class_words(facts, cohorts)}{listed(words)}"
+
+
 def _class_words(facts: Facts, cohorts: list[Cohort]) -> str:
     """The classes that the splits were balanced over, by cohort that has them: ``dementia, ``."""
     found = {}
@@ -282,8 +293,10 @@ def _leakage(facts: Facts) -> Iterator[str]:
     if not tables:
         return
     people = sum(int((table.groupby("participant_id")["part"].nunique() > 1).sum()) for table in tables)
-    told = f"{people or 'No'} participant{'' if people == 1 else 's'} stood in more than one part of an experiment"
+    told = f"{people or 'No'} participant{' was' if people == 1 else 's were'} in more than one part of an experiment"
     if all("voxels_sha256" in table for table in tables):
         images = sum(int((table.groupby("voxels_sha256")["part"].nunique() > 1).sum()) for table in tables)
-        told += f", and {images or 'no'} image{'' if images == 1 else 's'} of equal voxels (compared by sha256)"
+        told += (
+            f", and {images or 'no'} image{' was' if images == 1 else 's were'} (compared by the sha256 of the voxels)"
+        )
     yield f"{told}."

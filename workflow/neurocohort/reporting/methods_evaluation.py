@@ -59,6 +59,7 @@ def evaluation_sentences(facts: Facts) -> Iterator[str]:
         _curves,
         _age_matched,
         _corrected,
+        _out_of_fold,
         _external,
         _volumes,
         _spread,
@@ -224,6 +225,16 @@ def _corrected(one: Experiment) -> str:
     )
 
 
+def _out_of_fold(one: Experiment) -> str:
+    """Of thresholds and bias lines with cross-validation: what they were fitted on is not what they are applied to."""
+    if not one.folds or "details" not in one.tables:
+        return ""
+    return (
+        "thresholds and lines were fitted on predictions out of fold, each of the networks of one fold, and applied to the mean "
+        "over all of them."
+    )
+
+
 def _external(one: Experiment) -> str:
     if "details" not in one.tables or one.task != "regression":
         return ""
@@ -251,8 +262,8 @@ def _spread(one: Experiment) -> str:
     if "spread" not in one.tables or one.tables["spread"]["members"].max() < 2:
         return ""
     return (
-        f"each of the {int(one.tables['spread']['members'].max())} networks was also judged by itself, for the "
-        "spread over seeds and folds."
+        f"each of the {int(one.tables['spread']['members'].max())} networks in the mean was also judged by itself, for their "
+        "spread."
     )
 
 
@@ -293,7 +304,8 @@ def _settings(one: Experiment, setting: str):
 
 def _seeds(facts: Facts) -> str:
     told = []
-    for block, words in (("preprocessing", "preprocessing"), ("split", "split"), ("evaluation", "resampling")):
+    blocks = {"preprocessing": "preprocessing", "split": "split", "evaluation": "resampling", "saliency": "saliency"}
+    for block, words in blocks.items():
         if "seed" in facts.block(block):
             told.append(f"{words} {facts.block(block)['seed']}")
     for one in facts.experiments.values():

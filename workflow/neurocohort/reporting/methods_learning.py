@@ -83,10 +83,10 @@ def baseline_sentences(facts: Facts) -> Iterator[str]:
             f"The strength of the voxel models' regularisation was chosen from {len(strengths)} values between "
             f"{strengths.min():g} and {strengths.max():g} (relative to the mean of the kernel's diagonal) by "
             "cross-validation "
-            f"within the training participants ({voxel_baselines.FOLDS} folds, or fewer where a class had fewer "
+            f"within the participants of each fit ({voxel_baselines.FOLDS} folds, or fewer where a class had fewer "
             "participants)"
             + (
-                ", and their decision values became probabilities by a logistic fit on the cross-validated ones "
+                ", and decision values of a classification became probabilities by a logistic fit on the cross-validated ones "
                 "[@platt1999]."
                 if any(one.task == "classification" for one in voxels)
                 else "."
@@ -285,40 +285,34 @@ def _sweep(experiment: Experiment) -> Iterator[str]:
         keys = experiment.sweep.columns.drop(["draw", "validation_loss", "criterion", "chosen"])
         values = listed(f"{key} {chosen[key]}" for key in keys)
         yield (
-            f"The settings of {experiment.title} were chosen from {len(experiment.sweep)} draws by the validation "
-            f"loss: {values}."
+            f"The settings of {experiment.title} were chosen from {len(experiment.sweep)} draws by what "
+            f"chose their epochs on validation: {values}."
         )
 
 
 def _epochs(experiment: Experiment) -> Iterator[str]:
     """How long each member trained, and which epoch was kept."""
-    runs = experiment.runs
-    kept = [(run["best_epoch"], run["epochs_run"]) for run in runs.values() if run.get("best_epoch")]
-    seeds = list(dict.fromkeys(run["seed"] for run in runs.values() if "seed" in run))
+    runs = list(experiment.runs.values())
+    trained = [(run["best_epoch"], run["epochs_run"]) for run in runs if run.get("best_epoch")]
+    if not trained:
+        return
+    start = "" if experiment.settings.get("transfer") else "from random weights "
+    seeds = experiment.training.get("seeds") or [run["seed"] for run in runs if "seed" in run]
     told = f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}"
-    if len(runs) == 1 and kept:
-        start = "" if experiment.settings.get("transfer") else "from random weights "
-        yield (
-            f"The network of {experiment.title} was trained {start}({told}) for {kept[0][1]} epochs, and epoch "
-            f"{kept[0][0]} was kept."
-        )
-    elif kept:
-        used = (
-            int((experiment.tables["networks"]["used"] == "yes").sum())
-            if "networks" in experiment.tables
-            else len(runs)
-        )
-        folds = len({member.partition("_")[0] for member in runs if member.startswith("fold-")})
-        members = f"{folds} folds times {labels.counted(len(seeds), 'seed')}" if folds else told
-        low, high = min(epoch for epoch, _ in kept), max(epoch for epoch, _ in kept)
-        ran = sorted({epochs for _, epochs in kept})
-        epochs = f"{ran[0]}" if len(ran) == 1 else f"{ran[0]} to {ran[-1]}"
-        yield (
-            f"For {experiment.title}, {len(runs)} networks were trained ({members}) for {epochs} epochs each, of "
-            f"which epochs {low} to "
-            f"{high} were kept, and the {'probabilities' if experiment.task != 'regression' else 'predictions'} "
-            f"of {'all of them' if used == len(runs) else used} were averaged."
-        )
+    ran = sorted({epochs for _, epochs in trained})
+    epochs = f"{ran[0]}" if len(ran) == 1 else f"{ran[0]} to {ran[-1]}"
+    kept = sorted({epoch for epoch, _ in trained})
+    if len(runs) == 1:
+        yield f"The network of {experiment.title} was trained {start}({told}) for {epochs} epochs, and epoch {kept[0]} was kept."
+        return
+    members = f"{experiment.folds} folds, {told}" if experiment.folds else told
+    which = f"epoch {kept[0]} of each" if len(kept) == 1 else f"epochs between {kept[0]} and {kept[-1]}"
+    used = Networks(experiment.tables["networks"]).used if "networks" in experiment.tables else len(runs)
+    predictions = "predictions" if experiment.task == "regression" else "probabilities"
+    yield (
+        f"For {experiment.title}, {len(runs)} networks were trained {start}({members}) for {epochs} epochs each; {which} were "
+        f"kept, and the {predictions} of {'all of them' if used == len(runs) else used} were averaged."
+    )
 
 
 def _learned(experiment: Experiment) -> Iterator[str]:

@@ -41,9 +41,9 @@ def preprocessing_sentences(facts: Facts) -> Iterator[str]:
         yield from _registration(settings, facts, in_space)
     if in_space:
         yield (
-            f"The scans of {listed(in_space)} were in the template's space already and were not registered; one that a "
-            f"similarity transform would still have moved by more than {plain_number(mni_space.MAX_SHIFT_MM)} mm on average was "
-            "excluded."
+            f"The scans of {listed(in_space)} were in MNI152 space by the study's configuration and were not registered; one "
+            "that a similarity transform would still have moved by more than "
+            f"{plain_number(mni_space.MAX_SHIFT_MM)} mm on average was excluded."
         )
     least = f"a Dice overlap [@dice1945] with the template's of less than {plain_number(quality['min_template_dice'])}"
     if registered:

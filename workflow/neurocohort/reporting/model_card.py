@@ -12,7 +12,7 @@ from neurocohort.imaging.template import TEMPLATE_SPACE
 from neurocohort.members import members_of
 from neurocohort.reporting import headline, labels, origins, participants
 from neurocohort.reporting.claims import given_weights
-from neurocohort.reporting.development import fitted_on, folds_of, folds_sentence
+from neurocohort.reporting.development import fitted_on, folds_of, folds_sentence, members_in_words
 from neurocohort.reporting.methods_facts import listed, plain_number, times
 from neurocohort.reporting.model_limits import Known, limits, value_of
 from neurocohort.reporting.networks import networks_of, networks_sentence, spelt
@@ -143,7 +143,7 @@ def _details(known: Known) -> Section:
     used = known.networks.used if known.networks else len(members)
     if used > 1:
         sentences.append(
-            f"The results are of the mean over {used} networks ({'folds and seeds' if known.folds else 'seeds'})."
+            f"The results are of the mean over {used} networks ({members_in_words(settings, known.folds)})."
         )
     if failed := networks_sentence(known.networks):
         sentences.append(failed)
@@ -227,7 +227,7 @@ def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:
         told = "; ".join(f"{labels.MODELS.get(name, name)} {value}" for name, value in (first | names).items())
         where = f"{labels.PARTS.get(row['part'], row['part'])}, {labels.cohort(row['cohort'])}"
         rows.append((where, labels.metric(row["metric"]).label, value_of(row), told or "–", str(int(row["n"]))))
-    sentence = "Values with 95 % intervals from resampling participants; n counts participants."
+    sentence = "Values with 95 % intervals from resampling participants with all their scans; n counts participants."
     columns = ("Part and cohort", "Metric", "Network", "Baselines", "n")
     return Section(heading, (sentence,), Table(columns, tuple(rows)))
 

@@ -33,7 +33,7 @@ def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str, experi
         found = pd.concat([scans[["participant_id", "scan_id"]], ingest[["participant_id", "scan_id"]]])
         flow["steps"] = [
             _step("Found in the source", found, []),
-            _step("Read, with age, sex and identity", scans, _stage_counts(ingest)),
+            _step("Ingested: read, and matched to a participant", scans, _stage_counts(ingest)),
             _step("Preprocessed, and within the quality limits", kept, _stage_counts(later)),
         ]
         tables = {"scans": scans, "ingest": ingest, "every": every}
@@ -101,6 +101,9 @@ def split_check(
     # Of one name in two cohorts nobody knows whether it is one person: the run's own guard stops there as well.
     crossing = samples.groupby("participant_id")["part"].transform("nunique") > 1
     overlapping = sorted(set(keys[crossing]))
+    crossing_folds = 0
+    if folds and "fold" in samples:
+        crossing_folds = int((samples.groupby("participant_id")["fold"].nunique() > 1).sum())
     compared: list[pd.DataFrame] = []
     moved: list[str] = []
     hashes, missing = [], []
@@ -131,12 +134,13 @@ def split_check(
         "counts": counts,
         "folds": folds_sentence(samples, folds),
         "overlapping": overlapping,
+        "crossing_folds": crossing_folds,
         "images": images,
         "compared": sum(map(len, compared)),
         "moved": moved,
         "hashes": hashes,
         "missing": missing,
-        "clean": not (overlapping or images or moved or missing),
+        "clean": not (overlapping or crossing_folds or images or moved or missing),
     }
 
 

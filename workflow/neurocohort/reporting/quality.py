@@ -13,6 +13,9 @@ from neurocohort.reporting.sources import Missing, Sources
 IDENTITY = ("scan_id", "participant_id", "site", "status", "stage", "reason")
 SHOWN_OUTLIERS = 30  # the list above the gallery names the most extreme ones; the table marks them all
 
+# What the gallery has room for; each scan's page has all numbers.
+CORE = {"template_dice", "mutual_information", "mask_ml", "mask_to_template", "mask_border_cm2", "snr_wm", "cnr", "cjv"}
+
 NOISE = "Noisy scan: look for ripples and blur of movement, and for low signal."
 FINE = "no sign of a fault by itself."
 ADVICE = {  # what to look for when a number is unusually (low, high), by metric
@@ -90,29 +93,33 @@ def gallery(sources: Sources, results: Path, cohort: str, output: Path, size: Th
     metrics = [name for name in metrics if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
     scored = [name for name in metrics if f"{name}_z" in table.columns and table[f"{name}_z"].notna().any()]
     places = {name: labels.decimals_for([float(value) for value in table[name].dropna()]) for name in metrics}
-    rows = [_row(sources, results, cohort, record, places, output, size) for record in table.to_dict("records")]
+    core = set(metrics) & CORE or set(metrics)
+    rows = [_row(sources, results, cohort, record, places, core, output, size) for record in table.to_dict("records")]
     overview = None
     if scored:
         drawn = output / "figures" / f"{cohort}_quality.svg"
         figures.quality_overview(table, scored, drawn)
         flagged = sum(1 for row in rows if row["outliers"])
+        drawn_scans = int(table[[f"{name}_z" for name in scored]].notna().any(axis=1).sum())
         overview = Drawing.of(
             drawn,
-            f"Strip plot of the robust scores of {len(scored)} quality numbers for {len(rows)} scans of "
+            f"Strip plot of the robust scores of {len(scored)} quality numbers for {drawn_scans} scans of "
             f"{labels.cohort(cohort)}; {labels.counted(flagged, 'scan')} with a score of {labels.OUTLIER_Z:g} or more.",
-            f"All {len(rows)} scans of {labels.cohort(cohort)} at once. Diamonds lie {labels.OUTLIER_Z:g} or more robust "
-            f"standard deviations from the median of their site (of the cohort, where a site has fewer than {SMALLEST_SITE} "
-            "scans). One diamond is a scan to open below; many in one strip point at "
-            "a site or a scanner that differs, and then the mosaics of that site are the ones to compare.",
+            f"The {drawn_scans} scans of {labels.cohort(cohort)} that have numbers. Diamonds lie {labels.OUTLIER_Z:g} or more "
+            "robust standard deviations from the median of their site (of the cohort, where no site is known or it has fewer "
+            f"than {SMALLEST_SITE} scans). One diamond is a scan to open below; many in one strip point at scans that differ "
+            "together, as those of a scanner may.",
         )
-    extreme = [
-        (row["scan_id"], row["anchor"], found) for row in rows for found in row["outliers"] if may_be_a_fault(found)
-    ]
+    extreme = []  # of each usable scan, the worst of its numbers
+    for row in rows:
+        faults = [found for found in row["outliers"] if may_be_a_fault(found)]
+        if faults and row["status"] == "ok":
+            extreme.append((row["scan_id"], row["anchor"], max(faults, key=lambda found: abs(found["z"]))))
     extreme.sort(key=lambda item: (-abs(item[2]["z"]), item[0]))
     return {
         "cohort": cohort,
         "missing": None,
-        "columns": [{"name": name, "label": labels.quality(name)} for name in metrics],
+        "columns": [{"name": name, "label": labels.quality(name), "core": name in core} for name in metrics],
         "rows": rows,
         "overview": overview,
         "extreme": extreme[:SHOWN_OUTLIERS],
@@ -134,6 +141,7 @@ def _row(
     cohort: str,
     record: dict,
     places: dict[str, int],
+    core: set[str],
     output: Path,
     size: Thumbnail | None,
 ) -> dict:
@@ -150,12 +158,14 @@ def _row(
                 "text": labels.number(record[name], decimals),
                 "z": float(z) if far else None,
                 "label": labels.quality(name),
+                "core": name in core,
             }
         )
     scan_id = str(record["scan_id"])
     excluded = record["status"] != "ok"
     stage = "" if pd.isna(record.get("stage")) else str(record["stage"]).replace("_", " ")
     reason = "" if pd.isna(record.get("reason")) else str(record["reason"])
+    mosaic = _mosaic(sources, results, cohort, scan_id, excluded, output, size)
     return {
         "scan_id": scan_id,
         "anchor": f"scan-{cohort}-{scan_id}",
@@ -165,18 +175,19 @@ def _row(
         "outliers": outliers,
         "stage": stage,
         "reason": reason,
-        "mosaic": _mosaic(sources, results, cohort, scan_id, excluded, output, size),
-        "caption": _caption(excluded, stage, reason, outliers),
+        "mosaic": mosaic,
+        "caption": _caption(excluded, stage, reason, outliers, mosaic is not None),
         "page": f"subjects/{cohort}/{scan_id}.html",
         "record": record,
         "viewer": None,
     }
 
 
-def _caption(excluded: bool, stage: str, reason: str, outliers: list[dict]) -> str:
+def _caption(excluded: bool, stage: str, reason: str, outliers: list[dict], pictured: bool) -> str:
     if excluded:
-        told = f"Excluded{' at ' + stage if stage else ''}{': ' + reason if reason else '.'}"
-        return f"{told} Look whether that fits the picture; a limit under quality that is wrong for this cohort can be moved."
+        told = f"Excluded{' at ' + stage if stage else ''}{': ' + reason.rstrip('.') if reason else ''}."
+        picture = "Look whether that fits the picture; a" if pictured else "A"
+        return f"{told} {picture} limit under quality that is wrong for this cohort can be moved."
     if not outliers:
         return "No flag. If an outline leaves the edge of the brain, tighten the limit that would have caught it."
     advice = []

@@ -142,7 +142,8 @@ def _figures(part: Part, predictions: pd.DataFrame, trained_range: tuple[float, 
             f"{usable['prediction'].max():.0f}.",
             f"Predicted against true {target}, as predicted, with no bias correction; {target} from {low:.0f} to "
             f"{high:.0f}. The line is perfect prediction.{band} Look for points along the line. A flat cloud is a network "
-            "that predicts the mean; one site off the line is a site effect.",
+            "that predicts the mean"
+            + ("; one site off the line is a site effect." if usable["site"].nunique() > 1 else "."),
         ),
         Drawing.of(
             difference,

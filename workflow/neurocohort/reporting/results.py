@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from neurocohort.evaluation.details import OUT_OF_FOLD
 from neurocohort.reporting import headline, labels
 from neurocohort.reporting.cases import cases
 from neurocohort.reporting.classification_results import classification
 from neurocohort.reporting.comparisons_section import COMPARISON_COLUMNS, comparison_sentence, comparison_table
+from neurocohort.reporting.development import folds_of, members_in_words
+from neurocohort.reporting.methods_facts import listed
 from neurocohort.reporting.part import Content, Part
 from neurocohort.reporting.regression_results import regression
 from neurocohort.reporting.segmentation_results import segmentation
@@ -79,6 +82,8 @@ def _told(part: Part, trained_range: tuple[float, float] | None) -> dict:
     else:
         content.sentences += comparison_sentence(comparisons, part.settings)
         content.details.append(comparison_table(comparisons, part))
+    if part.cohort is None:
+        content.sentences += _out_of_fold(part)
     BY_TASK[task](
         part,
         content,
@@ -130,7 +135,8 @@ def _groups(part: Part, metrics: pd.DataFrame) -> list[Table]:
     name = headline.headline_metric(part.settings)[0]
     own = rows[rows["metric"] == name].dropna(subset=["value"])
     described = labels.metric(name)
-    summary = f"By site, sex and age: {rows.groupby(['cohort', 'group']).ngroups} groups."
+    kinds = listed(dict.fromkeys(group.partition("=")[0] for group in rows["group"]))
+    summary = f"By {kinds}: {rows.groupby(['cohort', 'group']).ngroups} groups."
     if len(own):
         low, high = (own.loc[own["value"].idxmin()], own.loc[own["value"].idxmax()])
         told = [
@@ -138,7 +144,7 @@ def _groups(part: Part, metrics: pd.DataFrame) -> list[Table]:
             for row in (low, high)
         ]
         spread = f"from {told[0]} to {told[1]}" if low["value"] < high["value"] else f"{told[0]}, alike in all groups"
-        summary = f"By site, sex and age: {described.label} of the network {spread}."
+        summary = f"By {kinds}: {described.label} of the network {spread}."
     return [
         metric_table(
             rows,
@@ -157,6 +163,7 @@ def _spread(part: Part, spread: pd.DataFrame) -> list[Table]:
     if members < 2:
         return []
     name = headline.headline_metric(part.settings)[0]
+    kinds = members_in_words(part.settings, folds_of(part.settings, part.configuration))
     lines = []
     for row in spread.to_dict("records"):
         places = labels.metric(row["metric"]).decimals
@@ -171,14 +178,41 @@ def _spread(part: Part, spread: pd.DataFrame) -> list[Table]:
     mean, deviation, low, high = (labels.number(own[key], places) for key in ("mean", "sd", "lowest", "highest"))
     return [
         Table(
-            f"The {members} members (seeds and folds) of the ensemble one by one, {part.name}: an uncertainty of the training "
-            "that no resample of participants shows. SD is the standard deviation over members; the ensemble may be better than "
-            "each of them.",
+            f"The {members} networks in the mean ({kinds}) one by one, {part.name}: an uncertainty of the training that no "
+            "resample of participants shows. SD is the standard deviation over networks; their mean may be better than each.",
             [Column("Metric", right=False), Column("Cohort", right=False)]
             + [Column(head) for head in ("Mean", "SD", "Lowest", "Highest")],
             lines,
-            f"Over {members} members {label} was {mean} ± {deviation}, from {low} to {high}.",
+            f"Over {members} networks {label} was {mean} ± {deviation}, from {low} to {high}.",
         )
+    ]
+
+
+def _out_of_fold(part: Part) -> list[str]:
+    """With cross-validation, the network and the best baseline on the development participants."""
+    table = part.sources.table(
+        part.folder / "details.tsv",
+        f"the details of the results of {part.experiment}",
+        DETAIL_COLUMNS,
+        empty_is_missing=False,
+    )
+    if isinstance(table, Missing):
+        return []
+    name = headline.headline_metric(part.settings)[0]
+    rows = table[(table["setting"] == OUT_OF_FOLD) & (table["metric"] == name)].dropna(subset=["value"])
+    own = first(rows, model="network")
+    if own is None:
+        return []
+    described, unit = labels.metric(name), labels.metric_unit(name, part.settings["target"])
+    others = rows[rows["model"] != "network"].sort_values(
+        "value", ascending=not described.higher_is_better, kind="stable"
+    )
+    best = first(others)
+    baseline = f" Best of the baselines: {labels.model(best['model'])} {with_interval(best, unit)}." if best else ""
+    return [
+        f"Out of fold, each of {labels.counted(int(own['n']), 'development participant')} predicted by the networks that were "
+        f"not trained on them: {described.label} of the network {with_interval(own, unit)}. Their epochs were chosen on these "
+        f"participants, which flatters the network a little.{baseline}"
     ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from neurocohort.reporting import labels
 from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.figures_saliency import saliency_drawing, saliency_figure
+from neurocohort.reporting.networks import spelt
 from neurocohort.reporting.sources import Missing, Sources
 
 MAPPED_TASKS = ("regression", "classification")
@@ -48,10 +49,19 @@ def saliency(
         f"Saliency of {title} over the mean image of {scans}, in three axial, coronal and sagittal slices: the trained network "
         f"on the left, the same network with random weights on the right; their correlation is {correlation}.",
         f"{title}: {_sentence_of(record['method'])}, averaged in template space over {scans} of the {record['part']} part, "
-        "each map scaled by its own maximum. Left the trained network, right the same network with random weights, on the same "
+        "each map scaled by its own maximum."
+        f"{_of_one(record, settings)} Left the trained network, right the same network with random weights, on the same "
         f"slices. Look for what only the left one shows. Inside the brain the two correlate by {correlation}: "
         f"{_reading(record['correlation'])} A map says where the network was sensitive, not what it used there.",
     )
+
+
+def _of_one(record: dict, settings: dict) -> str:
+    """Which of several networks the map is of."""
+    training = settings.get("training") or {}
+    if len(training.get("seeds") or ()) < 2 and not training.get("cross_validation"):
+        return ""
+    return f" The map is of one of the networks, {spelt(str(record.get('member', 'the first')))}; the results are of their mean."
 
 
 def _sentence_of(method: object) -> str:

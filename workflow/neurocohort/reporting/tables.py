@@ -8,7 +8,7 @@ import pandas as pd
 from neurocohort.reporting import labels
 
 # The kinds of interval that carry a mark on the page; BCa carries none.
-N_TOLD = "n counts participants."
+N_TOLD = "n counts participants, of whom each scan counts."
 MARKS = {
     "percentile": ("†", "percentile interval, where BCa is degenerate"),
     "newcombe": (

@@ -52,7 +52,7 @@ def sweep(sources: Sources, results: Path, experiment: str, settings: dict) -> s
         return table
     chosen = table.loc[table["chosen"] == 1].iloc[0]
     values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop(CHOICE))
-    return f"Chosen from {len(table)} draws by the validation loss: {values}."
+    return f"Chosen from {len(table)} draws by what chose their epochs on validation: {values}."
 
 
 def _run(sources: Sources, folder: Path, experiment: str, member: str, output: Path) -> dict:
@@ -83,7 +83,7 @@ def _kept(history: pd.DataFrame, run: dict) -> str:
     elif keep == "last":
         said = f"The weights kept are those of the last epoch, {last}."
     elif len(best):
-        said = f"The weights kept are those of epoch {int(best.iloc[-1])} of {last}, the best on validation."
+        said = f"The weights kept are those of epoch {int(best.iloc[-1])} of {last}, chosen on validation."
     else:
         said = "No epoch ended with a finite validation loss."
     learned = (run.get("learning") or {}).get("learned")
