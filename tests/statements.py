@@ -19,7 +19,8 @@ PACKAGE = ROOT / "workflow" / "neurocohort"
 LIST = ROOT / "docs" / "statements.md"
 MODULES = (
     *(f"reporting/{name}.py" for name in (
-        "headline", "gates", "networks", "development", "claims", "methods_data", "methods_preprocessing", "methods_learning",
+        "headline", "gates", "networks", "development", "claims", "evaluations", "exclusions", "methods_data",
+        "methods_preprocessing", "methods_learning",
         "methods_evaluation", "model_card", "model_limits", "checklists", "participants", "results", "tables",
         "comparisons_section", "regression_results", "classification_results", "classification_tables", "segmentation_results",
         "shift", "training", "saliency", "cases", "quality", "subjects",
@@ -42,8 +43,57 @@ INTRODUCTION = (
     "(`tests/unit/test_statements.py`) compares it with the code, and fails for a sentence that no study of the "
     "tests both has and has not. `…` is filled in."
 )
-# Sentences that every report has, by the reason why they are true of every study.
-ALWAYS: dict[str, str] = {}
+# Why a sentence is true of every study; the sentences themselves, by their beginnings, are below.
+READING = "says how to read what follows, not what was found"
+EVERY_SCAN = "what preprocessing does to every scan"
+CONFIGURED = "from the configuration, which every study has"
+ALWAYS_BY_BEGINNING = {
+    "Clear of the best baseline": "the name of a gate",
+    "The bias field within the mask was estimated": EVERY_SCAN,
+    "a Dice overlap [@dice1945] with the template's": EVERY_SCAN,
+    "A scan was excluded where its brain mask ….": EVERY_SCAN,
+    "A scan was excluded where its brain mask had ….": EVERY_SCAN,
+    "Each brain was resampled once": EVERY_SCAN,
+    "touched the border of the field of view": EVERY_SCAN,
+    "a mixture of one Gaussian a tissue": EVERY_SCAN,
+    "Intensities were scaled within the mask": EVERY_SCAN,
+    "Quality numbers of every usable scan": EVERY_SCAN,
+    "Random numbers followed from seeds": CONFIGURED,
+    "The network … from a preprocessed": CONFIGURED,
+    "Weights: results/experiments/": "where the workflow puts them",
+    "Diagnosis, prognosis, or any decision": "what no network of the workflow is for",
+    "Scans that were preprocessed in another way.": "what no network of the workflow is for",
+    "The weights were learned from these data": "true of every network",
+    "Nothing in this report answers it.": "some items no report answers: each of these is for the author",
+    "Each network's card says where its weights are": "every report has the cards and the provenance",
+    "What each experiment predicted is named.": CONFIGURED,
+    "Sources with counts, and with ages": "the paragraph on data begins with the sources that are configured",
+    "The target of each experiment is named": CONFIGURED,
+    "Every step of the workflow with its settings": CONFIGURED,
+    "The limits beyond which a scan is refused.": CONFIGURED,
+    "The whole configuration and the command": "every report has the provenance",
+    "The terms of each cohort stand in the model cards.": "each card has them, or says that they are not recorded",
+    "Disk: …… at its peak": "a figure of every plan",
+    "rates: measured on one core of": "the table of rates is part of the package",
+    "What this report answers of two reporting guidelines": READING,
+    "…: … of … items filled": "counts of every report",
+    "Table …. …, … (…). Look at the items": READING,
+    "report.zip holds this page": "the report makes it",
+    "Loss by epoch, on the scans": READING,
+    "Written from the configuration that ran": "how the text is made",
+    "Copy the text with its references": "a button",
+    "What each network is, what it learned from": READING,
+    "Who came in, who left, and why.": READING,
+    "… provenance.json holds all of it": "the report writes both files",
+    "The whole configuration, defaults filled in": "a heading",
+    "One row a scan. What to look for": READING,
+    "Results on the held-out part": "a heading",
+    "The held-out participants of the training cohorts.": READING,
+    "Each experiment on each cohort and site": READING,
+    "A participant with all scans belongs to one part.": READING,
+    "The headline metric of each experiment": READING,
+    "… names the commit, the configuration": "what the run's name is made of",
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +129,11 @@ def _in_order(pieces: list[str], line: str) -> bool:
             return False
         place += len(piece)
     return True
+
+
+def always(text: str) -> str:
+    """Why this sentence is true of every study; empty where nothing says so."""
+    return next((why for beginning, why in ALWAYS_BY_BEGINNING.items() if text.startswith(beginning)), "")
 
 
 def statements() -> list[Statement]:
@@ -136,6 +191,8 @@ class _Reader:
                         function,
                         [*conditions, f"{ast.unparse(node.subject)} is {ast.unparse(case.pattern)}"],
                     )
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "what":
+                continue  # names what a red box lacks
             elif not isinstance(node, ast.Raise | ast.Import | ast.ImportFrom):
                 self._expression(node, function, conditions)
 
@@ -245,7 +302,8 @@ def written_list() -> str:
             lines += ["", f"## {own}", "", "| sentence | in | printed |", "|---|---|---|"]
             file = own
         when = f"if `{_cell(one.condition)}`" if one.condition else "where its function is asked"
-        when = f"always: {ALWAYS[one.text]}" if one.text in ALWAYS else when
+        if why := always(one.text):
+            when = f"always: {why}"
         lines.append(f"| {_cell(one.text)} | {function or 'the module'} | {when} |")
     return "\n".join(lines) + "\n"
 

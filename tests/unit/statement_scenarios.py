@@ -3,6 +3,7 @@ statements looks for every sentence."""
 
 import copy
 import html
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,15 +12,25 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pytest
+from neurocohort.cohorts.sources import store_of
 from neurocohort.configuration import read_checked
+from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.controls import chance_holds
+from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
+from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
+from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
 from neurocohort.evaluation.tables import evaluation_tables
-from neurocohort.files import read_json, read_table, write_json, write_table
-from neurocohort.members import members_of, training_settings
-from neurocohort.reporting import gates, quality, saliency
+from neurocohort.files import read_json, read_table, write_json, write_table, write_text
+from neurocohort.members import all_experiments, members_of, training_settings
+from neurocohort.reporting import checklists, exclusions, gates, quality, saliency, shift
+from neurocohort.reporting.checklists import Held
 from neurocohort.reporting.claims import rerun_sentence, unseen_sentence
 from neurocohort.reporting.headline import headline_of
-from neurocohort.reporting.methods import methods
+from neurocohort.reporting.inputs import file_names
+from neurocohort.reporting.methods import Methods, methods
+from neurocohort.reporting.model_card import card_sections
+from neurocohort.reporting.model_limits import Known
 from neurocohort.reporting.networks import Networks, networks_sentence
 from neurocohort.reporting.report import write_report
 from neurocohort.reporting.sources import Missing, Sources
@@ -48,7 +59,7 @@ class Scenario:
         self.root, self.results = root, root / "results"
         self.config = copy.deepcopy(read_checked([ROOT / "config" / "config.yaml"]))
         self.config["experiments"]["brain_age"] |= {"cohorts": ["ixi"], "external": ["oasis1"], "filter": ""}
-        self.packages = [("snakemake", "9.27.1"), ("torch", "2.9.0"), ("numpy", "2.4.6")]
+        self.packages = [("snakemake", "9.27.1"), ("torch", "2.9.0"), ("numpy", "2.4.6"), ("jinja2", "3.1.6")]
         for name in self.experiments:
             self.train(name)
 
@@ -78,6 +89,7 @@ class Scenario:
             record |= {"seed": own["seed"], "device": "cpu", "precision": "float32", "torch": "2.9.0"}
             record |= {"learning": {"learned": answer == "yes"}, **run}
             write_json(folder / member / "run.json", record)
+            (folder / member / "model.safetensors").write_bytes(f"{experiment} {member}".encode())
             write_table(folder / member / "history.tsv", history)
             row = {
                 "member": member,
@@ -125,9 +137,30 @@ class Scenario:
         for name, table in made:
             write_table(folder / f"{name}.tsv", table)
 
+    def record(self, experiment: str) -> None:
+        """An entry in the record of evaluations for the networks that are there now."""
+        settings = all_experiments({experiment: self.experiments[experiment]})[experiment]
+        members = members_of(settings, self.config["split"]["folds"])
+        evaluation = evaluation_of(self.results, self.config["study"], experiment, settings, members)
+        record_evaluation(self.root / FOLDER, evaluation, read_table(self.folder(experiment) / "predictions.tsv"))
+
+    def develop(self, experiment: str) -> None:
+        """Out-of-fold predictions of those who were trained on, as cross-validation leaves them; ages that pair up."""
+        folder, generator = self.folder(experiment), np.random.default_rng(2)
+        trained = read_table(folder / "samples.tsv").query("part == 'train'").assign(part="validation")
+        for name in ("predictions", "baselines"):
+            table = read_table(folder / f"{name}.tsv")
+            models = table["model"].unique() if "model" in table else [None]
+            more = []
+            for model in models:
+                guess = trained["target"] + generator.normal(0, 0.1, len(trained))
+                more.append(trained.assign(prediction=guess.clip(0.01, 90), **({"model": model} if model else {})))
+            table = pd.concat([table, *more], ignore_index=True)[list(table)]
+            write_table(folder / f"{name}.tsv", table.assign(age=60.0))
+
     def volumes(self) -> None:
         """A preprocessed image for each scan, for the viewers of two of them."""
-        self.config["report"]["viewers"] = 2
+        self.config["report"]["viewers"] = 8
         data = np.zeros((12, 12, 12), np.float32)
         data[3:9, 3:9, 3:9] = 0.5
         for path in self.results.glob("*/preproc/*/*_qc.json"):
@@ -135,6 +168,13 @@ class Scenario:
             name = f"{record['scan_id']}_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz"
             nib.save(nib.Nifti1Image(data, np.eye(4) * 3), path.parent / name)
             write_json(path, record | {"outputs": record["outputs"] | {"preproc_T1w": {"file": name}}})
+            cohort, scan_id = path.parts[-4], record["scan_id"]
+            label_map = (
+                self.folder("tissue") / "label_maps" / cohort / f"{scan_id}_space-MNI152NLin2009aSym_dseg.nii.gz"
+            )
+            if cohort == "oasis1":
+                label_map.parent.mkdir(parents=True, exist_ok=True)
+                nib.save(nib.Nifti1Image((data > 0).astype(np.uint8), np.eye(4) * 3), label_map)
 
     def text(self) -> str:
         """The methods text and the model cards, without the page."""
@@ -166,7 +206,10 @@ class Scenario:
             output=output,
         )
         pages = [output / "index.html", *sorted(output.glob("subjects/*/*.html"))]
-        return "\n".join([*(page_text(path.read_text()) for path in pages), (output / "methods.md").read_text()])
+        tables = [path.read_text() for path in output.glob("tables/*_details.tsv")]
+        return "\n".join(
+            [*(page_text(path.read_text()) for path in pages), (output / "methods.md").read_text(), *tables]
+        )
 
 
 def page_text(source: str) -> str:
@@ -210,8 +253,15 @@ def whole(scenario: Scenario) -> str:
     """The demo, nothing missing, one network an experiment; its code is committed, and the packages are those of the lock."""
     for name in scenario.experiments:
         scenario.evaluate(name)
+        scenario.record(name)
     scenario.edit("results/experiments/brain_age/flow.tsv", lambda flow: with_step(flow, "with a value of age", 0))
+    hashed = lambda samples: samples.assign(voxels_sha256=samples["scan_id"])  # noqa: E731
+    for name in scenario.experiments:
+        scenario.edit(f"results/experiments/{name}/samples.tsv", hashed)
     scenario.volumes()
+    for cohort in scenario.config["cohorts"].values():
+        for name in file_names(cohort):
+            write_text(scenario.root / "resources" / store_of(cohort) / name, "an archive")
     return scenario.page()
 
 
@@ -229,14 +279,27 @@ def folded(scenario: Scenario) -> str:
     experiments["brain_age"]["network"] |= {"soft_bins": True, "norm": "group"}
     experiments["dementia"]["sweep"] = {"values": {"training.learning_rate": [0.1, 0.2]}, "draws": 0, "seed": 1}
     draws = [
-        {"draw": f"sweep/draw-0{n}", "training.learning_rate": 0.1 * n, "validation_loss": 1.0 / n, "chosen": n - 1}
+        {
+            "draw": f"sweep/draw-0{n}",
+            "training.learning_rate": n,
+            "validation_loss": 1.0,
+            "criterion": 1.0,
+            "chosen": n - 1,
+        }
         for n in (1, 2)
     ]
     write_table(scenario.folder("dementia") / "sweep" / "sweep.tsv", pd.DataFrame(draws))
     for name in experiments:
         learned = ("no", *["yes"] * 5)
-        scenario.train(name, learned if name == "brain_age" else ())
+        bins = {"task": TASKS[name] | {"soft_bins": True}} if name == "brain_age" else {}
+        scenario.train(name, learned if name == "brain_age" else (), **bins)
+        if name != "tissue":
+            scenario.develop(name)
         scenario.evaluate(name, members=2)
+        scenario.record(name)
+    write_text(scenario.folder("brain_age") / "fold-1_seed-1" / "model.safetensors", "other weights")
+    scenario.record("brain_age")
+    write_text(scenario.root / FOLDER / "notes.json", "{}")
     scenario.edit("results/experiments/brain_age/networks.tsv", lambda table: table.assign(attempts=[2] * len(table)))
     control = {"holds": True, "sentence": "Trained on permuted targets the network is at chance on the true ones: 1."}
     write_json(scenario.folder("brain_age") / "control.json", control)
@@ -254,9 +317,15 @@ def given_weights(scenario: Scenario) -> str:
         "thaw_epochs": 0,
     }
     scenario.config["cohorts"]["ixi"] |= {"base_url": "/mirror"}
-    for name in scenario.experiments:
+    for name, keep in zip(scenario.experiments, ("last", "averaged", "best"), strict=True):
+        scenario.experiments[name]["training"]["keep"] = keep
         scenario.train(name, device="NVIDIA A100", torch="2.8.0")
-    return scenario.page()
+    program = scenario.root / "bin" / "nvidia-smi"
+    write_text(program, "#!/bin/sh\necho NVIDIA A100, 550.1\n")
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        return scenario.page()
 
 
 def damaged(scenario: Scenario) -> str:
@@ -265,8 +334,10 @@ def damaged(scenario: Scenario) -> str:
 
     def leak(samples: pd.DataFrame) -> pd.DataFrame:
         tested = samples[samples["part"] == "held-out"].head(1)
-        return pd.concat([samples, tested.assign(part="train", scan_id=samples["scan_id"].iloc[-1])])
+        again = samples[samples["part"] == "train"].head(1).assign(fold=lambda rows: rows["fold"] % 3 + 1)
+        return pd.concat([samples, again, tested.assign(part="train", scan_id=samples["scan_id"].iloc[-1])])
 
+    scenario.fold("brain_age", 3)
     scenario.edit("results/experiments/brain_age/samples.tsv", leak)
     scenario.edit("data/ixi/scans.tsv", lambda scans: scans.assign(voxels_sha256="0" * 64))
     scenario.edit("results/oasis1/split.tsv", lambda split: split.assign(part="train"))
@@ -287,7 +358,10 @@ def untold(scenario: Scenario) -> str:
         scenario.edit(f"results/experiments/{name}/samples.tsv", lambda samples: samples.assign(site=np.nan))
     for name in scenario.experiments:
         scenario.edit(f"results/experiments/{name}/seed-1/history.tsv", lambda history: history.assign(best=0))
+    for name in scenario.experiments:
+        scenario.edit(f"results/experiments/{name}/samples.tsv", lambda samples: samples.assign(age=np.nan))
     for cohort in scenario.config["cohorts"]:
+        scenario.edit(f"data/{cohort}/scans.tsv", lambda scans: scans.assign(age=np.nan))
         for file in (f"data/{cohort}/exclusions.tsv", f"results/{cohort}/exclusions.tsv"):
             scenario.edit(file, lambda table: table.head(0))
     scenario.edit("results/experiments/brain_age/predictions.tsv", lambda rows: rows[rows["part"] != "validation"])
@@ -322,6 +396,18 @@ def three_classes(scenario: Scenario) -> str:
     return scenario.page()
 
 
+def one_of_three_classes(scenario: Scenario) -> str:
+    """Three classes, of which the held-out part has one."""
+    scenario.experiments["dementia"] |= {"target": "cdr", "classes": [0, 0.5, [1, 2]]}
+    shares = {f"probability_{code}": share for code, share in enumerate((0.5, 0.3, 0.2))}
+    for file in ("predictions", "baselines"):
+        scenario.edit(
+            f"results/experiments/dementia/{file}.tsv", lambda rows: rows.assign(target=0, prediction=0, **shares)
+        )
+    scenario.evaluate("dementia")
+    return scenario.page()
+
+
 def one_class(scenario: Scenario) -> str:
     """A held-out part of one class, and a segmentation that misses a tissue."""
     scenario.real()
@@ -332,10 +418,24 @@ def one_class(scenario: Scenario) -> str:
         "results/experiments/tissue/predictions.tsv",
         lambda rows: rows.assign(volume_ml=rows["volume_ml"].mask(rows["tissue"] == "CSF", 0.0)),
     )
-    if "empty" in read_table(scenario.folder("tissue") / "predictions.tsv"):
-        scenario.edit("results/experiments/tissue/predictions.tsv", lambda rows: rows.drop(columns="empty"))
+    scenario.edit(
+        "results/experiments/tissue/predictions.tsv",
+        lambda rows: rows.assign(empty=np.where(rows["tissue"] == "CSF", PREDICTION, NEITHER)),
+    )
     scenario.evaluate("tissue")
-    scenario.edit("results/experiments/dementia/curves.tsv", lambda rows: rows.head(0))
+    return scenario.page()
+
+
+def no_curve(scenario: Scenario) -> str:
+    """A table of curves without the ROC curve; scans of equal voxels; many excluded of one kind."""
+    scenario.real()
+    scenario.edit("results/experiments/dementia/curves.tsv", lambda rows: rows[rows["curve"] != "roc"])
+    scans = read_table(scenario.root / "data" / "ixi" / "scans.tsv").sort_values("age")
+    lost = scans.tail(8)[["participant_id", "scan_id"]].assign(stage="quality", reason="old")
+    scenario.edit("results/ixi/exclusions.tsv", lambda rows: pd.concat([rows, lost]))
+    mixed = read_table(scenario.root / "data" / "oasis1" / "scans.tsv").iloc[[2, 8, 14]]
+    lost_too = mixed[["participant_id", "scan_id"]].assign(stage="quality", reason="any")
+    scenario.edit("results/oasis1/exclusions.tsv", lambda rows: pd.concat([rows.head(2), lost_too]))
     return scenario.page()
 
 
@@ -343,7 +443,8 @@ def prepared(scenario: Scenario) -> str:
     """Cohorts of one's own that come skull-stripped, one of them in MNI space and with a split of its own."""
     scenario.config["demo_data"] = False
     own = {"source": "table", "path": "scans.csv", "skull_stripped": True, "mni_space": True, "modalities": ["T1w"]}
-    scenario.config["cohorts"] = {"ixi": own | {"split_file": "split.tsv"}, "oasis1": own | {"source": "bids"}}
+    native = own | {"source": "bids", "mni_space": False}
+    scenario.config["cohorts"] = {"ixi": own | {"split_file": "split.tsv"}, "oasis1": native}
     return scenario.page()
 
 
@@ -412,15 +513,26 @@ def lost(scenario: Scenario) -> str:
     """A run of which next to nothing is left."""
     scenario.real()
     for path in [*scenario.results.rglob("*.tsv"), *scenario.results.rglob("*.json")]:
-        if path.name not in ("samples.tsv", "scans.tsv"):
-            path.unlink()
+        path.unlink()
     for path in scenario.results.rglob("*.webp"):
         path.unlink()
     (scenario.root / "envs" / "requirements.txt").unlink()
     return scenario.page()
 
 
-PAGES = (whole, folded, given_weights, damaged, untold, three_classes, one_class, prepared, unusual)
+PAGES = (
+    whole,
+    folded,
+    given_weights,
+    damaged,
+    untold,
+    three_classes,
+    one_of_three_classes,
+    one_class,
+    no_curve,
+    prepared,
+)
+PAGES += (unusual,)
 PAGES += (only_age, only_dementia, only_tissue, fails_outside, lost)
 
 
@@ -486,7 +598,13 @@ def _plain_regression(scenario: Scenario) -> None:
     scenario.config["experiments"] = {"brain_age": scenario.experiments["brain_age"]}
 
 
+def _all_in_space(scenario: Scenario) -> None:
+    own = {"source": "table", "path": "scans.csv", "skull_stripped": True, "mni_space": True, "modalities": ["T1w"]}
+    scenario.config["cohorts"] = {"ixi": own, "oasis1": own}
+
+
 OPTIONS = {
+    "all_in_space": _all_in_space,
     "averaged": training(keep="averaged"),
     "last": training(keep="last"),
     "patience": training(patience=9),
@@ -559,6 +677,66 @@ BASES = [(name, 9.0, 8.0, 10.0) for name in ("voxel_ridge", "voxel_svm")]
 ABSENT = Missing("file", "what", "why", "missing-1")
 
 
+def _metrics(*rows: tuple) -> pd.DataFrame:
+    """Rows of metrics.tsv from part, model, metric and value with its limits."""
+    names = ("part", "model", "metric", "value", "ci_low", "ci_high")
+    return pd.DataFrame(
+        [{"cohort": "ixi", "group": "all", "n": 9} | dict(zip(names, row, strict=True)) for row in rows]
+    )
+
+
+def _limits(metrics: pd.DataFrame, participants: int, **settings: object) -> list[str]:
+    settings = {"task": "regression", "target": "age", "cohorts": ["ixi"], "external": []} | settings
+    people = [f"p{number}" for number in range(participants)]
+    samples = pd.DataFrame({"participant_id": people, "scan_id": people, "cohort": "ixi", "part": "held-out"})
+    samples = pd.concat([samples, samples.head(9).assign(part="train", participant_id=people[:9])])
+    samples = samples.assign(
+        site=["a", "b", "c"] * (len(samples) // 3) + ["a"] * (len(samples) % 3), age=40.0, sex="F", target=1.0
+    )
+    configuration = {"experiments": {"age": settings}, "cohorts": {}}
+    known = Known("age", settings, configuration, metrics=metrics, samples=samples)
+    return [sentence for section in card_sections(known) for sentence in section.sentences]
+
+
+HOME = ("held-out", "network", "mae", 4.0, 3.0, 5.0)
+CARRIED = [HOME, ("external", "network", "mae", 9.0, 8.0, 10.0), ("external", "mean", "mae", 15.0, 14.0, 16.0)]
+CARRIED += [("held-out", "mean", "mae", 15.0, 14.0, 16.0)]
+GIVEN = {"transfer": {"weights": "/models/other.safetensors"}}
+
+
+def _shift(seen: str) -> list[str]:
+    row = {"experiment": "e", "metric": "mae", "value": 4.0, "interval": "bca", "seen": seen}
+    return [shift._sentence(pd.DataFrame([row]), "age"), shift._marks_explained(pd.DataFrame([row]))]
+
+
+def _excluded(*rows: tuple, excluded: int = 4) -> list[str]:
+    table = pd.DataFrame(rows, columns=["variable", "p_holm", "test", "excluded", "kept"])
+    return [exclusions._verdict(table, excluded)]
+
+
+def _exclusion_counts(lost: int, of: int) -> list[str]:
+    scans = pd.DataFrame({"participant_id": [f"p{number}" for number in range(of)] + ["p0"]})
+    scans["scan_id"] = [f"s{number}" for number in range(of + 1)]
+    gone = scans["scan_id"].isin(scans["scan_id"].head(lost)) | (scans.index == of)
+    people = scans.drop_duplicates("participant_id")
+    excluded = people["participant_id"].map(gone.groupby(scans["participant_id"]).all()).to_numpy(dtype=bool)
+    return exclusions._counts(scans, gone, people, excluded, scans.head(0).assign(stage="ingest"))
+
+
+def _answers(commit: str | None) -> list[str]:
+    held = Held(Methods((), ()), [], {"provenance"}, [], {"git": {"commit": commit}})
+    items = (checklists._item({"id": "1", "text": "", "answer": name}, held) for name in ("code", "saliency"))
+    return [text for item in items for text in (item.sentence, item.author)]
+
+
+def _same_groups(cdr: tuple[float, ...]) -> list[str]:
+    ages = [30.0, 40.0, 50.0, 60.0, 90.0, 95.0]
+    table = pd.DataFrame({"scan_id": list("abcdef"), "participant_id": list("abcdef"), "cohort": "x", "age": ages})
+    table = table.assign(model="network", part="external", target=ages, prediction=ages, cdr=cdr)
+    rows = regression_details(table, pd.DataFrame({"part": "train", "age": [30.0, 60.0]}), None, resamples=100, seed=1)
+    return [row["note"] for row in rows]
+
+
 PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "gates_pass": lambda: _gates(control={"holds": True}),
     "gates_fail": lambda: _gates(
@@ -592,6 +770,20 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "unseen_unknown": lambda: [unseen_sentence([{"title": "Age", "split": ABSENT}], {})],
     "unseen_known": lambda: [unseen_sentence([{"title": "Age", "split": CLEAN}], {})],
     "complete": lambda: [gates.completeness_gate([])["told"]],
+    "networks_some": lambda: [networks_sentence(network_rows("no", "yes"))],
+    "limits_carried": lambda: _limits(_metrics(*CARRIED), 120, external=["oasis1"], **GIVEN),
+    "limits_alone": lambda: _limits(_metrics(HOME), 30),
+    "shift_partly": lambda: _shift(PARTLY_NEW),
+    "shift_site": lambda: _shift(NEW_SITE),
+    "excluded_differ": lambda: _excluded(("Age", 0.01, "t", "1", "2")),
+    "excluded_alike": lambda: _excluded(("Age", 0.9, "t", "1", "2"), ("CDR", np.nan, "", "1", "2")),
+    "excluded_untested": lambda: _excluded(("CDR", np.nan, "", "1", "2")),
+    "counts_all_lost": lambda: _exclusion_counts(9, 9),
+    "counts_one_scan": lambda: _exclusion_counts(0, 9),
+    "answers_code": lambda: _answers("abc"),
+    "answers_no_code": lambda: _answers(None),
+    "groups_same": lambda: _same_groups((0, 0, 0, 0, 1, 1)),
+    "groups_other": lambda: _same_groups((0, 1, 0, 0, 1, 0)),
     "networks_none": lambda: [networks_sentence(network_rows("no", "no")), networks_sentence(network_rows("no"))],
     "saliency_alike": lambda: _saliency_reading(0.9),
     "saliency_partly": lambda: _saliency_reading(0.4),
@@ -607,6 +799,10 @@ def plans(folder: Path) -> Iterator[tuple[str, str]]:
     config = copy.deepcopy(read_checked([ROOT / "config" / "config.yaml"]))
     study = Study(config, folder / "plan")
     study.directory.mkdir()
+    write_table(
+        study.directory / "data" / "oasis1" / "scans.tsv",
+        pd.DataFrame({"scan_id": ["a"], "path": ["a.nii"], "dseg_path": ["a.nii"]}),
+    )
     line = Line("train", "this machine", False, jobs=3, tasks=3, seconds=60.0, estimated=True)
     small, large = (Need("preprocessed scans", peak, 0.0) for peak in (1e6, 1e18))
     yield "plan_here", "\n".join(plan_text(Plan(study, this_machine(), [line], [], [small], 60.0)))
@@ -622,7 +818,6 @@ def plans(folder: Path) -> Iterator[tuple[str, str]]:
     profile = Profile("slurm", executor="slurm", jobs=20)
     archives = [archive for archive in remote.archives if archive.remote]
     estimated = {"ixi": 581, "oasis1": 26}
-    write_table(study.directory / "data" / "oasis1" / "scans.tsv", pd.DataFrame({"scan_id": ["a"], "path": ["a.nii"]}))
     yield "plan_cluster", "\n".join(plan_text(Plan(remote, profile, [on_gpu], archives, [large], 60.0, estimated)))
     for name in config["experiments"]:
         write_table(study.directory / "results" / "experiments" / name / "samples.tsv", pd.DataFrame({"a": [1]}))

@@ -256,12 +256,12 @@ def test_segmentation_without_surface_distances_is_a_red_box(study):
 
 def test_spread_shows_where_there_are_several_members(study):
     part, _ = told(study, "brain_age")
-    assert not any("members" in item.summary for item in part["held_out"]["details"] if isinstance(item, Table))
+    assert not any("networks" in item.summary for item in part["held_out"]["details"] if isinstance(item, Table))
     path = study["results"] / "experiments" / "brain_age" / "spread.tsv"
     changed(path, lambda rows: rows.assign(members=3, sd=0.25, lowest=4.5, highest=7.125, mean=5.75))
     part, _ = told(study, "brain_age")
     table = table_with(part["held_out"], "Over 3 networks")
-    assert table.summary == "Over 3 members MAE was 5.75 ± 0.25, from 4.50 to 7.12."
+    assert table.summary == "Over 3 networks MAE was 5.75 ± 0.25, from 4.50 to 7.12."
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -225,13 +225,13 @@ ANSWERS: dict[str, Answer] = {
     "exclusions": _methods(
         "data", "Exclusions are counted by stage; each has a row with its reason.", "excluded at ingest|No scan"
     ),
-    "selection": _methods("data", "The scans that each experiment took, step by step.", "scans of"),
+    "selection": _methods("data", "The scans that each experiment took, step by step.", "were used"),
     "target": _methods(
         "data", "The target of each experiment is named, with its coding where the cohort states it.", "The experiment"
     ),
     "reference_labels": _methods("data", "The reference segmentations are named.", "The reference was"),
     "missing_values": _methods(
-        "data", "Scans without a value of the target were left out and are counted.", "step “with a|No scan lacked"
+        "data", "Scans without a value of the target were left out and are counted.", "step “with a|no scan lacked"
     ),
     "preprocessing": _methods(
         "preprocessing",

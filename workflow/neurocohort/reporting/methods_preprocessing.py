@@ -169,7 +169,7 @@ def _intensity(method: str) -> str:
 
 
 def _quality(quality: dict) -> Iterator[str]:
-    yield "Quality numbers of every scan were computed after MRIQC's definitions [@esteban2017] where these apply."
+    yield "Quality numbers of every usable scan were computed after MRIQC's definitions [@esteban2017] where these apply."
     limit = quality["max_outlier_z"]
     if limit:
         yield (
