@@ -136,4 +136,6 @@ def _behind(plan: Plan) -> list[str]:
         )
     if any(experiment["training"]["patience"] for experiment in config["experiments"].values()):
         lines.append("Trainings with `patience` may end earlier.")
+    if any(experiment["training"]["retrain"] for experiment in config["experiments"].values()):
+        lines.append("A network that learned nothing is trained again (`retrain`), which is not counted here.")
     return lines
