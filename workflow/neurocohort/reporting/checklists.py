@@ -268,7 +268,7 @@ ANSWERS: dict[str, Answer] = {
     "imbalance": _methods("training", "The classes had equal weight in the loss.", "classes (had|with) equal weight"),
     "output": _methods("evaluation", "Probabilities, and the threshold with how it was chosen.", "Youden's index"),
     "updating": _methods(
-        "evaluation", "How many models were evaluated on the held-out participants.", "different model"
+        "evaluation", "How many models were evaluated on the held-out participants.", "(?i)on record, "
     ),
     "saliency": _saliency,
     "internal": _performance,

@@ -43,7 +43,7 @@ def evaluations_sentence(record: Record, target: str) -> str:
     words = labels.target(target)
     if record.models == 1:
         return (
-            f"On record, one different model of {words} was evaluated on these held-out participants: this one.{unread}"
+            f"On record, one model of {words} was evaluated on these held-out participants: this one.{unread}"
         )
     more = f" and {len(record.experiments) - SHOWN} more" if len(record.experiments) > SHOWN else ""
     return (

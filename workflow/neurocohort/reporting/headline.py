@@ -156,7 +156,7 @@ def _sentence(record: dict) -> str:
     words = [
         f"{record['experiment']}: {described.name} {own}",
         own_interval,
-        f"on {people} of {labels.cohort(record['cohort'])}, against",
+        f"on {people} of {labels.cohort_in_text(record['cohort'])}, against",
         other,
         other_interval,
         f"for {BASELINE_PHRASES[record['baseline']]}.",
