@@ -35,7 +35,7 @@ FEWEST_WORDS = 5  # of a sentence; headings and labels have fewer
 WORD = re.compile(r"[A-Za-z]{2,}")
 # Calls whose texts are messages of an error or names of a missing file: the red boxes' own tests hold those.
 NOT_PRINTED = {"InputError", "ValueError", "lack", "table", "record", "rows", "Option", "compile"}
-REGULAR_EXPRESSION = re.compile(r"\[\^|\\b|\w\|\w|\|step")  # a pattern that is searched for, not printed
+REGULAR_EXPRESSION = re.compile(r"\[\^|\\b|\w\|\w|\|step|\.\*")  # a pattern that is searched for, not printed
 GAP = "…"  # what is filled in
 INTRODUCTION = (
     "Every sentence of the report, the methods text, the model cards, the checklists, the headline and `neurocohort plan`, with "

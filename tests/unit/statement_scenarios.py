@@ -17,7 +17,7 @@ from neurocohort.cohorts.sources import store_of
 from neurocohort.configuration import read_checked
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.controls import chance_holds
-from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
+from neurocohort.evaluation.record import FOLDER, Record, evaluation_of, record_evaluation
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
 from neurocohort.evaluation.tables import evaluation_tables
@@ -26,6 +26,7 @@ from neurocohort.members import all_experiments, members_of, training_settings
 from neurocohort.reporting import checklists, exclusions, gates, quality, saliency, shift
 from neurocohort.reporting.checklists import Held
 from neurocohort.reporting.claims import rerun_sentence, unseen_sentence
+from neurocohort.reporting.evaluations import evaluations_sentence
 from neurocohort.reporting.headline import headline_of
 from neurocohort.reporting.inputs import file_names
 from neurocohort.reporting.methods import Methods, methods
@@ -354,7 +355,7 @@ def untold(scenario: Scenario) -> str:
     """No network learned anything; no site, and nobody excluded."""
     scenario.real()
     for name in scenario.experiments:
-        scenario.train(name, ("no",), best_epoch=None)
+        scenario.train(name, ("no",), best_epoch=0)
         scenario.edit(f"results/experiments/{name}/samples.tsv", lambda samples: samples.assign(site=np.nan))
     for name in scenario.experiments:
         scenario.edit(f"results/experiments/{name}/seed-1/history.tsv", lambda history: history.assign(best=0))
@@ -598,6 +599,13 @@ def _plain_regression(scenario: Scenario) -> None:
     scenario.config["experiments"] = {"brain_age": scenario.experiments["brain_age"]}
 
 
+def _two_networks(scenario: Scenario) -> None:
+    scenario.experiments["brain_age"]["training"]["seeds"] = [1, 2]
+    scenario.train("brain_age", ("no", "yes"))
+    record = scenario.folder("brain_age") / "seed-2" / "run.json"
+    write_json(record, read_json(record) | {"best_epoch": 9})
+
+
 def _all_in_space(scenario: Scenario) -> None:
     own = {"source": "table", "path": "scans.csv", "skull_stripped": True, "mni_space": True, "modalities": ["T1w"]}
     scenario.config["cohorts"] = {"ixi": own, "oasis1": own}
@@ -605,6 +613,7 @@ def _all_in_space(scenario: Scenario) -> None:
 
 OPTIONS = {
     "all_in_space": _all_in_space,
+    "two_networks": _two_networks,
     "averaged": training(keep="averaged"),
     "last": training(keep="last"),
     "patience": training(patience=9),
@@ -704,6 +713,9 @@ CARRIED += [("held-out", "mean", "mae", 15.0, 14.0, 16.0)]
 GIVEN = {"transfer": {"weights": "/models/other.safetensors"}}
 
 
+EVALUATED = Record(models=3, controls=3, without_site=1, own=True, experiments=("a/b", "a/c"), problems=("x",))
+
+
 def _shift(seen: str) -> list[str]:
     row = {"experiment": "e", "metric": "mae", "value": 4.0, "interval": "bca", "seen": seen}
     return [shift._sentence(pd.DataFrame([row]), "age"), shift._marks_explained(pd.DataFrame([row]))]
@@ -733,7 +745,13 @@ def _same_groups(cdr: tuple[float, ...]) -> list[str]:
     ages = [30.0, 40.0, 50.0, 60.0, 90.0, 95.0]
     table = pd.DataFrame({"scan_id": list("abcdef"), "participant_id": list("abcdef"), "cohort": "x", "age": ages})
     table = table.assign(model="network", part="external", target=ages, prediction=ages, cdr=cdr)
-    rows = regression_details(table, pd.DataFrame({"part": "train", "age": [30.0, 60.0]}), None, resamples=100, seed=1)
+    rows = regression_details(
+        table,
+        pd.DataFrame({"cohort": "y", "scan_id": list("gh"), "part": "train", "age": [30.0, 60.0]}),
+        None,
+        resamples=100,
+        seed=1,
+    )
     return [row["note"] for row in rows]
 
 
@@ -770,11 +788,13 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "unseen_unknown": lambda: [unseen_sentence([{"title": "Age", "split": ABSENT}], {})],
     "unseen_known": lambda: [unseen_sentence([{"title": "Age", "split": CLEAN}], {})],
     "complete": lambda: [gates.completeness_gate([])["told"]],
+    "evaluations_one": lambda: [evaluations_sentence(Record(models=1, own=True), "age")],
+    "evaluations_more": lambda: [evaluations_sentence(EVALUATED, "age")],
     "networks_some": lambda: [networks_sentence(network_rows("no", "yes"))],
     "limits_carried": lambda: _limits(_metrics(*CARRIED), 120, external=["oasis1"], **GIVEN),
     "limits_alone": lambda: _limits(_metrics(HOME), 30),
     "shift_partly": lambda: _shift(PARTLY_NEW),
-    "shift_site": lambda: _shift(NEW_SITE),
+    "shift_site": lambda: [*_shift(NEW_SITE), shift._failed(["age_without-HH"])],
     "excluded_differ": lambda: _excluded(("Age", 0.01, "t", "1", "2")),
     "excluded_alike": lambda: _excluded(("Age", 0.9, "t", "1", "2"), ("CDR", np.nan, "", "1", "2")),
     "excluded_untested": lambda: _excluded(("CDR", np.nan, "", "1", "2")),

@@ -17,7 +17,8 @@ TEXTS = {
     "training": "It took T1w volumes of voxels, classes with equal weight, AdamW, from random weights. "
     "The weights kept were those of the last epoch.",
     "evaluation": "Results were measured by the AUC with 95 % confidence intervals; results were also computed by site and sex; "
-    "sensitivity, specificity, predictive values and balanced accuracy at Youden's index. For age, on record, one model of age was evaluated.",
+    "sensitivity, specificity, predictive values and balanced accuracy at Youden's index. "
+    "For age, on record, one model of age was evaluated.",
     "software": "The analysis ran with Snakemake 9.",
 }
 MISSING = Missing(

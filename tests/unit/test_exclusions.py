@@ -86,8 +86,17 @@ def test_classes_are_those_of_the_experiment(tmp_path):
         tmp_path, scans, list(scans["scan_id"][:12]), GRADES | {"other": DEMENTIA["dementia"] | {"cohorts": []}}
     )
     classes = rows_of(found, "CDR, classes of grade")
-    assert classes.index.tolist() == ["0", "0.5/1/2"] and rows_of(found, "CDR").index.tolist() == ["0", "1"]
+    assert classes.index.tolist() == ["CDR 0", "CDR 0.5/1/2"] and rows_of(found, "CDR").index.tolist() == ["0", "1"]
     assert "Dementia" not in set(found.rows["variable"]), "the experiment does not use the cohort"
+
+
+def test_values_of_no_class_are_compared_too(tmp_path):
+    scans = archive()
+    mild = {"grade": GRADES["grade"] | {"classes": [0, 0.5]}}
+    scans["cdr"] = [2.0 if number % 5 == 0 else 0.5 if number % 2 else 0.0 for number in range(len(scans))]
+    found = compared(tmp_path, scans, list(scans.loc[scans["cdr"] == 2.0, "scan_id"]), mild)
+    classes = rows_of(found, next(name for name in found.rows["variable"] if "classes of" in name))
+    assert "another value" in classes.index and "not known" not in classes.index
 
 
 def test_difference_is_stated_where_there_is_one_and_only_there(tmp_path):

@@ -134,6 +134,7 @@ def with_option(option: str, configuration: dict, root: Path) -> dict:
             "cosine": {"schedule": "cosine"},
             "seeds": {"seeds": [1, 2]},
         }[option]
+    (root / "results" / "experiments" / "brain_age" / "networks.tsv").unlink(missing_ok=True)  # it is of one network
     members = {"seeds": ["seed-1", "seed-2"], "cross_validation": [f"fold-{fold}_seed-1" for fold in range(1, 6)]}
     for member in members.get(option, ["seed-1"]):
         write_run(root, "tissue" if option == "patch" else "brain_age", experiment, member)

@@ -93,7 +93,7 @@ def test_diverged_training_has_learned_nothing(tmp_path):
     settings = toy_settings(epochs=9, learning_rate=1e30, gradient_clip=0.0, warm_up=0.0, soft_bins=False)
     for keep in ("best", "last", "averaged"):
         trained = run(tmp_path, replace(settings, keep=keep), f"{keep}.pt")
-        assert trained.judgement.learned is False and trained.best_epoch is None and trained.criterion is None
+        assert trained.judgement.learned is False and trained.best_epoch == 0 and trained.criterion is None
         assert "without a finite validation loss" in trained.judgement.reason
 
 

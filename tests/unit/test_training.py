@@ -103,7 +103,7 @@ def test_lucky_untrained_network_is_not_the_best_epoch(tmp_path, monkeypatch):
 
 def test_epochs_fewer_than_the_window_are_averaged_whole(tmp_path, monkeypatch):
     trained = closed_epochs(tmp_path, monkeypatch, [0.1, 0.9, 0.9])
-    assert (trained.best_epoch, trained.judgement.edge) == (3, "last")
+    assert (trained.best_epoch, trained.judgement.edge) == (3, ""), "no other epoch could have been kept"
 
 
 def test_patience_counts_from_the_first_epoch_that_could_be_kept(tmp_path, monkeypatch):
@@ -167,8 +167,16 @@ def test_part_without_a_sample_is_told():
         parts_of(samples, 4)
 
 
-def test_diverged_training_ends_and_its_model_says_so(tmp_path):
+def test_diverged_training_leaves_the_weights_that_it_started_from(tmp_path):
     settings = toy_settings(epochs=9, learning_rate=1e30, gradient_clip=0.0, warm_up=0.0, soft_bins=False)
+    write_model(tmp_path / "model", run(tmp_path, settings), settings, CPU)
+    network, _, record = read_model(tmp_path / "model", CPU)
+    assert all(torch.isfinite(tensor).all() for tensor in network.state_dict().values())
+    assert record["best_epoch"] == 0 and record["learning"]["learned"] is False
+
+
+def test_diverged_control_ends_and_its_model_says_so(tmp_path):
+    settings = toy_settings(epochs=9, learning_rate=1e30, gradient_clip=0.0, warm_up=0.0, soft_bins=False, judged=False)
     trained = run(tmp_path, settings)
     assert len(trained.history) < 9 and trained.validation_loss is None and trained.best_epoch is None
     write_model(tmp_path / "model", trained, settings, CPU)

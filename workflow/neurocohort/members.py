@@ -38,6 +38,16 @@ def _with_one_seed(experiment: dict) -> dict:
     return copied
 
 
+def transfer_chain(experiments: dict[str, dict], name: str) -> list[str]:
+    """``name``, the experiment that it starts from, the one that this starts from, and so on."""
+    chain = [name]
+    while (
+        source := (experiments[chain[-1]].get("transfer") or {}).get("weights")
+    ) in experiments and source not in chain:
+        chain.append(source)
+    return chain
+
+
 def control_names(experiment: str, kind: str | None) -> list[str]:
     """The names, and folders, of an experiment's controls, one a permutation."""
     return [f"{experiment}_{CONTROL_SUFFIX[kind]}-{number + 1}" for number in range(PERMUTATIONS)] if kind else []

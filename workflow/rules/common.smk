@@ -26,6 +26,7 @@ from neurocohort.members import (
     members_of,
     starting_members,
     training_settings,
+    transfer_chain,
     without_site_names,
 )
 from neurocohort_run import job_prefix, watch

@@ -23,7 +23,12 @@ rule bundle:
         code=code_hash("export"),
         configuration=lambda w: json.dumps(
             config
-            | {"experiments": {w.experiment: config["experiments"][w.experiment]}},
+            | {
+                "experiments": {
+                    name: config["experiments"][name]
+                    for name in transfer_chain(config["experiments"], w.experiment)
+                }
+            },
             sort_keys=True,
         ),
     shell:

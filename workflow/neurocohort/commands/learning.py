@@ -123,7 +123,7 @@ def predict(
 
     if read_json(model / RUN)["best_epoch"] is None:
         print(
-            f"the training in {model} left no model: nothing is predicted, and the experiment's average goes without it."
+            f"the training in {model} left no model: nothing is predicted, and it is left out of the experiment's average."
         )
         write_no_predictions(output, probabilities)
         return

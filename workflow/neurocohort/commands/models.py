@@ -78,13 +78,18 @@ def export(
     import shutil
 
     from neurocohort.files import aside_of, read_table
-    from neurocohort.learning.network_table import read_runs, used_members
+    from neurocohort.learning.network_table import network_table, read_runs, used_members
     from neurocohort.reporting.bundle import write_bundle
+    from neurocohort.reporting.networks import Networks
 
     every = {member.parent.name: member.parent for member in members}
-    folders = {name: every[name] for name in used_members(read_runs(every.values()))}
+    runs = read_runs(every.values())
+    folders = {name: every[name] for name in used_members(runs)}
+    networks = Networks(network_table(runs))
     aside = aside_of(folder)  # whole under its name, or not there
     shutil.rmtree(aside, ignore_errors=True)
-    write_bundle(aside, experiment, folders, read_table(metrics), read_table(samples), json.loads(configuration))
+    write_bundle(
+        aside, experiment, folders, read_table(metrics), read_table(samples), json.loads(configuration), networks
+    )
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)

@@ -89,12 +89,13 @@ def evaluate(
     names = ("predictions", "baselines", "members", "samples", "networks")
     tables = {name: read_table(folder / f"{name}.tsv") for name in names}
     networks = tables.pop("networks")
-    used = networks.loc[networks["used"] == "yes", "member"]
-    tables["members"] = tables["members"][
-        tables["members"]["member"].isin(used)
-    ]  # the spread is of the networks in the mean
+    used = set(networks.loc[networks["used"] == "yes", "member"])
+    in_mean = tables["members"]["member"].isin(used)  # the spread is of the networks in the mean
+    tables["members"] = tables["members"][in_mean]
     # Before any figure is there to be read, so that a run that is killed in between has it on record.
-    evaluation = evaluation_of(results, study, experiment, json.loads(settings), members)
+    evaluation = evaluation_of(
+        results, study, experiment, json.loads(settings), [one for one in members if one in used]
+    )
     record_evaluation(record, evaluation, tables["predictions"])
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}

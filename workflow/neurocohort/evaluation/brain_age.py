@@ -10,8 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from neurocohort.dataset.folds import DEVELOPMENT
 from neurocohort.evaluation.evaluate import figures
-from neurocohort.evaluation.measures import EXTERNAL, REGRESSION, SMALLEST_GROUP, VALIDATION, judged_parts
+from neurocohort.evaluation.measures import (
+    EXTERNAL,
+    REGRESSION,
+    SMALLEST_GROUP,
+    VALIDATION,
+    cross_validated,
+    judged_parts,
+)
 from neurocohort.evaluation.metrics import weighted_line
 from neurocohort.evaluation.traits import healthy, with_traits
 
@@ -56,14 +64,15 @@ def regression_details(
     - setting ``bias-corrected``, group ``all``: the metrics of the corrected predictions; each model's line is fitted on its
       own validation rows alone, those of all trained cohorts together. A model without enough of them has no such rows.
     - setting ``as predicted``, external cohorts only: groups ``healthy``, ``shared age range`` (the ages, in ``age``, between
-      the youngest and the oldest participant of ``samples``' part ``train``) and ``healthy, shared age range``.
+      the youngest and the oldest participant of ``samples`` who was trained on) and ``healthy, shared age range``.
 
     ``traits``: scans.tsv of the cohorts, with ``cohort``, or None; a cohort without CDR or ``dementia`` in it has no group
     ``healthy``, which otherwise includes participants who were not rated (`healthy`). Groups of fewer than three participants
     have no rows, nor has a group with the same scans as the whole cohort or as a group before it, whose note says so.
     """
     rows = []
-    ages = samples.loc[samples["part"] == "train", "age"].dropna()
+    trained = DEVELOPMENT if cross_validated(everything, samples) else ("train",)
+    ages = samples.loc[samples["part"].isin(trained), "age"].dropna()
     lines = {
         model: fit_bias(table)
         for model, table in everything[everything["part"] == VALIDATION].groupby("model", sort=False)

@@ -2,10 +2,20 @@
 
 import pandas as pd
 
+from neurocohort.dataset.folds import DEVELOPMENT
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.classification_details import classification_details
 from neurocohort.evaluation.evaluate import figures
-from neurocohort.evaluation.measures import CLASSIFICATION, COLUMNS, POOLED, REGRESSION, VALIDATION, with_baselines
+from neurocohort.evaluation.measures import (
+    CLASSIFICATION,
+    COLUMNS,
+    NETWORK,
+    POOLED,
+    REGRESSION,
+    VALIDATION,
+    cross_validated,
+    with_baselines,
+)
 from neurocohort.evaluation.segmentation_details import segmentation_details
 
 OUT_OF_FOLD = "out of fold"
@@ -42,19 +52,30 @@ def details(
 
 
 def out_of_fold(everything: pd.DataFrame, samples: pd.DataFrame, kind: str, *, resamples: int, seed: int) -> list[dict]:
-    """Setting ``out of fold``, part ``validation``, group ``all``: the metrics of each model on all development scans, each
-    predicted by fits that it was not in. No rows where the folds don't cover scans of the split's part ``train``.
+    """Setting ``out of fold``, part ``validation``, group ``all``: the metrics of each model on the development scans that the
+    networks predict, each by fits that it was not in. No rows without cross-validation.
 
-    The network's epochs were chosen on these scans, which flatters it a little; the held-out part is the test.
+    The network's epochs were chosen on these scans, which flatters it a little; the held-out part is the test. Scans of a fold
+    whose networks are all left out have no prediction; ``note`` counts their participants.
     """
-    validated = everything[everything["part"] == VALIDATION]
-    trained = set(samples.loc[samples["part"] == "train", ["cohort", "scan_id"]].itertuples(index=False, name=None))
-    if trained.isdisjoint(validated[["cohort", "scan_id"]].itertuples(index=False, name=None)):
+    if not cross_validated(everything, samples):
         return []
+    key = ["cohort", "scan_id"]
+    validated = everything[everything["part"] == VALIDATION]
+    predicted = pd.MultiIndex.from_frame(validated.loc[validated["model"] == NETWORK, key])
+    validated = validated[pd.MultiIndex.from_frame(validated[key]).isin(predicted)]
+    people = ["cohort", "participant_id"]
+    development = samples.loc[samples["part"].isin(DEVELOPMENT), people].drop_duplicates()
+    lacking = len(development) - len(validated[people].drop_duplicates())
+    note = (
+        f"{lacking} development participants have no prediction: every network of their fold is left out."
+        if lacking
+        else ""
+    )
     cohorts = validated["cohort"].unique()
     about = {"cohort": POOLED if len(cohorts) > 1 else cohorts[0], "part": VALIDATION, "group": "all"}
     return [
-        about | {"model": model, "setting": OUT_OF_FOLD, "note": ""} | figure
+        about | {"model": model, "setting": OUT_OF_FOLD, "note": note} | figure
         for model, table in validated.groupby("model", sort=False)
         for figure in figures(table.reset_index(drop=True), kind, resamples, seed)
     ]

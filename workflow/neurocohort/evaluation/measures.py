@@ -124,6 +124,13 @@ def with_baselines(predictions: pd.DataFrame, baselines: pd.DataFrame) -> pd.Dat
     return pd.concat([predictions.assign(model=NETWORK), baselines], ignore_index=True)
 
 
+def cross_validated(everything: pd.DataFrame, samples: pd.DataFrame) -> bool:
+    """Whether scans of the split's part ``train`` were validated on, as they are in folds. ``samples``: samples.tsv."""
+    key = ["cohort", "scan_id"]
+    trained = pd.MultiIndex.from_frame(samples.loc[samples["part"] == "train", key])
+    return bool(trained.isin(pd.MultiIndex.from_frame(everything.loc[everything["part"] == VALIDATION, key])).any())
+
+
 def judged_parts(everything: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Yield model, cohort, part and rows of what results may be told on; of several cohorts' held-out parts the whole too.
 

@@ -101,7 +101,7 @@ def _unfit(task: Task, targets: np.ndarray) -> str:
         return "" if targets.any() else "the validation scans' reference label maps have no tissue, so it is not judged"
     if len(np.unique(targets)) < 2:
         what = "one class" if task.kind == CLASSIFICATION else "one target"
-        return f"the {len(targets)} validation scan(s) have but {what}, so it is not judged"
+        return f"the {len(targets)} validation scan(s) have only {what}, so it is not judged"
     if task.kind == REGRESSION and targets.std() < LEAST_TARGET_SPREAD * task.scale:
         return (
             f"the targets of the {len(targets)} validation scans have a standard deviation of {targets.std():.3g}, less than "
@@ -126,4 +126,4 @@ def _edge(loop: Loop) -> str:
         return ""
     if epoch == loop.window < run:
         return FIRST
-    return LATEST if epoch == loop.settings.epochs else ""
+    return LATEST if loop.window < epoch == loop.settings.epochs else ""

@@ -23,7 +23,7 @@ from neurocohort.learning.distributed import Processes, joined
 from neurocohort.learning.events import epoch_events
 from neurocohort.learning.judgement import FIRST, LATEST, Judgement, judge
 from neurocohort.learning.loop import Loop
-from neurocohort.learning.networks import build_network
+from neurocohort.learning.networks import build_network, copied_weights
 from neurocohort.learning.precision import Precision, choose_precision, set_up_torch
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task
@@ -46,10 +46,10 @@ class Trained:
     """The kept weights, the task and statistics they go with, and the history, one dict an epoch.
 
     ``best_epoch``, the epoch that is kept, ``criterion`` by which it was chosen and ``validation_loss`` (both are means over
-    that epoch and up to four before) are None where no epoch with a finite loss could be kept; ``weights`` are the last ones
-    then. ``seed``: of these weights. ``judgement``: whether anything was learned; ``attempts``: a record of each training with
-    another seed. ``seconds``: all that this training took, over its interruptions; ``scans_per_second``: of the steps alone,
-    over all processes.
+    that epoch and up to four before) are 0, None and None where no epoch with a finite loss could be kept; ``weights`` are those
+    that it started from then (of a control, whose ``best_epoch`` is None, the last ones). ``seed``: of these weights.
+    ``judgement``: whether anything was learned; ``attempts``: a record of each training with another seed. ``seconds``: all
+    that this training took, over its interruptions; ``scans_per_second``: of the steps alone, over all processes.
     """
 
     weights: dict[str, torch.Tensor]
@@ -145,6 +145,7 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     shared = job.packed, task, settings, mean, deviation, processes.device
     batches = TrainingBatches(job.training, *shared, rank=processes.rank)
     network = _starting_network(settings, task, precision, processes, job.tell)
+    start = copied_weights(network)
     loop = Loop(network, task, batches, settings, precision, processes, checkpoint, job.checkpoint_seconds)
     if loop.resume(job.tell):
         place = f"epoch {loop.state['epoch'] + 1}, step {loop.state['step'] + 1}"
@@ -160,7 +161,7 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     judgement = judge(loop, evaluation_batches(own, *shared))
     if judgement.learned is False and settings.retrain:
         loop.save()
-    return _trained(loop, mean, deviation, judgement)
+    return _trained(loop, mean, deviation, judgement, start)
 
 
 def parts_of(samples: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -201,11 +202,18 @@ def _starting_network(
     return precision.arranged(processes.with_common_statistics(network).to(processes.device))
 
 
-def _trained(loop: Loop, mean: list[float], deviation: list[float], judgement: Judgement) -> Trained:
+def _trained(
+    loop: Loop, mean: list[float], deviation: list[float], judgement: Judgement, start: dict[str, torch.Tensor]
+) -> Trained:
     state, epoch = loop.state, loop.kept_epoch()
+    weights = loop.kept_weights()
+    if epoch is None and loop.settings.judged:
+        # The weights that it started from stand for a network that learned nothing: an experiment whose trainings all end so
+        # has its verdict too. A control has none, since it would be at chance without having been trained.
+        epoch, weights = 0, start
     history = [entry | {"best": int(entry["epoch"] == epoch)} for entry in state["history"]]
     return Trained(
-        loop.kept_weights(),
+        weights,
         loop.task,
         mean,
         deviation,

@@ -23,6 +23,7 @@ from neurocohort.reporting.bundle_files import evaluator, outputs, scans, weight
 from neurocohort.reporting.bundle_metadata import licence_text, licences, metadata
 from neurocohort.reporting.model_card import model_card
 from neurocohort.reporting.model_limits import Known
+from neurocohort.reporting.networks import Networks
 
 SCRIPTS = (evaluator, outputs, scans, weights)
 NETWORK_MODULE = "scripts.network"
@@ -56,11 +57,13 @@ def write_bundle(
     metrics: pd.DataFrame,
     samples: pd.DataFrame,
     configuration: dict,
+    networks: Networks | None = None,
 ) -> None:
     """Write the bundle of ``experiment`` into ``folder``.
 
     ``members``: by name, the folders with model.safetensors and run.json whose predictions are averaged; ``metrics``,
-    ``samples``: the experiment's tables; ``configuration``: the whole study's, with this experiment at least. Raises
+    ``samples``: the experiment's tables; ``configuration``: the whole study's, with this experiment and those that it starts
+    from at least; ``networks``: what became of all of its networks, for the card. Raises
     InputError where the members have different networks or tasks, or a file is missing.
     """
     runs = {name: read_json(path / RUN) for name, path in members.items()}
@@ -81,7 +84,7 @@ def write_bundle(
     entry = configuration["experiments"][experiment]
     terms = licences(configuration, [*entry["cohorts"], *entry["external"]])
     terms = {cohort: text.rstrip(".") for cohort, text in terms.items()}  # the card ends the sentence itself
-    card = model_card(Known(experiment, entry, configuration, run, metrics, samples, licences=terms))
+    card = model_card(Known(experiment, entry, configuration, run, metrics, samples, networks, licences=terms))
     write_text(folder / "docs" / "README.md", card.rstrip() + "\n" + _use(settings, task, len(members), configuration))
     for module in SCRIPTS:
         write_text(folder / "scripts" / Path(module.__file__).name, inspect.getsource(module))

@@ -165,8 +165,19 @@ def _class_names(entry: dict, task: Task) -> list[str]:
 
 
 def _trained(runs: dict[str, dict], configuration: dict) -> str:
-    told = [f"{name}: epoch {run['best_epoch']} of {run['epochs_run']} was kept" for name, run in runs.items()]
+    told = [f"{name}: {run['epochs_run']} epochs, weights kept: {_kept(run)}" for name, run in runs.items()]
     return f"Trained by neurocohort {neurocohort_version()} for the study {configuration['study']} ({'; '.join(told)})."
+
+
+def _kept(run: dict) -> str:
+    keep = run["settings"]["keep"]
+    return (
+        f"of epoch {run['best_epoch']}"
+        if keep == "best"
+        else f"{keep} of the last epochs"
+        if keep == "averaged"
+        else "the last"
+    )
 
 
 def _measured(metrics: pd.DataFrame) -> list[dict]:

@@ -142,7 +142,7 @@ def _performance(held: Held) -> tuple[str, str] | None:
     if not held.verdicts or any(one["verdict"] == "missing" for one in held.verdicts):
         return None
     return (
-        "The tables of results give each metric with its 95 % interval beside every baseline, and by group.",
+        "The tables of results give each metric with its 95 % interval, of the network and of every baseline.",
         "results",
     )
 
@@ -153,7 +153,7 @@ def _external(held: Held) -> tuple[str, str] | None:
     ]
     if not tables or any(isinstance(table, Missing) for table in tables):
         return None
-    return "External cohorts were tested, with nothing trained on them.", "external"
+    return "External cohorts were tested, on which the experiment did not train.", "external"
 
 
 def _ensemble(held: Held) -> tuple[str, str] | None:
@@ -168,7 +168,7 @@ def _differences(held: Held) -> tuple[str, str] | None:
     if not held.every("demographics"):
         return None
     return (
-        "The table of participants sets each part, and each external cohort, beside the training part.",
+        "The table of participants has each part and cohort, so that they can be compared.",
         "participants",
     )
 
@@ -181,11 +181,11 @@ def _by_site(held: Held) -> tuple[str, str] | None:
 def _robustness(held: Held) -> tuple[str, str] | None:
     pattern = r"results were also computed|each tested cohort and site|judged by itself"
     found = held.says("evaluation", pattern)
-    return ("Results by group stand beside those of the whole.", "results") if found else None
+    return ("Results are given by group as well as for all.", "results") if found else None
 
 
 def _operating_point(held: Held) -> tuple[str, str] | None:
-    found = held.says("evaluation", "sensitivity, specificity, predictive values")
+    found = held.says("evaluation", "sensitivity, specificity, predictive values.*Youden's index")
     sentence = (
         "Sensitivity, specificity and predictive values at the threshold chosen on the validation part, with intervals."
     )

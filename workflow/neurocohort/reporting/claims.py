@@ -1,6 +1,7 @@
 """The page's statements on the whole study, each of which depends on what the run left: whom the results are of, and what a
 rerun gives."""
 
+from neurocohort.members import transfer_chain
 from neurocohort.reporting import labels
 from neurocohort.reporting.gates import LEAKS
 from neurocohort.reporting.methods_facts import listed
@@ -27,17 +28,13 @@ def unseen_sentence(described: list[dict], experiments: dict[str, dict]) -> str:
             f"The results are of participants outside the training of this study. Which participants the given weights of "
             f"{listed(given)} were trained on is not known to the workflow."
         )
-    return "Every result is of participants that no training saw."
+    return "Every result is of participants that the networks behind it were not trained on."
 
 
 def given_weights(experiments: dict[str, dict]) -> list[str]:
     """The experiments, in words, whose training started from a file of the user's, directly or through another experiment."""
-
-    def given(name: str) -> bool:
-        weights = (experiments[name].get("transfer") or {}).get("weights")
-        return bool(weights) and (weights not in experiments or given(weights))
-
-    return [labels.in_text(name) for name in experiments if given(name)]
+    first = {name: transfer_chain(experiments, name)[-1] for name in experiments}
+    return [labels.in_text(name) for name, origin in first.items() if experiments[origin].get("transfer")]
 
 
 def rerun_sentence(provenance: dict) -> str:

@@ -9,6 +9,7 @@ from neurocohort.evaluation.record import FOLDER, Record, evaluation_of, read_re
 from neurocohort.members import all_experiments, members_of
 from neurocohort.reporting import labels
 from neurocohort.reporting.methods_facts import listed
+from neurocohort.reporting.networks import networks_of
 
 SHOWN = 5  # names of experiments that a sentence has room for
 
@@ -22,6 +23,9 @@ def evaluations_of(results: Path, experiment: str, samples: pd.DataFrame | None,
         return Record()
     settings = all_experiments({experiment: configuration["experiments"][experiment]})[experiment]
     members = members_of(settings, (configuration.get("split") or {}).get("folds", 0))
+    networks = networks_of(results, experiment)
+    if networks is not None:
+        members = [member for member in members if member in networks.used_members]
     try:
         own = evaluation_of(results, configuration["study"], experiment, settings, members).key
     except (OSError, InputError):
@@ -41,10 +45,14 @@ def evaluations_sentence(record: Record, target: str) -> str:
             f"participants is not known.{unread}"
         )
     words = labels.target(target)
+    beside = [
+        labels.counted(count, noun)
+        for count, noun in ((record.without_site, "network trained without a site"), (record.controls, "control"))
+        if count
+    ]
+    unread = (f" Tested on them as well: {listed(beside)}." if beside else "") + unread
     if record.models == 1:
-        return (
-            f"On record, one model of {words} was evaluated on these held-out participants: this one.{unread}"
-        )
+        return f"On record, one model of {words} was evaluated on these held-out participants: this one.{unread}"
     more = f" and {len(record.experiments) - SHOWN} more" if len(record.experiments) > SHOWN else ""
     return (
         f"On record, {record.models} different models of {words} were evaluated on some of these held-out participants, this one "

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neurocohort.dataset.targets import class_names, target_values
+from neurocohort.dataset.targets import OTHER, target_values
 from neurocohort.errors import InputError
 from neurocohort.evaluation.excluded import FEWEST, MANN_WHITNEY, TABLES, excluded_against_kept
 from neurocohort.files import write_table
@@ -139,9 +139,8 @@ def _classes(
             what = f"the classes of {name} among the excluded of {labels.cohort(cohort)}"
             missing.append(sources.lack(data / cohort / "scans.tsv", what, str(error)))
             continue
-        word = VARIABLES.get(target, labels.spaced(target).lower())
-        names = class_names(classes) if classes else [f"no {word}", word]
-        values = codes.reindex(people.index).map(dict(enumerate(names)))
+        names = [*labels.classes(settings), "another value"]
+        values = codes.reindex(people.index).map(dict(enumerate(names[:-1])) | {OTHER: names[-1]})
         label = VARIABLES.get(target, labels.spaced(target))
         label = f"{label}, classes of {labels.spaced(name).lower()}" if classes else label
         found[label] = pd.Series(pd.Categorical(values, categories=names, ordered=True), index=people.index)

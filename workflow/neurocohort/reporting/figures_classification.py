@@ -51,8 +51,8 @@ def decision_figure(curves: dict[str, pd.DataFrame], treat_all: pd.DataFrame, pa
     """Net benefit by threshold probability, beside calling everybody and nobody a case."""
     with matplotlib.rc_context(STYLE):
         figure, axes = new_axes((4.9, 4.5))
-        axes.axhline(0, color=BLACK, linewidth=0.9, label="nobody a case")
-        axes.plot(treat_all["x"], treat_all["y"], color=GREY, linewidth=1.1, label="everybody a case")
+        axes.axhline(0, color=BLACK, linewidth=0.9, label="no one treated")
+        axes.plot(treat_all["x"], treat_all["y"], color=GREY, linewidth=1.1, label="everyone treated")
         _lines(axes, curves)
         highest = max(0.05, *(float(table["y"].max()) for table in (*curves.values(), treat_all)))
         axes.set(xlim=UNIT, ylim=(-0.35 * highest, 1.12 * highest))

@@ -108,9 +108,8 @@ def _learned(networks: Networks | Missing) -> dict:
             WARN, name, f"The first epoch that could be kept was the best: {early}. Look at the learning curve."
         )
     again = ", after another seed was tried" if networks.retrained else ""
-    return _gate(
-        PASS, name, f"Predictions vary from scan to scan in {labels.counted(networks.total, 'network')}{again}."
-    )
+    rest = f"; {networks.total - judged} could not be judged" if judged < networks.total else ""
+    return _gate(PASS, name, f"{labels.counted(judged, 'network')} learned something{again}{rest}.")
 
 
 def _beats(verdict: dict) -> dict:

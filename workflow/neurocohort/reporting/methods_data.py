@@ -58,7 +58,7 @@ def split_sentences(facts: Facts) -> Iterator[str]:
             "[@wen2020]."
         )
         yield (
-            f"The parts were dealt (seed {split['seed']}) along an order by {_order(facts, drawn)}, those alike in all of these "
+            f"The parts were dealt (seed {split['seed']}) along an order by {_order(facts, drawn)}, those equal in all of these "
             "at random, so that each is divided as evenly as the counts allow; the assignment is kept in a record, and "
             "participants keep their part in later runs with the same proportions and seed."
         )

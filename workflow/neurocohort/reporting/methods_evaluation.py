@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 
 from neurocohort.evaluation import classification_details
+from neurocohort.evaluation.brain_age import CORRECTED
+from neurocohort.evaluation.details import OUT_OF_FOLD
+from neurocohort.evaluation.shift import EVERY_SITE
 from neurocohort.reporting import labels
 from neurocohort.reporting.evaluations import evaluations_sentence
 from neurocohort.reporting.methods_facts import Experiment, Facts, listed, together
@@ -46,9 +49,15 @@ def evaluation_sentences(facts: Facts) -> Iterator[str]:
         return
     external = [one for one in judged.values() if one.settings.get("external")]
     tested = "held-out participants" + (
-        " and on those of external cohorts, of whom none was trained on" if external else ""
+        " and on those of external cohorts, on whom the experiment did not train" if external else ""
     )
-    yield f"Results were computed on the {tested}; validation scans are not among them."
+    folded = [one for one in judged.values() if _settings(one, OUT_OF_FOLD) is not None]
+    yield f"Results were computed on the {tested}{'' if folded else '; validation scans are not among them'}."
+    if folded:
+        yield (
+            "With cross-validation, they were also computed on the validation scans of all folds, each scan predicted by the "
+            "networks of its fold, and are given apart."
+        )
     yield from together({title: _metrics(one) for title, one in judged.items()})
     yield from _intervals(facts, list(judged.values()))
     yield from together({title: _groups(one) for title, one in judged.items()})
@@ -217,7 +226,7 @@ def _age_matched(one: Experiment) -> str:
 
 
 def _corrected(one: Experiment) -> str:
-    if _settings(one, "bias-corrected") is None:
+    if _settings(one, CORRECTED) is None:
         return ""
     return (
         "predictions corrected for regression to the mean [@delange2020], with a line fitted on the validation "
@@ -227,11 +236,13 @@ def _corrected(one: Experiment) -> str:
 
 def _out_of_fold(one: Experiment) -> str:
     """Of thresholds and bias lines with cross-validation: what they were fitted on is not what they are applied to."""
-    if not one.folds or "details" not in one.tables:
+    kinds = {classification_details.AT_THRESHOLD: "thresholds", CORRECTED: "lines"}
+    there = [words for setting, words in kinds.items() if _settings(one, setting) is not None]
+    if not one.folds or not there:
         return ""
     return (
-        "thresholds and lines were fitted on predictions out of fold, each of the networks of one fold, and applied to the mean "
-        "over all of them."
+        f"{listed(there)} were fitted on predictions out of fold, each of the networks of one fold, and applied to the mean over "
+        "all of them."
     )
 
 
@@ -241,7 +252,7 @@ def _external(one: Experiment) -> str:
     groups = set(one.tables["details"]["group"].astype(str))
     words = {
         "healthy": "participants rated 0 for dementia or not rated",
-        "shared age range": "the ages of the training part",
+        "shared age range": "the ages that were trained on",
         "healthy, shared age range": "both",
     }
     told = [text for group, text in words.items() if group in groups]
@@ -273,8 +284,9 @@ def _shift(one: Experiment) -> str:
     places = one.tables["shift"][["cohort", "site"]].drop_duplicates()
     if len(places) < 2:
         return ""
+    of_sites = " and site" if (places["site"] != EVERY_SITE).any() else ""
     return (
-        "the headline metric was computed for each tested cohort and site, with what the network had been trained on."
+        f"the headline metric was computed for each tested cohort{of_sites}, with what the network had been trained on."
     )
 
 

@@ -266,7 +266,7 @@ def _transfer(experiment: Experiment, facts: Facts) -> Iterator[str]:
         return
     weights = transfer["weights"]
     origin = f"the experiment {labels.in_text(weights)}" if weights in facts.experiments else "a given file"
-    if weights in facts.experiments and experiment.folds:
+    if weights in facts.experiments and experiment.folds and facts.experiments[weights].folds:
         origin += ", each fold from the weights of the same fold"
     told = (
         f"The training of {experiment.title} started from the weights of {origin}, where name and shape of a tensor "
@@ -285,34 +285,46 @@ def _sweep(experiment: Experiment) -> Iterator[str]:
         keys = experiment.sweep.columns.drop(["draw", "validation_loss", "criterion", "chosen"])
         values = listed(f"{key} {chosen[key]}" for key in keys)
         yield (
-            f"The settings of {experiment.title} were chosen from {len(experiment.sweep)} draws by what "
-            f"chose their epochs on validation: {values}."
+            f"The settings of {experiment.title} were chosen from {len(experiment.sweep)} draws by the "
+            f"criterion on the validation scans: {values}."
         )
 
 
 def _epochs(experiment: Experiment) -> Iterator[str]:
     """How long each member trained, and which epoch was kept."""
     runs = list(experiment.runs.values())
-    trained = [(run["best_epoch"], run["epochs_run"]) for run in runs if run.get("best_epoch")]
-    if not trained:
+    if not runs or not any(run.get("best_epoch") for run in runs):
         return
     start = "" if experiment.settings.get("transfer") else "from random weights "
     seeds = experiment.training.get("seeds") or [run["seed"] for run in runs if "seed" in run]
     told = f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}"
-    ran = sorted({epochs for _, epochs in trained})
-    epochs = f"{ran[0]}" if len(ran) == 1 else f"{ran[0]} to {ran[-1]}"
-    kept = sorted({epoch for epoch, _ in trained})
+    epochs = _span([run["epochs_run"] for run in runs])
+    chosen = (runs[0].get("settings") or {}).get("keep", "best") == "best"
+    kept = sorted({run["best_epoch"] for run in runs if run.get("best_epoch")})
     if len(runs) == 1:
-        yield f"The network of {experiment.title} was trained {start}({told}) for {epochs} epochs, and epoch {kept[0]} was kept."
+        which = f", and epoch {kept[0]} was kept" if chosen else ""
+        yield f"The network of {experiment.title} was trained {start}({told}) for {epochs} epochs{which}."
         return
     members = f"{experiment.folds} folds, {told}" if experiment.folds else told
-    which = f"epoch {kept[0]} of each" if len(kept) == 1 else f"epochs between {kept[0]} and {kept[-1]}"
+    which = (
+        f"epoch {kept[0]} of each was kept" if len(kept) == 1 else f"epochs between {kept[0]} and {kept[-1]} were kept"
+    )
     used = Networks(experiment.tables["networks"]).used if "networks" in experiment.tables else len(runs)
     predictions = "predictions" if experiment.task == "regression" else "probabilities"
-    yield (
-        f"For {experiment.title}, {len(runs)} networks were trained {start}({members}) for {epochs} epochs each; {which} were "
-        f"kept, and the {predictions} of {'all of them' if used == len(runs) else used} were averaged."
+    averaged = (
+        f"those of {used if used < len(runs) else 'all of them'} were averaged"
+        if used > 1
+        else "those of one were used"
     )
+    yield (
+        f"For {experiment.title}, {len(runs)} networks were trained {start}({members}) for {epochs} epochs each"
+        f"{f'; {which}' if chosen else ''}. Of their {predictions}, {averaged}."
+    )
+
+
+def _span(values: list[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _learned(experiment: Experiment) -> Iterator[str]:

@@ -171,7 +171,8 @@ def _out_of_scope(known: Known) -> Section:
         ages = trained["age"].dropna()
         if len(ages):
             youngest, oldest = math.floor(ages.min()), math.ceil(ages.max())
-            sentences.append(f"People younger than {youngest} or older than {oldest} years, whom it never saw.")
+            seen = "whom its own training never saw" if known.settings.get("transfer") else "whom it never saw"
+            sentences.append(f"People younger than {youngest} or older than {oldest} years, {seen}.")
         sites = trained["site"].dropna().astype(str).unique()
         if len(sites):
             sentences.append(
@@ -208,7 +209,9 @@ def _evaluation_sentences(known: Known) -> list[str]:
         return [
             "This study did not train on these participants. Whether the weights that it started from did is not known."
         ]
-    return ["No training and no choice of an epoch or of settings by the workflow saw these participants."]
+    return [
+        "Neither the training of this network nor the workflow's choice of its epoch or settings saw these participants."
+    ]
 
 
 def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:

@@ -56,8 +56,8 @@ def limits(known: Known) -> list[str]:
         if count < FEW:
             people = f"{labels.counted(count, 'participant')} {'was' if count == 1 else 'were'}"
             sentences.append(f"Only {people} held out: the intervals are wide.")
-        sites = fitted_on(samples, known.folds)["site"]
-        if sites.nunique() == 1 and sites.notna().all():
+        sites = fitted_on(samples, known.folds)[["cohort", "site"]]
+        if len(sites.drop_duplicates()) == 1 and sites["site"].notna().all() and not settings.get("transfer"):
             sentences.append("It learned from one site; what it owes to that scanner can't be separated in these data.")
     if not settings.get("external"):
         sentences.append("It was not tested on an external cohort.")

@@ -25,9 +25,14 @@ class Networks:
         return len(self.table)
 
     @property
+    def used_members(self) -> set[str]:
+        """The members that are in the mean."""
+        return set(self.table.loc[self.table["used"] == LEARNED, "member"])
+
+    @property
     def used(self) -> int:
         """How many are in the mean."""
-        return int((self.table["used"] == LEARNED).sum())
+        return len(self.used_members)
 
     @property
     def failed(self) -> pd.DataFrame:

@@ -49,8 +49,8 @@ def regression(
     own = corrected[corrected["model"] == "network"]
     if own.empty:
         content.sentences.append(
-            "No bias-corrected values: a line needs validation scans of three participants or more, with more than one "
-            f"{part.target}."
+            "No bias-corrected values: a line needs validation scans of three participants or more with more than one "
+            f"{part.target}, and this part three participants."
         )
     else:
         content.details.append(_corrected(part, corrected, own))
@@ -133,7 +133,7 @@ def _figures(part: Part, predictions: pd.DataFrame, trained_range: tuple[float, 
     figures_regression.difference_against_true(usable, difference, quantity)
     low, high = usable["target"].min(), usable["target"].max()
     pad = "brain-predicted age difference" if target == "age" else "error"
-    band = f" Shaded: the {target} range of the training part." if trained_range else ""
+    band = f" Shaded: the {target} range of the scans that were trained on." if trained_range else ""
     return [
         Drawing.of(
             scatter,

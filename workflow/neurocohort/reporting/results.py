@@ -10,7 +10,7 @@ from neurocohort.reporting import headline, labels
 from neurocohort.reporting.cases import cases
 from neurocohort.reporting.classification_results import classification
 from neurocohort.reporting.comparisons_section import COMPARISON_COLUMNS, comparison_sentence, comparison_table
-from neurocohort.reporting.development import folds_of, members_in_words
+from neurocohort.reporting.development import fitted_on, folds_of, members_in_words
 from neurocohort.reporting.methods_facts import listed
 from neurocohort.reporting.part import Content, Part
 from neurocohort.reporting.regression_results import regression
@@ -25,6 +25,7 @@ from neurocohort.reporting.tables import (
     lead_cohort,
     metric_table,
     network_first,
+    note_of,
     number_of,
     with_interval,
 )
@@ -58,7 +59,7 @@ def outcome(
     The mosaics of the gallery are expected in ``output`` already.
     """
     folder = results / "experiments" / experiment
-    trained = _trained_range(samples) if settings["task"] == "regression" else None
+    trained = _trained_range(samples, folds_of(settings, configuration)) if settings["task"] == "regression" else None
     shared = (sources, folder, experiment, settings, configuration, output)
     held_out = Part(*shared)
     return {
@@ -208,16 +209,17 @@ def _out_of_fold(part: Part) -> list[str]:
         "value", ascending=not described.higher_is_better, kind="stable"
     )
     best = first(others)
+    note = f" {note_of(rows)}" if note_of(rows) else ""
     baseline = f" Best of the baselines: {labels.model(best['model'])} {with_interval(best, unit)}." if best else ""
     return [
         f"Out of fold, each of {labels.counted(int(own['n']), 'development participant')} predicted by the networks that were "
         f"not trained on them: {described.label} of the network {with_interval(own, unit)}. Their epochs were chosen on these "
-        f"participants, which flatters the network a little.{baseline}"
+        f"participants, which flatters the network a little.{baseline}{note}"
     ]
 
 
-def _trained_range(samples: pd.DataFrame | Missing) -> tuple[float, float] | None:
+def _trained_range(samples: pd.DataFrame | Missing, folds: int) -> tuple[float, float] | None:
     if isinstance(samples, Missing):
         return None
-    seen = pd.to_numeric(samples.loc[samples["part"] == "train", "target"], errors="coerce").dropna()
+    seen = pd.to_numeric(fitted_on(samples, folds)["target"], errors="coerce").dropna()
     return (float(seen.min()), float(seen.max())) if len(seen) else None

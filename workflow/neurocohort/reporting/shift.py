@@ -16,6 +16,8 @@ from neurocohort.evaluation.shift import (
 )
 from neurocohort.members import without_site_names
 from neurocohort.reporting import labels
+from neurocohort.reporting.methods_facts import listed
+from neurocohort.reporting.networks import networks_of
 from neurocohort.reporting.sources import Missing, Sources
 from neurocohort.reporting.tables import N_TOLD, Cell, Column, Row, Table, intervals_told, number_cell
 
@@ -53,7 +55,7 @@ def _with_derived(experiments: dict[str, dict]) -> dict[str, dict]:
 
 
 def _matrix(sources: Sources, results: Path, task: str, target: str, members: list[tuple[str, dict]]) -> dict:
-    tables, missing = {}, []
+    tables, missing, failed = {}, [], []
     for name, settings in members:
         path = results / "experiments" / name / "shift.tsv"
         table = sources.table(path, f"the row of {name} in the matrix of training and test", SHIFT_COLUMNS)
@@ -61,7 +63,10 @@ def _matrix(sources: Sources, results: Path, task: str, target: str, members: li
             missing.append(table)
             continue
         own = _by_left_out_site(table[table["model"] == "network"], settings.get("left_out_site"))
-        if len(own):
+        networks = networks_of(results, name)
+        if settings.get("left_out_site") and networks is not None and networks.none_learned:
+            failed.append(name)  # its figures are no drop from a seen to a new site
+        elif len(own):
             tables[name] = own
         else:
             missing.append(sources.lack(path, f"the network of {name}", "The table has no rows of the network."))
@@ -71,10 +76,17 @@ def _matrix(sources: Sources, results: Path, task: str, target: str, members: li
     rows = pd.concat([table.assign(experiment=name) for name, table in tables.items()], ignore_index=True)
     return {
         "title": title,
-        "sentence": _sentence(rows, target),
+        "sentence": " ".join(filter(None, [_sentence(rows, target), _failed(failed)])),
         "table": _table(shift_matrix(tables), rows, target),
         "missing": missing,
     }
+
+
+def _failed(names: list[str]) -> str:
+    """Which of the networks that were trained without a site learned nothing, and so have no row."""
+    if not names:
+        return ""
+    return f"Left out, because the network learned nothing: {listed([labels.in_text(name) for name in names])}."
 
 
 def _by_left_out_site(table: pd.DataFrame, site: str | None) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def sweep(sources: Sources, results: Path, experiment: str, settings: dict) -> s
         return table
     chosen = table.loc[table["chosen"] == 1].iloc[0]
     values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop(CHOICE))
-    return f"Chosen from {len(table)} draws by what chose their epochs on validation: {values}."
+    return f"Chosen from {len(table)} draws by the criterion on the validation scans: {values}."
 
 
 def _run(sources: Sources, folder: Path, experiment: str, member: str, output: Path) -> dict:
@@ -78,7 +78,9 @@ def _kept(history: pd.DataFrame, run: dict) -> str:
     last = int(history["epoch"].max())
     best = history.loc[history["best"] == 1, "epoch"]
     keep = (run.get("settings") or {}).get("keep", "best")
-    if keep == "averaged":
+    if run and run.get("best_epoch") in (None, 0):
+        said = "No epoch ended with a finite validation loss."
+    elif keep == "averaged":
         said = f"The weights kept are the mean over the last epochs of {last}."
     elif keep == "last":
         said = f"The weights kept are those of the last epoch, {last}."
@@ -95,7 +97,7 @@ def _facts(run: dict) -> list[tuple[str, str]]:
         "network": "Network",
         "parameters": "Parameters",
         "epochs_run": "Epochs run",
-        "best_epoch": "Epoch kept",
+        "best_epoch": "Epoch kept",  # the last one, where none was chosen
         "device": "Device",
         "torch": "PyTorch",
         "torch_version": "PyTorch",
