@@ -199,7 +199,7 @@ def _check_fit(found: Registration, settings: Settings) -> None:
     if found.mask_dice < settings.enough_dice:
         raise ScanExcluded(
             "registration",
-            f"the registered brain mask overlaps the template's with Dice {found.mask_dice:.3f}, expected at least "
+            f"the brain mask{'' if settings.mni_space else ', registered,'} overlaps the template's with Dice {found.mask_dice:.3f}, expected at least "
             f"{settings.enough_dice:.2f}, {after}",
         )
 

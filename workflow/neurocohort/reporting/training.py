@@ -66,7 +66,7 @@ def _run(sources: Sources, folder: Path, experiment: str, member: str, output: P
         kept = _kept(history, {} if isinstance(run, Missing) else run)
         figure = Drawing.of(
             path,
-            f"Training and validation loss of {experiment}, {spelt(member)}, over {len(history)} epochs. {kept}",
+            f"Training and validation loss of {labels.in_text(experiment)}, {spelt(member)}, over {len(history)} epochs. {kept}",
             f"{labels.spaced(experiment)}, {spelt(member)}. {kept} Look for a validation loss that falls and levels off. "
             "Still falling at the end: train longer. Rising while the training loss falls: overfitting.",
         )
