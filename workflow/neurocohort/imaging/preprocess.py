@@ -185,9 +185,9 @@ def _is_good(found: Registration, settings: Settings) -> bool:
 
 def _check_fit(found: Registration, settings: Settings) -> None:
     """Raise ScanExcluded where the brain does not fit the template well enough to be believed."""
-    after = f"after {found.starts} starts"
+    after, mask = f"after {found.starts} starts", "registered brain mask"
     if settings.mni_space:
-        after = "and its cohort has `mni_space: true`, so it was not registered"
+        after, mask = "and its cohort has `mni_space: true`, so it was not registered", "brain mask"
     # In MNI space nothing maximised the information, and it falls with atrophy (OASIS-1, median: 0.53 without a rating, 0.45 at
     # CDR 1): a limit would exclude the ill. It is a number of the quality table there.
     if not settings.mni_space and found.mutual_information < settings.enough_information:
@@ -199,7 +199,7 @@ def _check_fit(found: Registration, settings: Settings) -> None:
     if found.mask_dice < settings.enough_dice:
         raise ScanExcluded(
             "registration",
-            f"the brain mask{'' if settings.mni_space else ', registered,'} overlaps the template's with Dice {found.mask_dice:.3f}, expected at least "
+            f"the {mask} overlaps the template's with Dice {found.mask_dice:.3f}, expected at least "
             f"{settings.enough_dice:.2f}, {after}",
         )
 

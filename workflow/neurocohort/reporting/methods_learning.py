@@ -135,7 +135,7 @@ def _over_runs(tasks: list[dict], name: str, written: Callable[[float], str]) ->
     """A constant of the task over the networks: one value, or its range where each fold has its own."""
     values = sorted(float(task[name]) for task in tasks if name in task)
     low, high = written(values[0]), written(values[-1])
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}–{high}"
 
 
 def _loss(tasks: list[dict]) -> str:
