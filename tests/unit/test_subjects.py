@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.reporting import gates, mosaics, viewers
-from neurocohort.reporting.networks import Networks
 from neurocohort.reporting.provenance import run_id
 from neurocohort.reporting.report import write_report
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import make_study
+from statement_pieces import CLEAN, COMPARISON, VERDICT, network_rows
 
 VIEWED = "sub-IXI012_ses-1"
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -215,27 +215,6 @@ def test_one_file_that_is_lost_is_boxed_by_name_and_nothing_else_is(study, tmp_p
     elif "history" not in name:
         assert on_pages == [viewed]
     assert '<dt>Nothing missing</dt><dd class="gate fail">' in index
-
-
-VERDICT = {"experiment": "e", "metric": "mae", "target": "age", "cohort": "ixi", "verdict": "pass", "value": 5.0,
-           "baseline_value": 14.0}  # fmt: skip
-CLEAN = {"overlapping": [], "crossing_folds": 0, "images": 0, "moved": [], "missing": [], "compared": 40}
-COMPARISON = {"baseline": "volumes", "difference": -2.0, "ci_low": -3.0, "ci_high": -1.0, "in_favour_of": "network"}
-
-
-def network_rows(*learned: str, edge: str = "", attempts: int = 1) -> Networks:
-    rows = [
-        {"member": f"fold-{number}_seed-1", "attempts": attempts, "epochs": 40, "best_epoch": 30, "spread": 0.5}
-        | {
-            "least_spread": 0.1,
-            "edge": edge,
-            "learned": answer,
-            "used": "no" if answer == "no" else "yes",
-            "reason": "",
-        }
-        for number, answer in enumerate(learned, start=1)
-    ]
-    return Networks(pd.DataFrame(rows))
 
 
 def states(verdict=None, split=None, control=None, comparison=COMPARISON, networks=None) -> dict[str, str]:

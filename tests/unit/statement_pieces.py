@@ -1,0 +1,253 @@
+"""What the parts of the report say of values that are made up here: gates, headlines, cards, verdicts on exclusions, plans."""
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from neurocohort.configuration import read_checked
+from neurocohort.evaluation.brain_age import regression_details
+from neurocohort.evaluation.controls import chance_holds
+from neurocohort.evaluation.record import Record
+from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
+from neurocohort.files import write_table
+from neurocohort.reporting import checklists, exclusions, gates, saliency, shift
+from neurocohort.reporting.checklists import Held
+from neurocohort.reporting.claims import rerun_sentence, unseen_sentence
+from neurocohort.reporting.evaluations import evaluations_sentence
+from neurocohort.reporting.headline import headline_of
+from neurocohort.reporting.methods import Methods
+from neurocohort.reporting.model_card import card_sections
+from neurocohort.reporting.model_limits import Known
+from neurocohort.reporting.networks import Networks, networks_sentence
+from neurocohort.reporting.sources import Missing
+from neurocohort.running.planning.disk import Need
+from neurocohort.running.planning.plan import Line, Plan
+from neurocohort.running.planning.study import Study
+from neurocohort.running.planning.text import plan_text
+from neurocohort.running.profiles import Profile, this_machine
+
+ROOT = Path(__file__).resolve().parents[2]
+TASKS = {
+    "brain_age": {"kind": "regression", "soft_bins": False, "low": 18.0, "high": 88.0, "mean": 51.2, "scale": 16.0},
+    "dementia": {"kind": "classification", "classes": 2, "positive_weight": 1.5, "class_weights": []},
+    "tissue": {"kind": "segmentation"},
+}
+LEAST_SPREAD = {"brain_age": 0.1, "dementia": 0.05, "tissue": 0.5}
+
+
+VERDICT = {"experiment": "e", "metric": "mae", "target": "age", "cohort": "ixi", "verdict": "pass", "value": 5.0}
+VERDICT |= {"baseline_value": 14.0}
+CLEAN = {"overlapping": [], "crossing_folds": 0, "images": 0, "moved": [], "missing": [], "compared": 40}
+COMPARISON = {"baseline": "volumes", "difference": -2.0, "ci_low": -3.0, "ci_high": -1.0, "in_favour_of": "network"}
+
+
+def network_rows(*learned: str, edge: str = "", attempts: int = 1) -> Networks:
+    rows = [
+        {"member": f"fold-{number}_seed-1", "attempts": attempts, "epochs": 40, "best_epoch": 30, "spread": 0.5}
+        | {
+            "least_spread": 0.1,
+            "edge": edge,
+            "learned": answer,
+            "used": "no" if answer == "no" else "yes",
+            "reason": "",
+        }
+        for number, answer in enumerate(learned, start=1)
+    ]
+    return Networks(pd.DataFrame(rows))
+
+
+def _gates(verdict=None, split=None, control=None, comparison=COMPARISON, networks=None) -> Iterator[str]:
+    described = {"split": CLEAN | (split or {}), "control": control, "networks": networks or network_rows("yes")}
+    for gate in gates.experiment_gates(VERDICT | (verdict or {}), described, comparison):
+        yield gate["told"]
+
+
+def _saliency_reading(correlation: float) -> list[str]:
+    return [saliency._reading(correlation)]
+
+
+def _control(**metrics: float) -> list[str]:
+    row = {"cohort": "ixi", "part": "held-out", "group": "all", "metric": "mae", "n": 9}
+    rows = [row | {"model": "network", "value": 9.0, "ci_low": 8.0, "ci_high": 10.0} | metrics]
+    rows.append(row | {"model": "mean", "value": 12.0, "ci_low": 11.0, "ci_high": 13.0})
+    return [chance_holds(pd.DataFrame(rows), "regression")["sentence"]]
+
+
+def _headline(*rows: tuple, experiment: str = "brain_age", metric: str = "mae") -> list[str]:
+    about = {"cohort": "ixi", "part": "held-out", "group": "all", "metric": metric, "n": 9}
+    names = ("model", "value", "ci_low", "ci_high")
+    metrics = pd.DataFrame([about | dict(zip(names, row, strict=True)) for row in rows])
+    task = {"brain_age": "regression", "dementia": "classification"}[experiment]
+    return [record["sentence"] for record in headline_of(metrics, experiment, {"task": task, "target": "age"})]
+
+
+def _rerun(**changed: object) -> list[str]:
+    package = {"name": "torch", "locked": "2", "installed": "2"}
+    record = {"git": {"dirty": False}, "packages": [package], "command": "make demo", "runs": [{"device": "cpu"}]}
+    return [rerun_sentence(record | changed)]
+
+
+MEAN = ("mean", 12.0, 11.0, 13.0)
+BASES = [(name, 9.0, 8.0, 10.0) for name in ("voxel_ridge", "voxel_svm")]
+ABSENT = Missing("file", "what", "why", "missing-1")
+
+
+def _metrics(*rows: tuple) -> pd.DataFrame:
+    """Rows of metrics.tsv from part, model, metric and value with its limits."""
+    names = ("part", "model", "metric", "value", "ci_low", "ci_high")
+    return pd.DataFrame(
+        [{"cohort": "ixi", "group": "all", "n": 9} | dict(zip(names, row, strict=True)) for row in rows]
+    )
+
+
+def _limits(metrics: pd.DataFrame, participants: int, **settings: object) -> list[str]:
+    settings = {"task": "regression", "target": "age", "cohorts": ["ixi"], "external": []} | settings
+    people = [f"p{number}" for number in range(participants)]
+    samples = pd.DataFrame({"participant_id": people, "scan_id": people, "cohort": "ixi", "part": "held-out"})
+    samples = pd.concat([samples, samples.head(9).assign(part="train", participant_id=people[:9])])
+    samples = samples.assign(
+        site=["a", "b", "c"] * (len(samples) // 3) + ["a"] * (len(samples) % 3), age=40.0, sex="F", target=1.0
+    )
+    configuration = {"experiments": {"age": settings}, "cohorts": {}}
+    known = Known("age", settings, configuration, metrics=metrics, samples=samples)
+    return [sentence for section in card_sections(known) for sentence in section.sentences]
+
+
+HOME = ("held-out", "network", "mae", 4.0, 3.0, 5.0)
+CARRIED = [HOME, ("external", "network", "mae", 9.0, 8.0, 10.0), ("external", "mean", "mae", 15.0, 14.0, 16.0)]
+CARRIED += [("held-out", "mean", "mae", 15.0, 14.0, 16.0)]
+GIVEN = {"transfer": {"weights": "/models/other.safetensors"}}
+
+
+EVALUATED = Record(models=3, controls=3, without_site=1, own=True, experiments=("a/b", "a/c"), problems=("x",))
+
+
+def _shift(seen: str) -> list[str]:
+    row = {"experiment": "e", "metric": "mae", "value": 4.0, "interval": "bca", "seen": seen}
+    return [shift._sentence(pd.DataFrame([row]), "age"), shift._marks_explained(pd.DataFrame([row]))]
+
+
+def _excluded(*rows: tuple, excluded: int = 4) -> list[str]:
+    table = pd.DataFrame(rows, columns=["variable", "p_holm", "test", "excluded", "kept"])
+    return [exclusions._verdict(table, excluded)]
+
+
+def _exclusion_counts(lost: int, of: int) -> list[str]:
+    scans = pd.DataFrame({"participant_id": [f"p{number}" for number in range(of)] + ["p0"]})
+    scans["scan_id"] = [f"s{number}" for number in range(of + 1)]
+    gone = scans["scan_id"].isin(scans["scan_id"].head(lost)) | (scans.index == of)
+    people = scans.drop_duplicates("participant_id")
+    excluded = people["participant_id"].map(gone.groupby(scans["participant_id"]).all()).to_numpy(dtype=bool)
+    return exclusions._counts(scans, gone, people, excluded, scans.head(0).assign(stage="ingest"))
+
+
+def _answers(commit: str | None) -> list[str]:
+    held = Held(Methods((), ()), [], {"provenance"}, [], {"git": {"commit": commit}})
+    items = (checklists._item({"id": "1", "text": "", "answer": name}, held) for name in ("code", "saliency"))
+    return [text for item in items for text in (item.sentence, item.author)]
+
+
+def _same_groups(cdr: tuple[float, ...]) -> list[str]:
+    ages = [30.0, 40.0, 50.0, 60.0, 90.0, 95.0]
+    table = pd.DataFrame({"scan_id": list("abcdef"), "participant_id": list("abcdef"), "cohort": "x", "age": ages})
+    table = table.assign(model="network", part="external", target=ages, prediction=ages, cdr=cdr)
+    rows = regression_details(
+        table,
+        pd.DataFrame({"cohort": "y", "scan_id": list("gh"), "part": "train", "age": [30.0, 60.0]}),
+        None,
+        resamples=100,
+        seed=1,
+    )
+    return [row["note"] for row in rows]
+
+
+PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
+    "gates_pass": lambda: _gates(control={"holds": True}),
+    "gates_fail": lambda: _gates(
+        {"verdict": "fail"},
+        {"images": 1},
+        {"holds": False},
+        COMPARISON | {"in_favour_of": "baseline"},
+        network_rows("no", "no"),
+    ),
+    "gates_warn": lambda: _gates(
+        None,
+        {"missing": [1]},
+        {"holds": None},
+        COMPARISON | {"in_favour_of": "neither"},
+        network_rows("yes", "no", "yes"),
+    ),
+    "gates_one_left": lambda: _gates({"verdict": "missing"}, networks=network_rows("yes", "no")),
+    "gates_early": lambda: _gates(comparison=COMPARISON | {"ci_low": None}, networks=network_rows("yes", edge="first")),
+    "gates_again": lambda: _gates(comparison=None, networks=network_rows("yes", attempts=2)),
+    "gates_not_judged": lambda: _gates(networks=network_rows("not judged")),
+    "headline_better": lambda: _headline(("network", 5.0, 4.0, 6.0), MEAN, BASES[0]),
+    "headline_overlap": lambda: _headline(("network", 10.0, 4.0, 12.0), MEAN, BASES[1]),
+    "headline_no_interval": lambda: _headline(("network", 5.0, None, None), MEAN),
+    "headline_no_better": lambda: _headline(("network", 15.0, 14.0, 16.0), MEAN),
+    "headline_classes": lambda: _headline(("network", 0.8, 0.7, 0.9), experiment="dementia", metric="auc"),
+    "headline_absent": lambda: _headline(MEAN),
+    "rerun_same": lambda: _rerun(),
+    "rerun_gpu": lambda: _rerun(runs=[{"device": "NVIDIA A100"}]),
+    "rerun_no_git": lambda: _rerun(git=None, command="", packages=[]),
+    "rerun_dirty": lambda: _rerun(git={"dirty": True}, packages=[{"name": "torch", "locked": "2", "installed": None}]),
+    "unseen_unknown": lambda: [unseen_sentence([{"title": "Age", "split": ABSENT}], {})],
+    "unseen_known": lambda: [unseen_sentence([{"title": "Age", "split": CLEAN}], {})],
+    "complete": lambda: [gates.completeness_gate([])["told"]],
+    "evaluations_one": lambda: [evaluations_sentence(Record(models=1, own=True), "age")],
+    "evaluations_more": lambda: [evaluations_sentence(EVALUATED, "age")],
+    "networks_some": lambda: [networks_sentence(network_rows("no", "yes"))],
+    "limits_carried": lambda: _limits(_metrics(*CARRIED), 120, external=["oasis1"], **GIVEN),
+    "limits_alone": lambda: _limits(_metrics(HOME), 30),
+    "shift_partly": lambda: _shift(PARTLY_NEW),
+    "shift_site": lambda: [*_shift(NEW_SITE), shift._failed(["age_without-HH"])],
+    "excluded_differ": lambda: _excluded(("Age", 0.01, "t", "1", "2")),
+    "excluded_alike": lambda: _excluded(("Age", 0.9, "t", "1", "2"), ("CDR", np.nan, "", "1", "2")),
+    "excluded_untested": lambda: _excluded(("CDR", np.nan, "", "1", "2")),
+    "counts_all_lost": lambda: _exclusion_counts(9, 9),
+    "counts_one_scan": lambda: _exclusion_counts(0, 9),
+    "answers_code": lambda: _answers("abc"),
+    "answers_no_code": lambda: _answers(None),
+    "groups_same": lambda: _same_groups((0, 0, 0, 0, 1, 1)),
+    "groups_other": lambda: _same_groups((0, 1, 0, 0, 1, 0)),
+    "networks_none": lambda: [networks_sentence(network_rows("no", "no")), networks_sentence(network_rows("no"))],
+    "saliency_alike": lambda: _saliency_reading(0.9),
+    "saliency_partly": lambda: _saliency_reading(0.4),
+    "saliency_unlike": lambda: _saliency_reading(0.1),
+    "control_off_chance": lambda: _control(),
+    "control_at_chance": lambda: _control(value=12.5, ci_high=14.0),
+    "control_missing": lambda: _control(value=float("nan")),
+}
+
+
+def plans(folder: Path) -> Iterator[tuple[str, str]]:
+    """Plans of the demo with and without work, room, a GPU and measured times."""
+    config = copy.deepcopy(read_checked([ROOT / "config" / "config.yaml"]))
+    study = Study(config, folder / "plan")
+    study.directory.mkdir()
+    write_table(
+        study.directory / "data" / "oasis1" / "scans.tsv",
+        pd.DataFrame({"scan_id": ["a"], "path": ["a.nii"], "dseg_path": ["a.nii"]}),
+    )
+    line = Line("train", "this machine", False, jobs=3, tasks=3, seconds=60.0, estimated=True)
+    small, large = (Need("preprocessed scans", peak, 0.0) for peak in (1e6, 1e18))
+    yield "plan_here", "\n".join(plan_text(Plan(study, this_machine(), [line], [], [small], 60.0)))
+    yield "plan_done", "\n".join(plan_text(Plan(study, this_machine(), [], [], [small], 0.0)))
+    other = copy.deepcopy(config)
+    for experiment in other["experiments"].values():
+        experiment["training"] |= {"patience": 5, "retrain": 0}
+        write_table(study.directory / "results" / "experiments" / "brain_age" / "samples.tsv", pd.DataFrame({"a": [1]}))
+    other["preprocessing"]["brain_extraction"] = "synthstrip"
+    published = copy.deepcopy(config["cohorts"]["ixi"]) | {"base_url": ""}
+    remote = Study({**other, "cohorts": {"ixi": published, "oasis1": config["cohorts"]["oasis1"]}}, study.directory)
+    on_gpu = Line("train", "gpu", True, jobs=3, tasks=3, seconds=60.0, measured=False)
+    profile = Profile("slurm", executor="slurm", jobs=20)
+    archives = [archive for archive in remote.archives if archive.remote]
+    estimated = {"ixi": 581, "oasis1": 26}
+    yield "plan_cluster", "\n".join(plan_text(Plan(remote, profile, [on_gpu], archives, [large], 60.0, estimated)))
+    for name in config["experiments"]:
+        write_table(study.directory / "results" / "experiments" / name / "samples.tsv", pd.DataFrame({"a": [1]}))
+    measured = Line("train", "gpu", True, jobs=3, tasks=3, seconds=60.0)
+    yield "plan_measured", "\n".join(plan_text(Plan(study, profile, [measured], [], [small], 60.0)))
