@@ -148,7 +148,8 @@ def test_each_evaluation_is_on_record(finished, study):
     settings = all_experiments(config["experiments"])["swept"]
     members = members_of(settings, config["split"]["folds"])
     own = evaluation_of(finished.path("results"), config["study"], "swept", settings, members)
-    found = read_record(finished.path("evaluations"), samples[samples["part"] == "held-out"], own.key)
+    held_out = samples[samples["part"] == "held-out"]
+    found = read_record(finished.path("evaluations"), held_out, settings["target"], own.key)
     assert found.own and found.problems == () and (found.controls, found.without_site) == (3, 1)
     assert {f"{config['study']}/{name}" for name in EXPERIMENTS} <= set(found.experiments)
     assert found.models >= len(found.experiments)
