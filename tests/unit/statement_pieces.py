@@ -29,12 +29,6 @@ from neurocohort.running.planning.text import plan_text
 from neurocohort.running.profiles import Profile, this_machine
 
 ROOT = Path(__file__).resolve().parents[2]
-TASKS = {
-    "brain_age": {"kind": "regression", "soft_bins": False, "low": 18.0, "high": 88.0, "mean": 51.2, "scale": 16.0},
-    "dementia": {"kind": "classification", "classes": 2, "positive_weight": 1.5, "class_weights": []},
-    "tissue": {"kind": "segmentation"},
-}
-LEAST_SPREAD = {"brain_age": 0.1, "dementia": 0.05, "tissue": 0.5}
 
 
 VERDICT = {"experiment": "e", "metric": "mae", "target": "age", "cohort": "ixi", "verdict": "pass", "value": 5.0}

@@ -19,6 +19,7 @@ from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluati
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
 from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import read_json, read_table, write_json, write_table, write_text
+from neurocohort.learning.judgement import LEAST_SPREAD
 from neurocohort.members import all_experiments, members_of, training_settings
 from neurocohort.reporting import quality
 from neurocohort.reporting.inputs import file_names
@@ -26,15 +27,13 @@ from neurocohort.reporting.methods import methods
 from neurocohort.reporting.report import write_report
 from neurocohort.reporting.sources import Sources
 from report_fixture import make_study
-from statement_pieces import PIECES, plans
+from statement_pieces import PIECES, ROOT, plans
 
-ROOT = Path(__file__).resolve().parents[2]
 TASKS = {
     "brain_age": {"kind": "regression", "soft_bins": False, "low": 18.0, "high": 88.0, "mean": 51.2, "scale": 16.0},
     "dementia": {"kind": "classification", "classes": 2, "positive_weight": 1.5, "class_weights": []},
     "tissue": {"kind": "segmentation"},
 }
-LEAST_SPREAD = {"brain_age": 0.1, "dementia": 0.05, "tissue": 0.5}
 
 
 class Scenario:
@@ -89,7 +88,7 @@ class Scenario:
             row |= {
                 "criterion": 0.5,
                 "spread": 0.4,
-                "least_spread": LEAST_SPREAD[experiment],
+                "least_spread": LEAST_SPREAD[TASKS[experiment]["kind"]],
                 "edge": "",
                 "learned": answer,
             }

@@ -185,7 +185,7 @@ def study_of(root: Path, weights: bytes = b"weights") -> list[str]:
         "task": "regression",
         "resamples": 100,
     }
-    options |= {"seed": 1, "record": root / "evaluations", "study": "my study", "experiment": "age"}
+    options |= {"seed": 1, "study": "my study", "experiment": "age"}
     options |= {"settings": json.dumps(SETTINGS)}
     return ["evaluate", *(f"--{name}={value}" for name, value in options.items()), "seed-1", "seed-2"]
 

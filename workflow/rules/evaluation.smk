@@ -93,7 +93,7 @@ rule metrics:
         members=lambda w: members(w.experiment),
     shell:
         "neurocohort evaluate --folder {params.folder} --data data --results results --task {params.task}"
-        " --resamples {params.resamples} --seed {params.seed} --record evaluations --study {params.study:q}"
+        " --resamples {params.resamples} --seed {params.seed} --study {params.study:q}"
         " --experiment {wildcards.experiment} --settings {params.settings:q} {params.members} > {log} 2>&1"
 
 

@@ -74,7 +74,6 @@ def evaluate(
     task: str,
     resamples: int,
     seed: int,
-    record: Annotated[Path, typer.Option(help="folder of the record of evaluations")],
     study: str,
     experiment: str,
     settings: Annotated[str, typer.Option(help="the experiment's configuration as JSON")],
@@ -82,21 +81,22 @@ def evaluate(
 ) -> None:
     """Write the metrics of the network and of the baselines, each with its interval, and the tables beside them, into FOLDER,
     where the experiment's predictions lie. That the networks of the MEMBERS were evaluated is recorded first."""
-    from neurocohort.evaluation.record import evaluation_of, record_evaluation
+    from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
     from neurocohort.evaluation.tables import evaluation_tables
     from neurocohort.files import read_table, write_table
+    from neurocohort.learning.outcomes import YES
 
     names = ("predictions", "baselines", "members", "samples", "networks")
     tables = {name: read_table(folder / f"{name}.tsv") for name in names}
     networks = tables.pop("networks")
-    used = set(networks.loc[networks["used"] == "yes", "member"])
+    used = set(networks.loc[networks["used"] == YES, "member"])
     in_mean = tables["members"]["member"].isin(used)  # the spread is of the networks in the mean
     tables["members"] = tables["members"][in_mean]
     # Before any figure is there to be read, so that a run that is killed in between has it on record.
     evaluation = evaluation_of(
         results, study, experiment, json.loads(settings), [one for one in members if one in used]
     )
-    record_evaluation(record, evaluation, tables["predictions"])
+    record_evaluation(results.parent / FOLDER, evaluation, tables["predictions"])
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
     for name, table in evaluation_tables(**tables, scans=scans, kind=task, resamples=resamples, seed=seed):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-DEVELOPMENT = ("train", "validation")
+FOLDED_PARTS = ("train", "validation")  # the held-out part is outside every fold: no choice may see it
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def with_fold(samples: pd.DataFrame, fold: int) -> pd.DataFrame:
     """
     if fold == 0:
         return samples
-    development = samples["part"].isin(DEVELOPMENT)
+    development = samples["part"].isin(FOLDED_PARTS)
     part = samples["part"].mask(development, "train").mask(development & (samples["fold"] == fold), "validation")
     return samples.assign(part=part)
 
@@ -48,7 +48,7 @@ def baseline_fits(samples: pd.DataFrame, folds: int) -> list[BaselineFit]:
     if not folds:
         training = (samples["part"] == "train").to_numpy()
         return [BaselineFit(0, training, ~training)]
-    development = samples["part"].isin(DEVELOPMENT).to_numpy()
+    development = samples["part"].isin(FOLDED_PARTS).to_numpy()
     fits = [BaselineFit(0, development, ~development)]
     for fold in range(1, folds + 1):
         part = with_fold(samples, fold)["part"].to_numpy()

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from neurocohort.dataset.folds import FOLDED_PARTS
+
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "held-out")
-FOLDED_PARTS = ("train", "validation")  # the held-out part is outside every fold: no choice may see it
 EXCLUDED = "excluded"  # a part of a user's split file alone: its participants are used nowhere
 PEOPLE_PER_AGE_BAND = 6
 MOST_AGE_BANDS = 8

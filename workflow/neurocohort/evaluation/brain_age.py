@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from neurocohort.dataset.folds import DEVELOPMENT
+from neurocohort.dataset.folds import FOLDED_PARTS
 from neurocohort.evaluation.evaluate import figures
 from neurocohort.evaluation.measures import (
     EXTERNAL,
@@ -71,7 +71,7 @@ def regression_details(
     have no rows, nor has a group with the same scans as the whole cohort or as a group before it, whose note says so.
     """
     rows = []
-    trained = DEVELOPMENT if cross_validated(everything, samples) else ("train",)
+    trained = FOLDED_PARTS if cross_validated(everything, samples) else ("train",)
     ages = samples.loc[samples["part"].isin(trained), "age"].dropna()
     lines = {
         model: fit_bias(table)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from neurocohort.dataset.folds import DEVELOPMENT
+from neurocohort.dataset.folds import FOLDED_PARTS
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.classification_details import classification_details
 from neurocohort.evaluation.evaluate import figures
@@ -65,7 +65,7 @@ def out_of_fold(everything: pd.DataFrame, samples: pd.DataFrame, kind: str, *, r
     predicted = pd.MultiIndex.from_frame(validated.loc[validated["model"] == NETWORK, key])
     validated = validated[pd.MultiIndex.from_frame(validated[key]).isin(predicted)]
     people = ["cohort", "participant_id"]
-    development = samples.loc[samples["part"].isin(DEVELOPMENT), people].drop_duplicates()
+    development = samples.loc[samples["part"].isin(FOLDED_PARTS), people].drop_duplicates()
     lacking = len(development) - len(validated[people].drop_duplicates())
     note = (
         f"{lacking} development participants have no prediction: every network of their fold is left out."

@@ -19,7 +19,7 @@ from neurocohort.errors import InputError
 from neurocohort.evaluation.measures import EXTERNAL, HELD_OUT
 from neurocohort.files import read_json, sha256_of, write_json
 
-FOLDER = "evaluations"  # in the working directory
+FOLDER = "evaluations"  # beside the results
 EXPERIMENT, CONTROL, WITHOUT_SITE = "experiment", "control", "without_site"
 KINDS = (EXPERIMENT, CONTROL, WITHOUT_SITE)
 ID_DIGITS = 12
@@ -141,9 +141,8 @@ def read_record(folder: Path, held_out: pd.DataFrame, target: str, own: str = ""
     """What ``folder`` holds on the participants of ``held_out`` (cohort, participant_id; any number of rows each).
 
     An evaluation counts where one of them is among its held-out or its external participants, and where it is of ``target``.
-    ``own``: the key of the reported
-    evaluation (`Evaluation.key`). A folder that isn't there holds nothing. Files that can't be read, or are something else, are
-    reported in ``problems``; hidden ones, which are being written, are passed over.
+    ``own``: the key of the reported evaluation (`Evaluation.key`). A folder that isn't there holds nothing. Files that can't be
+    read, or are something else, are reported in ``problems``; hidden ones, which are being written, are passed over.
     """
     wanted, found, problems = hashed_ids(held_out), [], []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:

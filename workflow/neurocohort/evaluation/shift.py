@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from neurocohort.dataset.folds import DEVELOPMENT
+from neurocohort.dataset.folds import FOLDED_PARTS
 from neurocohort.evaluation.measures import (
     FOUND,
     POOLED,
@@ -30,7 +30,7 @@ def shift_rows(
     sites in brackets where they are several. The held-out part of what was trained on and external cohorts both have rows;
     site ``all`` is a cohort's whole part. Sites of fewer than three participants are left out, their scans stay in the whole.
     """
-    development = samples[samples["part"].isin(DEVELOPMENT)]
+    development = samples[samples["part"].isin(FOLDED_PARTS)]
     trained = training_sites(samples)
     unnamed = set(development.loc[development["site"].isna(), "cohort"])
     people = development[["cohort", "participant_id"]].drop_duplicates()
@@ -89,7 +89,7 @@ def site_names(sites: pd.Series) -> pd.Series:
 
 def training_sites(samples: pd.DataFrame) -> dict[str, list[str]]:
     """By cohort that was trained or validated on, its known sites in order; an empty list where none is known."""
-    train = samples[samples["part"].isin(DEVELOPMENT)]
+    train = samples[samples["part"].isin(FOLDED_PARTS)]
     return {
         cohort: sorted(site_names(table["site"]).dropna().unique())
         for cohort, table in train.groupby("cohort", sort=True)

@@ -13,6 +13,7 @@ import torch
 from neurocohort.learning.batches import Batch
 from neurocohort.learning.loop import BEST, Loop
 from neurocohort.learning.networks import load_weights
+from neurocohort.learning.outcomes import FIRST, LATEST
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, TISSUE_LABELS, Task
 
 # Below it, a network has learned nothing. Regression: standard deviation of the predictions by that of the targets. The best
@@ -24,7 +25,6 @@ LEAST_SPREAD = {REGRESSION: 0.1, CLASSIFICATION: 0.05, SEGMENTATION: 0.5}
 # Of the training targets' standard deviation: validation targets that lie closer together leave a good network little to tell
 # apart, and its predictions may well be alike.
 LEAST_TARGET_SPREAD = 0.25
-FIRST, LATEST = "first", "last"  # of the epochs that could be kept
 WAYS_OUT = "a smaller `learning_rate` or `precision: float32` are the usual ways out"
 
 

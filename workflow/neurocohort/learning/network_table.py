@@ -12,8 +12,9 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_json
 from neurocohort.learning.judgement import WAYS_OUT
 from neurocohort.learning.model_files import RUN, WEIGHTS
+from neurocohort.learning.outcomes import NO, NOT_JUDGED, YES
 
-ANSWERS = {True: "yes", False: "no", None: "not judged"}
+ANSWERS = {True: YES, False: NO, None: NOT_JUDGED}
 ALL_USED = "no network of the experiment learned anything, so that all are averaged"
 COLUMNS = ["member", "fold", "seed", "attempts", "epochs", "best_epoch", "criterion", "spread", "least_spread", "edge"]
 COLUMNS += ["learned", "used", "reason"]

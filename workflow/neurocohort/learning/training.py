@@ -21,9 +21,10 @@ from neurocohort.learning.checkpoint import Interrupted, StopRequest, attempt_fi
 from neurocohort.learning.data import PackedImages, intensity_statistics
 from neurocohort.learning.distributed import Processes, joined
 from neurocohort.learning.events import epoch_events
-from neurocohort.learning.judgement import FIRST, LATEST, Judgement, judge
+from neurocohort.learning.judgement import Judgement, judge
 from neurocohort.learning.loop import Loop
 from neurocohort.learning.networks import build_network, copied_weights
+from neurocohort.learning.outcomes import FIRST, LATEST
 from neurocohort.learning.precision import Precision, choose_precision, set_up_torch
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from neurocohort.dataset.folds import with_fold
+from neurocohort.dataset.folds import FOLDED_PARTS, with_fold
 
 DEVELOPMENT = "development"  # the part of train and validation together, where folds divide them
 
@@ -35,12 +35,12 @@ def by_use(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
     """The samples with the ``part`` that they were used in: with ``folds``, train and validation are one, `DEVELOPMENT`."""
     if not folds:
         return samples
-    return samples.assign(part=samples["part"].mask(samples["part"].isin(("train", "validation")), DEVELOPMENT))
+    return samples.assign(part=samples["part"].mask(samples["part"].isin(FOLDED_PARTS), DEVELOPMENT))
 
 
 def fitted_on(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
     """The rows that weights of some network of the experiment were fitted on."""
-    return samples[samples["part"].isin(("train", "validation") if folds else ("train",))]
+    return samples[samples["part"].isin(FOLDED_PARTS if folds else ("train",))]
 
 
 def each_fold(samples: pd.DataFrame, folds: int) -> list[Fold]:
@@ -50,7 +50,7 @@ def each_fold(samples: pd.DataFrame, folds: int) -> list[Fold]:
     found = []
     for number in range(1, folds + 1):
         table = with_fold(samples, number)
-        counts = [_participants(table[table["part"] == part]) for part in ("train", "validation")]
+        counts = [_participants(table[table["part"] == part]) for part in FOLDED_PARTS]
         found.append(Fold(number, *counts))
     return found
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.learning.outcomes import NOT_JUDGED
 from neurocohort.reporting import labels
 from neurocohort.reporting.headline import BASELINE_PHRASES
-from neurocohort.reporting.networks import NOT_JUDGED, Networks
+from neurocohort.reporting.networks import Networks
 from neurocohort.reporting.sources import Missing
 
 LEAKS = ("overlapping", "crossing_folds", "images", "moved")  # of `participants.split_check`

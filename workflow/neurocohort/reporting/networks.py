@@ -7,11 +7,11 @@ import pandas as pd
 
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.learning.outcomes import FIRST, NO, YES
 from neurocohort.reporting import labels
 
 FILE = "networks.tsv"
 COLUMNS = ("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge", "learned", "used", "reason")
-LEARNED, LEARNED_NOTHING, NOT_JUDGED = "yes", "no", "not judged"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Networks:
     @property
     def used_members(self) -> set[str]:
         """The members that are in the mean."""
-        return set(self.table.loc[self.table["used"] == LEARNED, "member"])
+        return set(self.table.loc[self.table["used"] == YES, "member"])
 
     @property
     def used(self) -> int:
@@ -37,18 +37,18 @@ class Networks:
     @property
     def failed(self) -> pd.DataFrame:
         """Those that learned nothing."""
-        return self.table[self.table["learned"] == LEARNED_NOTHING]
+        return self.table[self.table["learned"] == NO]
 
     @property
     def retrained(self) -> int:
         """Those whose first training learned nothing and whose weights are of another seed."""
         again = pd.to_numeric(self.table["attempts"], errors="coerce") > 1
-        return int((again & (self.table["learned"] == LEARNED)).sum())
+        return int((again & (self.table["learned"] == YES)).sum())
 
     @property
     def early(self) -> pd.DataFrame:
         """Those in the mean whose kept epoch is the first that could be kept."""
-        return self.table[(self.table["edge"] == "first") & (self.table["used"] == LEARNED)]
+        return self.table[(self.table["edge"] == FIRST) & (self.table["used"] == YES)]
 
     @property
     def none_learned(self) -> bool:
