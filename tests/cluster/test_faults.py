@@ -9,19 +9,21 @@ import yaml
 from neurocohort.files import sha256_of
 
 SOON = {"NEUROCOHORT_CHECKPOINT_SECONDS": "1"}
+# Its 400 epochs take some 100 s here: Slurm looks at its time limits every half minute, so that a training of hardly more than a
+# minute could be done before it is stopped at its limit of one.
 TRAINING = {
     "task": "regression",
     "target": "age",
     "cohorts": ["ixi"],
     "network": {"name": "sfcn", "channels": [4, 8, 16, 32, 32, 32], "soft_bins": False},
-    "training": {"epochs": 240, "batch_size": 5, "learning_rate": 0.01},
+    "training": {"epochs": 400, "batch_size": 5, "learning_rate": 0.01},
 }
 WEIGHTS = "results/experiments/{}/seed-1/model.safetensors"
 
 
 @pytest.fixture(scope="module")
 def faults(study, demo_run):
-    """The demo's study, whose scans are ready, with trainings of a minute."""
+    """The demo's study, whose scans are ready, with trainings of more than a minute."""
     experiments = dict.fromkeys(("calm", "late", "troubled"), TRAINING)
     study.path("config/faults.yaml").write_text(yaml.safe_dump({"device": "auto", "experiments": experiments}))
     return study
