@@ -10,7 +10,7 @@ import pytest
 import yaml
 from neurocohort.cli import app
 from neurocohort.configuration import read_checked
-from neurocohort.evaluation.record import evaluation_of, read_record
+from neurocohort.evaluation.record import EXPERIMENT, evaluation_of, read_record
 from neurocohort.files import read_json, sha256_of
 from neurocohort.members import all_experiments, members_of
 from typer.testing import CliRunner
@@ -144,15 +144,18 @@ def test_baselines_of_a_cross_validation_predict_what_the_networks_predict(finis
 
 def test_each_evaluation_is_on_record(finished, study):
     config = read_checked([Path(study)])
-    samples = table(finished.path("results/experiments/swept"), "samples.tsv")
-    settings = all_experiments(config["experiments"])["swept"]
-    members = members_of(settings, config["split"]["folds"])
-    own = evaluation_of(finished.path("results"), config["study"], "swept", settings, members)
-    held_out = samples[samples["part"] == "held-out"]
-    found = read_record(finished.path("evaluations"), held_out, settings["target"], own.key)
-    assert found.own and found.problems == () and (found.controls, found.without_site) == (3, 1)
-    assert {f"{config['study']}/{name}" for name in EXPERIMENTS} <= set(found.experiments)
-    assert found.models >= len(found.experiments)
+    for name, settings in all_experiments(config["experiments"]).items():
+        folder = finished.path(f"results/experiments/{name}")
+        networks, samples = table(folder, "networks.tsv").set_index("member"), table(folder, "samples.tsv")
+        used = [one for one in members_of(settings, config["split"]["folds"]) if networks.loc[one, "used"] == "yes"]
+        own = evaluation_of(finished.path("results"), config["study"], name, settings, used)
+        held_out = samples[samples["part"] == "held-out"]
+        found = read_record(finished.path("evaluations"), held_out, settings["target"], own.key)
+        assert found.own and found.problems == (), name
+        if own.kind == EXPERIMENT:
+            assert f"{config['study']}/{name}" in found.experiments and found.models >= len(found.experiments)
+        if name == "swept":
+            assert (found.controls, found.without_site) == (3, 1)
 
 
 def test_three_classes_start_from_another_experiments_weights(finished):
