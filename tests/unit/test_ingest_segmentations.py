@@ -18,8 +18,8 @@ from neurocohort.configuration import check_configuration, read_checked
 from neurocohort.configuration_experiments import LABEL_MAP
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
-from neurocohort.imaging.registration import dice
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume, sample_labels
 
