@@ -12,7 +12,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from neurocohort.imaging.registration import dice, register_affine
+from neurocohort.imaging.overlap import dice
+from neurocohort.imaging.registration import register_affine
 from neurocohort.imaging.volume import Grid, Volume, grid_of, sample, world_grid
 from scipy import ndimage
 

@@ -43,10 +43,10 @@ def train_steps(folder: str, settings: dict, shape: list[int]) -> dict:
 def look(settings: dict, shape: list[int]) -> dict:
     """Of a scan alone in its batch, as a prediction is made, the best of some."""
     import torch
-    from neurocohort.learning.inference import network_outputs
     from neurocohort.learning.networks import build_network
     from neurocohort.learning.precision import choose_precision, set_up_torch
     from neurocohort.learning.settings import read_settings
+    from neurocohort.learning.windows import network_outputs
 
     read, device = read_settings(settings), torch.device("cpu")
     precision = choose_precision(read, device)

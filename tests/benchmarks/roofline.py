@@ -116,11 +116,11 @@ def network_step(
 ) -> dict:
     """One network's training step or inference: seconds a step, what a step costs, and memory."""
     import torch
-    from neurocohort.learning.inference import network_outputs
     from neurocohort.learning.networks import build_network
     from neurocohort.learning.precision import choose_precision, set_up_torch
     from neurocohort.learning.settings import read_settings
     from neurocohort.learning.tasks import fit_task
+    from neurocohort.learning.windows import network_outputs
 
     device = torch.device(device)
     settings = read_settings(settings)

@@ -9,7 +9,7 @@ from neurocohort.dataset.folds import BaselineFit, baseline_fits, predicted_rows
 from neurocohort.evaluation import voxel_baselines as voxels
 from neurocohort.evaluation.baselines import atlas_labels, atlases, value_baselines
 from neurocohort.files import read_table, write_table
-from neurocohort.learning.inference import baseline_rows
+from neurocohort.learning.prediction_tables import baseline_rows
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC

@@ -19,9 +19,10 @@ from neurocohort.imaging.reading import write_image
 from neurocohort.imaging.template import TEMPLATE_SPACE, study_grid
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.ensembles import average_values
-from neurocohort.learning.inference import label_map, predict, value_rows
+from neurocohort.learning.inference import predict
 from neurocohort.learning.model_files import RUN, WEIGHTS, read_model
 from neurocohort.learning.networks import copied_weights
+from neurocohort.learning.prediction_tables import label_map, value_rows
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import Classification, Regression, Segmentation
 from neurocohort.learning.training import network_of

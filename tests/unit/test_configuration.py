@@ -12,7 +12,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from neurocohort.configuration import SCHEMA, check_configuration, load_configuration
 from neurocohort.configuration_cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
-from neurocohort.configuration_experiments import NETWORKS, filter_columns
+from neurocohort.configuration_experiments import NETWORKS
+from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
 from neurocohort.learning.settings import read_settings
 from neurocohort.members import all_experiments, draws_of, members_of, starting_members, training_settings

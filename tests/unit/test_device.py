@@ -4,8 +4,8 @@ import os
 
 import pytest
 import torch
+from neurocohort.device import choose_device
 from neurocohort.errors import InputError
-from neurocohort.learning.device import choose_device
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the refusal shows only where no GPU is visible")
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from neurocohort.device import choose_device
 from neurocohort.learning.checkpoint import load_checkpoint
-from neurocohort.learning.device import choose_device
 from neurocohort.learning.loop import Loop
 from neurocohort.learning.model_files import read_model, write_model
 from neurocohort.learning.precision import choose_precision

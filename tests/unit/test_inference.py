@@ -4,22 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from neurocohort import progress
 from neurocohort.errors import InputError
-from neurocohort.learning import inference
 from neurocohort.learning.data import PackedImages, to_input
 from neurocohort.learning.ensembles import average_values, ensemble_scans, mean_probabilities, member_rows
-from neurocohort.learning.inference import (
-    label_map,
-    network_outputs,
-    overlap_rows,
-    predict,
-    predicted_samples,
-    read_probabilities,
-    reference_labels,
-    value_rows,
-)
+from neurocohort.learning.inference import predict, predicted_samples, read_probabilities
+from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels, value_rows
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import Classification, Regression, Segmentation
+from neurocohort.learning.windows import network_outputs
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -208,7 +201,7 @@ def test_member_of_a_cross_validation_is_applied_to_its_own_fold():
 
 
 def test_log_gets_a_line_now_and_then(packed, monkeypatch, capsys):
-    monkeypatch.setattr(inference, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "SCAN_LINE_EVERY_S", 0.0)
     monkeypatch.delenv("NEUROCOHORT_TERMINAL", raising=False)
     run = run_of(task="classification", network="sfcn")
     predict(value_network(1), Classification(), run, samples_of(), packed, CPU)

@@ -14,8 +14,8 @@ from neurocohort.cohorts import raw_bids
 from neurocohort.cohorts.bids import ingest_bids
 from neurocohort.cohorts.fingerprints import fingerprint_bids
 from neurocohort.cohorts.local_tables import OWN_COLUMNS
+from neurocohort.cohorts.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
 from neurocohort.cohorts.variables import kinds_of_bids
-from neurocohort.configuration_experiments import CATEGORIES, NAME, NUMBER, TWO_CLASSES
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 

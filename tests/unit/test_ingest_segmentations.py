@@ -13,13 +13,13 @@ import SimpleITK as sitk  # noqa: N813
 from neurocohort.cohorts.bids import ingest_bids
 from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
 from neurocohort.cohorts.table import ingest_table
+from neurocohort.cohorts.variable_kinds import LABEL_MAP
 from neurocohort.cohorts.variables import kinds_of_bids, kinds_of_table
 from neurocohort.configuration import check_configuration, read_checked
-from neurocohort.configuration_experiments import LABEL_MAP
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
-from neurocohort.imaging.registration import dice
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume, sample_labels
 

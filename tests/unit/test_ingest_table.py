@@ -11,8 +11,8 @@ import openpyxl
 import pytest
 from neurocohort.cohorts.fingerprints import fingerprint_table
 from neurocohort.cohorts.table import ingest_table
+from neurocohort.cohorts.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
 from neurocohort.cohorts.variables import kinds_of_table
-from neurocohort.configuration_experiments import CATEGORIES, NAME, NUMBER, TWO_CLASSES
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 

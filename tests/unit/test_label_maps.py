@@ -11,13 +11,13 @@ import pytest
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table, write_json
 from neurocohort.imaging.deformable import PointMap, sample_deformed
+from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
-from neurocohort.imaging.registration import dice
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Grid, Volume
 from neurocohort.learning import label_maps
-from neurocohort.learning.inference import label_map
 from neurocohort.learning.label_maps import labels_on_grid, read_scan_to_template, write_label_maps
+from neurocohort.learning.prediction_tables import label_map
 from scipy import ndimage
 
 SCAN_ID = "sub-1_ses-1"

@@ -277,11 +277,11 @@ def test_reference_reads_as_in_a_journal():
 
 
 def test_constants_that_stand_again_are_those_of_the_code():
-    from neurocohort.learning import inference, loop, schedule
+    from neurocohort.learning import loop, schedule, windows
     from neurocohort.learning.tasks import regression
 
     assert methods_learning.BINS == regression.BINS
     assert methods_learning.VALIDATION_MEMORY == loop.VALIDATION_MEMORY
     assert 1 / methods_learning.START_SHARE == schedule.START_SHARE
-    assert methods_learning.WINDOW_OVERLAP == inference.WINDOW_OVERLAP
+    assert methods_learning.WINDOW_OVERLAP == windows.WINDOW_OVERLAP
     assert methods_learning.CYCLE_MOMENTUM == (schedule.CALM_MOMENTUM, schedule.FAST_MOMENTUM)

@@ -13,10 +13,11 @@ from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.learning import training
 from neurocohort.learning.checkpoint import attempt_file, remove_checkpoint
 from neurocohort.learning.ensembles import average_values, ensemble_scans, mean_probabilities, member_rows
-from neurocohort.learning.inference import overlap_rows, read_probabilities, write_no_predictions
+from neurocohort.learning.inference import read_probabilities, write_no_predictions
 from neurocohort.learning.judgement import LEAST_SPREAD, Judgement, prediction_spread
 from neurocohort.learning.model_files import write_model
 from neurocohort.learning.network_table import COLUMNS, first_used, network_table, starting_weights, used_members
+from neurocohort.learning.prediction_tables import overlap_rows
 from neurocohort.learning.sweeps import choose
 from neurocohort.learning.tasks import Classification, Regression, Segmentation
 from neurocohort.learning.training import Interrupted, attempt_seed

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from neurocohort.files import read_json, sha256_of
+from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
-from neurocohort.imaging.registration import dice
 from neurocohort.imaging.template import make_template, read_template
 
 SETTINGS = Settings("percentile", enough_dice=0.9, enough_information=0.5, brain_range_ml=(700.0, 2200.0), seed=1)

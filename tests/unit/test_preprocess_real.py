@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
-from neurocohort.imaging.registration import dice
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume, sample
 

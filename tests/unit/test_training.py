@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from neurocohort import progress
 from neurocohort.errors import InputError
 from neurocohort.files import read_json
 from neurocohort.learning import loop
@@ -319,7 +320,7 @@ def test_progress_is_a_bar_on_a_terminal_and_one_line_an_epoch_elsewhere(tmp_pat
     assert not any(line.startswith("epoch") for line in lines[2:]), "what follows is about the whole training"
     assert capsys.readouterr() == ("", "")
     terminal = io.StringIO()
-    monkeypatch.setattr(loop, "terminal_stream", lambda: terminal)
+    monkeypatch.setattr(progress, "terminal_stream", lambda: terminal)
     run(tmp_path, toy_settings(epochs=2), "terminal.pt")
     assert "epoch 2/2" in terminal.getvalue() and "/3" in terminal.getvalue()
 

@@ -127,6 +127,11 @@ def appended(demo, name, text):
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+def test_reworded_docstring_and_changed_progress_bar_rerun_nothing(demo):
+    assert appended(demo, "workflow/neurocohort/files.py", '\n# A comment.\n\n"""A text without effect."""\n') == {}
+    assert appended(demo, "workflow/neurocohort/progress.py", "\nADDED = 1\n") == {}
+
+
 def test_changed_registration_reruns_preprocessing_and_what_follows_and_no_download(demo):
     jobs = appended(demo, "workflow/neurocohort/imaging/registration.py", "\nADDED = 1\n")
     assert jobs["preprocess_scan"] == len(table(demo, "results/ixi/qc.tsv")) + len(table(demo, "results/oasis1/qc.tsv"))

@@ -1,87 +1,115 @@
-"""The content hash of the code behind one subcommand, so that an edit reruns what it changes and a touch reruns nothing.
+"""The hash of the code behind one subcommand: an edit reruns what it can change, a reworded comment reruns nothing.
 
-The hash covers the subcommand's own function in commands/, the package's modules that it imports, directly or through one
-another, and the data files that lie beside those modules. It is computed from the sources alone; nothing is imported. It is
-computed at the start of every Snakemake process, each job of a cluster among them, so the modules are searched for their
-import statements and not parsed, which would take ten times as long.
+The hash covers what the source means (see `codemeaning`): of the subcommand's own function in commands/, and of the package's
+modules that it imports, directly or through one another; and the data files that lie beside those modules. It is computed from
+the sources alone; nothing is imported. It is computed at the start of every Snakemake process, each job of a cluster among
+them, so what a file means is kept in a cache beside Python's own compiled files, by the file's content.
 """
 
 import ast
+import contextlib
 import hashlib
-import re
-from collections.abc import Iterator
+import importlib.util
+import json
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from neurocohort import codemeaning
+from neurocohort.files import write_text
 
 PACKAGE = "neurocohort"
 ROOT = Path(__file__).resolve().parent
 COMMANDS = ROOT / "commands"
-# The module and the names of `from neurocohort... import ...`, in parentheses or to the line's end; the modules of `import ...`.
-IMPORT = re.compile(
-    rf"^[ \t]*(?:from[ ]+({PACKAGE}[.\w]*)[ ]+import[ ]+(\([^)]*\)|.*)|import[ ]+({PACKAGE}[.].*))", re.MULTILINE
-)
+# Modules whose work is only seen on a terminal or in a log. The hash leaves them out, so no result may depend on them.
+ONLY_SHOWN = {"progress.py"}
+CACHE = "codehash.json"
+WHOLE = ""  # the name under which a module's own code is kept
+
+
+class Code(NamedTuple):
+    """``meaning``: hexadecimal digest. ``imports``: dotted names of this package, which may be modules."""
+
+    meaning: str
+    imports: list[str]
 
 
 @cache
 def code_hash(subcommand: str) -> str:
     """Sixteen hexadecimal digits for the code behind ``neurocohort <subcommand>``. Raises KeyError for an unknown one."""
     function = _functions()[subcommand.replace("-", "_")]
-    digest = hashlib.sha256(function.encode())
-    files = _closure(function)
-    files |= {data for folder in {file.parent for file in files} for data in _data_files(folder)}
-    for file in sorted(files):
-        digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + _content(file))
+    digest = hashlib.sha256(function.meaning.encode())
+    for file in sorted(covered_files(subcommand)):
+        content = _modules()[file].meaning if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(ROOT).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()[:16]
 
 
-@cache
-def _functions() -> dict[str, str]:
-    """By name, each subcommand's function as it is written."""
-    found = {}
-    for file in sorted(COMMANDS.glob("*.py")):
-        source = file.read_text(encoding="utf-8")
-        functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
-        found |= {node.name: ast.get_source_segment(source, node) for node in functions}
-    return found
-
-
-def _closure(function: str) -> set[Path]:
+def covered_files(subcommand: str) -> set[Path]:
+    """The modules and data files that the hash covers, beside the subcommand's own function."""
     found: set[Path] = set()
-    waiting = _imported(function)
+    waiting = _files_of(_functions()[subcommand.replace("-", "_")])
     while waiting:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting |= _imports_of(file)
-    return found
+            waiting |= _files_of(_modules()[file])
+    return found.union(*(_data_files(folder) for folder in {file.parent for file in found}))
+
+
+def _functions() -> dict[str, Code]:
+    """Each subcommand's function, by name."""
+    return _package()[1]
+
+
+def _modules() -> dict[Path, Code]:
+    """Every module of the package, by its file."""
+    return _package()[0]
 
 
 @cache
-def _content(file: Path) -> bytes:
-    return file.read_bytes()
+def _package() -> tuple[dict[Path, Code], dict[str, Code]]:
+    """`_modules` and `_functions`, from the cache where it has them."""
+    kept, used, modules, functions = _read_cache(), {}, {}, {}
+    for file in sorted(file for file in ROOT.rglob("*.py") if not _is_hidden(file)):
+        source, of_functions = file.read_bytes(), file.parent == COMMANDS
+        key = f"{'functions' if of_functions else 'module'} {hashlib.sha256(source).hexdigest()}"
+        used[key] = kept.get(key) or _codes(source, of_functions)
+        codes = {name: Code(*code) for name, code in used[key].items()}
+        modules[file] = codes.pop(WHOLE)
+        functions |= codes
+    if used != kept:
+        _write_cache(used)
+    return modules, functions
 
 
-@cache
-def _imports_of(file: Path) -> frozenset[Path]:
-    return frozenset(_imported(_content(file).decode("utf-8")))
+def _codes(source: bytes, of_functions: bool) -> dict[str, Code]:
+    """The code of the WHOLE module and, for a module of subcommands, that of each function by its name."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        # A file that is being edited: what imports it will fail and say why. What doesn't may go on.
+        return {WHOLE: Code(hashlib.sha256(source).hexdigest(), [])}
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)] if of_functions else []
+    return {WHOLE: _code(tree)} | {node.name: _code(node) for node in functions}
 
 
-def _imported(source: str) -> set[Path]:
-    return {file for name in _imported_names(source) if (file := _file_of(name))}
+def _code(tree: ast.AST) -> Code:
+    imports = sorted(name for name in codemeaning.imported_names(tree) if name.split(".")[0] == PACKAGE)
+    return Code(codemeaning.meaning_of(tree), imports)
 
 
-def _imported_names(source: str) -> Iterator[str]:
-    """The modules of this package that ``source`` imports, and what may be modules: a name from a package, a comment's word."""
-    for package, names, modules in IMPORT.findall(source):
-        if package:
-            yield package
-            yield from (f"{package}.{name}" for name in re.findall(r"\w+", names))
-        yield from re.findall(rf"{PACKAGE}[.][.\w]+", modules)
+def _files_of(code: Code) -> set[Path]:
+    """The modules that ``code`` imports, with the packages that they lie in."""
+    names = set(code.imports)
+    names |= {name[:end] for name in names for end, letter in enumerate(name) if letter == "."}
+    files = {file for name in names if (file := _file_of(name))}
+    return {file for file in files if file.relative_to(ROOT).as_posix() not in ONLY_SHOWN}
 
 
 @cache
 def _file_of(module: str) -> Path | None:
-    """The source of a module of this package; None for other packages, and for names that are no modules."""
+    """The source of a module of this package; None for the package itself, for others, and for names that are no modules."""
     first, *rest = module.split(".")
     if first != PACKAGE or not rest:
         return None
@@ -97,5 +125,35 @@ def _data_files(folder: Path) -> frozenset[Path]:
     return frozenset(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts and not _is_hidden(path)
     )
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether it is an editor's file, such as the lock of a module that is open, and not the package's."""
+    return path.name.startswith(".") or path.name.endswith("~")
+
+
+def cache_path() -> Path:
+    """Where what files mean is kept: with Python's own compiled files."""
+    return Path(importlib.util.cache_from_source(str(ROOT / "codehash.py"))).with_name(CACHE)
+
+
+def _read_cache() -> dict[str, dict[str, list]]:
+    """By the sha256 of a file's content its codes; empty where there is no cache, or one that is damaged or of other code."""
+    try:
+        kept = json.loads(cache_path().read_bytes())
+        return kept["files"] if kept["seal"] == _seal(kept["files"]) else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _write_cache(files: dict[str, dict[str, Code]]) -> None:
+    with contextlib.suppress(OSError):  # a read-only place: the next process parses again, which takes about a second
+        write_text(cache_path(), json.dumps({"files": files, "seal": _seal(files)}))
+
+
+def _seal(files: dict) -> str:
+    """A digest of the cache's content and of the code that made it, so that nothing else is believed."""
+    own = b"".join(Path(source).read_bytes() for source in (__file__, codemeaning.__file__))
+    return hashlib.sha256(own + json.dumps(files, sort_keys=True).encode()).hexdigest()

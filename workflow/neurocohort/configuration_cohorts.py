@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from neurocohort.cohorts.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
 from neurocohort.cohorts.variables import kinds_of_bids, kinds_of_table
-from neurocohort.configuration_experiments import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
 from neurocohort.configuration_messages import listed
 
 MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")

@@ -1,16 +1,15 @@
 """What the experiments of a configuration must agree with: their cohorts, the variables of those, the networks and the grid."""
 
-import ast
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from neurocohort.cohorts.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
 from neurocohort.configuration_messages import did_you_mean, listed
 from neurocohort.configuration_trainings import training_faults
+from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
 
-# What a variable of scans.tsv is, which decides the task that can have it as its target.
-NUMBER, TWO_CLASSES, LABEL_MAP, CATEGORIES, NAME = "a number", "two classes", "a label map", "categories", "a name"
 TARGET_OF_TASK = {"regression": NUMBER, "classification": TWO_CLASSES, "segmentation": LABEL_MAP}
 
 
@@ -37,11 +36,6 @@ NETWORKS = {
 }
 HAS_DROPOUT, HAS_NORM = ("sfcn", "densenet121"), ("sfcn",)
 SEGRESNET_GROUPS = 8  # its group norm divides the channels into eight
-
-FILTER_NODES = (
-    *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Name, ast.Load),
-    *(ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Constant, ast.List),
-)
 
 
 def experiment_faults(
@@ -81,25 +75,6 @@ def experiment_faults(
 def _unknown_cohort(name: str, config: dict) -> str:
     known = config["cohorts"]
     return f"isn't configured; the configured cohorts are {listed(known)}{did_you_mean(name, known) or '.'}"
-
-
-def filter_columns(condition: str) -> set[str]:
-    """The variables that a filter names. Raises InputError for anything but comparisons of variables with values."""
-    allowed = "a filter compares variables with numbers or quoted texts (<, <=, ==, !=, >=, >, in [...]) and joins "
-    allowed += "comparisons by and, or, not"
-    try:
-        tree = ast.parse(condition.strip(), mode="eval")
-    except (SyntaxError, ValueError):
-        raise InputError(f"the filter `{condition}` can't be read; {allowed}.") from None
-    for node in ast.walk(tree):
-        if not isinstance(node, FILTER_NODES) or (
-            isinstance(node, ast.Constant) and not isinstance(node.value, int | float | str)
-        ):
-            part = ast.get_source_segment(condition.strip(), node) or type(node).__name__
-            raise InputError(f"the filter `{condition}` has `{part}`, which isn't allowed; {allowed}.")
-    if not isinstance(tree.body, ast.Compare | ast.BoolOp | ast.UnaryOp):
-        raise InputError(f"the filter `{condition}` compares nothing; {allowed}.")
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _target_faults(key: str, experiment: dict, kinds: dict[str, dict[str, str | None]]) -> Iterator[str]:

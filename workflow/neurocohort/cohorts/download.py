@@ -20,8 +20,8 @@ import urllib3
 
 from neurocohort import files
 from neurocohort.cohorts import verify
-from neurocohort.cohorts.progress import Progress
 from neurocohort.errors import InputError
+from neurocohort.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from neurocohort.cohorts.local_files import LABELS, PATH_COLUMNS, anat_folders, labels_beside, matching_images
 from neurocohort.cohorts.local_tables import CohortTables, LocalTable, few, read_bids_tables, read_local_table
-from neurocohort.configuration_experiments import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
+from neurocohort.cohorts.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
 
 NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}

@@ -107,9 +107,9 @@ def preprocess(
     """Preprocess one scan, and what else its session has, into FOLDER."""
     import torch
 
+    from neurocohort.device import choose_device
     from neurocohort.imaging.preprocess import Settings, preprocess_scan
     from neurocohort.imaging.template import read_template
-    from neurocohort.learning.device import choose_device
 
     torch.set_num_threads(1)
     settings = Settings(

@@ -31,10 +31,10 @@ def train(
     from dataclasses import replace
 
     from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.device import choose_device
     from neurocohort.files import read_table, sha256_of
     from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, checkpoint_seconds, remove_checkpoint
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.device import choose_device
     from neurocohort.learning.distributed import leads
     from neurocohort.learning.model_files import write_model
     from neurocohort.learning.network_table import starting_weights
@@ -107,19 +107,13 @@ def predict(
     Of a training that left no model, the tables are empty: the experiment's other networks are averaged without it.
     """
     from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.device import choose_device
     from neurocohort.files import read_json, read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.device import choose_device
-    from neurocohort.learning.inference import (
-        label_map,
-        overlap_rows,
-        predicted_samples,
-        reference_labels,
-        value_rows,
-        write_no_predictions,
-    )
     from neurocohort.learning.inference import predict as run
+    from neurocohort.learning.inference import predicted_samples, write_no_predictions
     from neurocohort.learning.model_files import RUN, read_model
+    from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels, value_rows
 
     if read_json(model / RUN)["best_epoch"] is None:
         print(
@@ -173,9 +167,9 @@ def ensemble_segmentation(
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.ensembles import ensemble_scans, mean_probabilities, member_rows
-    from neurocohort.learning.inference import label_map, overlap_rows, reference_labels
     from neurocohort.learning.label_maps import write_label_maps
     from neurocohort.learning.network_table import network_table, read_runs, used_members
+    from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels
 
     runs = read_runs(member.parent for member in members)
     every = {member.parent.name: read_table(member) for member in members}

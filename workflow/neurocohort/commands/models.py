@@ -26,10 +26,10 @@ def saliency(
     import numpy as np
 
     from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.device import choose_device
     from neurocohort.files import read_table, write_json, written_aside
     from neurocohort.imaging.template import read_template
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.device import choose_device
     from neurocohort.learning.model_files import read_model
     from neurocohort.learning.network_table import first_used
     from neurocohort.learning.saliency import BLOCK_MM, HELD_OUT, OCCLUSION, chosen_scans, saliency_maps

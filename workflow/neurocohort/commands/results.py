@@ -32,7 +32,7 @@ def baselines(
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.inference import baseline_rows, overlap_rows, reference_labels
+    from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
 
     table = read_table(samples)
     fits = baseline_fits(table, folds)

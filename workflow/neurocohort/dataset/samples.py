@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from neurocohort.configuration_experiments import filter_columns
+from neurocohort.dataset.filters import filter_columns
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.packs import packed_scans
 from neurocohort.dataset.split import EXCLUDED, PARTS

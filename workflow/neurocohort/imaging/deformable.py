@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from neurocohort.errors import InputError, ScanExcluded
-from neurocohort.imaging.registration import dice
+from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample
 
 GREEDY_REQUIREMENT = "picsl-greedy==1.4.0.3"

@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
+from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.volume import Grid, Volume, grid_of, sample
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world is LPS, nibabel's RAS
@@ -115,12 +116,6 @@ def remaining_shift_mm(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, *,
     moved = from_itk(similarity) - np.eye(4)
     points = np.argwhere(fixed_mask) @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
     return float(np.linalg.norm(points @ moved[:3, :3].T + moved[:3, 3], axis=1).mean())
-
-
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice overlap of two bool arrays, 0 to 1 (1 where both are empty)."""
-    total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
-    return 1.0 if total == 0 else 2.0 * int(np.count_nonzero(a & b)) / total
 
 
 def write_itk_affine(path: Path, fixed_to_moving: np.ndarray) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from neurocohort.errors import InputError
-from neurocohort.learning.inference import ID_COLUMNS, LEVELS, in_turn, read_probabilities
+from neurocohort.learning.inference import LEVELS, read_probabilities
+from neurocohort.learning.prediction_tables import ID_COLUMNS
+from neurocohort.progress import in_turn
 
 KEY = ["cohort", "scan_id"]
 DECIMALS = 6

@@ -23,7 +23,7 @@ from neurocohort.imaging.registration import from_itk
 from neurocohort.imaging.template import TEMPLATE_SPACE
 from neurocohort.imaging.tissues import TISSUES
 from neurocohort.imaging.volume import Grid, Volume
-from neurocohort.learning.inference import label_map
+from neurocohort.learning.prediction_tables import label_map
 
 SLAB_VOXELS = 500_000  # of the raw scan's grid at a time: some 50 MB
 LPS_FROM_RAS = np.array([-1, -1, 1], dtype=np.float32)

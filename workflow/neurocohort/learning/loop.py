@@ -16,18 +16,18 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_swa_avg_fn
 
-from neurocohort.cohorts.progress import terminal_stream
 from neurocohort.learning.batches import Batch, TrainingBatches
 from neurocohort.learning.checkpoint import Interrupted, StopRequest, load_checkpoint, save_checkpoint
 from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.distributed import Processes
-from neurocohort.learning.inference import network_outputs
 from neurocohort.learning.networks import copied_weights, load_weights, weights_of
 from neurocohort.learning.precision import Precision
 from neurocohort.learning.schedule import MOMENTUM, SQUARES_DECAY, pace_at, set_pace
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import CLASSIFICATION, Task
 from neurocohort.learning.transfer import learning_stages, set_learning, stages
+from neurocohort.learning.windows import network_outputs
+from neurocohort.progress import steps_shown
 
 VALIDATION_MEMORY = 5  # epochs over which the criterion is averaged when the best is chosen, and weights where they are
 BEST, LAST, AVERAGED = "best", "last", "averaged"  # the weights that are kept
@@ -143,7 +143,7 @@ class Loop:
         label = f"epoch {epoch + 1}/{self.settings.epochs}"
         with (
             contextlib.closing(self.batches.epoch(epoch, state["step"])) as batches,
-            _steps_shown(label, state["step"], self.batches.steps, self.processes.leads) as step_done,
+            steps_shown(label, state["step"], self.batches.steps, self.processes.leads) as step_done,
         ):
             for batch in batches:
                 self._step(batch, epoch, state["step"])
@@ -275,16 +275,3 @@ def _set_generators(states: dict[str, torch.Tensor], device: torch.device) -> No
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
-
-
-@contextlib.contextmanager
-def _steps_shown(label: str, done: int, steps: int, shown: bool) -> Iterator[Callable[[], None]]:
-    """Yield what is called after each step: it moves a bar on a terminal, and does nothing elsewhere."""
-    terminal = terminal_stream() if shown else None
-    if terminal is None:
-        yield lambda: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(desc=label, total=steps, initial=done, leave=False, unit="step", file=terminal) as bar:
-        yield lambda: bar.update() and None

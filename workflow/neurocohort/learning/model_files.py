@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from neurocohort.device import device_name
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_json, write_table, written_aside
-from neurocohort.learning.device import device_name
 from neurocohort.learning.judgement import WAYS_OUT
 from neurocohort.learning.networks import load_weights
 from neurocohort.learning.settings import TrainingSettings, read_settings

@@ -15,11 +15,11 @@ from torch import nn
 
 from neurocohort.errors import InputError
 from neurocohort.learning.data import PackedImages, to_input
-from neurocohort.learning.inference import in_turn
 from neurocohort.learning.precision import FLOAT32, choose_precision, set_up_torch
 from neurocohort.learning.settings import read_settings
 from neurocohort.learning.tasks import REGRESSION, Task
 from neurocohort.learning.training import network_of
+from neurocohort.progress import in_turn
 
 OCCLUSION, GRAD_CAM = "occlusion", "grad_cam"
 HELD_OUT = "held-out"

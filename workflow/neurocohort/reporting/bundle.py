@@ -15,10 +15,10 @@ from neurocohort.files import read_json, write_json, write_text
 from neurocohort.imaging.template import TEMPLATE_SPACE, study_grid
 from neurocohort.imaging.volume import Grid
 from neurocohort.learning import networks
-from neurocohort.learning.inference import WINDOW_BATCH, WINDOW_OVERLAP
 from neurocohort.learning.model_files import RUN, WEIGHTS
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, Task, task_from
+from neurocohort.learning.windows import WINDOW_BATCH, WINDOW_OVERLAP
 from neurocohort.reporting.bundle_files import evaluator, outputs, scans, weights
 from neurocohort.reporting.bundle_metadata import licence_text, licences, metadata
 from neurocohort.reporting.model_card import model_card

@@ -13,7 +13,7 @@ from neurocohort.reporting.networks import Networks, networks_sentence
 BINS = 32  # learning.tasks.regression
 VALIDATION_MEMORY = 5  # learning.loop
 START_SHARE = 25  # one over learning.schedule's: how much less than the largest rate one cycle begins with
-WINDOW_OVERLAP = 0.5  # learning.inference
+WINDOW_OVERLAP = 0.5  # learning.windows
 CYCLE_MOMENTUM = (0.95, 0.85)  # learning.schedule: CALM_MOMENTUM, FAST_MOMENTUM
 
 NETWORKS = {

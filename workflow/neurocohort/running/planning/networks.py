@@ -8,7 +8,7 @@ from neurocohort.learning.networks import build_network
 
 SOFT_BINS = 40  # outputs of a regression with soft bins: their number hardly counts
 TISSUE_OUTPUTS = 4
-WINDOW_STEP = 0.5  # of a window: neighbours overlap by half, as learning.inference has it
+WINDOW_STEP = 0.5  # of a window: neighbours overlap by half, as learning.windows has it
 
 
 def gflops(settings: dict, shape: list[int]) -> float:
