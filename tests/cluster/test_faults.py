@@ -1,29 +1,33 @@
 """What befalls jobs on a cluster, on schedulers that really run: too little memory, too little time, preemption, a node that goes
-down, Ctrl-C, and a main process that is killed. A training that met all of them ends with the weights of one that met none."""
+down, Ctrl-C, and a main process that is killed. A training that met all of them ends with the weights of one that met none.
+
+No test depends on how fast the machine is: before something happens to a training, the test stops it (SIGSTOP), so that it
+can't end first.
+"""
 
 import re
 import shlex
+import signal
 
+import psutil
 import pytest
 import yaml
 from neurocohort.files import sha256_of
 
 SOON = {"NEUROCOHORT_CHECKPOINT_SECONDS": "1"}
-# Its 400 epochs take some 100 s here: Slurm looks at its time limits every half minute, so that a training of hardly more than a
-# minute could be done before it is stopped at its limit of one.
 TRAINING = {
     "task": "regression",
     "target": "age",
     "cohorts": ["ixi"],
     "network": {"name": "sfcn", "channels": [4, 8, 16, 32, 32, 32], "soft_bins": False},
-    "training": {"epochs": 400, "batch_size": 5, "learning_rate": 0.01},
+    "training": {"epochs": 240, "batch_size": 5, "learning_rate": 0.01},
 }
 WEIGHTS = "results/experiments/{}/seed-1/model.safetensors"
 
 
 @pytest.fixture(scope="module")
 def faults(study, demo_run):
-    """The demo's study, whose scans are ready, with trainings of more than a minute."""
+    """The demo's study, whose scans are ready, with trainings that last long enough to be stopped on their way."""
     experiments = dict.fromkeys(("calm", "late", "troubled"), TRAINING)
     study.path("config/faults.yaml").write_text(yaml.safe_dump({"device": "auto", "experiments": experiments}))
     return study
@@ -46,11 +50,13 @@ def calm_weights(faults, of_all_processes) -> str:
 
 
 def test_too_little_memory_and_time_are_told_and_tried_again_with_more(faults, calm_weights):
-    """The selection gets too little memory at first, and the training too little time: a minute, then two."""
+    """The selection gets too little memory at first, and the training too little time: a minute, then twenty."""
     if faults.cluster.name == "sge":
         faults.set_site(memory={"h_vmem": 0})
     memory = ["select_training:mem_mb=60 if attempt == 1 else 3000", "train:mem_mb=4000"]
-    run = begin(faults, "late", "--set-resources", *memory, "train:runtime=attempt")
+    run = begin(faults, "late", "--set-resources", *memory, "train:runtime=1 if attempt == 1 else 20")
+    run.job_of("train")
+    stop_training(faults, run)
     assert run.wait() == 0, run.said
     told = messages(run)
     short_of_memory = next(text for text in told if text.startswith("select_training of late"))
@@ -80,7 +86,7 @@ def test_the_last_failure_names_the_command_that_goes_on(faults):
 def test_ctrl_c_leaves_no_job_and_no_lock(faults):
     run = begin(faults, "troubled")
     run.job_of("train")
-    wait_for_checkpoint(faults, run)
+    stop_training(faults, run)
     run.press_ctrl_c()
     assert run.wait(90) != 0
     assert faults.cluster.jobs() == [], run.said
@@ -92,6 +98,7 @@ def test_a_killed_main_process_is_followed_by_a_run_that_takes_over(faults):
     run = begin(faults, "troubled")
     job = run.job_of("train")
     wait_until_training(faults, run)
+    stop_training(faults, run)
     run.kill()
     assert faults.cluster.state(job) in ("RUNNING", "r"), "the job goes on without it"
     again = begin(faults, "troubled")
@@ -107,10 +114,12 @@ def test_preempted_and_bereft_of_its_node_the_training_ends_with_the_same_weight
     run = begin(faults, "troubled")
     job = run.job_of("train")
     wait_until_training(faults, run)
+    stop_training(faults, run)
     forget_log(faults)
     faults.cluster.preempt(job)
     run.wait_for(lambda: faults.cluster.state(job) in ("RUNNING", "r", "Rr"), "the same job to be started again")
     wait_until_training(faults, run)
+    stop_training(faults, run)
     forget_log(faults)
     faults.cluster.lose_node()
     run.wait_for(lambda: faults.cluster.state(job) not in ("RUNNING", "r"), "the scheduler to miss the node")
@@ -120,8 +129,22 @@ def test_preempted_and_bereft_of_its_node_the_training_ends_with_the_same_weight
     assert sha256_of(faults.path(WEIGHTS.format("troubled"))) == calm_weights
 
 
-def wait_for_checkpoint(faults, run) -> None:
+def stop_training(faults, run) -> None:
+    """Stop the study's training where it is, once it has a checkpoint. Only a signal of the scheduler's moves it again."""
     run.wait_for(lambda: list(faults.path("checkpoints").glob("*.pt")), "the first checkpoint")
+    for process in trainings_of(faults):
+        process.send_signal(signal.SIGSTOP)
+
+
+def trainings_of(faults) -> list[psutil.Process]:
+    """The processes of `neurocohort train` that work in the study's folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or []
+        if process.info["cwd"] == str(faults.checkout.folder) and "train" in command[1:3] and "python" in command[0]:
+            found.append(process)
+    assert found, "no training runs"
+    return found
 
 
 def forget_log(faults) -> None:
