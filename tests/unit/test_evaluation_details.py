@@ -168,6 +168,16 @@ def test_best_baseline_is_named_by_metric_and_its_own_direction():
     assert row["difference"] == pytest.approx(expected, abs=1e-6) and row["n"] == 60
 
 
+def test_a_perfect_auc_against_a_constant_has_an_interval():
+    """Every resample has the same difference; eight people don't warrant an interval without width."""
+    network = rated(8).assign(target=[0.0, 1.0] * 4)
+    network["prediction"] = 0.8 * network["target"] + 0.1
+    found = compare(network, model(network, "majority", prediction=0.5), "classification", **QUICK)
+    row = found[found["metric"] == "auc"].squeeze()
+    assert (row["difference"], row["ci_high"], row["interval"]) == (0.5, 0.5, "newcombe")
+    assert 0 < row["ci_low"] < 0.2 and row["in_favour_of"] == "network"
+
+
 def test_segmentations_are_paired_by_scan_and_tissue():
     rng = np.random.default_rng(2)
     table = people(12).merge(pd.DataFrame({"tissue": ["CSF", "GM", "WM"]}), how="cross")

@@ -170,23 +170,38 @@ def test_provenance_names_configuration_split_lock_and_time(whole):
 
 
 @pytest.mark.parametrize(
-    ("model", "baseline", "higher", "verdict"),
+    ("model", "baseline", "gain", "higher", "verdict"),
     [
-        ((6.0, 5.0, 7.0), (14.0, 12.0, 16.0), False, "pass"),
-        ((11.0, 9.0, 13.0), (14.0, 12.0, 16.0), False, "warn"),
-        ((15.0, 12.0, 17.0), (14.0, 12.0, 16.0), False, "fail"),
-        ((14.0, 12.0, 16.0), (14.0, 12.0, 16.0), False, "fail"),
-        ((0.80, 0.70, 0.90), (0.5, 0.5, 0.5), True, "pass"),
-        ((0.60, 0.45, 0.75), (0.5, None, None), True, "warn"),
-        ((0.80, 0.70, 0.90), (0.5, None, None), True, "pass"),
-        ((0.80, None, None), (0.5, 0.5, 0.5), True, "warn"),
-        ((0.45, 0.30, 0.60), (0.5, 0.5, 0.5), True, "fail"),
+        (6.0, 14.0, (5.0, 11.0), False, "pass"),
+        (11.0, 14.0, (0.5, 5.0), False, "pass"),
+        (11.0, 14.0, (-1.0, 5.0), False, "warn"),
+        (11.0, 14.0, (None, None), False, "warn"),
+        (15.0, 14.0, (-3.0, 1.0), False, "fail"),
+        (14.0, 14.0, (0.0, 0.0), False, "fail"),
+        (0.80, 0.5, (0.2, 0.4), True, "pass"),
+        (0.60, 0.5, (-0.05, 0.25), True, "warn"),
+        (0.45, 0.5, (-0.2, 0.1), True, "fail"),
     ],
 )
-def test_verdict(model, baseline, higher, verdict):
-    names = ("value", "ci_low", "ci_high")
-    model, baseline = (dict(zip(names, values, strict=True)) for values in (model, baseline))
-    assert JUDGEMENTS[judgement_of(model, baseline, higher)][0] == verdict
+def test_verdict(model, baseline, gain, higher, verdict):
+    gain = dict(zip(("gain_low", "gain_high"), gain, strict=True))
+    assert JUDGEMENTS[judgement_of(model, baseline, gain, higher)][0] == verdict
+
+
+def test_verdict_is_that_of_the_paired_difference_where_the_intervals_overlap(study):
+    """Two intervals that touch say little of two models that were tested on the same people."""
+    path = study["results"] / "experiments" / "tissue" / "metrics.tsv"
+    metrics = read_table(path)
+    metrics.loc[metrics["metric"] == "dice", ["ci_low", "ci_high"]] = (0.6, 0.95)
+    write_table(path, metrics)
+    (record,) = headline(study["results"], {"tissue": EXPERIMENTS["tissue"]})
+    row = read_table(path.with_name("comparisons.tsv")).query("metric == 'dice' and group == 'all'").squeeze()
+    assert record["verdict"] == "pass" and record["gain"] == pytest.approx(row["difference"])
+    interval = f"{row['difference']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    assert f"Better than the trivial baseline by {interval}, paired by participant." in record["sentence"]
+    path.with_name("comparisons.tsv").unlink()
+    (record,) = headline(study["results"], {"tissue": EXPERIMENTS["tissue"]})
+    assert record["verdict"] == "warn" and "the paired difference has no interval" in record["sentence"]
 
 
 def test_headline_says_the_numbers_and_a_baseline_that_is_as_good(whole):
@@ -194,7 +209,8 @@ def test_headline_says_the_numbers_and_a_baseline_that_is_as_good(whole):
     records = {record["experiment"]: record for record in headline(arguments["results"], EXPERIMENTS)}
     assert [records[name]["metric"] for name in EXPERIMENTS] == ["mae", "auc", "dice"]
     dementia = records["dementia"]
-    assert dementia["verdict"] == "pass" and dementia["baseline"] == "majority" and dementia["baseline_value"] == 0.5
+    assert dementia["verdict"] == "warn" and dementia["baseline"] == "majority" and dementia["baseline_value"] == 0.5
+    assert "the interval holds 0" in dementia["sentence"]
     assert (
         "0.780 [0.663, 0.897]" in dementia["sentence"]
         and f"{dementia['n']} held-out participants" in dementia["sentence"]
@@ -219,7 +235,7 @@ def test_constant_guess_has_an_auc_of_one_half_where_its_row_is_absent(study):
     metrics = read_table(path)
     write_table(path, metrics[metrics["model"] != "majority"])
     (record,) = headline(study["results"], {"dementia": EXPERIMENTS["dementia"]})
-    assert (record["baseline_value"], record["verdict"]) == (0.5, "pass")
+    assert (record["baseline_value"], record["judgement"]) == (0.5, "unclear")
 
 
 REMOVED = [

@@ -7,6 +7,7 @@ import pandas as pd
 
 from neurocohort.evaluation.intervals import participant_interval
 from neurocohort.evaluation.measures import (
+    AUCS,
     DECIMALS,
     KEY,
     NETWORK,
@@ -15,6 +16,7 @@ from neurocohort.evaluation.measures import (
     Measure,
     judged_parts,
     measures,
+    score_interval,
     with_baselines,
 )
 from neurocohort.evaluation.metrics import HIGHER_IS_BETTER
@@ -31,6 +33,9 @@ def compare(
     Columns: baseline, best, cohort, part, group, metric, network_value, baseline_value, difference (network minus baseline, in
     the metric's unit), ci_low, ci_high, interval, n (participants), in_favour_of. Each resample of participants is drawn once
     and both are judged on it, so what makes a participant hard for both cancels out (a paired bootstrap).
+
+    A perfect AUC against a constant is the same in every resample, so the bootstrap has no interval to give: it is the AUC's
+    own (``newcombe``), less the constant's 0.5.
 
     ``best``: ``yes`` for the baseline with the best value of the metric on these rows, the first of several. It is chosen on
     the rows that it is compared on, which flatters the baseline, never the network. ``in_favour_of``: ``network`` or
@@ -104,6 +109,8 @@ def _difference(name: str, ours: Measure, theirs: Measure, people: np.ndarray, r
             strata=None if ours.strata is None else ours.strata[usable],
             weighted=True,
         )
+    if name in AUCS and value in (0.0, 1.0) and low == high and not np.ptp(other, axis=0).any():
+        (low, high), method = np.subtract(score_interval(value, target), their_value), "newcombe"
     numbers = {"network_value": value, "baseline_value": their_value, "difference": difference}
     numbers |= {"ci_low": low, "ci_high": high}
     better = difference > 0 if HIGHER_IS_BETTER[name] else difference < 0

@@ -28,6 +28,7 @@ ABOUT = ["model", "cohort", "part", "group"]
 FOUND = ["metric", "value", "ci_low", "ci_high", "interval", "n"]
 COLUMNS = ABOUT + FOUND
 DECIMALS = 6
+AUCS = ("auc", "auc_macro")
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def estimate(name: str, measure: Measure, participants: np.ndarray, *, resamples
             strata=strata,
             weighted=True,
         )
-    if name in ("auc", "auc_macro") and value in (0.0, 1.0) and low == high:
-        (low, high), method = _score_interval(value, target), "newcombe"
+    if name in AUCS and value in (0.0, 1.0) and low == high:
+        (low, high), method = score_interval(value, target), "newcombe"
     return result(name, value, (low, high), method, len(set(people)))
 
 
@@ -153,8 +154,9 @@ def _mean(_: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) 
     return weighted_mean(values, weights)
 
 
-def _score_interval(value: float, target: np.ndarray) -> tuple[float, float]:
-    """Newcombe's interval; of a mean over classes the mean of theirs, which is no narrower than that of the mean."""
+def score_interval(value: float, target: np.ndarray) -> tuple[float, float]:
+    """Newcombe's interval of an AUC of 0 or 1. Of a mean over classes it is the mean of their limits, which is no narrower than
+    the interval of the mean."""
     counts = np.bincount(target)
     cases = counts[1:] if len(counts) == 2 else counts
     limits = [auc_score_interval(value, int(count), int(len(target) - count)) for count in cases]

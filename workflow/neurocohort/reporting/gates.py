@@ -3,29 +3,15 @@ baseline, clear of the best one, no leak, its control at chance, and nothing mis
 
 from pathlib import Path
 
-from neurocohort.errors import InputError
-from neurocohort.files import read_table
 from neurocohort.learning.outcomes import NOT_JUDGED
 from neurocohort.reporting import labels
-from neurocohort.reporting.headline import BASELINE_PHRASES
+from neurocohort.reporting.headline import BASELINE_PHRASES, held_out_rows, read_comparisons
 from neurocohort.reporting.networks import Networks
 from neurocohort.reporting.sources import Missing
 
 LEAKS = ("overlapping", "crossing_folds", "images", "moved")  # of `participants.split_check`
 PASS, WARN, FAIL, OPEN = "pass", "warn", "fail", "open"
 STATES = {PASS: ("✓", "passed"), WARN: ("≈", "warning"), FAIL: ("✗", "failed"), OPEN: ("–", "not judged")}
-COMPARISON_COLUMNS = (
-    "baseline",
-    "best",
-    "cohort",
-    "part",
-    "group",
-    "metric",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "in_favour_of",
-)
 
 
 def with_gates(verdicts: list[dict], described: list[dict], results: Path) -> list[dict]:
@@ -66,11 +52,8 @@ def completeness_gate(missing: list[Missing]) -> dict:
 def best_comparison(results: Path, verdict: dict) -> dict | None:
     """The paired difference of the network and the best of its baselines, from comparisons.tsv, in the headline's metric on
     its held-out rows; None where the file or the row is not there (a section of the page boxes the file)."""
-    try:
-        table = read_table(results / "experiments" / verdict["experiment"] / "comparisons.tsv", COMPARISON_COLUMNS)
-    except InputError:
-        return None
-    rows = table[(table["part"] == "held-out") & (table["group"] == "all") & (table["metric"] == verdict["metric"])]
+    table = read_comparisons(results / "experiments" / verdict["experiment"])
+    rows = held_out_rows(table, verdict["metric"])
     rows = rows[(rows["cohort"] == verdict["cohort"]) & (rows["best"] == "yes")]
     return None if rows.empty else rows.iloc[0].to_dict()
 

@@ -1,8 +1,9 @@
 """The one number of each experiment, beside the trivial baseline that it has to beat, and the verdict.
 
-``pass``: better, and the two 95 % intervals do not touch. ``warn``: better, but the intervals overlap or the network's is
+``pass``: better, and the 95 % interval of the paired difference doesn't hold 0. ``warn``: better, but that interval holds 0 or is
 missing. ``fail``: no better, or no network learned anything. ``missing``: the numbers are not there. The page's verdict strip and
-the text that ends a run in the terminal both come from here.
+the text that ends a run in the terminal both come from here. Network and baseline are compared on the same participants, so what
+makes a participant hard for both cancels out; their two own intervals may overlap although the difference is clear.
 """
 
 from pathlib import Path
@@ -21,6 +22,8 @@ HEADLINES = {
     "segmentation": ("dice", "atlas", True),
 }
 MANY_CLASSES = ("auc_macro", "majority", True)  # of a classification of more than two
+COMPARISON_COLUMNS = ("baseline", "best", "cohort", "part", "group", "metric", "difference", "ci_low", "ci_high")
+COMPARISON_COLUMNS += ("in_favour_of",)
 METRIC_COLUMNS = ("model", "cohort", "part", "group", "metric", "value", "ci_low", "ci_high", "n")
 BASELINE_PHRASES = {
     "mean": "predicting the training mean",
@@ -33,11 +36,12 @@ BASELINE_PHRASES = {
 }
 PLURAL = ("volumes", "age_sex")
 BEST = ("best_baseline", "best_value", "best_low", "best_high")
-# By judgement: the verdict that it is, and its words after the figures.
+DIFFERENCE = ("gain", "gain_low", "gain_high")
+# By judgement: the verdict that it is, and its words after the figures. ``gain``: of the network over the trivial baseline.
 JUDGEMENTS = {
-    "better": ("pass", "Better than the trivial baseline, and the intervals do not overlap."),
-    "overlap": ("warn", "Better than the trivial baseline, but the intervals overlap."),
-    "no interval": ("warn", "Better than the trivial baseline, but the network's interval is missing."),
+    "better": ("pass", "Better than the trivial baseline by {gain}, paired by participant."),
+    "unclear": ("warn", "Better than the trivial baseline by {gain}, paired by participant: the interval holds 0."),
+    "no interval": ("warn", "Better than the trivial baseline, but the paired difference has no interval."),
     "no better": ("fail", "No better than the trivial baseline."),
     "nothing learned": ("fail", ""),  # the sentence on the networks says it
 }
@@ -47,21 +51,31 @@ def headline(results: Path, experiments: dict[str, dict]) -> list[dict]:
     """One record an experiment (and a cohort, where an experiment has several and no pooled row named ``all``).
 
     A record has: experiment, task, target, cohort, metric, value, ci_low, ci_high, baseline, baseline_value,
-    baseline_low, baseline_high, n (held-out participants), verdict, judgement (a key of JUDGEMENTS), sentence, networks (a
-    sentence where a network learned nothing, else empty), caveat (a sentence where a baseline that is not trivial does as well
+    baseline_low, baseline_high, gain, gain_low, gain_high (by how much the network is better than the trivial baseline on the
+    same participants), n (held-out participants), verdict, judgement (a key of JUDGEMENTS), sentence, networks (a sentence where
+    a network learned nothing, else empty), caveat (a sentence where a baseline that is not trivial does as well
     as the network, else None), and the best of the baselines that are not trivial: best_baseline, best_value, best_low,
     best_high. Values are None where they are missing.
     """
     records = []
     for experiment, settings in experiments.items():
-        path = results / "experiments" / experiment / "metrics.tsv"
+        folder = results / "experiments" / experiment
         try:
-            metrics = read_table(path, METRIC_COLUMNS)
+            metrics = read_table(folder / "metrics.tsv", METRIC_COLUMNS)
         except InputError:
             records.append(_missing(experiment, settings, "its metrics.tsv is missing or incomplete"))
             continue
-        records += headline_of(metrics, experiment, settings, networks_of(results, experiment))
+        networks = networks_of(results, experiment)
+        records += headline_of(metrics, experiment, settings, read_comparisons(folder), networks)
     return records
+
+
+def read_comparisons(folder: Path) -> pd.DataFrame:
+    """comparisons.tsv of an experiment's folder; without rows where the file is missing or incomplete."""
+    try:
+        return read_table(folder / "comparisons.tsv", COMPARISON_COLUMNS)
+    except InputError:
+        return pd.DataFrame(columns=COMPARISON_COLUMNS)
 
 
 def headline_metric(settings: dict) -> tuple[str, str, bool]:
@@ -71,37 +85,59 @@ def headline_metric(settings: dict) -> tuple[str, str, bool]:
     return HEADLINES[settings["task"]]
 
 
-def headline_of(metrics: pd.DataFrame, experiment: str, settings: dict, networks: Networks | None = None) -> list[dict]:
-    """The records of one experiment from its table of metrics, and what its ``networks`` learned where that is known."""
+def headline_of(
+    metrics: pd.DataFrame,
+    experiment: str,
+    settings: dict,
+    comparisons: pd.DataFrame | None = None,
+    networks: Networks | None = None,
+) -> list[dict]:
+    """The records of one experiment from its table of metrics, its ``comparisons``, and what its ``networks`` learned; without
+    these two, no verdict can be more than that the network is better."""
     metric = headline_metric(settings)[0]
-    rows = metrics[(metrics["part"] == "held-out") & (metrics["group"] == "all") & (metrics["metric"] == metric)]
+    rows = held_out_rows(metrics, metric)
     network = rows[rows["model"] == "network"]
     if network.empty:
         return [_missing(experiment, settings, f"its metrics.tsv has no {metric} of the network on the held-out part")]
+    paired = held_out_rows(pd.DataFrame(columns=COMPARISON_COLUMNS) if comparisons is None else comparisons, metric)
     cohorts = list(dict.fromkeys(network["cohort"]))
     if "all" in cohorts:
         cohorts = ["all"]
-    return [_record(rows[rows["cohort"] == cohort], experiment, settings, cohort, networks) for cohort in cohorts]
+    return [
+        _record(rows[rows["cohort"] == cohort], paired[paired["cohort"] == cohort], experiment, settings, networks)
+        for cohort in cohorts
+    ]
 
 
-def judgement_of(model: dict, baseline: dict, higher_is_better: bool) -> str:
-    """A key of JUDGEMENTS, from two records with value, ci_low and ci_high (None where missing).
+def held_out_rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of metrics.tsv or comparisons.tsv on the whole held-out part, in one metric."""
+    return table[(table["part"] == "held-out") & (table["group"] == "all") & (table["metric"] == metric)]
 
-    A baseline without an interval counts as exact, as a constant guess is; a model without one can't pass.
-    """
-    sign = 1.0 if higher_is_better else -1.0
-    if not sign * model["value"] > sign * baseline["value"]:
+
+def judgement_of(model: float, baseline: float, gain: dict, higher_is_better: bool) -> str:
+    """A key of JUDGEMENTS, from the values of network and baseline, and ``gain``: gain_low and gain_high (None where missing)."""
+    if not (model > baseline if higher_is_better else model < baseline):
         return "no better"
-    worst_of_model = model["ci_low"] if higher_is_better else model["ci_high"]
-    best_of_baseline = baseline["ci_high"] if higher_is_better else baseline["ci_low"]
-    if worst_of_model is None:
+    if gain["gain_low"] is None or gain["gain_high"] is None:
         return "no interval"
-    if best_of_baseline is None:
-        best_of_baseline = baseline["value"]
-    return "better" if sign * worst_of_model > sign * best_of_baseline else "overlap"
+    return "better" if gain["gain_low"] > 0 else "unclear"
 
 
-def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str, networks: Networks | None) -> dict:
+def _gain(paired: pd.DataFrame, trivial: str, higher_is_better: bool) -> dict:
+    """By how much the network is better than the trivial baseline, with its interval; None where that isn't known."""
+    rows = paired[paired["baseline"] == trivial]
+    if rows.empty or not labels.is_number(rows["difference"].iloc[0]):
+        return dict.fromkeys(DIFFERENCE)
+    found = [rows[name].iloc[0] for name in ("difference", "ci_low", "ci_high")]
+    difference, low, high = (float(number) if labels.is_number(number) else None for number in found)
+    if not higher_is_better:
+        difference, low, high = (None if number is None else -number for number in (difference, high, low))
+    return dict(zip(DIFFERENCE, (difference, low, high), strict=True))
+
+
+def _record(
+    rows: pd.DataFrame, paired: pd.DataFrame, experiment: str, settings: dict, networks: Networks | None
+) -> dict:
     metric, trivial, higher_is_better = headline_metric(settings)
     model = _numbers(rows, "network")
     baseline = _numbers(rows, trivial)
@@ -110,7 +146,8 @@ def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str, ne
     if model is None or baseline is None:
         who = "the network" if model is None else f"the baseline '{trivial}'"
         return _missing(experiment, settings, f"its metrics.tsv has no {metric} of {who} on the held-out part")
-    judgement = judgement_of(model, baseline, higher_is_better)
+    gain = _gain(paired, trivial, higher_is_better)
+    judgement = judgement_of(model["value"], baseline["value"], gain, higher_is_better)
     if networks is not None and networks.none_learned:
         judgement = "nothing learned"
     best = _best(rows, trivial, higher_is_better)
@@ -118,13 +155,14 @@ def _record(rows: pd.DataFrame, experiment: str, settings: dict, cohort: str, ne
         "experiment": experiment,
         "task": settings["task"],
         "target": settings.get("target", ""),
-        "cohort": cohort,
+        "cohort": rows["cohort"].iloc[0],
         "metric": metric,
         **model,
         "baseline": trivial,
         "baseline_value": baseline["value"],
         "baseline_low": baseline["ci_low"],
         "baseline_high": baseline["ci_high"],
+        **gain,
         "n": int(rows.loc[rows["model"] == "network", "n"].iloc[0]),
         "verdict": JUDGEMENTS[judgement][0],
         "judgement": judgement,
@@ -160,11 +198,21 @@ def _sentence(record: dict) -> str:
         other,
         other_interval,
         f"for {BASELINE_PHRASES[record['baseline']]}.",
-        JUDGEMENTS[record["judgement"]][1],
+        JUDGEMENTS[record["judgement"]][1].format(gain=gain_text(record)),
         record["networks"],
         record["caveat"] or beside(record),
     ]
     return " ".join(word for word in words if word)
+
+
+def gain_text(record: dict) -> str:
+    """``2.70 years [1.31, 4.02]``; empty where it isn't known."""
+    if record["gain"] is None:
+        return ""
+    places = labels.metric(record["metric"]).decimals
+    unit = labels.unit(record["target"]) if record["metric"] == "mae" else ""
+    interval = labels.interval(record["gain_low"], record["gain_high"], places)
+    return f"{labels.number(record['gain'], places)}{unit} {interval}".rstrip()
 
 
 def _best(rows: pd.DataFrame, trivial: str, higher_is_better: bool) -> dict:
@@ -207,7 +255,7 @@ def _phrase(model: str) -> str:
 def _missing(experiment: str, settings: dict, why: str) -> dict:
     metric, trivial, _ = headline_metric(settings)
     numbers = ("value", "ci_low", "ci_high", "baseline_value", "baseline_low", "baseline_high", "n", "caveat", "cohort")
-    empty = dict.fromkeys((*numbers, *BEST))
+    empty = dict.fromkeys((*numbers, *DIFFERENCE, *BEST))
     return {
         "experiment": experiment,
         "task": settings["task"],

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from neurocohort.dataset.quality_table import SMALLEST_SITE
 from neurocohort.reporting import labels
-from neurocohort.reporting.headline import BASELINE_PHRASES, beside
+from neurocohort.reporting.headline import BASELINE_PHRASES, beside, gain_text
 from neurocohort.reporting.provenance import NAMED
 from neurocohort.reporting.sources import Missing
 
@@ -18,7 +18,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SYMBOLS = {"pass": "✓", "warn": "≈", "fail": "✗", "missing": "!"}  # by verdict
 JUDGEMENT_WORDS = {  # what a card says first, by judgement
     "better": "Better than the trivial baseline",
-    "overlap": "Better, but the intervals overlap",
+    "unclear": "Better, but the paired interval holds 0",
     "no interval": "Better, but without an interval",
     "no better": "No better than the trivial baseline",
     "nothing learned": "The networks learned nothing",
@@ -109,6 +109,7 @@ def _card(record: dict) -> dict:
         "baseline_interval": labels.interval(record["baseline_low"], record["baseline_high"], places),
         "baseline_phrase": BASELINE_PHRASES[record["baseline"]],
         "beside": beside(record),
+        "gain_text": gain_text(record) if (record["gain"] or 0) > 0 else "",
         "better": "higher is better" if described.higher_is_better else "lower is better",
         "bars": [],
     }
