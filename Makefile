@@ -1,5 +1,6 @@
-# `make demo` runs the whole workflow on synthetic cohorts; `make test` runs every test. Both first make the environment
-# in .venv if it is missing, from the pinned lock; nothing is written to your home.
+# `make demo` runs the whole workflow on synthetic cohorts; `make test` runs the tests that a contributor needs, the demo among
+# them; `make test-all` adds the slow ones: schedulers, faults, browsers. Each first makes the environment in .venv if it is
+# missing, from the pinned lock; nothing is written to your home.
 
 PYTHON ?= python3
 # Cores for the demo and the tests. The figures are the same with any number.
@@ -15,14 +16,18 @@ export MPLCONFIGDIR := $(CURDIR)/.venv/cache/matplotlib
 export PIP_CACHE_DIR ?= $(CURDIR)/.venv/cache/pip
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 demo: .venv/ready
 	snakemake --cores $(CORES) --quiet rules --rerun-incomplete
 	neurocohort headline --results results config/config.yaml
 
 test: .venv/ready .venv/optional
-	pytest -n $(CORES) --no-loadscope-reorder
+	pytest -n $(CORES) --no-loadscope-reorder --durations=10 -m "not slow"
+
+# Slurm, Grid Engine and the rest on a process each: schedulers make their tests wait most of the time.
+test-all: test
+	pytest -n 3 --no-loadscope-reorder --durations=10 -m slow
 
 lint: .venv/ready
 	ruff check .

@@ -11,12 +11,16 @@ from checkouts import Checkout, copy_checkout
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SNAKEMAKE = ("browser", "cluster", "workflow")
+SLOW = ("browser", "cluster")  # folders of which every test is slow; others are marked one by one
 DEMO_S = 1500  # that a process waits for the demo of another one
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that run Snakemake first: they take longest."""
+    """The tests that run Snakemake first: they take longest. Those of some folders are marked as slow."""
+    for item in items:
+        if item.path.parent.name in SLOW:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.parent.name not in SNAKEMAKE)
 
 
