@@ -9,45 +9,52 @@ import nibabel as nib
 import numpy as np
 import pytest
 from bids_validator import errors_of
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.phantom_archives import write_ixi_archives
+from neurocohort.cohorts.ixi import DESCRIPTION
 from neurocohort.dataset.derivative import write_dataset_files
 from neurocohort.errors import InputError
-from neurocohort.files import read_json, read_table
+from neurocohort.files import read_json, read_table, write_json
 from neurocohort.imaging.derivatives import qc_path, raw_uri, scan_folder
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.template import make_template, read_template
-from neurocohort.version import public_address
+from neurocohort.version import BIDS_VERSION, public_address
 
-SETTINGS = {"enough_dice": 0.8, "enough_information": 0.3, "brain_range_ml": (700.0, 2200.0), "seed": 1}
+SETTINGS = {
+    "enough_dice": 0.8,
+    "enough_information": 0.3,
+    "brain_range_ml": (700.0, 2500.0),
+    "seed": 1,
+    "skull_stripped": True,
+}
+SCAN_ID = "sub-01_ses-1"
 HAS_GREEDY = importlib.util.find_spec("picsl_greedy") is not None
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
-    """A study's folder with a cohort of one participant: a session with T2w and labels, and a second run with none of them,
-    registered deformably where greedy is installed."""
+    """A study's folder with one participant: a session with T2w and labels, and a second run of it with none of them, which
+    is registered deformably where greedy is installed."""
     folder = tmp_path_factory.mktemp("study")
-    archives, raw = folder / "archives", folder / "data" / "ixi"
-    write_ixi_archives(archives, participants=4, seed=5, spacing_mm=3.0, modalities=("T1w", "T2w"))
-    names = [archives / "IXI-T1.tar", archives / "IXI-T2.tar"]
-    ingest_ixi(names, archives / "IXI.xls", raw, modalities=("T1w", "T2w"))
     make_template(folder / "template.npz", 3.0, (56, 64, 56))
     template, preproc = read_template(folder / "template.npz"), folder / "results" / "ixi" / "preproc"
-    scan = read_table(raw / "scans.tsv").iloc[0]
-    t1w, scan_id = raw / scan["path"], scan["scan_id"]
-    labels = raw / "derivatives" / "segmentations" / scan["path"].replace("_T1w", "_dseg")
-    labels.parent.mkdir(parents=True)
-    shutil.copy(archives / "truth" / f"{scan['participant_id'][4:]}_dseg.nii.gz", labels)
-    second = t1w.with_name(f"{scan_id}_run-2_T1w.nii.gz")
-    shutil.copy(t1w, second)
-    extra = {
-        "labels_path": labels,
-        "labels_reference_path": t1w,
-        "further": {"T2w": raw / scan["path_T2w"]},
-    }
+    raw = folder / "data" / "ixi"
+    write_json(raw / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **DESCRIPTION})
+    place, run = "sub-01/ses-1/anat/sub-01_ses-1", f"{SCAN_ID}_run-2"
+    brain = template.brain.data + np.where(
+        template.mask, np.random.default_rng(1).normal(0.3, 0.01, template.mask.shape), 0
+    )
+    t1w, second, t2w = (raw / f"{place}_{name}.nii.gz" for name in ("T1w", "run-2_T1w", "T2w"))
+    labels = raw / "derivatives" / "segmentations" / f"{place}_dseg.nii.gz"
+    for path, data in (
+        (t1w, brain),
+        (second, brain),
+        (t2w, np.where(template.mask, 1.6 - brain, 0)),
+        (labels, np.where(template.mask, 1 + template.tissues.argmax(axis=0), 0).astype(np.uint8)),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(data, template.grid.affine), path)
+    extra = {"labels_path": labels, "labels_reference_path": t1w, "further": {"T2w": t2w}}
     registration = "deformable" if HAS_GREEDY else "affine"
-    for path, name, kind, others in ((t1w, scan_id, "affine", extra), (second, f"{scan_id}_run-2", registration, {})):
+    for path, name, kind, others in ((t1w, SCAN_ID, "affine", extra), (second, run, registration, {})):
         settings = Settings("percentile", registration=kind, **SETTINGS)
         record = preprocess_scan(path, scan_folder(preproc, name), name, template, settings, **others)
         assert record["status"] == "ok", record["reason"]
