@@ -38,10 +38,10 @@ lint: .venv/ready
 clean:
 	rm -rf .venv .snakemake data resources results checkpoints splits evaluations logs benchmarks tensorboard
 
-# What the tests need and the workflow does not: a browser's remote control, and greedy, whose core is under the GPL-3 and which
-# users install by choice.
+# What the tests need and the workflow does not: a browser's remote control, the BIDS validator with its runtime, and greedy,
+# whose core is under the GPL-3 and which users install by choice.
 .venv/optional: .venv/ready
-	$(BIN)/python -m pip install --quiet picsl-greedy==1.4.0.3 playwright==1.65.2
+	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 picsl-greedy==1.4.0.3 playwright==1.65.2
 	touch $@
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml

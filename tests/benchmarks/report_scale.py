@@ -19,6 +19,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from neurocohort.files import read_json, write_json
+from neurocohort.imaging.derivatives import preproc_name
 from neurocohort.reporting.report import write_report
 from PIL import Image, ImageDraw
 from rows import append_rows
@@ -95,14 +96,14 @@ def enlarge(results: Path) -> float:
     drawn = [results / f"mosaic_{number}.webp" for number in range(DIFFERENT_MOSAICS)]
     for path in drawn:
         draw_mosaic(path, generator)
-    for number, path in enumerate(sorted(results.glob("*/preproc/*/*_qc.json"))):
+    for number, path in enumerate(sorted(results.glob("*/preproc/**/*_qc.json"))):
         record = read_json(path)
         if not record["outputs"]:
             continue
         mosaic = path.parent / record["outputs"]["mosaic"]["file"]
         mosaic.unlink()
         shutil.copyfile(drawn[number % len(drawn)], mosaic)
-        name = f"{record['scan_id']}_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz"
+        name = preproc_name(record["scan_id"], "T1w")
         os.link(volume, path.parent / name)
         write_json(path, record | {"outputs": record["outputs"] | {"preproc_T1w": {"file": name}}})
     return round(float(np.mean([path.stat().st_size for path in drawn])) / 1000, 1)

@@ -160,8 +160,8 @@ def job_of_group(folder: Path) -> Measured:
 
 
 def quality_records(folder: Path, scans: int) -> list[str]:
-    ids = sorted(entry.name for entry in (folder / "results" / COHORT / "preproc").iterdir())[:scans]
-    return [f"results/{COHORT}/preproc/{scan_id}/{scan_id}_qc.json" for scan_id in ids]
+    records = sorted((folder / "results" / COHORT / "preproc").glob("**/*_qc.json"))[:scans]
+    return [str(record.relative_to(folder)) for record in records]
 
 
 def add_scan(table: Path) -> Path:

@@ -30,7 +30,7 @@ def test_gpu_rules_are_submitted_to_the_gpu_queue_with_one_gpu(demo_run, study):
 
 def test_scans_are_submitted_in_groups_and_no_job_twice(demo_run, study):
     started = re.findall(r"^    rule preprocess_scan:|^rule preprocess_scan:", demo_run.said, re.MULTILINE)
-    scans = list(study.path("results").glob("*/preproc/*/*_qc.json"))
+    scans = list(study.path("results").glob("*/preproc/**/*_qc.json"))
     groups = re.findall(r"Group job preprocess", demo_run.said)
     assert len(started) == len(scans) and len(groups) <= len(scans) // 8 + 2, (len(started), len(scans), len(groups))
     assert len(demo_run.submitted()) == len(set(demo_run.submitted())) == len(groups) + len(single_jobs(demo_run))

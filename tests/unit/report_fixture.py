@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import sha256_of, write_json, write_table, write_text
+from neurocohort.imaging.derivatives import mosaic_name, qc_name, scan_folder
 from PIL import Image, ImageDraw
 
 EXPERIMENTS = {
@@ -144,13 +145,13 @@ def _cohort(
         record |= {"status": "excluded" if stage else "ok", "stage": stage, "reason": reason}
         record |= dict.fromkeys([*metrics, *volumes]) if stage == "brain_extraction" else metrics | volumes
         quality.append(record)
-        folder = results / "preproc" / scan["scan_id"]
+        folder = scan_folder(results / "preproc", scan["scan_id"])
         outputs = {}
         if stage != "brain_extraction":
-            mosaic = folder / f"{scan['scan_id']}_mosaic.webp"
+            mosaic = folder / mosaic_name(scan["scan_id"])
             _mosaic(mosaic, generator)
             outputs["mosaic"] = {"file": mosaic.name, "sha256": sha256_of(mosaic)}
-        write_json(folder / f"{scan['scan_id']}_qc.json", {"scan_id": scan["scan_id"], "status": record["status"],
+        write_json(folder / qc_name(scan["scan_id"]), {"scan_id": scan["scan_id"], "status": record["status"],
                    "stage": stage, "reason": reason, "metrics": metrics, "outputs": outputs})  # fmt: skip
     quality = pd.DataFrame(quality)
     for name in [*metrics, *volumes]:

@@ -19,6 +19,7 @@ from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluati
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
 from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import read_json, read_table, write_json, write_table, write_text
+from neurocohort.imaging.derivatives import preproc_name
 from neurocohort.learning.judgement import LEAST_SPREAD
 from neurocohort.members import all_experiments, members_of, training_settings
 from neurocohort.reporting import quality
@@ -149,12 +150,12 @@ class Scenario:
         self.config["report"]["viewers"] = 8
         data = np.zeros((12, 12, 12), np.float32)
         data[3:9, 3:9, 3:9] = 0.5
-        for path in self.results.glob("*/preproc/*/*_qc.json"):
+        for path in self.results.glob("*/preproc/**/*_qc.json"):
             record = read_json(path)
-            name = f"{record['scan_id']}_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz"
+            name = preproc_name(record["scan_id"], "T1w")
             nib.save(nib.Nifti1Image(data, np.eye(4) * 3), path.parent / name)
             write_json(path, record | {"outputs": record["outputs"] | {"preproc_T1w": {"file": name}}})
-            cohort, scan_id = path.parts[-4], record["scan_id"]
+            cohort, scan_id = path.relative_to(self.results).parts[0], record["scan_id"]
             label_map = (
                 self.folder("tissue") / "label_maps" / cohort / f"{scan_id}_space-MNI152NLin2009aSym_dseg.nii.gz"
             )

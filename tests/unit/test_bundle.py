@@ -15,8 +15,9 @@ from neurocohort.configuration import check_configuration
 from neurocohort.dataset.pack import pack_scans
 from neurocohort.errors import InputError
 from neurocohort.files import sha256_of, write_json
+from neurocohort.imaging.derivatives import labels_name, preproc_name, qc_path, scan_folder
 from neurocohort.imaging.reading import write_image
-from neurocohort.imaging.template import TEMPLATE_SPACE, study_grid
+from neurocohort.imaging.template import study_grid
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.ensembles import average_values
 from neurocohort.learning.inference import predict
@@ -67,16 +68,16 @@ def preproc(tmp_path_factory) -> Path:
     folder, generator = tmp_path_factory.mktemp("preproc"), np.random.default_rng(1)
     grid = study_grid(SPACING_MM, SHAPE)
     for scan_id in SCANS:
-        outputs = {}
-        (folder / scan_id).mkdir()
+        outputs, scan = {}, scan_folder(folder, scan_id)
+        scan.mkdir(parents=True)
         for modality in ("T1w", "T2w"):
             data = np.kron(generator.random((4, 5, 4), dtype=np.float32), np.ones((8, 8, 8), dtype=np.float32))
             data *= generator.random(SHAPE, dtype=np.float32)
             data[:4] = 0
-            name = f"{scan_id}_space-{TEMPLATE_SPACE}_desc-preproc_{modality}.nii.gz"
-            write_image(folder / scan_id / name, data, grid.affine)
-            outputs[f"preproc_{modality}"] = {"file": name, "sha256": sha256_of(folder / scan_id / name)}
-        write_json(folder / scan_id / f"{scan_id}_qc.json", {"outputs": outputs})
+            name = preproc_name(scan_id, modality)
+            write_image(scan / name, data, grid.affine)
+            outputs[f"preproc_{modality}"] = {"file": name, "sha256": sha256_of(scan / name)}
+        write_json(qc_path(folder, scan_id), {"outputs": outputs})
     return folder
 
 
@@ -167,7 +168,7 @@ def test_monai_gives_the_pipelines_own_predictions(preproc, tmp_path, network, t
     if task.kind == "segmentation":
         for index, scan_id in enumerate(SCANS):
             expected = label_map(sum(maps[index].astype(float) for maps in own.values()))
-            image = nib.load(tmp_path / "predictions" / f"{scan_id}_space-{TEMPLATE_SPACE}_dseg.nii.gz")
+            image = nib.load(tmp_path / "predictions" / labels_name(scan_id))
             assert len(np.unique(expected)) > 1
             assert (np.asarray(image.dataobj) != expected).mean() < 1e-4  # a rounding may fall to the other side
             np.testing.assert_allclose(image.affine, study_grid(SPACING_MM, SHAPE).affine)

@@ -16,6 +16,7 @@ from neurocohort.dataset.samples import select_samples
 from neurocohort.dataset.split import PARTS, split_participants
 from neurocohort.errors import InputError
 from neurocohort.files import sha256_of
+from neurocohort.imaging.derivatives import qc_name, scan_folder
 
 
 def cohort(count: int, seed: int = 0, repeats: int = 0) -> pd.DataFrame:
@@ -328,17 +329,18 @@ def preprocessed(tmp_path):
     """Two good scans and an excluded one, as preprocessing leaves them."""
     for number, status in enumerate(["ok", "excluded", "ok"]):
         scan_id = f"scan{number}"
-        folder = tmp_path / "preproc" / scan_id
-        folder.mkdir(parents=True)
+        folder = scan_folder(tmp_path / "preproc", scan_id)
+        folder.mkdir(parents=True, exist_ok=True)
         outputs = {}
         if status == "ok":
             data = np.zeros((32, 32, 32), dtype=np.float32)
             data[8:24, 8:24, 8:24] = np.random.default_rng(number).random((16, 16, 16))
             data[8, 8, 8] = 1.0
-            nib.save(nib.Nifti1Image(data, np.diag([3.0, 3, 3, 1])), folder / "image.nii.gz")
-            outputs["preproc_T1w"] = {"file": "image.nii.gz", "sha256": sha256_of(folder / "image.nii.gz")}
+            name = f"image{number}.nii.gz"
+            nib.save(nib.Nifti1Image(data, np.diag([3.0, 3, 3, 1])), folder / name)
+            outputs["preproc_T1w"] = {"file": name, "sha256": sha256_of(folder / name)}
         record = {"scan_id": scan_id, "status": status, "outputs": outputs}
-        (folder / f"{scan_id}_qc.json").write_text(json.dumps(record))
+        (folder / qc_name(scan_id)).write_text(json.dumps(record))
     return tmp_path, ["scan0", "scan2"]
 
 
@@ -366,18 +368,18 @@ def test_packed_array_holds_the_usable_scans_in_eight_bits(preprocessed):
     index = pack_scans(usable, folder / "preproc", folder / "images.npy", folder / "labels.npy")
     images = np.load(folder / "images.npy", mmap_mode="r")
     assert index["scan_id"].tolist() == ["scan0", "scan2"] and images.shape == (2, 1, 32, 32, 32)
-    original = nib.load(folder / "preproc" / "scan2" / "image.nii.gz").get_fdata()
+    original = nib.load(scan_folder(folder / "preproc", "scan2") / "image2.nii.gz").get_fdata()
     assert np.abs(images[1, 0] / 255 - original).max() <= 0.5 / 255 + 1e-6
 
 
 @pytest.mark.parametrize("damage", ["deleted", "changed"])
 def test_image_that_changed_after_preprocessing_is_not_packed(preprocessed, damage):
     folder, usable = preprocessed
-    image = folder / "preproc" / "scan2" / "image.nii.gz"
+    image = scan_folder(folder / "preproc", "scan2") / "image2.nii.gz"
     if damage == "deleted":
         image.unlink()
     else:
         image.write_bytes(image.read_bytes() + b"x")
-    with pytest.raises(InputError, match=r"scan2.*run again"):
+    with pytest.raises(InputError, match=r"image2.*run again"):
         pack_scans(usable, folder / "preproc", folder / "images.npy", folder / "labels.npy")
     assert not (folder / "images.npy").exists(), "a file under its final name is whole"

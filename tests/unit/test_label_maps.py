@@ -11,6 +11,7 @@ import pytest
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table, write_json
 from neurocohort.imaging.deformable import PointMap, sample_deformed
+from neurocohort.imaging.derivatives import qc_path, scan_folder
 from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.template import make_template, read_template
@@ -100,7 +101,9 @@ def written(request, template, scan_to_template, raw_grid, anatomy, tmp_path_fac
     settings = Settings(
         "percentile", 0.9, 0.3, (700.0, 2200.0), seed=1, registration=request.param, skull_stripped=True
     )
-    record = preprocess_scan(results / "raw.nii.gz", results / "toy" / "preproc" / SCAN_ID, SCAN_ID, template, settings)
+    record = preprocess_scan(
+        results / "raw.nii.gz", scan_folder(results / "toy" / "preproc", SCAN_ID), SCAN_ID, template, settings
+    )
     assert record["status"] == "ok", record["reason"]
     scans = pd.DataFrame({"cohort": ["toy"], "scan_id": [SCAN_ID]})
     volumes = write_label_maps(scans, [anatomy], results, results / "label_maps")
@@ -135,7 +138,7 @@ def test_left_stays_left(written, scan_to_template, raw_grid):
 def test_map_in_template_space_lies_on_the_studys_grid(written, anatomy, template):
     _, results, _ = written
     image = nib.load(results / "label_maps" / "toy" / f"{SCAN_ID}_{STUDY}_dseg.nii.gz")
-    (preprocessed,) = (results / "toy" / "preproc" / SCAN_ID).glob(f"*_{STUDY}_desc-preproc_T1w.nii.gz")
+    (preprocessed,) = scan_folder(results / "toy" / "preproc", SCAN_ID).glob(f"*_{STUDY}_desc-preproc_T1w.nii.gz")
     np.testing.assert_array_equal(image.affine, nib.load(preprocessed).affine)
     np.testing.assert_array_equal(np.asarray(image.dataobj), label_map(anatomy))
     assert int(image.header["sform_code"]) == 4, "MNI"
@@ -162,7 +165,7 @@ def test_lookup_names_the_labels_as_bids_has_them(written):
 
 def test_maps_without_their_transform_are_refused(written, anatomy, tmp_path):
     _, results, _ = written
-    folder = results / "toy" / "preproc" / SCAN_ID
+    folder = scan_folder(results / "toy" / "preproc", SCAN_ID)
     record = read_json(folder / f"{SCAN_ID}_qc.json")
     (tmp_path / record["outputs"]["inverse_xfm"]["file"]).touch()
     with pytest.raises(InputError, match=f"{tmp_path} lacks the scan's inverse_xfm: delete"):
@@ -176,7 +179,7 @@ def test_a_scan_that_came_in_mni_space_has_label_maps_and_no_volumes(written, an
     _, results, native = written
     assert native["volume_ml"].notna().all()
     shutil.copytree(results / "toy" / "preproc", tmp_path / "toy" / "preproc")
-    path = tmp_path / "toy" / "preproc" / SCAN_ID / f"{SCAN_ID}_qc.json"
+    path = qc_path(tmp_path / "toy" / "preproc", SCAN_ID)
     write_json(path, read_json(path) | {"mni_space": True})
     scans = pd.DataFrame({"cohort": ["toy"], "scan_id": [SCAN_ID]})
     volumes = write_label_maps(scans, [anatomy], tmp_path, tmp_path / "label_maps")

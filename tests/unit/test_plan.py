@@ -54,7 +54,7 @@ rule train:
     [Thu Nov 26 00:28:29 2026]
     rule preprocess_scan:
         input: data/ixi/sub-1.nii.gz
-        output: results/ixi/preproc/sub-1/sub-1_qc.json
+        output: results/ixi/preproc/sub-1/anat/sub-1_qc.json
         wildcards: cohort=ixi, scan_id=sub-1
         resources: tmpdir=/tmp, mem_mb=3000, gpu=0, scans=1, runtime=8
 [Thu Nov 26 00:28:29 2026]

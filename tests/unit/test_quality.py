@@ -7,6 +7,7 @@ from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.errors import ScanExcluded
 from neurocohort.files import write_json
 from neurocohort.imaging.brain_extraction import border_area_cm2, check_mask, content_mask
+from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.quality import quality_numbers
 from neurocohort.imaging.volume import Volume
@@ -103,7 +104,7 @@ def test_a_scan_beyond_the_limit_for_outliers_is_excluded_with_the_number(tmp_pa
         cjv = 2.0 if number == 5 else 0.5 + 0.01 * number
         record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None}
         write_json(
-            tmp_path / scan_id / f"{scan_id}_qc.json",
+            qc_path(tmp_path, scan_id),
             record | {"outputs": {}, "metrics": {"cjv": cjv}, "volumes_ml": {}},
         )
     scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})

@@ -239,8 +239,8 @@ def test_constant_guess_has_an_auc_of_one_half_where_its_row_is_absent(study):
 
 
 REMOVED = [
-    "results/ixi/preproc/sub-IXI012_ses-1/sub-IXI012_ses-1_mosaic.webp",
-    "results/ixi/preproc/sub-IXI019_ses-1/sub-IXI019_ses-1_qc.json",
+    "results/ixi/preproc/sub-IXI012/ses-1/anat/sub-IXI012_ses-1_mosaic.webp",
+    "results/ixi/preproc/sub-IXI019/ses-1/anat/sub-IXI019_ses-1_qc.json",
     "results/oasis1/qc.tsv",
     "results/ixi/exclusions.tsv",
     "results/oasis1/split.tsv",

@@ -17,6 +17,7 @@ from neurocohort.evaluation.metrics import (
     SEGMENTATION_METRICS,
 )
 from neurocohort.files import read_json, read_table, write_json, write_table
+from neurocohort.imaging.derivatives import mosaic_name, scan_folder
 from neurocohort.reporting import labels, shift
 from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.origins import FAST, GIVEN, PAINTED
@@ -286,7 +287,7 @@ def test_case_without_its_mosaic_is_a_red_box(study):
     part, _ = told(study, "tissue")
     worst = part["held_out"]["cases"][-1]["scan_id"]
     shutil.rmtree(study["results"].parent / "page")
-    (study["results"] / "oasis1" / "preproc" / worst / f"{worst}_mosaic.webp").unlink()
+    (scan_folder(study["results"] / "oasis1" / "preproc", worst) / mosaic_name(worst)).unlink()
     part, _ = told(study, "tissue")
     assert isinstance(part["held_out"]["cases"][-1]["image"], Missing)
     assert worst in part["held_out"]["cases"][-1]["image"].file

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from neurocohort.files import read_json, read_table, write_json, write_table
+from neurocohort.imaging.derivatives import preproc_name, scan_folder
 from neurocohort.reporting import gates, mosaics, viewers
 from neurocohort.reporting.provenance import run_id
 from neurocohort.reporting.report import write_report
@@ -38,10 +39,10 @@ def ball(edge: int = 20) -> np.ndarray:
 
 def write_scans(results: Path) -> None:
     """A preprocessed image for every scan that has a mosaic, named in the scan's record."""
-    for path in results.glob("*/preproc/*/*_qc.json"):
+    for path in results.glob("*/preproc/**/*_qc.json"):
         record = read_json(path)
         if record["outputs"]:
-            name = f"{record['scan_id']}_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz"
+            name = preproc_name(record["scan_id"], "T1w")
             nib.save(nib.Nifti1Image(ball(), AFFINE), path.parent / name)
             write_json(path, record | {"outputs": record["outputs"] | {"preproc_T1w": {"file": name}}})
 
@@ -189,10 +190,10 @@ def test_where_pictures_are_smaller_the_scans_page_keeps_the_full_one(study, tmp
 
 
 ONE_LOST = {
-    "results/ixi/preproc/{scan}/{scan}_mosaic.webp": "the mosaic of {scan}",
+    "results/ixi/preproc/{place}/{scan}_mosaic.webp": "the mosaic of {scan}",
     "results/experiments/brain_age/predictions.tsv": "brain_age",
     "results/experiments/brain_age/seed-1/history.tsv": "brain_age",
-    "results/ixi/preproc/{scan}/{scan}_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz": "the volume viewer of {scan}",
+    "results/ixi/preproc/{place}/{scan}_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz": "the volume viewer of {scan}",
 }
 
 
@@ -201,7 +202,8 @@ def test_one_file_that_is_lost_is_boxed_by_name_and_nothing_else_is(study, tmp_p
     viewed = next(scan for scan, page in pages(study).items() if "<iframe" in page)
     before = boxes((study["output"] / "index.html").read_text())
     arguments = copied(study, tmp_path)
-    name, what = file.format(scan=viewed), ONE_LOST[file].format(scan=viewed)
+    place = scan_folder(Path(), viewed)
+    name, what = file.format(scan=viewed, place=place), ONE_LOST[file].format(scan=viewed)
     (tmp_path / name).unlink()
     ledger = write_report(**arguments)
     index = (arguments["output"] / "index.html").read_text()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from neurocohort.cohorts.ixi import ingest_ixi
 from neurocohort.cohorts.phantom_archives import write_ixi_archives
+from neurocohort.imaging.derivatives import scan_folder
 
 SCANS = 3
 
@@ -64,7 +65,9 @@ def applied(demo, clinic, tmp_path_factory):
     scans = table(demo, "data/oasis1/scans.tsv").set_index("scan_id")
     rows = []
     for number, scan_id in enumerate(qc["scan_id"]):
-        (image,) = demo.path(f"results/oasis1/preproc/{scan_id}").glob("*_desc-preproc_T1w.nii.gz")
+        (image,) = scan_folder(demo.path("results/oasis1/preproc"), scan_id).glob(
+            f"{scan_id}_*_desc-preproc_T1w.nii.gz"
+        )
         shutil.copy(image, small / f"image{number}.nii.gz")
         rows.append({"participant_id": f"P{number}", "path": f"image{number}.nii.gz", "age": scans.at[scan_id, "age"]})
     pd.DataFrame(rows).to_csv(small / "scans.csv", index=False)
@@ -106,8 +109,8 @@ def test_volumes_of_scans_in_mni_space_are_not_shown_as_native_ones(applied):
 def test_scans_that_are_stripped_and_in_mni_space_keep_their_place_and_content(applied):
     qc = table(applied, "results/archive/qc.tsv")
     assert (qc["status"] == "ok").all() and (qc["registration_starts"] == 0).all()
-    record = applied.path(f"results/archive/preproc/{qc['scan_id'][0]}")
-    (image,) = record.glob("*_desc-preproc_T1w.nii.gz")
+    folder = scan_folder(applied.path("results/archive/preproc"), qc["scan_id"][0])
+    (image,) = folder.glob("*_desc-preproc_T1w.nii.gz")
     found = nib.load(image).get_fdata()
     link = nib.load(applied.path(f"data/archive/{table(applied, 'data/archive/scans.tsv')['path'][0]}"))
     inside = (link.get_fdata() > 0) & (found > 0)

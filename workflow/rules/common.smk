@@ -18,6 +18,7 @@ from neurocohort.cohorts.scan_paths import read_scan_paths
 from neurocohort.cohorts.sources import needed_files, read_source, store_of
 from neurocohort.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
+from neurocohort.imaging.derivatives import qc_path
 from neurocohort.dataset.packs import PACKS
 from neurocohort.members import (
     all_experiments,
@@ -287,7 +288,7 @@ def scans_of(cohort):
 
 def qc_records(wildcards):
     return [
-        f"results/{wildcards.cohort}/preproc/{scan_id}/{scan_id}_qc.json"
+        str(qc_path(f"results/{wildcards.cohort}/preproc", scan_id))
         for scan_id in scans_of(wildcards.cohort)
     ]
 

@@ -1,4 +1,5 @@
-# Needs data/<cohort>/scans.tsv and the scans it names. Leaves results/<cohort>/preproc/<scan_id>/, its *_qc.json last.
+# Needs data/<cohort>/scans.tsv and the scans it names. Leaves results/<cohort>/preproc, a BIDS derivative
+# dataset: a scan's files in sub-*/ses-*/anat/, its *_qc.json last, then what describes the dataset.
 
 
 rule preprocess_scan:
@@ -7,11 +8,14 @@ rule preprocess_scan:
         unpack(preprocess_inputs),
         template="results/template.npz",
     output:
-        "results/{cohort}/preproc/{scan_id}/{scan_id}_qc.json",
+        "results/{cohort}/preproc/{place}/{scan_id}_qc.json",
     log:
-        "logs/preprocess/{cohort}/{scan_id}.log",
+        "logs/preprocess/{cohort}/{place}/{scan_id}.log",
     benchmark:
-        "benchmarks/preprocess/{cohort}/{scan_id}.tsv"
+        "benchmarks/preprocess/{cohort}/{place}/{scan_id}.tsv"
+    wildcard_constraints:
+        place=".+/anat",
+        scan_id="[^/]+",
     group:
         "preprocess"
     conda:
@@ -23,7 +27,7 @@ rule preprocess_scan:
         runtime=lambda w, input, attempt: (30 if input.weights else 8) * attempt,
     params:
         code=code_hash("preprocess"),
-        folder="results/{cohort}/preproc/{scan_id}",
+        folder="results/{cohort}/preproc/{place}",
         options=preprocess_options,
         brain_extraction=PREPROCESSING["brain_extraction"],
         registration=PREPROCESSING["registration"],
@@ -46,7 +50,7 @@ rule preprocess_scan:
 
 
 rule quality:
-    """The cohort's quality table with outliers by site, and its exclusions with stage and reason."""
+    """The cohort's quality table, its exclusions with stage and reason, and what describes the preprocessed dataset."""
     input:
         scans="data/{cohort}/scans.tsv",
         exclusions="data/{cohort}/exclusions.tsv",
@@ -66,6 +70,8 @@ rule quality:
             subcategory="{cohort}",
             labels={"table": "exclusions"},
         ),
+        description="results/{cohort}/preproc/dataset_description.json",
+        bidsignore="results/{cohort}/preproc/.bidsignore",
     log:
         "logs/quality/{cohort}.log",
     benchmark:

@@ -13,6 +13,7 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.cohorts import raw_bids
 from neurocohort.errors import ScanExcluded
+from neurocohort.version import BIDS_VERSION
 
 DERIVATIVES = "derivatives/segmentations"
 TISSUES = {1: "CSF", 2: "GM", 3: "WM"}
@@ -59,7 +60,7 @@ def describe_labels(collected: raw_bids.Ingested, source: Path) -> None:
     folder = collected.folder / DERIVATIVES
     description = {
         "Name": f"Reference segmentations of {source.resolve().name}",
-        "BIDSVersion": raw_bids.BIDS_VERSION,
+        "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "unknown", "Description": "They came with the scans"}],
     }

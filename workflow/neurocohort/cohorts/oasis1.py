@@ -19,6 +19,7 @@ from neurocohort.cohorts.analyze import analyze_to_nifti
 from neurocohort.cohorts.archives import stream_members
 from neurocohort.cohorts.oasis1_table import PARTICIPANT_COLUMNS, SCANNER, SESSION_NAME, SITE, VARIABLES, read_table
 from neurocohort.errors import InputError, ScanExcluded
+from neurocohort.version import BIDS_VERSION
 
 DERIVATIVES = "derivatives/oasis-fslseg"
 TISSUES = {1: "CSF", 2: "GM", 3: "WM"}
@@ -232,7 +233,7 @@ def _describe_derivatives(collected: raw_bids.Ingested) -> None:
     folder = collected.folder / DERIVATIVES
     description = {
         "Name": "Tissue labels of OASIS-1",
-        "BIDSVersion": raw_bids.BIDS_VERSION,
+        "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [
             {"Name": "FSL FAST", "Description": "Run by OASIS on the masked, gain-field corrected T88 image"}

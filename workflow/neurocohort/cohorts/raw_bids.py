@@ -17,10 +17,10 @@ import pandas as pd
 
 from neurocohort import files
 from neurocohort.errors import ScanExcluded
+from neurocohort.version import BIDS_VERSION
 
 logger = logging.getLogger(__name__)
 
-BIDS_VERSION = "1.10.0"
 STAGE = "ingest"
 MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")  # BIDS suffixes; the first is what every scan has
 SCAN_COLUMNS = ("participant_id", "session_id", "scan_id", "site", "scanner", "path", "image_sha256", "voxels_sha256")

@@ -143,11 +143,13 @@ def preprocess(
 def quality(
     scans: Path, exclusions: Path, preproc: Path, qc_output: Path, exclusions_output: Path, max_outlier_z: float
 ) -> None:
-    """Collect the quality records of a cohort's scans into its quality and exclusions tables."""
+    """Collect the quality records of a cohort's scans into its quality and exclusions tables, and describe their dataset."""
+    from neurocohort.dataset.derivative import write_dataset_files
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
 
     qc, excluded = read_preproc_tables(scans, exclusions, preproc, max_outlier_z)
+    write_dataset_files(preproc, scans.parent, has_labels=bool((qc["has_labels"] == "yes").any()))
     write_table(qc_output, qc)
     write_table(exclusions_output, excluded)
 

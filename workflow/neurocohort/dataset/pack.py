@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neurocohort.dataset.quality_table import qc_path
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, sha256_of, written_aside
+from neurocohort.imaging.derivatives import qc_path, scan_folder
 from neurocohort.imaging.reading import read_labels, read_scan
 
 LEVELS = 255  # preprocessing leaves 0..1; eight bits are finer than the noise of any scan
@@ -28,7 +28,7 @@ def pack_scans(
         for row, scan_id in enumerate(scan_ids):
             record = read_json(qc_path(preproc, scan_id))
             for channel, modality in enumerate(modalities):
-                data = read_scan(_checked(preproc / scan_id, record, f"preproc_{modality}")).data
+                data = read_scan(_checked(scan_folder(preproc, scan_id), record, f"preproc_{modality}")).data
                 if packed is None:
                     packed, packed_labels = (
                         np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
@@ -40,7 +40,7 @@ def pack_scans(
                 packed[row, channel] = np.rint(data * LEVELS)
             has_labels = "dseg" in record["outputs"]
             if has_labels:
-                packed_labels[row] = read_labels(_checked(preproc / scan_id, record, "dseg")).data
+                packed_labels[row] = read_labels(_checked(scan_folder(preproc, scan_id), record, "dseg")).data
             rows.append({"row": row, "scan_id": scan_id, "has_labels": int(has_labels)})
         if packed is None:
             for aside, shape in ((images_aside, (0, len(modalities), 1, 1, 1)), (labels_aside, (0, 1, 1, 1))):

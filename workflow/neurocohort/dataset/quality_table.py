@@ -6,15 +6,11 @@ import numpy as np
 import pandas as pd
 
 from neurocohort.files import read_json, read_table
+from neurocohort.imaging.derivatives import qc_path
 
 EXCLUSION_COLUMNS = ["participant_id", "scan_id", "stage", "reason"]
 MAD_TO_SD = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 SMALLEST_SITE = 5  # fewer scans have no distribution of their own: the whole cohort's is taken
-
-
-def qc_path(preproc: Path, scan_id: str) -> Path:
-    """Where preprocessing leaves the record of one scan."""
-    return preproc / scan_id / f"{scan_id}_qc.json"
 
 
 def quality_tables(
@@ -22,8 +18,8 @@ def quality_tables(
 ) -> tuple:
     """The tables ``qc`` (a row a scan) and ``exclusions`` (ingest's rows, then preprocessing's).
 
-    ``scans``: ingest's table; ``preproc``: the folder with a folder a scan. ``max_outlier_z``: a scan with a score beyond it is
-    excluded too; 0 excludes none. Raises InputError where a record is missing.
+    ``scans``: ingest's table; ``preproc``: the folder of the preprocessed scans. ``max_outlier_z``: a scan with a score beyond
+    it is excluded too; 0 excludes none. Raises InputError where a record is missing.
     """
     rows = []
     for scan in scans.itertuples():

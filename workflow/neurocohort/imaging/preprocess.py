@@ -1,7 +1,8 @@
 """One scan from its raw head to the study's grid: brain mask, bias field, affine, intensities, volumes, quality.
 
 The brain is found first, on the raw scan, because a head with neck and face registers to a brain-only template badly and
-without a warning. Everything that is written goes into one folder; ``*_qc.json`` is written last and lists the rest.
+without a warning. Everything that is written goes into one folder (see `derivatives` for the names); ``*_qc.json`` is written
+last and lists the rest.
 """
 
 from dataclasses import dataclass
@@ -10,24 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from neurocohort.errors import ScanExcluded
-from neurocohort.files import sha256_of, write_json, written_aside
+from neurocohort.files import write_json
 from neurocohort.imaging.bias_field import fit_log_field, remove_field
 from neurocohort.imaging.brain_extraction import check_border, check_mask, content_mask, extract_brain
-from neurocohort.imaging.deformable import (
-    PointMap,
-    check_deformation,
-    register_deformable,
-    write_itk_displacement,
-)
+from neurocohort.imaging.deformable import check_deformation, register_deformable
+from neurocohort.imaging.derivatives import TEMPLATE_SPACE, mosaic_name, qc_name, raw_uri
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then
 from neurocohort.imaging.mni_space import check_shift, fit_in_place, within_template
 from neurocohort.imaging.mosaic import write_mosaic
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
-from neurocohort.imaging.reading import read_labels, read_scan, write_image
-from neurocohort.imaging.registration import Registration, register_affine, write_itk_affine
+from neurocohort.imaging.reading import read_labels, read_scan
+from neurocohort.imaging.registration import Registration, register_affine
 from neurocohort.imaging.rigid import register_rigid
-from neurocohort.imaging.template import TEMPLATE_SPACE, Template
+from neurocohort.imaging.scan_files import ScanFiles
+from neurocohort.imaging.template import Template
 from neurocohort.imaging.tissues import TISSUES, segment_tissues, tissue_volumes_ml
 from neurocohort.imaging.volume import Volume, cropped, grid_of, sample, world_grid
 
@@ -91,12 +89,12 @@ def preprocess_scan(
         _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further or {})
     except ScanExcluded as excluded:
         record |= {"status": "excluded", "stage": excluded.stage, "reason": excluded.reason}
-    write_json(folder / f"{scan_id}_qc.json", record)
+    write_json(folder / qc_name(scan_id), record)
     return record
 
 
 def _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further) -> None:
-    metrics, scan_id = record["metrics"], record["scan_id"]
+    metrics, files = record["metrics"], ScanFiles(folder, record["scan_id"], Path(scan_path), record["outputs"])
     scan = read_scan(scan_path)
     full_mask = _brain_mask(scan, settings)
     if settings.mni_space:
@@ -136,7 +134,7 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     on_grid = sample_by(brain, template.grid, to_scan)
     mask_on_grid = sample_by(Volume(mask, brain.affine), template.grid, to_scan).data > 0.5
     picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
-    _write_picture(record, folder, template, picture)
+    _write_picture(files, template, picture)
     _check_fit(found, settings)
     if settings.mni_space:
         check_shift(shift_mm)
@@ -152,31 +150,28 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     metrics |= quality_numbers(scan, brain, mask, tissues, field)
     metrics["symmetry"] = left_right_symmetry(on_grid.data, mask_on_grid)
 
-    stem = f"{scan_id}_space-{TEMPLATE_SPACE}"
-    channels = {"T1w": on_grid.data}
+    channels, sources = {"T1w": on_grid.data}, {"T1w": [raw_uri(files.scan_path)]}
     for modality, path in further.items():
-        channels[modality] = _further_on_grid(record, folder, modality, path, brain, mask, to_scan, template, settings)
+        channels[modality] = _further_on_grid(files, metrics, modality, path, brain, mask, to_scan, template, settings)
+        sources[modality] = [raw_uri(path), files.own(f"xfm_{modality}")]
+    files.brain_mask(Volume(full_mask, scan.affine))
+    files.tissue_maps(tissues, brain.affine, grid_of(scan))
+    files.affine("xfm", "T1w", TEMPLATE_SPACE, found.fixed_to_moving)
+    files.affine("inverse_xfm", TEMPLATE_SPACE, "T1w", np.linalg.inv(found.fixed_to_moving))
+    if deformation is not None:
+        files.displacement("displacement", "T1w", TEMPLATE_SPACE, to_scan)
+        files.displacement("inverse_displacement", TEMPLATE_SPACE, "T1w", to_template)
     for modality, data in channels.items():
         preproc = normalise(data, mask_on_grid, settings.intensity, template.tissues[2] > SURE_WHITE_MATTER)
-        file = f"{stem}_desc-preproc_{modality}.nii.gz"
-        _write_volume(record, folder, f"preproc_{modality}", file, preproc, template.grid.affine)
-    _write_volume(
-        record, folder, "brain_mask", f"{scan_id}_desc-brain_mask.nii.gz", full_mask.astype(np.uint8), scan.affine
-    )
-    _write_affine(record, folder, "xfm", "T1w", TEMPLATE_SPACE, found.fixed_to_moving)
-    _write_affine(record, folder, "inverse_xfm", TEMPLATE_SPACE, "T1w", np.linalg.inv(found.fixed_to_moving))
-    if deformation is not None:
-        for name, source, target, point_map in (
-            ("displacement", "T1w", TEMPLATE_SPACE, to_scan),
-            ("inverse_displacement", TEMPLATE_SPACE, "T1w", to_template),
-        ):
-            _write_displacement(record, folder, name, f"{scan_id}_from-{source}_to-{target}", point_map)
+        made_from = [*sources[modality], files.own("brain_mask"), *files.to_template()]
+        files.preprocessed(modality, Volume(preproc, template.grid.affine), made_from)
     if labels_path is not None:
-        to_reference = np.eye(4)
+        to_reference, drawn = np.eye(4), [labels_path]
         if labels_reference_path != scan_path:
+            drawn.append(labels_reference_path)
             to_reference = _to_reference(labels_reference_path, brain, mask, settings)
         labels = sample_labels_by(read_labels(labels_path), template.grid, then(to_scan, to_reference))
-        _write_volume(record, folder, "dseg", f"{stem}_dseg.nii.gz", labels.data, labels.affine)
+        files.labels(labels, [*map(raw_uri, drawn), *files.to_template()])
 
 
 def _is_good(found: Registration, settings: Settings) -> bool:
@@ -230,7 +225,7 @@ def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
     return extract_brain(scan, device=settings.device)
 
 
-def _further_on_grid(record, folder, modality, path, brain, mask, to_scan, template, settings) -> np.ndarray:
+def _further_on_grid(files, metrics, modality, path, brain, mask, to_scan, template, settings) -> np.ndarray:
     """Another image of the session on the study's grid: rigidly registered to the scan, its own bias field removed."""
     image = read_scan(path)
     near = world_grid(brain, mask, max(RIGID_SPACING_MM, float(brain.spacing_mm.max())))
@@ -239,7 +234,7 @@ def _further_on_grid(record, folder, modality, path, brain, mask, to_scan, templ
     scan_to_image = register_rigid(fixed, fixed_mask, image, modality, seed=settings.seed)
     mask_there = sample(Volume(mask, brain.affine), grid_of(image), np.linalg.inv(scan_to_image)).data > 0.5
     covered = np.count_nonzero(mask_there) * image.voxel_ml / (np.count_nonzero(mask) * brain.voxel_ml)
-    record["metrics"][f"coverage_{modality}"] = round(float(covered), 5)
+    metrics[f"coverage_{modality}"] = round(float(covered), 5)
     if covered < LEAST_COVERAGE:
         raise ScanExcluded(
             "registration",
@@ -247,7 +242,7 @@ def _further_on_grid(record, folder, modality, path, brain, mask, to_scan, templ
         )
     image, mask_there = cropped(image, mask_there)
     corrected = remove_field(image, fit_log_field(image, mask_there))
-    _write_affine(record, folder, f"xfm_{modality}", modality, "T1w", scan_to_image)
+    files.affine(f"xfm_{modality}", modality, "T1w", scan_to_image)
     return sample_by(corrected, template.grid, then(to_scan, scan_to_image)).data
 
 
@@ -261,37 +256,13 @@ def _to_reference(reference_path, brain, mask, settings) -> np.ndarray:
     return _register(fixed, fixed_mask, reference, reference_mask, settings, LABEL_REFERENCE_DICE).fixed_to_moving
 
 
-def _write_picture(record: dict, folder: Path, template: Template, picture: dict) -> None:
-    file = f"{record['scan_id']}_mosaic.webp"
+def _write_picture(files: ScanFiles, template: Template, picture: dict) -> None:
+    file = mosaic_name(files.scan_id)
     write_mosaic(
-        folder / file,
+        files.folder / file,
         **picture,
         template_mask=template.mask,
         template_wm=template.tissues[2] > 0.5,
-        title=f"{record['scan_id']}   rows 1-2: scan with brain mask; rows 3-4: registered brain, template contours",
+        title=f"{files.scan_id}   rows 1-2: scan with brain mask; rows 3-4: registered brain, template contours",
     )
-    _note(record, folder, "mosaic", file)
-
-
-def _write_volume(record: dict, folder: Path, name: str, file: str, data: np.ndarray, affine: np.ndarray) -> None:
-    with written_aside(folder / file) as aside:
-        write_image(aside, data, affine)
-    _note(record, folder, name, file)
-
-
-def _write_affine(record: dict, folder: Path, name: str, source: str, target: str, matrix: np.ndarray) -> None:
-    file = f"{record['scan_id']}_from-{source}_to-{target}_mode-image_xfm.txt"
-    with written_aside(folder / file) as aside:
-        write_itk_affine(aside, matrix)
-    _note(record, folder, name, file)
-
-
-def _write_displacement(record: dict, folder: Path, name: str, stem: str, point_map: PointMap) -> None:
-    file = f"{stem}_mode-image_desc-displacement_xfm.nii.gz"
-    with written_aside(folder / file) as aside:
-        write_itk_displacement(aside, point_map)
-    _note(record, folder, name, file)
-
-
-def _note(record: dict, folder: Path, name: str, file: str) -> None:
-    record["outputs"][name] = {"file": file, "sha256": sha256_of(folder / file)}
+    files.note("mosaic", file)

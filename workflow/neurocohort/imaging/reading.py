@@ -57,12 +57,17 @@ def read_labels(path: Path | str) -> Volume:
     return Volume(labels.astype(np.uint8), affine)
 
 
-def write_image(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    """Write a NIfTI file (``.nii.gz`` at a light compression, its header free of a date, so equal data give equal bytes)."""
+def write_image(path: Path, data: np.ndarray, affine: np.ndarray, *, slope: float | None = None) -> None:
+    """Write a NIfTI file (``.nii.gz`` at a light compression, its header free of a date, so equal data give equal bytes).
+
+    ``slope``: what readers multiply the stored numbers by.
+    """
     image = nib.Nifti1Image(data, affine)
     image.set_sform(affine, code=4 if "_space-MNI" in path.name else 1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
+    if slope is not None:
+        image.header.set_slope_inter(slope, 0)
     nib.openers.Opener.default_compresslevel = 3
     nib.save(image, path)
 

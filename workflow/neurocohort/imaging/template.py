@@ -8,7 +8,6 @@ import numpy as np
 from neurocohort.files import written_aside
 from neurocohort.imaging.volume import Grid, Volume, sample
 
-TEMPLATE_SPACE = "MNI152NLin2009aSym"
 FIT_SPACING_MM = 2.0  # of the registration's copies: finer adds time and no accuracy to an affine
 
 

@@ -96,6 +96,14 @@ def sample_labels(labels: Volume, grid: Grid, template_to_scan: np.ndarray) -> V
     return Volume(np.argmax(shares, axis=0).astype(np.uint8), grid.affine)
 
 
+def uncropped(part: Volume, grid: Grid) -> Volume:
+    """The part of an image that `cropped` left, on the image's whole grid again; 0 around it."""
+    first = np.rint(np.linalg.solve(grid.affine, part.affine[:, 3])[:3]).astype(int)
+    whole = np.zeros(grid.shape, dtype=part.data.dtype)
+    whole[tuple(slice(start, start + size) for start, size in zip(first, part.data.shape, strict=True))] = part.data
+    return Volume(whole, grid.affine)
+
+
 def cropped(volume: Volume, mask: np.ndarray, margin_voxels: int = 3) -> tuple[Volume, np.ndarray]:
     """The part of ``volume`` around ``mask`` and the mask's own part: later steps then touch a quarter of the voxels."""
     slices = tuple(

@@ -13,30 +13,20 @@ import pandas as pd
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
-from neurocohort.dataset.quality_table import qc_path
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_table, written_aside
 from neurocohort.imaging.deformable import PointMap
+from neurocohort.imaging.derivatives import labels_name, qc_path, scan_folder
+from neurocohort.imaging.label_names import LABELS
 from neurocohort.imaging.mapping import Mapping
 from neurocohort.imaging.reading import write_image
 from neurocohort.imaging.registration import from_itk
-from neurocohort.imaging.template import TEMPLATE_SPACE
 from neurocohort.imaging.tissues import TISSUES
 from neurocohort.imaging.volume import Grid, Volume
 from neurocohort.learning.prediction_tables import label_map
 
 SLAB_VOXELS = 500_000  # of the raw scan's grid at a time: some 50 MB
 LPS_FROM_RAS = np.array([-1, -1, 1], dtype=np.float32)
-
-# The columns of BIDS; ``mapping`` is the label in its own list of common tissues.
-LOOKUP = pd.DataFrame(
-    {
-        "index": [0, 1, 2, 3],
-        "name": ["Background", "Cerebrospinal Fluid", "Gray Matter", "White Matter"],
-        "abbreviation": ["BG", *(tissue.upper() for tissue in TISSUES)],
-        "mapping": [0, 3, 1, 2],
-    }
-)
 
 
 def write_label_maps(
@@ -55,7 +45,7 @@ def write_label_maps(
     for scan, maps in zip(scans[["cohort", "scan_id"]].to_dict("records"), probabilities, strict=True):
         preproc = results / scan["cohort"] / "preproc"
         record = read_json(qc_path(preproc, scan["scan_id"]))
-        source = preproc / scan["scan_id"]
+        source = scan_folder(preproc, scan["scan_id"])
         study, native = (_grid(_output(source, record, name)) for name in ("preproc_T1w", "brain_mask"))
         if study.shape != maps.shape[1:]:
             raise InputError(
@@ -63,15 +53,15 @@ def write_label_maps(
                 f"delete {source} and the predictions, and run again."
             )
         labels = labels_on_grid(maps, study.affine, native, read_scan_to_template(source, record))
-        stem = folder / scan["cohort"] / scan["scan_id"]
-        _write_labels(Path(f"{stem}_space-{TEMPLATE_SPACE}_dseg.nii.gz"), Volume(label_map(maps), study.affine))
-        _write_labels(Path(f"{stem}_space-orig_dseg.nii.gz"), labels)
+        written = folder / scan["cohort"]
+        _write_labels(written / labels_name(scan["scan_id"]), Volume(label_map(maps), study.affine))
+        _write_labels(written / f"{scan['scan_id']}_space-orig_dseg.nii.gz", labels)
         counts = np.bincount(labels.data.ravel(), minlength=len(TISSUES) + 1)[1:]
         voxel_ml = np.nan if record.get("mni_space") else labels.voxel_ml
         for tissue, count in zip(TISSUES, counts, strict=True):
             rows.append(scan | {"tissue": tissue.upper(), "volume_ml": round(int(count) * voxel_ml, 3)})
     for cohort in scans["cohort"].unique():
-        write_table(folder / cohort / "dseg.tsv", LOOKUP)
+        write_table(folder / cohort / "dseg.tsv", LABELS)
     return pd.DataFrame(rows, columns=["cohort", "scan_id", "tissue", "volume_ml"])
 
 

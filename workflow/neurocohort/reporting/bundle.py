@@ -12,7 +12,8 @@ import pandas as pd
 
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_json, write_text
-from neurocohort.imaging.template import TEMPLATE_SPACE, study_grid
+from neurocohort.imaging.derivatives import TEMPLATE_SPACE
+from neurocohort.imaging.template import study_grid
 from neurocohort.imaging.volume import Grid
 from neurocohort.learning import networks
 from neurocohort.learning.model_files import RUN, WEIGHTS

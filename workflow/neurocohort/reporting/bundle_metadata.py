@@ -6,10 +6,10 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
-from neurocohort.imaging.template import TEMPLATE_SPACE
+from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, Task
-from neurocohort.reporting.provenance import neurocohort_version
+from neurocohort.version import neurocohort_version
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 VERSION = "1.0.0"  # of the bundle: a study's bundle is made once, and anew with the study

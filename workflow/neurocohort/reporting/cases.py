@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from neurocohort.imaging.derivatives import mosaic_name, scan_folder
 from neurocohort.reporting import labels, mosaics
 from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.part import Part
@@ -112,7 +113,8 @@ def _case(part: Part, results: Path, scan: dict, place: str) -> dict:
 def _mosaic(part: Part, results: Path, cohort: str, scan_id: str, caption: str) -> Drawing | Missing:
     """The mosaic that the gallery put into the report, else the scan's own."""
     file = f"mosaics/{cohort}/{scan_id}.webp"
-    source, what = results / cohort / "preproc" / scan_id / f"{scan_id}_mosaic.webp", f"the mosaic of {scan_id}"
+    source = scan_folder(results / cohort / "preproc", scan_id) / mosaic_name(scan_id)
+    what = f"the mosaic of {scan_id}"
     if not (part.output / file).is_file() and not source.is_file():
         return part.sources.lack(source, what)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.files import read_json
-from neurocohort.imaging.template import TEMPLATE_SPACE
+from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.members import members_of
 from neurocohort.reporting import headline, labels, origins, participants
 from neurocohort.reporting.claims import given_weights

@@ -14,6 +14,7 @@ import neurocohort
 from neurocohort.files import sha256_of
 from neurocohort.reporting.inputs import input_archives
 from neurocohort.reporting.sources import Missing, Sources
+from neurocohort.version import neurocohort_version
 
 NAMED = (  # the packages whose versions move results; the others stand in a list to unfold
     "torch", "monai", "numpy", "scipy", "pandas", "scikit-learn", "nibabel", "nilearn", "simpleitk", "deepbet",
@@ -79,14 +80,6 @@ def run_id(git: dict | None, configuration_sha256: str, splits_sha256: dict[str,
     """Ten digits that name the run: the same commit, configuration and splits give the same ones, on every machine."""
     settled = {"commit": git and git["commit"], "configuration": configuration_sha256, "splits": splits_sha256}
     return hashlib.sha256(canonical(settled).encode()).hexdigest()[:10]
-
-
-def neurocohort_version() -> str:
-    """The installed version of this package, or ``not installed`` where it runs from a source tree."""
-    try:
-        return metadata.version("neurocohort")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def git_state(folder: Path) -> dict | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.dataset.quality_table import SMALLEST_SITE
+from neurocohort.imaging.derivatives import mosaic_name, qc_path, scan_folder
 from neurocohort.reporting import figures, labels, mosaics
 from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.mosaics import Thumbnail
@@ -202,15 +203,15 @@ def _caption(excluded: bool, stage: str, reason: str, outliers: list[dict], pict
 def _mosaic(
     sources: Sources, results: Path, cohort: str, scan_id: str, excluded: bool, output: Path, size: Thumbnail | None
 ) -> Drawing | Missing | None:
-    folder = results / cohort / "preproc" / scan_id
+    preproc = results / cohort / "preproc"
     what = f"the mosaic of {scan_id}"
-    record = sources.record(folder / f"{scan_id}_qc.json", what)
+    record = sources.record(qc_path(preproc, scan_id), what)
     if isinstance(record, Missing):
         return record
     listed = (record.get("outputs") or {}).get("mosaic")
     if listed is None and excluded:
         return None
-    source = folder / (Path(listed["file"]).name if listed else f"{scan_id}_mosaic.webp")
+    source = scan_folder(preproc, scan_id) / (Path(listed["file"]).name if listed else mosaic_name(scan_id))
     if not source.is_file():
         return sources.lack(source, what)
     target = output / "mosaics" / cohort / f"{scan_id}.webp"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
-from neurocohort.imaging.template import TEMPLATE_SPACE
+from neurocohort.imaging.derivatives import labels_name, preproc_name, qc_path, scan_folder
 from neurocohort.reporting import labels, viewers
 from neurocohort.reporting.development import DEVELOPMENT, by_use, folds_of
 from neurocohort.reporting.sources import Missing, Sources
@@ -137,7 +137,7 @@ class _Experiment:
 
     def label_map(self, cohort: str, scan_id: str) -> Path | None:
         """The predicted label map of the scan on the study's grid, where the experiment made one."""
-        path = self.folder / "label_maps" / cohort / f"{scan_id}_space-{TEMPLATE_SPACE}_dseg.nii.gz"
+        path = self.folder / "label_maps" / cohort / labels_name(scan_id)
         return path if path.is_file() else None
 
     def _columns(self) -> list[str]:
@@ -225,15 +225,13 @@ def _people(quiet: Sources, data: Path, cohort: str) -> dict[str, dict] | Missin
 
 
 def _viewer(sources: Sources, results: Path, cohort: str, scan_id: str, told: list[_Experiment]) -> dict | Missing:
-    folder = results / cohort / "preproc" / scan_id
+    preproc = results / cohort / "preproc"
     what = f"the volume viewer of {scan_id}"
-    record = sources.record(folder / f"{scan_id}_qc.json", what)
+    record = sources.record(qc_path(preproc, scan_id), what)
     if isinstance(record, Missing):
         return record
     listed = (record.get("outputs") or {}).get("preproc_T1w")
-    scan = folder / (
-        Path(listed["file"]).name if listed else f"{scan_id}_space-{TEMPLATE_SPACE}_desc-preproc_T1w.nii.gz"
-    )
+    scan = scan_folder(preproc, scan_id) / (Path(listed["file"]).name if listed else preproc_name(scan_id, "T1w"))
     if not scan.is_file():
         return sources.lack(scan, what)
     maps = [(experiment.name, path) for experiment in told if (path := experiment.label_map(cohort, scan_id))]

@@ -1,0 +1,64 @@
+"""What makes the folder of a cohort's preprocessed scans a BIDS derivative dataset: the files at its top.
+
+They are written once a cohort, after the scans: jobs that run side by side would overwrite one another's.
+"""
+
+import os
+from pathlib import Path
+
+from neurocohort.files import read_json, write_json, write_table, write_text
+from neurocohort.imaging.derivatives import IGNORED, RAW_DATASET, TEMPLATE_SPACE
+from neurocohort.imaging.label_names import LABELS
+from neurocohort.version import BIDS_VERSION, code_address, neurocohort_version
+
+DESCRIPTION = "dataset_description.json"
+
+README = """# {name}
+
+Scans preprocessed by neurocohort, as a BIDS derivative dataset. A scan's files are in `sub-*/ses-*/anat/`:
+
+- `*_space-<template>_desc-preproc_*.nii.gz`: the brain on the study's grid, bias field removed, intensities 0 to 1
+- `*_desc-brain_mask.nii.gz`: the brain mask on the raw scan's grid
+- `*_label-*_probseg.nii.gz`: the probability of CSF, GM and WM on the raw scan's grid
+{labels}- `*_xfm.txt`, `*_xfm.nii.gz`: the transforms both ways, for ITK (ANTs, 3D Slicer)
+- `*_mosaic.webp`: slices with the outlines of the brain mask and the template
+- `*_qc.json`: the scan's state, its quality numbers, and its files with their sha256
+
+A scan whose record says `excluded` failed a check: `exclusions.tsv`, next to this folder, has the reasons.
+"""
+
+LABELS_LINE = (
+    "- `*_space-<template>_dseg.nii.gz`: the cohort's own tissue labels on the study's grid; `dseg.tsv` names them\n"
+)
+
+
+def write_dataset_files(preproc: Path, raw: Path, *, has_labels: bool) -> None:
+    """Write ``.bidsignore``, ``README.md``, ``dseg.tsv`` and, last, ``dataset_description.json`` into ``preproc``.
+
+    ``raw``: the cohort's raw BIDS dataset. ``has_labels``: whether any scan has tissue labels, whose names ``dseg.tsv`` gives.
+    Raises InputError where the raw dataset's description is missing or can't be read.
+    """
+    given = read_json(raw / DESCRIPTION)
+    name = f"{given.get('Name', raw.name)}, preprocessed"
+    write_text(preproc / ".bidsignore", "".join(f"{pattern}\n" for pattern in IGNORED))
+    labels = LABELS_LINE if has_labels else ""
+    write_text(preproc / "README.md", README.format(name=name, labels=labels).replace("<template>", TEMPLATE_SPACE))
+    if has_labels:
+        write_table(preproc / "dseg.tsv", LABELS)
+    else:
+        (preproc / "dseg.tsv").unlink(missing_ok=True)
+    write_json(preproc / DESCRIPTION, _description(name, given, os.path.relpath(raw, preproc)))
+
+
+def _description(name: str, given: dict, raw: str) -> dict:
+    """``given``: the raw dataset's description; ``raw``: the way to it."""
+    description = {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": "derivative"}
+    description |= {key: given[key] for key in ("License", "Acknowledgements", "ReferencesAndLinks") if key in given}
+    generated = {"Name": "neurocohort", "Version": neurocohort_version()}
+    if address := code_address():
+        generated["CodeURL"] = address
+    return description | {
+        "GeneratedBy": [generated],
+        "SourceDatasets": given.get("SourceDatasets") or [{"URL": raw}],
+        "DatasetLinks": {RAW_DATASET: raw},
+    }
