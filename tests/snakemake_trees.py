@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import snakemake.api  # noqa: F401  before its parts, which import one another
 from snakemake.parser import parse
-from snakemake.sourcecache import LocalSourceFile, SourceCache
+from snakemake.sourcecache import LocalSourceFile
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTERS = ("setattr", "delattr", "__setattr__", "__delattr__")
@@ -17,7 +17,8 @@ CHANGERS = ("update", "setdefault", "pop", "popitem", "clear")
 
 def python_of_rules(path: Path) -> str:
     """The Python that Snakemake makes of a file of rules."""
-    stand_in = SimpleNamespace(sourcecache=SourceCache(path.parent), modifier=SimpleNamespace(is_module=False))
+    sources = SimpleNamespace(open=lambda source: open(source.get_path_or_uri(secret_free=True), encoding="utf-8"))
+    stand_in = SimpleNamespace(sourcecache=sources, modifier=SimpleNamespace(is_module=False))
     return parse(LocalSourceFile(str(path)), stand_in, linemap={})[0]
 
 
