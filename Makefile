@@ -19,7 +19,7 @@ export PYTHONNOUSERSITE := 1
 .PHONY: demo test test-all lint clean
 
 demo: .venv/ready
-	snakemake --cores $(CORES) --quiet rules --rerun-incomplete
+	snakemake --cores $(CORES) --quiet rules
 	neurocohort headline --results results config/config.yaml
 
 test: .venv/ready .venv/optional

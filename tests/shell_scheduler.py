@@ -4,18 +4,21 @@ around jobs, where a real scheduler is not the matter."""
 from pathlib import Path
 
 SCRIPTS = {
-    "submit": "nohup sh $1 > $1.log 2>&1 &\necho $!",
-    "status": "if kill -0 $1 2>/dev/null; then echo running; else echo success; fi",
+    "submit.sh": "setsid nohup sh $1 > $1.log 2>&1 &\necho $! | tee -a submitted",
+    "status.sh": "if kill -0 $1 2>/dev/null; then echo running; else echo success; fi",
+    # As far as neurocohort asks Grid Engine: which jobs are there, where one was submitted, and to delete some.
+    "qstat": 'if [ "$1" = -j ]; then echo "cwd: $(readlink /proc/$2/cwd)"; else cat submitted | while read job; do\n'
+    '  kill -0 $job 2>/dev/null && echo "$job 0.5 made user r"; done; fi; true',
+    "qdel": 'for job; do kill -9 "-$job"; done',
 }
 OPTIONS = ("--executor", "cluster-generic", "--jobs", "20", "--cores", "2", "--latency-wait", "10")
 
 
 def shell_scheduler(folder: Path) -> list[str]:
     """Write its scripts into ``folder`` and return Snakemake's options that use it."""
-    options = [*OPTIONS, "--seconds-between-status-checks", "1"]
     for name, body in SCRIPTS.items():
-        script = folder / f"{name}.sh"
+        script = folder / name
         script.write_text(f"#!/bin/sh\n{body}\n")
         script.chmod(0o755)
-        options += [f"--cluster-generic-{name}-cmd", f"./{script.name}"]
-    return options
+    commands = [f"--cluster-generic-{name}-cmd=./{name}.sh" for name in ("submit", "status")]
+    return [*OPTIONS, "--seconds-between-status-checks", "1", *commands]

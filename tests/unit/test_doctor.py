@@ -287,7 +287,7 @@ def test_jobs_that_no_node_can_take_are_told_with_the_worst(slurm_profile):
     said = [finding.found for finding in slurm.judge_jobs([larger], partitions, slurm_profile)]
     assert any("200 GB, and a node of cpu has 128 GB" in each for each in said)
     assert any("32 CPUs, and a node of cpu has 16" in each for each in said)
-    other = replace(slurm_profile, defaults={"gpu_model": "h100"})
+    other = replace(slurm_profile, defaults={"gpu_type": "h100"})
     assert "of the model h100" in one(slurm.judge_jobs([train], partitions, other), BAD).found
     nowhere = train._replace(queue="")
     assert (

@@ -1,6 +1,7 @@
 """What a run finds of the one before it: alive, dead, or on another machine."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -8,7 +9,15 @@ import sys
 import psutil
 import pytest
 from neurocohort.running import takeover
-from neurocohort.running.takeover import LOCKS, RECORD, note_submitted, recorded, take_over, who_holds_the_lock
+from neurocohort.running.takeover import (
+    LOCKS,
+    RECORD,
+    begin_run,
+    end_run,
+    note_submitted,
+    take_over,
+    who_holds_the_lock,
+)
 
 
 @pytest.fixture
@@ -23,8 +32,18 @@ def study(tmp_path, monkeypatch):
     return cancelled
 
 
-def leave_record(**values):
-    process = psutil.Process()
+@pytest.fixture
+def other():
+    """Another process, which is alive."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield psutil.Process(process.pid)
+    process.communicate()
+
+
+def leave_record(process=None, **values):
+    if isinstance(process, int):
+        values["process"] = process
+    process = process if isinstance(process, psutil.Process) else psutil.Process()
     usual = {"host": socket.gethostname(), "process": process.pid, "started": process.create_time()}
     RECORD.parent.mkdir(parents=True, exist_ok=True)
     RECORD.write_text(json.dumps(usual | {"executor": "slurm", "command": "snakemake --profile slurm"} | values))
@@ -37,7 +56,7 @@ def dead_process() -> int:
 
 
 def test_nothing_is_done_where_no_run_was_killed(study):
-    assert take_over() == "" and LOCKS.exists()
+    assert take_over() == "" and list(LOCKS.iterdir())
 
 
 def test_dead_run_loses_its_lock_and_its_jobs(study):
@@ -46,22 +65,23 @@ def test_dead_run_loses_its_lock_and_its_jobs(study):
         note_submitted(number)
     said = take_over()
     assert "was killed" in said and "1 of its jobs were still there and are cancelled" in said
-    assert study == ["12"] and not LOCKS.exists() and not RECORD.exists()
+    assert study == ["12"] and not list(LOCKS.iterdir()) and not RECORD.exists()
 
 
 def test_process_number_that_somebody_else_has_now_is_not_the_run(study):
     leave_record(started=psutil.Process().create_time() - 1000)
-    assert "was killed" in take_over() and not LOCKS.exists()
+    assert "was killed" in take_over() and not list(LOCKS.iterdir())
 
 
-def test_living_run_keeps_its_lock_record_and_jobs(study):
-    leave_record()
+def test_living_run_keeps_its_lock_record_and_jobs(study, other):
+    leave_record(other)
     note_submitted("12")
     before = RECORD.read_text()
-    assert take_over() == "" and LOCKS.exists() and study == []
-    with recorded("local", "snakemake --cores 2"):
-        assert RECORD.read_text() == before
+    assert take_over() == "" and list(LOCKS.iterdir()) and study == []
+    begin_run("local", "snakemake --cores 2")
     assert RECORD.read_text() == before
+    end_run()
+    assert RECORD.read_text() == before and study == []
     assert "snakemake --profile slurm" in who_holds_the_lock()
 
 
@@ -71,15 +91,16 @@ def test_run_on_another_machine_counts_as_alive_until_its_lock_is_removed(study)
     assert take_over() == "" and study == []
     assert "another machine" in who_holds_the_lock() and "--unlock" in who_holds_the_lock()
     (LOCKS / "0.input.lock").unlink()
-    LOCKS.rmdir()
     assert "login2" in take_over() and study == ["13"]
 
 
 def test_record_lasts_as_long_as_the_run_and_jobs_that_are_left_are_cancelled(study):
-    with pytest.raises(KeyboardInterrupt), recorded("slurm", "snakemake --profile slurm"):
-        assert json.loads(RECORD.read_text())["command"] == "snakemake --profile slurm"
-        note_submitted("12")
-        raise KeyboardInterrupt
+    begin_run("slurm", "snakemake --profile slurm")
+    record = json.loads(RECORD.read_text())
+    assert record["command"] == "snakemake --profile slurm" and record["process"] == os.getpid()
+    assert who_holds_the_lock() == "", "it is this run itself"
+    note_submitted("12")
+    end_run()
     assert not RECORD.exists() and study == ["12"]
 
 

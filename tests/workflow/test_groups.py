@@ -21,7 +21,7 @@ sys.path.insert(0, {workflow!r})
 os.environ["NEUROCOHORT_COMMAND"] = "snakemake"
 from neurocohort_run import watch
 
-watch(workflow, Path("."))
+watch(workflow)
 
 
 rule all:

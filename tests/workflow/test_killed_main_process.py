@@ -1,7 +1,8 @@
-"""A main process that is killed while its jobs go on: what they finish is kept by the next run, unless something has changed."""
+"""A main process that is killed, or interrupted, while its jobs go on: the same command, typed again, goes on where it stood."""
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +16,11 @@ from shell_scheduler import shell_scheduler
 
 SNAKEFILE = """
 import sys
-from pathlib import Path
 
 sys.path.insert(0, {workflow!r})
-os.environ["NEUROCOHORT_COMMAND"] = "snakemake"
 from neurocohort_run import watch
 
-watch(workflow, Path("."))
+watch(workflow)
 
 
 rule made:
@@ -29,49 +28,154 @@ rule made:
         "made",
     params:
         value=config.get("value", 1),
+        seconds=config.get("seconds", 4),
     shell:
-        "echo ran >> ran; sleep 4; echo {{params.value}} > {{output}}"
+        "echo ran >> ran; touch {{output}}; sleep {{params.seconds}}; echo {{params.value}} > {{output}}"
 """
+RECORD = ".snakemake/neurocohort/run.json"
+LONG = 100  # seconds: a job that is there until somebody ends it
 
 
 @pytest.fixture
-def killed(repository, tmp_path):
-    """A study whose main process was killed as soon as its job ran; the job has ended since."""
+def study(repository, tmp_path):
+    """A study with one job, in a folder with the checkout's default profile, as a clone has it."""
     (tmp_path / "Snakefile").write_text(SNAKEFILE.format(workflow=str(repository / "workflow")))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    main = subprocess.Popen(["snakemake", *shell_scheduler(tmp_path)], cwd=tmp_path, env=environment)
-    wait_until((tmp_path / "ran").exists, "the job to begin")
+    shutil.copytree(repository / "profiles" / "default", tmp_path / "profiles" / "default")
+    yield Study(tmp_path)
+    for process in working_in(tmp_path):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+class Study(Checkout):
+    """``command`` is the one that is typed: on a scheduler where ``on_cluster``, else on this machine."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.options = {True: shell_scheduler(folder), False: ["--cores", "1"]}
+
+    def start(self, *config: str, on_cluster: bool) -> subprocess.Popen:
+        """Begin a run and return its main process once the job has begun."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), str(self.folder), os.environ["PATH"]])
+        command = ["snakemake", *self.options[on_cluster], "--config", "run=1", *config]
+        with open(self.path("said"), "w") as said:
+            main = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=os.environ | {"PATH": path},
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+        wait_until(self.path("ran").exists, "the job to begin")
+        return main
+
+    def again(self, *config: str, on_cluster: bool, check: bool = True) -> str:
+        path = f"{self.folder}{os.pathsep}{os.environ['PATH']}"
+        command = ["env", f"PATH={Path(sys.executable).parent}{os.pathsep}{path}", "snakemake"]
+        done = self.run(*command, *self.options[on_cluster], "--config", "run=1", *config, check=check)
+        return done.stdout + done.stderr
+
+    def jobs(self) -> list[psutil.Process]:
+        """What runs in the study's folder."""
+        return working_in(self.folder)
+
+
+@pytest.fixture
+def ended_alone(study):
+    """A study whose main process was killed as soon as its job ran; the job has ended since."""
+    return end_alone(study)
+
+
+def end_alone(study, *config: str):
+    kill(study.start(*config, on_cluster=True))
+    wait_until(lambda: not study.jobs(), "the job and its own Snakemake to end")
+    assert study.path("made").read_text()
+    return study
+
+
+def kill(main):
     main.send_signal(signal.SIGKILL)
     main.wait()
-    wait_until((tmp_path / "made").exists, "the job's file")
-    wait_until(lambda: not working_in(tmp_path), "the job's own Snakemake to end")
-    return Checkout(tmp_path)
 
 
-def wait_until(happened, what, seconds=60):
+def wait_until(happened, what, seconds=120):
     until = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < until, f"waited {seconds} s for {what}"
         time.sleep(0.1)
 
 
-def working_in(folder) -> list[int]:
+def working_in(folder) -> list[psutil.Process]:
     """The processes whose working folder it is."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cwd() == str(folder):
-                found.append(process.pid)
+            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
     return found
 
 
-def test_what_the_jobs_finished_is_kept_and_the_lock_is_gone(killed):
-    said = killed.snakemake()
+def test_what_the_jobs_finished_is_kept_and_the_lock_is_gone(ended_alone):
+    said = ended_alone.again(on_cluster=True)
     assert "was killed" in said and "Nothing to be done" in said
-    assert killed.path("ran").read_text() == "ran\n"
+    assert ended_alone.path("ran").read_text() == "ran\n"
 
 
-def test_what_the_jobs_finished_is_made_anew_when_something_has_changed_since(killed):
+def test_what_the_jobs_finished_is_made_again_when_something_has_changed_since(ended_alone):
     """Without a record of what the job was made from, Snakemake would take its file for up to date."""
-    said = killed.snakemake("--config", "value=2")
-    assert "Params have changed" in said and killed.path("made").read_text() == "2\n"
+    said = ended_alone.again("value=2", on_cluster=True)
+    assert "Params have changed" in said and ended_alone.path("made").read_text() == "2\n"
+
+
+def test_what_the_jobs_finished_is_no_result_of_an_earlier_configuration(study):
+    """The record of the earlier run, with value 1, would fit the file of the later job, with value 2."""
+    study.again("seconds=0", on_cluster=True)
+    study.path("ran").unlink()
+    end_alone(study, "value=2")
+    assert study.path("made").read_text() == "2\n"
+    study.again("seconds=0", on_cluster=True)
+    assert study.path("made").read_text() == "1\n"
+
+
+def test_jobs_that_are_still_there_are_cancelled_and_the_same_command_finishes(study):
+    kill(study.start(f"seconds={LONG}", on_cluster=True))
+    assert study.jobs(), "the job goes on without the main process"
+    said = study.again("seconds=0", on_cluster=True)
+    assert "1 of its jobs were still there and are cancelled" in said, said
+    assert study.path("made").read_text() == "1\n" and not study.jobs()
+
+
+def test_a_run_on_one_machine_that_is_killed_goes_on_with_the_same_command(study):
+    """The half-written file of the killed job is no result, and no option has to be remembered."""
+    kill(study.start(f"seconds={LONG}", on_cluster=False))
+    for process in study.jobs():
+        process.kill()
+    said = study.again("seconds=0", on_cluster=False)
+    assert "was killed" in said and study.path("made").read_text() == "1\n"
+
+
+def test_commands_that_run_no_job_take_nothing_over(study):
+    kill(study.start(f"seconds={LONG}", on_cluster=True))
+    before = study.path(RECORD).read_text()
+    for command in ("--dry-run", "--unlock", "--summary", "--lint", "--touch --nolock"):
+        done = study.run("snakemake", *study.options[True], *command.split(), check=False)
+        assert "was killed" not in done.stdout + done.stderr, command
+        assert study.path(RECORD).read_text() == before, command
+        assert study.jobs(), f"the job goes on after {command}"
+
+
+def test_ctrl_c_leaves_no_job_and_no_record(study):
+    main = study.start(f"seconds={LONG}", on_cluster=True)
+    record = study.path(RECORD).read_text()
+    assert f'"process": {main.pid}' in record and "snakemake --executor" in record
+    main.send_signal(signal.SIGINT)
+    assert main.wait(60) != 0
+    assert not study.jobs() and not study.path(RECORD).exists(), study.path("said").read_text()
+
+
+def test_a_second_run_is_refused_with_the_command_of_the_first(study):
+    main = study.start(f"seconds={LONG}", on_cluster=True)
+    said = study.again(on_cluster=False, check=False)
+    assert f"The other run is process {main.pid}" in said and "snakemake --executor cluster-generic" in said, said
+    assert study.path(RECORD).exists() and study.jobs()

@@ -30,7 +30,7 @@ from neurocohort.members import (
     transfer_chain,
     without_site_names,
 )
-from neurocohort_run import job_prefix, watch
+from neurocohort_run import gpu_model, job_prefix, watch
 
 IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]
@@ -48,13 +48,14 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 shell.prefix(job_prefix(REPOSITORY))
-watch(workflow, REPOSITORY)
+watch(workflow)
 
 COHORTS = config["cohorts"]
 EXPERIMENTS = all_experiments(config["experiments"])
 PREPROCESSING = config["preprocessing"]
 SPACING_MM = PREPROCESSING["spacing_mm"]
 GPU = 0 if config["device"] == "cpu" else 1
+GPU_MODEL = gpu_model(workflow)  # for rules with a GPU: {} where any will do
 SYNTHSTRIP = REPOSITORY / "config" / "sources" / "synthstrip.yaml"
 SYNTHSTRIP_WEIGHTS = "resources/synthstrip/synthstrip.1.pt"
 

@@ -22,40 +22,38 @@ rule template:
         "neurocohort template --output {output} --spacing-mm {params.spacing_mm} --shape {params.shape} > {log} 2>&1"
 
 
-# The images are not declared: which there are is known only afterwards, and those that did not change stay as they are.
-checkpoint ingest_cohort:
-    """One cohort as raw BIDS, each quirk of its source ending as a value, a missing value or an exclusion."""
-    input:
-        ingest_inputs,
-    output:
-        scans="data/{cohort}/scans.tsv",
-        exclusions="data/{cohort}/exclusions.tsv",
-        participants="data/{cohort}/participants.tsv",
-        dictionary="data/{cohort}/participants.json",
-        description="data/{cohort}/dataset_description.json",
-    log:
-        "logs/ingest/{cohort}.log",
-    benchmark:
-        "benchmarks/ingest/{cohort}.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(240),
-    params:
-        code=code_hash("ingest"),
-        source=lambda w: COHORTS[w.cohort]["source"],
-        options=ingest_options,
-        fingerprint=ingest_fingerprint,
-        modalities=modalities_of,
-        folder=lambda w, output: os.path.dirname(output[0]),
-    shell:
-        "neurocohort ingest --source {params.source} --folder {params.folder} --modalities {params.modalities}"
-        " {params.options} > {log} 2>&1"
+# A job of another rule has no need of this one: the tables are there when it is submitted. Without a checkpoint, the Snakemake
+# inside a job builds the graph of its own rule alone; with one, each job would build the graph of all scans (12 s and 370 MB with
+# 10,000) and look at each image of the user's. Jobs are started with `--allowed-rules` and the names of their rules.
+if not IN_JOB or "ingest_cohort" in sys.argv:
 
-
-# The Snakemake inside a job builds the graph of that job alone, but of all rules where one of them is a checkpoint: every later
-# job would then build the graph of all scans (12 s and 370 MB with 10,000), and every job, those of the scans too, would look at
-# each image of the user's. A job is submitted when its checkpoints are done, so there it is a rule as any other.
-if IN_JOB:
-    workflow.get_rule("ingest_cohort").is_checkpoint = False
+    # The images are not declared: which there are is known only afterwards, and those that did not change stay as they are.
+    checkpoint ingest_cohort:
+        """One cohort as raw BIDS, each quirk of its source ending as a value, a missing value or an exclusion."""
+        input:
+            ingest_inputs,
+        output:
+            scans="data/{cohort}/scans.tsv",
+            exclusions="data/{cohort}/exclusions.tsv",
+            participants="data/{cohort}/participants.tsv",
+            dictionary="data/{cohort}/participants.json",
+            description="data/{cohort}/dataset_description.json",
+        log:
+            "logs/ingest/{cohort}.log",
+        benchmark:
+            "benchmarks/ingest/{cohort}.tsv"
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=by_attempt(2000),
+            runtime=by_attempt(240),
+        params:
+            code=code_hash("ingest"),
+            source=lambda w: COHORTS[w.cohort]["source"],
+            options=ingest_options,
+            fingerprint=ingest_fingerprint,
+            modalities=modalities_of,
+            folder=lambda w, output: os.path.dirname(output[0]),
+        shell:
+            "neurocohort ingest --source {params.source} --folder {params.folder} --modalities {params.modalities}"
+            " {params.options} > {log} 2>&1"

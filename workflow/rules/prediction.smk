@@ -28,6 +28,7 @@ rule predict:
     threads: training("threads")
     resources:
         gpu=GPU,
+        **(GPU_MODEL if GPU else {}),
         mem_mb=by_attempt(8000),
         runtime=by_attempt(120),
     params:
@@ -138,6 +139,7 @@ rule saliency:
     threads: training("threads")
     resources:
         gpu=GPU,
+        **(GPU_MODEL if GPU else {}),
         mem_mb=by_attempt(8000),
         runtime=by_attempt(240),
     params:

@@ -1,4 +1,4 @@
-"""Snakemake's profiles as far as they say where jobs go and how many at a time: plain YAML, read without Snakemake."""
+"""Snakemake's profiles as far as they say where jobs go and how many at a time, read without Snakemake."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from math import inf
 from pathlib import Path
 
 import yaml
+from yte import process_yaml
 
 from neurocohort.errors import InputError
 from neurocohort.running.schedulers import GRID_ENGINE, SLURM
@@ -23,7 +24,8 @@ LIMITS = {"max_runtime": "runtime", "max_mem_mb": "mem_mb", "max_threads": "thre
 class Profile:
     """``jobs``: submissions that wait or run at a time. ``cores``: CPUs at a time of this machine, or of one submitted job at
     most. ``groups``: by group, jobs in a submission. ``resources``: limits at a time, such as gpu. ``defaults``: the resources
-    that jobs get where their rule says nothing. ``partitions``: partitions.yaml's, by name. ``site``: site.yaml."""
+    that jobs get where their rule says nothing. ``partitions``: partitions.yaml's, by name. ``status_command``: what asks Slurm
+    for the states of jobs, empty for the plugin's choice. ``site``: site.yaml."""
 
     name: str
     executor: str = LOCAL
@@ -35,6 +37,7 @@ class Profile:
     resources: dict[str, object] = field(default_factory=dict)
     defaults: dict[str, object] = field(default_factory=dict)
     partitions: dict[str, dict] = field(default_factory=dict)
+    status_command: str = ""
     site: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -57,7 +60,7 @@ def read_profile(name: str, near: Path | None = None) -> Profile:
     """
     folder = _find(name, near or Path.cwd())
     path = profile_file(folder)
-    content = _read(path)
+    content = _evaluated(path)
     executor = content.get("executor", LOCAL)
     if executor not in (LOCAL, SLURM, GRID_ENGINE):
         known = ", ".join((LOCAL, SLURM, GRID_ENGINE))
@@ -78,6 +81,7 @@ def read_profile(name: str, near: Path | None = None) -> Profile:
         resources=_pairs(content.get("resources")),
         defaults=_pairs(content.get("default-resources")),
         partitions=_partitions(partitions) if partitions else {},
+        status_command=str(content.get("slurm-status-command", "")),
         site=_read(site) if executor == GRID_ENGINE and site.is_file() else {},
     )
 
@@ -136,10 +140,23 @@ def _find(name: str, near: Path) -> Path:
     for place in places:
         if profile_file(place).is_file():
             return place.resolve()
-    known = ", ".join(sorted(path.name for path in (CHECKOUT / "profiles").iterdir()))
+    known = ", ".join(sorted(path.name for path in (CHECKOUT / "profiles").iterdir() if path.name != "default"))
     raise InputError(
         f"There is no profile {name}: expected a folder that holds {' or '.join(FILES)}, seen from {near}, or one of {known}."
     )
+
+
+def _evaluated(path: Path) -> dict:
+    """A profile's file as Snakemake reads it: with ``__use_yte__``, values that begin with ? are Python."""
+    content = _read(path)
+    if not content.get("__use_yte__"):
+        return content
+    try:
+        return process_yaml(path.read_text(encoding="utf-8"))
+    except Exception as error:  # whatever the expressions of the file raise
+        raise InputError(
+            f"{path} has an expression that fails ({error}); correct it, or take it anew from the repository."
+        ) from None
 
 
 def _read(path: Path) -> dict:

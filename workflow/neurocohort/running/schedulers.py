@@ -26,6 +26,11 @@ SLURM_CAUSES = {
     "PREEMPTED": NODE,
     "CANCELLED": CANCELLED,
 }
+# What Snakemake's two executors log when a job is submitted: Snakemake's number of the job, and the scheduler's.
+SUBMITTED = (
+    re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)"),
+    re.compile(r"Submitted (?:group )?job (\S+) with external jobid '(\d+)'"),
+)
 SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -35,6 +40,11 @@ class Ending:
 
     words: str = ""
     cause: str = ""
+
+
+def submitted_number(line: str) -> str:
+    """The scheduler's number of the job whose submission ``line`` of Snakemake's log reports; empty for any other line."""
+    return next((found[2] for pattern in SUBMITTED if (found := pattern.search(line))), "")
 
 
 def jobs_of(executor: str, folder: Path, known: Iterable[str]) -> set[str]:

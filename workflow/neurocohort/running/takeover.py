@@ -7,9 +7,8 @@ cancels those jobs; what they had finished stays, and a training goes on from it
 
 import contextlib
 import json
-import shutil
+import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -23,32 +22,17 @@ SUBMITTED = STATE / "neurocohort" / "submitted"  # the scheduler's ids of the ru
 LOCKS = STATE / "locks"
 
 
-@contextlib.contextmanager
-def recorded(executor: str, command: str) -> Iterator[None]:
-    """Within its block, the record of this process as the study's run. One that is alive keeps its own: Snakemake's lock
-    refuses the second. Afterwards, jobs that are still on the cluster are cancelled (after Ctrl-C there may be some)."""
-    earlier = _read()
-    if _may_be_alive(earlier):
-        yield
-        return
-    SUBMITTED.unlink(missing_ok=True)
-    me = psutil.Process()
-    mine = {"host": socket.gethostname(), "process": me.pid, "started": me.create_time()}
-    write_json(RECORD, mine | {"executor": executor, "command": command})
-    try:
-        yield
-    finally:
-        _cancel_left(executor)
-        RECORD.unlink(missing_ok=True)
-
-
 def take_over() -> str:
-    """Clear away what a run that was killed left in this folder; a sentence on it, empty where there was nothing."""
+    """Clear away what a run that was killed left in this folder; a sentence on it, empty where there was nothing.
+
+    Nothing happens unless the process that left the record is certainly dead.
+    """
     earlier = _read()
     if not earlier or _may_be_alive(earlier):
         return ""
     jobs, gone = _cancel_left(earlier["executor"])
-    shutil.rmtree(LOCKS, ignore_errors=True)
+    for lock in LOCKS.glob("*.lock"):  # not their folder: Snakemake has made it for its own by now
+        lock.unlink(missing_ok=True)
     RECORD.unlink(missing_ok=True)
     said = f"The run before this one was killed ({_name(earlier)}); its lock is removed"
     if jobs:
@@ -56,10 +40,26 @@ def take_over() -> str:
     return f"{said}. What it had finished stays."
 
 
+def begin_run(executor: str, command: str) -> None:
+    """Record this process as the study's run. One that may be alive keeps its record: Snakemake's lock refuses the second."""
+    if _may_be_alive(_read()):
+        return
+    SUBMITTED.unlink(missing_ok=True)
+    write_json(RECORD, _this_process() | {"executor": executor, "command": command})
+
+
+def end_run() -> None:
+    """Cancel the jobs of this process that are still on the cluster (after Ctrl-C there may be some), and remove its record."""
+    run = _read()
+    if _is_this_process(run):
+        _cancel_left(run["executor"])
+        RECORD.unlink(missing_ok=True)
+
+
 def who_holds_the_lock() -> str:
     """A sentence on the run that has locked this folder, empty where nothing is known."""
     earlier = _read()
-    if not earlier:
+    if not earlier or _is_this_process(earlier):
         return ""
     if earlier["host"] == socket.gethostname():
         return f"The other run is {_name(earlier)}: {earlier['command']}"
@@ -89,12 +89,21 @@ def _read() -> dict:
     return {}
 
 
+def _this_process() -> dict:
+    me = psutil.Process()
+    return {"host": socket.gethostname(), "process": me.pid, "started": me.create_time()}
+
+
+def _is_this_process(run: dict) -> bool:
+    return run.get("process") == os.getpid() and run["host"] == socket.gethostname() and _may_be_alive(run)
+
+
 def _may_be_alive(run: dict) -> bool:
     """Whether the process that left the record is there; on another machine it is taken to be, as long as it holds the lock."""
     if not run:
         return False
     if run["host"] != socket.gethostname():
-        return LOCKS.exists()
+        return any(LOCKS.glob("*.lock"))
     try:
         return abs(psutil.Process(run["process"]).create_time() - run["started"]) < 1
     except psutil.NoSuchProcess:

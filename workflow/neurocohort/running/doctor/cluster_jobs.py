@@ -17,16 +17,11 @@ from pathlib import Path
 from neurocohort.running.asking import ask
 from neurocohort.running.doctor.findings import BAD, GOOD, NONE, Finding
 from neurocohort.running.profiles import CHECKOUT, Profile
-from neurocohort.running.schedulers import SLURM, cancel
+from neurocohort.running.schedulers import SLURM, SUBMITTED, cancel
 from neurocohort.running.terminal import size
 
 SNAKEFILE = CHECKOUT / "workflow" / "probe" / "Snakefile"
 CPU, GPU = "cpu", "gpu"
-# What Snakemake's two executors say when a job is submitted: the rule's job, and the scheduler's number.
-SUBMITTED = (
-    re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)"),
-    re.compile(r"Submitted job (\d+) with external jobid '(\d+)'"),
-)
 REFUSED = re.compile(r"(?:sbatch: error: |Unable to run job: )(.+)")
 RULE = re.compile(r"^rule (cpu|gpu):")
 NUMBER = re.compile(r"^ +jobid: (\d+)")

@@ -131,7 +131,10 @@ def _scheduler_checks(
 ) -> dict[str, Check]:
     module = SCHEDULERS[name]
     if name == "slurm":
-        own = {slurm.NAME: partial(slurm.check_slurm, profile, wanted=wanted), "accounting": slurm.check_accounting}
+        own = {
+            slurm.NAME: partial(slurm.check_slurm, profile, wanted=wanted),
+            "accounting": partial(slurm.check_accounting, profile),
+        }
     else:
         gpu = devices != {"cpu"}
         own = {grid_engine.NAME: partial(grid_engine.check_grid_engine, profile, wanted=wanted, gpu=gpu)}

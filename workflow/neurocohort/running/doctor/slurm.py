@@ -96,12 +96,16 @@ def check_slurm(profile: Profile | None, *, wanted: bool) -> list[Finding]:
     return findings
 
 
-def check_accounting() -> list[Finding]:
-    """How a run follows its jobs."""
+def check_accounting(profile: Profile | None) -> list[Finding]:
+    """How a run follows its jobs: a profile that has it ask an accounting that isn't there would wait for ever."""
     if ask(*SINFO).fault:
         return [Finding(NONE, "accounting", "Slurm doesn't answer")]
     if slurm_accounting():
         return [Finding(GOOD, "accounting", "sacct answers: jobs are followed by it")]
+    if profile and profile.status_command == "sacct":
+        mend = f"write `slurm-status-command: squeue` into {profile.file}."
+        found = "there is none that sacct could ask, and the profile has it asked: a run would wait for ever"
+        return [Finding(BAD, "accounting", found, mend)]
     return [Finding(GOOD, "accounting", "there is none that sacct could ask: jobs are followed by squeue")]
 
 
@@ -150,7 +154,7 @@ def check_jobs(profile: Profile, asked: Callable[[], list[Asked]]) -> list[Findi
 def judge_jobs(asked: Iterable[Asked], partitions: dict[str, Partition], profile: Profile) -> list[Finding]:
     """``asked`` against what the partitions' nodes have and allow: a line for each way in which some don't, with the worst."""
     worst: dict[tuple[str, str], tuple[float, Asked]] = {}
-    model = str(profile.defaults.get("gpu_model") or "")
+    model = str(profile.defaults.get("gpu_type") or "")
     fitting: dict[str, set[str]] = {}
     for job in asked:
         if job.queue and job.queue not in partitions:
@@ -208,7 +212,7 @@ def _unfit(kind: str, job: Asked, partition: Partition | None, profile: Profile,
         f"{job.rule}:runtime={partition.limit_minutes:.0f}`; a training goes on from its checkpoint when it is begun again.",
         "mem_mb": f"give another partition in {file} (with max_mem_mb each), or fewer scans side by side.",
         "threads": f"write no more than {partition.cpus} as cores in {profile.file}.",
-        "gpu": f"correct gpu_model in {profile.file}, or ask for fewer by `training.processes`.",
+        "gpu": f"correct gpu_type in {profile.file}, or ask for fewer by `training.processes`.",
     }
     return Finding(BAD, "jobs", said, mends[kind])
 
