@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 
-import neurocohort_groups
 from neurocohort.running.failures import FailedJob, describe, scan_of
 from neurocohort.running.schedulers import SLURM, Ending, ending_of, log_of, slurm_accounting
 from neurocohort.running.takeover import note_submitted, recorded, take_over, who_holds_the_lock
@@ -57,7 +56,6 @@ def _watched(workflow, checkout: Path) -> Callable:
         named |= {"executor_plugin": executor_plugin, "executor_settings": executor_settings}
         if not workflow.is_main_process:
             return execute(*arguments, **named)
-        neurocohort_groups.install()
         _ask_gpu_models_with_gpus(workflow.rules)
         if executor in ("dryrun", "touch"):
             return execute(*arguments, **named)

@@ -32,6 +32,13 @@ def written_aside(path: Path | str) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def remove_asides(folder: Path | str, name: str) -> None:
+    """Delete what writers of ``name`` (which may have ``*``) in ``folder`` left when they were killed. Only for files that nobody
+    writes now."""
+    for aside in Path(folder).glob(f".*.{name}"):
+        aside.unlink(missing_ok=True)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text whole or not at all."""
     with written_aside(path) as aside:

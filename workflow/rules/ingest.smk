@@ -29,6 +29,7 @@ checkpoint ingest_cohort:
         ingest_inputs,
     output:
         scans="data/{cohort}/scans.tsv",
+        batches="data/{cohort}/batches.tsv",
         exclusions="data/{cohort}/exclusions.tsv",
         participants="data/{cohort}/participants.tsv",
         dictionary="data/{cohort}/participants.json",
@@ -48,10 +49,11 @@ checkpoint ingest_cohort:
         options=ingest_options,
         fingerprint=ingest_fingerprint,
         modalities=modalities_of,
+        batch_size=PREPROCESSING["batch_size"],
         folder=lambda w, output: os.path.dirname(output[0]),
     shell:
         "neurocohort ingest --source {params.source} --folder {params.folder} --modalities {params.modalities}"
-        " {params.options} > {log} 2>&1"
+        " --batch-size {params.batch_size} {params.options} > {log} 2>&1"
 
 
 # The Snakemake inside a job builds the graph of that job alone, but of all rules where one of them is a checkpoint: every later
