@@ -5,7 +5,7 @@ imports are light.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from neurocohort.cohorts.local_files import (
@@ -42,7 +42,8 @@ def fingerprint_table(table: Path | str, folder: Path | str | None = None, *, ba
     Raises InputError where the table can't be read or has no column ``path``.
     """
     table = Path(table)
-    return _fingerprint(hashlib.sha256(table.read_bytes()), _watched_table(table, base), folder)
+    watched = _watched_table(table, base)  # which says what is wrong with a table that can't be read
+    return _fingerprint(hashlib.sha256(table.read_bytes()), watched, folder)
 
 
 def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, str]) -> None:
@@ -62,7 +63,7 @@ def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, s
     seen.save()
 
 
-def _fingerprint(digest: "hashlib._Hash", watched: Iterator[tuple[str, Path | str]], folder: Path | str | None) -> str:
+def _fingerprint(digest: "hashlib._Hash", watched: Iterable[tuple[str, Path | str]], folder: Path | str | None) -> str:
     seen = SeenFiles(folder and Path(folder) / NAME)
     for name, path in watched:
         digest.update(f"{name}\0{seen.mark(path)}\0".encode())
@@ -82,12 +83,12 @@ def _watched_bids(source: Path) -> Iterator[tuple[str, Path | str]]:
                 yield f"{place}/{entry.name}", entry.path
 
 
-def _watched_table(table: Path, base: Path | None) -> Iterator[tuple[str, Path]]:
-    columns = tuple(PATH_COLUMNS.values())
+def _watched_table(table: Path, base: Path | None) -> list[tuple[str, Path]]:
+    columns, found = tuple(PATH_COLUMNS.values()), []
     rows = read_local_table(table, required=("path",), kept=columns).rows
     for number, row in rows.items():
         for column in columns:
             if cell := row.get(column):
                 path = named_file(cell, table, base)
-                for one in pair_of(path) or (path,):
-                    yield f"{number}/{column}/{one.suffix}", one
+                found += [(f"{number}/{column}/{one.suffix}", one) for one in pair_of(path) or (path,)]
+    return found

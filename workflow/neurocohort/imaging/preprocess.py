@@ -129,7 +129,7 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     to_scan: Mapping = found.fixed_to_moving
     to_template: Mapping = np.linalg.inv(found.fixed_to_moving)
     deformation = None
-    if settings.registration == "deformable" and not settings.mni_space and _is_good(found):
+    if settings.registration == "deformable" and not settings.mni_space:
         deformation = register_deformable(
             template.fit, template.fit_mask, brain, mask, found.fixed_to_moving, seed=settings.seed
         )
@@ -183,10 +183,6 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
             to_reference = _to_reference(labels_reference_path, brain, mask, settings)
         labels = sample_labels_by(read_labels(labels_path), template.grid, then(to_scan, to_reference))
         _write_volume(record, folder, "dseg", f"{stem}_dseg.nii.gz", labels.data, labels.affine)
-
-
-def _is_good(found: Registration) -> bool:
-    return found.mask_dice >= ENOUGH_DICE and not found.mutual_information < ENOUGH_INFORMATION
 
 
 def _why_hopeless(metrics: dict[str, float]) -> str:
