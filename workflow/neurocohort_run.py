@@ -12,7 +12,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import neurocohort_groups
 from neurocohort.running.failures import FailedJob, describe, scan_of
 from neurocohort.running.schedulers import Ending, ending_of, log_of, submitted_number
 from neurocohort.running.takeover import begin_run, end_run, note_submitted, take_over, who_holds_the_lock
@@ -46,7 +45,6 @@ def watch(workflow) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if not workflow.is_main_process:
         return
-    neurocohort_groups.install()
     command = os.environ["NEUROCOHORT_COMMAND"]
     for handler in (StartOfRun(workflow, command), SubmittedJobs(workflow), FailureMessages(workflow, command)):
         logger.addHandler(handler)

@@ -15,7 +15,7 @@ from neurocohort import codemeaning
 
 RULES = Path(codehash.ROOT).parent / "rules"
 STAGES = sorted(
-    {name for file in RULES.glob("*.smk") for name in re.findall(r'code_hash\("(\w+)"\)', file.read_text())}
+    {name for file in RULES.glob("*.smk") for name in re.findall(r'code_hash\("([\w-]+)"\)', file.read_text())}
 )
 
 
@@ -60,7 +60,22 @@ def replaced(package, file, old, new):
 
 def test_registration_reruns_preprocessing_and_neither_download_nor_training(package):
     found = appended(package, "imaging/registration.py")
-    assert "preprocess" in found and not found & {"phantom", "ingest", "pack", "train", "predict", "baselines"}
+    assert "preprocess-batch" in found and not found & {"phantom", "ingest", "pack", "train", "predict", "baselines"}
+
+
+def test_a_scan_is_computed_again_for_the_code_that_computes_it_and_not_for_that_of_its_batch(package):
+    """The hash in the scan's own record: a change in how batches are done runs them, and they keep every scan."""
+    root, hashes = package
+
+    def after(file: str) -> bool:
+        hashes()
+        before = codehash.module_hash("imaging.preprocess")
+        (root / file).write_text((root / file).read_text() + "\nADDED = 1\n")
+        hashes()
+        return codehash.module_hash("imaging.preprocess") != before
+
+    assert after("imaging/registration.py") and after("imaging/tissues.py")
+    assert not after("imaging/batch.py") and not after("workers.py") and not after("progress.py")
 
 
 def test_report_code_and_its_templates_rerun_no_stage_before_it(package):
@@ -70,7 +85,7 @@ def test_report_code_and_its_templates_rerun_no_stage_before_it(package):
 
 def test_training_loop_reruns_training(package):
     found = appended(package, "learning/training.py")
-    assert "train" in found and not found & {"phantom", "ingest", "preprocess", "pack", "report"}
+    assert "train" in found and not found & {"phantom", "ingest", "preprocess-batch", "pack", "report"}
 
 
 def test_touch_reruns_nothing(package):
@@ -112,7 +127,9 @@ def test_progress_bars_are_apart_from_what_they_show():
 
 def test_renamed_variable_and_changed_constant_rerun(package):
     assert "train" in replaced(package, "learning/loop.py", "VALIDATION_MEMORY", "REMEMBERED_EPOCHS")
-    assert "preprocess" in replaced(package, "imaging/registration.py", "HISTOGRAM_BINS = 32", "HISTOGRAM_BINS = 64")
+    assert "preprocess-batch" in replaced(
+        package, "imaging/registration.py", "HISTOGRAM_BINS = 32", "HISTOGRAM_BINS = 64"
+    )
 
 
 def test_help_text_of_an_option_reruns_nothing_and_its_default_does(package):
@@ -134,12 +151,12 @@ def test_a_package_behind_a_subcommand_counts_as_its_modules_do(package):
 
 @pytest.mark.parametrize("file", ["configuration_messages.py", "configuration_experiments.py", "members.py"])
 def test_words_on_a_faulty_configuration_rerun_no_data_and_no_training(package, file):
-    assert not appended(package, file) & {"ingest", "preprocess", "select", "train", "predict"}
+    assert not appended(package, file) & {"ingest", "preprocess-batch", "select", "train", "predict"}
 
 
 def test_tables_of_predictions_rerun_predictions_and_baselines_and_no_training(package):
     found = appended(package, "learning/prediction_tables.py")
-    assert {"predict", "baselines"} <= found and not found & {"train", "preprocess"}
+    assert {"predict", "baselines"} <= found and not found & {"train", "preprocess-batch"}
 
 
 def test_training_loss_reruns_no_baseline(package):
@@ -147,9 +164,11 @@ def test_training_loss_reruns_no_baseline(package):
 
 
 def test_training_needs_no_image_processing_and_preprocessing_no_learning():
-    folders = {name: {file.parent.name for file in codehash.covered_files(name)} for name in ("train", "preprocess")}
+    folders = {
+        name: {file.parent.name for file in codehash.covered_files(name)} for name in ("train", "preprocess-batch")
+    }
     assert "imaging" not in folders["train"] and "cohorts" not in folders["train"]
-    assert "learning" not in folders["preprocess"]
+    assert "learning" not in folders["preprocess-batch"]
 
 
 def test_files_that_an_editor_leaves_count_for_nothing(package):

@@ -296,10 +296,10 @@ def test_jobs_that_no_node_can_take_are_told_with_the_worst(slurm_profile):
     )
 
 
-def test_a_group_of_scans_asks_for_its_time_in_turn(slurm_profile):
-    scan = Job("preprocess_scan", {"cohort": "ixi"}, asked={"threads": 1, "gpu": 0, "mem_mb": 3000, "runtime": 8})
-    (asked,) = asked_of([scan, scan, Job("download")], slurm_profile)
-    assert asked == Asked("preprocess_scan", "cpu", {"threads": 1, "gpu": 0, "mem_mb": 3000, "runtime": 160})
+def test_jobs_that_ask_for_the_same_are_judged_once(slurm_profile):
+    asked = {"threads": 1, "gpu": 0, "mem_mb": 3000, "runtime": 176}
+    scans = [Job("preprocess_batch", {"cohort": "ixi", "batch": batch}, asked=asked) for batch in ("000", "001")]
+    assert asked_of([*scans, Job("download")], slurm_profile) == [Asked("preprocess_batch", "cpu", asked)]
 
 
 def test_a_job_goes_to_the_partition_that_it_fits_best(slurm_profile):

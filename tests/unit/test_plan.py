@@ -49,14 +49,12 @@ rule train:
     priority: 10
     threads: 4
     resources: tmpdir=/tmp, mem_mb=8000, mem=8 GB, disk_mb=<TBD>, gpu_model=, gpu=1, runtime=720
-[Thu Nov 26 00:28:29 2026] Group job preprocess (jobs in lexicogr. order):
-
-    [Thu Nov 26 00:28:29 2026]
-    rule preprocess_scan:
-        input: data/ixi/sub-1.nii.gz
-        output: results/ixi/preproc/sub-1/anat/sub-1_qc.json
-        wildcards: cohort=ixi, scan_id=sub-1
-        resources: tmpdir=/tmp, mem_mb=3000, gpu=0, scans=1, runtime=8
+[Thu Nov 26 00:28:29 2026]
+rule preprocess_batch:
+    input: results/template.npz
+    output: results/ixi/preproc_batches/000.tsv
+    wildcards: cohort=ixi, batch=000
+    resources: tmpdir=/tmp, mem_mb=3000, gpu=0, attempt=1, runtime=8
 [Thu Nov 26 00:28:29 2026]
 checkpoint ingest_cohort:
     output: data/oasis1/scans.tsv
@@ -83,9 +81,7 @@ def test_a_dry_runs_jobs_are_read_with_what_they_ask_for():
     assert (train.rule, train.wildcards) == ("train", {"experiment": "a", "run": "seed-1"})
     assert train.asked == {"threads": 4, "mem_mb": 8000, "gpu": 1, "runtime": 720}
     assert train.inputs[1] == "results/ixi/packed/development/images.npy" and len(train.outputs) == 2
-    assert (scan.rule, scan.asked["runtime"], scan.gpus) == ("preprocess_scan", 8, 0), (
-        "jobs of a group stand further in"
-    )
+    assert (scan.rule, scan.asked["runtime"], scan.gpus) == ("preprocess_batch", 8, 0)
     assert (ingest.rule, ingest.inputs) == ("ingest_cohort", [])
 
 
@@ -101,9 +97,10 @@ def test_each_kind_of_job_is_met_in_a_dry_run_with_one_scan(tmp_path):
     jobs = jobs_of_one_scan(demo_config(), profile, tmp_path)
     by_rule = {job.rule: job.asked for job in jobs}
     assert {"phantom_ixi", "template"} <= set(ORDER)
-    assert {"ingest_cohort", "preprocess_scan", "train", "predict", "predict_segmentation", "report"} <= set(by_rule)
+    assert {"ingest_cohort", "preprocess_batch", "train", "predict", "predict_segmentation", "report"} <= set(by_rule)
     assert by_rule["train"] | {"gpu": 0} == {"threads": 1, "gpu": 0, "mem_mb": 8000, "runtime": 720}
-    assert by_rule["preprocess_scan"]["mem_mb"] == 3000
+    assert by_rule["preprocess_batch"]["mem_mb"] == 3000
+    assert by_rule["preprocess_batch"]["runtime"] == 8 * (20 + 2), "of a full batch"
     assert not list(tmp_path.iterdir()), "nothing is left in the study's folder"
 
 
@@ -119,23 +116,18 @@ def test_a_cohort_in_the_studys_folder_is_found_from_the_dry_run_elsewhere(tmp_p
         "experiments": {"age": experiment},
     }
     jobs = jobs_of_one_scan(check_configuration(study, source="test"), this_machine(), tmp_path)
-    assert {"ingest_cohort", "preprocess_scan", "train"} <= {job.rule for job in jobs}
+    assert {"ingest_cohort", "preprocess_batch", "train"} <= {job.rule for job in jobs}
 
 
-def test_a_group_of_scans_is_one_submission():
-    profile = Profile(
-        "slurm", "slurm", jobs=100, cores=8, local_cores=2, groups={"preprocess": 20}, resources={"scans": 1}
-    )
-    jobs = [Job("download")] + [Job("preprocess_scan", asked={"threads": 1}) for _ in range(45)]
-    tasks = tasks_of(jobs, [5.0] + [10.0] * 45, profile, {"download"})
-    assert [(len(task.jobs), task.seconds, task.here) for task in tasks] == [
-        (1, 5.0, True),
-        (20, 200.0, False),
-        (20, 200.0, False),
-        (5, 50.0, False),
-    ]
-    side_by_side = tasks_of(jobs, [5.0] + [10.0] * 45, replace(profile, resources={}), {"download"})
-    assert side_by_side[1].seconds == 25.0, "without the limit on scans a job works on as many as it has cores"
+def test_a_cohorts_batches_are_jobs_with_the_time_of_their_scans(tmp_path):
+    study = study_of(tmp_path)
+    assert (study.batches("ixi"), study.scans_in_batch("ixi", "")) == (4, 5), "20 scans"
+    folder = tmp_path / "data" / "ixi"
+    folder.mkdir(parents=True)
+    (folder / "batches.tsv").write_text("scan_id\tbatch\tcontent\na\t001\tx\nb\t001\ty\nc\t000\tz\n")
+    assert study.scans_in_batch("ixi", "001") == 2
+    one, two = (seconds_of(study, "preprocess", "ixi", batch) for batch in ("000", "001"))
+    assert two == pytest.approx(2 * one)
 
 
 def test_elapsed_time_follows_files_cores_and_gpus():
@@ -330,21 +322,21 @@ def slurm_plan(tmp_path_factory):
     return make_plan(config, [DEMO, auto], folder, read_profile(str(ROOT / "profiles" / "slurm")))
 
 
-def test_jobs_and_submissions_by_rule_and_queue(slurm_plan):
+def test_jobs_by_rule_and_queue(slurm_plan):
     lines = {line.rule: line for line in slurm_plan.lines}
     assert (lines["train"].jobs, lines["train"].queue, lines["train"].on_gpu) == (3, "gpu", True)
     assert (lines["pack"].jobs, lines["pack"].queue) == (4, "cpu")
     assert lines["download"].queue == "this machine"
-    scans = lines["preprocess_scan"]
-    assert (scans.jobs, scans.tasks, scans.estimated) == (48, 3, True), "20 + 28 scans, 20 in a submission"
+    scans = lines["preprocess_batch"]
+    assert (scans.jobs, scans.estimated) == (8, True), "20 and 28 scans, in four batches each"
     assert "all" not in lines
     assert slurm_plan.elapsed_s > max(line.seconds / line.jobs for line in slurm_plan.lines)
 
 
 def test_the_text_marks_estimates_and_says_that_no_gpu_was_measured(slurm_plan):
     text = "\n".join(plan_text(slurm_plan))
-    assert re.search(r"preprocess_scan +~48 +3 +cpu", text)
-    assert re.search(r"train +3 +3 +gpu +\([\d.]+ (s|min|h)\) +\? +rates", text)
+    assert re.search(r"preprocess_batch +~8 +cpu", text)
+    assert re.search(r"train +3 +gpu +\([\d.]+ (s|min|h)\) +\? +rates", text)
     assert "GPU hours: not measured on a GPU so far; on one CPU core each, the same jobs take ~" in text
     assert "~ ixi: 20 scans, an estimate: they are counted once it is ingested." in text
     assert "Downloads: nothing is fetched from a network any more." in text
@@ -355,7 +347,7 @@ def test_the_text_marks_estimates_and_says_that_no_gpu_was_measured(slurm_plan):
 def test_a_plan_without_a_profile_is_that_of_this_machine(tmp_path):
     plan = make_plan(demo_config(), [DEMO], tmp_path, this_machine())
     text = "\n".join(plan_text(plan))
-    assert f"with --cores {this_machine().cores}" in text and "submissions" not in text
+    assert f"with --cores {this_machine().cores}" in text
     assert all(line.queue == "this machine" for line in plan.lines)
 
 
@@ -376,11 +368,11 @@ def test_a_dry_run_that_fails_is_told_in_its_words(tmp_path):
     assert "nowhere" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_scan_that_is_to_come_stands_between_its_cohort_and_the_quality_table():
+def test_a_batch_that_is_to_come_stands_between_its_cohort_and_the_quality_table(tmp_path):
     quality = Job("quality", {"cohort": "ixi"}, ["data/ixi/scans.tsv", "<TBD>"], ["results/ixi/qc.tsv"])
-    example = Job("preprocess_scan", {"cohort": "ixi"}, asked={"threads": 1, "mem_mb": 3000})
-    made = planning._jobs_of_scans({"ixi": 2}, [quality], [example])
-    assert [job.asked["mem_mb"] for job in made] == [3000, 3000] and all(job.estimated for job in made)
+    example = Job("preprocess_batch", {"cohort": "ixi"}, asked={"threads": 1, "mem_mb": 3000})
+    made = planning._jobs_of_scans(study_of(tmp_path), {"ixi": 20}, [quality], [example])
+    assert [job.asked["mem_mb"] for job in made] == [3000] * 4 and all(job.estimated for job in made)
     assert {file for job in made for file in job.outputs} <= set(quality.inputs)
 
 
@@ -404,7 +396,7 @@ def test_a_finished_study_has_nothing_to_do(slurm_plan):
 
 def test_the_profile_of_another_folder_is_read(tmp_path):
     (tmp_path / "mine").mkdir()
-    profile = {"executor": "slurm", "jobs": 7, "cores": 4, "group-components": ["preprocess=5"]}
+    profile = {"executor": "slurm", "jobs": 7, "cores": 4}
     (tmp_path / "mine" / "config.yaml").write_text(json.dumps(profile))
     read = read_profile("mine", tmp_path)
-    assert (read.jobs, read.cores, read.groups) == (7, 4, {"preprocess": 5})
+    assert (read.jobs, read.cores) == (7, 4)

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.errors import ScanExcluded
 from neurocohort.files import write_json
-from neurocohort.imaging.brain_extraction import border_area_cm2, check_mask, content_mask
+from neurocohort.imaging.brain_extraction import border_area_cm2, content_mask
 from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.quality import quality_numbers
@@ -78,9 +79,30 @@ def test_a_brain_that_the_field_of_view_cuts_is_told_by_its_area_on_the_border()
     part = Volume(scan.data[cut], AFFINE)
     area = np.pi * (50**2 - 29**2) / 100  # of the section at 29 mm from the centre, in cm2
     assert border_area_cm2(part, mask[cut]) == pytest.approx(area, rel=0.03)
-    assert check_mask(scan, mask, (100, 2000), 30)["mask_border_cm2"] == 0
-    with pytest.raises(ScanExcluded, match="cuts the brain"):
-        check_mask(part, mask[cut], (100, 2000), 30)
+    assert border_area_cm2(scan, mask) == 0
+    limits = QualityLimits(max_mask_border_cm2=30)
+    stage, reason = beyond_limits({"mask_border_cm2": border_area_cm2(part, mask[cut])}, limits, mni_space=False)
+    assert stage == "brain_extraction" and "cuts the brain" in reason and "at most 30 cm2" in reason
+
+
+@pytest.mark.parametrize(
+    ("number", "stage", "words"),
+    [
+        ({"mask_ml": 80.0}, "brain_extraction", "the brain mask has 80 mL, expected 700 to 2200 mL"),
+        (
+            {"mutual_information": 0.3},
+            "registration",
+            "0.300 nats of information with the template, expected at least 0.50, after 7",
+        ),
+        ({"template_dice": 0.85}, "registration", "Dice 0.850, expected at least 0.90, after 7 starts"),
+    ],
+)
+def test_a_scan_beyond_a_limit_is_excluded_with_stage_and_reason_whatever_came_of_it(number, stage, words):
+    good = {"mask_ml": 1400.0, "mask_border_cm2": 0.0, "mutual_information": 0.6, "template_dice": 0.95}
+    limits = QualityLimits(0.9, 0.5, 700.0, 2200.0, 30.0)
+    assert beyond_limits(good | {"registration_starts": 7}, limits, mni_space=False) is None
+    found = beyond_limits(good | {"registration_starts": 7} | number, limits, mni_space=False)
+    assert found[0] == stage and words in found[1]
 
 
 def test_the_mask_of_a_stripped_scan_is_its_content_without_crumbs_and_holes():
@@ -110,7 +132,7 @@ def test_a_scan_beyond_the_limit_for_outliers_is_excluded_with_the_number(tmp_pa
     scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})
     none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
     assert (quality_tables(scans, none, tmp_path)[0]["status"] == "ok").all(), "off unless asked for"
-    qc, exclusions = quality_tables(scans, none, tmp_path, max_outlier_z=8.0)
+    qc, exclusions = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=8.0))
     assert exclusions["scan_id"].tolist() == ["s5"] and exclusions["stage"].tolist() == ["quality"]
     assert exclusions["reason"][0].startswith("cjv is 2, ")
     assert (qc["status"] == "ok").sum() == 11

@@ -6,7 +6,6 @@ import re
 from dataclasses import fields
 
 import pytest
-import snakemake.api  # before its parts, which import one another
 import snakemake_executor_plugin_cluster_generic as cluster_generic
 import snakemake_executor_plugin_slurm as slurm
 from neurocohort.running.schedulers import SUBMITTED, submitted_number

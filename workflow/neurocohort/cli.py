@@ -14,7 +14,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK
 
 from neurocohort.commands import data, learning, machines, models, results  # noqa: E402, F401
 from neurocohort.commands.app import app  # noqa: E402
-from neurocohort.errors import InputError  # noqa: E402
+from neurocohort.errors import InputError, JobFailed  # noqa: E402
 
 
 def main() -> None:
@@ -25,6 +25,9 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         _show_where_snakemake_runs(f"error in {sys.argv[1]}: {error}\n")
         sys.exit(2)
+    except JobFailed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _show_where_snakemake_runs(message: str) -> None:

@@ -38,17 +38,36 @@ class Code(NamedTuple):
 def code_hash(subcommand: str) -> str:
     """Sixteen hexadecimal digits for the code behind ``neurocohort <subcommand>``. Raises KeyError for an unknown one."""
     function = _functions()[subcommand.replace("-", "_")]
-    digest = hashlib.sha256(function.meaning.encode())
-    for file in sorted(covered_files(subcommand)):
+    return _hash(function.meaning, covered_files(subcommand))
+
+
+@cache
+def module_hash(module: str) -> str:
+    """Sixteen hexadecimal digits for one module of the package, such as ``imaging.preprocess``, and the code behind it. Raises
+    FileNotFoundError for an unknown one."""
+    file = _file_of(f"{PACKAGE}.{module}")
+    if file is None:
+        raise FileNotFoundError(f"the package has no module {module}")
+    return _hash("", _behind({file}))
+
+
+def covered_files(subcommand: str) -> set[Path]:
+    """The modules and data files that the hash covers, beside the subcommand's own function."""
+    return _behind(_files_of(_functions()[subcommand.replace("-", "_")]))
+
+
+def _hash(meaning: str, files: set[Path]) -> str:
+    digest = hashlib.sha256(meaning.encode())
+    for file in sorted(files):
         content = _modules()[file].meaning if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
         digest.update(f"{file.relative_to(ROOT).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def covered_files(subcommand: str) -> set[Path]:
-    """The modules and data files that the hash covers, beside the subcommand's own function."""
+def _behind(files: set[Path]) -> set[Path]:
+    """``files``, all that they import, directly or through one another, and the data files beside them."""
     found: set[Path] = set()
-    waiting = _files_of(_functions()[subcommand.replace("-", "_")])
+    waiting = set(files)
     while waiting:
         file = waiting.pop()
         if file not in found:

@@ -1,4 +1,9 @@
-"""Writing files aside and renaming them: a file under its final name is whole, and a second writer does no harm."""
+"""Writing files aside and renaming them: a file under its final name is whole, and a second writer does no harm.
+
+pandas is imported where a table is read: every Snakemake process imports this module.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -7,10 +12,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from neurocohort.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def aside_of(path: Path) -> Path:
@@ -29,6 +36,13 @@ def written_aside(path: Path | str) -> Iterator[Path]:
         yield aside
         os.replace(aside, path)
     finally:
+        aside.unlink(missing_ok=True)
+
+
+def remove_asides(folder: Path | str, name: str) -> None:
+    """Delete what writers of ``name`` (which may have ``*``) in ``folder`` left when they were killed. Only for files that nobody
+    writes now."""
+    for aside in Path(folder).glob(f".*.{name}"):
         aside.unlink(missing_ok=True)
 
 
@@ -66,6 +80,8 @@ def read_table(path: Path | str, required: tuple[str, ...] = ()) -> pd.DataFrame
 
     Raises InputError where the file can't be read or a required column is absent.
     """
+    import pandas as pd
+
     try:
         header = pd.read_csv(path, sep="\t", nrows=0).columns
         text_columns = {name: str for name in header if name.endswith("_id")}

@@ -76,7 +76,7 @@ def in_turn(count: int, done: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def steps_shown(label: str, done: int, steps: int, shown: bool) -> Iterator[Callable[[], None]]:
+def steps_shown(label: str, done: int, steps: int, shown: bool, unit: str = "step") -> Iterator[Callable[[], None]]:
     """Yield what is called after each step: it moves a bar on a terminal, and does nothing elsewhere."""
     terminal = terminal_stream() if shown else None
     if terminal is None:
@@ -84,5 +84,5 @@ def steps_shown(label: str, done: int, steps: int, shown: bool) -> Iterator[Call
         return
     from tqdm import tqdm
 
-    with tqdm(desc=label, total=steps, initial=done, leave=False, unit="step", file=terminal) as bar:
+    with tqdm(desc=label, total=steps, initial=done, leave=False, unit=unit, file=terminal) as bar:
         yield lambda: bar.update() and None

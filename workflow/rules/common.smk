@@ -12,13 +12,12 @@ REPOSITORY = Path(workflow.basedir)
 ENVIRONMENT = str(REPOSITORY / "envs" / "environment.yaml")
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
-from neurocohort.codehash import code_hash
+from neurocohort.codehash import code_hash, module_hash
 from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
-from neurocohort.cohorts.scan_paths import read_scan_paths
+from neurocohort.cohorts.scan_batches import batch_hash, read_batches
 from neurocohort.cohorts.sources import needed_files, read_source, store_of
 from neurocohort.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
-from neurocohort.imaging.derivatives import qc_path
 from neurocohort.dataset.packs import PACKS
 from neurocohort.members import (
     all_experiments,
@@ -67,12 +66,26 @@ if PREPROCESSING["registration"] == "deformable":
         raise WorkflowError(missing)
 
 
+ATTEMPTS = "NEUROCOHORT_ATTEMPTS"  # an environment variable
 MEMBER = r"(fold-\d+_)?seed-\d+"
 
 
 def by_attempt(amount):
     """Memory (MB) or time (minutes) of a job: so much, and as much again with each retry."""
     return lambda wildcards, attempt: amount * attempt
+
+
+def batch_minutes(scans, minutes):
+    """Time limit of a batch: so many minutes for each scan and for two that are tried again, and a day at most. A job that is ended
+    goes on, at its next attempt, where it stood."""
+    return min(minutes * (scans + 2), 24 * 60)
+
+
+def attempts_allowed(wildcards):
+    """How often a job is tried at most: the main process knows it, and hands it to the jobs of a cluster with its environment."""
+    if not IN_JOB:
+        os.environ[ATTEMPTS] = str(1 + workflow.execution_settings.retries)
+    return int(os.environ.get(ATTEMPTS, 1))
 
 
 def one_of(names):
@@ -83,7 +96,7 @@ def one_of(names):
 wildcard_constraints:
     cohort="|".join(COHORTS),
     experiment="|".join(EXPERIMENTS),
-    scan_id=r"[A-Za-z0-9_-]+",
+    batch=r"\d+",
     run=rf"(sweep/draw-\d+/)?{MEMBER}",
     pack=one_of(PACKS),
 
@@ -131,7 +144,7 @@ def ingest_fingerprint(wildcards):
     if not is_local(wildcards.cohort):
         return ""
     of = fingerprint_bids if settings["source"] == "bids" else fingerprint_table
-    return of(Path(settings["path"]))
+    return of(settings["path"], f"data/{wildcards.cohort}")
 
 
 def trained_cohorts(experiment):
@@ -192,28 +205,6 @@ def modalities_of(wildcards):
     return ",".join(COHORTS[wildcards.cohort]["modalities"])
 
 
-def scan_files(wildcards):
-    """What scans.tsv names of a scan: its image, its labels with the image that they are drawn on, and the session's images of
-    other modalities in the order of the cohort's list; an empty list for what it hasn't got.
-    """
-    row = scans_of(wildcards.cohort)[wildcards.scan_id]
-    further = [
-        f"path_{modality}" for modality in COHORTS[wildcards.cohort]["modalities"][1:]
-    ]
-    columns = {
-        "scan": "path",
-        "labels": "dseg_path",
-        "labels_reference": "dseg_reference_path",
-    }
-    files = {
-        key: f"data/{wildcards.cohort}/{row[name]}" if row[name] else []
-        for key, name in columns.items()
-    }
-    return files | {
-        "further": [f"data/{wildcards.cohort}/{row[name]}" for name in further]
-    }
-
-
 def brain_extraction_weights(cohort):
     """The weights that the brain extraction needs, and none where it is left out or brings its own."""
     extracted = not COHORTS[cohort].get("skull_stripped")
@@ -221,30 +212,15 @@ def brain_extraction_weights(cohort):
     return SYNTHSTRIP_WEIGHTS if needed else []
 
 
-def preprocess_inputs(wildcards):
-    """All that depends on the scan in one function: a call costs Snakemake more than what it does here."""
-    return scan_files(wildcards) | {
-        "weights": brain_extraction_weights(wildcards.cohort)
-    }
-
-
 # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it, such as that of skull_stripped.
-def preprocess_options(wildcards):
-    """What only some scans have: labels, other modalities, steps that were done already, weights."""
-    options, settings, files = [], COHORTS[wildcards.cohort], scan_files(wildcards)
-    if files["labels"]:
-        options += [
-            f"--labels={files['labels']}",
-            f"--labels-reference={files['labels_reference']}",
-        ]
-    further = zip(settings["modalities"][1:], files["further"], strict=True)
-    options += [f"--further={modality}={path}" for modality, path in further]
-    if weights := brain_extraction_weights(wildcards.cohort):
-        options.append(f"--weights={weights}")
+def preprocess_settings(wildcards):
+    """What a scan's result depends on beside its files, the template and the code: as JSON, for the command and for its record."""
+    keys = ("brain_extraction", "registration", "intensity", "seed", "device")
+    settings = {key: PREPROCESSING[key] for key in keys}
+    of_cohort = COHORTS[wildcards.cohort]
     for key in ("skull_stripped", "mni_space"):
-        if settings.get(key):
-            options.append(f"--{key.replace('_', '-')}")
-    return shlex.join(options)
+        settings[key] = bool(of_cohort.get(key))
+    return json.dumps(settings)
 
 
 STORES = {
@@ -277,20 +253,24 @@ def local_original(wildcards):
     return [] if not base or "://" in base else f"{base.rstrip('/')}/{wildcards.file}"
 
 
-# Kept for the process, since it is asked for several times a scan: once ingest is done, it doesn't run again, and Snakemake's
+# Kept for the process, since it is asked for several times a batch: once ingest is done, it doesn't run again, and Snakemake's
 # exception for an ingest that is still to run is not kept.
 @functools.cache
-def scans_of(cohort):
-    """By scan_id, the files that scans.tsv names."""
+def batches_of(cohort):
+    """By batch, its scans with the hash of what preprocessing reads of them."""
     if IN_JOB:
-        return read_scan_paths(f"data/{cohort}/scans.tsv")
-    return read_scan_paths(checkpoints.ingest_cohort.get(cohort=cohort).output.scans)
+        return read_batches(f"data/{cohort}/batches.tsv")
+    return read_batches(checkpoints.ingest_cohort.get(cohort=cohort).output.batches)
 
 
-def qc_records(wildcards):
+def scans_of_batch(wildcards):
+    return batches_of(wildcards.cohort).get(wildcards.batch, {})
+
+
+def batch_results(wildcards):
     return [
-        str(qc_path(f"results/{wildcards.cohort}/preproc", scan_id))
-        for scan_id in scans_of(wildcards.cohort)
+        f"results/{wildcards.cohort}/preproc_batches/{batch}.tsv"
+        for batch in batches_of(wildcards.cohort)
     ]
 
 

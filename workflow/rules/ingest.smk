@@ -34,6 +34,7 @@ if not IN_JOB or "ingest_cohort" in sys.argv:
             ingest_inputs,
         output:
             scans="data/{cohort}/scans.tsv",
+            batches="data/{cohort}/batches.tsv",
             exclusions="data/{cohort}/exclusions.tsv",
             participants="data/{cohort}/participants.tsv",
             dictionary="data/{cohort}/participants.json",
@@ -53,7 +54,8 @@ if not IN_JOB or "ingest_cohort" in sys.argv:
             options=ingest_options,
             fingerprint=ingest_fingerprint,
             modalities=modalities_of,
+            batch_size=PREPROCESSING["batch_size"],
             folder=lambda w, output: os.path.dirname(output[0]),
         shell:
             "neurocohort ingest --source {params.source} --folder {params.folder} --modalities {params.modalities}"
-            " {params.options} > {log} 2>&1"
+            " --batch-size {params.batch_size} {params.options} > {log} 2>&1"

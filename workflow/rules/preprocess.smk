@@ -1,53 +1,48 @@
-# Needs data/<cohort>/scans.tsv and the scans it names. Leaves results/<cohort>/preproc, a BIDS derivative
-# dataset: a scan's files in sub-*/ses-*/anat/, its *_qc.json last, then what describes the dataset.
+# Needs data/<cohort>/ with its scans. Leaves results/<cohort>/preproc, a BIDS derivative dataset: a scan's files in
+# sub-*/ses-*/anat/, its *_qc.json last, then what describes the dataset; and, of each batch of scans,
+# results/<cohort>/preproc_batches/<batch>.tsv.
 
 
-rule preprocess_scan:
-    """One scan: brain mask, bias field, affine to the template, intensities, volumes and quality numbers."""
+# No image and no table of scans is an input: a touched one would start its batch, and all that follows. Which scans are in the
+# batch, and what is in their files, is a parameter. The images are not declared, because Snakemake would delete those of a job
+# that failed: each scan's record says whether it is current.
+rule preprocess_batch:
+    """Some of a cohort's scans: brain mask, bias field, affine to the template, intensities, volumes and quality numbers."""
     input:
-        unpack(preprocess_inputs),
         template="results/template.npz",
+        weights=lambda w: brain_extraction_weights(w.cohort),
     output:
-        "results/{cohort}/preproc/{place}/{scan_id}_qc.json",
+        "results/{cohort}/preproc_batches/{batch}.tsv",
     log:
-        "logs/preprocess/{cohort}/{place}/{scan_id}.log",
+        "logs/preprocess/{cohort}/{batch}.log",
     benchmark:
-        "benchmarks/preprocess/{cohort}/{place}/{scan_id}.tsv"
-    wildcard_constraints:
-        place=".+/anat",
-        scan_id="[^/]+",
-    group:
-        "preprocess"
+        "benchmarks/preprocess/{cohort}/{batch}.tsv"
     conda:
         ENVIRONMENT
     resources:
         gpu=int(PREPROCESSING["device"] == "cuda"),
         **(GPU_MODEL if PREPROCESSING["device"] == "cuda" else {}),
-        scans=1,  # a cluster's job of several scans does them one after the other: the profiles allow one at a time
-        mem_mb=lambda w, input, attempt: (8000 if input.weights else 3000) * attempt,
-        runtime=lambda w, input, attempt: (30 if input.weights else 8) * attempt,
+        attempt=lambda w, attempt: attempt,
+        attempts=attempts_allowed,
+        mem_mb=lambda w, input, threads, attempt: (
+            (8000 if input.weights else 3000) * threads * attempt
+        ),
+        runtime=lambda w, input, attempt: (
+            batch_minutes(len(scans_of_batch(w)), 30 if input.weights else 8) * attempt
+        ),
     params:
-        code=code_hash("preprocess"),
-        folder="results/{cohort}/preproc/{place}",
-        options=preprocess_options,
-        brain_extraction=PREPROCESSING["brain_extraction"],
-        registration=PREPROCESSING["registration"],
-        intensity=PREPROCESSING["intensity"],
-        min_template_dice=config["quality"]["min_template_dice"],
-        min_mutual_information=config["quality"]["min_mutual_information"],
-        min_brain_ml=config["quality"]["min_brain_ml"],
-        max_brain_ml=config["quality"]["max_brain_ml"],
-        max_mask_border_cm2=config["quality"]["max_mask_border_cm2"],
-        seed=PREPROCESSING["seed"],
-        device=PREPROCESSING["device"],
+        code=code_hash("preprocess-batch"),
+        scan_code=module_hash("imaging.preprocess"),
+        scans=lambda w: batch_hash(scans_of_batch(w)),
+        settings=preprocess_settings,
+        data="data/{cohort}",
+        preproc="results/{cohort}/preproc",
+        weights=lambda w, input: f"--weights={input.weights}" if input.weights else "",
     shell:
-        "neurocohort preprocess --scan {input.scan} --scan-id {wildcards.scan_id} --template {input.template}"
-        " --folder {params.folder} --brain-extraction {params.brain_extraction} --registration {params.registration}"
-        " --intensity {params.intensity} --min-template-dice {params.min_template_dice}"
-        " --min-mutual-information {params.min_mutual_information}"
-        " --min-brain-ml {params.min_brain_ml} --max-brain-ml {params.max_brain_ml}"
-        " --max-mask-border-cm2 {params.max_mask_border_cm2} --seed {params.seed} --device {params.device}"
-        " {params.options} > {log} 2>&1"
+        "neurocohort preprocess-batch --data {params.data} --batch {wildcards.batch} --preproc {params.preproc}"
+        " --output {output} --template {input.template} {params.weights} --settings {params.settings:q}"
+        " --code {params.scan_code} --memory-mb {resources.mem_mb} --workers {threads} --attempt {resources.attempt}"
+        " --attempts {resources.attempts} > {log} 2>&1"
 
 
 rule quality:
@@ -55,7 +50,8 @@ rule quality:
     input:
         scans="data/{cohort}/scans.tsv",
         exclusions="data/{cohort}/exclusions.tsv",
-        records=qc_records,
+        batches="data/{cohort}/batches.tsv",
+        results=batch_results,
     output:
         qc=report(
             "results/{cohort}/qc.tsv",
@@ -84,8 +80,9 @@ rule quality:
         runtime=by_attempt(20),
     params:
         code=code_hash("quality"),
-        preproc="results/{cohort}/preproc",
-        max_outlier_z=config["quality"]["max_outlier_z"],
+        data="data/{cohort}",
+        results="results/{cohort}",
+        limits=json.dumps(config["quality"]),
     shell:
-        "neurocohort quality --scans {input.scans} --exclusions {input.exclusions} --preproc {params.preproc}"
-        " --qc-output {output.qc} --exclusions-output {output.exclusions} --max-outlier-z {params.max_outlier_z} > {log} 2>&1"
+        "neurocohort quality --data {params.data} --results {params.results} --qc-output {output.qc}"
+        " --exclusions-output {output.exclusions} --limits {params.limits:q} > {log} 2>&1"

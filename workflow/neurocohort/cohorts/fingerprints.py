@@ -1,10 +1,11 @@
-"""What lies in a user's own BIDS folder or table, as one hash of names, sizes and times: a new or changed file changes it.
+"""What lies in a user's own BIDS folder or table, as one hash: a new, changed or missing file changes it, a touched one doesn't.
 
-Computed at the start of every Snakemake process, so no image is opened and the imports are light.
+Computed at the start of every Snakemake process, so no image is opened that has its size and time of the last time, and the
+imports are light.
 """
 
 import hashlib
-import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from neurocohort.cohorts.local_files import (
@@ -18,52 +19,76 @@ from neurocohort.cohorts.local_files import (
     session_tables,
 )
 from neurocohort.cohorts.local_tables import read_local_table
+from neurocohort.cohorts.seen_files import NAME, SeenFiles
+from neurocohort.files import sha256_of
 
 WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm")  # a .mat file holds the orientation of an Analyze pair
+SMALL_BYTES = 1_000_000  # files that the ingest didn't hash are hashed up to this size, such as tables
 
 
-def fingerprint_bids(source: Path | str) -> str:
-    """sha256 (64 hexadecimal digits) over name, size and time of every image and table that ingest_bids may read.
+def fingerprint_bids(source: Path | str, folder: Path | str | None = None) -> str:
+    """sha256 (64 hexadecimal digits) over name and mark of every image and table that ingest_bids may read.
 
-    Raises InputError where ``source`` isn't a folder.
+    ``folder``: the cohort's, in which it is kept what was seen (see `SeenFiles`). Raises InputError where ``source`` isn't a
+    folder.
     """
-    source = Path(source)
-    digest = hashlib.sha256()
+    return _fingerprint(hashlib.sha256(), _watched_bids(Path(source)), folder)
+
+
+def fingerprint_table(table: Path | str, folder: Path | str | None = None, *, base: Path | None = None) -> str:
+    """sha256 (64 hexadecimal digits) over the table's content, and the mark of each file that it names.
+
+    ``folder``: as of `fingerprint_bids`. ``base``: the folder that relative paths start from; the table's own where it is None.
+    Raises InputError where the table can't be read or has no column ``path``.
+    """
+    table = Path(table)
+    watched = _watched_table(table, base)  # which says what is wrong with a table that can't be read
+    return _fingerprint(hashlib.sha256(table.read_bytes()), watched, folder)
+
+
+def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, str]) -> None:
+    """Keep in the cohort's ``folder`` what is in the files of ``source``, a BIDS folder or a table, after the ingest.
+
+    ``hashes``: the sha256 of the files that the ingest read. The others, which it only looks at the names of, are hashed here
+    where they are small.
+    """
+    source, seen = Path(source), SeenFiles(Path(folder) / NAME)
+    watched = _watched_bids(source) if source.is_dir() else _watched_table(source, None)
+    for _, path in watched:
+        sha256 = hashes.get(Path(path).absolute())
+        if sha256 is None and Path(path).is_file() and Path(path).stat().st_size <= SMALL_BYTES:
+            sha256 = sha256_of(path)
+        if sha256 is not None:
+            seen.note(path, sha256)
+    seen.save()
+
+
+def _fingerprint(digest: "hashlib._Hash", watched: Iterable[tuple[str, Path | str]], folder: Path | str | None) -> str:
+    seen = SeenFiles(folder and Path(folder) / NAME)
+    for name, path in watched:
+        digest.update(f"{name}\0{seen.mark(path)}\0".encode())
+    seen.save()
+    return digest.hexdigest()
+
+
+def _watched_bids(source: Path) -> Iterator[tuple[str, Path | str]]:
+    """A name and the path of each file that matters, there or not."""
     tables = [source / name for name in (*BIDS_TABLES, *BIDS_SIDECARS)]
     for path in (*tables, *(path for _, path in session_tables(source))):
-        _add(digest, path.name, path)
+        yield path.name, path
     for folder in anat_folders(source):
         place = f"{folder.participant_id}/{folder.session_id or ''}"
         for entry in folder.files:
             if entry.name.lower().endswith(WATCHED_SUFFIXES):
-                _add(digest, f"{place}/{entry.name}", entry.path)
-    return digest.hexdigest()
+                yield f"{place}/{entry.name}", entry.path
 
 
-def fingerprint_table(table: Path | str, *, base: Path | None = None) -> str:
-    """sha256 (64 hexadecimal digits) over the table's content, and size and time of each file that it names.
-
-    ``base``: the folder that relative paths start from; the table's own where it is None. Raises InputError where the table
-    can't be read or has no column ``path``.
-    """
-    table = Path(table)
-    columns = tuple(PATH_COLUMNS.values())
+def _watched_table(table: Path, base: Path | None) -> list[tuple[str, Path]]:
+    columns, found = tuple(PATH_COLUMNS.values()), []
     rows = read_local_table(table, required=("path",), kept=columns).rows
-    digest = hashlib.sha256(table.read_bytes())
     for number, row in rows.items():
         for column in columns:
             if cell := row.get(column):
                 path = named_file(cell, table, base)
-                for one in pair_of(path) or (path,):
-                    _add(digest, f"{number}/{column}/{one.suffix}", one)
-    return digest.hexdigest()
-
-
-def _add(digest: "hashlib._Hash", name: str, path: Path | str) -> None:
-    """Take in one file; one that isn't there counts as absent, so that its coming is a change. Links are followed."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        digest.update(f"{name}\0absent\0".encode())
-    else:
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+                found += [(f"{number}/{column}/{one.suffix}", one) for one in pair_of(path) or (path,)]
+    return found

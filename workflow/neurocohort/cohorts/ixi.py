@@ -58,7 +58,7 @@ def ingest_ixi(
     for modality, numbered in images.items():
         if alone := sorted(numbered.keys() - images["T1w"].keys()):
             collected.note(f"{len(alone)} {modality[:2]} image(s) have no T1 image beside them, and are ignored.")
-            collected.images -= {numbered[identity].get("path") for identity in alone}
+            collected.drop_images(numbered[identity].get("path") for identity in alone)
     for identity in sorted(images["T1w"]):
         _finish(collected, identity, images, people, conflicts)
     if unpictured := sorted({*people, *conflicts} - {*images["T1w"]}):
@@ -119,7 +119,7 @@ def _finish(
             reason = f"{modality[:2]}: {image.get('problem', absent)}"
     if reason:
         collected.exclude(participant_id, scan_id, reason)
-        collected.images -= {image["path"] for image in found.values() if "path" in image}
+        collected.drop_images(image["path"] for image in found.values() if "path" in image)
         return
     t1w = found["T1w"]
     collected.scans[scan_id] = {

@@ -4,6 +4,7 @@ Voxels and orientation stay what the file says. DICOM is refused with the comman
 """
 
 import gzip
+import hashlib
 import shlex
 import zlib
 from pathlib import Path
@@ -44,7 +45,7 @@ def take_image(collected: raw_bids.Ingested, target: str, original: Path) -> Tak
             raw_bids.STAGE, f"{original.name} is none of .nii, .nii.gz and an Analyze pair (.hdr and .img); convert it."
         )
     if pair := pair_of(original):
-        header, voxels = (_content(path) for path in pair[:2])
+        header, voxels = (_content(collected, path) for path in pair[:2])
         if header[344:348] == b"ni1\0":
             content = _from_nifti_pair(header, voxels)
         else:
@@ -53,10 +54,10 @@ def take_image(collected: raw_bids.Ingested, target: str, original: Path) -> Tak
                 collected.write_image(target, raw_bids.gzipped(content)), raw_bids.check_nifti(content), oriented
             )
     else:
-        content = _content(original)
+        content = _content(collected, original)
     voxels_sha256 = raw_bids.check_nifti(content)
     if content.startswith(GZIP_MARK) and original.name.lower().endswith(".gz"):
-        image_sha256 = collected.link_image(target, original.absolute())
+        image_sha256 = collected.link_image(target, original.absolute(), content)
     else:
         plain = gzip.decompress(content) if content.startswith(GZIP_MARK) else content
         image_sha256 = collected.write_image(target, raw_bids.gzipped(plain))
@@ -93,10 +94,12 @@ def _why_not_an_image(path: Path) -> str:
     return f"{path.name} is a folder, and an image file is expected."
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a file. Other errors than these are the machine's, and fail the job."""
+def _content(collected: raw_bids.Ingested, path: Path) -> bytes:
+    """The bytes of a file, whose hash is noted. Other errors than these are the machine's, and fail the job."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
+        collected.originals[path.absolute()] = hashlib.sha256(content).hexdigest()
+        return content
     except FileNotFoundError:
         if path.is_symlink():
             reason = "is a link to a file that is not there; fetch its content (with DataLad: `datalad get`)."

@@ -113,7 +113,7 @@ def _take(collected: raw_bids.Ingested, scan: LocalScan) -> bool:
         except ScanExcluded as exclusion:
             place = {"T1w": "", LABELS: "The reference segmentation: "}.get(suffix, f"The {suffix} image: ")
             collected.exclude(scan.participant_id, scan.scan_id, place + exclusion.reason)
-            collected.images -= {*targets.values()}
+            collected.drop_images(targets.values())
             return True
     collected.scans[scan.scan_id] = {
         "participant_id": scan.participant_id,

@@ -206,7 +206,7 @@ def _finish(
     participant_id, scan_id = _identity(session)
     if reason := conflicts.get(session) or pairs.why_missing(session, "t1w"):
         collected.exclude(participant_id, scan_id, reason)
-        collected.images -= {_path(session, kind) for kind in KINDS}
+        collected.drop_images(_path(session, kind) for kind in KINDS)
         return
     t1w, dseg, reference = (pairs.written.get((session, kind), {}) for kind in ("t1w", "dseg", "reference"))
     problem = pairs.why_missing(session, "dseg") or pairs.why_missing(session, "reference")

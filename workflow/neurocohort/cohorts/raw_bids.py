@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import logging
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 from neurocohort import files
+from neurocohort.cohorts.scan_batches import content_of
+from neurocohort.cohorts.scan_paths import FILE_COLUMNS
 from neurocohort.errors import ScanExcluded
 from neurocohort.version import BIDS_VERSION
 
@@ -51,13 +54,15 @@ COMMON_COLUMNS = {
 
 @dataclass
 class Ingested:
-    """What an ingest collects while the archives stream by. ``notes`` are sentences for the log."""
+    """What an ingest collects while the archives stream by. ``notes`` are sentences for the log. ``images``: the sha256 of each
+    image that lies in the folder, by its path there; ``originals``: the sha256 of each file of the user's that was read."""
 
     folder: Path
     scans: dict[str, dict] = field(default_factory=dict)
     exclusions: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    images: set[str] = field(default_factory=set)
+    images: dict[str, str] = field(default_factory=dict)
+    originals: dict[Path, str] = field(default_factory=dict)
 
     def write_image(self, path: str, content: bytes) -> str:
         """Write ``content`` at ``path`` (relative to the folder) unless it is there; return its sha256."""
@@ -65,17 +70,22 @@ class Ingested:
         if not (target.is_file() and target.stat().st_size == len(content) and target.read_bytes() == content):
             with files.written_aside(target) as aside:
                 aside.write_bytes(content)
-        self.images.add(path)
-        return hashlib.sha256(content).hexdigest()
+        self.images[path] = hashlib.sha256(content).hexdigest()
+        return self.images[path]
 
-    def link_image(self, path: str, original: Path) -> str:
-        """Put a link to the file ``original`` at ``path`` (relative to the folder); return the file's sha256."""
+    def link_image(self, path: str, original: Path, content: bytes) -> str:
+        """Put a link to the file ``original`` with its ``content`` at ``path`` (relative to the folder); return its sha256."""
         target = self.folder / path
         if not (target.is_symlink() and target.readlink() == original):
             with files.written_aside(target) as aside:
                 aside.symlink_to(original)
-        self.images.add(path)
-        return files.sha256_of(original)
+        self.images[path] = hashlib.sha256(content).hexdigest()
+        return self.images[path]
+
+    def drop_images(self, paths: Iterable[str]) -> None:
+        """Leave out images that belong to no scan; those that lie in the folder are deleted with the next `write_tables`."""
+        for path in paths:
+            self.images.pop(path, None)
 
     def exclude(self, participant_id: str | None, scan_id: str | None, reason: str) -> None:
         """Add a row to the exclusions table."""
@@ -94,7 +104,8 @@ def write_tables(
 
     ``variables`` maps each column after ``dseg_reference_path`` to its entry of the data dictionary;
     ``participant_columns`` are those of ``participants.tsv``, taken from the participant's first session.
-    Returns the numbers of scans, participants, excluded rows and the notes.
+    Returns the numbers of scans, participants and excluded rows, the notes, by scan_id the hash of all that preprocessing reads
+    of it (`contents`), and the sha256 of the user's own files that were read (`originals`).
     """
     given = set().union(*(row.keys() for row in collected.scans.values()))
     own = [name for name in SCAN_COLUMNS if name in given or not name.startswith("path_")]
@@ -112,14 +123,20 @@ def write_tables(
     files.write_json(folder / "participants.json", dictionary)
     files.write_table(folder / "exclusions.tsv", exclusions)
     files.write_json(folder / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **description})
-    files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n")
+    files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n/batches.tsv\n")
     files.write_table(folder / "scans.tsv", scans)  # last: where it stands, the rest does
     return {
         "scans": len(scans),
         "participants": len(participants),
         "excluded": len(exclusions),
         "notes": collected.notes,
+        "contents": {key: _content(collected, row) for key, row in collected.scans.items()},
+        "originals": collected.originals,
     }
+
+
+def _content(collected: Ingested, row: dict) -> str:
+    return content_of({name: collected.images[row[name]] for name in FILE_COLUMNS if row.get(name)})
 
 
 def _tidy(value: object) -> object:

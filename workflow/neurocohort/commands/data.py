@@ -46,6 +46,7 @@ def download(source_table: Path, key: str, destination: Path, base_url: str = ""
 def ingest(
     source: str,
     folder: Path,
+    batch_size: int,
     table: Path | None = None,
     path: Path | None = None,
     pattern: str = "*_T1w.nii*",
@@ -54,23 +55,29 @@ def ingest(
     archives: Annotated[list[Path] | None, typer.Argument()] = None,
 ) -> None:
     """Turn a source into the raw BIDS layout under FOLDER: ARCHIVES with their TABLE, or what lies at PATH."""
+    from neurocohort.cohorts.fingerprints import note_sources
+    from neurocohort.cohorts.scan_batches import write_batches
+
     kinds = tuple(modalities.split(","))
     if source == "ixi":
         from neurocohort.cohorts.ixi import ingest_ixi
 
-        ingest_ixi(archives or [], table, folder, modalities=kinds)
+        done = ingest_ixi(archives or [], table, folder, modalities=kinds)
     elif source == "oasis1":
         from neurocohort.cohorts.oasis1 import ingest_oasis1
 
-        ingest_oasis1(archives or [], table, folder)
+        done = ingest_oasis1(archives or [], table, folder)
     elif source == "bids":
         from neurocohort.cohorts.bids import ingest_bids
 
-        ingest_bids(path, folder, pattern=pattern, run=run, modalities=kinds)
+        done = ingest_bids(path, folder, pattern=pattern, run=run, modalities=kinds)
     else:
         from neurocohort.cohorts.table import ingest_table
 
-        ingest_table(path, folder, modalities=kinds)
+        done = ingest_table(path, folder, modalities=kinds)
+    if path is not None:
+        note_sources(path, folder, done["originals"])
+    write_batches(folder / "batches.tsv", done["contents"], batch_size)
 
 
 @command
@@ -82,74 +89,51 @@ def template(output: Path, spacing_mm: float, shape: tuple[int, int, int]) -> No
 
 
 @command
-def preprocess(
-    scan: Path,
-    scan_id: str,
+def preprocess_batch(
+    data: Path,
+    batch: str,
+    preproc: Path,
+    output: Path,
     template: Path,
-    folder: Path,
-    brain_extraction: str,
-    registration: str,
-    intensity: str,
-    min_template_dice: float,
-    min_mutual_information: float,
-    min_brain_ml: float,
-    max_brain_ml: float,
-    max_mask_border_cm2: float,
-    seed: int,
-    labels: Path | None = None,
-    labels_reference: Path | None = None,
-    further: Annotated[list[str] | None, typer.Option(help="MODALITY=FILE, such as T2w=scan_T2w.nii.gz")] = None,
-    skull_stripped: bool = False,
-    mni_space: bool = False,
+    settings: Annotated[
+        str, typer.Option(help="JSON: brain_extraction, registration, intensity, seed, device and so on")
+    ],
+    code: Annotated[str, typer.Option(help="hash of the code that preprocesses a scan: another one makes all anew")],
+    memory_mb: int,
     weights: Path | None = None,
-    device: str = "cpu",
+    workers: Annotated[int, typer.Option(help="scans that are preprocessed at a time")] = 1,
+    attempt: int = 1,
+    attempts: int = 1,
 ) -> None:
-    """Preprocess one scan, and what else its session has, into FOLDER."""
-    import torch
+    """Preprocess the scans of one BATCH of the cohort at DATA into PREPROC, but for those that are done already."""
+    import json
 
-    from neurocohort.device import choose_device
-    from neurocohort.imaging.preprocess import Settings, preprocess_scan
-    from neurocohort.imaging.template import read_template
+    from neurocohort.imaging.batch import Batch, Machine
+    from neurocohort.imaging.batch import preprocess_batch as run
 
-    torch.set_num_threads(1)
-    settings = Settings(
-        intensity,
-        min_template_dice,
-        min_mutual_information,
-        (min_brain_ml, max_brain_ml),
-        seed,
-        most_border_cm2=max_mask_border_cm2,
-        registration=registration,
-        brain_extraction=brain_extraction,
-        weights=weights,
-        device=choose_device(device).type,
-        skull_stripped=skull_stripped,
-        mni_space=mni_space,
-    )
-    record = preprocess_scan(
-        scan,
-        folder,
-        scan_id,
-        read_template(template),
-        settings,
-        labels_path=labels,
-        labels_reference_path=labels_reference,
-        further={name: Path(file) for name, _, file in (entry.partition("=") for entry in further or [])},
-    )
-    print(f"{scan_id}: {record['status']}" + (f" at {record['stage']}: {record['reason']}" if record["reason"] else ""))
+    given = Batch(data, batch, preproc, output, template, weights, json.loads(settings), code)
+    run(given, Machine(memory_mb, workers, attempt, attempts))
 
 
 @command
 def quality(
-    scans: Path, exclusions: Path, preproc: Path, qc_output: Path, exclusions_output: Path, max_outlier_z: float
+    data: Path,
+    results: Path,
+    qc_output: Path,
+    exclusions_output: Path,
+    limits: Annotated[str, typer.Option(help="JSON: the block `quality` of the configuration")],
 ) -> None:
-    """Collect the quality records of a cohort's scans into its quality and exclusions tables, and describe their dataset."""
+    """Collect the records of a cohort's scans into its quality and exclusions tables, exclude those beyond the LIMITS, and describe
+    the dataset of the preprocessed scans."""
+    import json
+
     from neurocohort.dataset.derivative import write_dataset_files
+    from neurocohort.dataset.quality_limits import QualityLimits
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
 
-    qc, excluded = read_preproc_tables(scans, exclusions, preproc, max_outlier_z)
-    write_dataset_files(preproc, scans.parent, has_labels=bool((qc["has_labels"] == "yes").any()))
+    qc, excluded = read_preproc_tables(data, results, QualityLimits(**json.loads(limits)))
+    write_dataset_files(results / "preproc", data, has_labels=bool((qc["has_labels"] == "yes").any()))
     write_table(qc_output, qc)
     write_table(exclusions_output, excluded)
 

@@ -5,27 +5,42 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from neurocohort.cohorts.scan_batches import read_batches
+from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
+from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging.derivatives import qc_path
 
 EXCLUSION_COLUMNS = ["participant_id", "scan_id", "stage", "reason"]
 MAD_TO_SD = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
+BATCH_RESULTS = "preproc_batches"  # the folder of what each batch of scans leaves
 SMALLEST_SITE = 5  # fewer scans have no distribution of their own: the whole cohort's is taken
 
 
 def quality_tables(
-    scans: pd.DataFrame, ingest_exclusions: pd.DataFrame, preproc: Path, max_outlier_z: float = 0.0
+    scans: pd.DataFrame,
+    ingest_exclusions: pd.DataFrame,
+    preproc: Path,
+    limits: QualityLimits = QualityLimits(),  # noqa: B008  (it is frozen)
+    keys: dict[str, str] | None = None,
 ) -> tuple:
     """The tables ``qc`` (a row a scan) and ``exclusions`` (ingest's rows, then preprocessing's).
 
-    ``scans``: ingest's table; ``preproc``: the folder of the preprocessed scans. ``max_outlier_z``: a scan with a score beyond
-    it is excluded too; 0 excludes none. Raises InputError where a record is missing.
+    ``scans``: ingest's table; ``preproc``: the folder of the preprocessed scans. A scan beyond one of ``limits`` is excluded.
+    ``keys``: by scan_id, the key that its record must have. Raises InputError where a record is missing or has another key.
     """
     rows = []
     for scan in scans.itertuples():
         record = read_json(qc_path(preproc, scan.scan_id))
+        if keys is not None and record.get("key") != keys.get(scan.scan_id):
+            raise InputError(
+                f"{qc_path(preproc, scan.scan_id)} isn't the record that the scan's batch left; delete it and the tables in "
+                f"{preproc.with_name(BATCH_RESULTS)}, and run again."
+            )
         row = {"scan_id": scan.scan_id, "participant_id": scan.participant_id, "site": scan.site}
         row |= {key: record[key] for key in ("status", "stage", "reason")}
+        if beyond := beyond_limits(record["metrics"], limits, mni_space=record.get("mni_space", False)):
+            row |= {"status": "excluded", "stage": beyond[0], "reason": beyond[1]}
         row["has_labels"] = "yes" if "dseg" in record["outputs"] else "no"
         row |= record["metrics"] | {f"volume_{name}_ml": value for name, value in record["volumes_ml"].items()}
         rows.append(row)
@@ -33,8 +48,8 @@ def quality_tables(
     numbers = [name for name in qc.columns if pd.api.types.is_numeric_dtype(qc[name]) and qc[name].notna().any()]
     for name in numbers:
         qc[f"{name}_z"] = robust_z_by_site(qc[name], qc["site"])
-    if max_outlier_z:
-        _exclude_outliers(qc, numbers, max_outlier_z)
+    if limits.max_outlier_z:
+        _exclude_outliers(qc, numbers, limits.max_outlier_z)
     lost = qc.loc[qc["status"] != "ok", EXCLUSION_COLUMNS]
     exclusions = pd.concat([ingest_exclusions[EXCLUSION_COLUMNS], lost], ignore_index=True)
     return qc, exclusions
@@ -61,7 +76,12 @@ def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> Non
             qc.loc[row, ["status", "stage", "reason"]] = ["excluded", "quality", f"{reason}expected at most {limit:g}"]
 
 
-def read_preproc_tables(scans_path: Path, exclusions_path: Path, preproc: Path, max_outlier_z: float) -> tuple:
-    """quality_tables of the files that ingest left."""
-    scans = read_table(scans_path, required=("scan_id", "participant_id", "site"))
-    return quality_tables(scans, read_table(exclusions_path, required=tuple(EXCLUSION_COLUMNS)), preproc, max_outlier_z)
+def read_preproc_tables(data: Path, results: Path, limits: QualityLimits) -> tuple:
+    """quality_tables of the files that ingest left in ``data`` and the batches of scans in ``results``, both the cohort's folders."""
+    scans = read_table(data / "scans.tsv", required=("scan_id", "participant_id", "site"))
+    exclusions = read_table(data / "exclusions.tsv", required=tuple(EXCLUSION_COLUMNS))
+    keys = {}
+    for batch in read_batches(data / "batches.tsv"):
+        done = read_table(results / BATCH_RESULTS / f"{batch}.tsv", required=("scan_id", "key"))
+        keys |= dict(zip(done["scan_id"], done["key"], strict=True))
+    return quality_tables(scans, exclusions, results / "preproc", limits, keys)

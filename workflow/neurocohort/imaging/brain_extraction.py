@@ -64,34 +64,6 @@ def one_component(mask: np.ndarray) -> np.ndarray:
     return ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
 
 
-def check_mask(
-    scan: Volume, mask: np.ndarray, range_ml: tuple[float, float], most_border_cm2: float
-) -> dict[str, float]:
-    """``mask_ml``, the mask's volume, and ``mask_border_cm2``, its area on the border of the field of view.
-
-    Raises ScanExcluded where it can't be a whole brain.
-    """
-    volume_ml = float(np.count_nonzero(mask)) * scan.voxel_ml
-    low, high = range_ml
-    if not low <= volume_ml <= high:
-        raise ScanExcluded(
-            "brain_extraction", f"the brain mask has {volume_ml:.0f} mL, expected {low:.0f} to {high:.0f} mL"
-        )
-    return {"mask_ml": round(volume_ml, 3)} | check_border(scan, mask, most_border_cm2)
-
-
-def check_border(scan: Volume, mask: np.ndarray, most_border_cm2: float) -> dict[str, float]:
-    """``mask_border_cm2``, the mask's area on the border of the field of view. Raises ScanExcluded where it is too large."""
-    border_cm2 = border_area_cm2(scan, mask)
-    if border_cm2 > most_border_cm2:
-        raise ScanExcluded(
-            "brain_extraction",
-            f"the field of view cuts the brain: {border_cm2:.0f} cm2 of the mask lie on its border, expected at most "
-            f"{most_border_cm2:.0f} cm2",
-        )
-    return {"mask_border_cm2": round(border_cm2, 3)}
-
-
 def border_area_cm2(scan: Volume, mask: np.ndarray) -> float:
     """The area in cm2 over which the mask touches the six faces of the field of view: large where the brain is cut."""
     area_mm2 = 0.0

@@ -11,6 +11,14 @@ TEMPLATE_URI = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
 SUFFIXES = {"csf": "CSF", "gm": "GM", "wm": "WM"}  # a tissue's label entity
 RAW_DATASET = "raw"  # the name of data/<cohort> in BIDS URIs; dataset_description.json says where it lies
 IGNORED = ("*_xfm.txt", "*_xfm.nii.gz", "*_mosaic.webp", "*_qc.json")  # what BIDS has no names for
+BEGINNINGS = (
+    "space-",
+    "label-",
+    "desc-",
+    "from-",
+    "mosaic.",
+    "qc.",
+)  # of what follows the scan_id in the name of a scan's file
 MOSAICS = "**/anat/*_mosaic.webp"  # of all scans, below the dataset
 
 
@@ -25,6 +33,13 @@ def scan_folder(preproc: Path, scan_id: str) -> Path:
 def qc_path(preproc: Path, scan_id: str) -> Path:
     """The record of a scan: its state, quality numbers, and files with their hashes. It is written last."""
     return scan_folder(preproc, scan_id) / qc_name(scan_id)
+
+
+def files_of(folder: Path, scan_id: str) -> list[Path]:
+    """The files of a scan in its ``folder``, and not those of another run of the session, which lie there too."""
+    return [
+        file for file in folder.glob(f"{scan_id}_*") if file.name.removeprefix(f"{scan_id}_").startswith(BEGINNINGS)
+    ]
 
 
 def qc_name(scan_id: str) -> str:

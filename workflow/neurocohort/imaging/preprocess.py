@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from neurocohort.errors import ScanExcluded
+from neurocohort.errors import ScanExcluded, is_out_of_memory
 from neurocohort.files import write_json
 from neurocohort.imaging.bias_field import fit_log_field, remove_field
-from neurocohort.imaging.brain_extraction import check_border, check_mask, content_mask, extract_brain
+from neurocohort.imaging.brain_extraction import border_area_cm2, content_mask, extract_brain
 from neurocohort.imaging.deformable import check_deformation, register_deformable
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE, mosaic_name, qc_name, raw_uri
 from neurocohort.imaging.intensity import normalise
@@ -33,27 +33,23 @@ SURE_WHITE_MATTER = 0.8
 RIGID_SPACING_MM = 1.5
 LEAST_COVERAGE = 0.9  # of the brain, by an image of another modality
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
+# Below these, further starts of the registration are tried: overlap with the template's mask (0 to 1), and mutual information with
+# the template (nats). Which scans are excluded is decided later, by the limits of the configuration (dataset/quality_limits.py).
+ENOUGH_DICE, ENOUGH_INFORMATION = 0.9, 0.5
+BELIEVABLE_ML = (700.0, 2200.0)  # of a brain mask
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the result depends on, beside the scan and the template.
 
-    ``enough_dice``: overlap with the template's mask (0 to 1) under which further starts are tried and, if none reaches it,
-    the scan is excluded; ``enough_information``: likewise the mutual information with the template, in nats.
-    ``brain_range_ml``: limits of a believable brain mask; ``most_border_cm2``: how much of it may lie on the border of the
-    field of view. ``registration``: affine, or deformable after it. ``brain_extraction``: deepbet, or synthstrip with its
-    ``weights``. ``skull_stripped``, ``mni_space``: what the scan is already, so that the step is left out. In MNI space the mask
-    is limited to the surroundings of the template's brain, and ``brain_range_ml``, which is about a head's own size, does not
-    apply: the overlap with the template's mask bounds the size. The other checks stay.
+    ``registration``: affine, or deformable after it. ``brain_extraction``: deepbet, or synthstrip with its ``weights``.
+    ``skull_stripped``, ``mni_space``: what the scan is already, so that the step is left out. In MNI space the mask is limited to
+    the surroundings of the template's brain.
     """
 
     intensity: str
-    enough_dice: float
-    enough_information: float
-    brain_range_ml: tuple[float, float]
     seed: int
-    most_border_cm2: float = np.inf
     registration: str = "affine"
     brain_extraction: str = "deepbet"
     weights: Path | None = None
@@ -72,23 +68,37 @@ def preprocess_scan(
     labels_path: Path | None = None,
     labels_reference_path: Path | None = None,
     further: dict[str, Path] | None = None,
+    key: str = "",
 ) -> dict:
-    """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``.
+    """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``. ``key``: the record's (imaging/records.py).
 
     A scan that can't be used gets status ``excluded`` with stage and reason, and whatever was known by then; errors of the
-    machine (memory, disk) are raised. ``labels_path``: an optional label map in the space of ``labels_reference_path``, which
+    machine (memory, disk) are raised. The limits of quality are not applied: a scan beyond them is preprocessed as far as it goes.
+    ``labels_path``: an optional label map in the space of ``labels_reference_path``, which
     is the scan itself, or else a brain-only image of the same head that is registered to it; the labels are carried to the
     study's grid. ``further``: by BIDS suffix, the session's images of other modalities, which are registered rigidly to the
     scan.
 
     ``volumes_ml`` holds the head's own volumes in mL; in MNI space, where every head has the template's size, they are None.
     """
-    record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None}
+    record = {"scan_id": scan_id, "key": key, "status": "ok", "stage": None, "reason": None}
     record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "outputs": {}}
     try:
         _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further or {})
     except ScanExcluded as excluded:
         record |= {"status": "excluded", "stage": excluded.stage, "reason": excluded.reason}
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        reason = _why_hopeless(record["metrics"])
+        if not reason or is_out_of_memory(error):
+            raise
+        record |= {
+            "status": "excluded",
+            "stage": "preprocessing",
+            "reason": f"{reason}, and a step failed on it ({error})",
+        }
+    if _why_hopeless(record["metrics"]):  # a mask of a few voxels has no spread and no symmetry
+        for numbers in (record["metrics"], record["volumes_ml"]):
+            numbers |= {name: None for name, value in numbers.items() if value is not None and not np.isfinite(value)}
     write_json(folder / qc_name(scan_id), record)
     return record
 
@@ -100,9 +110,10 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     if settings.mni_space:
         record["volumes_ml"] = dict.fromkeys(("brain", *TISSUES))
         full_mask, numbers = within_template(scan, full_mask, template)
-        metrics |= numbers | check_border(scan, full_mask, settings.most_border_cm2)
+        metrics |= numbers
     else:
-        metrics |= check_mask(scan, full_mask, settings.brain_range_ml, settings.most_border_cm2)
+        metrics["mask_ml"] = round(float(np.count_nonzero(full_mask)) * scan.voxel_ml, 3)
+    metrics["mask_border_cm2"] = round(border_area_cm2(scan, full_mask), 3)
 
     head, mask = cropped(scan, full_mask)
     log_field = fit_log_field(head, mask)
@@ -114,13 +125,13 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         found, shift_mm = fit_in_place(brain, mask, template, settings.seed)
         metrics["template_shift_mm"] = round(shift_mm, 3)
     else:
-        found = _register(template.fit, template.fit_mask, brain, mask, settings, settings.enough_dice)
+        found = _register(template.fit, template.fit_mask, brain, mask, settings, ENOUGH_DICE)
     metrics["mutual_information"] = round(found.mutual_information, 5)
     metrics |= {"template_dice": round(found.mask_dice, 5), "registration_starts": found.starts}
     to_scan: Mapping = found.fixed_to_moving
     to_template: Mapping = np.linalg.inv(found.fixed_to_moving)
     deformation = None
-    if settings.registration == "deformable" and not settings.mni_space and _is_good(found, settings):
+    if settings.registration == "deformable" and not settings.mni_space:
         deformation = register_deformable(
             template.fit, template.fit_mask, brain, mask, found.fixed_to_moving, seed=settings.seed
         )
@@ -135,7 +146,6 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
     mask_on_grid = sample_by(Volume(mask, brain.affine), template.grid, to_scan).data > 0.5
     picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
     _write_picture(files, template, picture)
-    _check_fit(found, settings)
     if settings.mni_space:
         check_shift(shift_mm)
     if deformation is not None:
@@ -174,29 +184,14 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         files.labels(labels, [*map(raw_uri, drawn), *files.to_template()])
 
 
-def _is_good(found: Registration, settings: Settings) -> bool:
-    return found.mask_dice >= settings.enough_dice and not found.mutual_information < settings.enough_information
-
-
-def _check_fit(found: Registration, settings: Settings) -> None:
-    """Raise ScanExcluded where the brain does not fit the template well enough to be believed."""
-    after, mask = f"after {found.starts} starts", "registered brain mask"
-    if settings.mni_space:
-        after, mask = "and its cohort has `mni_space: true`, so it was not registered", "brain mask"
-    # In MNI space nothing maximised the information, and it falls with atrophy (OASIS-1, median: 0.53 without a rating, 0.45 at
-    # CDR 1): a limit would exclude the ill. It is a number of the quality table there.
-    if not settings.mni_space and found.mutual_information < settings.enough_information:
-        raise ScanExcluded(
-            "registration",
-            f"the registered brain shares {found.mutual_information:.3f} nats of information with the template, expected at "
-            f"least {settings.enough_information:.2f}, {after}",
-        )
-    if found.mask_dice < settings.enough_dice:
-        raise ScanExcluded(
-            "registration",
-            f"the {mask} overlaps the template's with Dice {found.mask_dice:.3f}, expected at least "
-            f"{settings.enough_dice:.2f}, {after}",
-        )
+def _why_hopeless(metrics: dict[str, float]) -> str:
+    """Of a scan that is no whole brain, a sentence on what it is: a step may well fail on it; else nothing."""
+    volume_ml, low_dice = metrics.get("mask_ml"), metrics.get("template_dice", 1.0)
+    if volume_ml is not None and not BELIEVABLE_ML[0] <= volume_ml <= BELIEVABLE_ML[1]:
+        return f"the brain mask has {volume_ml:.0f} mL"
+    if low_dice < ENOUGH_DICE:
+        return f"the brain mask overlaps the template's with Dice {low_dice:.3f}"
+    return ""
 
 
 def _register(fixed, fixed_mask, brain, mask, settings: Settings, enough_dice: float) -> Registration:
@@ -211,7 +206,7 @@ def _register(fixed, fixed_mask, brain, mask, settings: Settings, enough_dice: f
         moving_mask,
         seed=settings.seed,
         enough_dice=enough_dice,
-        enough_information=settings.enough_information,
+        enough_information=ENOUGH_INFORMATION,
     )
 
 

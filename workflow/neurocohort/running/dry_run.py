@@ -18,7 +18,7 @@ from neurocohort.cohorts.sources import read_source
 from neurocohort.errors import InputError
 from neurocohort.running.profiles import CHECKOUT, Profile
 
-JOB = re.compile(r"^( *)(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)  # those of a group stand further in
+JOB = re.compile(r"^( *)(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 ASKED = ("gpu", "mem_mb", "runtime")
 LOCAL_RULES = re.compile(r"^localrules:\n((?: +\w+,?\n)+)", re.MULTILINE)
 ERROR_LINES = 12
@@ -30,8 +30,7 @@ PATH_KEYS = (
     "weights",
     "weights_url",
 )  # of the configuration, whose values may be files
-SCAN_RULE = "preprocess_scan"  # the one that has a job a scan
-SCAN_GROUP = "preprocess"  # its `group:`
+SCAN_RULE = "preprocess_batch"  # the one whose jobs are known after the ingest
 
 
 @dataclass
@@ -169,6 +168,10 @@ def _write_placeholders(config: dict, place: Path) -> None:
         columns = [column for column in SCAN_COLUMNS if column in row or not column.startswith("path_")]
         lines = ["\t".join(columns), "\t".join(row.get(column, "n/a") for column in columns)]
         (folder / "scans.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        # A batch asks for the time of its scans: it is a full one.
+        size = config["preprocessing"]["batch_size"]
+        batch = [f"{PLACEHOLDER}{number}_ses-1\t000\tn/a" for number in range(size)]
+        (folder / "batches.tsv").write_text("\n".join(["scan_id\tbatch\tcontent", *batch]) + "\n", encoding="utf-8")
         (folder / "exclusions.tsv").write_text("\t".join(EXCLUSION_COLUMNS) + "\n", encoding="utf-8")
         for file in ("participants.tsv", "participants.json", "dataset_description.json"):
             (folder / file).touch()

@@ -23,9 +23,9 @@ LIMITS = {"max_runtime": "runtime", "max_mem_mb": "mem_mb", "max_threads": "thre
 @dataclass(frozen=True)
 class Profile:
     """``jobs``: submissions that wait or run at a time. ``cores``: CPUs at a time of this machine, or of one submitted job at
-    most. ``groups``: by group, jobs in a submission. ``resources``: limits at a time, such as gpu. ``defaults``: the resources
-    that jobs get where their rule says nothing. ``partitions``: partitions.yaml's, by name. ``status_command``: what asks Slurm
-    for the states of jobs, empty for the plugin's choice. ``site``: site.yaml."""
+    most. ``resources``: limits at a time, such as gpu. ``defaults``: the resources that jobs get where their rule says nothing.
+    ``partitions``: partitions.yaml's, by name. ``status_command``: what asks Slurm for the states of jobs, empty for the plugin's
+    choice. ``site``: site.yaml."""
 
     name: str
     executor: str = LOCAL
@@ -33,7 +33,6 @@ class Profile:
     jobs: int = 1
     cores: int = 1
     local_cores: int = 1
-    groups: dict[str, int] = field(default_factory=dict)
     resources: dict[str, object] = field(default_factory=dict)
     defaults: dict[str, object] = field(default_factory=dict)
     partitions: dict[str, dict] = field(default_factory=dict)
@@ -77,7 +76,6 @@ def read_profile(name: str, near: Path | None = None) -> Profile:
         jobs=cores if executor == LOCAL else int(content.get("jobs", 1)),
         cores=cores,
         local_cores=cores if executor == LOCAL else int(content.get("local-cores", len(os.sched_getaffinity(0)))),
-        groups={name: int(count) for name, count in _pairs(content.get("group-components")).items()},
         resources=_pairs(content.get("resources")),
         defaults=_pairs(content.get("default-resources")),
         partitions=_partitions(partitions) if partitions else {},

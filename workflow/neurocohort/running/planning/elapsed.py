@@ -9,44 +9,31 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from neurocohort.running.dry_run import SCAN_GROUP, SCAN_RULE, Job
+from neurocohort.running.dry_run import Job
 from neurocohort.running.profiles import LOCAL, Profile
 
 
 class Task(NamedTuple):
-    """Jobs that run as one: a single job, or a group's. ``seconds`` from its start to its end; ``here``: where Snakemake runs."""
+    """One job. ``seconds`` from its start to its end; ``here``: where Snakemake runs."""
 
-    jobs: tuple[Job, ...]
+    job: Job
     seconds: float
     here: bool
 
 
 def tasks_of(jobs: Sequence[Job], seconds: Sequence[float], profile: Profile, local: set[str]) -> list[Task]:
     """What is submitted. ``seconds``: of each job by itself. ``local``: rules that run where Snakemake runs."""
-    size = profile.groups.get(SCAN_GROUP, 1) if profile.executor != LOCAL else 1
-    # The profiles let a job of several scans work on one at a time; without that limit it works on as many as it has cores.
-    at_once = int(profile.resources.get("scans", profile.cores))
-    tasks, scans = [], []
-    for job, each in zip(jobs, seconds, strict=True):
-        if size > 1 and job.rule == SCAN_RULE:
-            scans.append((job, each))
-        else:
-            tasks.append(Task((job,), each, job.rule in local or profile.executor == LOCAL))
-    for first in range(0, len(scans), size):
-        chunk = scans[first : first + size]
-        tasks.append(
-            Task(tuple(job for job, _ in chunk), sum(each for _, each in chunk) / min(at_once, len(chunk)), False)
-        )
-    return tasks
+    return [
+        Task(job, each, job.rule in local or profile.executor == LOCAL) for job, each in zip(jobs, seconds, strict=True)
+    ]
 
 
 def elapsed(tasks: Sequence[Task], profile: Profile) -> float:
     """Seconds from the first task to the end of the last, each begun as soon as its inputs are there and there is room; of
     those that could begin, the longest first."""
-    makers = {file: number for number, task in enumerate(tasks) for job in task.jobs for file in job.outputs}
+    makers = {file: number for number, task in enumerate(tasks) for file in task.job.outputs}
     waits = [
-        {makers[file] for job in task.jobs for file in job.inputs if file in makers} - {number}
-        for number, task in enumerate(tasks)
+        {makers[file] for file in task.job.inputs if file in makers} - {number} for number, task in enumerate(tasks)
     ]
     followers = defaultdict(list)
     for number, needed in enumerate(waits):
@@ -92,6 +79,6 @@ def elapsed(tasks: Sequence[Task], profile: Profile) -> float:
 def _asked(task: Task, profile: Profile) -> dict[str, float]:
     if not task.here:
         return {"submitted": 1}
-    threads = max(job.threads for job in task.jobs)  # a rule that wants more than there are is scaled down
-    gpus = max(job.gpus for job in task.jobs) if profile.resources.get("gpu") else 0
+    threads = task.job.threads  # a rule that wants more than there are is scaled down
+    gpus = task.job.gpus if profile.resources.get("gpu") else 0
     return {"here": min(threads, profile.local_cores), "gpu": gpus}

@@ -18,7 +18,7 @@ KINDS = {  # the folder under benchmarks/ of rules that are not called as it is
     "phantom_ixi": "phantom",
     "phantom_oasis1": "phantom",
     "ingest_cohort": "ingest",
-    "preprocess_scan": "preprocess",
+    "preprocess_batch": "preprocess",
     "predict_segmentation": "predict",
     "ensemble_segmentation": "ensemble",
     "download_weights": "download",
@@ -35,7 +35,6 @@ class Line:
     on_gpu: bool
     jobs: int = 0
     estimated: bool = False
-    tasks: int = 0
     seconds: float = 0.0
     own: bool = False  # whether the study's own benchmarks say how fast
     measured: bool = True  # on the kind of device on which it will run
@@ -68,7 +67,7 @@ def make_plan(config: dict, studies: Sequence[Path], directory: Path, profile: P
         jobs = [job for job in listed.result() if job.rule not in TARGETS]
         ingested = {job.wildcards["cohort"] for job in jobs if job.rule == "ingest_cohort"}
         estimated = {name: cohort.scans for name, cohort in study.cohorts.items() if name in ingested}
-        jobs += _jobs_of_scans(estimated, jobs, examples.result() if examples else [])
+        jobs += _jobs_of_scans(study, estimated, jobs, examples.result() if examples else [])
     # On a cluster a job is given the GPU that it asks for; on this machine where there is one.
     gpus = profile.executor != LOCAL or bool(gpus_here())
     on_gpu = {id(job): gpus and job.gpus > 0 for job in jobs}
@@ -89,11 +88,11 @@ def make_plan(config: dict, studies: Sequence[Path], directory: Path, profile: P
 
 
 def kind_and_name(job: Job) -> tuple[str, str, str]:
-    """Of a job, its folder under benchmarks/, its cohort or experiment, and its run."""
+    """Of a job, its folder under benchmarks/, its cohort or experiment, and its run or its batch of scans."""
     kind = KINDS.get(job.rule, job.rule)
     name = job.rule.removeprefix("phantom_") if kind == "phantom" else ""
     name = name or job.wildcards.get("cohort") or job.wildcards.get("experiment") or ""
-    return kind, name, job.wildcards.get("run", "")
+    return kind, name, job.wildcards.get("run", "") or job.wildcards.get("batch", "")
 
 
 def _core_seconds(study: Study, job: Job, own: dict[tuple[str, bool], Measured], on_gpu: bool) -> float:
@@ -102,12 +101,12 @@ def _core_seconds(study: Study, job: Job, own: dict[tuple[str, bool], Measured],
     return seconds_of(study, kind, name, run) * (measured.ratio if measured else 1.0)
 
 
-def _jobs_of_scans(estimated: dict[str, int], jobs: list[Job], examples: list[Job]) -> list[Job]:
-    """A job for each scan that ingest will find, between the cohort's table and its quality control."""
+def _jobs_of_scans(study: Study, estimated: dict[str, int], jobs: list[Job], examples: list[Job]) -> list[Job]:
+    """A job for each batch of the scans that ingest will find, between the cohort's table and its quality control."""
     asked = {job.wildcards["cohort"]: job.asked for job in examples if job.rule == SCAN_RULE}
     made = []
-    for cohort, scans in estimated.items():
-        outputs = [f"results/{cohort}/preproc/estimated-{number}" for number in range(scans)]
+    for cohort in estimated:
+        outputs = [f"results/{cohort}/preproc_batches/estimated-{number}" for number in range(study.batches(cohort))]
         inputs = [f"data/{cohort}/scans.tsv", "results/template.npz"]
         made += [Job(SCAN_RULE, {"cohort": cohort}, inputs, [file], asked.get(cohort, {}), True) for file in outputs]
         for job in jobs:
@@ -125,7 +124,7 @@ def _lines(
     profile: Profile,
 ) -> list[Line]:
     """By rule and place, in the order in which rules appear; those of scans after the ingest."""
-    here = {id(job): task.here for task in tasks for job in task.jobs}
+    here = {id(task.job): task.here for task in tasks}
     amount_of = {id(job): amount for job, amount in zip(jobs, amounts, strict=True)}
     lines: dict[tuple[str, str], Line] = {}
     for job in sorted(jobs, key=lambda job: _place(job.rule)):
@@ -137,9 +136,6 @@ def _lines(
         kind = kind_and_name(job)[0]
         line.own = (kind, line.on_gpu) in own
         line.measured = line.own or not line.on_gpu
-    for task in tasks:
-        job = task.jobs[0]
-        lines[job.rule, THIS_MACHINE if task.here else queue_of(profile, job.asked)].tasks += 1
     return list(lines.values())
 
 

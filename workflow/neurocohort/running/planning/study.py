@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from neurocohort.cohorts.scan_batches import batch_count, read_batches
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table
 from neurocohort.members import all_experiments, draws_of, members_of
@@ -45,6 +46,16 @@ class Study:
     def experiments(self) -> dict[str, dict]:
         """Those of the configuration and what is trained beside them."""
         return all_experiments(self.config["experiments"])
+
+    def batches(self, cohort: str) -> int:
+        """The number of batches in which the cohort's scans are preprocessed."""
+        return batch_count(self.cohorts[cohort].scans, self.config["preprocessing"]["batch_size"])
+
+    def scans_in_batch(self, cohort: str, batch: str) -> float:
+        """The scans of a batch, as ingest dealt them; before it has run, and for no ``batch``, the mean."""
+        table = self.directory / "data" / cohort / "batches.tsv"
+        known = read_batches(table) if batch and table.is_file() else {}
+        return len(known[batch]) if batch in known else self.cohorts[cohort].scans / self.batches(cohort)
 
     @property
     def shape(self) -> list[int]:

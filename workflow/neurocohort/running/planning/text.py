@@ -31,14 +31,9 @@ def plan_text(plan: Plan) -> list[str]:
 def _jobs(plan: Plan) -> list[str]:
     if not plan.lines:
         return ["Jobs: none. Everything that the study asks for is there."]
-    jobs, tasks = sum(line.jobs for line in plan.lines), sum(line.tasks for line in plan.lines)
-    submitted = plan.profile.executor != LOCAL
-    marked = ESTIMATE if plan.estimated else ""
-    said = f"Jobs: {marked}{jobs}" + (f", in {marked}{tasks} submissions" if submitted else "")
-    head = ["rule", "jobs", *(["submissions"] if submitted else []), "goes to", "CPU time", "GPU time", "by"]
-    rows = [head, *(_row(line, submitted) for line in plan.lines)]
-    sides = ["", RIGHT, *([RIGHT] if submitted else []), "", RIGHT, RIGHT]
-    lines = [said, *table(rows, sides)]
+    said = f"Jobs: {ESTIMATE if plan.estimated else ''}{sum(line.jobs for line in plan.lines)}"
+    head = ["rule", "jobs", "goes to", "CPU time", "GPU time", "by"]
+    lines = [said, *table([head, *map(_row, plan.lines)], ["", RIGHT, "", RIGHT, RIGHT])]
     for cohort, scans in plan.estimated.items():
         why = "its ingest runs again, and the scans that it changes are preprocessed again: all of them at most"
         if not plan.study.cohorts[cohort].counted:
@@ -47,7 +42,7 @@ def _jobs(plan: Plan) -> list[str]:
     return lines
 
 
-def _row(line: Line, submitted: bool) -> list[str]:
+def _row(line: Line) -> list[str]:
     count = f"{ESTIMATE if line.estimated else ''}{line.jobs}"
     cpu, gpu = duration(line.seconds), ""
     if line.on_gpu:
@@ -56,7 +51,6 @@ def _row(line: Line, submitted: bool) -> list[str]:
     return [
         line.rule,
         count,
-        *([str(line.tasks)] if submitted else []),
         line.queue or "no partition takes it",
         cpu,
         gpu,

@@ -24,14 +24,14 @@ ENOUGH = 200
 
 def seconds_of(study: Study, kind: str, name: str = "", run: str = "", epochs: int = 0) -> float:
     """Seconds of one core for one job. ``kind``: its folder under benchmarks/; ``name``: its cohort or experiment; ``run``: of a
-    training, which. ``epochs``: of a training, where they are not those of the configuration."""
+    training, which, or of a preprocessing its batch. ``epochs``: of a training, where they are not those of the configuration."""
     grid = study.grid_mvoxels
     if kind in ("phantom", "ingest", "preprocess", "quality", "pack", "split"):
         cohort = study.cohorts.get(name) or next(
             each for each in study.cohorts.values() if each.settings["source"] == name
         )
         if kind == "preprocess":
-            return _preprocess(study, cohort)
+            return _preprocess(study, cohort) * study.scans_in_batch(cohort.name, run)
         if kind == "pack":  # the development and the held-out part are two jobs
             return seconds(kind, mvoxels=cohort.scans * cohort.images * grid / 2)
         return seconds(kind, scans=cohort.scans, mvoxels=cohort.scans * cohort.images * cohort.scan_mvoxels)
@@ -85,7 +85,7 @@ def own_measurements(study: Study) -> dict[tuple[str, bool], Measured]:
 
 
 def _some_of_each_kind(folder: Path) -> Iterator[Path]:
-    """The benchmark files, of each kind not more than say enough: there is one a scan, and each is opened."""
+    """The benchmark files, of each kind not more than say enough, since each is opened."""
     kinds = sorted(folder.iterdir()) if folder.is_dir() else []
     for kind in kinds:
         files = sorted(kind.rglob("*.tsv")) if kind.is_dir() else [kind]
