@@ -17,8 +17,8 @@ rule preprocess_scan:
     conda:
         ENVIRONMENT
     resources:
-        gpu=int(PREPROCESSING["device"] == "cuda"),
         **(GPU_MODEL if PREPROCESSING["device"] == "cuda" else {}),
+        gpu=int(PREPROCESSING["device"] == "cuda"),
         scans=1,  # a cluster's job of several scans does them one after the other: the profiles allow one at a time
         mem_mb=lambda w, input, attempt: (8000 if input.weights else 3000) * attempt,
         runtime=lambda w, input, attempt: (30 if input.weights else 8) * attempt,
