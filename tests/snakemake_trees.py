@@ -1,6 +1,7 @@
 """Syntax trees of the workflow, and what in them changes an object that may be Snakemake's."""
 
 import ast
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ CHANGERS = ("update", "setdefault", "pop", "popitem", "clear")
 
 def python_of_rules(path: Path) -> str:
     """The Python that Snakemake makes of a file of rules."""
-    sources = SimpleNamespace(open=lambda source: open(source.get_path_or_uri(secret_free=True), encoding="utf-8"))
+    sources = SimpleNamespace(open=lambda source: io.StringIO(path.read_text(encoding="utf-8")))
     stand_in = SimpleNamespace(sourcecache=sources, modifier=SimpleNamespace(is_module=False))
     return parse(LocalSourceFile(str(path)), stand_in, linemap={})[0]
 

@@ -87,7 +87,7 @@ def test_a_dry_runs_jobs_are_read_with_what_they_ask_for():
 
 def test_the_rules_are_those_of_the_workflow():
     text = "\n".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-    rules = set(re.findall(r"^(?:use rule \w+ as|rule|checkpoint) (\w+)", text, re.MULTILINE))
+    rules = set(re.findall(r"^ *(?:use rule \w+ as|rule|checkpoint) (\w+)(?: with)?:", text, re.MULTILINE))
     assert rules == set(ORDER), "plan's order of rules has every one of them, and no other"
     assert local_rules() == {"all", "ingest", "preprocess", "evaluate", "download", "download_weights"}
 

@@ -1,6 +1,9 @@
 """The profiles as they are typed: from the repository's root, for a study in another folder, and what they ask for."""
 
+import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -49,15 +52,69 @@ def test_profile_works_as_typed_and_for_a_study_in_another_folder(checkout, tmp_
     assert "train" in resources_of(dry_run(checkout, *arguments))
 
 
+def evaluated(checkout, tmp_path, profile: str, *arguments: str, **programs: str) -> str:
+    """What Snakemake says of its start with ``profile``, where the scheduler has these ``programs`` (bodies of shell scripts)."""
+    folder = tmp_path / "programs"
+    folder.mkdir(exist_ok=True)
+    for name, body in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    script = "import sys; from snakemake.cli import parse_args; print(vars(parse_args(sys.argv[1:])[1]))"
+    path = f"PATH={folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    done = checkout.run("env", path, sys.executable, "-c", script, "--profile", profile, *arguments)
+    return done.stdout
+
+
+@pytest.mark.parametrize("typed", ["slurm", "profiles/slurm", "./slurm/"])
+def test_files_that_a_profile_names_are_found_from_any_folder(checkout, tmp_path, typed):
+    """A study elsewhere (--directory) looks from its own folder."""
+    found = evaluated(checkout, tmp_path, typed, "--directory", str(tmp_path))
+    (path,) = re.findall(r"'slurm_partition_config': (?:PosixPath\()?'([^']+)'", found)
+    assert path.startswith("/") and Path(path).resolve() == checkout.path("profiles/slurm/partitions.yaml")
+    found = evaluated(checkout, tmp_path, typed.replace("slurm", "sge"), "--directory", str(tmp_path))
+    for key in ("cluster_generic_submit_cmd", "cluster_generic_status_cmd", "cluster_generic_cancel_cmd", "jobscript"):
+        (path,) = re.findall(rf"'{key}': '([^']+)'", found)
+        assert path.startswith("/") and checkout.path("profiles/sge") == Path(path).resolve().parent, key
+
+
+@pytest.mark.parametrize(
+    ("sacct", "asked"),
+    [
+        ("exit 0", "sacct"),
+        ("echo Slurm accounting storage is disabled >&2; exit 1", "squeue"),
+        ("echo Slurm accounting storage is disabled >&2", "squeue"),
+        ("exit 127", "squeue"),
+    ],
+)
+def test_jobs_of_a_slurm_without_accounting_are_followed_by_squeue(checkout, tmp_path, sacct, asked):
+    """sacct would know none of them, and the run would wait for ever."""
+    found = evaluated(checkout, tmp_path, "slurm", sacct=sacct, squeue="exit 0", sinfo="exit 0")
+    assert f"'slurm_status_command': '{asked}'" in found
+
+
+def test_what_a_killed_run_left_is_made_again_with_every_profile(checkout, tmp_path):
+    """profiles/default alone says so, and takes nothing from a profile that is typed."""
+    found = evaluated(checkout, tmp_path, "slurm")
+    assert "'rerun_incomplete': True" in found and "'retries': 2" in found and "gpu_type" in found
+
+
 @pytest.mark.parametrize(("device", "with_gpu"), [("auto", GPU_RULES), ("cpu", set())])
 def test_gpus_model_is_asked_for_jobs_with_a_gpu_alone(checkout, tmp_path, device, with_gpu):
     """Slurm's plugin would ask a GPU for every job that has a model."""
     path = tmp_path / "device.yaml"
     path.write_text(yaml.safe_dump({"device": device}))
     files = ["--configfile", "config/config.yaml", str(path)]
-    found = resources_of(dry_run(checkout, "--profile", "slurm", *files, "--default-resources", "gpu_model=a100"))
+    found = resources_of(dry_run(checkout, "--profile", "slurm", *files, "--default-resources", "gpu_type=a100"))
     assert {rule for rule, line in found.items() if "gpu_model=a100" in line} == with_gpu
     assert {rule for rule, line in found.items() if "gpu=1" in line} == with_gpu
+
+
+def test_gpu_model_for_every_job_is_refused(checkout):
+    done = checkout.run(
+        "snakemake", "--dry-run", "--profile", "slurm", "--default-resources", "gpu_model=a100", check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode and "Write gpu_type in its place" in said, said
 
 
 def test_local_gpu_runs_one_job_with_a_gpu_at_a_time_and_others_beside_it(repository, tmp_path):

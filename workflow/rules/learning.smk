@@ -31,8 +31,8 @@ rule train:
         ENVIRONMENT
     threads: lambda w: training("threads")(w) * training("processes")(w)
     resources:
-        gpu=training("processes") if GPU else 0,
         **(GPU_MODEL if GPU else {}),
+        gpu=training("processes") if GPU else 0,
         mem_mb=by_attempt(8000),
         runtime=by_attempt(720),
     params:

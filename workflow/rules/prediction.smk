@@ -27,8 +27,8 @@ rule predict:
         ENVIRONMENT
     threads: training("threads")
     resources:
-        gpu=GPU,
         **(GPU_MODEL if GPU else {}),
+        gpu=GPU,
         mem_mb=by_attempt(8000),
         runtime=by_attempt(120),
     params:
@@ -138,8 +138,8 @@ rule saliency:
         ENVIRONMENT
     threads: training("threads")
     resources:
-        gpu=GPU,
         **(GPU_MODEL if GPU else {}),
+        gpu=GPU,
         mem_mb=by_attempt(8000),
         runtime=by_attempt(240),
     params:

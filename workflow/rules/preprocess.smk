@@ -20,7 +20,6 @@ rule preprocess_batch:
     conda:
         ENVIRONMENT
     resources:
-        gpu=int(PREPROCESSING["device"] == "cuda"),
         **(GPU_MODEL if PREPROCESSING["device"] == "cuda" else {}),
         attempt=lambda w, attempt: attempt,
         attempts=attempts_allowed,
