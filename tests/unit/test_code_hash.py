@@ -127,7 +127,9 @@ def test_progress_bars_are_apart_from_what_they_show():
 
 def test_renamed_variable_and_changed_constant_rerun(package):
     assert "train" in replaced(package, "learning/loop.py", "VALIDATION_MEMORY", "REMEMBERED_EPOCHS")
-    assert "preprocess-batch" in replaced(package, "imaging/registration.py", "HISTOGRAM_BINS = 32", "HISTOGRAM_BINS = 64")
+    assert "preprocess-batch" in replaced(
+        package, "imaging/registration.py", "HISTOGRAM_BINS = 32", "HISTOGRAM_BINS = 64"
+    )
 
 
 def test_help_text_of_an_option_reruns_nothing_and_its_default_does(package):
@@ -162,7 +164,9 @@ def test_training_loss_reruns_no_baseline(package):
 
 
 def test_training_needs_no_image_processing_and_preprocessing_no_learning():
-    folders = {name: {file.parent.name for file in codehash.covered_files(name)} for name in ("train", "preprocess-batch")}
+    folders = {
+        name: {file.parent.name for file in codehash.covered_files(name)} for name in ("train", "preprocess-batch")
+    }
     assert "imaging" not in folders["train"] and "cohorts" not in folders["train"]
     assert "learning" not in folders["preprocess-batch"]
 

@@ -1,6 +1,5 @@
 """One real head in other forms on disk, and in other company on the machine: the same result."""
 
-
 import nibabel as nib
 import numpy as np
 import pytest

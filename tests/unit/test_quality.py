@@ -88,7 +88,11 @@ def test_a_brain_that_the_field_of_view_cuts_is_told_by_its_area_on_the_border()
     ("number", "stage", "words"),
     [
         ({"mask_ml": 80.0}, "brain_extraction", "the brain mask has 80 mL, expected 700 to 2200 mL"),
-        ({"mutual_information": 0.3}, "registration", "0.300 nats of information with the template, expected at least 0.50, after 7"),
+        (
+            {"mutual_information": 0.3},
+            "registration",
+            "0.300 nats of information with the template, expected at least 0.50, after 7",
+        ),
         ({"template_dice": 0.85}, "registration", "Dice 0.850, expected at least 0.90, after 7 starts"),
     ],
 )

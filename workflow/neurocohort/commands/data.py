@@ -95,7 +95,9 @@ def preprocess_batch(
     preproc: Path,
     output: Path,
     template: Path,
-    settings: Annotated[str, typer.Option(help="JSON: brain_extraction, registration, intensity, seed, device and so on")],
+    settings: Annotated[
+        str, typer.Option(help="JSON: brain_extraction, registration, intensity, seed, device and so on")
+    ],
     code: Annotated[str, typer.Option(help="hash of the code that preprocesses a scan: another one makes all anew")],
     memory_mb: int,
     weights: Path | None = None,

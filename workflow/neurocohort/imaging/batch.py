@@ -86,7 +86,9 @@ def preprocess_batch(batch: Batch, machine: Machine) -> None:
     failed: list[str] = []
     with (
         _ended_by_sigterm(),
-        steps_shown(f"scans of {batch.data.name}, batch {batch.name}", len(records), len(scans), shown=True, unit="scan") as step,
+        steps_shown(
+            f"scans of {batch.data.name}, batch {batch.name}", len(records), len(scans), shown=True, unit="scan"
+        ) as step,
         contextlib.closing(_outcomes(batch, waiting, machine.workers, limits)) as outcomes,
     ):
         for outcome in outcomes:

@@ -93,7 +93,11 @@ def preprocess_scan(
         reason = _why_hopeless(record["metrics"])
         if not reason or is_out_of_memory(error):
             raise
-        record |= {"status": "excluded", "stage": "preprocessing", "reason": f"{reason}, and a step failed on it ({error})"}
+        record |= {
+            "status": "excluded",
+            "stage": "preprocessing",
+            "reason": f"{reason}, and a step failed on it ({error})",
+        }
     if _why_hopeless(record["metrics"]):  # a mask of a few voxels has no spread and no symmetry
         for numbers in (record["metrics"], record["volumes_ml"]):
             numbers |= {name: None for name, value in numbers.items() if value is not None and not np.isfinite(value)}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.dataset.quality_table import SMALLEST_SITE
+from neurocohort.dataset.quality_table import SMALLEST_SITE, qc_path
+from neurocohort.files import read_table
 from neurocohort.reporting import figures, labels, mosaics
 from neurocohort.reporting.figures import Drawing
 from neurocohort.reporting.mosaics import Thumbnail
@@ -197,6 +198,14 @@ def _caption(excluded: bool, stage: str, reason: str, outliers: list[dict], pict
         direction = ("low", "high")[side]
         advice.append(known[side] if known else f"{found['label']} is unusually {direction}: compare with other scans.")
     return " ".join(advice)
+
+
+def mosaic_files(results: Path, cohort: str) -> list[Path]:
+    """The mosaics of the cohort's scans; those of scans that have left the cohort may lie beside them."""
+    table = results / cohort / "qc.tsv"
+    scan_ids = read_table(table, required=("scan_id",))["scan_id"] if table.is_file() else ()
+    paths = (qc_path(results / cohort / "preproc", scan_id).parent / f"{scan_id}_mosaic.webp" for scan_id in scan_ids)
+    return sorted(path for path in paths if path.is_file())
 
 
 def _mosaic(

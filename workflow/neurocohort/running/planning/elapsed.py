@@ -24,8 +24,7 @@ class Task(NamedTuple):
 def tasks_of(jobs: Sequence[Job], seconds: Sequence[float], profile: Profile, local: set[str]) -> list[Task]:
     """What is submitted. ``seconds``: of each job by itself. ``local``: rules that run where Snakemake runs."""
     return [
-        Task(job, each, job.rule in local or profile.executor == LOCAL)
-        for job, each in zip(jobs, seconds, strict=True)
+        Task(job, each, job.rule in local or profile.executor == LOCAL) for job, each in zip(jobs, seconds, strict=True)
     ]
 
 
@@ -34,8 +33,7 @@ def elapsed(tasks: Sequence[Task], profile: Profile) -> float:
     those that could begin, the longest first."""
     makers = {file: number for number, task in enumerate(tasks) for file in task.job.outputs}
     waits = [
-        {makers[file] for file in task.job.inputs if file in makers} - {number}
-        for number, task in enumerate(tasks)
+        {makers[file] for file in task.job.inputs if file in makers} - {number} for number, task in enumerate(tasks)
     ]
     followers = defaultdict(list)
     for number, needed in enumerate(waits):
