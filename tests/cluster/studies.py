@@ -13,7 +13,7 @@ import yaml
 from checkouts import Checkout
 from daemons import wait_until
 
-QUICK = ("--cores", "2", "--latency-wait", "20", "--group-components", "preprocess=8")
+QUICK = ("--cores", "2", "--latency-wait", "20")
 QUICK_FOR = {  # how often the scheduler is asked
     "slurm": ("--slurm-init-seconds-before-status-checks", "2"),
     "sge": ("--seconds-between-status-checks", "4"),

@@ -28,12 +28,12 @@ def test_gpu_rules_are_submitted_to_the_gpu_queue_with_one_gpu(demo_run, study):
     assert asked["queue"] in ("cpu", "cpu.q") and asked["gpus"] == 0, asked
 
 
-def test_scans_are_submitted_in_groups_and_no_job_twice(demo_run, study):
-    started = re.findall(r"^    rule preprocess_scan:|^rule preprocess_scan:", demo_run.said, re.MULTILINE)
+def test_scans_are_submitted_in_batches_and_no_job_twice(demo_run, study):
+    started = re.findall(r"^rule preprocess_batch:", demo_run.said, re.MULTILINE)
+    batches = list(study.path("results").glob("*/preproc_batches/*.tsv"))
     scans = list(study.path("results").glob("*/preproc/**/*_qc.json"))
-    groups = re.findall(r"Group job preprocess", demo_run.said)
-    assert len(started) == len(scans) and len(groups) <= len(scans) // 8 + 2, (len(started), len(scans), len(groups))
-    assert len(demo_run.submitted()) == len(set(demo_run.submitted())) == len(groups) + len(single_jobs(demo_run))
+    assert len(started) == len(batches) < len(scans) / 3, (len(started), len(batches), len(scans))
+    assert len(demo_run.submitted()) == len(set(demo_run.submitted())) == len(single_jobs(demo_run))
 
 
 def test_a_second_run_has_nothing_to_do(demo_run, study):
@@ -42,7 +42,7 @@ def test_a_second_run_has_nothing_to_do(demo_run, study):
 
 
 def single_jobs(run) -> list[str]:
-    """The rules' names of the jobs that were submitted alone: not local, and not of a group, which is indented."""
+    """The rules' names of the jobs that were submitted: not the local ones."""
     return re.findall(r"^(?:rule|checkpoint) (\w+):", run.said, re.MULTILINE)
 
 

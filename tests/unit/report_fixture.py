@@ -49,7 +49,7 @@ def make_study(root: Path, participants: int = 28) -> dict:
     for name, settings in EXPERIMENTS.items():
         _experiment(results / "experiments" / name, settings, cohorts, generator)
     for rule, seconds, jobs in (
-        ("preprocess_scan", 6.1, 12),
+        ("preprocess_batch", 6.1, 12),
         ("train", 41.0, 3),
         ("evaluate", 2.2, 3),
         ("ingest", 1.4, 2),

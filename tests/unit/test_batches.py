@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from neurocohort.dataset.pack_index import COLUMNS, index_table, row_sha256
 from neurocohort.errors import InputError
-from neurocohort.files import write_table
+from neurocohort.files import read_table, write_table
 from neurocohort.learning import batches, memory
 from neurocohort.learning.augmentation import Drawn
 from neurocohort.learning.batches import TrainingBatches, ahead, evaluation_batches
@@ -38,6 +39,16 @@ SETTINGS = TrainingSettings(
 )
 
 
+def write_index(folder: Path, names: list[str]) -> None:
+    """The index of the arrays in ``folder``."""
+    arrays = [np.load(folder / f"{name}.npy") for name in ("images", "labels")]
+    rows = []
+    for row, name in enumerate(names):
+        hashes = (row_sha256(name, array[row]) for array in arrays)
+        rows.append(dict(zip(COLUMNS, (row, name, 1, *hashes), strict=True)))
+    write_table(folder / "index.tsv", index_table(rows))
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
     """Two cohorts' packs. A ball on the left is a scan's brain; T1w is brighter with the row, T2w darker."""
@@ -56,13 +67,15 @@ def results(tmp_path_factory) -> Path:
         target.mkdir(parents=True)
         np.save(target / "images.npy", (levels * ball).astype(np.uint8))
         np.save(target / "labels.npy", np.stack([ball * (1 + row % 3) for row in range(count)]).astype(np.uint8))
+        write_index(target, [f"{cohort}-{row}" for row in range(count)])
         write_table(target / "channels.tsv", pd.DataFrame({"channel": range(len(modalities)), "modality": modalities}))
     return folder
 
 
 def rows(*wanted: tuple[str, str, int]) -> pd.DataFrame:
     table = pd.DataFrame(wanted, columns=["cohort", "pack", "row"])
-    return table.assign(target=[20.0 + 3 * index for index in range(len(table))])
+    names = [f"{cohort}-{row}" for cohort, _, row in wanted]
+    return table.assign(scan_id=names, target=[20.0 + 3 * index for index in range(len(table))])
 
 
 TRAIN = rows(*[("a", "development", row) for row in (4, 0, 2, 5)], *[("b", "development", row) for row in (2, 0, 1)])
@@ -160,6 +173,52 @@ def test_held_out_pack_is_not_needed_to_train_and_validate(results, tmp_path):
     assert len(list(evaluation_batches(TRAIN, packed, VALUES, SETTINGS, MEAN, DEVIATION, CPU))) == 3
     with pytest.raises(InputError, match=r"held-out.images.npy"):
         open_packed(packed_folders(rows(("a", "held-out", 0)), copy), ["T1w"])
+
+
+def damaged(results, tmp_path) -> tuple[Path, dict]:
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    return copy / "a" / "packed" / "development", packed_folders(TRAIN, copy)
+
+
+def test_rows_of_the_index_in_another_order_are_followed(results, tmp_path):
+    folder, folders = damaged(results, tmp_path)
+    index = read_table(folder / "index.tsv")
+    for name in ("images", "labels"):
+        np.save(folder / f"{name}.npy", np.load(folder / f"{name}.npy")[::-1])
+    write_table(folder / "index.tsv", index.assign(row=index["row"].to_numpy()[::-1]))
+    moved, before = (
+        open_packed(each, ["T1w"]).stack_images(TRAIN) for each in (folders, packed_folders(TRAIN, results))
+    )
+    assert torch.equal(moved, before)
+
+
+def test_an_index_whose_scans_are_exchanged_is_refused(results, tmp_path):
+    folder, folders = damaged(results, tmp_path)
+    index = read_table(folder / "index.tsv")
+    index.loc[[0, 1], "scan_id"] = index.loc[[1, 0], "scan_id"].to_numpy()
+    write_table(folder / "index.tsv", index)
+    with pytest.raises(InputError, match=r"row \d of .*images.npy isn't what index.tsv beside it says of a-\d"):
+        open_packed(folders, ["T1w"]).stack_images(TRAIN)
+
+
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_images_and_labels_of_different_runs_are_refused(results, tmp_path, name):
+    folder, folders = damaged(results, tmp_path)
+    array = np.load(folder / f"{name}.npy")
+    np.save(folder / f"{name}.npy", array[[1, 0, *range(2, len(array))]])  # the same scans in another order
+    with pytest.raises(InputError, match=rf"{name}.npy isn't what index.tsv"):
+        loader(folder.parents[2], task=Segmentation())
+        epoch(loader(folder.parents[2], task=Segmentation()))
+    np.save(folder / f"{name}.npy", array[1:])
+    with pytest.raises(InputError, match="index.tsv has 6 rows"):
+        open_packed(folders, ["T1w"])
+
+
+def test_a_sample_that_the_pack_lacks_is_named(results):
+    packed = open_packed(packed_folders(TRAIN, results), ["T1w"])
+    with pytest.raises(InputError, match="holds no scan nobody"):
+        packed.places(TRAIN.assign(scan_id="nobody"))
 
 
 def test_damaged_array_absent_modality_and_unequal_grids_end_as_a_sentence(results, tmp_path):

@@ -1,9 +1,13 @@
 """The demo: the whole chain by one command, and what reruns when something changes."""
 
+import gzip
 import hashlib
+import io
 import os
+import re
 import shutil
 import subprocess
+import tarfile
 from html.parser import HTMLParser
 
 import nibabel as nib
@@ -110,9 +114,21 @@ def test_each_lost_scan_has_a_row_with_stage_and_reason(demo):
 
 def test_second_run_and_touch_find_nothing_to_do(demo):
     assert demo.would_run() == {}
-    for path in demo.path("workflow/neurocohort").rglob("*.py"):
+    for path in (*demo.path("workflow/neurocohort").rglob("*.py"), *demo.path("data").rglob("*.nii.gz")):
         path.touch()
     assert demo.would_run() == {}
+
+
+def test_changed_limit_of_quality_preprocesses_no_scan_again(demo):
+    config = demo.path("config/config.yaml")
+    before, times = config.read_text(), config.stat()
+    config.write_text(before.replace("min_brain_ml: 700", "min_brain_ml: 800"))
+    try:
+        jobs = demo.would_run()
+    finally:
+        config.write_text(before)
+        os.utime(config, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "quality" in jobs and not {"preprocess_batch", "ingest_cohort", "template"} & set(jobs)
 
 
 def appended(demo, name, text):
@@ -134,7 +150,9 @@ def test_reworded_docstring_and_changed_progress_bar_rerun_nothing(demo):
 
 def test_changed_registration_reruns_preprocessing_and_what_follows_and_no_download(demo):
     jobs = appended(demo, "workflow/neurocohort/imaging/registration.py", "\nADDED = 1\n")
-    assert jobs["preprocess_scan"] == len(table(demo, "results/ixi/qc.tsv")) + len(table(demo, "results/oasis1/qc.tsv"))
+    assert jobs["preprocess_batch"] == sum(
+        table(demo, f"data/{cohort}/batches.tsv")["batch"].nunique() for cohort in ("ixi", "oasis1")
+    )
     assert {"quality", "pack", "train", "metrics", "report"} <= set(jobs)
     assert not {"download", "phantom_ixi", "phantom_oasis1", "ingest_cohort", "split"} & set(jobs)
 
@@ -152,7 +170,7 @@ def test_changed_seed_in_the_configuration_retrains_that_experiment_alone(demo):
     finally:
         config.write_text(before)
         os.utime(config, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert jobs["train"] == 1 and not {"preprocess_scan", "ingest_cohort", "pack"} & set(jobs)
+    assert jobs["train"] == 1 and not {"preprocess_batch", "ingest_cohort", "pack"} & set(jobs)
 
 
 def hashes(demo, pattern):
@@ -171,15 +189,40 @@ def test_bad_scan_in_the_cohort_is_a_row_and_the_others_go_on(demo, tmp_path):
     shutil.copytree(demo.folder, tmp_path / "copy", symlinks=True)
     copied = type(demo)(tmp_path / "copy")
     scans = table(copied, "data/ixi/scans.tsv")
-    broken, empty = (copied.path("data/ixi") / path for path in scans["path"].iloc[:2])
-    broken.write_bytes(broken.read_bytes()[:5000])
-    image = nib.load(empty)
-    nib.save(nib.Nifti1Image(image.get_fdata() * 0, image.affine), empty)
+    empty = scans["scan_id"].iloc[0]
+    replace_image(copied, empty, lambda image: nib.Nifti1Image(image.get_fdata() * 0, image.affine))
     copied.snakemake("preprocess", "--quiet", "rules")
     qc, exclusions = table(copied, "results/ixi/qc.tsv"), table(copied, "results/ixi/exclusions.tsv")
     lost = qc[qc["status"] == "excluded"]
-    assert set(lost["scan_id"]) == set(scans["scan_id"].iloc[:2]) and (lost["stage"] == "read").all()
-    assert set(lost["scan_id"]) <= set(exclusions["scan_id"])
-    reasons = exclusions.set_index("scan_id")["reason"]
-    assert "can't be read" in reasons[scans["scan_id"].iloc[0]] and "empty" in reasons[scans["scan_id"].iloc[1]]
-    assert (qc["status"] == "ok").sum() == len(scans) - 2
+    assert set(lost["scan_id"]) == {empty} and (lost["stage"] == "read").all()
+    assert "empty" in exclusions.set_index("scan_id")["reason"][empty]
+    assert (qc["status"] == "ok").sum() == len(scans) - 1
+    assert computed(copied) == [empty], "one image was replaced: one scan is preprocessed"
+
+
+def replace_image(copied, scan_id, change):
+    """Put another image of a scan into the archive of the synthetic IXI."""
+    archive = copied.path("resources/phantom/ixi/IXI-T1.tar")
+    number, content = re.search(r"IXI\d+", scan_id)[0], io.BytesIO()
+    with tarfile.open(archive) as before, tarfile.open(fileobj=content, mode="w") as after:
+        for member in before.getmembers():
+            stream = before.extractfile(member)
+            if number in member.name:
+                image = nib.Nifti1Image.from_bytes(gzip.decompress(stream.read()))
+                replaced = gzip.compress(change(image).to_bytes())
+                member.size, stream = len(replaced), io.BytesIO(replaced)
+            after.addfile(member, stream)
+    archive.unlink()
+    archive.write_bytes(content.getvalue())
+
+
+def computed(copied):
+    """The scans that the last run of IXI's batches computed, from their logs."""
+    newest = max(log.stat().st_mtime for log in copied.folder.glob("logs/quality/ixi.log"))
+    lines = [
+        line
+        for log in copied.folder.glob("logs/preprocess/ixi/*.log")
+        if newest - log.stat().st_mtime < 600
+        for line in log.read_text().splitlines()
+    ]
+    return [line.split(":")[0] for line in lines if line.startswith("sub-")]

@@ -9,6 +9,7 @@ import pytest
     "job",
     [
         "ingest_cohort:cohort=ixi",
+        "preprocess_batch:cohort=ixi,batch=000",
         "quality:cohort=ixi",
         "pack:cohort=ixi,pack=development",
         "train:experiment=tissue,run=seed-1",

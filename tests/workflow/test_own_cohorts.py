@@ -122,7 +122,7 @@ def test_scans_that_are_not_stripped_after_all_are_preprocessed_again(applied):
     study = yaml.safe_load(applied.path("config/own_cohorts.yaml").read_text())
     study["cohorts"]["archive"]["skull_stripped"] = False
     path = write_study(applied, "own_cohorts_not_stripped", study)
-    assert applied.would_run("--configfile", "config/config.yaml", path)["preprocess_scan"] == SCANS
+    assert applied.would_run("--configfile", "config/config.yaml", path)["preprocess_batch"] == 1
 
 
 def test_the_same_image_under_two_names_stops_the_run_with_both(demo, tmp_path):

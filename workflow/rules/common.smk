@@ -197,7 +197,7 @@ def packed_arrays(cohorts, packs):
         f"results/{cohort}/packed/{pack}/{file}"
         for cohort in cohorts
         for pack in packs
-        for file in ("images.npy", "labels.npy", "channels.tsv")
+        for file in ("images.npy", "labels.npy", "index.tsv", "channels.tsv")
     ]
 
 

@@ -21,6 +21,7 @@ rule preprocess_batch:
         ENVIRONMENT
     resources:
         **(GPU_MODEL if PREPROCESSING["device"] == "cuda" else {}),
+        gpu=int(PREPROCESSING["device"] == "cuda"),
         attempt=lambda w, attempt: attempt,
         attempts=attempts_allowed,
         mem_mb=lambda w, input, threads, attempt: (

@@ -18,7 +18,7 @@ import torch
 
 from neurocohort.errors import InputError
 from neurocohort.learning.augmentation import Drawn, augment, draw, movement
-from neurocohort.learning.data import Pack, PackedImages, places, to_input
+from neurocohort.learning.data import Pack, PackedImages, to_input
 from neurocohort.learning.memory import free_memory
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import SEGMENTATION, Task
@@ -80,7 +80,7 @@ class TrainingBatches:
     ):
         self.packed, self.settings, self.mean, self.deviation = packed, settings, mean, deviation
         self.device, self.rank = device, rank
-        self.places = places(samples)
+        self.places = packed.places(samples)
         self.steps = math.ceil(len(samples) / settings.batch_size)
         self.patch = tuple(settings.patch) or None
         self.has_labels = task.kind == SEGMENTATION
@@ -187,7 +187,7 @@ def evaluation_batches(
     device: torch.device,
 ) -> Iterator[Batch]:
     """The scans of ``samples`` in their order, whole and as they are, ``batch_size`` at a time, read ahead by ``workers``."""
-    rows, has_labels = places(samples), task.kind == SEGMENTATION
+    rows, has_labels = packed.places(samples), task.kind == SEGMENTATION
     values = None if has_labels else _values(samples, task)
 
     def read(start: int) -> tuple[torch.Tensor, torch.Tensor]:

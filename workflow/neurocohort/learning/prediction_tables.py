@@ -7,7 +7,7 @@ import pandas as pd
 
 from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.tissues import TISSUES
-from neurocohort.learning.data import PackedImages, places
+from neurocohort.learning.data import PackedImages
 
 ID_COLUMNS = ["cohort", "part", "scan_id", "participant_id", "site", "age", "sex"]
 
@@ -19,7 +19,7 @@ def label_map(probabilities: np.ndarray) -> np.ndarray:
 
 def reference_labels(samples: pd.DataFrame, packed: PackedImages) -> Iterator[np.ndarray]:
     """The reference label map of each row of ``samples`` in turn, (X, Y, Z) uint8."""
-    return (packed.label_map(pack, row) for pack, row in places(samples))
+    return (packed.label_map(pack, row) for pack, row in packed.places(samples))
 
 
 def value_rows(samples: pd.DataFrame, predictions: np.ndarray) -> pd.DataFrame:

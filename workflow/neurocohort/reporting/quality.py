@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.dataset.quality_table import SMALLEST_SITE
+from neurocohort.files import read_table
 from neurocohort.imaging.derivatives import mosaic_name, qc_path, scan_folder
 from neurocohort.reporting import figures, labels, mosaics
 from neurocohort.reporting.figures import Drawing
@@ -198,6 +199,15 @@ def _caption(excluded: bool, stage: str, reason: str, outliers: list[dict], pict
         direction = ("low", "high")[side]
         advice.append(known[side] if known else f"{found['label']} is unusually {direction}: compare with other scans.")
     return " ".join(advice)
+
+
+def mosaic_files(results: Path, cohort: str) -> list[Path]:
+    """The mosaics of the cohort's scans; those of scans that have left the cohort may lie beside them."""
+    table = results / cohort / "qc.tsv"
+    scan_ids = read_table(table, required=("scan_id",))["scan_id"] if table.is_file() else ()
+    preproc = results / cohort / "preproc"
+    paths = (scan_folder(preproc, scan_id) / mosaic_name(scan_id) for scan_id in scan_ids)
+    return sorted(path for path in paths if path.is_file())
 
 
 def _mosaic(

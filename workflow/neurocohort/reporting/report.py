@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from neurocohort.files import aside_of, write_json, write_text
-from neurocohort.imaging.derivatives import MOSAICS
 from neurocohort.reporting import (
     claims,
     exclusions,
@@ -75,7 +74,7 @@ def write_report(
     (aside / "figures").mkdir(parents=True)
     try:
         flows = [participants.cohort_flow(sources, data, results, cohort, experiments) for cohort in cohorts]
-        pictures = [path for cohort in cohorts for path in sorted((results / cohort / "preproc").glob(MOSAICS))]
+        pictures = [path for cohort in cohorts for path in quality.mosaic_files(results, cohort)]
         size = mosaics.fitting_size(pictures)
         galleries = [quality.gallery(sources, results, cohort, aside, size) for cohort in cohorts]
         described = [
