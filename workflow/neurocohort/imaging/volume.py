@@ -98,10 +98,16 @@ def sample_labels(labels: Volume, grid: Grid, template_to_scan: np.ndarray) -> V
 
 def cropped(volume: Volume, mask: np.ndarray, margin_voxels: int = 3) -> tuple[Volume, np.ndarray]:
     """The part of ``volume`` around ``mask`` and the mask's own part: later steps then touch a quarter of the voxels."""
-    slices = tuple(
-        slice(max(0, int(index.min()) - margin_voxels), min(size, int(index.max()) + margin_voxels + 1))
-        for index, size in zip(np.nonzero(mask), mask.shape, strict=True)
-    )
+    slices = bounding_box(mask, margin_voxels)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array([s.start for s in slices])
     return Volume(volume.data[slices], affine), mask[slices]
+
+
+def bounding_box(mask: np.ndarray, margin_voxels: int = 0) -> tuple[slice, ...]:
+    """The smallest box of voxels around ``mask`` (bool, not empty) with a margin that stays inside the array."""
+    slices = []
+    for axis, size in enumerate(mask.shape):
+        planes = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        slices.append(slice(max(0, int(planes[0]) - margin_voxels), min(size, int(planes[-1]) + margin_voxels + 1)))
+    return tuple(slices)
