@@ -17,7 +17,6 @@ from neurocohort.cohorts.sources import read_source
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import sha256_of
 from neurocohort.imaging import synthstrip
-from neurocohort.imaging.brain_extraction import extract_brain
 from neurocohort.imaging.synthstrip import extract_brain_synthstrip
 from neurocohort.imaging.volume import Volume
 from scipy import ndimage

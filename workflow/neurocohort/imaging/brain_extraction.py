@@ -21,7 +21,8 @@ def extract_brain(scan: Volume, *, device: str = "cpu") -> np.ndarray:
 
     Raises ScanExcluded(stage ``brain_extraction``) where no brain is found.
     """
-    from neurocohort.imaging.deepbet_network import deepbet_mask  # torch takes a second to import; other steps do without
+    # torch takes a second to import; other steps do without.
+    from neurocohort.imaging.deepbet_network import deepbet_mask
 
     to_canonical = nib.io_orientation(scan.affine)
     found = deepbet_mask(nib.apply_orientation(scan.data, to_canonical), NETWORK_GRID, device)

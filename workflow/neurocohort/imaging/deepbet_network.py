@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  (the name that its own documentation uses)
+import torch.nn.functional as F
 from scipy import ndimage
 
 BOX_GRID = (128, 128, 128)  # over the whole scan, to find the box
