@@ -77,10 +77,33 @@ def sample(
         ratio = coarse_mm / volume.spacing_mm
         sigma = np.where(ratio > 1.0, 0.5 * np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)), 0.0)
         data = ndimage.gaussian_filter(data, sigma, truncate=3.0) if sigma.any() else data
-    sampled = ndimage.affine_transform(
-        data, to_index[:3, :3], to_index[:3, 3], output_shape=grid.shape, order=order, mode="constant", cval=0.0
-    )
+    matrix, offset = to_index[:3, :3], to_index[:3, 3]
+    if order == 1:
+        sampled = _sample_linearly(data, matrix, offset, grid.shape)
+    else:
+        sampled = ndimage.affine_transform(data, matrix, offset, output_shape=grid.shape, order=order)
     return Volume(sampled, grid.affine)
+
+
+def _sample_linearly(data: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple) -> np.ndarray:
+    """What ndimage.affine_transform gives with order 1, in half of its time."""
+    import SimpleITK as sitk  # noqa: N813  (training, which has grids too, does without)
+
+    transform = sitk.AffineTransform(3)  # ITK's axes are numpy's from last to first
+    transform.SetMatrix(matrix[::-1, ::-1].ravel().tolist())
+    transform.SetTranslation(offset[::-1].tolist())
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetNumberOfThreads(1)
+    resampler.SetTransform(transform)
+    resampler.SetInterpolator(sitk.sitkLinear)
+    resampler.SetSize([int(n) for n in shape[::-1]])
+    sampled = sitk.GetArrayFromImage(resampler.Execute(sitk.GetImageFromArray(np.ascontiguousarray(data))))
+    # ITK has values as far as a voxel's outer face; the field of view ends at its centre, as in sample_deformed.
+    for along, start, size in zip(matrix, offset, data.shape, strict=True):
+        x, y, z = (step * np.arange(n) for step, n in zip(along, shape, strict=True))
+        index = (start + x[:, None] + y)[..., None] + z
+        sampled[(index < 0) | (index > size - 1)] = 0
+    return sampled
 
 
 def sample_labels(labels: Volume, grid: Grid, template_to_scan: np.ndarray) -> Volume:
