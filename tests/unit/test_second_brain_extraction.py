@@ -17,7 +17,6 @@ from neurocohort.cohorts.sources import read_source
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import sha256_of
 from neurocohort.imaging import synthstrip
-from neurocohort.imaging.brain_extraction import extract_brain
 from neurocohort.imaging.synthstrip import extract_brain_synthstrip
 from neurocohort.imaging.volume import Volume
 from scipy import ndimage
@@ -144,24 +143,3 @@ def test_the_published_weights_are_held_to_their_checksum_and_length(repository)
     file = read_source(repository / "config/sources/synthstrip.yaml").files["weights"]
     # FreeSurfer's repository names the file by its length and sha256.
     assert f"/SHA256E-s{file.size_bytes}--{file.sha256}.1.pt" in file.urls[-1]
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (AssertionError("Not enough foreground to calculate bounding box"), ScanExcluded),
-        (
-            RuntimeError("Input and output sizes should be greater than 0, but got input (D: 0, H: 3, W: 3)"),
-            ScanExcluded,
-        ),
-        (RuntimeError("CUDA error: device-side assert triggered"), RuntimeError),
-        (MemoryError(), MemoryError),
-    ],
-)
-def test_deepbets_fault_excludes_a_scan_only_where_it_is_the_scans(monkeypatch, error, told):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr("deepbet.bet.BrainExtraction.run_model", fail)
-    with pytest.raises(told):
-        extract_brain(Volume(np.ones((8, 8, 8), dtype=np.float32), np.eye(4)))

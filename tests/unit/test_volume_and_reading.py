@@ -6,6 +6,7 @@ import pytest
 from neurocohort.errors import ScanExcluded
 from neurocohort.imaging.reading import read_scan
 from neurocohort.imaging.volume import Grid, Volume, grid_of, sample, sample_labels, world_grid
+from scipy import ndimage
 
 HEAD_AFFINE = np.array([[3.0, 0, 0, -60], [0, 3, 0, -75], [0, 0, 3, -50], [0, 0, 0, 1]])
 
@@ -104,3 +105,17 @@ def test_each_kind_of_bad_scan_is_refused_with_its_reason(tmp_path, head):
         assert excluded.value.stage == "read"
         assert reason in excluded.value.reason, f"{name}: {excluded.value.reason}"
         assert str(tmp_path) not in excluded.value.reason, "a table that goes into a report has no paths of a machine"
+
+
+def test_linear_sampling_gives_scipys_values_and_zero_outside_the_field_of_view():
+    rng = np.random.default_rng(0)
+    data = rng.normal(10, 1, (20, 24, 18)).astype(np.float32)
+    to_scan = np.eye(4)
+    to_scan[:3] += rng.normal(0, 0.1, (3, 4))
+    grid = Grid((26, 25, 27), np.diag([1.0, 1.0, 1.0, 1.0]))
+    expected = ndimage.affine_transform(data, to_scan[:3, :3], to_scan[:3, 3], output_shape=grid.shape, order=1)
+    for stored in (data, np.asfortranarray(data)):
+        found = sample(Volume(stored, np.eye(4)), grid, to_scan).data
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert (expected == 0).any()

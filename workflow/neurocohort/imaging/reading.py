@@ -62,7 +62,7 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, *, slope: floa
 
     ``slope``: what readers multiply the stored numbers by.
     """
-    image = nib.Nifti1Image(data, affine)
+    image = nib.Nifti1Image(np.asfortranarray(data), affine)  # the file's order: nibabel would turn slice after slice
     image.set_sform(affine, code=4 if "_space-MNI" in path.name else 1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
@@ -78,7 +78,8 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
         shape = tuple(n for n in image.shape if n != 1) if len(image.shape) > 3 else image.shape
         if len(shape) != 3 or min(shape) < 2:
             raise ScanExcluded("read", f"the image has the shape {image.shape}, expected three dimensions")
-        data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+        # A file's order is numpy's reversed; every step works along the order of numpy and of the masks.
+        data = np.ascontiguousarray(np.asarray(image.dataobj, dtype=np.float32).reshape(shape))
     except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScanExcluded("read", f"the file can't be read: {first_line.replace(str(path), path.name)}") from error

@@ -77,10 +77,33 @@ def sample(
         ratio = coarse_mm / volume.spacing_mm
         sigma = np.where(ratio > 1.0, 0.5 * np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)), 0.0)
         data = ndimage.gaussian_filter(data, sigma, truncate=3.0) if sigma.any() else data
-    sampled = ndimage.affine_transform(
-        data, to_index[:3, :3], to_index[:3, 3], output_shape=grid.shape, order=order, mode="constant", cval=0.0
-    )
+    matrix, offset = to_index[:3, :3], to_index[:3, 3]
+    if order == 1:
+        sampled = _sample_linearly(data, matrix, offset, grid.shape)
+    else:
+        sampled = ndimage.affine_transform(data, matrix, offset, output_shape=grid.shape, order=order)
     return Volume(sampled, grid.affine)
+
+
+def _sample_linearly(data: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple) -> np.ndarray:
+    """What ndimage.affine_transform gives with order 1, in half of its time."""
+    import SimpleITK as sitk  # noqa: N813  (training, which has grids too, does without)
+
+    transform = sitk.AffineTransform(3)  # ITK's axes are numpy's from last to first
+    transform.SetMatrix(matrix[::-1, ::-1].ravel().tolist())
+    transform.SetTranslation(offset[::-1].tolist())
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetNumberOfThreads(1)
+    resampler.SetTransform(transform)
+    resampler.SetInterpolator(sitk.sitkLinear)
+    resampler.SetSize([int(n) for n in shape[::-1]])
+    sampled = sitk.GetArrayFromImage(resampler.Execute(sitk.GetImageFromArray(np.ascontiguousarray(data))))
+    # ITK has values as far as a voxel's outer face; the field of view ends at its centre, as in sample_deformed.
+    for along, start, size in zip(matrix, offset, data.shape, strict=True):
+        x, y, z = (step * np.arange(n) for step, n in zip(along, shape, strict=True))
+        index = (start + x[:, None] + y)[..., None] + z
+        sampled[(index < 0) | (index > size - 1)] = 0
+    return sampled
 
 
 def sample_labels(labels: Volume, grid: Grid, template_to_scan: np.ndarray) -> Volume:
@@ -106,10 +129,16 @@ def uncropped(part: Volume, grid: Grid) -> Volume:
 
 def cropped(volume: Volume, mask: np.ndarray, margin_voxels: int = 3) -> tuple[Volume, np.ndarray]:
     """The part of ``volume`` around ``mask`` and the mask's own part: later steps then touch a quarter of the voxels."""
-    slices = tuple(
-        slice(max(0, int(index.min()) - margin_voxels), min(size, int(index.max()) + margin_voxels + 1))
-        for index, size in zip(np.nonzero(mask), mask.shape, strict=True)
-    )
+    slices = bounding_box(mask, margin_voxels)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array([s.start for s in slices])
     return Volume(volume.data[slices], affine), mask[slices]
+
+
+def bounding_box(mask: np.ndarray, margin_voxels: int = 0) -> tuple[slice, ...]:
+    """The smallest box of voxels around ``mask`` (bool, not empty) with a margin that stays inside the array."""
+    slices = []
+    for axis, size in enumerate(mask.shape):
+        planes = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        slices.append(slice(max(0, int(planes[0]) - margin_voxels), min(size, int(planes[-1]) + margin_voxels + 1)))
+    return tuple(slices)
