@@ -30,8 +30,8 @@ def quality_tables(
 ) -> tuple:
     """The tables ``qc`` (a row a scan) and ``exclusions`` (ingest's rows, then preprocessing's).
 
-    ``scans``: ingest's table; ``preproc``: the folder with a folder a scan. A scan beyond one of ``limits`` is excluded. ``keys``:
-    by scan_id, the key that its record must have. Raises InputError where a record is missing or has another key.
+    ``scans``: ingest's table; ``preproc``: the folder with a folder a scan. A scan beyond one of ``limits`` is excluded.
+    ``keys``: by scan_id, the key that its record must have. Raises InputError where a record is missing or has another key.
     """
     rows = []
     for scan in scans.itertuples():
@@ -81,7 +81,7 @@ def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> Non
 
 
 def read_preproc_tables(data: Path, results: Path, limits: QualityLimits) -> tuple:
-    """quality_tables of the files that ingest left in ``data`` and the batches of scans in ``results``, both the cohort's folders."""
+    """quality_tables of what the ingest left in ``data`` and the batches of scans in ``results``, the cohort's folders."""
     scans = read_table(data / "scans.tsv", required=("scan_id", "participant_id", "site"))
     exclusions = read_table(data / "exclusions.tsv", required=tuple(EXCLUSION_COLUMNS))
     keys = {}
