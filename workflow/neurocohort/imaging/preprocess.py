@@ -36,7 +36,7 @@ RIGID_SPACING_MM = 1.5
 LEAST_COVERAGE = 0.9  # of the brain, by an image of another modality
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
 # Below these, further starts of the registration are tried: overlap with the template's mask (0 to 1), and mutual information
-# with the template (nats). Which scans are excluded is decided later, by the limits of the configuration (dataset/quality_limits.py).
+# with the template (nats). The limits of the configuration decide later which scans are excluded (dataset/quality_limits.py).
 ENOUGH_DICE, ENOUGH_INFORMATION = 0.9, 0.5
 BELIEVABLE_ML = (700.0, 2200.0)  # of a brain mask
 
