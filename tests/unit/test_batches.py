@@ -211,7 +211,7 @@ def test_images_and_labels_of_different_runs_are_refused(results, tmp_path, name
         loader(folder.parents[2], task=Segmentation())
         epoch(loader(folder.parents[2], task=Segmentation()))
     np.save(folder / f"{name}.npy", array[1:])
-    with pytest.raises(InputError, match="index.tsv has 6 rows"):
+    with pytest.raises(InputError, match=r"index\.tsv has 6 rows"):
         open_packed(folders, ["T1w"])
 
 

@@ -18,13 +18,7 @@ from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.version import BIDS_VERSION, public_address
 
-SETTINGS = {
-    "enough_dice": 0.8,
-    "enough_information": 0.3,
-    "brain_range_ml": (700.0, 2500.0),
-    "seed": 1,
-    "skull_stripped": True,
-}
+SETTINGS = {"seed": 1, "skull_stripped": True}
 SCAN_ID = "sub-01_ses-1"
 HAS_GREEDY = importlib.util.find_spec("picsl_greedy") is not None
 

@@ -45,10 +45,9 @@ def work(folder: Path, task: str):
         os.kill(os.getpid(), signal.SIGSEGV)
     if task == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if task == "once":  # dies where it isn't alone
-        if not (folder / "once").exists():
-            (folder / "once").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+    if task == "once" and not (folder / "once").exists():  # dies the first time
+        (folder / "once").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     if task == "wrong":
         raise ValueError("a mistake in the code")
     if task == "input":

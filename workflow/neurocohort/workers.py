@@ -68,8 +68,8 @@ def in_workers(
     """Yield the outcome of each task, as they end.
 
     ``prepare`` is called once in each worker and returns the function that does a task; it, the tasks and the results travel
-    between processes. ``workers``: how many work at a time. Raises InputError where ``prepare`` does, and JobFailed where a worker
-    ends before its first task, or is ended by a signal from outside.
+    between processes. ``workers``: how many work at a time. Raises InputError where ``prepare`` does, and JobFailed where a
+    worker ends before its first task, or is ended by a signal from outside.
     """
     suspects = []
     count = min(workers, len(tasks))

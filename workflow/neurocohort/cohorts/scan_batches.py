@@ -18,7 +18,7 @@ MIN_SCANS = 4  # in each of these, on average
 
 
 def batch_count(scans: int, size: int) -> int:
-    """The number of batches of a cohort of ``scans``: a power of two, so large that a batch has at most ``size`` scans on average.
+    """The number of batches of a cohort of ``scans``, a power of two: a batch has ``size`` scans on average at most.
 
     A cohort that would have fewer than MIN_BATCHES has those, as far as it has MIN_SCANS scans for each.
     """

@@ -63,7 +63,7 @@ def _read(folder: Path, record: dict, name: str) -> np.ndarray:
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise InputError(
-            f"{path} is missing or was changed after preprocessing; delete {folder}, and the tables in preproc_batches beside the "
-            "cohort's scans, and run again to have it made again."
+            f"{path} is missing or was changed after preprocessing; delete {folder} and the tables in the cohort's "
+            "preproc_batches, and run again."
         )
     return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(content)).dataobj, dtype=np.float32)

@@ -22,7 +22,7 @@ def row_sha256(scan_id: str, row: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class PackIndex:
-    """Where a pack's scans are. ``rows``: by scan_id; ``sha256``: by row, its scan's id and the hashes of its image and labels."""
+    """Where a pack's scans are. ``rows``: by scan_id; ``sha256``: by row, its scan and the hashes of image and labels."""
 
     folder: Path
     rows: dict[str, int]
@@ -36,7 +36,7 @@ class PackIndex:
         return self.rows[scan_id]
 
     def check(self, array: str, row: int, content: np.ndarray) -> None:
-        """Raise InputError unless a row's ``content`` is that of its scan; each row is hashed once. ``array``: images or labels."""
+        """Raise InputError unless a row's ``content`` is its scan's; each row is hashed once. ``array``: images or labels."""
         if (array, row) not in self.checked:
             scan_id, *hashes = self.sha256[row]
             if row_sha256(scan_id, content) != hashes[array == "labels"]:
@@ -56,8 +56,8 @@ def read_index(folder: Path, images: int, labels: int) -> PackIndex:
     rows = table["row"].tolist()
     if sorted(rows) != list(range(images)) or images != labels or table["scan_id"].duplicated().any():
         raise InputError(
-            f"{folder}: index.tsv has {len(rows)} rows, images.npy {images} and labels.npy {labels}; expected one row of each for "
-            "every scan. Delete the folder and run again."
+            f"{folder}: index.tsv has {len(rows)} rows, images.npy {images} and labels.npy {labels}; expected one row of each "
+            "for every scan. Delete the folder and run again."
         )
     hashes = table[["scan_id", "image_sha256", "labels_sha256"]].itertuples(index=False, name=None)
     return PackIndex(folder, dict(zip(table["scan_id"], rows, strict=True)), dict(zip(rows, hashes, strict=True)))

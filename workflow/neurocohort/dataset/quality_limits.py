@@ -19,8 +19,8 @@ def beyond_limits(metrics: dict[str, float], limits: QualityLimits, *, mni_space
     """The stage and the reason for which a scan with these numbers is excluded; None where it is within all limits.
 
     ``metrics``: of the scan's record; limits on a number that isn't there do not apply. ``mni_space``: in MNI space
-    `min_brain_ml` and `max_brain_ml`, which are about a head's own size, do not apply: the overlap with the template's mask bounds
-    the size.
+    `min_brain_ml` and `max_brain_ml`, which are about a head's own size, do not apply: the overlap with the template's mask
+    bounds the size.
     """
     return _of_mask(metrics, limits) or _of_registration(metrics, limits, mni_space)
 

@@ -77,7 +77,7 @@ def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> Non
 
 
 def read_preproc_tables(data: Path, results: Path, limits: QualityLimits) -> tuple:
-    """quality_tables of the files that ingest left in ``data`` and the batches of scans in ``results``, both the cohort's folders."""
+    """quality_tables of what the ingest left in ``data`` and the batches of scans in ``results``, the cohort's folders."""
     scans = read_table(data / "scans.tsv", required=("scan_id", "participant_id", "site"))
     exclusions = read_table(data / "exclusions.tsv", required=tuple(EXCLUSION_COLUMNS))
     keys = {}

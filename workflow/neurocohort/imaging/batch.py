@@ -151,8 +151,8 @@ def _settled(outcome: Outcome, machine: Machine, limits: Limits, batch: Batch) -
         TIME: "; the log has its last steps",
     }.get(cause, "; the log has its last words")
     reason = (
-        f"{outcome.death.words}, also when it was preprocessed alone with {machine.memory_mb} MB; look at the image, or try it again: "
-        f"delete {task.record} and {batch.output}, and run{more}"
+        f"{outcome.death.words}, also when it was preprocessed alone with {machine.memory_mb} MB; look at the image, or try "
+        f"it again: delete {task.record} and {batch.output}, and run{more}"
     )
     return write_exclusion(task.record, task.scan_id, task.key, limits, reason), ""
 

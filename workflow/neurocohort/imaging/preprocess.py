@@ -33,8 +33,8 @@ SURE_WHITE_MATTER = 0.8
 RIGID_SPACING_MM = 1.5
 LEAST_COVERAGE = 0.9  # of the brain, by an image of another modality
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
-# Below these, further starts of the registration are tried: overlap with the template's mask (0 to 1), and mutual information with
-# the template (nats). Which scans are excluded is decided later, by the limits of the configuration (dataset/quality_limits.py).
+# Below these, further starts of the registration are tried: overlap with the template's mask (0 to 1), and mutual information
+# with the template (nats). The limits of the configuration decide later which scans are excluded (dataset/quality_limits.py).
 ENOUGH_DICE, ENOUGH_INFORMATION = 0.9, 0.5
 BELIEVABLE_ML = (700.0, 2200.0)  # of a brain mask
 
@@ -70,11 +70,11 @@ def preprocess_scan(
     further: dict[str, Path] | None = None,
     key: str = "",
 ) -> dict:
-    """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``. ``key``: the record's (imaging/records.py).
+    """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``. ``key``: see imaging/records.py.
 
     A scan that can't be used gets status ``excluded`` with stage and reason, and whatever was known by then; errors of the
-    machine (memory, disk) are raised. The limits of quality are not applied: a scan beyond them is preprocessed as far as it goes.
-    ``labels_path``: an optional label map in the space of ``labels_reference_path``, which
+    machine (memory, disk) are raised. The limits of quality are not applied: a scan beyond them is preprocessed as far as it
+    goes. ``labels_path``: an optional label map in the space of ``labels_reference_path``, which
     is the scan itself, or else a brain-only image of the same head that is registered to it; the labels are carried to the
     study's grid. ``further``: by BIDS suffix, the session's images of other modalities, which are registered rigidly to the
     scan.

@@ -18,8 +18,8 @@ STAGE = "preprocessing"  # of scans that are excluded because the machine could 
 
 
 def record_key(content: str, **parts: object) -> str:
-    """The key (32 hexadecimal digits) of a scan with this content hash. ``parts``: the settings, and hashes of the template and the
-    code; each is JSON."""
+    """The key (32 hexadecimal digits) of a scan with this content hash. ``parts``: the settings, and hashes of the
+    template and the code; each is JSON."""
     return hashlib.sha256(json.dumps([content, parts], sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -80,7 +80,8 @@ def packed_folders(samples: pd.DataFrame, results: Path) -> dict[Pack, Path]:
 def open_packed(folders: dict[Pack, Path], modalities: list[str]) -> PackedImages:
     """Map the arrays that lie in ``folders``; ``modalities`` become the channels, in their order.
 
-    Raises InputError where an array is missing or isn't whole, where the index is of other arrays, where a cohort was packed without one of the modalities, and
+    Raises InputError where an array is missing or isn't whole, where the index is of other arrays,
+    where a cohort was packed without one of the modalities, and
     where two packs lie on different grids.
     """
     images, labels, channels, indices = {}, {}, {}, {}
