@@ -208,7 +208,10 @@ def size_points(studies: list) -> Points:
             )
             points[f"raw {kind}"].append(({"mvoxels": mvoxels}, used_bytes(folder / "data" / cohort.name)))
             amounts = {"scans": cohort.scans, "mvoxels": cohort.scans * cohort.images * study.grid_mvoxels}
-            points["preprocess"].append((amounts, used_bytes(results / cohort.name / "preproc")))
+            preproc = results / cohort.name / "preproc"
+            maps = sum(used_bytes(path) for path in preproc.glob("**/*_probseg.nii.gz"))
+            points["preprocess"].append((amounts, used_bytes(preproc) - maps))
+            points["tissue maps"].append(({"mvoxels": cohort.scans * cohort.scan_mvoxels}, maps))
         scans = sum(cohort.scans for cohort in study.cohorts.values())
         places = ("data", "results", "resources", *records)
         points["files"].append(({"scans": scans}, sum(1 for name in places for _ in (folder / name).rglob("*"))))

@@ -9,6 +9,7 @@ import pytest
 from neurocohort.dataset.quality_limits import QualityLimits
 from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.files import read_table, write_table
+from neurocohort.imaging.derivatives import scan_folder
 from neurocohort.imaging.mni_space import MARGIN_MM, within_template
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.template import make_template, read_template
@@ -41,7 +42,9 @@ def preprocessed(image: nib.Nifti1Image, folder, template, **changes) -> dict:
     folder.mkdir(exist_ok=True, parents=True)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine), folder / "scan.nii.gz")
     options = {"seed": 1, "skull_stripped": True, "mni_space": True} | changes
-    return preprocess_scan(folder / "scan.nii.gz", folder / "scan", "scan", template, Settings("percentile", **options))
+    return preprocess_scan(
+        folder / "scan.nii.gz", scan_folder(folder, "scan"), "scan", template, Settings("percentile", **options)
+    )
 
 
 def judged(folder, **changes) -> pd.Series:
@@ -105,7 +108,7 @@ def test_eyes_that_the_strip_left_are_removed_and_do_not_cost_the_scan(brain, te
     assert record["status"] == "ok", record["reason"]
     assert plain["metrics"]["outside_template"] < 0.001 < 0.05 < record["metrics"]["outside_template"]
     assert record["metrics"]["template_dice"] > 0.9
-    mask = nib.load(tmp_path / "eyes" / "scan" / record["outputs"]["brain_mask"]["file"])
+    mask = nib.load(scan_folder(tmp_path / "eyes", "scan") / record["outputs"]["brain_mask"]["file"])
     inside = np.asarray(mask.dataobj) > 0
     for centre in EYES_MM:
         front = np.array(centre) + np.array([0, 20, -10])

@@ -286,6 +286,17 @@ def test_packs_are_counted_exactly_and_what_is_there_is_taken_off(tmp_path):
     assert later.to_come == pytest.approx(parts["packs"].peak - voxels, abs=10_000)
 
 
+def test_finer_raw_scans_need_more_room_for_their_tissue_maps(tmp_path):
+    def preprocessed(spacing_mm: float) -> float:
+        phantoms = yaml.safe_load(DEMO.read_text())["phantom"]
+        study = study_of(
+            tmp_path, phantom={name: phantom | {"spacing_mm": spacing_mm} for name, phantom in phantoms.items()}
+        )
+        return {need.part: need.peak for need in needs(study, 1)}["preprocessed scans"]
+
+    assert preprocessed(2.0) > preprocessed(4.0) + 1e6
+
+
 def test_probabilities_of_a_segmentation_count_at_the_peak(tmp_path):
     def room(**training: object) -> float:
         config = yaml.safe_load(DEMO.read_text())

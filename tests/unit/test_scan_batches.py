@@ -21,6 +21,7 @@ from neurocohort.cohorts.scan_batches import batch_count, batch_hash, batch_of, 
 from neurocohort.errors import JobFailed
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging import batch as batches
+from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.batch import Batch, Machine, preprocess_batch
 from neurocohort.imaging.records import current_record, write_exclusion
 from neurocohort.imaging.template import make_template
@@ -209,7 +210,8 @@ def group_of(leader: int) -> list[int]:
 
 def test_a_terminated_batch_marks_no_scan_and_leaves_no_worker(cohort, tmp_path):
     given = batch_in(cohort, tmp_path)
-    code = "from neurocohort.imaging.batch import *; from pathlib import Path, PosixPath\n"
+    code = "from neurocohort.imaging.derivatives import qc_path
+from neurocohort.imaging.batch import *; from pathlib import Path, PosixPath\n"
     script = tmp_path / "run.py"
     script.write_text(f"{code}if __name__ == '__main__':\n    preprocess_batch({given!r}, Machine(3000))\n")
     process = subprocess.Popen([sys.executable, str(script)], start_new_session=True, stdout=subprocess.PIPE, text=True)
@@ -229,7 +231,8 @@ def test_a_terminated_batch_marks_no_scan_and_leaves_no_worker(cohort, tmp_path)
 
 def misbehaving(settings, template, weights):
     """As `_prepare` of a batch, but the first scan allocates without end and the second loops without end."""
-    from neurocohort.imaging.batch import _prepare
+    from neurocohort.imaging.derivatives import qc_path
+from neurocohort.imaging.batch import _prepare
 
     do = _prepare(settings, template, weights)
 
@@ -263,11 +266,11 @@ def test_a_greedy_and_an_endless_scan_are_exclusions_and_the_others_are_done(gre
     preprocess_batch(given, Machine(2500))
     table = read_table(given.output).set_index("scan_id")["status"]
     assert table.to_dict() == {names[0]: "excluded", names[1]: "excluded", names[2]: "ok", names[3]: "ok"}
-    greedy, endless = (read_json(given.preproc / name / f"{name}_qc.json") for name in names[:2])
+    greedy, endless = (read_json(qc_path(given.preproc, name)) for name in names[:2])
     assert greedy["stage"] == endless["stage"] == "preprocessing"
     assert "memory limit of 2300 MB" in greedy["reason"] and "mem_mb=5000" in greedy["reason"]
     assert "did not end within 25 s" in endless["reason"]
-    assert len(list((given.preproc / names[0]).iterdir())) == 1, "nothing of an unfinished scan is left"
+    assert len(list(qc_path(given.preproc, names[0]).parent.iterdir())) == 1, "nothing of an unfinished scan is left"
 
 
 def test_before_the_last_attempt_the_job_does_the_others_and_fails_with_the_names(

@@ -46,7 +46,10 @@ VARIABLES = {
             "5": "beyond college",
         },
     },
-    "ses": {"Description": "Socioeconomic status (Hollingshead)", "Levels": {"1": "highest", "5": "lowest"}},
+    "ses": {
+        "Description": "Socioeconomic status (Hollingshead)",
+        "Levels": {"1": "highest", "2": "second highest", "3": "middle", "4": "second lowest", "5": "lowest"},
+    },
     "etiv_cm3": {"Description": "Estimated total intracranial volume, as published", "Units": "cm3"},
     "nwbv": {"Description": "Whole-brain volume as a share of the atlas mask, as published", "Units": "1"},
     "asf": {

@@ -121,6 +121,7 @@ def _raw(cohort) -> float:
 
 def _preprocessed(study: Study, cohort) -> float:
     found = size("preprocess", scans=cohort.scans, mvoxels=cohort.scans * cohort.images * study.grid_mvoxels)
+    found += size("tissue maps", mvoxels=cohort.scans * cohort.scan_mvoxels)  # on the raw scan's grid
     if study.config["preprocessing"]["registration"] == "deformable":
         found += size("deformable", scans=cohort.scans, mvoxels=cohort.scans * study.grid_mvoxels)
     return found
