@@ -210,8 +210,7 @@ def group_of(leader: int) -> list[int]:
 
 def test_a_terminated_batch_marks_no_scan_and_leaves_no_worker(cohort, tmp_path):
     given = batch_in(cohort, tmp_path)
-    code = "from neurocohort.imaging.derivatives import qc_path
-from neurocohort.imaging.batch import *; from pathlib import Path, PosixPath\n"
+    code = "from neurocohort.imaging.batch import *; from pathlib import Path, PosixPath\n"
     script = tmp_path / "run.py"
     script.write_text(f"{code}if __name__ == '__main__':\n    preprocess_batch({given!r}, Machine(3000))\n")
     process = subprocess.Popen([sys.executable, str(script)], start_new_session=True, stdout=subprocess.PIPE, text=True)

@@ -123,8 +123,8 @@ def quality(
     exclusions_output: Path,
     limits: Annotated[str, typer.Option(help="JSON: the block `quality` of the configuration")],
 ) -> None:
-    """Collect the records of a cohort's scans into its quality and exclusions tables, exclude those beyond the LIMITS, and describe
-    the dataset of the preprocessed scans."""
+    """Collect the records of a cohort's scans into its quality and exclusions tables, exclude those beyond the LIMITS, and
+    describe the dataset of the preprocessed scans."""
     import json
 
     from neurocohort.dataset.derivative import write_dataset_files
