@@ -4,6 +4,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
+from neurocohort.imaging.brain_extraction import without_holes
 from neurocohort.imaging.volume import Volume
 
 AIR_STEP_MM = 2.5  # the air is looked at in every so manieth mm: its noise is the same everywhere
@@ -60,7 +61,7 @@ def _foreground_background_ratio(scan: Volume) -> float | None:
     steps = np.maximum(1, np.round(AIR_STEP_MM / scan.spacing_mm).astype(int))
     data = np.ascontiguousarray(scan.data[tuple(slice(None, None, step) for step in steps)])
     bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(data), 0, 1)) > 0
-    head = ndimage.binary_fill_holes(ndimage.binary_closing(bright, iterations=2))
+    head = without_holes(ndimage.binary_closing(bright, iterations=2))
     air = ~ndimage.binary_dilation(head, iterations=2)
     if not head.any() or not air.any():
         return None
@@ -69,8 +70,8 @@ def _foreground_background_ratio(scan: Volume) -> float | None:
 
 
 def _entropy_focus(data: np.ndarray) -> float:
-    magnitude = np.abs(data.astype(np.float64)).ravel()
-    largest = np.sqrt((magnitude**2).sum())
-    share = magnitude[magnitude > 0] / largest
-    worst = np.sqrt(magnitude.size) * np.log(np.sqrt(magnitude.size))
-    return float(-(share * np.log(share)).sum() / worst)
+    magnitude = np.abs(data[data != 0])
+    largest = np.linalg.norm(magnitude.astype(np.float64))
+    share = magnitude / np.float32(largest)
+    worst = np.sqrt(data.size) * np.log(np.sqrt(data.size))
+    return float(-(share * np.log(share)).sum(dtype=np.float64) / worst)

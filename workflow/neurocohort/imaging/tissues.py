@@ -22,16 +22,19 @@ def segment_tissues(brain: Volume, mask: np.ndarray, priors: np.ndarray, *, seed
     ``brain``: bias-corrected T1-weighted intensities; ``mask``: bool; ``priors``: (3, X, Y, Z) shares on the same grid;
     ``seed`` picks the voxels that the Gaussians are fitted to.
     """
-    values = brain.data[mask].astype(np.float64)
-    low, high = np.percentile(values, [0.5, 99.5])
-    values = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
-    prior = np.maximum(priors[:, mask].astype(np.float64), SMALLEST_PRIOR)
+    inside = np.flatnonzero(mask)
+    values = brain.data.ravel()[inside]
+    low, high = np.percentile(values.astype(np.float64), [0.5, 99.5])
+    values = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
+    prior = np.maximum(priors.reshape(3, -1)[:, inside], np.float32(SMALLEST_PRIOR))
     prior /= prior.sum(axis=0)
     fitted = np.random.default_rng(seed).permutation(len(values))[:FITTED_VOXELS]
-    posterior = _posterior(values, prior, *_fit(values[fitted], prior[:, fitted]))
-    shares = np.zeros((3, *mask.shape), dtype=np.float32)
-    shares[:, mask] = posterior
-    return shares
+    means, deviation, weights = _fit(values[fitted].astype(np.float64), prior[:, fitted].astype(np.float64))
+    # The fit needs double precision; a million voxels' posteriors do not, and take half the time without.
+    posterior = _posterior(values, prior, means.astype(np.float32), np.float32(deviation), weights.astype(np.float32))
+    shares = np.zeros((3, mask.size), dtype=np.float32)
+    shares[:, inside] = posterior
+    return shares.reshape(3, *mask.shape)
 
 
 def tissue_volumes_ml(shares: np.ndarray, voxel_ml: float) -> dict[str, float]:
@@ -64,6 +67,11 @@ def _fit(values: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, float, np.n
 def _posterior(
     values: np.ndarray, prior: np.ndarray, means: np.ndarray, deviation: float, weights: np.ndarray
 ) -> np.ndarray:
-    distance = (values - means[:, None]) / deviation
-    density = weights[:, None] * prior * np.exp(-0.5 * distance**2) + 1e-12
-    return density / density.sum(axis=0)
+    density = (values - means[:, None]) / deviation
+    density *= density
+    density *= -0.5
+    np.exp(density, out=density)
+    density *= weights[:, None] * prior
+    density += 1e-12
+    density /= density.sum(axis=0)
+    return density

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+ROUNDING = 1e-4  # voxels: what lies this far outside of an image's last voxel lies on it
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -99,11 +101,23 @@ def _sample_linearly(data: np.ndarray, matrix: np.ndarray, offset: np.ndarray, s
     resampler.SetSize([int(n) for n in shape[::-1]])
     sampled = sitk.GetArrayFromImage(resampler.Execute(sitk.GetImageFromArray(np.ascontiguousarray(data))))
     # ITK has values as far as a voxel's outer face; the field of view ends at its centre, as in sample_deformed.
-    for along, start, size in zip(matrix, offset, data.shape, strict=True):
-        x, y, z = (step * np.arange(n) for step, n in zip(along, shape, strict=True))
-        index = (start + x[:, None] + y)[..., None] + z
-        sampled[(index < 0) | (index > size - 1)] = 0
+    first, last = _columns_inside(matrix, offset, shape, data.shape)
+    along = np.arange(shape[2], dtype=np.float32)
+    sampled[(along < first[..., None]) | (along > last[..., None])] = 0
     return sampled
+
+
+def _columns_inside(matrix: np.ndarray, offset: np.ndarray, shape: tuple, size: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """For each column of a grid of ``shape`` along its last axis, where it enters and leaves an image of ``size`` voxels."""
+    first, last = np.zeros(shape[:2]), np.full(shape[:2], shape[2] - 1.0)
+    for steps, start, voxels in zip(matrix, offset, size, strict=True):
+        index = start + steps[0] * np.arange(shape[0])[:, None] + steps[1] * np.arange(shape[1])
+        if abs(steps[2]) < ROUNDING / shape[2]:  # the column runs along this face
+            last[(index < -ROUNDING) | (index > voxels - 1 + ROUNDING)] = -1
+            continue
+        ends = np.sort(np.stack([-index, voxels - 1 - index]) / steps[2], axis=0)
+        first, last = np.maximum(first, ends[0] - ROUNDING), np.minimum(last, ends[1] + ROUNDING)
+    return first.astype(np.float32), last.astype(np.float32)
 
 
 def sample_labels(labels: Volume, grid: Grid, template_to_scan: np.ndarray) -> Volume:
