@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -271,6 +272,18 @@ def test_partitions_that_are_not_there_and_gpus_where_there_are_none(slurm_profi
     assert found.name == "partition a100" and "cpu, gpu, old" in found.found and "partitions.yaml" in found.mend
     without = replace(slurm_profile, partitions={"cpu": {"max_gpu": 1}})
     assert "those with GPUs are gpu" in one(slurm.judge_names(without, partitions), BAD).found
+
+
+@pytest.mark.parametrize(("status_command", "mark"), [("", GOOD), ("squeue", GOOD), ("sacct", BAD)])
+def test_a_profile_that_has_a_missing_accounting_asked_is_a_cross(slurm_profile, monkeypatch, status_command, mark):
+    """A run would wait for ever; the profile of the checkout chooses when it starts."""
+    from dataclasses import replace
+
+    assert slurm_profile.status_command == ""
+    monkeypatch.setattr(slurm, "ask", lambda *command: SimpleNamespace(fault=""))
+    monkeypatch.setattr(slurm, "slurm_accounting", lambda: False)
+    (found,) = slurm.check_accounting(replace(slurm_profile, status_command=status_command))
+    assert found.mark == mark and ("slurm-status-command: squeue" in found.mend) == (mark == BAD)
 
 
 def test_jobs_that_no_node_can_take_are_told_with_the_worst(slurm_profile):

@@ -21,8 +21,8 @@ from neurocohort.cohorts.scan_batches import batch_count, batch_hash, batch_of, 
 from neurocohort.errors import JobFailed
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging import batch as batches
-from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.batch import Batch, Machine, preprocess_batch
+from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.records import current_record, write_exclusion
 from neurocohort.imaging.template import make_template
 from neurocohort.workers import Limits
@@ -230,8 +230,7 @@ def test_a_terminated_batch_marks_no_scan_and_leaves_no_worker(cohort, tmp_path)
 
 def misbehaving(settings, template, weights):
     """As `_prepare` of a batch, but the first scan allocates without end and the second loops without end."""
-    from neurocohort.imaging.derivatives import qc_path
-from neurocohort.imaging.batch import _prepare
+    from neurocohort.imaging.batch import _prepare
 
     do = _prepare(settings, template, weights)
 

@@ -6,7 +6,6 @@ from math import inf
 from pathlib import Path
 
 import yaml
-from yte import process_yaml
 
 from neurocohort.errors import InputError
 from neurocohort.running.schedulers import GRID_ENGINE, SLURM
@@ -24,8 +23,8 @@ LIMITS = {"max_runtime": "runtime", "max_mem_mb": "mem_mb", "max_threads": "thre
 class Profile:
     """``jobs``: submissions that wait or run at a time. ``cores``: CPUs at a time of this machine, or of one submitted job at
     most. ``resources``: limits at a time, such as gpu. ``defaults``: the resources that jobs get where their rule says nothing.
-    ``partitions``: partitions.yaml's, by name. ``status_command``: what asks Slurm for the states of jobs, empty for the plugin's
-    choice. ``site``: site.yaml."""
+    ``partitions``: partitions.yaml's, by name. ``status_command``: what asks Slurm for the states of jobs, empty
+    where the profile or the plugin chooses when a run starts. ``site``: site.yaml."""
 
     name: str
     executor: str = LOCAL
@@ -59,7 +58,7 @@ def read_profile(name: str, near: Path | None = None) -> Profile:
     """
     folder = _find(name, near or Path.cwd())
     path = profile_file(folder)
-    content = _evaluated(path)
+    content = _read(path)
     executor = content.get("executor", LOCAL)
     if executor not in (LOCAL, SLURM, GRID_ENGINE):
         known = ", ".join((LOCAL, SLURM, GRID_ENGINE))
@@ -67,7 +66,9 @@ def read_profile(name: str, near: Path | None = None) -> Profile:
             f"{path} has the executor `{executor}`; expected one of {known}, whose profiles lie in profiles/."
         )
     cores = _cores(path, content.get("cores", "all"))
-    partitions = folder / content["slurm-partition-config"] if "slurm-partition-config" in content else None
+    partitions = None
+    if "slurm-partition-config" in content:
+        partitions = folder / _fixed(content, "slurm-partition-config", "partitions.yaml")
     site = folder / "site.yaml"
     return Profile(
         name,
@@ -79,7 +80,7 @@ def read_profile(name: str, near: Path | None = None) -> Profile:
         resources=_pairs(content.get("resources")),
         defaults=_pairs(content.get("default-resources")),
         partitions=_partitions(partitions) if partitions else {},
-        status_command=str(content.get("slurm-status-command", "")),
+        status_command=_fixed(content, "slurm-status-command"),
         site=_read(site) if executor == GRID_ENGINE and site.is_file() else {},
     )
 
@@ -144,17 +145,13 @@ def _find(name: str, near: Path) -> Path:
     )
 
 
-def _evaluated(path: Path) -> dict:
-    """A profile's file as Snakemake reads it: with ``__use_yte__``, values that begin with ? are Python."""
-    content = _read(path)
-    if not content.get("__use_yte__"):
-        return content
-    try:
-        return process_yaml(path.read_text(encoding="utf-8"))
-    except Exception as error:  # whatever the expressions of the file raise
-        raise InputError(
-            f"{path} has an expression that fails ({error}); correct it, or take it anew from the repository."
-        ) from None
+def _fixed(content: dict, key: str, otherwise: str = "") -> str:
+    """A value of a profile's file; ``otherwise`` where it is missing or a ? that Snakemake evaluates as Python.
+
+    It isn't evaluated here: the profile of Slurm asks the scheduler, which may take long.
+    """
+    value = str(content.get(key, "?"))
+    return otherwise if value.startswith("?") else value
 
 
 def _read(path: Path) -> dict:
