@@ -36,7 +36,6 @@ STUDY = {
         "brain_age": {"task": "regression", "target": "age", "cohorts": [COHORT], "network": {"name": "sfcn"}}
     },
 }
-GROUP = 20
 # In the place of the program, as a function of the shell that runs the job's command: notes the time and makes the outputs.
 PROGRAM = '() { echo "$EPOCHREALTIME" >> "$STARTED"; for file in $OUTPUTS; do echo "{}" > "$file"; done; }'
 
@@ -85,14 +84,14 @@ def on_stand_in(folder: Path, expected: str, *targets: str) -> Measured:
     return measured(command, folder, environment_of(folder, PYTHONPATH=str(BENCHMARKS / "stand_in")), expected)
 
 
-def on_cluster(folder: Path, outputs: list[str], jobs: int = 1) -> Measured:
-    """The inner Snakemake of a submitted job, or of a group of jobs: its seconds until the first command starts."""
+def on_cluster(folder: Path, outputs: list[str]) -> Measured:
+    """The inner Snakemake of a submitted job: its seconds until the command starts."""
     found = folder / "job.json"
     found.unlink(missing_ok=True)
     submit_command = f"{sys.executable} {__file__} --submit {found}"
     cluster = ["--executor", "cluster-generic", "--cluster-generic-submit-cmd", submit_command, "--jobs", "1"]
-    grouped = ["--group-components", f"preprocess={jobs}", "--seconds-between-status-checks", "1"]
-    command = ["snakemake", *cluster, *grouped, "--configfile", "study.json", "--force", "--", *outputs[:jobs]]
+    cluster += ["--seconds-between-status-checks", "1"]
+    command = ["snakemake", *cluster, "--configfile", "study.json", "--force", "--", outputs[0]]
     measured(command, folder, environment_of(folder, OUTPUTS=" ".join(outputs)), r"\(100%\) done")
     return Measured(*json.loads(found.read_text()))
 
@@ -114,7 +113,7 @@ def submit(found: Path, jobscript: str) -> None:
 
 def fresh_dry_run(folder: Path) -> Measured:
     """Ingest is done, and no scan preprocessed."""
-    return snakemake(folder, r"preprocess_scan +\d+", "--dry-run")
+    return snakemake(folder, r"preprocess_batch +\d+", "--dry-run")
 
 
 def whole_run(folder: Path) -> Measured:
@@ -139,7 +138,7 @@ def dry_run_scan_added(folder: Path) -> Measured:
 def scan_added(folder: Path) -> Measured:
     """The same for good: the ingest and the tables are made for real, the one scan's preprocessing and the rest takes no time."""
     add_scan(folder / TABLE)
-    once = r"(?s)\A(?!.*rule preprocess_scan:.*rule preprocess_scan:).*rule preprocess_scan:.*\(100%\) done"
+    once = r"(?s)\A(?!.*rule preprocess_batch:.*rule preprocess_batch:).*rule preprocess_batch:.*\(100%\) done"
     return on_stand_in(folder, once, "all")
 
 
@@ -149,19 +148,9 @@ def job_after_scans(folder: Path) -> Measured:
     return on_cluster(folder, [f"results/{COHORT}/packed/development/{file}" for file in files])
 
 
-def job_of_scan(folder: Path) -> Measured:
-    """Of one scan's preprocessing, until its command starts. From here on the tables are older than their scans."""
-    return on_cluster(folder, quality_records(folder, 1))
-
-
-def job_of_group(folder: Path) -> Measured:
-    """Of a group of scans, until the first command starts."""
-    return on_cluster(folder, quality_records(folder, GROUP), GROUP)
-
-
-def quality_records(folder: Path, scans: int) -> list[str]:
-    records = sorted((folder / "results" / COHORT / "preproc").glob("**/*_qc.json"))[:scans]
-    return [str(record.relative_to(folder)) for record in records]
+def job_of_batch(folder: Path) -> Measured:
+    """Of a batch of scans, until its command starts. From here on the tables are older than their scans."""
+    return on_cluster(folder, [f"results/{COHORT}/preproc_batches/000.tsv"])
 
 
 def add_scan(table: Path) -> Path:
@@ -197,8 +186,7 @@ STEPS: dict[str, Callable[[Path], Measured]] = {
     "dry run, a scan added": dry_run_scan_added,
     "run, a scan added": scan_added,
     "start of a job after scans": job_after_scans,
-    "start of a scan's job": job_of_scan,
-    f"start of a group of {GROUP}": job_of_group,
+    "start of a batch of scans": job_of_batch,
 }
 ONCE = ("run, jobs take no time", "run, a scan added")  # done a second time, nothing is left to do
 

@@ -15,6 +15,7 @@ from snakemake_interface_executor_plugins.settings import CommonSettings
 
 REAL_RULES = ("ingest_cohort", "quality", "split", "select_training", "select")
 BENCHMARK = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n" + "\t".join(["0"] * 10)
+KEY = "0" * 32  # of each scan's record
 FILES_OF_A_SCAN = (
     "space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz",
     "desc-brain_mask.nii.gz",
@@ -55,8 +56,8 @@ def make_outputs(job) -> None:
     if job.rule.name in REAL_RULES:
         package = {"PYTHONPATH": str(Path("workflow").resolve())}
         subprocess.run(job.shellcmd, shell=True, check=True, executable="/bin/bash", env=os.environ | package)
-    elif job.rule.name == "preprocess_scan":
-        make_scan(Path(job.output[0]), job.wildcards.scan_id)
+    elif job.rule.name == "preprocess_batch":
+        make_batch(Path(job.output[0]), job.wildcards)
     else:
         for path in job.output:
             file = Path(path) / "index.html" if path.is_directory else Path(path)
@@ -67,12 +68,26 @@ def make_outputs(job) -> None:
         Path(path).touch()
 
 
+def make_batch(output: Path, wildcards) -> None:
+    """The scans of a batch, and its table."""
+    # The package is found once the Snakefile has been read.
+    from neurocohort.cohorts.scan_batches import read_batches
+    from neurocohort.imaging.derivatives import qc_path
+
+    scans = read_batches(f"data/{wildcards.cohort}/batches.tsv")[wildcards.batch]
+    for scan_id in scans:
+        make_scan(qc_path(Path("results", wildcards.cohort, "preproc"), scan_id), scan_id)
+    lines = ["scan_id\tstatus\tkey", *(f"{scan_id}\tok\t{KEY}" for scan_id in scans)]
+    output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def make_scan(record: Path, scan_id: str) -> None:
     """A scan's folder as preprocessing leaves it; its images are empty."""
+    record.parent.mkdir(parents=True, exist_ok=True)
     for name in FILES_OF_A_SCAN:
         (record.parent / f"{scan_id}_{name}").touch()
     number = sum(scan_id.encode()) % 100
-    content = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None}
+    content = {"scan_id": scan_id, "key": KEY, "mni_space": False, "status": "ok", "stage": None, "reason": None}
     content |= {"metrics": {"template_dice": 0.9 + number / 1000}, "volumes_ml": {"brain": 1300 + number}}
     content["outputs"] = {name: {"file": f"{scan_id}_{name}", "sha256": "0" * 64} for name in FILES_OF_A_SCAN}
     record.write_text(json.dumps(content, indent=2), encoding="utf-8")
