@@ -10,7 +10,10 @@ rule preprocess_batch:
     """Some of a cohort's scans: brain mask, bias field, affine to the template, intensities, volumes and quality numbers."""
     input:
         template="results/template.npz",
-        weights=lambda w: brain_extraction_weights(w.cohort),
+        # The ingest is asked for here: Snakemake lets an input wait for a checkpoint, and not a parameter.
+        weights=lambda w: (
+            brain_extraction_weights(w.cohort) if batches_of(w.cohort) else []
+        ),
     output:
         "results/{cohort}/preproc_batches/{batch}.tsv",
     log:

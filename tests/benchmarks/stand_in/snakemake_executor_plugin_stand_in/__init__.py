@@ -15,7 +15,7 @@ from snakemake_interface_executor_plugins.settings import CommonSettings
 
 REAL_RULES = ("ingest_cohort", "quality", "split", "select_training", "select")
 BENCHMARK = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n" + "\t".join(["0"] * 10)
-KEY = "0" * 32  # of each scan's record
+KEY = "f" * 32  # of each scan's record
 FILES_OF_A_SCAN = (
     "space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz",
     "desc-brain_mask.nii.gz",
@@ -55,7 +55,9 @@ def make_outputs(job) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     if job.rule.name in REAL_RULES:
         package = {"PYTHONPATH": str(Path("workflow").resolve())}
-        subprocess.run(job.shellcmd, shell=True, check=True, executable="/bin/bash", env=os.environ | package)
+        done = subprocess.run(job.shellcmd, shell=True, executable="/bin/bash", env=os.environ | package)
+        if done.returncode:
+            raise RuntimeError(f"{job.rule.name} failed:\n" + "".join(Path(path).read_text() for path in job.log))
     elif job.rule.name == "preprocess_batch":
         make_batch(Path(job.output[0]), job.wildcards)
     else:
