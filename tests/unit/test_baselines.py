@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from neurocohort.cli import app
 from neurocohort.dataset.folds import BaselineFit, baseline_fits, predicted_rows
+from neurocohort.dataset.pack_index import COLUMNS, index_table, row_sha256
 from neurocohort.evaluation import voxel_baselines as voxels
 from neurocohort.evaluation.baselines import atlas_labels, atlases, value_baselines
 from neurocohort.files import read_table, write_table
@@ -461,8 +462,13 @@ def test_command_predicts_the_rows_of_the_networks_with_and_without_cross_valida
     for pack, chosen in (("development", development), ("held-out", ~development)):
         folder = tmp_path / "results" / "a" / "packed" / pack
         folder.mkdir(parents=True)
-        np.save(folder / "images.npy", images[chosen])
-        np.save(folder / "labels.npy", (images[chosen][:, 0] // 70).astype(np.uint8))
+        packed, labels = images[chosen], (images[chosen][:, 0] // 70).astype(np.uint8)
+        np.save(folder / "images.npy", packed)
+        np.save(folder / "labels.npy", labels)
+        names = samples.loc[samples["pack"] == pack, "scan_id"]
+        hashes = [(row_sha256(name, packed[row]), row_sha256(name, labels[row])) for row, name in enumerate(names)]
+        rows = [(row, name, 1, *hashes[row]) for row, name in enumerate(names)]
+        write_table(folder / "index.tsv", index_table([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
         write_table(folder / "channels.tsv", pd.DataFrame({"modality": ["T1w"]}))
     options = {
         "samples": tmp_path / "samples.tsv",

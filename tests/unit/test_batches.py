@@ -267,10 +267,15 @@ def test_patch_larger_than_the_volume_is_refused(results):
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_error_in_a_worker_reaches_the_loop_and_ends_the_threads(results, workers):
-    samples = TRAIN.assign(row=[4, 0, 99, 5, 2, 0, 1])
-    with pytest.raises(IndexError, match="99"):
-        epoch(loader(results, samples, memory="streamed", workers=workers))
+def test_error_in_a_worker_reaches_the_loop_and_ends_the_threads(results, tmp_path, workers):
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    running = loader(copy, TRAIN, memory="streamed", workers=workers)
+    for file in copy.rglob("images.npy"):
+        images = np.load(file, mmap_mode="r+")
+        images[:] = 255 - images
+    with pytest.raises(InputError, match=r"index\.tsv"):
+        epoch(running)
     assert threads_of_batches() == []
 
 
