@@ -7,6 +7,7 @@ from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.errors import ScanExcluded
 from neurocohort.files import write_json
+from neurocohort.imaging import preprocess
 from neurocohort.imaging.brain_extraction import border_area_cm2, content_mask
 from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.intensity import normalise
@@ -136,3 +137,42 @@ def test_a_scan_beyond_the_limit_for_outliers_is_excluded_with_the_number(tmp_pa
     assert exclusions["scan_id"].tolist() == ["s5"] and exclusions["stage"].tolist() == ["quality"]
     assert exclusions["reason"][0].startswith("cjv is 2, ")
     assert (qc["status"] == "ok").sum() == 11
+
+
+# --- steps that fail --------------------------------------------------------------------------------------------------
+
+
+def preprocessed(monkeypatch, folder, step) -> dict:
+    """The record of a scan whose steps are ``step(record)``."""
+    monkeypatch.setattr(preprocess, "_run", lambda record, *others: step(record))
+    settings = preprocess.Settings("percentile", seed=1)
+    return preprocess.preprocess_scan(folder / "scan.nii.gz", folder, "sub-1", None, settings)
+
+
+def failing(error):
+    def step(record):
+        raise error
+
+    return step
+
+
+def test_an_image_that_a_step_fails_on_is_a_row(monkeypatch, tmp_path):
+    record = preprocessed(monkeypatch, tmp_path, failing(RuntimeError("N4: Zero-valued spacing")))
+    assert (record["status"], record["stage"]) == ("excluded", "preprocessing")
+    assert "RuntimeError: N4: Zero-valued spacing" in record["reason"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OSError("disk full"), RuntimeError("CUDA error: unspecified launch failure"), TypeError("x")],
+)
+def test_a_fault_of_the_machine_or_the_program_excludes_nobody(monkeypatch, tmp_path, error):
+    with pytest.raises(type(error)):
+        preprocessed(monkeypatch, tmp_path, failing(error))
+    assert not list(tmp_path.rglob("*_qc.json"))
+
+
+def test_a_number_that_is_not_finite_excludes_its_scan_and_is_named(monkeypatch, tmp_path):
+    record = preprocessed(monkeypatch, tmp_path, lambda record: record["metrics"].update(cnr=float("nan"), efc=0.5))
+    assert record["status"] == "excluded" and "cnr" in record["reason"]
+    assert record["metrics"] == {"cnr": None, "efc": 0.5}

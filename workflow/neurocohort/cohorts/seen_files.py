@@ -18,7 +18,7 @@ ABSENT = "absent"
 
 
 class Seen(NamedTuple):
-    """``state``: size, time in ns and inode when the file was last looked at. ``sha256``: of its content then."""
+    """``state``: size, modification time in ns and inode when the file was last hashed. ``sha256``: of its content then."""
 
     state: list[int]
     mark: str

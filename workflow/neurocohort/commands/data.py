@@ -98,7 +98,10 @@ def preprocess_batch(
     settings: Annotated[
         str, typer.Option(help="JSON: brain_extraction, registration, intensity, seed, device and so on")
     ],
-    code: Annotated[str, typer.Option(help="hash of the code that preprocesses a scan: another one makes all anew")],
+    code: Annotated[
+        str,
+        typer.Option(help="hash of the code behind a scan; a new one computes all again"),
+    ],
     memory_mb: int,
     weights: Path | None = None,
     workers: Annotated[int, typer.Option(help="scans that are preprocessed at a time")] = 1,

@@ -82,6 +82,6 @@ def read_preproc_tables(data: Path, results: Path, limits: QualityLimits) -> tup
     exclusions = read_table(data / "exclusions.tsv", required=tuple(EXCLUSION_COLUMNS))
     keys = {}
     for batch in read_batches(data / "batches.tsv"):
-        done = read_table(results / BATCH_RESULTS / f"{batch}.tsv", required=("scan_id", "key"))
-        keys |= dict(zip(done["scan_id"], done["key"], strict=True))
+        done = read_table(results / BATCH_RESULTS / f"{batch}.tsv", required=("scan_id", "key_id"))
+        keys |= dict(zip(done["scan_id"], done["key_id"], strict=True))
     return quality_tables(scans, exclusions, results / "preproc", limits, keys)

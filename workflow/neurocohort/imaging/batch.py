@@ -26,7 +26,8 @@ OWN_MB = 200  # of the job's memory, for the process that watches the workers
 # Of one scan, times the attempt: on a slow core a scan of 1 mm takes a minute with deepbet, and some ten with SynthStrip or a
 # deformable registration. It is what ends a scan that would never end.
 SCAN_SECONDS = {"deepbet": 480.0, "synthstrip": 1800.0, "deformable": 1800.0}
-COLUMNS = ["scan_id", "status", "key"]
+# key_id: a column whose name ends so is read as text, and a hash may have digits alone.
+COLUMNS = ["scan_id", "status", "key_id"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ScanTask:
 
 
 def preprocess_batch(batch: Batch, machine: Machine) -> None:
-    """Bring every scan of ``batch`` to a current record, and write its ``output``: scan_id, status and the record's key.
+    """Bring every scan of ``batch`` to a current record, and write its ``output``: scan_id, status and key_id, the record's key.
 
     A scan that exceeds the memory or the time, or crashes its process, again when it is tried alone, is excluded at the last
     attempt. Before that the job does all other scans and then raises JobFailed, which names these. Raises InputError where a file
@@ -103,7 +104,8 @@ def preprocess_batch(batch: Batch, machine: Machine) -> None:
     if failed:
         raise JobFailed(_words(failed, machine))
     remove_asides(batch.output.parent, batch.output.name)
-    rows = [{"scan_id": task.scan_id} | {name: records[task.scan_id][name] for name in COLUMNS[1:]} for task in scans]
+    done = [(task.scan_id, records[task.scan_id]) for task in scans]
+    rows = [(scan_id, record["status"], record["key"]) for scan_id, record in done]
     write_table(batch.output, pd.DataFrame(rows, columns=COLUMNS))
 
 

@@ -5,6 +5,7 @@ without a warning. Everything that is written goes into one folder (see `derivat
 last and lists the rest.
 """
 
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a bra
 # Below these, further starts of the registration are tried: overlap with the template's mask (0 to 1), and mutual information
 # with the template (nats). The limits of the configuration decide later which scans are excluded (dataset/quality_limits.py).
 ENOUGH_DICE, ENOUGH_INFORMATION = 0.9, 0.5
+EXCLUDED = {"status": "excluded", "stage": "preprocessing"}
 BELIEVABLE_ML = (700.0, 2200.0)  # of a brain mask
 
 
@@ -72,9 +74,11 @@ def preprocess_scan(
 ) -> dict:
     """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``. ``key``: see imaging/records.py.
 
-    A scan that can't be used gets status ``excluded`` with stage and reason, and whatever was known by then; errors of the
-    machine (memory, disk) are raised. The limits of quality are not applied: a scan beyond them is preprocessed as far as it
-    goes. ``labels_path``: an optional label map in the space of ``labels_reference_path``, which
+    A scan that can't be used, or that a step fails on, gets status ``excluded`` with stage and reason, and whatever was known by
+    then; errors of the machine (memory, disk, GPU) and of the program itself (names, types) are raised. The limits of quality are
+    not applied: a scan beyond them is preprocessed as far as it goes.
+
+    ``labels_path``: an optional label map in the space of ``labels_reference_path``, which
     is the scan itself, or else a brain-only image of the same head that is registered to it; the labels are carried to the
     study's grid. ``further``: by BIDS suffix, the session's images of other modalities, which are registered rigidly to the
     scan.
@@ -88,19 +92,27 @@ def preprocess_scan(
     except ScanExcluded as excluded:
         record |= {"status": "excluded", "stage": excluded.stage, "reason": excluded.reason}
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
-        reason = _why_hopeless(record["metrics"])
-        if not reason or is_out_of_memory(error):
+        if is_out_of_memory(error) or "CUDA" in str(error):
             raise
-        record |= {
-            "status": "excluded",
-            "stage": "preprocessing",
-            "reason": f"{reason}, and a step failed on it ({error})",
-        }
-    if _why_hopeless(record["metrics"]):  # a mask of a few voxels has no spread and no symmetry
-        for numbers in (record["metrics"], record["volumes_ml"]):
-            numbers |= {name: None for name, value in numbers.items() if value is not None and not np.isfinite(value)}
+        traceback.print_exc()  # into the batch's log
+        failure, hopeless = f"{type(error).__name__}: {error}", _why_hopeless(record["metrics"])
+        what = f"{hopeless}, and a step failed on it" if hopeless else "a step of the preprocessing failed on the image"
+        record |= EXCLUDED | {"reason": f"{what} ({failure}); look at the image, and at the log of its batch"}
+    _take_out_infinite(record)
     write_json(folder / qc_name(scan_id), record)
     return record
+
+
+def _take_out_infinite(record: dict) -> None:
+    """Set numbers that are not finite to None. They exclude a scan, unless the limits exclude it anyway: a mask of a few voxels
+    has no spread and no symmetry."""
+    found = []
+    for numbers in (record["metrics"], record["volumes_ml"]):
+        names = [name for name, value in numbers.items() if value is not None and not np.isfinite(value)]
+        numbers |= dict.fromkeys(names)
+        found += names
+    if found and record["status"] == "ok" and not _why_hopeless(record["metrics"]):
+        record |= EXCLUDED | {"reason": f"not a finite number: {', '.join(found)}; look at the image"}
 
 
 def _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further) -> None:

@@ -57,7 +57,7 @@ class ScanFiles:
         """Write the maps of CSF, GM and WM, 0..1 in steps of 1/128, on the raw scan's grid.
 
         They stay on that grid because their volumes are the head's own there, and nothing is interpolated: that costs a third
-        of carrying them to the study's grid, and whoever needs them there has the transforms.
+        of carrying them to the study's grid. The transforms are there for users who need them on that grid.
 
         ``shares``: (3, X, Y, Z), on a part of ``grid`` whose ``affine`` is given.
         """

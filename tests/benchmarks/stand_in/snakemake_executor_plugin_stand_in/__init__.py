@@ -79,7 +79,7 @@ def make_batch(output: Path, wildcards) -> None:
     scans = read_batches(f"data/{wildcards.cohort}/batches.tsv")[wildcards.batch]
     for scan_id in scans:
         make_scan(qc_path(Path("results", wildcards.cohort, "preproc"), scan_id), scan_id)
-    lines = ["scan_id\tstatus\tkey", *(f"{scan_id}\tok\t{KEY}" for scan_id in scans)]
+    lines = ["scan_id\tstatus\tkey_id", *(f"{scan_id}\tok\t{KEY}" for scan_id in scans)]
     output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
