@@ -232,7 +232,7 @@ def plans(folder: Path) -> Iterator[tuple[str, str]]:
         study.directory / "data" / "oasis1" / "scans.tsv",
         pd.DataFrame({"scan_id": ["a"], "path": ["a.nii"], "dseg_path": ["a.nii"]}),
     )
-    line = Line("train", "this machine", False, jobs=3, tasks=3, seconds=60.0, estimated=True)
+    line = Line("train", "this machine", False, jobs=3, seconds=60.0, estimated=True)
     small, large = (Need("preprocessed scans", peak, 0.0) for peak in (1e6, 1e18))
     yield "plan_here", "\n".join(plan_text(Plan(study, this_machine(), [line], [], [small], 60.0)))
     yield "plan_done", "\n".join(plan_text(Plan(study, this_machine(), [], [], [small], 0.0)))
@@ -243,12 +243,12 @@ def plans(folder: Path) -> Iterator[tuple[str, str]]:
     other["preprocessing"]["brain_extraction"] = "synthstrip"
     published = copy.deepcopy(config["cohorts"]["ixi"]) | {"base_url": ""}
     remote = Study({**other, "cohorts": {"ixi": published, "oasis1": config["cohorts"]["oasis1"]}}, study.directory)
-    on_gpu = Line("train", "gpu", True, jobs=3, tasks=3, seconds=60.0, measured=False)
+    on_gpu = Line("train", "gpu", True, jobs=3, seconds=60.0, measured=False)
     profile = Profile("slurm", executor="slurm", jobs=20)
     archives = [archive for archive in remote.archives if archive.remote]
     estimated = {"ixi": 581, "oasis1": 26}
     yield "plan_cluster", "\n".join(plan_text(Plan(remote, profile, [on_gpu], archives, [large], 60.0, estimated)))
     for name in config["experiments"]:
         write_table(study.directory / "results" / "experiments" / name / "samples.tsv", pd.DataFrame({"a": [1]}))
-    measured = Line("train", "gpu", True, jobs=3, tasks=3, seconds=60.0)
+    measured = Line("train", "gpu", True, jobs=3, seconds=60.0)
     yield "plan_measured", "\n".join(plan_text(Plan(study, profile, [measured], [], [small], 60.0)))
