@@ -20,6 +20,8 @@ import sys
 sys.path.insert(0, {workflow!r})
 from neurocohort_run import watch
 
+pytestmark = pytest.mark.slow
+
 watch(workflow)
 
 
