@@ -53,6 +53,18 @@ def quality_tables(
     return qc, exclusions
 
 
+def _have_made_again(gone: dict[str, Path], preproc: Path) -> None:
+    """Delete the tables of the batches whose scans, by id in ``gone``, were deleted: the next run does those again. Raises
+    InputError, which says so."""
+    for table in set(gone.values()):
+        table.unlink(missing_ok=True)
+    first = ", ".join(sorted(gone)[:3]) + (" and others" if len(gone) > 3 else "")
+    raise InputError(
+        f"{preproc} has lost the files of {len(gone)} preprocessed scan(s) ({first}). Run the same command again: it "
+        "preprocesses these again, and no other."
+    )
+
+
 def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> None:
     """Mark the usable scans with a score beyond ``limit``, on a side that points at a fault, as excluded, with their most extreme
     number as the reason."""
@@ -73,8 +85,12 @@ def read_preproc_tables(data: Path, results: Path, limits: QualityLimits) -> tup
     """quality_tables of what the ingest left in ``data`` and the batches of scans in ``results``, the cohort's folders."""
     scans = read_table(data / "scans.tsv", required=("scan_id", "participant_id", "site"))
     exclusions = read_table(data / "exclusions.tsv", required=tuple(EXCLUSION_COLUMNS))
-    keys = {}
+    keys, gone = {}, {}
     for batch in read_batches(data / "batches.tsv"):
-        done = read_table(results / BATCH_RESULTS / f"{batch}.tsv", required=("scan_id", "key_id"))
+        path = results / BATCH_RESULTS / f"{batch}.tsv"
+        done = read_table(path, required=("scan_id", "key_id"))
         keys |= dict(zip(done["scan_id"], done["key_id"], strict=True))
+        gone |= {scan: path for scan in done["scan_id"] if not qc_path(results / "preproc", scan).is_file()}
+    if gone:
+        _have_made_again(gone, results / "preproc")
     return quality_tables(scans, exclusions, results / "preproc", limits, keys)
