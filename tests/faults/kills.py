@@ -2,7 +2,7 @@
 those of a run that was left alone:
 
     python tests/faults/kills.py 5
-    python tests/faults/kills.py 20 --during preprocess-batch
+    python tests/faults/kills.py 20 --during preprocess-batch --begin ingest --target preprocess
     python tests/faults/kills.py 100 --configfile tests/studies/smallest.yaml tests/studies/smallest_control.yaml
 
 It prints a row of the table of faults: kind, tries, survived, lost, command. The exit status is 1 where a try was lost.
@@ -49,17 +49,29 @@ class Try:
 
 
 class Study:
-    """A copy of the checkout in ``folder``, always at the same path, and the command that a user types in it."""
+    """A copy of the checkout in ``folder``, always at the same path, and the command that a user types in it, for ``targets``."""
 
-    def __init__(self, folder: Path, configfiles: list[str], cores: int):
-        self.folder = folder
+    def __init__(self, folder: Path, configfiles: list[str], cores: int = 2, targets: tuple[str, ...] = ()):
+        self.folder, self.begun = folder, folder.with_name(f"{folder.name}-begun")
         self.path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.command = ["snakemake", "--cores", str(cores), "--quiet", "rules", "--configfile", *configfiles]
+        self.command = ["snakemake", *targets, "--cores", str(cores), "--quiet", "rules", "--configfile", *configfiles]
 
     def fresh(self) -> None:
+        """Go back to where nothing has run, or to what `begin` left."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        copy_checkout(REPOSITORY, self.folder)
+        if self.begun.is_dir():
+            subprocess.run(["cp", "-a", str(self.begun), str(self.folder)], check=True)
+        else:
+            self.folder.mkdir(parents=True)
+            copy_checkout(REPOSITORY, self.folder)
+
+    def begin(self, target: str) -> None:
+        """Run up to ``target``; every try begins there."""
+        self.fresh()
+        done = self.run(target)
+        if done.returncode:
+            raise SystemExit(f"the run up to {target} failed: {done.stdout}{done.stderr}")
+        self.folder.rename(self.begun)
 
     def start(self) -> subprocess.Popen:
         """Begin a run; what it prints goes to run.txt."""
@@ -74,8 +86,8 @@ class Study:
         return self.start().wait()
 
     def run(self, *targets: str) -> subprocess.CompletedProcess:
-        """Type the command for some ``targets`` and return what it printed."""
-        command = [*self.command[:1], *targets, *self.command[1:]]
+        """Type the command for other ``targets`` and return what it printed."""
+        command = ["snakemake", *targets, *self.command[self.command.index("--cores") :]]
         environment = os.environ | {"PATH": self.path, "SOURCE_DATE_EPOCH": DATE}
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -179,13 +191,17 @@ def main() -> int:
         "--during", default="", metavar="SUBCOMMAND", help="kill while a job runs it, e.g. preprocess-batch"
     )
     parser.add_argument("--configfile", nargs="+", default=["tests/studies/smallest.yaml"])
+    parser.add_argument("--begin", default="", metavar="TARGET", help="what is made before the tries, and not killed")
+    parser.add_argument("--target", nargs="+", default=[], help="what is made; everything if not given")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder if not given")
     parser.add_argument("--reference", type=Path, help="a JSON file that keeps the undisturbed run's hashes")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="kills-"))
-    study = Study(folder / "study", given.configfile, given.cores)
+    study = Study(folder / "study", given.configfile, given.cores, tuple(given.target))
+    if given.begin and not study.begun.is_dir():
+        study.begin(given.begin)
     reference = undisturbed(study, given.during, given.reference)
     chance = random.Random(given.seed)
     lost = 0
@@ -202,6 +218,8 @@ def main() -> int:
 def row(given: argparse.Namespace, lost: int) -> str:
     kind = "SIGKILL of the whole tree " + (f"during {given.during}" if given.during else "at a random moment")
     options = f" --during {given.during}" if given.during else ""
+    options += f" --begin {given.begin}" if given.begin else ""
+    options += f" --target {' '.join(given.target)}" if given.target else ""
     command = f"`python tests/faults/kills.py {given.tries}{options}`"
     return f"| {kind} | {given.tries} | {given.tries - lost} | {lost} | {command} |"
 
