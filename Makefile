@@ -1,5 +1,5 @@
 # `make demo` runs the whole workflow on synthetic cohorts; `make test` runs the tests that a contributor needs, the demo among
-# them; `make test-all` adds the slow ones: schedulers, faults, browsers. Each first makes the environment in .venv if it is
+# them; `make test-all` adds the slow ones: schedulers, faults, browsers; `make audit` looks for known vulnerabilities. Each first makes the environment in .venv if it is
 # missing, from the pinned lock; nothing is written to your home.
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ export MPLCONFIGDIR := $(CURDIR)/.venv/cache/matplotlib
 export PIP_CACHE_DIR ?= $(CURDIR)/.venv/cache/pip
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint audit clean
 
 demo: .venv/ready
 	snakemake --cores $(CORES) --quiet rules
@@ -35,13 +35,17 @@ lint: .venv/ready
 	snakefmt --check Snakefile workflow/rules workflow/probe
 	snakemake --lint
 
+# Known vulnerabilities of the pinned packages, asked of PyPI: this needs the network. It fails where there is one.
+audit: .venv/ready .venv/optional
+	pip-audit --strict --disable-pip --no-deps --progress-spinner off -r envs/requirements.txt
+
 clean:
 	rm -rf .venv .snakemake data resources results checkpoints splits evaluations logs benchmarks tensorboard
 
-# What the tests need and the workflow does not: a browser's remote control, the BIDS validator with its runtime, and greedy,
-# whose core is under the GPL-3 and which users install by choice.
+# What the tests and `make audit` need and the workflow does not: a browser's remote control, the BIDS validator with its runtime, a
+# list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
 .venv/optional: .venv/ready
-	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 picsl-greedy==1.4.0.3 playwright==1.65.2
+	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
 	touch $@
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml

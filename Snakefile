@@ -34,12 +34,33 @@ localrules:
 
 
 rule all:
-    """The report with everything behind it, and the models to take away."""
+    """The report with everything behind it, the models to take away, and each table that the README names."""
     default_target: True
     input:
         "results/report",
         expand("results/models/{experiment}", experiment=config["experiments"]),
         SALIENCY_MAPS,
+        expand(
+            "results/experiments/{experiment}/{table}.tsv",
+            experiment=EXPERIMENTS,
+            table=(*EVALUATION, "predictions", "members", "networks"),
+        ),
+        [
+            f"results/experiments/{experiment}/label_maps"
+            for experiment in EXPERIMENTS
+            if segments(experiment)
+        ],
+        expand(
+            "results/{cohort}/{table}",
+            cohort=COHORTS,
+            table=(
+                "qc.tsv",
+                "exclusions.tsv",
+                "split.tsv",
+                "preproc/dataset_description.json",
+                "preproc/.bidsignore",
+            ),
+        ),
 
 
 rule ingest:

@@ -68,6 +68,16 @@ def gpu_model(workflow) -> dict[str, str]:
     return {"gpu_model": model} if model else {}
 
 
+def outdate_incomplete(folder: str, *names: str) -> None:
+    """Have Snakemake make the output directory ``folder`` again where one of its files, ``names``, was deleted.
+
+    Snakemake knows a directory as a whole, by the time of a file that it leaves there: that time is set back.
+    """
+    stamp = Path(folder) / ".snakemake_timestamp"
+    if stamp.is_file() and not all((Path(folder) / name).exists() for name in names):
+        os.utime(stamp, (0, 0))
+
+
 class StartOfRun(logging.Handler):
     """Takes over from a killed run and records this one, once Snakemake is about to run jobs.
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from neurocohort.cohorts.sources import store_of
 from neurocohort.configuration import read_checked
+from neurocohort.dataset.quality_flags import SMALLEST_COHORT
 from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
 from neurocohort.evaluation.tables import evaluation_tables
@@ -427,7 +428,14 @@ def no_curve(scenario: Scenario) -> str:
 
 
 def prepared(scenario: Scenario) -> str:
-    """Cohorts of one's own that come skull-stripped, one of them in MNI space and with a split of its own."""
+    """Cohorts of one's own that come skull-stripped, one of them in MNI space and with a split of its own, the other with the
+    numbers of a handful of scans."""
+
+    def of_a_few(table: pd.DataFrame) -> pd.DataFrame:
+        scores = {name: np.nan for name in table if name.endswith("_z")}
+        return table.head(SMALLEST_COHORT - 1).assign(**scores)
+
+    scenario.edit("results/oasis1/qc.tsv", of_a_few)
     scenario.config["demo_data"] = False
     own = {"source": "table", "path": "scans.csv", "skull_stripped": True, "mni_space": True, "modalities": ["T1w"]}
     native = own | {"source": "bids", "mni_space": False}

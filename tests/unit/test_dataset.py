@@ -11,7 +11,6 @@ from neurocohort.cohorts.raw_bids import voxels_sha256
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.pack import pack_scans
 from neurocohort.dataset.packs import packed_scans
-from neurocohort.dataset.quality_table import robust_z_by_site
 from neurocohort.dataset.samples import select_samples
 from neurocohort.dataset.split import PARTS, split_participants
 from neurocohort.errors import InputError
@@ -316,12 +315,6 @@ def test_a_long_list_of_leaks_is_cut():
     with pytest.raises(InputError, match=r"40 participant\(s\) stand on more than one side.*; and 30 more") as raised:
         check_no_leakage(pd.concat([samples, samples.assign(part="elsewhere")]).query("cohort == 'ixi'"))
     assert str(raised.value).count("sub-ixi") == 30  # ten participants, each with both scans
-
-
-def test_outlier_is_measured_against_its_own_site():
-    values = pd.Series([10.0, 11, 9, 10.5, 9.5, 30, 100.0, 101, 99, 100.5, 99.5])
-    z = robust_z_by_site(values, pd.Series(["a"] * 6 + ["b"] * 5))
-    assert z[5] > 10 and z[6:].abs().max() < 3
 
 
 @pytest.fixture

@@ -95,9 +95,7 @@ def test_settings_are_those_of_the_configuration(study, demo):
     assert "100 × 120 × 110 voxels of 1.5 mm" in text["preprocessing"]
     assert "4 standard deviations" in text["preprocessing"] and "percentile" not in text["preprocessing"]
     assert "SynthStrip [@hoopes2022]" in text["preprocessing"] and "deepbet" not in text["preprocessing"]
-    assert (
-        "less than 0.8" in text["preprocessing"] and "more than 6 robust standard deviations" in text["preprocessing"]
-    )
+    assert "less than 0.8" in text["preprocessing"] and "6 or more robust standard deviations" in text["preprocessing"]
     assert "1,234 resamples" in text["evaluation"]
 
 

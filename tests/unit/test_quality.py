@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from neurocohort.dataset.quality_flags import robust_z_by_site
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.errors import ScanExcluded
@@ -135,8 +136,61 @@ def test_a_scan_beyond_the_limit_for_outliers_is_excluded_with_the_number(tmp_pa
     assert (quality_tables(scans, none, tmp_path)[0]["status"] == "ok").all(), "off unless asked for"
     qc, exclusions = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=8.0))
     assert exclusions["scan_id"].tolist() == ["s5"] and exclusions["stage"].tolist() == ["quality"]
-    assert exclusions["reason"][0].startswith("cjv is 2, ")
+    assert exclusions["reason"][0].startswith("cjv is 2, ") and " above the median" in exclusions["reason"][0]
     assert (qc["status"] == "ok").sum() == 11
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "excluded"),
+    [
+        ("mutual_information", 2.0, False),
+        ("mutual_information", -1.0, True),
+        ("template_dice", 2.0, False),
+        ("fber", 2.0, False),
+        ("cjv", -1.0, False),
+        ("cjv", 2.0, True),
+        ("mask_ml", 2.0, True),
+        ("mask_ml", -1.0, True),
+        ("volume_csf_ml", 2.0, False),
+    ],
+)
+def test_no_scan_is_excluded_for_a_number_that_is_unusually_good_or_for_its_volumes(tmp_path, number, value, excluded):
+    ids = [f"s{index:02}" for index in range(24)]
+    for index, scan_id in enumerate(ids):
+        found = {number: value if index == 5 else 0.5 + 0.01 * index}
+        volumes = {"csf": found.pop("volume_csf_ml")} if number == "volume_csf_ml" else {}
+        record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None, "outputs": {}}
+        write_json(qc_path(tmp_path, scan_id), record | {"metrics": found, "volumes_ml": volumes})
+    scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})
+    none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
+    qc, exclusions = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=6.0))
+    assert abs(qc.set_index("scan_id").at["s05", f"{number}_z"]) > 6, "the score is in the table in any case"
+    assert exclusions["scan_id"].tolist() == (["s05"] if excluded else [])
+
+
+def test_an_outlier_of_a_site_with_many_scans_is_measured_against_its_own_site():
+    normal = np.random.default_rng(0).standard_normal(40)
+    values = pd.Series([*(10 + normal[:19]), 30, *(100 + normal[19:39])])
+    z = robust_z_by_site(values, pd.Series(["a"] * 20 + ["b"] * 20))
+    assert z[19] > 10 and z[20:].abs().max() < 3.5
+
+
+def test_a_site_of_a_handful_of_scans_is_scored_against_all_sites_together():
+    shared = [0.80 + 0.005 * index for index in range(20)]
+    alike = [
+        0.8400,
+        0.8401,
+        0.8402,
+        0.8400,
+        0.8600,
+    ]  # the last one is far from its four fellows, and ordinary in the cohort
+    z = robust_z_by_site(pd.Series([*shared, *alike]), pd.Series(["a"] * 20 + ["b"] * 5))
+    assert z[20:].abs().max() < 1
+
+
+def test_a_cohort_of_a_handful_of_scans_has_no_scores():
+    values = pd.Series([0.5, 0.51, 0.49, 0.5, 0.9])
+    assert robust_z_by_site(values, pd.Series(["a"] * 5)).isna().all()
 
 
 # --- steps that fail --------------------------------------------------------------------------------------------------

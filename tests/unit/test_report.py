@@ -12,7 +12,9 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from neurocohort.dataset.quality_flags import BAD_SIDES, bad_sides
 from neurocohort.files import read_table, sha256_of, write_table
+from neurocohort.reporting import quality
 from neurocohort.reporting.headline import JUDGEMENTS, headline, judgement_of
 from neurocohort.reporting.report import write_report
 
@@ -124,6 +126,26 @@ def test_headings_descend_one_level_at_a_time_and_images_have_texts(whole):
 def test_demo_ribbon_only_in_the_demo(whole, tampered):
     assert whole[0].text.count("Demo data, not a scientific result") == 2  # the ribbon and the foot
     assert "Demo data" not in tampered.text
+
+
+def test_an_unusually_good_number_is_no_flag_and_an_unusually_bad_one_is(study):
+    """The closest match with the template is no fault, nor is a large volume; a poor match is."""
+    path = study["results"] / "ixi" / "qc.tsv"
+    table = read_table(path)
+    table = table.assign(**{name: 0.0 for name in table if name.endswith("_z")})
+    table.loc[0, ["mutual_information_z", "volume_csf_ml_z", "snr_wm_z"]] = 9.3
+    table.loc[1, "mutual_information_z"] = -9.3
+    write_table(path, table)
+    page = report_of(study)
+    marks = {row["id"]: row["data-marks"] for row in page.all("tr") if "data-marks" in row}
+    flagged = [row for row, mark in marks.items() if row.startswith("scan-ixi-") and "flagged" in mark]
+    assert flagged == [f"scan-ixi-{table.at[1, 'scan_id']}"]
+
+
+def test_every_side_of_a_fault_has_its_advice():
+    for name, advice in quality.ADVICE.items():
+        assert tuple(side for side, text in zip(("low", "high"), advice, strict=True) if text) == bad_sides(name)
+    assert set(quality.ADVICE) == set(BAD_SIDES)
 
 
 def test_every_scan_has_a_row_and_a_reason_where_it_was_excluded(whole):

@@ -14,7 +14,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK
 
 from neurocohort.commands import data, learning, machines, models, results  # noqa: E402, F401
 from neurocohort.commands.app import app  # noqa: E402
-from neurocohort.errors import InputError, JobFailed  # noqa: E402
+from neurocohort.errors import STORAGE_REASONS, InputError, JobFailed, StorageFailed, storage_reason  # noqa: E402
 
 
 def main() -> None:
@@ -26,8 +26,24 @@ def main() -> None:
         _show_where_snakemake_runs(f"error in {sys.argv[1]}: {error}\n")
         sys.exit(2)
     except JobFailed as error:
-        print(f"failed: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end_by_failure(error)
+    except OSError as error:
+        if not (reason := storage_reason(error)):
+            raise
+        _end_by_failure(StorageFailed(error.filename2 or error.filename or "its log or another file", reason))
+
+
+def _end_by_failure(error: JobFailed) -> None:
+    """End this process with 1: the job is tried again. What is wrong with a disk is shown on the terminal too, since the log may
+    be on that disk."""
+    with contextlib.suppress(OSError):
+        print(f"failed: {error}", file=sys.stderr, flush=True)
+    of_disk = isinstance(error, StorageFailed) or any(reason in str(error) for reason in STORAGE_REASONS.values())
+    if of_disk:  # a batch quotes the errors of its scans
+        _show_where_snakemake_runs(f"{sys.argv[1]} failed: {error}\n")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(1) if of_disk else sys.exit(1)  # a log that can't be flushed would change the status
 
 
 def _show_where_snakemake_runs(message: str) -> None:

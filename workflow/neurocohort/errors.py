@@ -1,5 +1,6 @@
 """The kinds of error that a person should see as a sentence, never as a traceback."""
 
+import errno
 import re
 
 OUT_OF_MEMORY = re.compile(  # how numpy, torch, ITK and the C++ library say that there is no memory
@@ -18,6 +19,18 @@ class JobFailed(Exception):
     The command line prints it alone and exits with 1, and the job is tried again."""
 
 
+class StorageFailed(JobFailed):
+    """A file or folder could not be written, by the fault of the disk: full, quota used up, read-only, no permission.
+
+    ``path`` is what was to be written, ``reason`` what is wrong with its disk, and what to do.
+    """
+
+    def __init__(self, path: object, reason: str):
+        super().__init__(f"{path} could not be written: {reason} What was there before is kept.")
+        self.path = path
+        self.reason = reason
+
+
 class ScanExcluded(Exception):
     """A scan can't be used. It ends as a row of the exclusions table; the other scans go on.
 
@@ -28,6 +41,34 @@ class ScanExcluded(Exception):
         super().__init__(f"{stage}: {reason}")
         self.stage = stage
         self.reason = reason
+
+
+STORAGE_REASONS = {
+    errno.ENOSPC: "the disk is full. Make room, and run the same command again.",
+    errno.EDQUOT: "the disk quota is used up. Delete files, or ask for more, and run the same command again.",
+    errno.EROFS: "the file system is read-only. Have it mounted for writing, or work in another folder.",
+    errno.EACCES: "there is no permission to write there. Look at the owner and the permissions of its folder.",
+    errno.EPERM: "there is no permission to write there. Look at the owner and the permissions of its folder.",
+    errno.EFBIG: "it would be larger than files may be here. Look at `ulimit -f`, and at the limits of the file system.",
+    errno.EIO: "the disk reports an error. Its administrator can say more.",
+}
+STORAGE_WORDS = {  # how libraries say it whose errors have no number
+    errno.ENOSPC: r"No space left on device",
+    errno.EDQUOT: r"Disk quota exceeded",
+    errno.EROFS: r"Read-only file system",
+    errno.EACCES: r"Permission denied",
+    errno.EFBIG: r"File too large",
+}
+
+
+def storage_reason(error: BaseException) -> str:
+    """What ``error`` says of a disk that can't be written: a sentence of STORAGE_REASONS, or empty."""
+    if isinstance(error, StorageFailed):
+        return error.reason
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        number = next((key for key, words in STORAGE_WORDS.items() if re.search(words, str(error))), None)
+    return STORAGE_REASONS.get(number, "")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

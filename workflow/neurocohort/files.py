@@ -5,19 +5,29 @@ pandas is imported where a table is read: every Snakemake process imports this m
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurocohort.errors import InputError
+from neurocohort.errors import STORAGE_REASONS, InputError, StorageFailed, storage_reason
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+LEAST_FREE_BYTES = 1 << 20  # less is a full disk, whatever a library says of its failure
+FORGOTTEN_S = 3600.0  # another machine's file that nobody has written to for so long has no writer any more
+READING_TOO = (errno.EACCES, errno.EPERM, errno.EIO)  # errors of a file that is read may have these numbers as well
+ASIDE = re.compile(r"\.(?P<host>.+?)\.(?P<pid>\d+)\.(?P<name>.+)")
 
 
 def aside_of(path: Path) -> Path:
@@ -28,22 +38,120 @@ def aside_of(path: Path) -> Path:
 
 @contextmanager
 def written_aside(path: Path | str) -> Iterator[Path]:
-    """Yield the name ``aside_of(path)``; rename the file made there to ``path`` when the block succeeds."""
+    """Yield the name ``aside_of(path)``; rename the file made there to ``path`` when the block succeeds.
+
+    What writers that were killed have left in the folder is removed first. Raises StorageFailed where the disk can't be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = aside_of(path)
     try:
-        yield aside
-        os.replace(aside, path)
+        with _disk_named(path, aside):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_forgotten(path)
+            yield aside
+            os.replace(aside, path)
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_aside(path: Path | str) -> Iterator[Path]:
+    """As `written_aside`, for a folder: the one made at the yielded name takes the place of ``path`` when the block succeeds."""
+    path = Path(path)
+    aside = aside_of(path)
+    try:
+        with _disk_named(path, aside):
+            _remove_forgotten(path)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            yield aside
+            shutil.rmtree(path, ignore_errors=True)
+            os.replace(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _disk_named(path: Path, aside: Path) -> Iterator[None]:
+    """Raise StorageFailed for ``path`` where writing ``aside`` fails by the fault of the disk, however a library says it. An
+    error that names another file, such as one that is read, passes."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in READING_TOO and error.filename:
+            named = Path(os.fsdecode(error.filename))
+            if named != aside and aside not in named.parents and named not in path.parents:
+                raise
+        reason = storage_reason(error)
+        if not reason and isinstance(error, OSError | RuntimeError) and _is_full(path.parent):
+            reason = STORAGE_REASONS[errno.ENOSPC]
+        if not reason:
+            raise
+        raise StorageFailed(path, reason) from error
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < LEAST_FREE_BYTES
+    except OSError:
+        return False
+
+
+def _remove_forgotten(path: Path) -> None:
+    """Delete what killed writers left: this machine's of any file in the folder, another's of ``path``; once a folder."""
+    folder = path.parent
+    first = folder not in _CLEARED
+    _CLEARED.add(folder)
+    try:
+        found = [(entry.name, ASIDE.fullmatch(entry.name)) for entry in os.scandir(folder)] if first else []
+    except OSError:  # nothing there yet, or not to be read: the writing itself will say
+        return
+    for name, parts in found:
+        if not parts:
+            continue
+        aside = folder / name
+        if parts["host"] == socket.gethostname():
+            forgotten = not _is_alive(int(parts["pid"]))
+        else:
+            forgotten = parts["name"] == path.name and _age_s(aside) > FORGOTTEN_S
+        if forgotten:
+            _delete(aside)
+
+
+_CLEARED: set[Path] = set()  # folders that this process has looked through
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def remove_asides(folder: Path | str, name: str) -> None:
     """Delete what writers of ``name`` (which may have ``*``) in ``folder`` left when they were killed. Only for files that nobody
     writes now."""
     for aside in Path(folder).glob(f".*.{name}"):
-        aside.unlink(missing_ok=True)
+        _delete(aside)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import psutil
 
-from neurocohort.errors import InputError, JobFailed, is_out_of_memory
+from neurocohort.errors import InputError, JobFailed, StorageFailed, is_out_of_memory
 
 TICK_S = 0.1  # between two looks at the workers' memory and time
 MEGABYTE = 1_000_000
@@ -213,7 +213,7 @@ def _work(connection: Connection, prepare: Callable[[], Work], memory_mb: float,
             task = connection.recv()
             try:
                 answer = DONE, work(task)
-            except InputError as error:
+            except (InputError, StorageFailed) as error:
                 answer = FAILED, str(error)
             except Exception as error:
                 traceback.print_exc()

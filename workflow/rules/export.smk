@@ -34,3 +34,10 @@ rule bundle:
     shell:
         "neurocohort export --experiment {wildcards.experiment} --metrics {input.metrics} --samples {input.samples}"
         " --folder {output} --configuration {params.configuration:q} {input.weights} > {log} 2>&1"
+
+
+if workflow.is_main_process:
+    for experiment in config["experiments"]:
+        outdate_incomplete(
+            f"results/models/{experiment}", "LICENSE", "configs", "docs", "models"
+        )

@@ -153,3 +153,10 @@ rule saliency:
         "neurocohort saliency --samples {input.samples} --results results --template {input.template}"
         " --folder {params.folder} --experiment {wildcards.experiment} --method {params.method} --scans {params.scans}"
         " --seed {params.seed} --device {params.device} {input.weights} > {log} 2>&1"
+
+
+if workflow.is_main_process:
+    for experiment in filter(segments, EXPERIMENTS):
+        outdate_incomplete(
+            f"results/experiments/{experiment}/label_maps", "volumes.tsv"
+        )

@@ -40,3 +40,15 @@ rule report:
     shell:
         "neurocohort report --data data --results results --benchmarks benchmarks --lock {input.lock:q}"
         " --output {output} --configuration {params.configuration:q} > {log} 2>&1"
+
+
+if workflow.is_main_process:
+    outdate_incomplete(
+        "results/report",
+        "index.html",
+        "methods.md",
+        "provenance.json",
+        "report.zip",
+        "ro-crate-metadata.json",
+        "subjects",
+    )

@@ -131,11 +131,17 @@ def quality(
     import json
 
     from neurocohort.dataset.derivative import write_dataset_files
+    from neurocohort.dataset.quality_flags import SMALLEST_COHORT
     from neurocohort.dataset.quality_limits import QualityLimits
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
 
-    qc, excluded = read_preproc_tables(data, results, QualityLimits(**json.loads(limits)))
+    bounds = QualityLimits(**json.loads(limits))
+    qc, excluded = read_preproc_tables(data, results, bounds)
+    if bounds.max_outlier_z and len(qc) < SMALLEST_COHORT:
+        typer.echo(
+            f"`quality.max_outlier_z` excludes no scan: scores need {SMALLEST_COHORT} scans, the cohort has {len(qc)}."
+        )
     write_dataset_files(results / "preproc", data, has_labels=bool((qc["has_labels"] == "yes").any()))
     write_table(qc_output, qc)
     write_table(exclusions_output, excluded)

@@ -75,9 +75,8 @@ def export(
     """Write the MONAI bundle of an experiment into FOLDER from the weights of those of its MEMBERS (model.safetensors files) that
     its predictions are averaged over."""
     import json
-    import shutil
 
-    from neurocohort.files import aside_of, read_table
+    from neurocohort.files import folder_written_aside, read_table
     from neurocohort.learning.network_table import network_table, read_runs, used_members
     from neurocohort.reporting.bundle import write_bundle
     from neurocohort.reporting.networks import Networks
@@ -86,10 +85,6 @@ def export(
     runs = read_runs(every.values())
     folders = {name: every[name] for name in used_members(runs)}
     networks = Networks(network_table(runs))
-    aside = aside_of(folder)  # whole under its name, or not there
-    shutil.rmtree(aside, ignore_errors=True)
-    write_bundle(
-        aside, experiment, folders, read_table(metrics), read_table(samples), json.loads(configuration), networks
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    evaluated, taken = read_table(metrics), read_table(samples)
+    with folder_written_aside(folder) as aside:
+        write_bundle(aside, experiment, folders, evaluated, taken, json.loads(configuration), networks)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -26,34 +27,39 @@ def pack_scans(
     InputError where one is missing or has changed since.
     """
     rows = []
-    with written_aside(images) as images_aside, written_aside(labels) as labels_aside:
-        packed = packed_labels = None
+    with (
+        written_aside(images) as images_aside,
+        written_aside(labels) as labels_aside,
+        open(images_aside, "wb") as packed,
+        open(labels_aside, "wb") as packed_labels,
+    ):
         for row, scan_id in enumerate(scan_ids):
-            record = read_json(qc_path(preproc, scan_id))
-            for channel, modality in enumerate(modalities):
-                data = _read(scan_folder(preproc, scan_id), record, f"preproc_{modality}")
-                if packed is None:
-                    packed, packed_labels = (
-                        np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-                        for file, shape in (
-                            (images_aside, (len(scan_ids), len(modalities), *data.shape)),
-                            (labels_aside, (len(scan_ids), *data.shape)),
-                        )
-                    )
-                packed[row, channel] = np.rint(data * LEVELS)
+            folder, record = scan_folder(preproc, scan_id), read_json(qc_path(preproc, scan_id))
+            channels = np.stack([_levels(_read(folder, record, f"preproc_{name}"), LEVELS) for name in modalities])
             has_labels = "dseg" in record["outputs"]
-            if has_labels:
-                packed_labels[row] = np.rint(_read(scan_folder(preproc, scan_id), record, "dseg"))
-            hashes = row_sha256(scan_id, packed[row]), row_sha256(scan_id, packed_labels[row])
+            label_map = _levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
+            if row == 0:
+                _begin(packed, (len(scan_ids), *channels.shape))
+                _begin(packed_labels, (len(scan_ids), *label_map.shape))
+            packed.write(channels.tobytes())
+            packed_labels.write(label_map.tobytes())
+            hashes = row_sha256(scan_id, channels), row_sha256(scan_id, label_map)
             rows.append(dict(zip(COLUMNS, (row, scan_id, int(has_labels), *hashes), strict=True)))
-        if packed is None:
-            for aside, shape in ((images_aside, (0, len(modalities), 1, 1, 1)), (labels_aside, (0, 1, 1, 1))):
-                with open(aside, "wb") as stream:
-                    np.save(stream, np.zeros(shape, dtype=np.uint8))
-        else:
-            packed.flush()
-            packed_labels.flush()
+        if not rows:
+            _begin(packed, (0, len(modalities), 1, 1, 1))
+            _begin(packed_labels, (0, 1, 1, 1))
     return index_table(rows)
+
+
+def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write the head of an ``.npy`` file. Its rows are written after it, not into a map of the file: on a full disk a map ends
+    the process with a bus error."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
+def _levels(data: np.ndarray, scale: int = 1) -> np.ndarray:
+    return np.rint(data * scale).astype(np.uint8)
 
 
 def _read(folder: Path, record: dict, name: str) -> np.ndarray:

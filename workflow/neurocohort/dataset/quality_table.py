@@ -1,20 +1,18 @@
-"""The cohort's quality table and its exclusions: one row a scan, outliers measured against the scans of the same site."""
+"""The cohort's quality table and its exclusions: one row a scan, with scores among the scans of its site."""
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from neurocohort.cohorts.scan_batches import read_batches
+from neurocohort.dataset.quality_flags import SMALLEST_SITE, is_flag, robust_z_by_site
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging.derivatives import qc_path
 
 EXCLUSION_COLUMNS = ["participant_id", "scan_id", "stage", "reason"]
-MAD_TO_SD = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 BATCH_RESULTS = "preproc_batches"  # the folder of what each batch of scans leaves
-SMALLEST_SITE = 5  # fewer scans have no distribution of their own: the whole cohort's is taken
 
 
 def quality_tables(
@@ -55,33 +53,44 @@ def quality_tables(
     return qc, exclusions
 
 
-def robust_z_by_site(values: pd.Series, site: pd.Series) -> pd.Series:
-    """Distance from the site's median in robust standard deviations (median absolute deviation), rounded to 3 digits."""
-    result = pd.Series(np.nan, index=values.index)
-    for _, group in values.groupby(site.fillna("unknown")):
-        reference = (group if group.notna().sum() >= SMALLEST_SITE else values).dropna()
-        spread = MAD_TO_SD * (reference - reference.median()).abs().median()
-        if spread > 0:
-            result[group.index] = ((group - reference.median()) / spread).round(3)
-    return result
+def _have_made_again(gone: dict[str, Path], preproc: Path) -> None:
+    """Delete the tables of the batches whose scans, by id in ``gone``, were deleted: the next run does those again. Raises
+    InputError, which says so."""
+    for table in set(gone.values()):
+        table.unlink(missing_ok=True)
+    first = ", ".join(sorted(gone)[:3]) + (" and others" if len(gone) > 3 else "")
+    raise InputError(
+        f"{preproc} has lost the files of {len(gone)} preprocessed scan(s) ({first}). Run the same command again: it "
+        "preprocesses these again, and no other."
+    )
 
 
 def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> None:
-    """Mark the usable scans with a score beyond ``limit`` as excluded, with their most extreme number as the reason."""
+    """Mark the usable scans with a score beyond ``limit``, on a side that points at a fault, as excluded, with their most extreme
+    number as the reason."""
     for row in qc.index[qc["status"] == "ok"]:
-        scores = qc.loc[row, [f"{name}_z" for name in numbers]].astype(float).abs()
-        if scores.max() > limit:
-            name = scores.idxmax().removesuffix("_z")
-            reason = f"{name} is {qc.at[row, name]:.4g}, {scores.max():.1f} robust standard deviations from its site's median, "
-            qc.loc[row, ["status", "stage", "reason"]] = ["excluded", "quality", f"{reason}expected at most {limit:g}"]
+        scores = {name: float(qc.at[row, f"{name}_z"]) for name in numbers}
+        beyond = {name: abs(score) for name, score in scores.items() if is_flag(name, score, limit)}
+        if beyond:
+            name = max(beyond, key=beyond.get)
+            reason = (
+                f"{name} is {qc.at[row, name]:.4g}, {beyond[name]:.1f} robust standard deviations "
+                f"{'below' if scores[name] < 0 else 'above'} the median of its site (of the cohort, where the site has fewer "
+                f"than {SMALLEST_SITE} scans), expected less than {limit:g}"
+            )
+            qc.loc[row, ["status", "stage", "reason"]] = ["excluded", "quality", reason]
 
 
 def read_preproc_tables(data: Path, results: Path, limits: QualityLimits) -> tuple:
     """quality_tables of what the ingest left in ``data`` and the batches of scans in ``results``, the cohort's folders."""
     scans = read_table(data / "scans.tsv", required=("scan_id", "participant_id", "site"))
     exclusions = read_table(data / "exclusions.tsv", required=tuple(EXCLUSION_COLUMNS))
-    keys = {}
+    keys, gone = {}, {}
     for batch in read_batches(data / "batches.tsv"):
-        done = read_table(results / BATCH_RESULTS / f"{batch}.tsv", required=("scan_id", "key_id"))
+        path = results / BATCH_RESULTS / f"{batch}.tsv"
+        done = read_table(path, required=("scan_id", "key_id"))
         keys |= dict(zip(done["scan_id"], done["key_id"], strict=True))
+        gone |= {scan: path for scan in done["scan_id"] if not qc_path(results / "preproc", scan).is_file()}
+    if gone:
+        _have_made_again(gone, results / "preproc")
     return quality_tables(scans, exclusions, results / "preproc", limits, keys)

@@ -119,8 +119,14 @@ def remaining_shift_mm(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, *,
 
 
 def write_itk_affine(path: Path, fixed_to_moving: np.ndarray) -> None:
-    """Write the transform as ITK's text file: what ANTs and SimpleITK apply to bring the moving image to the fixed grid."""
-    sitk.WriteTransform(_to_itk(fixed_to_moving), str(path))
+    """Write the transform as ITK's text file: what ANTs and SimpleITK apply to bring the moving image to the fixed grid.
+
+    Raises RuntimeError where the file doesn't hold it afterwards: SimpleITK reports no error on a full disk.
+    """
+    transform = _to_itk(fixed_to_moving)
+    sitk.WriteTransform(transform, str(path))
+    if sitk.ReadTransform(str(path)).GetParameters() != transform.GetParameters():
+        raise RuntimeError(f"{path} doesn't hold the transform that was written")
 
 
 def _starts(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray) -> Iterator[np.ndarray]:

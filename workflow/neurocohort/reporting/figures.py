@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from neurocohort.dataset.quality_flags import is_flag
 from neurocohort.files import write_text
 from neurocohort.reporting import labels
 
@@ -96,7 +97,8 @@ def learning_curves(history: pd.DataFrame, path: Path) -> None:
 
 
 def quality_overview(quality: pd.DataFrame, metrics: list[str], path: Path) -> None:
-    """Every scan's quality numbers as robust scores, one strip a metric; nothing is clipped, outliers are larger."""
+    """Every scan's quality numbers as robust scores, one strip a metric; nothing is clipped, those that may be a fault are
+    larger."""
     with matplotlib.rc_context(STYLE):
         figure, axes = new_axes((SIZE_IN[0], 0.3 * len(metrics) + 0.9))
         axes.axvspan(-labels.OUTLIER_Z, labels.OUTLIER_Z, color="#eef2f5", linewidth=0, zorder=0)
@@ -105,7 +107,7 @@ def quality_overview(quality: pd.DataFrame, metrics: list[str], path: Path) -> N
             scores = quality[f"{metric}_z"].to_numpy(dtype=float)
             scores = scores[np.isfinite(scores)]
             heights = row + spread_places(len(scores), 0.26)
-            far = np.abs(scores) >= labels.OUTLIER_Z
+            far = np.array([is_flag(metric, score, labels.OUTLIER_Z) for score in scores], dtype=bool)
             axes.scatter(scores[~far], heights[~far], s=13, color=BLUE, alpha=0.65, linewidths=0, zorder=2)
             axes.scatter(scores[far], heights[far], s=34, color=VERMILION, marker="D", linewidths=0, zorder=3)
         axes.set_yticks(range(len(metrics)), [labels.quality(metric) for metric in metrics])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from neurocohort.dataset.quality_flags import SMALLEST_SITE
 from neurocohort.imaging import bias_field, brain_extraction, intensity, mni_space, registration, template, tissues
 from neurocohort.reporting.methods_facts import Facts, listed, plain_number, times
 
@@ -173,9 +174,9 @@ def _quality(quality: dict) -> Iterator[str]:
     limit = quality["max_outlier_z"]
     if limit:
         yield (
-            f"A scan was excluded where one of them lay more than {plain_number(limit)} robust standard deviations "
-            "(from the median "
-            "absolute deviation) from the median of its site."
+            f"A scan was excluded where one of them lay {plain_number(limit)} or more robust standard deviations "
+            "(from the median absolute deviation) from the median of its site (of its cohort, where the site has fewer than "
+            f"{SMALLEST_SITE} scans), on the side of a fault; volumes excluded none."
         )
     else:
         yield (

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from neurocohort.files import written_aside
+
 BUDGET_BYTES = 6_000_000  # for all pictures of the gallery: the page's text and figures need the rest of the 10 MB
 SAMPLED = 12  # mosaics that are made smaller to see what a size costs
 
@@ -44,10 +46,11 @@ def place(mosaic: Path, target: Path, size: Thumbnail | None) -> tuple[int, int]
     """Put the mosaic to ``target``, in ``size`` or as it is, and return width and height. Raises OSError for no image."""
     target.parent.mkdir(parents=True, exist_ok=True)
     made = _encoded(mosaic, size) if size else None
-    if made:
-        target.write_bytes(made)
-    else:
-        link_or_copy(mosaic, target)
+    with written_aside(target) as aside:  # a full disk is no broken image: it is raised as StorageFailed
+        if made:
+            aside.write_bytes(made)
+        else:
+            link_or_copy(mosaic, aside)
     with Image.open(target) as image:
         return image.size
 

@@ -8,7 +8,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from neurocohort.dataset.quality_table import SMALLEST_SITE
+from neurocohort.dataset.quality_flags import SMALLEST_COHORT, SMALLEST_SITE
 from neurocohort.reporting import labels
 from neurocohort.reporting.headline import BASELINE_PHRASES, beside, gain_text
 from neurocohort.reporting.provenance import NAMED
@@ -57,7 +57,11 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    made.globals |= {"outlier_z": f"{labels.OUTLIER_Z:g}", "smallest_site": SMALLEST_SITE}
+    made.globals |= {
+        "outlier_z": f"{labels.OUTLIER_Z:g}",
+        "smallest_site": SMALLEST_SITE,
+        "smallest_cohort": SMALLEST_COHORT,
+    }
     made.tests["missing"] = lambda value: isinstance(value, Missing)
     made.filters |= {
         "number": labels.number,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.dataset.quality_table import SMALLEST_SITE
+from neurocohort.dataset.quality_flags import SMALLEST_SITE, is_flag
 from neurocohort.files import read_table
 from neurocohort.imaging.derivatives import mosaic_name, qc_path, scan_folder
 from neurocohort.reporting import figures, labels, mosaics
@@ -19,8 +19,7 @@ SHOWN_OUTLIERS = 30  # the list above the gallery names the most extreme ones; t
 CORE = {"template_dice", "mutual_information", "mask_ml", "mask_to_template", "mask_border_cm2", "snr_wm", "cnr", "cjv"}
 
 NOISE = "Noisy scan: look for ripples and blur of movement, and for low signal."
-FINE = "no sign of a fault by itself."
-ADVICE = {  # what to look for when a number is unusually (low, high), by metric
+ADVICE = {  # by number, what to look for when it is unusually (low, high); None where that is no fault
     "mask_ml": (
         "Small brain mask: look for cortex outside the orange outline, or for atrophy that is real.",
         "Large brain mask: look for skull, eyes or neck inside the orange outline.",
@@ -30,47 +29,47 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
         "Large brain for a scan in MNI space: look for skull inside the orange outline, and for a scan that was not scaled.",
     ),
     "template_shift_mm": (
-        "Brain and template lie together well: " + FINE,
+        None,
         "The brain lies off the template: look for a tilt, and for blue outlines that are shifted.",
     ),
     "outside_template": (
-        "Little lay outside the template's brain: " + FINE,
+        None,
         "Much lay outside the template's brain and was removed: look for eyes and skull that the strip left, and for a brain "
         "that is shifted or tilted.",
     ),
     "mask_border_cm2": (
-        "The mask keeps clear of the image's border: " + FINE,
+        None,
         "The brain mask touches the border of the image: look for a brain that is cut off.",
     ),
     "bias_field_cv": (
-        "A weak bias field: " + FINE,
+        None,
         "A strong bias field: look for shading that is left in the two lower rows.",
     ),
     "template_dice": (
         "Brain and template overlap little: look for blue outlines off the edge of the brain, tilted or shifted.",
-        "Brain and template overlap unusually well: " + FINE,
+        None,
     ),
     "mutual_information": (
         "A poor match with the template: look for a rotation, a flip, or an image that is not T1-weighted.",
-        "An unusually close match with the template: " + FINE,
+        None,
     ),
     "registration_starts": (
-        "Few starts of the registration: " + FINE,
+        None,
         "The registration needed several starts: look whether the blue outlines fit.",
     ),
-    "snr_gm": (NOISE, "High signal in grey matter: " + FINE),
-    "snr_wm": (NOISE, "High signal in white matter: " + FINE),
-    "cnr": ("Weak contrast of grey and white matter: look for movement and noise.", "Strong contrast: " + FINE),
-    "cjv": ("Sharp tissues: " + FINE, "Tissues blend: look for movement, noise, and shading that is left."),
-    "efc": ("A sharp image: " + FINE, "Blur or ghosts: look for copies of the head's edge outside it."),
-    "fber": ("A noisy background: look for ghosts and movement outside the head.", "A quiet background: " + FINE),
+    "snr_gm": (NOISE, None),
+    "snr_wm": (NOISE, None),
+    "cnr": ("Weak contrast of grey and white matter: look for movement and noise.", None),
+    "cjv": (None, "Tissues blend: look for movement, noise, and shading that is left."),
+    "efc": (None, "Blur or ghosts: look for copies of the head's edge outside it."),
+    "fber": ("A noisy background: look for ghosts and movement outside the head.", None),
     "inu_range": (
-        "An even image: " + FINE,
+        None,
         "Strong shading: look for a side of the brain that is darker in the two lower rows.",
     ),
     "symmetry": (
         "The two halves differ: look for a tilted brain, and for a large lesion.",
-        "The two halves are much alike: " + FINE,
+        None,
     ),
 }
 
@@ -106,17 +105,18 @@ def gallery(sources: Sources, results: Path, cohort: str, output: Path, size: Th
         overview = Drawing.of(
             drawn,
             f"Strip plot of the robust scores of {len(scored)} quality numbers for {drawn_scans} scans of "
-            f"{labels.cohort(cohort)}; {labels.counted(flagged, 'scan')} with a score of {labels.OUTLIER_Z:g} or more.",
+            f"{labels.cohort(cohort)}; {labels.counted(flagged, 'scan')} with a score of {labels.OUTLIER_Z:g} or more "
+            "on the side of a fault.",
             f"The {drawn_scans} scans of {labels.cohort(cohort)} that have numbers. Diamonds lie {labels.OUTLIER_Z:g} or more "
             "robust standard deviations from the median of their site (of the cohort, where no site is known or it has fewer "
-            f"than {SMALLEST_SITE} scans). One diamond is a scan to open below; many in one strip point at scans that differ "
+            f"than {SMALLEST_SITE} scans), on the side where a fault of the scan would lie: low for a Dice, high for noise. "
+            "Volumes have no such side. One diamond is a scan to open below; many in one strip point at scans that differ "
             "together, as those of a scanner may.",
         )
     extreme = []  # of each usable scan, the worst of its numbers
     for row in rows:
-        faults = [found for found in row["outliers"] if may_be_a_fault(found)]
-        if faults and row["status"] == "ok":
-            extreme.append((row["scan_id"], row["anchor"], max(faults, key=lambda found: abs(found["z"]))))
+        if row["outliers"] and row["status"] == "ok":
+            extreme.append((row["scan_id"], row["anchor"], max(row["outliers"], key=lambda found: abs(found["z"]))))
     extreme.sort(key=lambda item: (-abs(item[2]["z"]), item[0]))
     return {
         "cohort": cohort,
@@ -124,17 +124,12 @@ def gallery(sources: Sources, results: Path, cohort: str, output: Path, size: Th
         "columns": [{"name": name, "label": labels.quality(name), "core": name in core} for name in metrics],
         "rows": rows,
         "overview": overview,
+        "measured": int(table[metrics].notna().any(axis=1).sum()),
         "extreme": extreme[:SHOWN_OUTLIERS],
         "left_out": max(0, len(extreme) - SHOWN_OUTLIERS),
         "usable": sum(row["status"] == "ok" for row in rows),
         "flagged": sum(bool(row["outliers"]) for row in rows),
     }
-
-
-def may_be_a_fault(found: dict) -> bool:
-    """Whether an unusual number (``metric``, ``z``) lies on the side on which a fault of the scan would show."""
-    advice = ADVICE.get(found["metric"])
-    return advice is None or not advice[0 if found["z"] < 0 else 1].endswith(FINE)
 
 
 def _row(
@@ -151,7 +146,7 @@ def _row(
     cells = []
     for name, decimals in places.items():
         z = record.get(f"{name}_z")
-        far = labels.is_number(z) and abs(float(z)) >= labels.OUTLIER_Z
+        far = labels.is_number(z) and is_flag(name, float(z), labels.OUTLIER_Z)
         if far:
             outliers.append({"metric": name, "label": labels.quality(name), "z": float(z)})
         cells.append(

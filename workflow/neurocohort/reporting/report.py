@@ -9,7 +9,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from neurocohort.files import aside_of, write_json, write_text
+from neurocohort.files import folder_written_aside, write_json, write_text
 from neurocohort.reporting import (
     claims,
     exclusions,
@@ -69,10 +69,8 @@ def write_report(
     """
     sources = Sources((results, data, benchmarks, lock.parent, data.parent / "resources"))
     moment = datetime.fromtimestamp(float(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
-    aside = aside_of(output)
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "figures").mkdir(parents=True)
-    try:
+    with folder_written_aside(output) as aside:
+        (aside / "figures").mkdir()
         flows = [participants.cohort_flow(sources, data, results, cohort, experiments) for cohort in cohorts]
         pictures = [path for cohort in cohorts for path in quality.mosaic_files(results, cohort)]
         size = mosaics.fitting_size(pictures)
@@ -159,10 +157,6 @@ def write_report(
         write_text(aside / "index.html", page)
         write_crate(aside, made_by, licences=licences_of(data, cohorts, configuration))
         _zip(aside, aside / "report.zip", study)
-        shutil.rmtree(output, ignore_errors=True)
-        aside.rename(output)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return sources.missing
 
 

@@ -1,0 +1,81 @@
+"""A disk that is full, or read-only, at every stage: one sentence with the path, nothing whole destroyed, and the plain command
+goes on once there is room."""
+
+import shutil
+from dataclasses import dataclass
+
+import pytest
+from disks import Disk
+from kills import Study
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``deleted``: what the stage makes, under the disk's ``folder``; ``target`` is asked for. ``leave``: free bytes."""
+
+    folder: str
+    deleted: str
+    target: str
+    leave: int = 0
+
+
+STAGES = {
+    "archives": Stage("resources", "phantom/ixi", "resources/phantom/ixi/IXI-T1.tar"),
+    "ingest": Stage("data", "oasis1", "data/oasis1/scans.tsv"),
+    "preprocessing": Stage("results", "oasis1/preproc*", "results/oasis1/preproc_batches/000.tsv"),
+    "pack": Stage("results", "oasis1/packed", "results/oasis1/packed/development/images.npy", 100_000),
+    "training": Stage("checkpoints", "*", "results/experiments/tissue/seed-1/model.safetensors"),
+    "inference": Stage(
+        "results", "experiments/tissue/seed-1/predictions.tsv", "results/experiments/tissue/seed-1/predictions.tsv"
+    ),
+    "evaluation": Stage("results", "experiments/tissue/[msd]*.tsv", "results/experiments/tissue/metrics.tsv"),
+    "bundle": Stage("results", "models/tissue", "results/models/tissue"),
+    "report": Stage("results", "report", "results/report", 400_000),
+}
+
+
+@pytest.fixture(scope="module")
+def study(repository, tmp_path_factory):
+    """The smallest study, finished."""
+    made = Study(tmp_path_factory.mktemp("full") / "study", ["tests/studies/smallest.yaml"], 2)
+    made.fresh()
+    assert made.finish() == 0, made.end_of_output()
+    return made
+
+
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+@pytest.mark.parametrize("name", STAGES)
+def test_a_disk_that_cant_be_written_ends_in_a_sentence_and_the_plain_command_goes_on(study, name, fault):
+    stage = STAGES[name]
+    whole = study.hashes()
+    disk = Disk(study.folder / stage.folder)
+    try:
+        for path in [*disk.folder.glob(stage.deleted), *_trained(study, name)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        kept = study.hashes()
+        disk.fill(stage.leave) if fault == "full" else disk.read_only(True)
+        failed = study.run(stage.target)
+        disk.empty() if fault == "full" else disk.read_only(False)
+        assert failed.returncode, "nothing was written"
+        said = failed.stdout + failed.stderr
+        assert ("the disk is full" if fault == "full" else "ead-only") in said, said[-3000:]
+        assert stage.folder in said and "Traceback" not in said, said[-3000:]
+        after = study.hashes()
+        assert {path: after.get(path) for path in kept if not path.endswith(".filler")} == kept, (
+            "what was whole is whole"
+        )
+        done = study.run(stage.target)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+        after = study.hashes()
+        made = [path for path in whole if path not in kept and path.startswith(stage.target.rsplit("/", 1)[0])]
+        assert made and {path: after.get(path) for path in made} == {path: whole[path] for path in made}
+        assert study.left_over() == []
+    finally:
+        disk.close()
+
+
+def _trained(study, name):
+    """The outputs of the training, which lie on another disk than its checkpoints."""
+    return (study.folder / "results/experiments/tissue/seed-1").glob("*") if name == "training" else ()

@@ -1,0 +1,71 @@
+"""What the README's table of deliverables promises is what `all` makes, and what was deleted is made again."""
+
+import os
+import re
+
+import pytest
+from neurocohort.configuration import read_checked
+
+PATH = re.compile(r"`([^`]+)`")
+
+
+def promised(readme: str) -> list[str]:
+    """The paths of the README's table, with their placeholders; a name without a folder is in that of the path before."""
+    table = readme.split("## What you get")[1].split("\n## ")[0].split("\n\n")[1]
+    paths: list[str] = []
+    for line in table.splitlines()[2:]:
+        for name in PATH.findall(line.split("|")[1]):
+            paths.append(name if name.startswith("results/") else f"{paths[-1].rsplit('/', 1)[0]}/{name}")
+    return paths
+
+
+def asked_for(study) -> set[str]:
+    """The inputs of `all`."""
+    said = study.snakemake("--dry-run", "--forcerun", "all")
+    (inputs,) = re.findall(r"^(?:local)?rule all:\n    input: (.+)$", said, re.MULTILINE)
+    return set(inputs.split(", "))
+
+
+def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
+    config = read_checked([repository / "config" / "config.yaml"])
+    inputs = asked_for(demo)
+    paths = promised((repository / "README.md").read_text(encoding="utf-8"))
+    assert len(paths) > 15
+    for path in paths:
+        for cohort in config["cohorts"]:
+            for name, experiment in config["experiments"].items():
+                segmentation = experiment["task"] == "segmentation"
+                if ("saliency" in path and segmentation) or ("label_maps" in path and not segmentation):
+                    continue
+                made = path.replace("<experiment>", name).replace("<cohort>", cohort).rstrip("/").split("/<")[0]
+                wanted = any(
+                    made == found or found.startswith(f"{made}/") or made.startswith(f"{found}/") for found in inputs
+                )
+                assert wanted, f"{made} is no output that `all` asks for"
+
+
+@pytest.mark.parametrize(
+    ("deleted", "rule"),
+    [
+        ("results/experiments/brain_age/metrics.tsv", "metrics"),
+        ("results/experiments/brain_age/networks.tsv", "ensemble"),
+        ("results/experiments/tissue/label_maps/volumes.tsv", "ensemble_segmentation"),
+        ("results/oasis1/exclusions.tsv", "quality"),
+        ("results/oasis1/preproc/dataset_description.json", "quality"),
+        ("results/report/index.html", "report"),
+        ("results/report/provenance.json", "report"),
+        ("results/models/brain_age/LICENSE", "bundle"),
+    ],
+)
+def test_what_was_deleted_is_made_again(demo, deleted, rule):
+    path = demo.path(deleted)
+    aside = path.with_name(f"{path.name}.aside")
+    stamp = path.parent / ".snakemake_timestamp"
+    before = stamp.stat() if stamp.exists() else None
+    path.rename(aside)
+    try:
+        assert demo.would_run().get(rule), f"{deleted} stays missing"
+    finally:
+        aside.rename(path)
+        if before:
+            os.utime(stamp, ns=(before.st_atime_ns, before.st_mtime_ns))
