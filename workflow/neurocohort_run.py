@@ -12,6 +12,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from neurocohort.errors import storage_reason
 from neurocohort.running.failures import FailedJob, describe, scan_of
 from neurocohort.running.schedulers import Ending, ending_of, log_of, submitted_number
 from neurocohort.running.takeover import begin_run, end_run, note_submitted, take_over, who_holds_the_lock
@@ -98,9 +99,14 @@ class StartOfRun(logging.Handler):
         if self.begun or plugin is None or self.workflow.dryrun or self.workflow.touch:
             return
         self.begun = True
-        if what := take_over():
-            logger.warning(what)
-        begin_run(plugin.name, self.command)
+        try:
+            if what := take_over():
+                logger.warning(what)
+            begin_run(plugin.name, self.command)
+        except OSError as error:
+            reason = storage_reason(error) or f"{error}."
+            print(f"error: the folder {Path('.snakemake').resolve()} can't be written: {reason}", file=sys.stderr)
+            sys.exit(1)  # not through Snakemake's log, which is in that folder
         atexit.register(end_run)  # also after Ctrl-C, when executors have cancelled the jobs that they know
 
 

@@ -19,16 +19,20 @@ class JobFailed(Exception):
     The command line prints it alone and exits with 1, and the job is tried again."""
 
 
-class StorageFailed(JobFailed):
-    """A file or folder could not be written, by the fault of the disk: full, quota used up, read-only, no permission.
+class StorageFailed(JobFailed, OSError):
+    """A file or folder could not be written, by the fault of the disk: full, quota used up, read-only, no permission. It is an
+    OSError, so that a cache which need not be written can do without.
 
     ``path`` is what was to be written, ``reason`` what is wrong with its disk, and what to do.
     """
 
     def __init__(self, path: object, reason: str):
-        super().__init__(f"{path} could not be written: {reason} What was there before is kept.")
+        super().__init__(str(path), reason)
         self.path = path
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} could not be written: {self.reason} What was there before is kept."
 
 
 class ScanExcluded(Exception):

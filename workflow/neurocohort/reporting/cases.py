@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from neurocohort.errors import StorageFailed
 from neurocohort.imaging.derivatives import mosaic_name, scan_folder
 from neurocohort.reporting import labels, mosaics
 from neurocohort.reporting.figures import Drawing
@@ -122,6 +123,8 @@ def _mosaic(part: Part, results: Path, cohort: str, scan_id: str, caption: str) 
             mosaics.place(source, part.output / file, None)
         with Image.open(part.output / file) as image:
             width, height = image.size
+    except StorageFailed:  # no fault of the image
+        raise
     except OSError:
         (part.output / file).unlink(missing_ok=True)
         return part.sources.lack(source, what, "The file is not an image that can be read.")

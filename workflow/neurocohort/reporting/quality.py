@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.dataset.quality_flags import SMALLEST_SITE, is_flag
+from neurocohort.errors import StorageFailed
 from neurocohort.files import read_table
 from neurocohort.imaging.derivatives import mosaic_name, qc_path, scan_folder
 from neurocohort.reporting import figures, labels, mosaics
@@ -222,6 +223,8 @@ def _mosaic(
     target = output / "mosaics" / cohort / f"{scan_id}.webp"
     try:
         width, height = mosaics.place(source, target, size)
+    except StorageFailed:  # no fault of the image
+        raise
     except OSError:
         target.unlink(missing_ok=True)
         return sources.lack(source, what, "The file is not an image that can be read.")

@@ -11,9 +11,13 @@ from neurocohort.running.schedulers import CANCELLED, MEMORY, NODE, TIME, Ending
 LOG_LINES = 20
 SET_RESOURCES = "--set-resources"
 LOG_BYTES = 64_000  # of a log's end, in which its last lines are looked for
-GPU, DISK, CHECKSUM, INPUT, SUBMISSION = "GPU", "disk", "checksum", "input", "submission"
+GPU, DISK, CHECKSUM, INPUT, SUBMISSION, STORAGE = "GPU", "disk", "checksum", "input", "submission", "storage"
 SIGNS = (  # in the order in which they are looked for: the first that a log shows is the cause
-    (DISK, r"No space left on device|Disk quota exceeded|GB free, and [\d.]+ GB are needed"),
+    (
+        DISK,
+        r"No space left on device|Disk quota exceeded|GB free, and [\d.]+ GB are needed|: the disk (is full|quota is used)",
+    ),
+    (STORAGE, r"could not be written: |Read-only file system"),
     (CHECKSUM, r"the (md5|sha256) is \w+, and|its first download had|is cut short or damaged"),
     (GPU, r"no GPU is visible|CUDA error: no kernel image|CUDA driver version is insufficient|Found no NVIDIA driver"),
     (MEMORY, r"CUDA out of memory|OutOfMemoryError"),
@@ -32,6 +36,7 @@ SENTENCES = {
     CANCELLED: "it was cancelled",
     GPU: "it found no GPU that it can use: look at the GPU queue's name in the profile, and at the driver (`neurocohort doctor`)",
     DISK: "the disk is full, or your quota is used up",
+    STORAGE: "a file can't be written where it belongs: its sentence above says which, and why",
     CHECKSUM: "a file isn't what was published, or is cut short: its sentence above says which; delete it, or get it anew",
     INPUT: "something that was given is wrong: its sentence above says what, and what to do",
     SUBMISSION: "the scheduler refused the job: look at the names in the profile (`neurocohort doctor` checks them)",

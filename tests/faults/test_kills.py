@@ -1,0 +1,25 @@
+"""Runs that are killed at random moments: the plain command, typed again, ends with the files of a run that was left alone."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HARNESS = Path(__file__).with_name("kills.py")
+ROW = re.compile(r"\| .+ \| (\d+) \| (\d+) \| (\d+) \| `.+` \|")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--during", "preprocess-batch", "--begin", "ingest", "--target", "preprocess")],
+    ids=["any moment", "in a batch"],
+)
+def test_five_random_kills_end_bit_identical_with_the_plain_command(tmp_path, options):
+    command = [sys.executable, str(HARNESS), "5", "--folder", str(tmp_path), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    row = ROW.fullmatch(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else None
+    assert row and done.returncode == 0, done.stdout + done.stderr
+    assert row.groups() == ("5", "5", "0"), done.stdout
