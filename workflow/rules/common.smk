@@ -29,6 +29,7 @@ from neurocohort.members import (
     transfer_chain,
     without_site_names,
 )
+from neurocohort.notes import grouped, read_notes
 from neurocohort_run import job_prefix, watch
 
 IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
@@ -78,10 +79,18 @@ def one_of(names):
     return "|".join(names) or "(?!)"
 
 
+def print_notes():
+    """What ingest noticed of each cohort, at the end of a run: at most a screen."""
+    files = {cohort: Path(f"data/{cohort}/notes.tsv") for cohort in COHORTS}
+    notes = {name: read_notes(path) for name, path in files.items() if path.is_file()}
+    if lines := grouped(notes):
+        print("\n".join(["", *lines, ""]), file=sys.stderr)
+
+
 wildcard_constraints:
     cohort="|".join(COHORTS),
     experiment="|".join(EXPERIMENTS),
-    scan_id=r"[A-Za-z0-9_-]+",
+    scan_id=r"[A-Za-z0-9+_-]+",
     run=rf"(sweep/draw-\d+/)?{MEMBER}",
     pack=one_of(PACKS),
 

@@ -33,6 +33,7 @@ checkpoint ingest_cohort:
         participants="data/{cohort}/participants.tsv",
         dictionary="data/{cohort}/participants.json",
         description="data/{cohort}/dataset_description.json",
+        notes="data/{cohort}/notes.tsv",
     log:
         "logs/ingest/{cohort}.log",
     benchmark:

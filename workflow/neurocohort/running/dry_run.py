@@ -170,5 +170,5 @@ def _write_placeholders(config: dict, place: Path) -> None:
         lines = ["\t".join(columns), "\t".join(row.get(column, "n/a") for column in columns)]
         (folder / "scans.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "exclusions.tsv").write_text("\t".join(EXCLUSION_COLUMNS) + "\n", encoding="utf-8")
-        for file in ("participants.tsv", "participants.json", "dataset_description.json"):
+        for file in ("participants.tsv", "participants.json", "dataset_description.json", "notes.tsv"):
             (folder / file).touch()
