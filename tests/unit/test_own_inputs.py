@@ -15,6 +15,7 @@ from neurocohort.cohorts.variables import values_of_plan
 from neurocohort.configuration import check_configuration
 from neurocohort.configuration_cohorts import LEVELS_OF_SOURCE
 from neurocohort.dataset.filters import compile_filter
+from neurocohort.dataset.split_file import read_split_file
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes, grouped, read_notes, write_notes
 from neurocohort.preview import notes_of_plan, preview
@@ -293,6 +294,15 @@ def test_a_table_that_is_a_link_to_nothing_is_named(folder):
     (folder.source / "participants.tsv").symlink_to(".git/annex/nowhere")
     with pytest.raises(InputError, match=r"participants.tsv is a link to a file that is not there; fetch its content"):
         folder.plan()
+
+
+def test_a_split_file_may_have_the_ids_as_the_users_table_has_them(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("participant_id,part\nA_1,train\nA_2,validation\nA_3,test\n")
+    scans = pd.DataFrame(
+        {"participant_id": ["sub-A1", "sub-A2", "sub-A3"], "session_id": "ses-1", "scan_id": ["1", "2", "3"]}
+    )
+    assert read_split_file(path, scans)["part"].tolist() == ["train", "validation", "held-out"]
 
 
 # --- what no scan can satisfy -------------------------------------------------------------------------------------

@@ -22,11 +22,11 @@ class CellFault(ValueError):
     """A cell that can't be taken as it stands: the sentence names its row, and says what to do."""
 
 
-def rows_of(content: bytes, sheet: str | None = None) -> list[list]:
+def rows_of(content: bytes, sheet: str | None = None, comments: str | None = None) -> list[list]:
     """The rows of one sheet. A workbook's numbers are numbers and its dates dates; in a text every cell is text.
 
     ``sheet`` names the sheet of a workbook; where it has none of that name, or None is given, the first is read. Text is
-    UTF-8 with commas, semicolons or tabs between the cells, a line a row. Raises CellFault for a cell that would be lost, and
+    UTF-8 with commas, semicolons or tabs between the cells, a line a row; lines that begin with ``comments`` are empty rows. Raises CellFault for a cell that would be lost, and
     whatever its reader raises for content that is broken.
     """
     if content.startswith(XLS):
@@ -36,7 +36,7 @@ def rows_of(content: bytes, sheet: str | None = None) -> list[list]:
     text = content.decode("utf-8-sig")
     if text.lstrip()[:1] == "<" or "\0" in text:
         raise ValueError("it is not a table of text")
-    return _rows_of_text(text)
+    return _rows_of_text(text, comments)
 
 
 def sheets_of(content: bytes) -> list[str]:
@@ -60,8 +60,9 @@ def clean(cell: object) -> object:
     return None if isinstance(cell, float) and cell != cell else cell
 
 
-def _rows_of_text(text: str) -> list[list[str]]:
+def _rows_of_text(text: str, comments: str | None) -> list[list[str]]:
     lines = re.split(r"\r\n|\n|\r", text)
+    lines = ["" if comments and line.startswith(comments) else line for line in lines]
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
