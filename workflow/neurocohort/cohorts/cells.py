@@ -26,8 +26,8 @@ def rows_of(content: bytes, sheet: str | None = None, comments: str | None = Non
     """The rows of one sheet. A workbook's numbers are numbers and its dates dates; in a text every cell is text.
 
     ``sheet`` names the sheet of a workbook; where it has none of that name, or None is given, the first is read. Text is
-    UTF-8 with commas, semicolons or tabs between the cells, a line a row; lines that begin with ``comments`` are empty rows. Raises CellFault for a cell that would be lost, and
-    whatever its reader raises for content that is broken.
+    UTF-8 with commas, semicolons or tabs between the cells, a line a row; lines that begin with ``comments`` are empty rows.
+    Raises CellFault for a cell that would be lost, and whatever its reader raises for content that is broken.
     """
     if content.startswith(XLS):
         return _rows_of_xls(content, sheet)

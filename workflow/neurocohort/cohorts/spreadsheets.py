@@ -35,8 +35,8 @@ def read_spreadsheet(
     for place, row in enumerate(rows, start=1):
         if any(clean(cell) is not None for cell in row[len(header) :]):
             raise InputError(
-                f"{path}, row {place} has {len(row)} cells, and the header has {len(header)}: put texts that hold the separator in "
-                "quotes."
+                f"{path}, row {place} has {len(row)} cells, and the header has {len(header)}: put texts that hold the "
+                "separator in quotes."
             )
     body = [[clean(cell) for cell in row[: len(header)]] + [None] * (len(header) - len(row)) for row in rows[1:]]
     table = pd.DataFrame(body, columns=header, index=pd.RangeIndex(2, len(body) + 2), dtype=object)
