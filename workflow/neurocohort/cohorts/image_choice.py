@@ -23,10 +23,12 @@ def misfiled(name: str, participant: str, session: str | None) -> str:
     """Whose image a file in the folder of ``participant`` and ``session`` (as the folders are named) says that it is, where it
     is another's: ``sub-01`` or ``ses-1``; else empty."""
     for folder in filter(None, (participant, session)):
+        if name.startswith(f"{folder}_") or f"_{folder}_" in name or f"_{folder}." in name:
+            continue
         prefix = folder[: len("sub-")]
-        found = re.search(rf"(?:^|_){prefix}([^_]*)", name)
-        if found and not re.search(rf"(?:^|_){re.escape(folder)}(?=_|\.)", name):
-            return prefix + found[1]
+        other = next((part for part in name.split("_") if part.startswith(prefix)), None)
+        if other is not None:
+            return other.partition(".")[0]
     return ""
 
 
@@ -37,6 +39,8 @@ def choose_images(images: Sequence[os.DirEntry], run: str) -> Choice:
     (``echo-``). Phase, real and imaginary parts (``part-``) are never taken. Of reconstructions of one acquisition (``rec-``)
     the plain one is taken, or the first.
     """
+    if len(images) == 1 and "part-" not in images[0].name:  # nearly every session
+        return Choice([*images], [])
     left = [(image, "not a magnitude image") for image in images if _entities(image).get("part") in NO_MAGNITUDE]
     usable = [image for image in images if image not in [other for other, _ in left]]
     if not usable:
@@ -60,7 +64,7 @@ def choose_images(images: Sequence[os.DirEntry], run: str) -> Choice:
 
 def is_enhanced(image: os.DirEntry) -> bool:
     """Whether its name says that a contrast agent was given."""
-    return _entities(image).get("ce", "none").lower() not in NATIVE
+    return "ce-" in image.name and _entities(image).get("ce", "none").lower() not in NATIVE
 
 
 def _entities(image: os.DirEntry) -> dict[str, str]:
