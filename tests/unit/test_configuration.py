@@ -446,9 +446,12 @@ def test_the_readme_tells_every_key_with_its_default(schema):
 @pytest.fixture
 def own_cohorts(tmp_path):
     """A BIDS folder and a table with the variables that the examples use."""
-    (tmp_path / "bids").mkdir()
+    for person in ("01", "02", "03"):
+        (tmp_path / "bids" / f"sub-{person}" / "anat").mkdir(parents=True)
+        (tmp_path / "bids" / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz").touch()
     rows = "sub-01\t60\tCN\nsub-02\t70\tAD\nsub-03\t80\tMCI\n"
     (tmp_path / "bids" / "participants.tsv").write_text("participant_id\tage\tdiagnosis\n" + rows)
+    (tmp_path / "a.nii").touch()
     (tmp_path / "scans.csv").write_text("participant_id,path,age\nA,a.nii,60.5\nB,b.nii,61\nC,c.nii,62\n")
     return tmp_path
 
@@ -482,7 +485,7 @@ def test_a_users_folder_is_not_read_where_its_study_was_checked_before(own_cohor
     def read(*_):
         raise AssertionError("the folder is read")
 
-    monkeypatch.setattr("neurocohort.configuration.kinds_of_cohort", read)
+    monkeypatch.setattr("neurocohort.configuration.survey_of_cohort", read)
     bids = {"source": "bids", "path": str(own_cohorts / "bids")}
     checked = check_configuration(study(bids), source=SOURCE, read_cohorts=False)
     assert checked["cohorts"]["own"]["pattern"], "the defaults are filled in"

@@ -17,9 +17,10 @@ from neurocohort.configuration_cohorts import (
     ALL_SOURCE_KEYS,
     KEYS_OF_SOURCE,
     cohort_faults,
-    kinds_of_cohort,
     phantom_faults,
+    survey_of_cohort,
 )
+from neurocohort.configuration_data import data_faults
 from neurocohort.configuration_experiments import experiment_faults
 from neurocohort.configuration_messages import schema_sentences
 from neurocohort.configuration_trainings import sweep_value_faults
@@ -42,8 +43,9 @@ def load_configuration(paths: list[Path]) -> dict:
         try:
             content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
         except FileNotFoundError:
+            hint = "" if path.suffix else "; if it is a target of the workflow, type it before --configfile"
             raise InputError(
-                f"{path}: there is no such file; give the path of a study file, seen from {Path.cwd()}."
+                f"{path}: there is no such file; give the path of a study file, seen from {Path.cwd()}{hint}."
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} can't be read: {error}; expected a YAML file in UTF-8.") from error
@@ -72,8 +74,8 @@ def check_configuration(
 
     ``source`` is named in messages, such as the file's path. ``variables``: by cohort, the columns that its scans.tsv has;
     without it, those that its source is known to have. ``read_cohorts``: whether the experiments are checked against their
-    cohorts' variables, for which a user's own folders and tables are read. Raises InputError with one sentence, or with a
-    line for each fault.
+    cohorts' variables and values, for which a user's own folders and tables are read. Raises InputError with one sentence, or
+    with a line for each fault.
     """
     faults: list[str] = []
     config = _plain(config, "", faults)
@@ -89,11 +91,13 @@ def check_configuration(
         faults = [fault for check in checks for fault in check(config)]
         read = config["cohorts"] if read_cohorts else {}
         try:
-            kinds = {name: kinds_of_cohort(cohort, (variables or {}).get(name)) for name, cohort in read.items()}
+            surveys = {name: survey_of_cohort(cohort, (variables or {}).get(name)) for name, cohort in read.items()}
         except InputError as error:  # a user's own table: its columns are not known
-            kinds, faults = {}, faults or [str(error)]
+            surveys, faults = {}, faults or [str(error)]
+        kinds = {name: survey.kinds for name, survey in surveys.items()}
         for name, experiment in config["experiments"].items() if kinds else ():
-            faults += experiment_faults(f"experiments.{name}", experiment, config, kinds)
+            own = [*experiment_faults(f"experiments.{name}", experiment, config, kinds)]
+            faults += own or data_faults(f"experiments.{name}", experiment, surveys)
             faults += _sweep_faults(f"experiments.{name}", name, experiment, config, kinds)
     if len(faults) == 1:
         raise InputError(f"{source}: {faults[0]}")

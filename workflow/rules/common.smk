@@ -29,6 +29,7 @@ from neurocohort.members import (
     transfer_chain,
     without_site_names,
 )
+from neurocohort.notes import grouped, read_notes
 from neurocohort_run import gpu_model, job_prefix, watch
 
 IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
@@ -91,6 +92,14 @@ def attempts_allowed(wildcards):
 def one_of(names):
     """A pattern for a wildcard that takes these names alone; none where there are none."""
     return "|".join(names) or "(?!)"
+
+
+def print_notes():
+    """What ingest noticed of each cohort, at the end of a run: at most a screen."""
+    files = {cohort: Path(f"data/{cohort}/notes.tsv") for cohort in COHORTS}
+    notes = {name: read_notes(path) for name, path in files.items() if path.is_file()}
+    if lines := grouped(notes):
+        print("\n".join(["", *lines, ""]), file=sys.stderr)
 
 
 wildcard_constraints:

@@ -106,4 +106,5 @@ def run_number(name: str) -> int:
 
 def _entries(folder: Path | str) -> list[os.DirEntry]:
     with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+        # Hidden files are no images: macOS leaves ._sub-01_T1w.nii.gz beside sub-01_T1w.nii.gz.
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)

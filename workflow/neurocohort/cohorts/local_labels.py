@@ -13,6 +13,7 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.cohorts import raw_bids
 from neurocohort.errors import ScanExcluded
+from neurocohort.notes import Kind
 from neurocohort.version import BIDS_VERSION
 
 DERIVATIVES = "derivatives/segmentations"
@@ -67,7 +68,9 @@ def describe_labels(collected: raw_bids.Ingested, source: Path) -> None:
     files.write_json(folder / "dataset_description.json", description)
     files.write_table(folder / "dseg.tsv", pd.DataFrame({"index": TISSUES.keys(), "name": TISSUES.values()}))
     if labelled < len(collected.scans):
-        collected.note(f"{labelled} of the {len(collected.scans)} scans have a reference segmentation.")
+        collected.note(
+            f"{labelled} of the {len(collected.scans)} scans have a reference segmentation.", Kind.LABEL_MAPS
+        )
 
 
 def _largest_offset(affine: np.ndarray, expected: np.ndarray, shape: tuple[int, int, int]) -> float:

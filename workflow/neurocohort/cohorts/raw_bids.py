@@ -20,6 +20,7 @@ from neurocohort import files
 from neurocohort.cohorts.scan_batches import content_of
 from neurocohort.cohorts.scan_paths import FILE_COLUMNS
 from neurocohort.errors import ScanExcluded
+from neurocohort.notes import Kind, Notes, write_notes
 from neurocohort.version import BIDS_VERSION
 
 logger = logging.getLogger(__name__)
@@ -54,13 +55,14 @@ COMMON_COLUMNS = {
 
 @dataclass
 class Ingested:
-    """What an ingest collects while the archives stream by. ``notes`` are sentences for the log. ``images``: the sha256 of each
-    image that lies in the folder, by its path there; ``originals``: the sha256 of each file of the user's that was read."""
+    """What an ingest collects while the archives stream by. ``notes`` become ``notes.tsv``, and stand in the log too. ``images``:
+    the sha256 of each image that lies in the folder, by its path there; ``originals``: the sha256 of each file of the user's that
+    was read."""
 
     folder: Path
     scans: dict[str, dict] = field(default_factory=dict)
     exclusions: list[dict] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     images: dict[str, str] = field(default_factory=dict)
     originals: dict[Path, str] = field(default_factory=dict)
 
@@ -91,10 +93,11 @@ class Ingested:
         """Add a row to the exclusions table."""
         self.exclusions.append({"participant_id": participant_id, "scan_id": scan_id, "stage": STAGE, "reason": reason})
 
-    def note(self, sentence: str) -> None:
-        """Keep a sentence that a person should see in the log, and that excludes nothing."""
-        self.notes.append(sentence)
-        logger.warning(sentence)
+    def note(
+        self, sentence: str, kind: Kind = Kind.OTHER, participant_id: str | None = None, scan_id: str | None = None
+    ) -> None:
+        """Keep a sentence that a person should see, and that excludes nothing; of one scan where that is named."""
+        logger.warning(self.notes.add(kind, sentence, participant_id, scan_id).shown)
 
 
 def write_tables(
@@ -123,13 +126,14 @@ def write_tables(
     files.write_json(folder / "participants.json", dictionary)
     files.write_table(folder / "exclusions.tsv", exclusions)
     files.write_json(folder / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **description})
-    files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n/batches.tsv\n")
+    files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n/batches.tsv\n/notes.tsv\n")
+    write_notes(folder / "notes.tsv", collected.notes.notes)
     files.write_table(folder / "scans.tsv", scans)  # last: where it stands, the rest does
     return {
         "scans": len(scans),
         "participants": len(participants),
         "excluded": len(exclusions),
-        "notes": collected.notes,
+        "notes": [note.note for note in collected.notes.notes],
         "contents": {key: _content(collected, row) for key, row in collected.scans.items()},
         "originals": collected.originals,
     }

@@ -15,6 +15,7 @@ from neurocohort.reporting.provenance import NAMED
 from neurocohort.reporting.sources import Missing
 
 TEMPLATES = Path(__file__).parent / "templates"
+NOTES_SHOWN = 50  # of one kind and cohort; notes.tsv has all
 SYMBOLS = {"pass": "✓", "warn": "≈", "fail": "✗", "missing": "!"}  # by verdict
 JUDGEMENT_WORDS = {  # what a card says first, by judgement
     "better": "Better than the trivial baseline",
@@ -58,6 +59,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     made.globals |= {"outlier_z": f"{labels.OUTLIER_Z:g}", "smallest_site": SMALLEST_SITE}
+    made.globals["notes_shown"] = NOTES_SHOWN
     made.tests["missing"] = lambda value: isinstance(value, Missing)
     made.filters |= {
         "number": labels.number,

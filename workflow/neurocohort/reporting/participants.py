@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.files import sha256_of
+from neurocohort.notes import NOTE_COLUMNS
 from neurocohort.reporting import labels
 from neurocohort.reporting.development import by_use, folds_sentence
 from neurocohort.reporting.exclusions import compare_excluded
@@ -17,13 +18,18 @@ SAMPLE_COLUMNS = ("scan_id", "participant_id", "cohort", "site", "part", "target
 
 def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str, experiments: dict[str, dict]) -> dict:
     """How many scans and participants of a cohort are left after ingest and after preprocessing with its quality
-    limits, every exclusion with its reason, and how the excluded compare with the kept (`exclusions.Comparison`)."""
+    limits, every exclusion with its reason, how the excluded compare with the kept (`exclusions.Comparison`), and the notes of
+    ingest by kind (None where their table is missing)."""
     what = f"the flow of participants of {labels.cohort(cohort)}"
     scans = sources.table(data / cohort / "scans.tsv", what, ("participant_id", "scan_id"))
     ingest = sources.table(data / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
     every = sources.table(results / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
+    noted = sources.table(
+        data / cohort / "notes.tsv", f"the notes on {labels.cohort(cohort)}", NOTE_COLUMNS, empty_is_missing=False
+    )
     absent = [item for item in (scans, ingest, every) if isinstance(item, Missing)]
     flow = {"cohort": cohort, "steps": [], "missing": absent, "exclusions": [], "stages": [], "comparison": None}
+    flow["notes"] = noted if isinstance(noted, Missing) else _notes(noted)
     if not isinstance(every, Missing):
         flow["exclusions"] = every.to_dict("records")
         flow["stages"] = _stage_counts(every)
@@ -142,6 +148,13 @@ def split_check(
         "missing": missing,
         "clean": not (overlapping or crossing_folds or images or moved or missing),
     }
+
+
+def _notes(table: pd.DataFrame) -> dict[str, list[dict]]:
+    """The notes by kind; each has the scan or participant that it is about, empty for the cohort, and its sentence."""
+    whose = table["scan_id"].fillna(table["participant_id"]).fillna("")
+    rows = table.assign(whose=whose)[["kind", "whose", "note"]]
+    return {str(kind): group.to_dict("records") for kind, group in rows.groupby("kind", sort=False)}
 
 
 def _step(text: str, left: pd.DataFrame, stages: list[tuple[str, int]]) -> dict:
