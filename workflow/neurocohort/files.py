@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,13 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: object) -> None:
     """Write ``value`` as JSON in the order given; NaN is refused, missing is ``null``."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def keep_private(path: Path, original: Path) -> None:
+    """Take from ``path`` the permissions of group and others that ``original``, which it was made from, doesn't give."""
+    allowed = stat.S_IMODE(path.stat().st_mode) & (stat.S_IMODE(original.stat().st_mode) | stat.S_IRWXU)
+    if allowed != stat.S_IMODE(path.stat().st_mode):
+        path.chmod(allowed)
 
 
 def read_json(path: Path | str) -> dict:

@@ -1,7 +1,6 @@
 """A user's own scans in a BIDS folder, raw or derivatives: whatever holds ``sub-X[/ses-Y]/anat``."""
 
 import itertools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from neurocohort.cohorts.local_images import dicom_reason, is_dicom
 from neurocohort.cohorts.local_scans import LocalScan, check_modalities, dicom_error, ingest_local, is_label
 from neurocohort.cohorts.local_tables import CohortTables, few, read_bids_tables
 from neurocohort.errors import InputError
+from neurocohort.user_files import UnusableFile, read_user_json
 
 SESSION = "ses-1"  # where a participant has no session folders
 RUNS = ("first", "last", "all")
@@ -88,6 +88,10 @@ class _Chosen:
     def add(self, anat: AnatFolder) -> None:
         """Choose from one session's anat folder."""
         session = f"{anat.participant_id}_{anat.session_id}"
+        if anat.problem:
+            self.participants.add(anat.participant_id)
+            self.collected.exclude(anat.participant_id, session, anat.problem)
+            return
         images = matching_images(anat.files, self.pattern)
         if not images:
             self._without_image(anat, session)
@@ -145,7 +149,7 @@ class _Chosen:
             return
         self.participants.add(anat.participant_id)
         self.dicom.append(dicom)
-        place = dicom if dicom.is_dir() else dicom.parent
+        place = dicom if os.path.isdir(dicom) else dicom.parent
         self.collected.exclude(anat.participant_id, session, dicom_reason(dicom, str(place.relative_to(self.source))))
 
     def _further(self, anat: AnatFolder, modality: str) -> list[os.DirEntry]:
@@ -164,8 +168,8 @@ def _check_options(source: Path, folder: Path, pattern: str, run: str) -> None:
         raise InputError(f"The run is {run!r}; expected one of {', '.join(RUNS)}.")
     if not pattern or "/" in pattern:
         raise InputError(f"The pattern is {pattern!r}; expected a file name within an anat folder, such as *_T1w.nii*.")
-    place = folder.resolve()
-    if place in (source.resolve(), *source.resolve().parents):
+    place, real = Path(os.path.realpath(folder)), Path(os.path.realpath(source))
+    if place in (real, *real.parents):
         raise InputError(
             f"{source} lies in {folder}, where this cohort is written; move it, or call the cohort something else."
         )
@@ -214,7 +218,7 @@ def _nothing_found(source: Path, pattern: str) -> InputError:
 def _tell_participants(collected: raw_bids.Ingested, source: Path, tables: CohortTables, with_image: set[str]) -> None:
     """Note who is in the tables or the folders alone. Raises InputError where nobody is in both."""
     named = set(tables.participants) | {participant_id for participant_id, _ in tables.sessions}
-    if not (source / "participants.tsv").is_file():
+    if not os.path.lexists(source / "participants.tsv"):
         collected.note("There is no participants.tsv, which would give age, sex and other variables.")
     if not named:
         return
@@ -244,13 +248,11 @@ def _description(collected: raw_bids.Ingested, source: Path) -> dict:
 
 
 def _json(collected: raw_bids.Ingested, path: Path) -> dict:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=lambda _: None)
-        if not isinstance(content, dict):
-            raise ValueError("it holds no object")
-    except ValueError as error:
+        content = read_user_json(path)
+    except (UnusableFile, ValueError) as error:
         collected.note(f"{path.name} can't be read as JSON ({error}); what it says is left out.")
         return {}
     return content

@@ -18,6 +18,7 @@ from neurocohort.cohorts.local_files import (
     session_tables,
 )
 from neurocohort.cohorts.local_tables import read_local_table
+from neurocohort.user_files import read_bytes
 
 WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm")  # a .mat file holds the orientation of an Analyze pair
 
@@ -34,6 +35,8 @@ def fingerprint_bids(source: Path | str) -> str:
         _add(digest, path.name, path)
     for folder in anat_folders(source):
         place = f"{folder.participant_id}/{folder.session_id or ''}"
+        if folder.problem:
+            digest.update(os.fsencode(f"{folder.problem}\0"))
         for entry in folder.files:
             if entry.name.lower().endswith(WATCHED_SUFFIXES):
                 _add(digest, f"{place}/{entry.name}", entry.path)
@@ -49,7 +52,7 @@ def fingerprint_table(table: Path | str, *, base: Path | None = None) -> str:
     table = Path(table)
     columns = tuple(PATH_COLUMNS.values())
     rows = read_local_table(table, required=("path",), kept=columns).rows
-    digest = hashlib.sha256(table.read_bytes())
+    digest = hashlib.sha256(read_bytes(table))
     for number, row in rows.items():
         for column in columns:
             if cell := row.get(column):
@@ -63,7 +66,7 @@ def _add(digest: "hashlib._Hash", name: str, path: Path | str) -> None:
     """Take in one file; one that isn't there counts as absent, so that its coming is a change. Links are followed."""
     try:
         status = os.stat(path)
-    except OSError:
-        digest.update(f"{name}\0absent\0".encode())
+    except (OSError, ValueError):
+        digest.update(os.fsencode(f"{name}\0absent\0"))
     else:
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0"))

@@ -1,5 +1,6 @@
 """The scans of a user's own cohort, once it is known which file is which: images and tables of the raw BIDS layout."""
 
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -89,7 +90,7 @@ def ingest_local(
 
 def dicom_error(source: Path, example: Path) -> InputError:
     """The error for a source that holds nothing but DICOM, with the command that converts it."""
-    folder = shlex.quote(str(example if example.is_dir() else example.parent))
+    folder = shlex.quote(str(example if os.path.isdir(example) else example.parent))
     return InputError(
         f"The scans of {source} are DICOM, such as {example.name}, and NIfTI is expected: convert them with "
         f"`dcm2niix -z y -o OUTPUT_FOLDER {folder}` and give the .nii.gz files that it writes."

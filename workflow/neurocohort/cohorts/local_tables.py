@@ -5,6 +5,7 @@ The configuration is checked with these names and ingest writes them, so that bo
 
 import datetime
 import keyword
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from neurocohort.cohorts.cells import clean, rows_of
 from neurocohort.cohorts.local_files import BIDS_TABLES, session_tables
 from neurocohort.errors import InputError
+from neurocohort.user_files import UnusableFile, read_bytes
 
 KNOWN_VARIABLES = ("age", "sex", "site", "scanner")  # taken under these names, whatever their capitals
 # A user's column of such a name is renamed: the first are columns of scans.tsv, the others of the tables made from it.
@@ -58,9 +60,9 @@ def read_local_table(path: Path, *, required: tuple[str, ...], kept: tuple[str, 
     Raises InputError where the file can't be read, lacks a column of ``required``, or has a row longer than its header.
     """
     try:
-        header, *body = rows_of(path.read_bytes()) or [[]]
-    except FileNotFoundError:
-        raise InputError(f"{path} is not there; expected a .csv, .tsv or .xlsx file.") from None
+        header, *body = rows_of(read_bytes(path)) or [[]]
+    except UnusableFile as fault:
+        raise InputError(f"{path} {fault}; expected a .csv, .tsv or .xlsx file.") from None
     except Exception as error:  # the readers raise their own kinds for each way that a file can be broken
         raise InputError(
             f"{path} can't be read as a table ({error}); expected .csv or .tsv in UTF-8, or .xlsx, with a line of column names."
@@ -96,7 +98,7 @@ def read_bids_tables(source: Path) -> CohortTables:
     tables = CohortTables({}, {}, {})
     for name in BIDS_TABLES:
         required = ("participant_id",) if name == "participants.tsv" else ("participant_id", "session_id")
-        if (source / name).is_file():
+        if os.path.lexists(source / name):
             _take(tables, source / name, required, None)
     for participant_id, path in session_tables(source):
         _take(tables, path, ("session_id",), participant_id)

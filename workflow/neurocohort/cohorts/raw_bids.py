@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import hashlib
 import logging
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from neurocohort import files
-from neurocohort.errors import ScanExcluded
+from neurocohort.nifti_files import nifti_from_bytes, spatial_shape
+from neurocohort.user_files import printable
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +59,17 @@ class Ingested:
     notes: list[str] = field(default_factory=list)
     images: set[str] = field(default_factory=set)
 
-    def write_image(self, path: str, content: bytes) -> str:
-        """Write ``content`` at ``path`` (relative to the folder) unless it is there; return its sha256."""
+    def write_image(self, path: str, content: bytes, original: Path | None = None) -> str:
+        """Write ``content`` at ``path`` (relative to the folder) unless it is there; return its sha256.
+
+        Whoever may not read the file ``original`` that the image comes from may not read the image.
+        """
         target = self.folder / path
         if not (target.is_file() and target.stat().st_size == len(content) and target.read_bytes() == content):
             with files.written_aside(target) as aside:
                 aside.write_bytes(content)
+        if original is not None:
+            files.keep_private(target, original)
         self.images.add(path)
         return hashlib.sha256(content).hexdigest()
 
@@ -78,11 +83,13 @@ class Ingested:
         return files.sha256_of(original)
 
     def exclude(self, participant_id: str | None, scan_id: str | None, reason: str) -> None:
-        """Add a row to the exclusions table."""
-        self.exclusions.append({"participant_id": participant_id, "scan_id": scan_id, "stage": STAGE, "reason": reason})
+        """Add a row to the exclusions table. What stands in names of files or in cells comes out in one printable line."""
+        row = {"participant_id": participant_id, "scan_id": scan_id, "stage": STAGE, "reason": reason}
+        self.exclusions.append({name: text and printable(text) for name, text in row.items()})
 
     def note(self, sentence: str) -> None:
         """Keep a sentence that a person should see in the log, and that excludes nothing."""
+        sentence = printable(sentence)
         self.notes.append(sentence)
         logger.warning(sentence)
 
@@ -151,7 +158,7 @@ def voxels_sha256(image: nib.spatialimages.SpatialImage) -> str:
     """
     with contextlib.suppress(nib.orientations.OrientationError, np.linalg.LinAlgError):
         image = nib.as_closest_canonical(image)
-    voxels = np.ascontiguousarray(np.asarray(image.dataobj, dtype="<f4").reshape(spatial_shape(image.shape)))
+    voxels = np.ascontiguousarray(np.asarray(image.dataobj, dtype="<f4").reshape(spatial_shape(image.shape, STAGE)))
     return hashlib.sha256(repr(voxels.shape).encode() + voxels.tobytes()).hexdigest()
 
 
@@ -159,38 +166,4 @@ def check_nifti(content: bytes) -> str:
     """The voxels_sha256 of an image file; ScanExcluded unless ``content`` is a whole NIfTI file, gzipped or not, with a
     three-dimensional image of real numbers.
     """
-    try:
-        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise ScanExcluded(STAGE, f"The image is not a whole gzip file ({error}).") from error
-    try:
-        image = nifti_class(plain).from_bytes(plain)
-        shape, kind = image.shape, image.get_data_dtype()
-        offset = image.dataobj.offset  # the header's own offset is set to 0 on loading
-    except Exception as error:  # nibabel raises many kinds on a damaged header
-        raise ScanExcluded(STAGE, f"The image can't be read as NIfTI ({error}).") from error
-    spatial_shape(shape)
-    needed = offset + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-    if len(plain) < needed:
-        raise ScanExcluded(STAGE, f"The image is cut short: {len(plain)} bytes of {needed}.")
-    if kind.kind not in "iuf":
-        raise ScanExcluded(STAGE, f"The image holds {kind} and not real numbers.")
-    return voxels_sha256(image)
-
-
-def nifti_class(content: bytes) -> type[nib.Nifti1Image]:
-    """NIfTI-2 where the header's length says so, in either byte order; NIfTI-1 otherwise."""
-    length = nib.Nifti2Header.sizeof_hdr
-    return (
-        nib.Nifti2Image if content[:4] in (length.to_bytes(4, "little"), length.to_bytes(4, "big")) else nib.Nifti1Image
-    )
-
-
-def spatial_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape without trailing ones. Raises ScanExcluded unless three dimensions remain, each of two or more."""
-    shape = tuple(int(size) for size in shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 2:
-        raise ScanExcluded(STAGE, f"The image is {' x '.join(map(str, shape))} and not three-dimensional.")
-    return shape
+    return voxels_sha256(nifti_from_bytes(content, STAGE).image)

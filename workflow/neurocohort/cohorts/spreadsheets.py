@@ -6,6 +6,7 @@ import pandas as pd
 
 from neurocohort.cohorts.cells import clean, rows_of
 from neurocohort.errors import InputError
+from neurocohort.user_files import read_bytes
 
 
 def read_spreadsheet(path: Path | str, required: tuple[str, ...], sheet: str | None = None) -> pd.DataFrame:
@@ -17,7 +18,7 @@ def read_spreadsheet(path: Path | str, required: tuple[str, ...], sheet: str | N
     """
     path = Path(path)
     try:
-        rows = rows_of(path.read_bytes(), sheet)
+        rows = rows_of(read_bytes(path), sheet)
     except Exception as error:  # the readers raise their own kinds for each way that a workbook can be broken
         raise InputError(f"{path} can't be read as .xls, .xlsx or .csv ({error}): fetch it again.") from error
     header = [str(name).strip() if name is not None else "" for name in rows[0]] if rows else []

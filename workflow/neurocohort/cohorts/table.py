@@ -1,5 +1,6 @@
 """A user's own scans, named one by one in a table: participant, session, path of the image, and any variables."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def ingest_table(
             collected.exclude(participant_id, f"{participant_id}_{session_id}", reason)
         else:
             scans.append(LocalScan(participant_id, session_id, "", images, labels))
-    if scans and not any(scan.images["T1w"].exists() for scan in scans):
+    if scans and not any(os.path.lexists(scan.images["T1w"]) for scan in scans):
         raise InputError(
             f"{table} names {len(scans)} image(s), and none of them is there, such as {scans[0].images['T1w']}; expected paths "
             f"that are absolute or start from {base or table.absolute().parent}."
@@ -99,10 +100,10 @@ def _keys(table: LocalTable) -> dict[int, tuple[str, str]]:
 
 def _check_outside(table: Path, number: int, images: Sequence[Path], folder: Path) -> None:
     """Images in the folder that ingest writes would be links to themselves, or be removed as those of an earlier run."""
+    place = os.path.realpath(folder)
     for path in images:
-        if any(
-            folder.resolve() in (one.parent.resolve(), *one.parent.resolve().parents) for one in (path, *pair_of(path))
-        ):
+        parents = (os.path.realpath(one.parent) for one in (path, *pair_of(path)))
+        if any(place in (parent, *map(str, Path(parent).parents)) for parent in parents):
             raise InputError(
                 f"{table}, row {number} names {path}, which lies in {folder}, where this cohort is written; move the image, or "
                 "call the cohort something else."
