@@ -1,5 +1,6 @@
 """Files that must not stop a cohort, each in the place of one scan's image, with a word of the reason that must come out."""
 
+import contextlib
 import gzip
 import os
 import socket
@@ -54,7 +55,7 @@ CONTENTS: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "header_alone.nii": (good()[:352], "cut short"),
     "header_alone.nii.gz": (zipped(good()[:352]), "cut short"),
     "bomb.nii.gz": (lambda: bomb(4096), "can't be read as NIfTI"),
-    "bomb_behind.nii.gz": (lambda: bomb(4096, good()), "goes on behind its voxels"),
+    "bomb_behind.nii.gz": (lambda: bomb(4096, good()), "its header asks for 27808"),
     "bomb_in_one.nii.gz": (lambda: zipped(good() + bytes(256 * MEBIBYTE)), "goes on behind its voxels"),
     "huge_dims.nii": (nifti2((30000, 30000, 30000)), "30000 x 30000 x 30000 voxels of float32"),
     "huge_dims.nii.gz": (zipped(nifti2((30000, 30000, 30000))), "30000 x 30000 x 30000 voxels"),
@@ -92,12 +93,9 @@ def write_bad_files(folder: Path) -> dict[str, str]:
     (folder / "zeros.nii.gz").symlink_to("/dev/zero")
     (folder / "gone.nii.gz").symlink_to("nowhere")
     (folder / "folder.nii.gz").mkdir()
-    with socket.socket(socket.AF_UNIX) as bound:
-        # A socket's path is short by itself, unlike a test's folder.
-        here = os.getcwd()
-        os.chdir(folder)
+    # A socket's path is short by itself, unlike a test's folder.
+    with contextlib.chdir(folder), socket.socket(socket.AF_UNIX) as bound:
         bound.bind("socket.nii.gz")
-        os.chdir(here)
     with (folder / "sparse.nii").open("wb") as stream:
         stream.write(good())
         stream.truncate(20_000 * MEBIBYTE)

@@ -1,5 +1,6 @@
 """One odd file never stops a cohort: it is a row of the exclusions with its reason, in bounded time and memory."""
 
+import contextlib
 import csv
 import os
 import resource
@@ -59,9 +60,8 @@ def test_an_odd_file_in_the_place_of_a_table_is_refused_by_its_name(tmp_path, ki
     if kind == "pipe":
         os.mkfifo(table)
     elif kind == "socket":
-        bound = socket.socket(socket.AF_UNIX)
-        os.chdir(tmp_path)
-        bound.bind("scans.tsv")
+        with contextlib.chdir(tmp_path), socket.socket(socket.AF_UNIX) as bound:
+            bound.bind("scans.tsv")
     else:
         table.symlink_to("/dev/zero" if kind == "zeros" else "scans.tsv")
     word = {"pipe": "is a named pipe", "zeros": "is a device", "socket": "a socket", "loop": "leads back to itself"}[

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +49,20 @@ def keep_private(path: Path, original: Path) -> None:
     allowed = stat.S_IMODE(path.stat().st_mode) & (stat.S_IMODE(original.stat().st_mode) | stat.S_IRWXU)
     if allowed != stat.S_IMODE(path.stat().st_mode):
         path.chmod(allowed)
+
+
+@contextmanager
+def private_as(originals: Iterable[Path]) -> Iterator[None]:
+    """Files written inside have no permission for group and others that one of ``originals`` doesn't give."""
+    withheld = 0
+    for original in originals:
+        withheld |= ~stat.S_IMODE(original.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO) & 0o066
+    before = os.umask(0o077)  # there is no other way to read it
+    os.umask(before | withheld)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def read_json(path: Path | str) -> dict:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from neurocohort.cohorts import raw_bids
 from neurocohort.cohorts.local_files import (
+    BIDS_TABLES,
     IMAGE_SUFFIXES,
     LABELS,
     AnatFolder,
@@ -15,6 +16,7 @@ from neurocohort.cohorts.local_files import (
     matching_images,
     participant_folders,
     run_number,
+    session_tables,
     stem_and_suffix,
 )
 from neurocohort.cohorts.local_images import dicom_reason, is_dicom
@@ -55,6 +57,8 @@ def ingest_bids(
     _check_options(source, folder, pattern, run)
     tables = read_bids_tables(source)
     collected = raw_bids.Ingested(folder)
+    collected.tables += [source / name for name in BIDS_TABLES if (source / name).is_file()]
+    collected.tables += [path for _, path in session_tables(source)]
     chosen = _Chosen(collected, source, pattern, run, tuple(modalities))
     for anat in _sessions(collected, source):
         chosen.add(anat)

@@ -7,6 +7,8 @@ import csv
 import io
 import re
 
+from neurocohort.cohorts.table_limits import check_table
+
 MISSING = ("", "N/A", "NA", "NAN")
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 
@@ -17,6 +19,7 @@ def rows_of(content: bytes, sheet: str | None = None) -> list[list]:
     ``sheet`` names the sheet of a workbook; where it has none of that name, or None is given, the first is read. Text is
     UTF-8 with commas, semicolons or tabs between the cells. Raises whatever its reader raises for content that is broken.
     """
+    check_table(content)
     if content.startswith(bytes.fromhex("d0cf11e0")):
         import xlrd  # by itself: pandas is about to drop its use
 
@@ -28,6 +31,7 @@ def rows_of(content: bytes, sheet: str | None = None) -> list[list]:
 
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
+        page.reset_dimensions()  # what the sheet claims, which needn't be true
         return [list(row) for row in page.iter_rows(values_only=True)]
     text = content.decode("utf-8-sig")
     first = text.split("\n", 1)[0]

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import hashlib
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,9 @@ EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
 # On a 1 mm head with its noise level 3 leaves 10.1 MB in 0.6 s, level 6 9.9 MB in 1.7 s, level 9 9.8 MB in 13 s.
 GZIP_LEVEL = 3
 IMAGE_PATTERNS = ("sub-*/ses-*/anat/sub-*.nii.gz", "derivatives/*/sub-*/ses-*/anat/sub-*.nii.gz")
+
+FORMULA = re.compile(r"[=+\-@\t\r\n].", re.DOTALL)  # a sign alone is no formula
+FORMULAS_SHOWN = 3
 
 COMMON_COLUMNS = {
     "participant_id": {"Description": "Participant"},
@@ -58,6 +62,7 @@ class Ingested:
     exclusions: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     images: set[str] = field(default_factory=set)
+    tables: list[Path] = field(default_factory=list)  # of the user's, from which the tables here are made
 
     def write_image(self, path: str, content: bytes, original: Path | None = None) -> str:
         """Write ``content`` at ``path`` (relative to the folder) unless it is there; return its sha256.
@@ -108,19 +113,22 @@ def write_tables(
     columns = [*own, *(name for name in variables if name not in own)]
     rows = [[_tidy(collected.scans[key].get(name)) for name in columns] for key in sorted(collected.scans)]
     scans = pd.DataFrame(rows, columns=columns, dtype=object)
+    for name in columns:
+        scans[name] = _without_formulas(collected, name, scans[name])
     exclusions = pd.DataFrame(collected.exclusions, columns=EXCLUSION_COLUMNS)
     exclusions = exclusions.sort_values(["participant_id", "scan_id", "reason"], kind="stable")
     participants = scans.drop_duplicates("participant_id")[["participant_id", *participant_columns]]
 
     folder = collected.folder
     _remove_stale_images(collected)
-    files.write_table(folder / "participants.tsv", participants)
-    dictionary = {name: entry for name, entry in COMMON_COLUMNS.items() if name in own} | variables
-    files.write_json(folder / "participants.json", dictionary)
-    files.write_table(folder / "exclusions.tsv", exclusions)
-    files.write_json(folder / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **description})
-    files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n")
-    files.write_table(folder / "scans.tsv", scans)  # last: where it stands, the rest does
+    with files.private_as(collected.tables):
+        files.write_table(folder / "participants.tsv", participants)
+        dictionary = {name: entry for name, entry in COMMON_COLUMNS.items() if name in own} | variables
+        files.write_json(folder / "participants.json", dictionary)
+        files.write_table(folder / "exclusions.tsv", exclusions)
+        files.write_json(folder / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **description})
+        files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n")
+        files.write_table(folder / "scans.tsv", scans)  # last: where it stands, the rest does
     return {
         "scans": len(scans),
         "participants": len(participants),
@@ -132,6 +140,27 @@ def write_tables(
 def _tidy(value: object) -> object:
     """Whole numbers without a decimal point: the levels in the data dictionary are written so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _without_formulas(collected: Ingested, column: str, cells: pd.Series) -> pd.Series:
+    """A spreadsheet program runs a text that begins with =, +, - or @: such texts get a ' before them, numbers don't."""
+    harmful = cells.map(lambda cell: isinstance(cell, str) and bool(FORMULA.match(cell)) and not _is_number(cell))
+    if not harmful.any():
+        return cells
+    examples = ", ".join(repr(cell) for cell in sorted(set(cells[harmful]))[:FORMULAS_SHOWN])
+    collected.note(
+        f"{harmful.sum()} text(s) of {column} begin with =, +, - or @, which spreadsheet programs run as a formula; here they "
+        f"have a ' before them: {examples}."
+    )
+    return cells.where(~harmful, "'" + cells[harmful].astype(str))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
 
 
 def _remove_stale_images(collected: Ingested) -> None:

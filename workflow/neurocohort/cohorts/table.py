@@ -35,6 +35,7 @@ def ingest_table(
         raise InputError(f"{table} has a header and no row below it; expected a row a scan.")
     _check_path_columns(content, modalities)
     collected = raw_bids.Ingested(folder)
+    collected.tables.append(table)
     keys = _keys(content)
     if without := sum(not row.get("session_id") for row in content.rows.values()):
         collected.note(f"{without} row(s) name no session; their scans are {SESSION}.")
