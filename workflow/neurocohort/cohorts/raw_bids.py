@@ -62,6 +62,9 @@ class Ingested:
     exclusions: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     images: set[str] = field(default_factory=set)
+    inputs: dict[Path, tuple[int, str]] = field(
+        default_factory=dict
+    )  # length and sha256 of the archives, as they were read
     tables: list[Path] = field(default_factory=list)  # of the user's, from which the tables here are made
 
     def write_image(self, path: str, content: bytes, original: Path | None = None) -> str:
@@ -127,7 +130,7 @@ def write_tables(
         files.write_json(folder / "participants.json", dictionary)
         files.write_table(folder / "exclusions.tsv", exclusions)
         files.write_json(folder / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **description})
-        files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n")
+        files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n/inputs.tsv\n")
         files.write_table(folder / "scans.tsv", scans)  # last: where it stands, the rest does
     return {
         "scans": len(scans),
