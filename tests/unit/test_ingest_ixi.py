@@ -331,6 +331,7 @@ def test_the_folder_passes_as_bids(place):
     assert (place.folder / ".bidsignore").read_text().split() == [
         "/scans.tsv",
         "/exclusions.tsv",
+        "/inputs.tsv",
         "/batches.tsv",
         "/notes.tsv",
     ]

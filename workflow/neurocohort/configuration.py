@@ -7,6 +7,7 @@ can't take. Imports stay light: this runs at the start of every Snakemake proces
 
 import functools
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from neurocohort.configuration_messages import schema_sentences
 from neurocohort.configuration_trainings import sweep_value_faults
 from neurocohort.errors import InputError
 from neurocohort.members import drawn_experiment, draws_of
+from neurocohort.user_files import UnusableFile
+from neurocohort.yaml_files import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
 
@@ -41,12 +44,14 @@ def load_configuration(paths: list[Path]) -> dict:
     merged: dict = {}
     for path in map(Path, paths):
         try:
-            content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-        except FileNotFoundError:
-            hint = "" if path.suffix else "; if it is a target of the workflow, type it before --configfile"
-            raise InputError(
-                f"{path}: there is no such file; give the path of a study file, seen from {Path.cwd()}{hint}."
-            ) from None
+            content = read_yaml(path)
+        except UnusableFile as fault:
+            absent = not os.path.lexists(path)
+            hint = (
+                "; if it is a target of the workflow, type it before --configfile" if absent and not path.suffix else ""
+            )
+            found = f"{path}: there is no such file" if absent else f"{path} {fault}"
+            raise InputError(f"{found}; give the path of a study file, seen from {Path.cwd()}{hint}.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} can't be read: {error}; expected a YAML file in UTF-8.") from error
         except yaml.MarkedYAMLError as error:
@@ -104,20 +109,6 @@ def check_configuration(
     if faults:
         raise InputError("\n".join([f"{source} has {len(faults)} faults:", *(f"- {fault}" for fault in faults)]))
     return config
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error; plain YAML drops the first one silently."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = {}
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                problem = f"the key `{key.value}` stands here a second time, first in line {seen[key.value]}"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen[key.value] = key.start_mark.line + 1
-        return super().construct_mapping(node, deep)
 
 
 def _not_yaml(path: Path, error: yaml.MarkedYAMLError) -> str:

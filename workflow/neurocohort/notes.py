@@ -11,6 +11,8 @@ from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from neurocohort.user_files import harmless
+
 NOTE_COLUMNS = ("stage", "kind", "participant_id", "scan_id", "note")
 INGEST = "ingest"
 SCREEN_LINES, SCREEN_COLUMNS = 20, 118
@@ -55,8 +57,9 @@ class Notes:
     notes: list[Note] = field(default_factory=list)
 
     def add(self, kind: Kind, sentence: str, participant_id: str | None = None, scan_id: str | None = None) -> Note:
-        """Keep a sentence; line breaks and tabs in it become blanks, so that it is one cell of a table."""
-        note = Note(self.stage, str(kind), participant_id, scan_id, re.sub(r"\s+", " ", sentence).strip())
+        """Keep a sentence as one cell of a table: line breaks and tabs become blanks, and what can't be printed escapes."""
+        sentence = harmless(re.sub(r"\s+", " ", sentence).strip())
+        note = Note(self.stage, str(kind), participant_id, scan_id, sentence)
         self.notes.append(note)
         return note
 

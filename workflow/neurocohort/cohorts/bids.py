@@ -1,5 +1,6 @@
 """A user's own scans in a BIDS folder, raw or derivatives: whatever holds ``sub-X[/ses-Y]/anat``."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +35,8 @@ def ingest_bids(
     folder or no image of it can be used, where a table can't be read, and for an unknown ``run``.
     """
     source, folder = Path(source), Path(folder)
-    place = folder.resolve()
-    if place in (source.resolve(), *source.resolve().parents):
+    place, real = Path(os.path.realpath(folder)), Path(os.path.realpath(source))
+    if place in (real, *real.parents):
         raise InputError(
             f"{source} lies in {folder}, where this cohort is written; move it, or call the cohort something else."
         )

@@ -1,6 +1,7 @@
 """A user's BIDS folder before an image is opened: which image of each session is taken, and whose values it has."""
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -78,6 +79,9 @@ class _Chosen:
 
     def add(self, anat: AnatFolder) -> None:
         """Choose from one session's anat folder."""
+        if anat.problem:
+            self._without_files(anat)
+            return
         images = matching_images(anat.files, self.pattern)
         session = f"{anat.participant_id}_{anat.session_id or SESSION}"
         if not images:
@@ -150,6 +154,12 @@ class _Chosen:
             sentence = f"{', '.join(enhanced)} is contrast-enhanced by its name, and the session has no native image."
             self.plan.notes.add(Kind.IMAGES, sentence, participant_id, scan_id)
 
+    def _without_files(self, anat: AnatFolder) -> None:
+        """Exclude what lies in a folder that can't be listed."""
+        labels = self._labels(anat) or (anat.participant_id, anat.session_id or SESSION)
+        self.participants.add(labels[0])
+        self.plan.exclude(labels[0], "_".join(labels) if anat.session_id else None, anat.problem)
+
     def _without_image(self, anat: AnatFolder, session: str) -> None:
         others = [Path(entry.path) for entry in anat.files if not entry.name.endswith(NO_IMAGE_SUFFIXES)]
         if others:
@@ -159,7 +169,7 @@ class _Chosen:
             if dicom is not None:
                 self.participants.add(self.people.of(anat.participant_id) or anat.participant_id)
                 self.dicom.append(dicom)
-                place = dicom if dicom.is_dir() else dicom.parent
+                place = dicom if os.path.isdir(dicom) else dicom.parent
                 reason = dicom_reason(dicom, str(place.relative_to(self.source)))
                 labels = self._labels(anat)
                 self.plan.exclude(
@@ -199,7 +209,7 @@ def _sessions(plan: LocalPlan, source: Path, without_folders: set[str]) -> Itera
     people = Labels("sub-", source.name)
     for participant_id, group in itertools.groupby(anat_folders(source), lambda anat: anat.participant_id):
         first, *others = group
-        if first.session_id is not None:
+        if first.session_id is not None or (first.problem and not others):
             yield first
         elif others:
             beside.append(participant_id)
@@ -242,7 +252,7 @@ def _note_participants(plan: LocalPlan, source: Path, with_image: set[str]) -> N
     """Note who is in the tables or the folders alone. Raises InputError where nobody is in both."""
     tables = plan.tables
     named = set(tables.participants) | {participant_id for participant_id, _ in tables.sessions}
-    if not (source / "participants.tsv").is_file():
+    if not os.path.lexists(source / "participants.tsv"):
         plan.notes.add(Kind.TABLES, "There is no participants.tsv, which would give age, sex and other variables.")
     if not named:
         return

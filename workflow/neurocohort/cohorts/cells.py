@@ -9,6 +9,8 @@ import io
 import re
 from collections.abc import Iterable
 
+from neurocohort.cohorts.table_limits import check_reach, check_table
+
 MISSING = ("", "N/A", "NA", "NAN")
 # What other programs write for a missing value; here they are values, which `variables` notes or takes as missing.
 MISSING_TEXTS = ("NONE", "NULL", "NIL", ".", "-", "--", "?", "MISSING", "#N/A", "#NUM!", "#VALUE!", "#REF!", "#DIV/0!")
@@ -29,6 +31,7 @@ def rows_of(content: bytes, sheet: str | None = None, comments: str | None = Non
     UTF-8 with commas, semicolons or tabs between the cells, a line a row; lines that begin with ``comments`` are empty rows.
     Raises CellFault for a cell that would be lost, and whatever its reader raises for content that is broken.
     """
+    check_table(content)
     if content.startswith(XLS):
         return _rows_of_xls(content, sheet)
     if content.startswith(XLSX):
@@ -138,6 +141,7 @@ def _rows_of_xlsx(content: bytes, sheet: str | None) -> list[list]:
 
     page = read(values=True)
     _refuse_merged((one.min_row, one.max_row, one.min_col - 1, one.max_col) for one in page.merged_cells.ranges)
+    check_reach(page.max_row, page.max_column)
     rows = [list(row) for row in page.iter_rows(values_only=True)]
     formulas = [
         (number, place)

@@ -4,13 +4,14 @@ An age may be in years, months, weeks or days; a sex may have codes that ``Level
 age in an unknown unit would be taken for years.
 """
 
-import json
+import os
 import re
 from pathlib import Path
 
 from neurocohort.cohorts.variable_numbers import number_of
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes
+from neurocohort.user_files import UnusableFile, read_user_json
 
 UNITS_PER_YEAR = {"year": 1.0, "month": 12.0, "week": 365.25 / 7, "day": 365.25}
 UNIT_NAMES = {
@@ -37,17 +38,14 @@ def read_dictionary(path: Path, notes: Notes | None = None) -> dict[str, dict]:
 
 def read_object(path: Path, notes: Notes | None = None) -> dict:
     """A JSON object; empty where the file is absent, or damaged, which is noted."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=lambda _: None)
-        if not isinstance(content, dict):
-            raise ValueError("it holds no object")
-    except (ValueError, RecursionError) as error:
+        return read_user_json(path)
+    except (UnusableFile, ValueError) as error:
         if notes is not None:
             notes.add(Kind.TABLES, f"{path.name} can't be read as JSON ({error}); what it says is left out.")
         return {}
-    return content
 
 
 def entry_of(entries: dict[str, dict], column: str) -> dict:

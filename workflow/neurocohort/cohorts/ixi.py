@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from neurocohort.cohorts import raw_bids
-from neurocohort.cohorts.archives import stream_members
+from neurocohort.cohorts.archives import Oversized, stream_members
+from neurocohort.cohorts.inputs import record_inputs
 from neurocohort.cohorts.ixi_table import DEMOGRAPHICS, SITES, VARIABLES, read_demographics
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.notes import Kind
@@ -43,6 +44,7 @@ def ingest_ixi(
     for reason in nameless:
         collected.exclude(None, None, reason)
     images, others = _take_images(collected, archives, modalities, conflicts)
+    record_inputs(collected, spreadsheet)
     for modality in modalities:
         if not images[modality]:
             where = ", ".join(str(archive) for archive in archives) or "the archives (none are given)"
@@ -86,7 +88,7 @@ def _take_images(
     images: dict[str, dict[int, dict]] = {modality: {} for modality in modalities}
     others: list[str] = []
     for archive in archives:
-        for name, content in stream_members(archive, lambda name: _modality(name) in modalities):
+        for name, content in stream_members(archive, lambda name: _modality(name) in modalities, collected.inputs):
             if content is None:
                 others.append(name)
                 continue
@@ -100,6 +102,9 @@ def _take_images(
                 continue
             images[modality][identity] = image = {"name": name, "site": site}
             if identity in conflicts:
+                continue
+            if isinstance(content, Oversized):
+                image["problem"] = str(content)
                 continue
             try:
                 image["voxels_sha256"] = raw_bids.check_nifti(content)

@@ -1,11 +1,12 @@
 """The scans of a user's own cohort, once it is known which file is which: images and tables of the raw BIDS layout."""
 
+import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from neurocohort.cohorts import raw_bids
-from neurocohort.cohorts.local_files import LABELS, MODALITY_COLUMNS
+from neurocohort.cohorts.local_files import LABELS, MODALITY_COLUMNS, tables_of
 from neurocohort.cohorts.local_images import is_dicom, take_image
 from neurocohort.cohorts.local_labels import DERIVATIVES, check_labels, describe_labels
 from neurocohort.cohorts.local_plan import LocalPlan, LocalScan
@@ -25,7 +26,7 @@ def ingest_local(plan: LocalPlan, folder: Path, description: dict, source: Path)
     scans = plan.scans
     if scans and all(is_dicom(scan.images["T1w"]) for scan in scans):
         raise dicom_error(source, scans[0].images["T1w"])
-    collected = raw_bids.Ingested(folder)
+    collected = raw_bids.Ingested(folder, tables=tables_of(source))
     for note in plan.notes.notes:
         collected.note(note.note, Kind(note.kind), note.participant_id, note.scan_id)
     for exclusion in plan.exclusions:
@@ -55,7 +56,7 @@ def ingest_local(plan: LocalPlan, folder: Path, description: dict, source: Path)
 
 def dicom_error(source: Path, example: Path) -> InputError:
     """The error for a source that holds nothing but DICOM, with the command that converts it."""
-    folder = shlex.quote(str(example if example.is_dir() else example.parent))
+    folder = shlex.quote(str(example if os.path.isdir(example) else example.parent))
     return InputError(
         f"The scans of {source} are DICOM, such as {example.name}, and NIfTI is expected: convert them with "
         f"`dcm2niix -z y -o OUTPUT_FOLDER {folder}` and give the .nii.gz files that it writes."

@@ -5,6 +5,7 @@ The configuration is checked with these names and ingest writes them, so that bo
 
 import datetime
 import keyword
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from neurocohort.cohorts.data_dictionary import Translation, read_dictionary
 from neurocohort.cohorts.local_files import BIDS_TABLES, session_tables
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes
+from neurocohort.user_files import UnusableFile, read_bytes
 
 KNOWN_VARIABLES = ("age", "sex", "site", "scanner")  # taken under these names, whatever their capitals
 # A user's column of such a name is renamed: the first are columns of scans.tsv, the others of the tables made from it.
@@ -63,15 +65,11 @@ def read_local_table(
     ``required``, has a row of another length than its header, or a cell that would be lost (`cells`).
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         header, *body = rows_of(content) or [[]]
         sheets = sheets_of(content) if notes is not None else []
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise InputError(
-                f"{path} is a link to a file that is not there; fetch its content (with DataLad: `datalad get`)."
-            ) from None
-        raise InputError(f"{path} is not there; expected a .csv, .tsv or .xlsx file.") from None
+    except UnusableFile as fault:
+        raise InputError(f"{path} {fault}; expected a .csv, .tsv or .xlsx file.") from None
     except CellFault as fault:
         raise InputError(f"{path}, {fault}") from None
     except Exception as error:  # the readers raise their own kinds for each way that a file can be broken
@@ -117,10 +115,7 @@ def read_bids_tables(source: Path, notes: Notes | None = None) -> CohortTables:
     sessions = people | read_dictionary(source / "sessions.json", notes)
     for name in BIDS_TABLES:
         required = ("participant_id",) if name == "participants.tsv" else ("participant_id", "session_id")
-        path = source / name
-        if (
-            path.is_file() or path.is_symlink()
-        ):  # a link to nothing is a table that isn't fetched, and no table that isn't there
+        if os.path.lexists(path := source / name):  # a link to nothing is a table that isn't fetched
             _take(tables, path, required, people if name == "participants.tsv" else sessions, notes)
     for participant_id, path in session_tables(source):
         entries = sessions | read_dictionary(path.with_suffix(".json"), notes)

@@ -16,7 +16,8 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.cohorts import raw_bids
 from neurocohort.cohorts.analyze import analyze_to_nifti
-from neurocohort.cohorts.archives import stream_members
+from neurocohort.cohorts.archives import Oversized, stream_members
+from neurocohort.cohorts.inputs import record_inputs
 from neurocohort.cohorts.oasis1_table import PARTICIPANT_COLUMNS, SCANNER, SESSION_NAME, SITE, VARIABLES, read_table
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.notes import Kind
@@ -85,7 +86,7 @@ def ingest_oasis1(archives: Sequence[Path | str], table: Path | str, folder: Pat
     discs: set[int] = set()
     for archive in archives:
         discs.update(int(number) for number in re.findall(r"disc(\d+)\.", Path(archive).name))
-        for name, content in stream_members(archive, lambda name: _recognise(name)[1] is not None):
+        for name, content in stream_members(archive, lambda name: _recognise(name)[1] is not None, collected.inputs):
             session, kind = _recognise(name)
             if session is None:
                 continue
@@ -93,6 +94,7 @@ def ingest_oasis1(archives: Sequence[Path | str], table: Path | str, folder: Pat
             pairs.sessions.add(session)
             if kind is not None:
                 pairs.add(session, kind, name, content)
+    record_inputs(collected, table)
     if not pairs.sessions:
         where = ", ".join(str(archive) for archive in archives) or "the archives (none are given)"
         raise InputError(
@@ -133,6 +135,9 @@ class _Pairs:
             self.collected.note(
                 f"{name} is a second {suffix} file of this kind for {session}; it is ignored.", Kind.IMAGES
             )
+            return
+        if isinstance(content, Oversized):
+            self.problems[key] = str(content)
             return
         self.waiting.setdefault(key, {})[suffix] = content
         if len(self.waiting[key]) == 2:

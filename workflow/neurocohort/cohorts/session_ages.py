@@ -4,18 +4,20 @@ It is worked out from dates or delays where there are any, and noted where there
 """
 
 import datetime
-import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 from neurocohort.cohorts.data_dictionary import DIGITS, UNITS_PER_YEAR, entry_of, unit_of
+from neurocohort.cohorts.local_files import scans_table, sidecar
 from neurocohort.cohorts.local_plan import LocalPlan, LocalScan
 from neurocohort.cohorts.local_tables import few, read_local_table
 from neurocohort.cohorts.variable_numbers import number_of
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind
+from neurocohort.user_files import UnusableFile, read_user_json
 
 # Columns of a table of sessions with the time since the participant's age was taken, and their units where nothing says them.
 DELAYS = {"delay": "day", "delay_days": "day", "days_from_baseline": "day", "days_since_baseline": "day"}
@@ -67,7 +69,8 @@ def _ages(
             way = "the participant's age and the time since baseline"
             return {session: age + delay for session, delay in known.items()}, way
         dates = {
-            session: _date(rows[session].get("acq_time")) or _scan_date(source, scan) for session, scan in scans.items()
+            session: _date(rows[session].get("acq_time")) or _scan_date(plan, source, scan)
+            for session, scan in scans.items()
         }
         known = {session: date for session, date in dates.items() if date is not None}
         if len(known) == len(dates):  # the first session is known for certain only where every session has a date
@@ -103,25 +106,26 @@ def _date(text: str | None) -> datetime.date | None:
         return None
 
 
-def _scan_date(source: Path | None, scan: LocalScan) -> datetime.date | None:
-    """The acq_time of the image in ``sub-X[_ses-Y]_scans.tsv`` beside its anat folder."""
+def _scan_date(plan: LocalPlan, source: Path | None, scan: LocalScan) -> datetime.date | None:
+    """The acq_time of the image in ``sub-X[_ses-Y]_scans.tsv`` beside its anat folder. A table that can't be read is noted."""
     if source is None:
         return None
     image = scan.images["T1w"]
-    folder = image.parent.parent
-    path = folder / f"{'_'.join(folder.relative_to(source).parts)}_scans.tsv"
-    if not path.is_file():
+    path = scans_table(source, *image.parent.parent.relative_to(source).parts)
+    if not os.path.lexists(path):
         return None
-    rows = read_local_table(path, required=("filename",), kept=("filename", "acq_time")).rows.values()
+    try:
+        rows = read_local_table(path, required=("filename",), kept=("filename", "acq_time")).rows.values()
+    except InputError as error:
+        plan.notes.add(Kind.TABLES, f"What it says is left out: {error}", scan.participant_id, scan.scan_id)
+        return None
     return next((_date(row.get("acq_time")) for row in rows if Path(row["filename"] or "").name == image.name), None)
 
 
 def _patient_age(scan: LocalScan) -> float | None:
-    image = scan.images["T1w"]
-    path = image.with_name(image.name.partition(".")[0] + ".json")
     try:
-        found = DICOM_AGE.fullmatch(str(json.loads(path.read_text(encoding="utf-8-sig")).get("PatientAge")))
-    except (OSError, ValueError, AttributeError):
+        found = DICOM_AGE.fullmatch(str(read_user_json(sidecar(scan.images["T1w"])).get("PatientAge")))
+    except (UnusableFile, ValueError):
         return None
     return int(found[1]) / UNITS_PER_YEAR[DICOM_UNITS[found[2]]] if found else None
 

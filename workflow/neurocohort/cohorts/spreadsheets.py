@@ -6,6 +6,7 @@ import pandas as pd
 
 from neurocohort.cohorts.cells import CellFault, clean, rows_of
 from neurocohort.errors import InputError
+from neurocohort.user_files import read_bytes
 
 
 def read_spreadsheet(
@@ -20,7 +21,7 @@ def read_spreadsheet(
     """
     path = Path(path)
     try:
-        rows = rows_of(path.read_bytes(), sheet, comments)
+        rows = rows_of(read_bytes(path), sheet, comments)
     except CellFault as fault:
         raise InputError(f"{path}, {fault}") from None
     except Exception as error:  # the readers raise their own kinds for each way that a workbook can be broken

@@ -1,5 +1,6 @@
 """A user's own scans, named one by one in a table: participant, session, path of the image, and any variables."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,10 +34,10 @@ def ingest_table(
 
 def _check_outside(table: Path, scan: LocalScan, folder: Path) -> None:
     """Images in the folder that ingest writes would be links to themselves, or be removed as those of an earlier run."""
+    place = os.path.realpath(folder)
     for path in filter(None, (*scan.images.values(), scan.labels)):
-        if any(
-            folder.resolve() in (one.parent.resolve(), *one.parent.resolve().parents) for one in (path, *pair_of(path))
-        ):
+        parents = (os.path.realpath(one.parent) for one in (path, *pair_of(path)))
+        if any(place in (parent, *map(str, Path(parent).parents)) for parent in parents):
             raise InputError(
                 f"{table}, {scan.scan_id} has the image {path}, which lies in {folder}, where this cohort is written; "
                 "move the image, "

@@ -1,5 +1,6 @@
 """A user's table of scans before an image is opened: whose scan each row is, and where its images lie."""
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path 
         else:
             labels = named_file(cell, table, base) if cell else None
             plan.scans.append(LocalScan(participant_id, session_id, "", images, labels))
-    if plan.scans and not any(scan.images["T1w"].exists() for scan in plan.scans):
+    if plan.scans and not any(os.path.lexists(scan.images["T1w"]) for scan in plan.scans):
         raise InputError(
             f"{table} names {len(plan.scans)} image(s), and none of them is there, such as "
             f"{plan.scans[0].images['T1w']}; expected "
