@@ -13,12 +13,13 @@ import pytest
 from bad_files import good, zipped
 from neurocohort.cohorts.cells import rows_of
 from neurocohort.cohorts.table import ingest_table
-from neurocohort.cohorts.variables import kinds_of_table
+from neurocohort.cohorts.table_plan import plan_table
 from neurocohort.configuration import load_configuration
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 
 AT_ONCE_S = 3.0
+SHEET = "xl/worksheets/sheet1.xml"
 
 
 def alias_bomb(item: str, levels: int = 12) -> str:
@@ -147,24 +148,40 @@ def with_part(content: bytes, name: str, change) -> bytes:
     [
         (lambda: workbook(A1="participant_id", B1="path", XFD1048576="x"), "reach to row 1048576 and column 16384"),
         (
+            lambda: with_part(
+                workbook(A1="participant_id", XFD1048576="x"), SHEET, lambda data: data.replace(b"<c r=", b"<c  r=")
+            ),
+            "reach to row 1048576 and column 16384",
+        ),
+        (
+            lambda: with_part(
+                workbook(A1="participant_id"),
+                SHEET,
+                lambda data: data.replace(
+                    b"</sheetData>", b'</sheetData><mergeCells><mergeCell ref="A1:XFD1048576"/></mergeCells>'
+                ),
+            ),
+            "reach to row 1048576 and column 16384",
+        ),
+        (
             lambda: with_part(workbook(A1="x"), "xl/workbook.xml", lambda data: data + b" " * (600 << 20)),
             "unpacks to more than",
         ),
         (lambda: b"participant_id,path\n" + b"," * 11_000_000, "more than 10000000 cells"),
-        (lambda: b"participant_id,path\n" + b'"' + b"x" * 300_000, "can't be read as a table"),
+        (lambda: b"participant_id,path\n" + b'"' + b"x" * 300_000, "row 2 has a quote that isn't closed"),
     ],
 )
 def test_a_table_that_would_fill_the_memory_is_refused(tmp_path, make, word):
     table = tmp_path / "scans.csv"
     table.write_bytes(make())
     with pytest.raises(InputError, match=word):
-        kinds_of_table(table)
+        plan_table(table)
 
 
 def test_a_sheet_that_claims_a_million_rows_has_the_rows_that_it_has():
     claimed = with_part(
         workbook(A1="a", B1="b", A2=1, B2=2),
-        "xl/worksheets/sheet1.xml",
+        SHEET,
         lambda data: data.replace(b'ref="A1:B2"', b'ref="A1:XFD1048576"'),
     )
     assert rows_of(claimed) == [["a", "b"], [1, 2]]

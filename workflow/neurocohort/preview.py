@@ -1,5 +1,6 @@
 """What ingest will do with the cohorts of a study, as `neurocohort check` says it: scans, exclusions and notes."""
 
+import os
 from pathlib import Path
 
 from neurocohort.cohorts.local_plan import LocalPlan
@@ -7,6 +8,7 @@ from neurocohort.cohorts.local_tables import few
 from neurocohort.cohorts.variables import values_of_plan
 from neurocohort.configuration_cohorts import plan_of_cohort
 from neurocohort.notes import Note, grouped, read_notes
+from neurocohort.user_files import printable
 
 EXCLUSIONS_SHOWN = 5
 
@@ -38,8 +40,11 @@ def _counted(plan: LocalPlan) -> str:
 
 
 def _exclusions(plan: LocalPlan) -> list[str]:
-    rows = [f"excluded: {scan_id}: {reason}" for _, scan_id, reason in plan.exclusions]
-    absent = [scan.scan_id for scan in plan.scans if not all(path.exists() for path in scan.images.values())]
+    rows = [
+        f"excluded: {scan_id or participant_id}: {printable(reason)}"
+        for participant_id, scan_id, reason in plan.exclusions
+    ]
+    absent = [scan.scan_id for scan in plan.scans if not all(os.path.exists(path) for path in scan.images.values())]
     if absent:
         rows.append(f"{len(absent)} scan(s) have an image that isn't there, and will be excluded: {few(absent)}.")
     more = len(rows) - EXCLUSIONS_SHOWN

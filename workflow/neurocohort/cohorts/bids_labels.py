@@ -5,6 +5,7 @@ where two names become one.
 """
 
 import re
+import unicodedata
 
 from neurocohort.cohorts.variable_numbers import number_of
 from neurocohort.errors import InputError
@@ -22,12 +23,13 @@ def is_label(text: str, prefix: str) -> bool:
 def as_label(text: str, prefix: str) -> str | None:
     """``text`` with ``prefix``, which users leave out at times, and without what a label can't have; None where nothing is left.
 
-    A number with a sign or a decimal point stays as it is (None): without them it would be another participant's.
+    A number with a sign or a decimal point stays as it is (None): without them it would be another participant's. So does a name
+    of a file that isn't UTF-8.
     """
     name = text.strip().removeprefix(prefix)
     if LABEL.fullmatch(name):
         return prefix + name
-    if number_of(name) is not None:
+    if number_of(name) is not None or any(unicodedata.category(one) == "Cs" for one in name):
         return None
     label = "".join(LABEL.findall(name))
     return prefix + label if label else None

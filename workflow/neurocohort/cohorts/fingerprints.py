@@ -56,7 +56,7 @@ def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, s
     where they are small.
     """
     source, seen = Path(source), SeenFiles(Path(folder) / NAME)
-    watched = _watched_bids(source) if source.is_dir() else _watched_table(source, None)
+    watched = _watched_bids(source) if os.path.isdir(source) else _watched_table(source, None)
     for _, path in watched:
         sha256 = hashes.get(Path(path).absolute())
         with contextlib.suppress(OSError):

@@ -100,7 +100,7 @@ def is_dicom(path: Path) -> bool:
 
 def dicom_reason(path: Path, shown: str | None = None) -> str:
     """The sentence on a DICOM file or folder, with the command to type. ``shown``: its folder as the command names it."""
-    folder = shown or (path.name if path.is_dir() else path.parent.name)
+    folder = shown or (path.name if os.path.isdir(path) else path.parent.name)
     return (
         f"{path.name} is DICOM, and NIfTI is expected: convert it with `dcm2niix -z y -o OUTPUT_FOLDER {shlex.quote(folder)}` "
         "and give the .nii.gz that it writes."
@@ -168,4 +168,4 @@ def _from_analyze_pair(path: Path, header: bytes, voxels_path: Path) -> tuple[by
     nifti.header.set_xyzt_units("mm")
     nifti.set_sform(affine, ALIGNED)
     nifti.set_qform(affine, ALIGNED)
-    return nifti.to_bytes(), pair_of(path)[2].is_file()
+    return nifti.to_bytes(), os.path.isfile(pair_of(path)[2])

@@ -39,11 +39,11 @@ class LocalPlan:
     tables: CohortTables
     entries: dict[str, dict] = field(default_factory=dict)
     scans: list[LocalScan] = field(default_factory=list)
-    exclusions: list[tuple[str, str, str]] = field(default_factory=list)
+    exclusions: list[tuple[str, str | None, str]] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
 
-    def exclude(self, participant_id: str, scan_id: str, reason: str) -> None:
-        """Leave out a scan; the reason becomes a row of exclusions.tsv."""
+    def exclude(self, participant_id: str, scan_id: str | None, reason: str) -> None:
+        """Leave out a scan; the reason becomes a row of exclusions.tsv. ``scan_id``: None for all scans of a participant."""
         self.exclusions.append((participant_id, scan_id, reason))
 
     @property

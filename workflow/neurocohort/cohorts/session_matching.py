@@ -20,7 +20,8 @@ def match_sessions(plan: LocalPlan, source: Path, without_folders: set[str]) -> 
     for scan in plan.scans:
         folders[scan.participant_id].add(scan.session_id)
     for participant_id, scan_id, _ in plan.exclusions:
-        folders[participant_id].add(scan_id.removeprefix(f"{participant_id}_").partition("_")[0])
+        if scan_id:  # None where a participant's folder can't be listed
+            folders[participant_id].add(scan_id.removeprefix(f"{participant_id}_").partition("_")[0])
     rows = defaultdict(set)
     for participant_id, session_id in plan.tables.sessions:
         rows[participant_id].add(session_id)
