@@ -1,6 +1,7 @@
 """Cohorts of one's own with odd folders and tables: nothing is wrong silently, and what was decided is a note or a refusal."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from neurocohort.cohorts.bids_plan import plan_bids
 from neurocohort.cohorts.cells import rows_of
+from neurocohort.cohorts.fingerprints import fingerprint_bids
 from neurocohort.cohorts.table_plan import plan_table
 from neurocohort.cohorts.variables import values_of_plan
 from neurocohort.configuration import check_configuration
@@ -164,6 +166,24 @@ def test_an_age_at_baseline_is_brought_to_each_session(folder, way):
     ages = folder.ages()
     assert ages["sub-01_ses-a"] == 60 and ages["sub-01_ses-b"] == pytest.approx(65, abs=0.01)
     assert "The age at 2 session(s) is" in folder.notes and "as if these were of one day" not in folder.notes
+
+
+@pytest.mark.parametrize("odd", ["pipe", "loop", "quote"])
+def test_an_odd_table_of_times_or_sidecar_is_left_out_with_a_note(folder, odd):
+    folder.images("sub-01_ses-a", "sub-01_ses-b")
+    folder.table("participants.tsv", "participant_id age", "sub-01 60")
+    times = folder.source / "sub-01/ses-a/sub-01_ses-a_scans.tsv"
+    for path in (times, folder.source / "sub-01/ses-a/anat/sub-01_ses-a_T1w.json"):
+        if odd == "pipe":
+            os.mkfifo(path)
+        elif odd == "loop":
+            path.symlink_to(path.name)
+        else:
+            path.write_text('filename\tacq_time\n"x\t2001-01-01\n')
+    assert len(fingerprint_bids(folder.source)) == 64
+    folder.plan()
+    assert set(folder.ages().values()) == {60.0}
+    assert f"What it says is left out: {times}" in folder.notes
 
 
 def test_one_age_for_several_sessions_is_noted(folder):
@@ -388,10 +408,10 @@ def test_notes_are_written_read_and_grouped_to_a_screen(tmp_path):
     notes.add(Kind.OTHER, "one of the cohort")
     write_notes(tmp_path / "notes.tsv", notes.notes)
     assert read_notes(tmp_path / "notes.tsv") == notes.notes
-    lines = grouped({name: notes.notes for name in ("a", "b", "c")})
+    lines = grouped({name: notes.notes for name in ("a", "b", "c")}, "data/<cohort>/notes.tsv")
     assert len(lines) <= 20 and max(map(len, lines)) <= 120
     assert "(500 notes), such as: sub-0_ses-1: sentence 0" in lines[1] and "more lines" in lines[-1]
-    assert grouped({"a": []}) == []
+    assert grouped({"a": []}, "") == []
 
 
 def test_check_says_what_ingest_will_do(folder, tmp_path):

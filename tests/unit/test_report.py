@@ -247,6 +247,7 @@ REMOVED = [
     "data/ixi/scans.tsv",
     "data/ixi/exclusions.tsv",
     "data/ixi/notes.tsv",
+    "results/ixi/notes.tsv",
     "results/experiments/brain_age/flow.tsv",
     "results/experiments/brain_age/samples.tsv",
     "results/experiments/brain_age/seed-1/history.tsv",
@@ -277,9 +278,10 @@ def test_missing_file_is_a_red_box_that_names_it(damaged, file):
 
 def test_notes_on_the_data_are_in_the_report_by_kind_and_counted(whole):
     page, _ = whole
-    assert "61 notes on what was chosen, changed or not understood" in page.text
+    assert "62 notes on what was chosen, changed, not understood or unusual" in page.text
     assert "2 people in the spreadsheet of ixi have no image." in page.text
     assert "sub-IXI000_ses-1_run-1_T1w.nii.gz is taken." in page.text
+    assert "The brain is cut by 0.3 % at its front." in page.text
     assert "10 more notes of this kind are in data/ixi/notes.tsv." in page.text
 
 

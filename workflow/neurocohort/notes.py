@@ -1,7 +1,8 @@
 """Notes: what a stage noticed about a cohort and a person should know, though it excludes nothing.
 
-Every source's ingest keeps its notes with `Notes` and writes them with `write_notes`; `neurocohort check`, the end of a run and
-the report show them. Imports are light, because the configuration is checked with it at the start of every Snakemake process.
+Every source's ingest keeps its notes with `Notes` and writes them with `write_notes`, and so does the quality rule with the notes
+in the records of preprocessed scans; `neurocohort check`, the end of a run and the report show them. Imports are light, because
+the configuration is checked with it at the start of every Snakemake process.
 """
 
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from neurocohort.user_files import harmless
 
 NOTE_COLUMNS = ("stage", "kind", "participant_id", "scan_id", "note")
-INGEST = "ingest"
+INGEST, PREPROCESSING = "ingest", "preprocessing"
 SCREEN_LINES, SCREEN_COLUMNS = 20, 118
 
 
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     TABLES = "tables"
     LABEL_MAPS = "label maps"
     ORIENTATION = "orientation"
+    SCANS = "scans that are used as they are"
     OTHER = "other"
 
 
@@ -81,10 +83,10 @@ def read_notes(path: Path | str) -> list[Note]:
     return [Note(**row) for row in rows.where(rows.notna(), None).to_dict("records")]
 
 
-def grouped(cohorts: Mapping[str, list[Note]], files: str = "data/<cohort>/notes.tsv") -> list[str]:
+def grouped(cohorts: Mapping[str, list[Note]], files: str) -> list[str]:
     """The notes of each cohort in at most a screen: a line for each kind, with an example where there are several.
 
-    ``files`` names where all of them are. Empty where there are no notes.
+    ``files`` names where all of them are (empty: nowhere). Empty where there are no notes.
     """
     count = sum(map(len, cohorts.values()))
     if not count:

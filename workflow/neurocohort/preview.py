@@ -25,7 +25,7 @@ def preview(cohorts: dict[str, dict], data: Path) -> list[str]:
             lines += [f"{name}: {_counted(plan)}", *(f"  {row}" for row in _exclusions(plan))]
         elif (written := data / name / "notes.tsv").is_file():
             notes[name] = read_notes(written)
-    return [*lines, *grouped(notes, "data/<cohort>/notes.tsv after ingest" if lines else "data/<cohort>/notes.tsv")]
+    return [*lines, *grouped(notes, f"data/<cohort>/notes.tsv{' after ingest' if lines else ''}")]
 
 
 def notes_of_plan(plan: LocalPlan) -> list[Note]:

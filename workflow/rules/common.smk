@@ -68,6 +68,7 @@ if PREPROCESSING["registration"] == "deformable":
 
 
 ATTEMPTS = "NEUROCOHORT_ATTEMPTS"  # an environment variable
+NOTES = ["data/{cohort}/notes.tsv", "results/{cohort}/notes.tsv"]
 MEMBER = r"(fold-\d+_)?seed-\d+"
 
 
@@ -95,10 +96,14 @@ def one_of(names):
 
 
 def print_notes():
-    """What ingest noticed of each cohort, at the end of a run: at most a screen."""
-    files = {cohort: Path(f"data/{cohort}/notes.tsv") for cohort in COHORTS}
-    notes = {name: read_notes(path) for name, path in files.items() if path.is_file()}
-    if lines := grouped(notes):
+    """What ingest and preprocessing noticed of each cohort, at the end of a run: at most a screen."""
+    notes = {}
+    for cohort in COHORTS:
+        paths = [Path(name.format(cohort=cohort)) for name in NOTES]
+        notes[cohort] = [
+            note for path in paths if path.is_file() for note in read_notes(path)
+        ]
+    if lines := grouped(notes, " and ".join(NOTES).format(cohort="<cohort>")):
         print("\n".join(["", *lines, ""]), file=sys.stderr)
 
 

@@ -18,14 +18,17 @@ from neurocohort.cohorts.local_files import (
     anat_folders,
     named_file,
     pair_of,
+    scans_table,
     session_tables,
+    sidecar,
 )
 from neurocohort.cohorts.local_tables import read_local_table
 from neurocohort.cohorts.seen_files import NAME, SeenFiles
 from neurocohort.files import sha256_of
 from neurocohort.user_files import read_bytes
 
-WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm")  # a .mat file holds the orientation of an Analyze pair
+# A .mat file holds the orientation of an Analyze pair, and a .json may hold the age at the scan.
+WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm", ".json")
 SMALL_BYTES = 1_000_000  # files that the ingest didn't hash are hashed up to this size, such as tables
 
 
@@ -78,10 +81,13 @@ def _fingerprint(digest: "hashlib._Hash", watched: Iterable[tuple[str, Path | st
 def _watched_bids(source: Path) -> Iterator[tuple[str, Path | str]]:
     """A name and the path of each file that matters, there or not; what is wrong with a folder has no path."""
     tables = [source / name for name in (*BIDS_TABLES, *BIDS_SIDECARS)]
-    for path in (*tables, *(path for _, path in session_tables(source))):
+    sessions = [path for _, path in session_tables(source)]
+    for path in (*tables, *sessions, *(path.with_suffix(".json") for path in sessions)):
         yield path.name, path
     for folder in anat_folders(source):
         place = f"{folder.participant_id}/{folder.session_id or ''}"
+        times = scans_table(source, *filter(None, folder[:2]))
+        yield times.name, times
         if folder.problem:
             yield folder.problem, ""
         for entry in folder.files:
@@ -96,5 +102,6 @@ def _watched_table(table: Path, base: Path | None) -> list[tuple[str, Path]]:
         for column in columns:
             if cell := row.get(column):
                 path = named_file(cell, table, base)
-                found += [(f"{number}/{column}/{one.suffix}", one) for one in pair_of(path) or (path,)]
+                named = [*(pair_of(path) or (path,)), *([sidecar(path)] if column == "path" else [])]
+                found += [(f"{number}/{column}/{one.suffix}", one) for one in named]
     return found

@@ -1,6 +1,7 @@
-"""What an ingest read: the sha256 of its archives and its table, held against what the download noted, kept for the report."""
+"""What an ingest read: the sha256 of its archives and tables, held against what the download noted, kept for the report."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -8,27 +9,29 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.cohorts.raw_bids import Ingested
 from neurocohort.errors import InputError
-from neurocohort.user_files import read_bytes
+from neurocohort.user_files import harmless, read_bytes
 
 NAME = "inputs.tsv"  # in the cohort's folder
 COLUMNS = ("file", "bytes", "sha256")
 RECORD = "checksums.tsv"  # of the download rule, beside the archives
 
 
-def record_inputs(collected: Ingested, table: Path | str) -> None:
-    """Write inputs.tsv: a row for each archive that was read and for the cohort's ``table``.
+def record_inputs(collected: Ingested, tables: Iterable[Path | str], *, downloaded: bool = True) -> None:
+    """Write inputs.tsv: a row for each archive that was read, and for each of the cohort's ``tables``.
 
-    Raises InputError where one isn't the file that was downloaded: another one lies in its place since.
+    Raises InputError where one isn't the file that was ``downloaded``: another one lies in its place since.
     """
-    content = read_bytes(table)
-    read = collected.inputs | {Path(table): (len(content), hashlib.sha256(content).hexdigest())}
-    for path, (_, sha256) in read.items():
+    read = dict(collected.inputs)
+    for table in map(Path, tables):
+        content = read_bytes(table)
+        read[table] = len(content), hashlib.sha256(content).hexdigest()
+    for path, (_, sha256) in read.items() if downloaded else ():
         if (recorded := recorded_sha256(path)) not in (None, sha256):
             raise InputError(
                 f"{path} isn't the file that was downloaded: its sha256 is {sha256}, and {recorded} is noted in {RECORD} beside "
                 "it. Delete the file and run again to download it; if it is the right one, delete its line there."
             )
-    rows = [(path.name, size, sha256) for path, (size, sha256) in read.items()]
+    rows = [(harmless(path.name), size, sha256) for path, (size, sha256) in read.items()]
     files.write_table(collected.folder / NAME, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 

@@ -44,7 +44,7 @@ def ingest_ixi(
     for reason in nameless:
         collected.exclude(None, None, reason)
     images, others = _take_images(collected, archives, modalities, conflicts)
-    record_inputs(collected, spreadsheet)
+    record_inputs(collected, [spreadsheet])
     for modality in modalities:
         if not images[modality]:
             where = ", ".join(str(archive) for archive in archives) or "the archives (none are given)"

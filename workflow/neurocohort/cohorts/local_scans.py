@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from neurocohort.cohorts import raw_bids
+from neurocohort.cohorts.inputs import record_inputs
 from neurocohort.cohorts.local_files import LABELS, MODALITY_COLUMNS, tables_of
 from neurocohort.cohorts.local_images import is_dicom, take_image
 from neurocohort.cohorts.local_labels import DERIVATIVES, check_labels, describe_labels
@@ -36,6 +37,7 @@ def ingest_local(plan: LocalPlan, folder: Path, description: dict, source: Path)
         reasons = (f"{row['scan_id'] or row['participant_id']}: {row['reason']}" for row in collected.exclusions[:3])
         raise InputError(f"{source} has no scan that can be used. {' '.join(reasons)}")
     describe_labels(collected, source)
+    record_inputs(collected, collected.tables, downloaded=False)
     if unoriented:
         collected.note(
             f"{len(unoriented)} image(s) don't say how the head lies in them (Analyze without a .mat file, or NIfTI without "

@@ -94,7 +94,7 @@ def ingest_oasis1(archives: Sequence[Path | str], table: Path | str, folder: Pat
             pairs.sessions.add(session)
             if kind is not None:
                 pairs.add(session, kind, name, content)
-    record_inputs(collected, table)
+    record_inputs(collected, [table])
     if not pairs.sessions:
         where = ", ".join(str(archive) for archive in archives) or "the archives (none are given)"
         raise InputError(

@@ -19,17 +19,16 @@ SAMPLE_COLUMNS = ("scan_id", "participant_id", "cohort", "site", "part", "target
 def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str, experiments: dict[str, dict]) -> dict:
     """How many scans and participants of a cohort are left after ingest and after preprocessing with its quality
     limits, every exclusion with its reason, how the excluded compare with the kept (`exclusions.Comparison`), and the notes of
-    ingest by kind (None where their table is missing)."""
+    ingest and preprocessing (`_notes`)."""
     what = f"the flow of participants of {labels.cohort(cohort)}"
     scans = sources.table(data / cohort / "scans.tsv", what, ("participant_id", "scan_id"))
     ingest = sources.table(data / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
     every = sources.table(results / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
-    noted = sources.table(
-        data / cohort / "notes.tsv", f"the notes on {labels.cohort(cohort)}", NOTE_COLUMNS, empty_is_missing=False
-    )
     absent = [item for item in (scans, ingest, every) if isinstance(item, Missing)]
     flow = {"cohort": cohort, "steps": [], "missing": absent, "exclusions": [], "stages": [], "comparison": None}
-    flow["notes"] = noted if isinstance(noted, Missing) else _notes(noted)
+    flow["notes"] = [
+        found for folder in (data, results) for found in _notes(sources, folder / cohort / "notes.tsv", cohort)
+    ]
     if not isinstance(every, Missing):
         flow["exclusions"] = every.to_dict("records")
         flow["stages"] = _stage_counts(every)
@@ -150,11 +149,18 @@ def split_check(
     }
 
 
-def _notes(table: pd.DataFrame) -> dict[str, list[dict]]:
-    """The notes by kind; each has the scan or participant that it is about, empty for the cohort, and its sentence."""
+def _notes(sources: Sources, path: Path, cohort: str) -> list[dict | Missing]:
+    """The notes of one table by kind, with the name of the table. Each row has the scan or participant that it is about, empty
+    for the cohort, and its sentence."""
+    table = sources.table(path, f"the notes on {labels.cohort(cohort)}", NOTE_COLUMNS, empty_is_missing=False)
+    if isinstance(table, Missing):
+        return [table]
     whose = table["scan_id"].fillna(table["participant_id"]).fillna("")
     rows = table.assign(whose=whose)[["kind", "whose", "note"]]
-    return {str(kind): group.to_dict("records") for kind, group in rows.groupby("kind", sort=False)}
+    return [
+        {"kind": str(kind), "rows": group.to_dict("records"), "file": sources.name(path)}
+        for kind, group in rows.groupby("kind", sort=False)
+    ]
 
 
 def _step(text: str, left: pd.DataFrame, stages: list[tuple[str, int]]) -> dict:
