@@ -104,6 +104,43 @@ def test_odd_folders_of_a_bids_tree_are_rows_and_the_others_go_on(tmp_path):
     assert any("can't be BIDS labels" in reason for name, reason in reasons.items() if "xff" in name or "udcff" in name)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "loop", "folder", "nowhere"])
+def test_an_odd_table_of_one_participant_is_a_row_and_the_others_go_on(tmp_path, kind):
+    source = tmp_path / "study"
+    for name in ("01", "02"):
+        (source / f"sub-{name}" / "anat").mkdir(parents=True)
+        (source / f"sub-{name}" / "anat" / f"sub-{name}_T1w.nii.gz").write_bytes(zipped(good(int(name))))
+    table = source / "sub-02" / "sub-02_sessions.tsv"
+    if kind == "pipe":
+        os.mkfifo(table)
+    elif kind == "folder":
+        table.mkdir()
+    else:
+        table.symlink_to(table.name if kind == "loop" else "nowhere")
+    assert len(fingerprint_bids(source)) == 64
+    ingest_bids(source, tmp_path / "data")
+    assert read_table(tmp_path / "data" / "scans.tsv")["participant_id"].tolist() == ["sub-01"]
+    (row,) = read_table(tmp_path / "data" / "exclusions.tsv").to_dict("records")
+    assert row["participant_id"] == "sub-02" and row["reason"].startswith("sub-02_sessions.tsv is a")
+
+
+def test_pipes_and_files_in_the_places_of_folders_are_rows(tmp_path):
+    source = tmp_path / "study"
+    (source / "sub-01" / "anat").mkdir(parents=True)
+    (source / "sub-01" / "anat" / "sub-01_T1w.nii.gz").write_bytes(zipped(good(1)))
+    for path in ("sub-02/anat", "sub-03", "sub-04/ses-1"):
+        (source / path).parent.mkdir(exist_ok=True)
+        os.mkfifo(source / path)
+    (source / "sub-05").mkdir()
+    (source / "sub-05" / "anat").touch()
+    ingest_bids(source, tmp_path / "data")
+    reasons = read_table(tmp_path / "data" / "exclusions.tsv")["reason"].tolist()
+    expected = [
+        f"{path} is a named pipe, and a folder is expected." for path in ("sub-02/anat", "sub-03", "sub-04/ses-1")
+    ]
+    assert reasons == [*expected, "sub-05/anat is a file, and a folder is expected."]
+
+
 def test_a_folder_that_may_not_be_read_is_a_row(tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root may read every folder")

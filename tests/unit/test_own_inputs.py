@@ -1,6 +1,7 @@
 """Cohorts of one's own with odd folders and tables: nothing is wrong silently, and what was decided is a note or a refusal."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -131,6 +132,28 @@ def test_the_best_image_of_several_is_taken_and_the_note_says_why(folder, names,
     assert f"{file[taken]} is taken" in folder.notes and why in folder.notes
 
 
+@pytest.mark.parametrize("label", ["GD", "gad", "postGd", "mprageContrast", "t1gadolinium", "POST", "ce"])
+def test_an_acquisition_that_is_named_after_a_contrast_agent_comes_after_the_native_one(folder, label):
+    folder.images(f"sub-01_acq-{label}", "sub-01_acq-mprage").plan()
+    assert folder.taken() == ["sub-01_acq-mprage_T1w.nii.gz"]
+    assert f"sub-01_acq-{label}_T1w.nii.gz (contrast-enhanced)" in folder.notes
+
+
+@pytest.mark.parametrize("label", ["precontrast", "noncontrast", "nocontrast", "posterior", "2mmgdpr"])
+def test_an_acquisition_that_is_named_native_is_taken_as_such(folder, label):
+    folder.images(f"sub-01_acq-{label}", "sub-01_acq-zz").plan()
+    assert folder.taken() == [f"sub-01_acq-{label}_T1w.nii.gz"] and "contrast-enhanced" not in folder.notes
+
+
+def test_an_extra_image_of_another_is_named_in_the_reason(folder):
+    folder.images("sub-01", "sub-02")
+    folder.put("sub-01/anat/sub-01_FLAIR.nii.gz")
+    folder.put("sub-02/anat/sub-01_FLAIR.nii.gz")
+    folder.plan(modalities=("T1w", "FLAIR"))
+    ((_, scan_id, reason),) = folder.planned.exclusions
+    assert scan_id == "sub-02_ses-1" and "sub-01_FLAIR.nii.gz is named as another's" in reason
+
+
 def test_the_only_image_is_taken_though_it_is_enhanced_and_that_is_noted(folder):
     folder.images("sub-01_ce-gadolinium").plan()
     assert folder.taken() == ["sub-01_ce-gadolinium_T1w.nii.gz"] and "is contrast-enhanced by its name" in folder.notes
@@ -206,6 +229,23 @@ def test_an_age_in_units_that_are_not_understood_is_refused(folder, units):
     folder.put("participants.json", f'{{"age": {{"Units": "{units}"}}}}')
     with pytest.raises(InputError, match=f"participants.json: `Units` of age is '{units}'; expected years, months"):
         folder.plan()
+
+
+@pytest.mark.parametrize("description", ["Age in months at the scan", "age (months)", "AGE IN MONTHS"])
+def test_a_description_of_the_age_in_months_is_understood(folder, description):
+    folder.images("sub-01").table("participants.tsv", "participant_id age", "sub-01 96")
+    folder.put("participants.json", json.dumps({"age": {"Description": description}}))
+    assert folder.plan().ages() == {"sub-01_ses-1": 8.0}
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["Age on the day of the scan", "age in years, asked some months before", "Age (years)", "in days or in weeks"],
+)
+def test_a_description_that_names_no_single_unit_means_years(folder, description):
+    folder.images("sub-01").table("participants.tsv", "participant_id age", "sub-01 96")
+    folder.put("participants.json", json.dumps({"age": {"Description": description}}))
+    assert folder.plan().ages() == {"sub-01_ses-1": 96.0}
 
 
 def test_codes_of_sex_are_read_by_their_levels_and_refused_where_these_contradict(folder):
@@ -296,6 +336,20 @@ def test_merged_cells_and_formulas_without_values_are_refused(tmp_path, change, 
     path.write_bytes(workbook(change))
     with pytest.raises(InputError, match=message):
         plan_table(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("participant_id,path,Age,AGE", "2 columns that mean age: Age, AGE; Age in column 3 is taken"),
+        ("participant_id,path,age,age", "2 columns that mean age: age, age; age in column 3 is taken"),
+        ("participant_id,Path,path,age", "2 columns that mean path: Path, path; path in column 3 is taken"),
+        ("participant_id,path,,age", "no name for its column(s) 3"),
+    ],
+)
+def test_columns_of_one_meaning_or_without_a_name_are_noted(tmp_path, header, words):
+    plan = plan_table(csv_of(tmp_path, header, "01,a.nii.gz,a.nii.gz,31"))
+    assert words in " | ".join(note.note for note in plan.notes.notes)
 
 
 def test_the_sheet_that_is_read_of_several_is_noted(tmp_path):

@@ -112,12 +112,24 @@ def kind_of_file(mode: int) -> str:
     return next((name for is_kind, name in KIND_OF_FILE if is_kind(mode)), "no regular file")
 
 
+def fault_of_file(path: Path | str) -> str | None:
+    """The clause on why a file can't be read; None where it can. Raises errors of the machine."""
+    try:
+        open_regular(path).close()
+    except UnusableFile as fault:
+        return str(fault)
+    return None
+
+
 def fault_of_folder(path: Path | str) -> str | None:
     """The clause on why a folder can't be listed; None where it can. Raises errors of the machine."""
     try:
         with os.scandir(path):
             return None
     except (OSError, ValueError) as error:
+        if isinstance(error, NotADirectoryError) and os.path.exists(path):
+            mode = os.stat(path).st_mode
+            return f"is {'a file' if stat.S_ISREG(mode) else kind_of_file(mode)}, and a folder is expected"
         return fault_of_path(path, error)
 
 

@@ -107,7 +107,9 @@ class _Chosen:
             return
         further = {modality: self._further(anat, modality) for modality in self.modalities[1:]}
         if absent := [modality for modality, there in further.items() if not there]:
-            self.plan.exclude(participant_id, scan_id, f"The session has no {' and no '.join(absent)} image.")
+            strangers = [image.name for modality in absent for image in self._named(anat, modality)]
+            why = f": {few(strangers)} is named as another's" if strangers else ""
+            self.plan.exclude(participant_id, scan_id, f"The session has no {' and no '.join(absent)} image{why}.")
             return
         self._note_choice(participant_id, scan_id, choice, strangers)
         names = _run_names(choice.taken) if self.run == "all" else [""] * len(choice.taken)
@@ -180,9 +182,13 @@ class _Chosen:
 
     def _further(self, anat: AnatFolder, modality: str) -> list:
         """The session's images of a further modality, those that are named as the T1-weighted one before others."""
-        alike = matching_images(anat.files, self.pattern.replace("T1w", modality)) if "T1w" in self.pattern else []
-        found = alike or matching_images(anat.files, f"*_{modality}.nii*")
+        found = self._named(anat, modality)
         return [image for image in found if not misfiled(image.name, anat.participant_id, anat.session_id)]
+
+    def _named(self, anat: AnatFolder, modality: str) -> list:
+        """Those that the folder has, whoever they are named for."""
+        alike = matching_images(anat.files, self.pattern.replace("T1w", modality)) if "T1w" in self.pattern else []
+        return alike or matching_images(anat.files, f"*_{modality}.nii*")
 
     def _beside(self, image, others: list):
         """The one of ``others`` that goes with ``image``: of the same run, or the first or last."""

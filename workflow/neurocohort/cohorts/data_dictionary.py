@@ -21,6 +21,7 @@ UNIT_NAMES = {
     "day": ("d", "day", "days"),
 }
 UNIT_OF_WORD = {word: unit for unit, words in UNIT_NAMES.items() for word in words} | {"a": "year", "annum": "year"}
+IN_UNITS = re.compile(r"(?:\bin|\()\s*(years|months|weeks|days)\b", re.IGNORECASE)  # of a description
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 SEX_WORDS = SEXES | {"man": "M", "men": "M", "males": "M", "boy": "M"}
 SEX_WORDS |= {"woman": "F", "women": "F", "females": "F", "girl": "F"}
@@ -55,11 +56,14 @@ def entry_of(entries: dict[str, dict], column: str) -> dict:
 
 
 def unit_of(entry: dict, default: str = "year") -> str | None:
-    """``year``, ``month``, ``week`` or ``day`` by the entry's Units; ``default`` without any, None where they "
-    "aren't understood."""
+    """``year``, ``month``, ``week`` or ``day`` by the entry's Units, or else by a Description such as "age in months".
+
+    ``default`` where neither says it; None where the Units aren't understood.
+    """
     given = entry.get("Units")
     if given in (None, "", "n/a"):
-        return default
+        described = {UNIT_OF_WORD[word.lower()] for word in IN_UNITS.findall(str(entry.get("Description", "")))}
+        return described.pop() if len(described) == 1 else default
     words = re.findall(r"[a-z]+", str(given).lower())
     found = {UNIT_OF_WORD[word] for word in words if word in UNIT_OF_WORD and (word != "a" or len(words) == 1)}
     return found.pop() if len(found) == 1 else None

@@ -8,6 +8,10 @@ from typing import NamedTuple
 from neurocohort.cohorts.local_files import run_number, stem_and_suffix
 
 NATIVE = ("none", "no", "pre", "native", "0")  # values of ce- that are no contrast agent
+# Labels of acq- that say so, such as gd, postGd and mprageContrast, and not precontrast or posterior.
+ENHANCED = re.compile(
+    r"(?<!no)(?<!non)(?<!pre)(contrast|gado|enhanced)|gd$|^gad$|^ce$|^post(?!er)|post$", re.IGNORECASE
+)
 NO_MAGNITUDE = ("phase", "real", "imag")  # values of part- that are no picture of tissues
 ENTITY = re.compile(r"(?:^|_)([a-z]+)-([A-Za-z0-9+]+)(?=_)")
 
@@ -35,9 +39,9 @@ def misfiled(name: str, participant: str, session: str | None) -> str:
 def choose_images(images: Sequence[os.DirEntry], run: str) -> Choice:
     """Choose of one session's images (by run, then name): the ``first`` or ``last`` of the best kind, or ``all`` of it.
 
-    The best kind is native before contrast-enhanced (``ce-``), whole before a slab (``chunk-``), combined before a single echo
-    (``echo-``). Phase, real and imaginary parts (``part-``) are never taken. Of reconstructions of one acquisition (``rec-``)
-    the plain one is taken, or the first.
+    The best kind is native before contrast-enhanced (``ce-`` or ``acq-``), whole before a slab (``chunk-``), combined before a
+    single echo (``echo-``). Phase, real and imaginary parts (``part-``) are never taken. Of reconstructions of one acquisition
+    (``rec-``) the plain one is taken, or the first.
     """
     if len(images) == 1 and "part-" not in images[0].name:  # nearly every session
         return Choice([*images], [])
@@ -64,7 +68,10 @@ def choose_images(images: Sequence[os.DirEntry], run: str) -> Choice:
 
 def is_enhanced(image: os.DirEntry) -> bool:
     """Whether its name says that a contrast agent was given."""
-    return "ce-" in image.name and _entities(image).get("ce", "none").lower() not in NATIVE
+    if "ce-" not in image.name and "acq-" not in image.name:  # nearly every image
+        return False
+    entities = _entities(image)
+    return entities.get("ce", "none").lower() not in NATIVE or bool(ENHANCED.search(entities.get("acq", "")))
 
 
 def _entities(image: os.DirEntry) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neurocohort.errors import InputError
-from neurocohort.user_files import expanded, fault_of_folder, is_folder
+from neurocohort.user_files import expanded, fault_of_file, fault_of_folder, is_folder
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")  # where one image lies there in several forms, the first is taken
 MODALITY_COLUMNS = {"T1w": "path", "T2w": "path_T2w", "PDw": "path_PDw", "FLAIR": "path_FLAIR"}
@@ -22,7 +22,8 @@ BIDS_SIDECARS = ("participants.json", "sessions.json", "dataset_description.json
 class AnatFolder(NamedTuple):
     """One folder ``sub-X[/ses-Y]/anat``, its files by name. ``session_id`` is None where it lies beside the sessions.
 
-    ``problem``: why this folder, or the one that would hold it, can't be listed; its files are then none.
+    ``problem``: why this folder, or the one that would hold it, can't be listed, or why the participant's own table can't be
+    read; its files are then none.
     """
 
     participant_id: str
@@ -37,15 +38,15 @@ def anat_folders(source: Path) -> Iterator[AnatFolder]:
     Raises InputError where ``source`` isn't a folder.
     """
     for participant in participant_folders(source):
-        if fault := fault_of_folder(participant.path):
-            yield AnatFolder(participant.name, None, [], f"{participant.name} {fault}.")
+        if fault := _fault_of_participant(participant):
+            yield AnatFolder(participant.name, None, [], fault)
             continue
         for session in (None, *(entry for entry in _entries(participant.path) if _may_be_folder(entry, "ses-"))):
             place, name = session or participant, session and session.name
             folder = f"{place.path}/anat"  # texts: a Path each would double the time
             if session and (fault := fault_of_folder(session.path)):
                 yield AnatFolder(participant.name, name, [], f"{participant.name}/{name} {fault}.")
-            elif os.path.isdir(folder) or os.path.islink(folder):
+            elif os.path.lexists(folder):
                 fault = fault_of_folder(folder)
                 shown = os.path.relpath(folder, source)
                 yield AnatFolder(
@@ -66,10 +67,11 @@ def participant_folders(source: Path) -> list[os.DirEntry]:
 
 
 def session_tables(source: Path) -> Iterator[tuple[str, Path]]:
-    """The participants who have a ``sub-X/sub-X_sessions.tsv``, each with that file."""
+    """The participants who have a ``sub-X/sub-X_sessions.tsv`` that can be read, each with that file. Who has another one is left
+    out by `anat_folders`."""
     for participant in participant_folders(source):
-        path = f"{participant.path}/{participant.name}_sessions.tsv"
-        if os.path.lexists(path):
+        path = _session_table(participant)
+        if os.path.lexists(path) and not fault_of_file(path):
             yield participant.name, Path(path)
 
 
@@ -140,11 +142,29 @@ def run_number(name: str) -> int:
     return int(found[1]) if found else 0
 
 
+def _session_table(participant: os.DirEntry) -> str:
+    return f"{participant.path}/{participant.name}_sessions.tsv"
+
+
+def _fault_of_participant(participant: os.DirEntry) -> str | None:
+    """A sentence on why nothing of a participant can be taken: the folder can't be listed, or its table can't be read."""
+    if fault := fault_of_folder(participant.path):
+        return f"{participant.name} {fault}."
+    path = _session_table(participant)
+    if os.path.lexists(path) and (fault := fault_of_file(path)):
+        return f"{os.path.basename(path)} {fault}; correct or delete it, because it may hold the age at each session."
+    return None
+
+
 def _may_be_folder(entry: os.DirEntry, prefix: str) -> bool:
-    """Whether an entry of such a name is a folder, or a link that was meant to lead to one and can't be followed."""
-    return entry.name.startswith(prefix) and (
-        is_folder(entry) or (entry.is_symlink() and not os.path.exists(entry.path))
-    )
+    """Whether an entry of such a name is a folder, or stands where one is expected: a link that can't be followed, or a pipe."""
+    if not entry.name.startswith(prefix):
+        return False
+    if is_folder(entry):
+        return True
+    if entry.is_symlink():
+        return not os.path.exists(entry.path)
+    return not entry.is_file(follow_symlinks=False)
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry]:

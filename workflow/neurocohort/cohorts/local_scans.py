@@ -14,6 +14,7 @@ from neurocohort.cohorts.local_plan import LocalPlan, LocalScan
 from neurocohort.cohorts.local_tables import KNOWN_VARIABLES, few
 from neurocohort.cohorts.variables import values_for_scans
 from neurocohort.errors import InputError, ScanExcluded
+from neurocohort.files import private_as
 from neurocohort.notes import Kind
 
 
@@ -37,7 +38,8 @@ def ingest_local(plan: LocalPlan, folder: Path, description: dict, source: Path)
         reasons = (f"{row['scan_id'] or row['participant_id']}: {row['reason']}" for row in collected.exclusions[:3])
         raise InputError(f"{source} has no scan that can be used. {' '.join(reasons)}")
     describe_labels(collected, source)
-    record_inputs(collected, collected.tables, downloaded=False)
+    with private_as(collected.tables):
+        record_inputs(collected, collected.tables, downloaded=False)
     if unoriented:
         collected.note(
             f"{len(unoriented)} image(s) don't say how the head lies in them (Analyze without a .mat file, or NIfTI without "

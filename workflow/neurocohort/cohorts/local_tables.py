@@ -14,11 +14,12 @@ from typing import NamedTuple
 from neurocohort.cohorts.bids_labels import EXPECTED, Labels
 from neurocohort.cohorts.cells import CellFault, clean, rows_of, sheets_of
 from neurocohort.cohorts.data_dictionary import Translation, read_dictionary
-from neurocohort.cohorts.local_files import BIDS_TABLES, session_tables
+from neurocohort.cohorts.local_files import BIDS_TABLES, PATH_COLUMNS, session_tables
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes
 from neurocohort.user_files import UnusableFile, read_bytes
 
+COLUMNS_WITH_MEANING = ("participant_id", "session_id", *PATH_COLUMNS.values())  # beside the variables
 KNOWN_VARIABLES = ("age", "sex", "site", "scanner")  # taken under these names, whatever their capitals
 # A user's column of such a name is renamed: the first are columns of scans.tsv, the others of the tables made from it.
 OWN_COLUMNS = ("participant_id", "session_id", "scan_id", "path", "path_T2w", "path_PDw", "path_FLAIR", "image_sha256")
@@ -95,11 +96,31 @@ def read_local_table(
             cells += [None] * (len(header) - len(cells))
             rows[number] = {name: _text(cells[place]) for name, place in columns.items()}
     names = {name: header[place] for name, place in columns.items() if name not in kept}
+    if notes is not None:
+        _note_columns(notes, path, header, columns)
     if len(sheets) > 1:
         notes.add(
             Kind.TABLES, f"{path.name} has {len(sheets)} sheets ({few(sheets)}); the first, {sheets[0]}, is read."
         )
     return LocalTable(path, names, rows)
+
+
+def _note_columns(notes: Notes, path: Path, header: list[str], columns: dict[str, int]) -> None:
+    """Note columns that are left out for want of a name, and those that have one meaning."""
+    if unnamed := [str(place) for place, name in enumerate(header, start=1) if not name]:
+        notes.add(Kind.TABLES, f"{path.name} has no name for its column(s) {few(unnamed)}, which are left out.")
+    for name, place in columns.items():
+        same = [column for column in header if column.lower() == name.lower()]
+        if (
+            len(same) > 1
+            and header[place].lower() == name.lower()
+            and name in (*KNOWN_VARIABLES, *COLUMNS_WITH_MEANING)
+        ):
+            notes.add(
+                Kind.TABLES,
+                f"{path.name} has {len(same)} columns that mean {name}: {', '.join(same)}; {header[place]} in column {place + 1} "
+                f"is taken for it.",
+            )
 
 
 def read_bids_tables(source: Path, notes: Notes | None = None) -> CohortTables:
