@@ -1,6 +1,7 @@
 """A wrong configuration is refused before anything runs, in a sentence that names the key and the mend."""
 
 import copy
+import datetime
 import json
 import re
 import subprocess
@@ -100,6 +101,16 @@ WRONG = {
     "seed twice": (f"{AGE}.training.seeds", [1, 2, 1], [f"`{AGE}.training.seeds` holds 1 more than once"]),
     "no seeds": (f"{AGE}.training.seeds", [], [f"`{AGE}.training.seeds` has an empty list", "at least one"]),
     "study with a slash": ("study", "my/study", ["`study` is the text `my/study`", "a folder name"]),
+    "classes that YAML reads as truth values": (
+        f"{DEMENTIA}.classes",
+        [False, "AD"],
+        ["item 1 of", 'write "no" (or "off" or "false"'],
+    ),
+    "classes that YAML reads as dates": (
+        f"{DEMENTIA}.classes",
+        [datetime.date(2001, 1, 1), "b"],
+        ['put it in quotes, "2001-01-01"'],
+    ),
     "study that is a number": ("study", 2026, ["`study` is 2026", 'put it in quotes, "2026"']),
     "cohort with a space": (
         "cohorts.IXI T1",

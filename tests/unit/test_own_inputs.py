@@ -393,18 +393,29 @@ CLASSES = {"task": "classification", "target": "group", "classes": ["CN", "AD"]}
 @pytest.mark.parametrize(
     ("experiment", "message"),
     [
-        ({"target": "mmse"}, "none of the 4 scans of `own` has a value of it"),
+        ({"target": "mmse"}, "none of the 4 scans of `own` has a value of it: "),
         (CLASSES | {"classes": ["CN", "MCI"]}, "`experiments.e.classes` has 'MCI', which no scan has as group"),
         (CLASSES | {"classes": None}, "which of them is the negative and which the positive class isn't known"),
         ({"filter": "age > 200"}, "leaves none of the 4 scans"),
+        ({"filter": "age < 63"}, r"have 2 participant\(s\) with a value of `age`, and expected are at least 3"),
+        (
+            {"target": "size"},
+            "`size`, which is 3 in all 4 scans of `experiments.e.cohorts`, so that nothing can be learned",
+        ),
+        (
+            CLASSES | {"filter": "number < 4"},
+            "has 'AD', which no scan to train on has as group; the values there are CN",
+        ),
         ({"filter": "site == 'Nroth'"}, "asks for site 'Nroth', which no scan has.*did you mean `north`"),
         ({"filter": "site > 3"}, "compares 'north' with 3"),
         ({"leave_one_site_out": ["nort"]}, "has `nort`, which no scan .*; did you mean `north`"),
     ],
 )
 def test_what_no_scan_can_satisfy_is_found_before_anything_runs(tmp_path, experiment, message):
-    rows = [f"{number},a.nii.gz,{60 + number},,{'AD' if number > 2 else 'CN'},north" for number in range(1, 5)]
-    table = csv_of(tmp_path, "participant_id,path,age,mmse,group,site", *rows)
+    rows = [
+        f"{number},a.nii.gz,{60 + number},,{'AD' if number > 3 else 'CN'},north,3,{number}" for number in range(1, 5)
+    ]
+    table = csv_of(tmp_path, "participant_id,path,age,mmse,group,site,size,number", *rows)
     config = study({"source": "table", "path": str(table)}, **{k: v for k, v in experiment.items() if v is not None})
     with pytest.raises(InputError, match=message):
         check_configuration(config, source="study.yaml")
@@ -413,7 +424,8 @@ def test_what_no_scan_can_satisfy_is_found_before_anything_runs(tmp_path, experi
 @pytest.mark.parametrize("age", ["63,5", "2019-05-03", "n/a"])
 def test_a_target_whose_cells_are_not_understood_is_found_before_anything_runs(tmp_path, age):
     table = csv_of(tmp_path, "participant_id\tpath\tage", f"1\ta.nii.gz\t{age}", name="scans.tsv")
-    with pytest.raises(InputError, match=r"`experiments.e.target` is `age`, and none of the 1 scans"):
+    words = "Write decimals with a point" if age == "63,5" else "Expected years" if age != "n/a" else "cells are empty"
+    with pytest.raises(InputError, match=rf"`experiments.e.target` is `age`, and none of the 1 scans .*{words}"):
         check_configuration(study({"source": "table", "path": str(table)}), source="study.yaml")
 
 

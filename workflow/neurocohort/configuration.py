@@ -23,7 +23,7 @@ from neurocohort.configuration_cohorts import (
 )
 from neurocohort.configuration_data import data_faults
 from neurocohort.configuration_experiments import experiment_faults
-from neurocohort.configuration_messages import schema_sentences
+from neurocohort.configuration_messages import in_quotes, schema_sentences
 from neurocohort.configuration_trainings import sweep_value_faults
 from neurocohort.errors import InputError
 from neurocohort.members import drawn_experiment, draws_of
@@ -132,9 +132,7 @@ def _plain(value: object, key: str, faults: list[str]) -> object:
         for name in value:
             if not isinstance(name, str):
                 place = f"`{key}`" if key else "the configuration"
-                faults.append(
-                    f'{place} has the key {name}, which YAML doesn\'t read as a text; put it in quotes, "{name}".'
-                )
+                faults.append(f"{place} has the key {name}, which YAML doesn't read as a text; {in_quotes(name)}.")
         return {name: _plain(below, f"{key}.{name}" if key else str(name), faults) for name, below in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, key, faults) for item in value]

@@ -71,12 +71,13 @@ class Survey(NamedTuple):
 
     ``kinds``: the variables that its scans.tsv will have, and what each is (None where that isn't known). ``rows``: of a cohort
     of the user's own, the values of each scan by variable; None for a public one. ``levels``: of a public cohort, the values
-    that a variable of categories can have, as texts.
+    that a variable of categories can have, as texts. ``why_missing``: by variable, a sentence on values that are n/a.
     """
 
     kinds: dict[str, str | None]
     rows: list[dict[str, object]] | None
     levels: dict[str, frozenset[str]]
+    why_missing: dict[str, str]
 
 
 def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
@@ -85,7 +86,7 @@ def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
     Raises InputError where a folder or table of the user's own can't be read, or ingest would refuse it.
     """
     if (plan := plan_of_cohort(cohort)) is not None:
-        known, values = kinds_of_plan(plan), values_of_plan(plan).values
+        known, (values, _, _, why_missing) = kinds_of_plan(plan), values_of_plan(plan)
         rows = [
             {
                 "participant_id": scan.participant_id,
@@ -98,12 +99,12 @@ def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
         ]
         levels = {}
     else:
-        known, rows = VARIABLES_OF_SOURCE[cohort["source"]], None
+        known, rows, why_missing = VARIABLES_OF_SOURCE[cohort["source"]], None, {}
         levels = LEVELS_OF_SOURCE[cohort["source"]]
     if columns is not None:
         columns = columns | ({"dseg"} if "dseg_path" in columns else set())
         known = {variable: known.get(variable) for variable in columns}
-    return Survey(known, rows, levels)
+    return Survey(known, rows, levels, why_missing)
 
 
 def plan_of_cohort(cohort: dict) -> LocalPlan | None:

@@ -18,6 +18,8 @@ from neurocohort.dataset.class_values import (
 from neurocohort.dataset.filters import compile_filter, named_values
 from neurocohort.errors import InputError
 
+LEAST_PARTICIPANTS = 3
+
 
 def data_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
     """A sentence for each thing that ``experiment`` (whose dotted key is ``key``) asks for and no scan of its cohorts has.
@@ -31,7 +33,10 @@ def data_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Itera
     faults = [*_filter_faults(key, experiment, own), *_target_faults(key, experiment, own)]
     yield from faults
     if not faults:
-        yield from _emptied_faults(key, experiment, own)
+        faults = [*_emptied_faults(key, experiment, own)]
+        yield from faults
+    if not faults:
+        yield from _too_few_faults(key, experiment, own)
     yield from _class_faults(key, experiment, own)
     yield from _site_faults(key, experiment, {name: own[name] for name in experiment["cohorts"]})
 
@@ -41,9 +46,8 @@ def _target_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> It
     for name, survey in surveys.items():
         if target in survey.kinds and survey.rows is not None and not _with_target(survey.rows, target):
             yield (
-                f"`{key}.target` is `{target}`, and none of the {len(survey.rows)} scans of `{name}` has a value of "
-                "it; look at that column "
-                f"(`neurocohort check` has notes on values that aren't understood), or choose another target."
+                f"`{key}.target` is `{target}`, and none of the {len(survey.rows)} scans of `{name}` has a value of it: "
+                f"{survey.why_missing.get(target, 'its cells are empty')} Correct that column, or choose another target."
             )
 
 
@@ -79,6 +83,35 @@ def _emptied_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> I
                 )
     except InputError as error:
         yield f"`{key}.filter`: {error}"
+
+
+def _too_few_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
+    """Cohorts of too few participants to be split, or of one value of the target alone, from which nothing is learned."""
+    target, trained = experiment["target"], [surveys[name] for name in experiment["cohorts"]]
+    if any(survey.rows is None or target not in survey.kinds for survey in trained):
+        return
+    holds = compile_filter(experiment["filter"]) if experiment["filter"].strip() else lambda row: True
+    rows = [row for survey in trained for row in _with_target(survey.rows, target) if holds(row)]
+    if (people := len({row["participant_id"] for row in rows})) < LEAST_PARTICIPANTS:
+        yield (
+            f"`{key}.cohorts` have {people} participant(s) with a value of `{target}`, and expected are at least "
+            f"{LEAST_PARTICIPANTS}, one each to train, to validate and to test on; add scans, or make these cohorts external."
+        )
+        return
+    values = {value_text(row[target]) for row in rows}
+    if experiment["task"] == "regression" and len(values) == 1:
+        yield (
+            f"`{key}.target` is `{target}`, which is {values.pop()} in all {len(rows)} scans of `{key}.cohorts`, so that nothing "
+            "can be learned of it; choose another target, or other cohorts."
+        )
+    for given in listed_classes(experiment.get("classes") or []):
+        texts = {spelt_as_found(str(value), values) for value in given}
+        elsewhere = any((known := _values_of(survey, target)) is None or texts & known for survey in surveys.values())
+        if elsewhere and not texts & values:  # one that no cohort has is a fault of its own
+            yield (
+                f"`{key}.classes` has {' or '.join(map(repr, sorted(texts)))}, which no scan to train on has as {target}; the "
+                f"values there are {few_values(sorted_texts(values))}. Look at the filter, or choose other cohorts."
+            )
 
 
 def _class_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:

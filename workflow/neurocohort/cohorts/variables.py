@@ -25,12 +25,13 @@ EVERY_COHORT |= {"site": CATEGORIES, "scanner": CATEGORIES, "age": NUMBER, "sex"
 
 class Variables(NamedTuple):
     """``values``: by scan, its value of each variable (None for missing). ``dictionary``: each variable's entry of the data
-    dictionary. ``notes``: what was changed, or isn't understood.
+    dictionary. ``notes``: what was changed, or isn't understood. ``why_missing``: by variable, the note on values that are n/a.
     """
 
     values: dict[str, dict[str, object]]
     dictionary: dict[str, dict]
     notes: Notes
+    why_missing: dict[str, str]
 
 
 def kinds_of_plan(plan: LocalPlan) -> dict[str, str | None]:
@@ -72,7 +73,7 @@ def values_for_scans(tables: CohortTables, scans: dict[str, tuple[str, str]], en
     texts = {scan_id: tables.of(*key) for scan_id, key in scans.items()}
     values: dict[str, dict[str, object]] = {scan_id: {} for scan_id in scans}
     dictionary: dict[str, dict] = {}
-    notes = Notes()
+    notes, why_missing = Notes(), {}
     for name, (column, file) in tables.names.items():
         entry = entry_of(entries, column) or {"Description": f"Column {column!r} of {file}"}
         convert, entry = _conversion(name, column, file, entry, set(tables.texts(name)) - {None})
@@ -85,11 +86,11 @@ def values_for_scans(tables: CohortTables, scans: dict[str, tuple[str, str]], en
             values[scan_id][name] = None if text is None else convert(text)
             lost[text] += values[scan_id][name] is None and text is not None
         if lost := +lost:
-            notes.add(
-                Kind.VALUES,
+            why_missing[name] = (
                 f"{lost.total()} scan(s) have n/a for {name}, because the column {column!r} of {file} holds no such value: "
-                f"{few(map(repr, sorted(lost)))}.{_accepted(name, lost)}",
+                f"{few(map(repr, sorted(lost)))}.{_accepted(name, lost)}"
             )
+            notes.add(Kind.VALUES, why_missing[name])
         found = Counter(row[name] for row in texts.values() if row.get(name) is not None)
         for sentence in _doubts(name, f"The column {column!r} of {file}", found, entry):
             notes.add(Kind.VALUES, sentence)
@@ -106,8 +107,9 @@ def values_for_scans(tables: CohortTables, scans: dict[str, tuple[str, str]], en
         )
     for name in ("age", "sex"):
         if name not in tables.names:
-            notes.add(Kind.VALUES, f"No table has a column {name}: it is n/a for every scan.")
-    return Variables(values, dictionary, notes)
+            why_missing[name] = f"No table has a column {name}: it is n/a for every scan."
+            notes.add(Kind.VALUES, why_missing[name])
+    return Variables(values, dictionary, notes, why_missing)
 
 
 def is_numeric(name: str, texts: Iterable[str]) -> bool:
