@@ -134,7 +134,7 @@ def test_a_scan_beyond_the_limit_for_outliers_is_excluded_with_the_number(tmp_pa
     scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})
     none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
     assert (quality_tables(scans, none, tmp_path)[0]["status"] == "ok").all(), "off unless asked for"
-    qc, exclusions = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=8.0))
+    qc, exclusions, _ = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=8.0))
     assert exclusions["scan_id"].tolist() == ["s5"] and exclusions["stage"].tolist() == ["quality"]
     assert exclusions["reason"][0].startswith("cjv is 2, ") and " above the median" in exclusions["reason"][0]
     assert (qc["status"] == "ok").sum() == 11
@@ -163,7 +163,7 @@ def test_no_scan_is_excluded_for_a_number_that_is_unusually_good_or_for_its_volu
         write_json(qc_path(tmp_path, scan_id), record | {"metrics": found, "volumes_ml": volumes})
     scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})
     none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
-    qc, exclusions = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=6.0))
+    qc, exclusions, _ = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=6.0))
     assert abs(qc.set_index("scan_id").at["s05", f"{number}_z"]) > 6, "the score is in the table in any case"
     assert exclusions["scan_id"].tolist() == (["s05"] if excluded else [])
 
@@ -191,6 +191,24 @@ def test_a_site_of_a_handful_of_scans_is_scored_against_all_sites_together():
 def test_a_cohort_of_a_handful_of_scans_has_no_scores():
     values = pd.Series([0.5, 0.51, 0.49, 0.5, 0.9])
     assert robust_z_by_site(values, pd.Series(["a"] * 5)).isna().all()
+
+
+def test_notes_of_preprocessing_name_the_scans_that_are_used(tmp_path):
+    ids = ["s0", "s1", "s2"]
+    for scan_id in ids:
+        lost = {"status": "excluded", "stage": "read", "reason": "broken"} if scan_id == "s1" else {}
+        record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None} | lost
+        notes = [] if scan_id == "s0" else ["The brain is cut\tby 0.3 %.", "=1+1 is low."]
+        write_json(
+            qc_path(tmp_path, scan_id), record | {"outputs": {}, "metrics": {}, "volumes_ml": {}, "notes": notes}
+        )
+    scans = pd.DataFrame({"scan_id": ids, "participant_id": ["p0", "p1", "p2"], "site": "x"})
+    none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
+    _, _, notes = quality_tables(scans, none, tmp_path)
+    assert [(note.stage, note.participant_id, note.scan_id, note.note) for note in notes] == [
+        ("preprocessing", "p2", "s2", "The brain is cut by 0.3 %."),
+        ("preprocessing", "p2", "s2", "'=1+1 is low."),
+    ]
 
 
 # --- steps that fail --------------------------------------------------------------------------------------------------

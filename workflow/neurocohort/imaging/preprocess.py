@@ -83,10 +83,11 @@ def preprocess_scan(
     study's grid. ``further``: by BIDS suffix, the session's images of other modalities, which are registered rigidly to the
     scan.
 
-    ``volumes_ml`` holds the head's own volumes in mL; in MNI space, where every head has the template's size, they are None.
+    ``notes`` holds sentences on what a person should know of a scan that is used all the same. ``volumes_ml`` holds the head's
+    own volumes in mL; in MNI space, where every head has the template's size, they are None.
     """
     record = {"scan_id": scan_id, "key": key, "status": "ok", "stage": None, "reason": None}
-    record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "outputs": {}}
+    record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "notes": [], "outputs": {}}
     try:
         _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further or {})
     except ScanExcluded as excluded:

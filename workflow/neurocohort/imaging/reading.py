@@ -13,11 +13,14 @@ from nibabel.spatialimages import HeaderDataError
 
 from neurocohort.errors import ScanExcluded
 from neurocohort.imaging.volume import Volume
+from neurocohort.nifti_files import bytes_of_voxels, read_nifti
+from neurocohort.user_files import UnusableFile, open_regular
 
 SPACING_RANGE_MM = (0.3, 7.0)  # finer than any clinical head scan, coarser than any that shows the cortex
 MINIMUM_INDEPENDENCE = 0.05  # of the axes: what is left of a unit cube
 MINIMUM_EXTENT_MM = 80.0  # a head is some 200 mm long: less is not one
 MINIMUM_DISTINCT_VALUES = 16
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
 def read_scan(path: Path | str) -> Volume:
@@ -74,7 +77,7 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, *, slope: floa
 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        image = nib.load(path)
+        image = read_nifti(path, "read").image if path.name.endswith(NIFTI_SUFFIXES) else _load_pair(path)
         shape = tuple(n for n in image.shape if n != 1) if len(image.shape) > 3 else image.shape
         if len(shape) != 3 or min(shape) < 2:
             raise ScanExcluded("read", f"the image has the shape {image.shape}, expected three dimensions")
@@ -84,3 +87,14 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScanExcluded("read", f"the file can't be read: {first_line.replace(str(path), path.name)}") from error
     return data, np.asarray(image.affine, dtype=np.float64)
+
+
+def _load_pair(path: Path) -> nib.spatialimages.SpatialImage:
+    """An image that isn't one NIfTI file, such as an Analyze pair. Its voxels aren't read yet."""
+    try:
+        open_regular(path).close()
+    except UnusableFile as fault:
+        raise ScanExcluded("read", f"{path.name} {fault}") from fault
+    image = nib.load(path)
+    bytes_of_voxels(image.shape, image.get_data_dtype(), "read")
+    return image
