@@ -40,7 +40,27 @@ ADVICE = {  # what to look for when a number is unusually (low, high), by metric
     ),
     "mask_border_cm2": (
         "The mask keeps clear of the image's border: " + FINE,
-        "The brain mask touches the border of the image: look for a brain that is cut off.",
+        "The brain mask ends at the border of the image or at a plain background: look for a brain that is cut off.",
+    ),
+    "missing_brain": (
+        "Nothing of the brain is missing: " + FINE,
+        "A part of the brain is missing: look for a brain that is cut off, and for empty slices.",
+    ),
+    "contrast_gm_csf": (
+        "Grey matter is little brighter than CSF: look for an image that is not T1-weighted, and for noise.",
+        "Grey matter is much brighter than CSF: " + FINE,
+    ),
+    "contrast_wm_gm": (
+        "White matter is little brighter than grey matter: look for an image that is not T1-weighted, for atrophy and noise.",
+        "White matter is much brighter than grey matter: " + FINE,
+    ),
+    "head_turn_degrees": (
+        "The head lies straight: " + FINE,
+        "The head lies turned: look whether the blue outlines fit, and for a wrong orientation in the header.",
+    ),
+    "head_stretch": (
+        "The head has the template's proportions: " + FINE,
+        "The head has unusual proportions: look for a wrong voxel spacing in the header.",
     ),
     "bias_field_cv": (
         "A weak bias field: " + FINE,
