@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.imaging.contrast import tissue_contrast
+from neurocohort.imaging.doubts import doubts
 from neurocohort.imaging.field_of_view import cut_area_cm2, missing_fraction
 from neurocohort.imaging.intensity_scale import to_common_scale
 from neurocohort.imaging.pose import pose_numbers
@@ -160,3 +161,23 @@ def test_air_beside_a_thin_scalp_and_empty_bone_are_no_cut(template, head):
     bone = ndimage.binary_dilation(mask, iterations=2) & ~mask  # 4 mm of exact 0, then 8 mm of scalp
     found = view(template, Volume(np.where(bone, 0, scan.data), scan.affine), mask)
     assert found["mask_border_cm2"] < 5
+
+
+# --- notes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_scan_near_a_limit_gets_a_note_with_its_number_and_an_ordinary_one_none():
+    usual = {
+        "mask_border_cm2": 0.0,
+        "missing_brain": 0.0,
+        "contrast_gm_csf": 0.3,
+        "contrast_wm_gm": 0.25,
+        "head_turn_degrees": 12.0,
+    }
+    assert doubts(usual) == [] == doubts({}) == doubts(dict.fromkeys(usual))
+    unusual = {"mask_border_cm2": 12.0, "missing_brain": 0.011, "contrast_wm_gm": 0.09, "head_turn_degrees": 40.0}
+    for (name, value), words in zip(
+        unusual.items(), ("12 cm2", "1.1% of the brain", "0.09", "40 degrees"), strict=True
+    ):
+        (note,) = doubts(usual | {name: value})
+        assert words in note and reason_for({name: value}) == ("", "")

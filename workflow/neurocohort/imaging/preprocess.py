@@ -18,6 +18,7 @@ from neurocohort.imaging.brain_extraction import content_mask, extract_brain
 from neurocohort.imaging.contrast import tissue_contrast
 from neurocohort.imaging.deformable import check_deformation, register_deformable
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE, mosaic_name, qc_name, raw_uri
+from neurocohort.imaging.doubts import doubts
 from neurocohort.imaging.field_of_view import cut_area_cm2, missing_fraction
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then
@@ -86,7 +87,8 @@ def preprocess_scan(
     study's grid. ``further``: by BIDS suffix, the session's images of other modalities, which are registered rigidly to the
     scan.
 
-    ``volumes_ml`` holds the head's own volumes in mL; in MNI space, where every head has the template's size, they are None.
+    ``notes`` are sentences on what is unusual about the scan. ``volumes_ml`` holds the head's own volumes in mL; in MNI space,
+    where every head has the template's size, they are None.
     """
     record = {"scan_id": scan_id, "key": key, "status": "ok", "stage": None, "reason": None}
     record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "outputs": {}}
@@ -102,6 +104,7 @@ def preprocess_scan(
         what = f"{hopeless}, and a step failed on it" if hopeless else "a step of the preprocessing failed on the image"
         record |= EXCLUDED | {"reason": f"{what} ({failure}); look at the image, and at the log of its batch"}
     _take_out_infinite(record)
+    record["notes"] = doubts(record["metrics"])
     write_json(folder / qc_name(scan_id), record)
     return record
 
