@@ -12,7 +12,7 @@ from neurocohort.imaging.registration import _turn
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Grid, Volume, sample
 
-LIMITS = QualityLimits(0.9, 0.5, 700.0, 2200.0, 30.0, 0.02, 0.05, 45.0, 1.35)
+LIMITS = QualityLimits(0.9, 0.5, 700.0, 2200.0, 30.0, 0.02, 0.05, 45.0, 1.3)
 T1, T2, FLAIR, PD = (0.3, 0.65, 1.0), (1.0, 0.62, 0.4), (0.1, 1.0, 0.75), (1.0, 0.9, 0.72)
 SPACING_MM = 2.0
 
