@@ -58,13 +58,11 @@ def missing_fraction(scan: Volume, template: Template, to_scan: np.ndarray, *, s
 
 def _beside_empty_space_mm2(scan: Volume, mask: np.ndarray) -> float:
     """The area over which an empty space begins within NEAR_MM of the mask's ends along the axes."""
-    box = bounding_box(mask, int(np.ceil(2 * EMPTY_MM / scan.spacing_mm.min())))
-    mask = mask[box]
     near = np.maximum(1, np.rint(NEAR_MM / scan.spacing_mm)).astype(int)  # voxels
-    coarse = scan.data[box][tuple(slice(None, None, step) for step in near)] == 0
+    empty = scan.data[tuple(slice(None, None, step) for step in near)] == 0
     size = 1 + 2 * np.ceil(EMPTY_MM / 2 / (near * scan.spacing_mm)).astype(int)
     # An opening: what a block of EMPTY_MM fits into. Outside of the field of view all is empty.
-    space = ndimage.minimum_filter(coarse, size, mode="constant", cval=1)
+    space = ndimage.minimum_filter(empty, size, mode="constant", cval=1)
     space = ndimage.maximum_filter(space, size, mode="constant", cval=0)
     if not space.any():
         return 0.0
@@ -92,10 +90,11 @@ def _flat_mm2(scan: Volume, mask: np.ndarray) -> float:
 
 def _ends(mask: np.ndarray) -> Iterator[tuple[int, int, list[np.ndarray]]]:
     """For each axis and side (1 or -1), where the mask ends that way inside the array: an index array for each axis."""
+    box = bounding_box(mask, 1)
+    part = np.ascontiguousarray(mask[box])
     for axis in range(3):
-        ours = np.moveaxis(mask, axis, 0)
-        for side, ends in ((1, ours[:-1] & ~ours[1:]), (-1, ours[1:] & ~ours[:-1])):
-            place = list(np.nonzero(ends))
-            along = place.pop(0) + (side < 0)
-            place.insert(axis, along)
-            yield axis, side, place
+        first, second = (part[(slice(None),) * axis + (shift,)] for shift in (slice(None, -1), slice(1, None)))
+        for side, ends in ((1, first > second), (-1, second > first)):
+            place = list(np.unravel_index(np.flatnonzero(ends), ends.shape))
+            place[axis] = place[axis] + (side < 0)
+            yield axis, side, [index + edge.start for index, edge in zip(place, box, strict=True)]
