@@ -9,8 +9,9 @@ from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.errors import ScanExcluded
 from neurocohort.files import write_json
 from neurocohort.imaging import preprocess
-from neurocohort.imaging.brain_extraction import border_area_cm2, content_mask
+from neurocohort.imaging.brain_extraction import content_mask
 from neurocohort.imaging.derivatives import qc_path
+from neurocohort.imaging.field_of_view import cut_area_cm2
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.quality import quality_numbers
 from neurocohort.imaging.volume import Volume
@@ -80,11 +81,13 @@ def test_a_brain_that_the_field_of_view_cuts_is_told_by_its_area_on_the_border()
     cut = slice(None), slice(None), slice(15, None)
     part = Volume(scan.data[cut], AFFINE)
     area = np.pi * (50**2 - 29**2) / 100  # of the section at 29 mm from the centre, in cm2
-    assert border_area_cm2(part, mask[cut]) == pytest.approx(area, rel=0.03)
-    assert border_area_cm2(scan, mask) == 0
+    assert cut_area_cm2(part, mask[cut], skull_stripped=False) == pytest.approx(area, rel=0.03)
+    assert cut_area_cm2(scan, mask, skull_stripped=False) == 0
     limits = QualityLimits(max_mask_border_cm2=30)
-    stage, reason = beyond_limits({"mask_border_cm2": border_area_cm2(part, mask[cut])}, limits, mni_space=False)
-    assert stage == "brain_extraction" and "cuts the brain" in reason and "at most 30 cm2" in reason
+    stage, reason = beyond_limits(
+        {"mask_border_cm2": cut_area_cm2(part, mask[cut], skull_stripped=False)}, limits, mni_space=False
+    )
+    assert stage == "brain_extraction" and "the brain is cut" in reason and "at most 30 cm2" in reason
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.cohorts.scan_batches import read_batches
-from neurocohort.dataset.quality_flags import SMALLEST_SITE, is_flag, robust_z_by_site
+from neurocohort.dataset.quality_flags import SMALLEST_COHORT, SMALLEST_SITE, is_flag, robust_z_by_site
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table

@@ -12,6 +12,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from neurocohort.errors import ScanExcluded
+from neurocohort.imaging.intensity_scale import to_common_scale
 from neurocohort.imaging.volume import Volume
 from neurocohort.nifti_files import bytes_of_voxels, read_nifti
 from neurocohort.user_files import UnusableFile, open_regular
@@ -24,7 +25,9 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
 def read_scan(path: Path | str) -> Volume:
-    """Read a T1-weighted scan as float32 with a valid affine; non-finite voxels are refused, not repaired.
+    """Read a scan as float32 with a valid affine, its intensities on the common scale (air is 0, see intensity_scale.py).
+
+    Non-finite voxels are refused, not repaired.
 
     Raises ScanExcluded(stage ``read``) for an unreadable or truncated file, a wrong dimension, an impossible affine,
     non-finite voxels, or an image without content.
@@ -46,6 +49,7 @@ def read_scan(path: Path | str) -> Volume:
     unusable = int(np.count_nonzero(~np.isfinite(data)))
     if unusable:
         raise ScanExcluded("read", f"{unusable} voxels are not finite (NaN or infinite)")
+    data = to_common_scale(data, spacing)
     if len(np.unique(data[:: max(1, data.shape[0] // 32)])) < MINIMUM_DISTINCT_VALUES:
         raise ScanExcluded("read", "the image is empty or constant")
     return Volume(data, affine)
