@@ -2,9 +2,11 @@
 
 import re
 
-MARKUP = re.compile(r"[\\`*_<>\[\]{}|$#~^&@!]")
+# An interval of numbers, such as [4.00, 6.00], is no link unless a bracket or colon follows it, and is easier to read as it is.
+MARKUP = re.compile(r"(?P<interval>\[[-\d., ]+\](?![\[(:]))|[\\`*_<>\[\]{}|$#~^&@!]")
 
 
 def escaped(text: str) -> str:
     """``text`` in one line of Markdown that reads as it stands: Pandoc and CommonMark take a backslash before punctuation so."""
-    return MARKUP.sub(r"\\\g<0>", " ".join(text.split("\n")))
+    line = " ".join(text.split("\n"))
+    return MARKUP.sub(lambda found: found[0] if found["interval"] else f"\\{found[0]}", line)
