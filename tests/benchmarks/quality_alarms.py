@@ -235,11 +235,12 @@ def main() -> int:
     parser.add_argument("--faulty-heads", type=int, default=2, help="real heads that each fault is tried on (up to 6)")
     parser.add_argument("--stripped", type=Path, help="folder of skull-stripped scans in MNI space (*.nii, *.nii.gz)")
     parser.add_argument("--step", type=int, default=1, help="take one in STEP of them")
+    parser.add_argument("--only", default="", help="the groups of scans whose name contains this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True, help="a row a scan (TSV)")
     args = parser.parse_args()
     stripped = sorted(args.stripped.glob("*.nii*"))[:: args.step] if args.stripped else []
-    chosen = list(cases(args.painted, stripped, args.faulty_heads))
+    chosen = [case for case in cases(args.painted, stripped, args.faulty_heads) if args.only in case.group]
     limits = QualityLimits(**read_checked([REPOSITORY / "config" / "config.yaml"])["quality"])
     rows = []
     with tempfile.TemporaryDirectory() as folder:

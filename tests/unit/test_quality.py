@@ -81,11 +81,11 @@ def test_a_brain_that_the_field_of_view_cuts_is_told_by_its_area_on_the_border()
     cut = slice(None), slice(None), slice(15, None)
     part = Volume(scan.data[cut], AFFINE)
     area = np.pi * (50**2 - 29**2) / 100  # of the section at 29 mm from the centre, in cm2
-    assert cut_area_cm2(part, mask[cut], skull_stripped=False) == pytest.approx(area, rel=0.03)
-    assert cut_area_cm2(scan, mask, skull_stripped=False) == 0
+    assert cut_area_cm2(part, mask[cut], skull_stripped=False)[0] == pytest.approx(area, rel=0.03)
+    assert cut_area_cm2(scan, mask, skull_stripped=False)[0] == 0
     limits = QualityLimits(max_mask_border_cm2=30)
     stage, reason = beyond_limits(
-        {"mask_border_cm2": cut_area_cm2(part, mask[cut], skull_stripped=False)}, limits, mni_space=False
+        {"mask_border_cm2": cut_area_cm2(part, mask[cut], skull_stripped=False)[0]}, limits, mni_space=False
     )
     assert stage == "brain_extraction" and "the brain is cut" in reason and "at most 30 cm2" in reason
 

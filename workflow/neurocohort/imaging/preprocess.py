@@ -131,7 +131,8 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         metrics |= numbers
     else:
         metrics["mask_ml"] = round(float(np.count_nonzero(full_mask)) * scan.voxel_ml, 3)
-    metrics["mask_border_cm2"] = round(cut_area_cm2(scan, full_mask, skull_stripped=settings.skull_stripped), 3)
+    cut_cm2, skull_stripped = cut_area_cm2(scan, full_mask, skull_stripped=settings.skull_stripped)
+    metrics["mask_border_cm2"] = round(cut_cm2, 3)
 
     head, mask = cropped(scan, full_mask)
     log_field = fit_log_field(head, mask)
@@ -147,7 +148,9 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         metrics |= pose_numbers(found.fixed_to_moving)
     metrics["mutual_information"] = round(found.mutual_information, 5)
     metrics |= {"template_dice": round(found.mask_dice, 5), "registration_starts": found.starts}
-    missing = missing_fraction(scan, template, found.fixed_to_moving, skull_stripped=settings.skull_stripped)
+    missing = missing_fraction(
+        scan, template, found.fixed_to_moving, skull_stripped=skull_stripped or settings.skull_stripped
+    )
     metrics["missing_brain"] = round(missing, 5)
     to_scan: Mapping = found.fixed_to_moving
     to_template: Mapping = np.linalg.inv(found.fixed_to_moving)
