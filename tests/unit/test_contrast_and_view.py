@@ -12,7 +12,7 @@ from neurocohort.imaging.registration import _turn
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Grid, Volume, sample
 
-LIMITS = QualityLimits(0.9, 0.5, 700.0, 2200.0, 30.0, 0.02, 0.05, 45.0, 1.3)
+LIMITS = QualityLimits(0.9, 0.5, 700.0, 2200.0, 30.0, 0.02, 0.05, 60.0, 1.3)
 T1, T2, FLAIR, PD = (0.3, 0.65, 1.0), (1.0, 0.62, 0.4), (0.1, 1.0, 0.75), (1.0, 0.9, 0.72)
 SPACING_MM = 2.0
 
@@ -174,9 +174,9 @@ def test_a_scan_near_a_limit_gets_a_note_with_its_number_and_an_ordinary_one_non
         "head_turn_degrees": 12.0,
     }
     assert doubts(usual) == [] == doubts({}) == doubts(dict.fromkeys(usual))
-    unusual = {"mask_border_cm2": 12.0, "missing_brain": 0.011, "contrast_wm_gm": 0.09, "head_turn_degrees": 40.0}
+    unusual = {"mask_border_cm2": 12.0, "missing_brain": 0.011, "contrast_wm_gm": 0.09, "head_turn_degrees": 50.0}
     for (name, value), words in zip(
-        unusual.items(), ("12 cm2", "1.1% of the brain", "0.09", "40 degrees"), strict=True
+        unusual.items(), ("12 cm2", "1.1% of the brain", "0.09", "50 degrees"), strict=True
     ):
         (note,) = doubts(usual | {name: value})
         assert words in note and reason_for({name: value}) == ("", "")

@@ -98,6 +98,15 @@ def test_an_offset_that_leaves_too_few_levels_excludes_at_read(tmp_path):
     assert excluded.value.stage == "read"
 
 
+def test_complex_numbers_and_colours_exclude_at_read(tmp_path):
+    colours = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    colours["R"] = head() / 8
+    for data, words in ((head().astype(np.complex64), "complex numbers"), (colours, "colours")):
+        nib.save(nib.Nifti1Image(data, AFFINE), tmp_path / "scan.nii.gz")
+        with pytest.raises(ScanExcluded, match=f"the voxels are {words}, expected one real number"):
+            read_scan(tmp_path / "scan.nii.gz")
+
+
 def test_quality_numbers_do_not_depend_on_the_unit():
     numbers = []
     for factor in (1e-6, 1.0):
