@@ -171,7 +171,7 @@ def test_no_scan_is_excluded_for_a_number_that_is_unusually_good_or_for_its_volu
 
 
 def test_no_view_of_an_image_outlives_it(repository):
-    """SimpleITK's views don't keep their image: that of a nameless one reads memory which is freed, and its numbers vary by chance."""
+    """A view by SimpleITK does not keep its image: that of a nameless one reads freed memory, and its numbers vary by chance."""
     for path in (repository / "workflow").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("GetArrayViewFromImage"):
