@@ -9,6 +9,7 @@ import atexit
 import logging
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -69,14 +70,23 @@ def gpu_model(workflow) -> dict[str, str]:
     return {"gpu_model": model} if model else {}
 
 
-def outdate_incomplete(folder: str, *names: str) -> None:
-    """Have Snakemake make the output directory ``folder`` again where one of its files, ``names``, was deleted.
+def keep_whole(folder: str, *names: str) -> None:
+    """Have the output directory ``folder`` made again by a run that finds one of its files, ``names``, deleted.
 
-    Snakemake knows a directory as a whole, by the time of a file that it leaves there: that time is set back.
+    Snakemake knows a directory as a whole: for it, one that lacks files is there.
     """
-    stamp = Path(folder) / ".snakemake_timestamp"
-    if stamp.is_file() and not all((Path(folder) / name).exists() for name in names):
-        os.utime(stamp, (0, 0))
+    WHOLE_FOLDERS[folder] = names
+
+
+WHOLE_FOLDERS: dict[str, tuple[str, ...]] = {}
+
+
+def _remove_incomplete_folders() -> None:
+    for folder, names in WHOLE_FOLDERS.items():
+        missing = [name for name in names if not (Path(folder) / name).exists()]
+        if missing and Path(folder).is_dir():
+            logger.warning(f"{folder} lacks {missing[0]}: the folder is made again.")
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class StartOfRun(logging.Handler):
@@ -102,6 +112,8 @@ class StartOfRun(logging.Handler):
         try:
             if what := take_over():
                 logger.warning(what)
+            if not who_holds_the_lock():  # else another run is writing them, and Snakemake will refuse this one
+                _remove_incomplete_folders()
             begin_run(plugin.name, self.command)
         except OSError as error:
             reason = storage_reason(error) or f"{error}."

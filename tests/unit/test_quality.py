@@ -1,5 +1,7 @@
 """Intensity scales, quality numbers and gates: what a bad scan is told by."""
 
+import ast
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -169,6 +171,14 @@ def test_no_scan_is_excluded_for_a_number_that_is_unusually_good_or_for_its_volu
     qc, exclusions, _ = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=6.0))
     assert abs(qc.set_index("scan_id").at["s05", f"{number}_z"]) > 6, "the score is in the table in any case"
     assert exclusions["scan_id"].tolist() == (["s05"] if excluded else [])
+
+
+def test_no_view_of_an_image_outlives_it(repository):
+    """A view by SimpleITK does not keep its image: that of a nameless one reads freed memory, and its numbers vary by chance."""
+    for path in (repository / "workflow").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("GetArrayViewFromImage"):
+                assert isinstance(node.args[0], ast.Name), f"{path.name}, line {node.lineno}: use GetArrayFromImage"
 
 
 def test_an_outlier_of_a_site_with_many_scans_is_measured_against_its_own_site():

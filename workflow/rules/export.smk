@@ -36,8 +36,8 @@ rule bundle:
         " --folder {output} --configuration {params.configuration:q} {input.weights} > {log} 2>&1"
 
 
-if workflow.is_main_process:
+if not IN_JOB:
     for experiment in config["experiments"]:
-        outdate_incomplete(
+        keep_whole(
             f"results/models/{experiment}", "LICENSE", "configs", "docs", "models"
         )

@@ -155,8 +155,6 @@ rule saliency:
         " --seed {params.seed} --device {params.device} {input.weights} > {log} 2>&1"
 
 
-if workflow.is_main_process:
+if not IN_JOB:
     for experiment in filter(segments, EXPERIMENTS):
-        outdate_incomplete(
-            f"results/experiments/{experiment}/label_maps", "volumes.tsv"
-        )
+        keep_whole(f"results/experiments/{experiment}/label_maps", "volumes.tsv")

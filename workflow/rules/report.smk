@@ -43,8 +43,8 @@ rule report:
         " --output {output} --configuration {params.configuration:q} > {log} 2>&1"
 
 
-if workflow.is_main_process:
-    outdate_incomplete(
+if not IN_JOB:
+    keep_whole(
         "results/report",
         "index.html",
         "methods.md",

@@ -60,7 +60,7 @@ def _foreground_background_ratio(scan: Volume) -> float | None:
     """FBER; None where the air has no noise. The head is what Otsu's threshold finds, made whole."""
     steps = np.maximum(1, np.round(AIR_STEP_MM / scan.spacing_mm).astype(int))
     data = np.ascontiguousarray(scan.data[tuple(slice(None, None, step) for step in steps)])
-    bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(data), 0, 1)) > 0
+    bright = sitk.GetArrayFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(data), 0, 1)) > 0
     head = without_holes(ndimage.binary_closing(bright, iterations=2))
     air = ~ndimage.binary_dilation(head, iterations=2)
     if not head.any() or not air.any():
