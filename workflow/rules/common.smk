@@ -29,12 +29,8 @@ from neurocohort.members import (
     transfer_chain,
     without_site_names,
 )
-<<<<<<< HEAD
 from neurocohort.notes import grouped, read_notes
-from neurocohort_run import gpu_model, job_prefix, outdate_incomplete, watch
-=======
 from neurocohort_run import gpu_model, job_prefix, keep_whole, watch
->>>>>>> finish16
 
 IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]
