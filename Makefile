@@ -1,6 +1,6 @@
 # `make demo` runs the whole workflow on synthetic cohorts; `make test` runs the tests that a contributor needs, the demo among
-# them; `make test-all` adds the slow ones: schedulers, faults, browsers; `make audit` looks for known vulnerabilities. Each first makes the environment in .venv if it is
-# missing, from the pinned lock; nothing is written to your home.
+# them; `make test-all` adds the slow ones: schedulers, faults, browsers; `make audit` looks for known vulnerabilities. Each first
+# makes the environment in .venv if it is missing, from the pinned lock; nothing is written to your home.
 
 PYTHON ?= python3
 # Cores for the demo and the tests. The figures are the same with any number.

@@ -271,6 +271,7 @@ def greedy_and_endless(cohort, tmp_path, monkeypatch):
     return given, names
 
 
+@pytest.mark.slow
 def test_a_greedy_and_an_endless_scan_are_exclusions_and_the_others_are_done(greedy_and_endless):
     given, names = greedy_and_endless
     preprocess_batch(given, Machine(2500))
@@ -283,6 +284,7 @@ def test_a_greedy_and_an_endless_scan_are_exclusions_and_the_others_are_done(gre
     assert len(list(qc_path(given.preproc, names[0]).parent.iterdir())) == 1, "nothing of an unfinished scan is left"
 
 
+@pytest.mark.slow
 def test_before_the_last_attempt_the_job_does_the_others_and_fails_with_the_names(
     greedy_and_endless, monkeypatch, capfd
 ):

@@ -14,13 +14,13 @@ import pytest
 from checkouts import Checkout
 from shell_scheduler import shell_scheduler
 
+pytestmark = pytest.mark.slow
+
 SNAKEFILE = """
 import sys
 
 sys.path.insert(0, {workflow!r})
 from neurocohort_run import watch
-
-pytestmark = pytest.mark.slow
 
 watch(workflow)
 

@@ -98,7 +98,10 @@ def spatial_shape(shape: tuple[int, ...], stage: str) -> tuple[int, int, int]:
 def bytes_of_voxels(shape: tuple[int, ...], kind: np.dtype, stage: str) -> int:
     """What the voxels of an image take. Raises ScanExcluded where they are no real numbers, or more than a head's."""
     if kind.kind not in REAL_NUMBERS:
-        raise ScanExcluded(stage, f"The image holds {kind} and not real numbers.")
+        found = "colours" if kind.names else kind
+        raise ScanExcluded(
+            stage, f"The image holds {found} and not real numbers; expected one a voxel, as in a magnitude image."
+        )
     voxels = math.prod(shape)  # of Python's integers, which don't overflow
     if voxels * kind.itemsize > LARGEST_IMAGE_BYTES:
         raise ScanExcluded(

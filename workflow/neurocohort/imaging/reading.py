@@ -22,7 +22,6 @@ MINIMUM_INDEPENDENCE = 0.05  # of the axes: what is left of a unit cube
 MINIMUM_EXTENT_MM = 80.0  # a head is some 200 mm long: less is not one
 MINIMUM_DISTINCT_VALUES = 16
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-REAL_KINDS = "biuf"  # numpy's letters: bool, signed and unsigned integers, floating point
 
 
 def read_scan(path: Path | str) -> Volume:
@@ -86,12 +85,6 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
         shape = tuple(n for n in image.shape if n != 1) if len(image.shape) > 3 else image.shape
         if len(shape) != 3 or min(shape) < 2:
             raise ScanExcluded("read", f"the image has the shape {image.shape}, expected three dimensions")
-        kind = image.get_data_dtype()
-        if kind.kind not in REAL_KINDS:
-            found = "complex numbers" if kind.kind == "c" else "colours"
-            raise ScanExcluded(
-                "read", f"the voxels are {found}, expected one real number a voxel, as in a magnitude image"
-            )
         # A file's order is numpy's reversed; every step works along the order of numpy and of the masks.
         data = np.ascontiguousarray(np.asarray(image.dataobj, dtype=np.float32).reshape(shape))
     except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
