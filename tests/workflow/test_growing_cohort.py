@@ -35,6 +35,9 @@ def add(folder: Path, image: Path, participant: str) -> None:
     anat = folder / f"sub-{participant}" / "anat"
     anat.mkdir(parents=True)
     shutil.copy(image, anat / f"sub-{participant}_T1w.nii.gz")
+    names = sorted(path.name for path in folder.glob("sub-*"))
+    people = pd.DataFrame({"participant_id": names, "age": range(20, 20 + len(names))})
+    people.to_csv(folder / "participants.tsv", sep="\t", index=False)
 
 
 @pytest.fixture(scope="module")
