@@ -1,6 +1,6 @@
 # `make demo` runs the whole workflow on synthetic cohorts; `make test` runs the tests that a contributor needs, the demo among
-# them; `make test-all` adds the slow ones: schedulers, faults, browsers; `make audit` looks for known vulnerabilities. Each first makes the environment in .venv if it is
-# missing, from the pinned lock; nothing is written to your home.
+# them; `make test-all` adds the slow ones: schedulers, faults, browsers; `make audit` looks for known vulnerabilities. Each first
+# makes the environment in .venv if it is missing, from the pinned lock; nothing is written to your home.
 
 PYTHON ?= python3
 # Cores for the demo and the tests. The figures are the same with any number.
@@ -25,9 +25,9 @@ demo: .venv/ready
 test: .venv/ready .venv/optional
 	pytest -n $(CORES) --no-loadscope-reorder --durations=10 -m "not slow"
 
-# Slurm, Grid Engine and the rest on a process each: schedulers make their tests wait most of the time.
-test-all: test
-	pytest -n 3 --no-loadscope-reorder --durations=10 -m slow
+# In one session, so that the demo runs once; with more processes than cores, since tests of schedulers wait most of the time.
+test-all: .venv/ready .venv/optional
+	pytest -n 4 --no-loadscope-reorder --durations=10
 
 lint: .venv/ready
 	ruff check .

@@ -26,6 +26,10 @@ include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 
 
+onsuccess:
+    print_notes()
+
+
 localrules:
     all,
     ingest,

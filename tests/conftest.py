@@ -2,8 +2,10 @@
 for all tests of the workflow and of its report, on a copy of the checkout."""
 
 import os
+import re
 import shutil
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,8 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Where tests run side by side (``-n``): those that run Snakemake on one process, in their order, since they share the
-    demo, those of each scheduler on one of their own, since they wait much, and each other file on whichever is free."""
+    """Where tests run side by side (``-n``): those of files that use the demo on one process, in their order, those of each
+    scheduler on one of their own, since they wait much, and each other file on whichever is free.
+
+    ``--dist loadgroup`` would do, but xdist 3.8 loses its groups under pytest 9.2.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
@@ -36,9 +41,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
             folder = Path(file).parent.name
             if folder == "cluster":
                 return "slurm" if "[slurm" in nodeid else "grid engine"
-            return "snakemake" if folder in SNAKEMAKE else file
+            return "demo" if folder in SNAKEMAKE and uses_demo(config.rootpath / file) else file
 
     return ByFile(config, log)
+
+
+@cache
+def uses_demo(file: Path) -> bool:
+    """Whether a test or a fixture of ``file`` asks for the fixture ``demo``."""
+    return re.search(r"^def \w+\([^)]*\bdemo\b", file.read_text(), re.MULTILINE) is not None
 
 
 @pytest.fixture(scope="session")

@@ -96,6 +96,7 @@ def paint_head(
     noise: float | None = None,
     orientation: str | None = None,
     dtype: str | None = None,
+    means: dict[tuple[int, ...], tuple[float, float]] = T1_MEANS,
 ) -> Head:
     """Paint one head. What is None is drawn from ``seed``; equal arguments give equal bytes.
 
@@ -104,6 +105,7 @@ def paint_head(
     face, up to some mm into the brain). ``contrast_spread``: 0 paints every head with the same means. ``bias``: the field's
     largest departure from 1 (drawn: 0.2 to 0.4). ``noise``: Rician sigma as a share of white matter's mean (drawn: 0.01 to
     0.05). ``orientation``: three letters of nibabel's axis codes. ``dtype``: ``int16`` or ``float32``.
+    ``means``: by labels, mean and its spread over heads, as shares of white matter's mean in a T1-weighted scan.
     """
     rng = np.random.default_rng(seed)
     anatomy = read_anatomy(str(label_path))
@@ -115,7 +117,7 @@ def paint_head(
     labels_to_scan = _pose(rng, anatomy, drawn)
     grid = _grid(rng, anatomy, labels_to_scan, drawn)
     to_labels = np.linalg.inv(labels_to_scan)
-    painted = _sample_slabs(Volume(_paint(rng, anatomy, contrast_spread), anatomy.affine), grid, to_labels)
+    painted = _sample_slabs(Volume(_paint(rng, anatomy, means, contrast_spread), anatomy.affine), grid, to_labels)
     field = bias_field(rng, grid, drawn["bias"])
     sigma = np.float32(drawn["noise"])
     real, imaginary = (rng.standard_normal(grid.shape, dtype=np.float32) * sigma for _ in range(2))
@@ -253,10 +255,10 @@ def _grid(rng: np.random.Generator, anatomy: Anatomy, labels_to_scan: np.ndarray
     return Grid(shape, affine)
 
 
-def _paint(rng: np.random.Generator, anatomy: Anatomy, contrast_spread: float) -> np.ndarray:
+def _paint(rng: np.random.Generator, anatomy: Anatomy, label_means: dict, contrast_spread: float) -> np.ndarray:
     """Intensities on the label map's grid, white matter at 1: a mean and a texture a label, fat, a point spread."""
     means = np.zeros(int(anatomy.labels.max()) + 1, dtype=np.float32)
-    for members, (mean, spread) in T1_MEANS.items():
+    for members, (mean, spread) in label_means.items():
         value = max(0.02, mean + contrast_spread * spread * rng.standard_normal())
         means[[label for label in members if label < len(means)]] = value
     painted = means[anatomy.labels]

@@ -70,19 +70,19 @@ def gpu_model(workflow) -> dict[str, str]:
     return {"gpu_model": model} if model else {}
 
 
+WHOLE_FOLDERS: list[tuple[str, tuple[str, ...]]] = []
+
+
 def keep_whole(folder: str, *names: str) -> None:
     """Have the output directory ``folder`` made again by a run that finds one of its files, ``names``, deleted.
 
     Snakemake knows a directory as a whole: for it, one that lacks files is there.
     """
-    WHOLE_FOLDERS[folder] = names
-
-
-WHOLE_FOLDERS: dict[str, tuple[str, ...]] = {}
+    WHOLE_FOLDERS.append((folder, names))
 
 
 def _remove_incomplete_folders() -> None:
-    for folder, names in WHOLE_FOLDERS.items():
+    for folder, names in WHOLE_FOLDERS:
         missing = [name for name in names if not (Path(folder) / name).exists()]
         if missing and Path(folder).is_dir():
             logger.warning(f"{folder} lacks {missing[0]}: the folder is made again.")

@@ -8,6 +8,7 @@ import pandas as pd
 from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import sha256_of, write_json, write_table, write_text
 from neurocohort.imaging.derivatives import mosaic_name, qc_name, scan_folder
+from neurocohort.notes import PREPROCESSING, Kind, Notes, write_notes
 from PIL import Image, ImageDraw
 
 EXPERIMENTS = {
@@ -117,6 +118,14 @@ def _cohort(
         columns=["participant_id", "scan_id", "stage", "reason"],
     )
     write_table(data / "exclusions.tsv", ingest)
+    notes = Notes()
+    notes.add(Kind.TABLES, f"2 people in the spreadsheet of {cohort} have no image.")
+    for scan_id in [f"{prefix}{number:03d}_ses-1" for number in range(60)]:
+        notes.add(Kind.IMAGES, f"{scan_id}_run-1_T1w.nii.gz is taken.", scan_id=scan_id)
+    write_notes(data / "notes.tsv", notes.notes)
+    found = Notes(PREPROCESSING)
+    found.add(Kind.SCANS, "The brain is cut by 0.3 % at its front.", scan_id=f"{prefix}004_ses-1")
+    write_notes(results / "notes.tsv", found.notes)
     dropped = {
         3: ("brain_extraction", "The brain mask is empty."),
         9: ("quality", "template_dice is 0.81, below the limit 0.90."),

@@ -350,7 +350,8 @@ def untold(scenario: Scenario) -> str:
         scenario.edit(f"results/experiments/{name}/samples.tsv", lambda samples: samples.assign(age=np.nan))
     for cohort in scenario.config["cohorts"]:
         scenario.edit(f"data/{cohort}/scans.tsv", lambda scans: scans.assign(age=np.nan))
-        for file in (f"data/{cohort}/exclusions.tsv", f"results/{cohort}/exclusions.tsv"):
+        names = ("exclusions.tsv", "notes.tsv")
+        for file in (f"{folder}/{cohort}/{name}" for folder in ("data", "results") for name in names):
             scenario.edit(file, lambda table: table.head(0))
     scenario.edit("results/experiments/brain_age/predictions.tsv", lambda rows: rows[rows["part"] != "validation"])
     scenario.edit("results/experiments/brain_age/baselines.tsv", lambda rows: rows[rows["part"] != "validation"])

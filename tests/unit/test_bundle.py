@@ -105,6 +105,7 @@ def configuration(task: str = "regression", **changes) -> dict:
     cohorts = {"oasis1": {"source": "oasis1", "accept_data_use_agreement": True}, "ixi": {"source": "ixi"}}
     experiment = {"task": task, "target": TARGETS[task], "cohorts": ["oasis1"]}
     network = {"name": "unet" if task == "segmentation" else "sfcn"}
+    network["channels"] = CHANNELS[network["name"]]
     config = {"study": "toy", "cohorts": cohorts, "experiments": {"toy": experiment | {"network": network}}}
     config["preprocessing"] = {"spacing_mm": SPACING_MM, "shape": list(SHAPE)}
     return check_configuration(config, source="test") | changes

@@ -1,6 +1,7 @@
 """A wrong configuration is refused before anything runs, in a sentence that names the key and the mend."""
 
 import copy
+import datetime
 import json
 import re
 import subprocess
@@ -100,6 +101,16 @@ WRONG = {
     "seed twice": (f"{AGE}.training.seeds", [1, 2, 1], [f"`{AGE}.training.seeds` holds 1 more than once"]),
     "no seeds": (f"{AGE}.training.seeds", [], [f"`{AGE}.training.seeds` has an empty list", "at least one"]),
     "study with a slash": ("study", "my/study", ["`study` is the text `my/study`", "a folder name"]),
+    "classes that YAML reads as truth values": (
+        f"{DEMENTIA}.classes",
+        [False, "AD"],
+        ["item 1 of", 'write "no" (or "off" or "false"'],
+    ),
+    "classes that YAML reads as dates": (
+        f"{DEMENTIA}.classes",
+        [datetime.date(2001, 1, 1), "b"],
+        ['put it in quotes, "2001-01-01"'],
+    ),
     "study that is a number": ("study", 2026, ["`study` is 2026", 'put it in quotes, "2026"']),
     "cohort with a space": (
         "cohorts.IXI T1",
@@ -446,9 +457,12 @@ def test_the_readme_tells_every_key_with_its_default(schema):
 @pytest.fixture
 def own_cohorts(tmp_path):
     """A BIDS folder and a table with the variables that the examples use."""
-    (tmp_path / "bids").mkdir()
+    for person in ("01", "02", "03"):
+        (tmp_path / "bids" / f"sub-{person}" / "anat").mkdir(parents=True)
+        (tmp_path / "bids" / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz").touch()
     rows = "sub-01\t60\tCN\nsub-02\t70\tAD\nsub-03\t80\tMCI\n"
     (tmp_path / "bids" / "participants.tsv").write_text("participant_id\tage\tdiagnosis\n" + rows)
+    (tmp_path / "a.nii").touch()
     (tmp_path / "scans.csv").write_text("participant_id,path,age\nA,a.nii,60.5\nB,b.nii,61\nC,c.nii,62\n")
     return tmp_path
 
@@ -482,7 +496,7 @@ def test_a_users_folder_is_not_read_where_its_study_was_checked_before(own_cohor
     def read(*_):
         raise AssertionError("the folder is read")
 
-    monkeypatch.setattr("neurocohort.configuration.kinds_of_cohort", read)
+    monkeypatch.setattr("neurocohort.configuration.survey_of_cohort", read)
     bids = {"source": "bids", "path": str(own_cohorts / "bids")}
     checked = check_configuration(study(bids), source=SOURCE, read_cohorts=False)
     assert checked["cohorts"]["own"]["pattern"], "the defaults are filled in"

@@ -240,7 +240,7 @@ def test_every_address_is_named_with_its_reason_when_none_works(place):
     message = str(caught.value)
     assert "gone.tar: the server answers 404" in message
     assert "Connection refused" in message
-    assert f"there is no file {place.folder / 'no.tar'}" in message
+    assert f"{place.folder / 'no.tar'} is not there" in message
     assert " at 0x" not in message
 
 

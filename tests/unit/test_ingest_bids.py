@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from neurocohort.cohorts import raw_bids
 from neurocohort.cohorts.bids import ingest_bids
+from neurocohort.cohorts.bids_plan import plan_bids
 from neurocohort.cohorts.fingerprints import fingerprint_bids
 from neurocohort.cohorts.local_tables import OWN_COLUMNS
 from neurocohort.cohorts.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
-from neurocohort.cohorts.variables import kinds_of_bids
+from neurocohort.cohorts.variables import kinds_of_plan
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 
@@ -277,8 +278,7 @@ def test_one_of_several_runs_is_taken_and_the_others_are_counted(place, run, tak
     assert place.scans.index.tolist() == ["sub-01_ses-a"]
     assert (place.folder / place.scans["path"].iloc[0]).resolve().name == f"{taken}.nii.gz"
     assert (
-        f"1 session(s) have several images that match *_T1w.nii*; the {run} of each is taken, and 2 image(s)"
-        in place.notes
+        f"{taken}.nii.gz is taken; left out: sub-01_ses-a_" in place.notes and place.notes.count(f"(run: {run})") == 2
     )
 
 
@@ -360,14 +360,31 @@ def test_participants_without_session_folders_have_session_1(place):
     assert "an anat folder beside their session folders, which is left out: sub-02." in place.notes
 
 
-def test_a_folder_whose_name_has_other_characters_is_a_row(place):
+def test_a_folder_whose_name_is_no_bids_label_gets_one_with_a_note(place):
     place.put(T1W)
-    place.put("sub-0_2/ses-1/anat/sub-0_2_ses-1_T1w.nii.gz")
-    place.put("sub-03/ses-2.b/anat/sub-03_ses-2.b_T1w.nii.gz")
+    place.put("sub-OAS1_0002/ses-1/anat/sub-OAS1_0002_ses-1_T1w.nii.gz")
+    place.put("sub-03/ses-pre-op/anat/sub-03_ses-pre-op_T1w.nii.gz")
+    place.put("sub---/ses-1/anat/sub---_ses-1_T1w.nii.gz")
+    place.put("sub-A+1/anat/sub-A+1_T1w.nii.gz")  # BIDS 1.11
+    place.put("participants.tsv", [["participant_id", "age"], ["OAS1_0002", 70], ["sub-03", 60], ["sub-A+1", 50]])
     place.ingest()
-    assert place.scans.index.tolist() == ["sub-01_ses-1"]
-    assert place.exclusions["participant_id"].tolist() == ["sub-03", "sub-0_2"]
-    assert place.exclusions["reason"].str.contains("no letters or digits").all()
+    assert place.scans["age"].to_dict() == {
+        "sub-01_ses-1": pytest.approx(np.nan, nan_ok=True),
+        "sub-03_ses-preop": 60,
+        "sub-A+1_ses-1": 50,
+        "sub-OAS10002_ses-1": 70,
+    }
+    assert place.exclusions["participant_id"].tolist() == ["sub---"]
+    assert place.exclusions["reason"].str.contains("can't be BIDS labels").all()
+    assert "OAS1_0002 of participants.tsv is sub-OAS10002 here" in place.notes
+    assert "pre-op of study is ses-preop here" in place.notes and "A+1" not in place.notes
+
+
+def test_two_folders_that_become_one_label_are_refused(place):
+    place.put("sub-A_1/anat/sub-A_1_T1w.nii.gz")
+    place.put("sub-A1/anat/sub-A1_T1w.nii.gz")
+    with pytest.raises(InputError, match="has the participants A1 and A_1, which are both sub-A1 in BIDS"):
+        place.ingest()
 
 
 # --- DICOM, and nothing to be found -------------------------------------------------------------------------------
@@ -596,7 +613,7 @@ def test_the_kinds_of_variables_are_known_before_anything_is_read(place):
         ],
     )
     place.put("sub-01/sub-01_sessions.tsv", [["session_id", "cdr"], ["ses-1", 0.5]])
-    kinds = kinds_of_bids(place.source)
+    kinds = kinds_of_plan(plan_bids(place.source))
     assert kinds == {
         **dict.fromkeys(("participant_id", "session_id", "scan_id"), NAME),
         **{"site": CATEGORIES, "scanner": CATEGORIES, "age": NUMBER, "sex": TWO_CLASSES},
@@ -611,7 +628,7 @@ def test_the_kinds_of_variables_are_known_before_anything_is_read(place):
 
 def test_the_kinds_of_a_folder_without_tables_are_those_of_every_cohort(place):
     place.put(T1W)
-    assert {*kinds_of_bids(place.source)} == {
+    assert {*kinds_of_plan(plan_bids(place.source))} == {
         "participant_id",
         "session_id",
         "scan_id",
@@ -624,14 +641,14 @@ def test_the_kinds_of_a_folder_without_tables_are_those_of_every_cohort(place):
 
 def test_tables_that_cannot_be_read_are_named(place):
     with pytest.raises(InputError, match="expected a BIDS folder"):
-        kinds_of_bids(place.source)
+        kinds_of_plan(plan_bids(place.source))
     place.put(T1W)
     place.put("participants.tsv", [["subject", "age"], ["sub-01", 30]])
     with pytest.raises(InputError, match=r"participants.tsv lacks the column\(s\) participant_id; it has subject, age"):
-        kinds_of_bids(place.source)
+        kinds_of_plan(plan_bids(place.source))
     place.put("participants.tsv", "participant_id\tname\nsub-01\tMünchen\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"participants.tsv can't be read as a table .*expected .csv or .tsv in UTF-8"):
-        kinds_of_bids(place.source)
+        kinds_of_plan(plan_bids(place.source))
 
 
 def test_no_variable_of_a_user_takes_the_name_of_a_column_of_ours():
@@ -655,6 +672,12 @@ def test_a_fingerprint_changes_with_what_is_read_and_with_nothing_else(place):
     place.put("sub-01/sub-01_sessions.tsv", [["session_id", "age"], ["ses-1", 30]])
     assert changed()
     place.put("participants.json", {})
+    assert changed()
+    place.put("sub-01/sub-01_sessions.json", {"age": {"Units": "months"}})
+    assert changed()
+    place.put("sub-01/ses-1/sub-01_ses-1_scans.tsv", [["filename", "acq_time"], ["anat/x.nii.gz", "2001-01-01"]])
+    assert changed()
+    place.put("sub-01/ses-1/anat/sub-01_ses-1_T1w.json", {"PatientAge": "031Y"})
     assert changed()
     os.utime(image, ns=(1, 1))
     assert changed()

@@ -328,4 +328,10 @@ def test_the_folder_passes_as_bids(place):
     place.ingest()
     description = json.loads((place.folder / "dataset_description.json").read_text())
     assert description["Name"] == "IXI" and description["License"] == "CC BY-SA 3.0"
-    assert (place.folder / ".bidsignore").read_text().split() == ["/scans.tsv", "/exclusions.tsv", "/batches.tsv"]
+    assert (place.folder / ".bidsignore").read_text().split() == [
+        "/scans.tsv",
+        "/exclusions.tsv",
+        "/inputs.tsv",
+        "/batches.tsv",
+        "/notes.tsv",
+    ]

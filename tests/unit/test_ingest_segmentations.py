@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from neurocohort.cohorts.bids import ingest_bids
+from neurocohort.cohorts.bids_plan import plan_bids
 from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
 from neurocohort.cohorts.table import ingest_table
+from neurocohort.cohorts.table_plan import plan_table
 from neurocohort.cohorts.variable_kinds import LABEL_MAP
-from neurocohort.cohorts.variables import kinds_of_bids, kinds_of_table
+from neurocohort.cohorts.variables import kinds_of_plan
 from neurocohort.configuration import check_configuration, read_checked
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
@@ -143,7 +145,7 @@ def test_label_maps_of_another_name_are_left_out_with_a_note(place):
     assert (
         "none is named as the image with dseg in the place of its suffix: sub-01_desc-aseg_dseg.nii.gz." in place.notes
     )
-    assert "dseg" not in kinds_of_bids(place.source)
+    assert "dseg" not in kinds_of_plan(plan_bids(place.source))
 
 
 def test_labels_that_are_taken_away_are_gone_from_the_next_ingest(place):
@@ -246,23 +248,25 @@ def study(cohort):
     return {"study": "mine", "cohorts": {"mine": cohort}, "experiments": {"tissue": experiment}}
 
 
-def test_a_segmentation_passes_the_check_where_the_files_have_labels_and_only_there(place):
+def test_a_segmentation_passes_the_check_where_the_files_have_labels_and_only_there(place, monkeypatch):
+    monkeypatch.setattr("neurocohort.configuration_data.LEAST_PARTICIPANTS", 1)
     place.scan("01")
     cohort = {"source": "bids", "path": str(place.source)}
     check_configuration(study(cohort), source="study.yaml")
-    assert kinds_of_bids(place.source)["dseg"] == LABEL_MAP
+    assert kinds_of_plan(plan_bids(place.source))["dseg"] == LABEL_MAP
     (place.source / f"{STEM}_dseg.nii.gz").unlink()
     with pytest.raises(InputError, match="`dseg`, which isn't a variable of `mine`"):
         check_configuration(study(cohort), source="study.yaml")
 
 
-def test_a_table_without_a_single_label_map_has_no_dseg(place):
+def test_a_table_without_a_single_label_map_has_no_dseg(place, monkeypatch):
+    monkeypatch.setattr("neurocohort.configuration_data.LEAST_PARTICIPANTS", 1)
     place.scan("01")
     cohort = {"source": "table", "path": str(place.table)}
     place.write(["participant_id", "path", "path_dseg"], ["01", f"{STEM}_T1w.nii.gz", f"{STEM}_dseg.nii.gz"])
     check_configuration(study(cohort), source="study.yaml")
     place.write(["participant_id", "path", "path_dseg"], ["01", f"{STEM}_T1w.nii.gz", ""])
-    assert "dseg" not in kinds_of_table(place.table)
+    assert "dseg" not in kinds_of_plan(plan_table(place.table))
     with pytest.raises(InputError, match="`dseg`, which isn't a variable of `mine`"):
         check_configuration(study(cohort), source="study.yaml")
 

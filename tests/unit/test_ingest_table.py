@@ -11,8 +11,9 @@ import openpyxl
 import pytest
 from neurocohort.cohorts.fingerprints import fingerprint_table
 from neurocohort.cohorts.table import ingest_table
+from neurocohort.cohorts.table_plan import plan_table
 from neurocohort.cohorts.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
-from neurocohort.cohorts.variables import kinds_of_table
+from neurocohort.cohorts.variables import kinds_of_plan
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 
@@ -102,7 +103,10 @@ def test_an_xlsx_is_read_like_a_text(place):
     place.ingest()
     assert place.scans.index.tolist() == ["sub-101_ses-1", "sub-102_ses-1"]
     assert place.scans["age"].tolist() == [30, 31.5] and place.scans["mmse"].iloc[0] == 29
-    assert kinds_of_table(place.table)["mmse"] == NUMBER and kinds_of_table(place.table)["seen"] == TWO_CLASSES
+    assert (
+        kinds_of_plan(plan_table(place.table))["mmse"] == NUMBER
+        and kinds_of_plan(plan_table(place.table))["seen"] == TWO_CLASSES
+    )
 
 
 def test_paths_are_absolute_or_start_from_the_given_folder(place):
@@ -155,16 +159,16 @@ def test_further_modalities_have_columns_of_their_own(place):
         ),
         ([["participant_id", "path"]], "has a header and no row below it"),
         (
-            [["participant_id", "path"], ["0_1", "a.nii"]],
-            "row 2, column participant_id holds '0_1'; expected letters and digits",
+            [["participant_id", "path"], ["1.0", "a.nii"]],
+            "row 2, column participant_id holds '1.0'; expected letters, digits",
         ),
         (
             [["participant_id", "path"], ["", "a.nii"]],
-            "row 2, column participant_id holds nothing; expected letters and digits",
+            "row 2, column participant_id holds nothing; expected letters, digits",
         ),
         (
-            [["participant_id", "session_id", "path"], ["1", "1", "a.nii"], ["2", "pre-op", "a.nii"]],
-            "row 3, column session_id holds 'pre-op'; expected letters and digits alone, with or without ses- before them",
+            [["participant_id", "session_id", "path"], ["1", "1", "a.nii"], ["2", "---", "a.nii"]],
+            "row 3, column session_id holds '---'; expected letters, digits and .*, with or without ses- before them",
         ),
         (
             [["participant_id", "path"], ["1", "a.nii"], ["2", "a.nii"], ["sub-1", "b.nii"]],
@@ -191,7 +195,7 @@ def test_a_table_that_cannot_be_read_is_named(place, content):
         if content
         else "clinic.csv is not there"
     )
-    for read in (place.ingest, lambda: kinds_of_table(place.table), lambda: fingerprint_table(place.table)):
+    for read in (place.ingest, lambda: kinds_of_plan(plan_table(place.table)), lambda: fingerprint_table(place.table)):
         with pytest.raises(InputError, match=told):
             read()
 
@@ -248,7 +252,7 @@ def test_an_image_where_the_cohort_is_written_is_refused_and_stays(place):
     place.scans_folder = place.folder / "sub-9" / "ses-1" / "anat"
     place.image("sub-9_ses-1_T1w.nii.gz")
     place.write(["participant_id", "path"], ["01", place.scans_folder / "sub-9_ses-1_T1w.nii.gz"])
-    with pytest.raises(InputError, match=r"row 2 names .*, where this cohort is written"):
+    with pytest.raises(InputError, match=r"clinic.csv, sub-01_ses-1 has the image .*, where this cohort is written"):
         place.ingest()
     assert (place.scans_folder / "sub-9_ses-1_T1w.nii.gz").is_file()
 
@@ -259,7 +263,7 @@ def test_columns_that_would_take_our_names_are_renamed(place):
     renamed = ["scan_id_", "image_sha256_", "part_", "target_", "in_", "_2nd", "a_b", "a_b_2"]
     assert place.scans.iloc[0][renamed].tolist() == list("abcdefgh")
     assert len(place.scans["image_sha256"].iloc[0]) == 64
-    kinds = kinds_of_table(place.table)
+    kinds = kinds_of_plan(plan_table(place.table))
     assert {*renamed} == {*kinds} - {"participant_id", "session_id", "scan_id", "site", "scanner", "age", "sex"}
     assert kinds["scan_id"] == NAME and kinds["a_b"] == CATEGORIES
 
@@ -268,11 +272,11 @@ def test_the_kinds_of_variables_follow_from_all_values(place):
     header = ["participant_id", "path", "zero_one", "one_two", "words", "three", "mixed", "big"]
     place.write(
         header,
-        ["01", "a", "0", "1", "yes", "a", "1", "1e3"],
+        ["01", place.image("a.nii"), "0", "1", "yes", "a", "1", "1e3"],
         ["02", "b", "1.0", "2", "no", "b", "<5", "-.5"],
         ["03", "c", "", "1", "no", "c", "3", "1_000"],
     )
-    found = [kinds_of_table(place.table)[name] for name in header[2:]]
+    found = [kinds_of_plan(plan_table(place.table))[name] for name in header[2:]]
     assert found == [TWO_CLASSES, NUMBER, TWO_CLASSES, CATEGORIES, CATEGORIES, CATEGORIES]
 
 

@@ -46,8 +46,10 @@ def test_the_only_site_cannot_be_left_out():
 
 def test_configuration_makes_an_experiment_a_site(repository):
     config = load_configuration([repository / "config" / "config.yaml"])
-    config["experiments"]["brain_age"]["leave_one_site_out"] = ["Guys", "Site 2 (3T)"]
-    found = all_experiments(check_configuration(config, source="config.yaml")["experiments"])
+    config["experiments"]["brain_age"]["leave_one_site_out"] = ["Guys", "HH"]
+    checked = check_configuration(config, source="config.yaml")["experiments"]
+    checked["brain_age"]["leave_one_site_out"] = ["Guys", "Site 2 (3T)"]
+    found = all_experiments(checked)
     left_out = {name: experiment["left_out_site"] for name, experiment in found.items() if experiment["left_out_site"]}
     assert left_out == {"brain_age_without-Guys": "Guys", "brain_age_without-Site-2-3T-": "Site 2 (3T)"}
     config["experiments"]["brain_age"]["leave_one_site_out"] = ["Site 2", "Site-2"]

@@ -322,7 +322,7 @@ def test_bundle_holds_the_networks_of_the_mean_alone(tmp_path, monkeypatch):
     given = {}
     monkeypatch.setattr(
         "neurocohort.reporting.bundle.write_bundle",
-        lambda folder, experiment, members, *more: given.update(members) or folder.mkdir(),
+        lambda folder, experiment, members, *more: given.update(members) or folder.mkdir(exist_ok=True),
     )
     folders = folders_of(tmp_path, a=record(learned=False), b=record(), c=record())
     write_table(tmp_path / "table.tsv", pd.DataFrame({"metric": ["mae"]}))

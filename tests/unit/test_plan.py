@@ -105,9 +105,10 @@ def test_each_kind_of_job_is_met_in_a_dry_run_with_one_scan(tmp_path):
 
 
 def test_a_cohort_in_the_studys_folder_is_found_from_the_dry_run_elsewhere(tmp_path, monkeypatch):
-    (tmp_path / "bids/sub-a/anat").mkdir(parents=True)
-    (tmp_path / "bids/sub-a/anat/sub-a_T1w.nii.gz").touch()
-    (tmp_path / "bids/participants.tsv").write_text("participant_id\tage\nsub-a\t30\n")
+    for name in ("sub-a", "sub-b", "sub-c"):
+        (tmp_path / "bids" / name / "anat").mkdir(parents=True)
+        (tmp_path / "bids" / name / "anat" / f"{name}_T1w.nii.gz").touch()
+    (tmp_path / "bids/participants.tsv").write_text("participant_id\tage\nsub-a\t30\nsub-b\t40\nsub-c\t50\n")
     monkeypatch.chdir(tmp_path)
     experiment = {"task": "regression", "target": "age", "cohorts": ["own"], "network": {"name": "sfcn"}}
     study = {
@@ -170,7 +171,7 @@ def test_estimates_are_no_part_of_what_downloads_depend_on():
 
 def test_own_cohorts_are_counted_where_they_lie(tmp_path):
     image = nib.Nifti1Image(np.zeros((40, 50, 60), dtype=np.int16), np.eye(4))
-    for name in ("sub-a/ses-1", "sub-a/ses-2", "sub-b/ses-1"):
+    for name in ("sub-a/ses-1", "sub-c/ses-2", "sub-b/ses-1"):
         folder = tmp_path / "bids" / name / "anat"
         folder.mkdir(parents=True)
         stem = name.replace("/", "_")
@@ -180,7 +181,7 @@ def test_own_cohorts_are_counted_where_they_lie(tmp_path):
     nib.save(image, tmp_path / "one.nii")
     rows = pd.DataFrame({"participant_id": ["a", "b"], "path": ["one.nii", "gone.nii"], "age": [30, 40]})
     rows.to_csv(tmp_path / "table.csv", index=False)
-    (tmp_path / "bids" / "participants.tsv").write_text("participant_id\tage\nsub-a\t30\nsub-b\t40\n")
+    (tmp_path / "bids" / "participants.tsv").write_text("participant_id\tage\nsub-a\t30\nsub-b\t40\nsub-c\t50\n")
     experiments = {"age": {"task": "regression", "target": "age", "cohorts": ["clinic"], "network": {"name": "sfcn"}}}
     cohorts = {
         "clinic": {"source": "bids", "path": str(tmp_path / "bids")},

@@ -11,8 +11,9 @@ from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.errors import ScanExcluded
 from neurocohort.files import write_json
 from neurocohort.imaging import preprocess
-from neurocohort.imaging.brain_extraction import border_area_cm2, content_mask
+from neurocohort.imaging.brain_extraction import content_mask
 from neurocohort.imaging.derivatives import qc_path
+from neurocohort.imaging.field_of_view import cut_area_cm2
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.quality import quality_numbers
 from neurocohort.imaging.volume import Volume
@@ -82,11 +83,13 @@ def test_a_brain_that_the_field_of_view_cuts_is_told_by_its_area_on_the_border()
     cut = slice(None), slice(None), slice(15, None)
     part = Volume(scan.data[cut], AFFINE)
     area = np.pi * (50**2 - 29**2) / 100  # of the section at 29 mm from the centre, in cm2
-    assert border_area_cm2(part, mask[cut]) == pytest.approx(area, rel=0.03)
-    assert border_area_cm2(scan, mask) == 0
+    assert cut_area_cm2(part, mask[cut], skull_stripped=False)[0] == pytest.approx(area, rel=0.03)
+    assert cut_area_cm2(scan, mask, skull_stripped=False)[0] == 0
     limits = QualityLimits(max_mask_border_cm2=30)
-    stage, reason = beyond_limits({"mask_border_cm2": border_area_cm2(part, mask[cut])}, limits, mni_space=False)
-    assert stage == "brain_extraction" and "cuts the brain" in reason and "at most 30 cm2" in reason
+    stage, reason = beyond_limits(
+        {"mask_border_cm2": cut_area_cm2(part, mask[cut], skull_stripped=False)[0]}, limits, mni_space=False
+    )
+    assert stage == "brain_extraction" and "the brain is cut" in reason and "at most 30 cm2" in reason
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_a_scan_beyond_the_limit_for_outliers_is_excluded_with_the_number(tmp_pa
     scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})
     none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
     assert (quality_tables(scans, none, tmp_path)[0]["status"] == "ok").all(), "off unless asked for"
-    qc, exclusions = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=8.0))
+    qc, exclusions, _ = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=8.0))
     assert exclusions["scan_id"].tolist() == ["s5"] and exclusions["stage"].tolist() == ["quality"]
     assert exclusions["reason"][0].startswith("cjv is 2, ") and " above the median" in exclusions["reason"][0]
     assert (qc["status"] == "ok").sum() == 11
@@ -165,7 +168,7 @@ def test_no_scan_is_excluded_for_a_number_that_is_unusually_good_or_for_its_volu
         write_json(qc_path(tmp_path, scan_id), record | {"metrics": found, "volumes_ml": volumes})
     scans = pd.DataFrame({"scan_id": ids, "participant_id": ids, "site": "x"})
     none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
-    qc, exclusions = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=6.0))
+    qc, exclusions, _ = quality_tables(scans, none, tmp_path, QualityLimits(max_outlier_z=6.0))
     assert abs(qc.set_index("scan_id").at["s05", f"{number}_z"]) > 6, "the score is in the table in any case"
     assert exclusions["scan_id"].tolist() == (["s05"] if excluded else [])
 
@@ -201,6 +204,24 @@ def test_a_site_of_a_handful_of_scans_is_scored_against_all_sites_together():
 def test_a_cohort_of_a_handful_of_scans_has_no_scores():
     values = pd.Series([0.5, 0.51, 0.49, 0.5, 0.9])
     assert robust_z_by_site(values, pd.Series(["a"] * 5)).isna().all()
+
+
+def test_notes_of_preprocessing_name_the_scans_that_are_used(tmp_path):
+    ids = ["s0", "s1", "s2"]
+    for scan_id in ids:
+        lost = {"status": "excluded", "stage": "read", "reason": "broken"} if scan_id == "s1" else {}
+        record = {"scan_id": scan_id, "status": "ok", "stage": None, "reason": None} | lost
+        notes = [] if scan_id == "s0" else ["The brain is cut\tby 0.3 %.", "=1+1 is low."]
+        write_json(
+            qc_path(tmp_path, scan_id), record | {"outputs": {}, "metrics": {}, "volumes_ml": {}, "notes": notes}
+        )
+    scans = pd.DataFrame({"scan_id": ids, "participant_id": ["p0", "p1", "p2"], "site": "x"})
+    none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
+    _, _, notes = quality_tables(scans, none, tmp_path)
+    assert [(note.stage, note.participant_id, note.scan_id, note.note) for note in notes] == [
+        ("preprocessing", "p2", "s2", "The brain is cut by 0.3 %."),
+        ("preprocessing", "p2", "s2", "'=1+1 is low."),
+    ]
 
 
 # --- steps that fail --------------------------------------------------------------------------------------------------

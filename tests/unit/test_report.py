@@ -268,6 +268,8 @@ REMOVED = [
     "results/oasis1/split.tsv",
     "data/ixi/scans.tsv",
     "data/ixi/exclusions.tsv",
+    "data/ixi/notes.tsv",
+    "results/ixi/notes.tsv",
     "results/experiments/brain_age/flow.tsv",
     "results/experiments/brain_age/samples.tsv",
     "results/experiments/brain_age/seed-1/history.tsv",
@@ -294,6 +296,15 @@ def test_missing_file_is_a_red_box_that_names_it(damaged, file):
     assert file in damaged.red_boxes()
     summary = damaged.source[damaged.source.index('<div class="missing summary"') :].split("</div>")[0]
     assert file in summary
+
+
+def test_notes_on_the_data_are_in_the_report_by_kind_and_counted(whole):
+    page, _ = whole
+    assert "62 notes on what was chosen, changed, not understood or unusual" in page.text
+    assert "2 people in the spreadsheet of ixi have no image." in page.text
+    assert "sub-IXI000_ses-1_run-1_T1w.nii.gz is taken." in page.text
+    assert "The brain is cut by 0.3 % at its front." in page.text
+    assert "10 more notes of this kind are in data/ixi/notes.tsv." in page.text
 
 
 def test_summary_of_what_is_missing_leads_to_each_box_and_names_nothing_else(damaged):

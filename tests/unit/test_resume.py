@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from neurocohort.errors import InputError
+from neurocohort.errors import InputError, StorageFailed
 from neurocohort.learning.checkpoint import (
     INTERRUPTED_EXIT_CODE,
     StopRequest,
@@ -186,7 +186,7 @@ def test_failed_save_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
         raise RuntimeError("No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(RuntimeError, match="No space"):
+    with pytest.raises(StorageFailed, match="the disk is full"):
         save_checkpoint(tmp_path / CHECKPOINT, {"step": 2})
     assert load_checkpoint(tmp_path / CHECKPOINT) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT]

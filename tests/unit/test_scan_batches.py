@@ -165,6 +165,18 @@ def test_a_scan_that_is_added_is_computed_and_one_that_left_is_in_no_table(cohor
     assert gone not in read_table(folder / "preproc_batches/000.tsv")["scan_id"].tolist()
 
 
+def test_whoever_may_not_read_an_image_may_not_read_what_is_preprocessed_of_it(cohort, undisturbed, tmp_path):
+    given = batch_in(cohort, copied(undisturbed, tmp_path))
+    scans = read_table(given.data / "scans.tsv").set_index("scan_id")
+    scan_id = sorted(read_batches(given.data / "batches.tsv")["000"])[0]
+    (given.data / scans.at[scan_id, "path"]).chmod(0o600)
+    next(given.preproc.rglob(f"{scan_id}_qc.json")).unlink()
+    preprocess_batch(given, MACHINE)
+    made = [path for path in given.preproc.rglob("sub-*") if path.is_file()]
+    private = {path for path in made if not path.stat().st_mode & 0o077}
+    assert private == {path for path in made if path.name.startswith(f"{scan_id}_")} != set()
+
+
 def test_an_image_that_changed_since_the_ingest_is_named_and_the_others_are_done(cohort, tmp_path):
     given = batch_in(cohort, tmp_path)
     scans = read_table(given.data / "scans.tsv").set_index("scan_id")
@@ -259,6 +271,7 @@ def greedy_and_endless(cohort, tmp_path, monkeypatch):
     return given, names
 
 
+@pytest.mark.slow
 def test_a_greedy_and_an_endless_scan_are_exclusions_and_the_others_are_done(greedy_and_endless):
     given, names = greedy_and_endless
     preprocess_batch(given, Machine(2500))
@@ -271,6 +284,7 @@ def test_a_greedy_and_an_endless_scan_are_exclusions_and_the_others_are_done(gre
     assert len(list(qc_path(given.preproc, names[0]).parent.iterdir())) == 1, "nothing of an unfinished scan is left"
 
 
+@pytest.mark.slow
 def test_before_the_last_attempt_the_job_does_the_others_and_fails_with_the_names(
     greedy_and_endless, monkeypatch, capfd
 ):

@@ -30,3 +30,21 @@ def test_volumes_are_near_the_truth_although_the_atlas_is_another_head(fluid_rad
     for name, value in zip(("csf", "gm", "wm"), expected, strict=True):
         assert found[name] == pytest.approx(value, abs=0.03 * mask.sum() / 1000), name
     assert found["brain"] == pytest.approx(mask.sum() / 1000, rel=1e-3)
+
+
+def test_a_voxel_more_in_the_mask_moves_no_volume():
+    scan, mask, truth = head(0.3)
+    first = np.argwhere(mask)[0]
+    box = tuple(slice(int(n), None) for n in np.argwhere(mask).min(axis=0))
+    volumes = []
+    for smaller in (False, True):
+        ours, part = mask.copy(), box
+        if smaller:  # without its first plane, on which the box begins
+            ours[first[0]] = False
+            part = slice(box[0].start + 1, None), *box[1:]
+        corner = np.eye(4)
+        corner[:3, 3] = [s.start for s in part]
+        cut = Volume(scan.data[part], corner)
+        shares = segment_tissues(cut, ours[part], truth[(slice(None), *part)].astype(np.float32), seed=1)
+        volumes.append(tissue_volumes_ml(shares, voxel_ml=0.001))
+    assert volumes[0]["wm"] == pytest.approx(volumes[1]["wm"], rel=1e-4)

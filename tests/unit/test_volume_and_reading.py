@@ -85,14 +85,14 @@ def broken_scans(folder, head):
     saved(folder, head.data, head.affine @ np.diag([0.01, 0.01, 0.01, 1]), name="tiny_voxels.nii.gz")
     saved(folder, head.data[:12], head.affine, name="half_a_head.nii.gz")
     return {
-        "truncated": "can't be read",
+        "truncated": "not a whole gzip file",
         "empty_file": "can't be read",
         "text": "can't be read",
         "zeros": "empty or constant",
         "constant": "empty or constant",
         "not_finite": "3 voxels are not finite",
-        "one_slice": "three dimensions",
-        "four_dimensions": "(40, 50, 36, 3)",
+        "one_slice": "40 x 50 x 1 and not three-dimensional",
+        "four_dimensions": "40 x 50 x 36 x 3",
         "tiny_voxels": "spacing",
         "half_a_head": "too small for a head",
     }

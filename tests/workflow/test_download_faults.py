@@ -16,6 +16,8 @@ from neurocohort.cohorts.phantom_archives import write_ixi_archives, write_oasis
 from neurocohort.cohorts.sources import read_source
 from servers import Fault, FileServer
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The addresses below the host, as the published ones have them.
 ADDRESSES = {

@@ -14,6 +14,8 @@ import pytest
 from checkouts import Checkout
 from shell_scheduler import shell_scheduler
 
+pytestmark = pytest.mark.slow
+
 SNAKEFILE = """
 import sys
 

@@ -11,6 +11,8 @@ from neurocohort.cohorts.ixi import ingest_ixi
 from neurocohort.cohorts.phantom_archives import write_ixi_archives
 from neurocohort.imaging.derivatives import scan_folder
 
+pytestmark = pytest.mark.slow
+
 SCANS = 3
 
 

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from servers import FileServer
 
+pytestmark = pytest.mark.slow
+
 SITES = {
     "IXI012": "HH",
     "IXI132": "HH",

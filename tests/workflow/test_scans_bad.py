@@ -11,6 +11,8 @@ import yaml
 from neurocohort.cohorts.ixi import ingest_ixi
 from neurocohort.cohorts.phantom_archives import write_ixi_archives
 
+pytestmark = pytest.mark.slow
+
 GOOD = 10
 
 

@@ -15,6 +15,8 @@ from neurocohort.files import read_json, sha256_of
 from neurocohort.members import all_experiments, members_of
 from typer.testing import CliRunner
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"name": "sfcn", "channels": [4, 8, 8, 8, 8, 8], "norm": "group", "soft_bins": False}
 SHORT = {"epochs": 2, "batch_size": 6, "learning_rate": 0.01}
 EXPERIMENTS = {

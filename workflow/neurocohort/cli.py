@@ -51,4 +51,4 @@ def _show_where_snakemake_runs(message: str) -> None:
     descriptor = os.environ.get("NEUROCOHORT_MESSAGES", "")
     if descriptor:
         with contextlib.suppress(OSError, ValueError):
-            os.write(int(descriptor), message.encode())
+            os.write(int(descriptor), message.encode(errors="backslashreplace"))

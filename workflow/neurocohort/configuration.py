@@ -7,6 +7,7 @@ can't take. Imports stay light: this runs at the start of every Snakemake proces
 
 import functools
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +18,17 @@ from neurocohort.configuration_cohorts import (
     ALL_SOURCE_KEYS,
     KEYS_OF_SOURCE,
     cohort_faults,
-    kinds_of_cohort,
     phantom_faults,
+    survey_of_cohort,
 )
+from neurocohort.configuration_data import data_faults
 from neurocohort.configuration_experiments import experiment_faults
-from neurocohort.configuration_messages import schema_sentences
+from neurocohort.configuration_messages import in_quotes, schema_sentences
 from neurocohort.configuration_trainings import sweep_value_faults
 from neurocohort.errors import InputError
 from neurocohort.members import drawn_experiment, draws_of
+from neurocohort.user_files import UnusableFile
+from neurocohort.yaml_files import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
 
@@ -40,11 +44,14 @@ def load_configuration(paths: list[Path]) -> dict:
     merged: dict = {}
     for path in map(Path, paths):
         try:
-            content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-        except FileNotFoundError:
-            raise InputError(
-                f"{path}: there is no such file; give the path of a study file, seen from {Path.cwd()}."
-            ) from None
+            content = read_yaml(path)
+        except UnusableFile as fault:
+            absent = not os.path.lexists(path)
+            hint = (
+                "; if it is a target of the workflow, type it before --configfile" if absent and not path.suffix else ""
+            )
+            found = f"{path}: there is no such file" if absent else f"{path} {fault}"
+            raise InputError(f"{found}; give the path of a study file, seen from {Path.cwd()}{hint}.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} can't be read: {error}; expected a YAML file in UTF-8.") from error
         except yaml.MarkedYAMLError as error:
@@ -72,8 +79,8 @@ def check_configuration(
 
     ``source`` is named in messages, such as the file's path. ``variables``: by cohort, the columns that its scans.tsv has;
     without it, those that its source is known to have. ``read_cohorts``: whether the experiments are checked against their
-    cohorts' variables, for which a user's own folders and tables are read. Raises InputError with one sentence, or with a
-    line for each fault.
+    cohorts' variables and values, for which a user's own folders and tables are read. Raises InputError with one sentence, or
+    with a line for each fault.
     """
     faults: list[str] = []
     config = _plain(config, "", faults)
@@ -89,31 +96,19 @@ def check_configuration(
         faults = [fault for check in checks for fault in check(config)]
         read = config["cohorts"] if read_cohorts else {}
         try:
-            kinds = {name: kinds_of_cohort(cohort, (variables or {}).get(name)) for name, cohort in read.items()}
+            surveys = {name: survey_of_cohort(cohort, (variables or {}).get(name)) for name, cohort in read.items()}
         except InputError as error:  # a user's own table: its columns are not known
-            kinds, faults = {}, faults or [str(error)]
+            surveys, faults = {}, faults or [str(error)]
+        kinds = {name: survey.kinds for name, survey in surveys.items()}
         for name, experiment in config["experiments"].items() if kinds else ():
-            faults += experiment_faults(f"experiments.{name}", experiment, config, kinds)
+            own = [*experiment_faults(f"experiments.{name}", experiment, config, kinds)]
+            faults += own or data_faults(f"experiments.{name}", experiment, surveys)
             faults += _sweep_faults(f"experiments.{name}", name, experiment, config, kinds)
     if len(faults) == 1:
         raise InputError(f"{source}: {faults[0]}")
     if faults:
         raise InputError("\n".join([f"{source} has {len(faults)} faults:", *(f"- {fault}" for fault in faults)]))
     return config
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error; plain YAML drops the first one silently."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = {}
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                problem = f"the key `{key.value}` stands here a second time, first in line {seen[key.value]}"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen[key.value] = key.start_mark.line + 1
-        return super().construct_mapping(node, deep)
 
 
 def _not_yaml(path: Path, error: yaml.MarkedYAMLError) -> str:
@@ -137,9 +132,7 @@ def _plain(value: object, key: str, faults: list[str]) -> object:
         for name in value:
             if not isinstance(name, str):
                 place = f"`{key}`" if key else "the configuration"
-                faults.append(
-                    f'{place} has the key {name}, which YAML doesn\'t read as a text; put it in quotes, "{name}".'
-                )
+                faults.append(f"{place} has the key {name}, which YAML doesn't read as a text; {in_quotes(name)}.")
         return {name: _plain(below, f"{key}.{name}" if key else str(name), faults) for name, below in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, key, faults) for item in value]

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from neurocohort.cohorts.bids_plan import plan_bids
+from neurocohort.cohorts.local_plan import LocalPlan
+from neurocohort.cohorts.table_plan import plan_table
 from neurocohort.cohorts.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
-from neurocohort.cohorts.variables import kinds_of_bids, kinds_of_table
+from neurocohort.cohorts.variables import kinds_of_plan, values_of_plan
 from neurocohort.configuration_messages import listed
 
 MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
@@ -23,6 +27,31 @@ VARIABLES_OF_SOURCE = {
     | {"dementia": TWO_CLASSES, "handedness": CATEGORIES, "dseg": LABEL_MAP}
     | {name: NUMBER for name in ("cdr", "mmse", "education", "ses", "etiv_cm3", "nwbv", "asf", "delay_days")},
 }
+# The values of the public sources' categories, which the classes, filters and sites of an experiment are checked against.
+LEVELS_OF_SOURCE = {
+    source: {variable: frozenset(values) for variable, values in levels.items()}
+    for source, levels in {
+        "ixi": {
+            "sex": ("M", "F"),
+            "site": ("Guys", "HH", "IOP"),
+            "scanner": ("Philips 1.5 T", "Philips 3 T", "GE 1.5 T"),
+            "ethnicity": ("white", "code-2", "asian", "black", "chinese", "other"),
+            "marital_status": ("single", "married", "cohabiting", "divorced", "widowed"),
+            "occupation": (
+                *("full-time", "part-time", "student", "housework", "retired", "unemployed", "work-at-home", "other"),
+            ),
+            "qualification": ("no-qualifications", "o-levels", "a-levels", "further", "university"),
+        },
+        "oasis1": {
+            "sex": ("M", "F"),
+            "site": ("WashU",),
+            "scanner": ("Siemens 1.5 T",),
+            "handedness": ("right", "left"),
+            "cdr": ("0", "0.5", "1", "2"),
+            "dementia": ("0", "1"),
+        },
+    }.items()
+}
 _LOCAL = {"path", "skull_stripped", "mni_space"}
 KEYS_OF_SOURCE = {
     "ixi": {"base_url"},
@@ -37,21 +66,53 @@ RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # folders beside th
 PHANTOM_FOLDER = "resources/phantom"
 
 
-def kinds_of_cohort(cohort: dict, columns: set[str] | None = None) -> dict[str, str | None]:
-    """The variables that the cohort's scans.tsv will have, and what each is; None where that isn't known.
+class Survey(NamedTuple):
+    """What is known of a cohort before anything runs.
 
-    ``columns``: those that it has, where it is there already. Raises InputError where a table of one's own can't be read.
+    ``kinds``: the variables that its scans.tsv will have, and what each is (None where that isn't known). ``rows``: of a cohort
+    of the user's own, the values of each scan by variable; None for a public one. ``levels``: of a public cohort, the values
+    that a variable of categories can have, as texts. ``why_missing``: by variable, a sentence on values that are n/a.
     """
-    if cohort["source"] == "bids":
-        known = kinds_of_bids(Path(cohort.get("path", "")), cohort["pattern"])
-    elif cohort["source"] == "table":
-        known = kinds_of_table(Path(cohort.get("path", "")))
+
+    kinds: dict[str, str | None]
+    rows: list[dict[str, object]] | None
+    levels: dict[str, frozenset[str]]
+    why_missing: dict[str, str]
+
+
+def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
+    """What is known of a configured cohort. ``columns``: those of its scans.tsv, where it is there already.
+
+    Raises InputError where a folder or table of the user's own can't be read, or ingest would refuse it.
+    """
+    if (plan := plan_of_cohort(cohort)) is not None:
+        known, (values, _, _, why_missing) = kinds_of_plan(plan), values_of_plan(plan)
+        rows = [
+            {
+                "participant_id": scan.participant_id,
+                "session_id": scan.session_id,
+                "scan_id": scan.scan_id,
+                "dseg": scan.labels,
+            }
+            | values[scan.scan_id]
+            for scan in plan.scans
+        ]
+        levels = {}
     else:
-        known = VARIABLES_OF_SOURCE[cohort["source"]]
-    if columns is None:
-        return known
-    columns = columns | ({"dseg"} if "dseg_path" in columns else set())
-    return {variable: known.get(variable) for variable in columns}
+        known, rows, why_missing = VARIABLES_OF_SOURCE[cohort["source"]], None, {}
+        levels = LEVELS_OF_SOURCE[cohort["source"]]
+    if columns is not None:
+        columns = columns | ({"dseg"} if "dseg_path" in columns else set())
+        known = {variable: known.get(variable) for variable in columns}
+    return Survey(known, rows, levels, why_missing)
+
+
+def plan_of_cohort(cohort: dict) -> LocalPlan | None:
+    """What ingest will do with a cohort of the user's own; None for a public one."""
+    path = Path(cohort.get("path", ""))
+    if cohort["source"] == "bids":
+        return plan_bids(path, pattern=cohort["pattern"], run=cohort["run"], modalities=cohort["modalities"])
+    return plan_table(path, modalities=cohort["modalities"]) if cohort["source"] == "table" else None
 
 
 def cohort_faults(config: dict) -> Iterator[str]:

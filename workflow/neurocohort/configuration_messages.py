@@ -163,6 +163,15 @@ def _mend(found: object, schema: dict) -> str:
         return ", without quotes."
     if wanted == "array" and isinstance(found, int | float | str):
         return f"; write `[{found}]`."
-    if wanted == "string" and not isinstance(found, str | list | dict) and found is not None:
-        return f'; put it in quotes, "{found}".'
+    if wanted == "string" or (isinstance(wanted, list) and "string" in wanted):
+        return "" if isinstance(found, str | list | dict) or found is None else f"; {in_quotes(found)}."
     return ""
+
+
+def in_quotes(found: object) -> str:
+    """How a value must be written to be the text that was typed. YAML doesn't keep which word for true or false that was."""
+    if isinstance(found, bool):
+        words = ("yes", "on", "true") if found else ("no", "off", "false")
+        first, *others = [f'"{word}"' for word in words]
+        return f"YAML reads it so where it isn't in quotes; write {first} (or {' or '.join(others)}, if that is what you wrote)"
+    return f'put it in quotes, "{found}"'

@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,6 +164,27 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: object) -> None:
     """Write ``value`` as JSON in the order given; NaN is refused, missing is ``null``."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def keep_private(path: Path, original: Path) -> None:
+    """Take from ``path`` the permissions of group and others that ``original``, which it was made from, doesn't give."""
+    allowed = stat.S_IMODE(path.stat().st_mode) & (stat.S_IMODE(original.stat().st_mode) | stat.S_IRWXU)
+    if allowed != stat.S_IMODE(path.stat().st_mode):
+        path.chmod(allowed)
+
+
+@contextmanager
+def private_as(originals: Iterable[Path]) -> Iterator[None]:
+    """Files written inside have no permission for group and others that one of ``originals`` doesn't give."""
+    withheld = 0
+    for original in originals:
+        withheld |= ~stat.S_IMODE(original.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO) & 0o066
+    before = os.umask(0o077)  # there is no other way to read it
+    os.umask(before | withheld)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def read_json(path: Path | str) -> dict:

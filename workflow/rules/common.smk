@@ -29,6 +29,7 @@ from neurocohort.members import (
     transfer_chain,
     without_site_names,
 )
+from neurocohort.notes import grouped, read_notes
 from neurocohort_run import gpu_model, job_prefix, keep_whole, watch
 
 IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
@@ -67,6 +68,7 @@ if PREPROCESSING["registration"] == "deformable":
 
 
 ATTEMPTS = "NEUROCOHORT_ATTEMPTS"  # an environment variable
+NOTES = ["data/{cohort}/notes.tsv", "results/{cohort}/notes.tsv"]
 MEMBER = r"(fold-\d+_)?seed-\d+"
 
 
@@ -91,6 +93,18 @@ def attempts_allowed(wildcards):
 def one_of(names):
     """A pattern for a wildcard that takes these names alone; none where there are none."""
     return "|".join(names) or "(?!)"
+
+
+def print_notes():
+    """What ingest and preprocessing noticed of each cohort, at the end of a run: at most a screen."""
+    notes = {}
+    for cohort in COHORTS:
+        paths = [Path(name.format(cohort=cohort)) for name in NOTES]
+        notes[cohort] = [
+            note for path in paths if path.is_file() for note in read_notes(path)
+        ]
+    if lines := grouped(notes, " and ".join(NOTES).format(cohort="<cohort>")):
+        print("\n".join(["", *lines, ""]), file=sys.stderr)
 
 
 wildcard_constraints:

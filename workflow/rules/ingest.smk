@@ -39,6 +39,8 @@ if not IN_JOB or "ingest_cohort" in sys.argv:
             participants="data/{cohort}/participants.tsv",
             dictionary="data/{cohort}/participants.json",
             description="data/{cohort}/dataset_description.json",
+            notes="data/{cohort}/notes.tsv",
+            inputs="data/{cohort}/inputs.tsv",
         log:
             "logs/ingest/{cohort}.log",
         benchmark:

@@ -49,7 +49,7 @@ rule preprocess_batch:
 
 
 rule quality:
-    """The cohort's quality table, its exclusions with stage and reason, and what describes the preprocessed dataset."""
+    """The cohort's quality table, its exclusions with stage and reason, its notes, and what describes the preprocessed dataset."""
     input:
         scans="data/{cohort}/scans.tsv",
         exclusions="data/{cohort}/exclusions.tsv",
@@ -70,6 +70,7 @@ rule quality:
             subcategory="{cohort}",
             labels={"table": "exclusions"},
         ),
+        notes="results/{cohort}/notes.tsv",
         description="results/{cohort}/preproc/dataset_description.json",
         bidsignore="results/{cohort}/preproc/.bidsignore",
     log:
@@ -88,4 +89,4 @@ rule quality:
         limits=json.dumps(config["quality"]),
     shell:
         "neurocohort quality --data {params.data} --results {params.results} --qc-output {output.qc}"
-        " --exclusions-output {output.exclusions} --limits {params.limits:q} > {log} 2>&1"
+        " --exclusions-output {output.exclusions} --notes-output {output.notes} --limits {params.limits:q} > {log} 2>&1"

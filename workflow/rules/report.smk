@@ -16,6 +16,7 @@ rule report:
         without_sites=without_sites("shift.tsv"),
         saliency=SALIENCY_MAPS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
+        notes=expand(NOTES, cohort=COHORTS),
         lock=REPOSITORY / "envs" / "requirements.txt",
     output:
         report(

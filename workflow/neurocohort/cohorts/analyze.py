@@ -9,8 +9,9 @@ import nibabel as nib
 import numpy as np
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
-from neurocohort.cohorts.raw_bids import STAGE, spatial_shape
+from neurocohort.cohorts.raw_bids import STAGE
 from neurocohort.errors import ScanExcluded
+from neurocohort.nifti_files import bytes_of_voxels, spatial_shape
 
 SCANNER, TALAIRACH = 1, 3  # NIfTI's codes for what the coordinates mean
 
@@ -34,12 +35,12 @@ def analyze_to_nifti(header: bytes, data: bytes, stored: str) -> nib.Nifti1Image
         raise
     except Exception as error:  # nibabel raises many kinds on a damaged header
         raise ScanExcluded(STAGE, f"The Analyze header can't be read ({error}).") from error
-    shape = spatial_shape(full_shape)
+    shape = spatial_shape(full_shape, STAGE)
     if kind.kind not in "iu" or kind.itemsize > 2:
         raise ScanExcluded(STAGE, f"The Analyze image holds {kind.name}; 8- or 16-bit integers are expected.")
     if not (np.isfinite(spacing_mm).all() and (spacing_mm > 0).all()):
         raise ScanExcluded(STAGE, f"The Analyze header gives a voxel size of {spacing_mm.tolist()} mm.")
-    needed = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    needed = bytes_of_voxels(shape, kind, STAGE)
     if len(data) != offset + needed:
         raise ScanExcluded(STAGE, f"The .img file has {len(data)} bytes, and its header asks for {offset + needed}.")
     voxels = np.frombuffer(data, kind, offset=offset).reshape(shape, order="F")

@@ -1,46 +1,58 @@
 """The cells of a table of any form, as they stand: the content decides (.xls, .xlsx or text), not the file's name.
 
-Imports stay light, because the configuration is checked with it at the start of every Snakemake process.
+A cell that would be lost or taken for another value is an error with its row: an unclosed quote, a short row, a formula without
+a value, merged cells. Imports stay light, because the configuration is checked with it at the start of every Snakemake process.
 """
 
 import csv
 import io
 import re
+from collections.abc import Iterable
+
+from neurocohort.cohorts.table_limits import check_reach, check_table
 
 MISSING = ("", "N/A", "NA", "NAN")
+# What other programs write for a missing value; here they are values, which `variables` notes or takes as missing.
+MISSING_TEXTS = ("NONE", "NULL", "NIL", ".", "-", "--", "?", "MISSING", "#N/A", "#NUM!", "#VALUE!", "#REF!", "#DIV/0!")
+MISSING_TEXTS += ("#NAME?", "#NULL!", "<NA>", "NAT")
+MISSING_NUMBERS = (-9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0)
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
+XLS, XLSX = bytes.fromhex("d0cf11e0"), b"PK\x03\x04"
 
 
-def rows_of(content: bytes, sheet: str | None = None) -> list[list]:
-    """The rows of one sheet. A workbook's numbers are numbers; in a text every cell is text.
+class CellFault(ValueError):
+    """A cell that can't be taken as it stands: the sentence names its row, and says what to do."""
+
+
+def rows_of(content: bytes, sheet: str | None = None, comments: str | None = None) -> list[list]:
+    """The rows of one sheet. A workbook's numbers are numbers and its dates dates; in a text every cell is text.
 
     ``sheet`` names the sheet of a workbook; where it has none of that name, or None is given, the first is read. Text is
-    UTF-8 with commas, semicolons or tabs between the cells. Raises whatever its reader raises for content that is broken.
+    UTF-8 with commas, semicolons or tabs between the cells, a line a row; lines that begin with ``comments`` are empty rows.
+    Raises CellFault for a cell that would be lost, and whatever its reader raises for content that is broken.
     """
-    if content.startswith(bytes.fromhex("d0cf11e0")):
-        import xlrd  # by itself: pandas is about to drop its use
-
-        book = xlrd.open_workbook(file_contents=content)
-        page = book.sheet_by_name(sheet) if sheet in book.sheet_names() else book.sheet_by_index(0)
-        return [page.row_values(number) for number in range(page.nrows)]
-    if content.startswith(b"PK\x03\x04"):
-        import openpyxl
-
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
-        return [list(row) for row in page.iter_rows(values_only=True)]
+    check_table(content)
+    if content.startswith(XLS):
+        return _rows_of_xls(content, sheet)
+    if content.startswith(XLSX):
+        return _rows_of_xlsx(content, sheet)
     text = content.decode("utf-8-sig")
-    first = text.split("\n", 1)[0]
     if text.lstrip()[:1] == "<" or "\0" in text:
         raise ValueError("it is not a table of text")
-    delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
-    if delimiter == ";":  # as a spreadsheet program writes it where numbers have a decimal comma
-        rows = [
-            [DECIMAL_COMMA.sub(r"\1.\2", cell) if DECIMAL_COMMA.fullmatch(cell) else cell for cell in row]
-            for row in rows
-        ]
-    return rows
+    return _rows_of_text(text, comments)
+
+
+def sheets_of(content: bytes) -> list[str]:
+    """The names of a workbook's sheets; none for a text."""
+    if content.startswith(XLS):
+        import xlrd
+
+        return xlrd.open_workbook(file_contents=content, on_demand=True).sheet_names()
+    if content.startswith(XLSX):
+        import openpyxl
+
+        return openpyxl.load_workbook(io.BytesIO(content), read_only=True).sheetnames
+    return []
 
 
 def clean(cell: object) -> object:
@@ -49,3 +61,108 @@ def clean(cell: object) -> object:
         cell = cell.strip()
         return None if cell.upper() in MISSING else cell
     return None if isinstance(cell, float) and cell != cell else cell
+
+
+def _rows_of_text(text: str, comments: str | None) -> list[list[str]]:
+    lines = re.split(r"\r\n|\n|\r", text)
+    lines = ["" if comments and line.startswith(comments) else line for line in lines]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        return []
+    delimiter = max(",;\t", key=lines[0].count)
+    split = _tab_cells if delimiter == "\t" else lambda number, line: _quoted_cells(number, line, delimiter)
+    rows = [split(number, line) if line.strip() else [] for number, line in enumerate(lines, start=1)]
+    for number, row in enumerate(rows, start=1):
+        if row and len(row) < len(rows[0]):
+            raise CellFault(
+                f"row {number} has {len(row)} cell{'s' * (len(row) > 1)}, and the header has {len(rows[0])}: fill the row up "
+                "with n/a, or fetch the table again if it is cut."
+            )
+    if delimiter == ";":  # as a spreadsheet program writes it where numbers have a decimal comma
+        rows = [
+            [DECIMAL_COMMA.sub(r"\1.\2", cell) if DECIMAL_COMMA.fullmatch(cell) else cell for cell in row]
+            for row in rows
+        ]
+    return rows
+
+
+def _tab_cells(number: int, line: str) -> list[str]:
+    """BIDS' tables have no quoting, but other programs put every text in quotes: those around a whole cell are dropped."""
+    cells = line.split("\t")
+    for place, cell in enumerate(cells):
+        cell = cell.strip()
+        if cell.startswith('"'):
+            if len(cell) < 2 or not cell.endswith('"'):
+                raise _unclosed(number)
+            cells[place] = cell[1:-1].replace('""', '"')
+    return cells
+
+
+def _quoted_cells(number: int, line: str, delimiter: str) -> list[str]:
+    try:
+        (cells,) = csv.reader([line], delimiter=delimiter, strict=True)
+    except (csv.Error, ValueError):
+        raise _unclosed(number) from None
+    return cells
+
+
+def _unclosed(number: int) -> CellFault:
+    return CellFault(
+        f"row {number} has a quote that isn't closed, or a line break inside a cell: put both quotes around the cell, or none, "
+        "and each row in one line."
+    )
+
+
+def _rows_of_xls(content: bytes, sheet: str | None) -> list[list]:
+    import xlrd  # by itself: pandas is about to drop its use
+
+    book = xlrd.open_workbook(file_contents=content, formatting_info=True)  # formatting_info: merged cells
+    page = book.sheet_by_name(sheet) if sheet in book.sheet_names() else book.sheet_by_index(0)
+    _refuse_merged((low + 1, high, left, right) for low, high, left, right in page.merged_cells)
+
+    def value(cell: "xlrd.sheet.Cell") -> object:
+        if cell.ctype == xlrd.XL_CELL_DATE:
+            return xlrd.xldate_as_datetime(cell.value, book.datemode) if cell.value >= 1 else cell.value
+        if cell.ctype == xlrd.XL_CELL_ERROR:
+            return xlrd.error_text_from_code.get(cell.value, "#N/A")
+        return bool(cell.value) if cell.ctype == xlrd.XL_CELL_BOOLEAN else cell.value
+
+    return [[value(cell) for cell in page.row(number)] for number in range(page.nrows)]
+
+
+def _rows_of_xlsx(content: bytes, sheet: str | None) -> list[list]:
+    import openpyxl
+    from openpyxl.utils import get_column_letter
+
+    def read(values: bool) -> "openpyxl.worksheet.worksheet.Worksheet":
+        book = openpyxl.load_workbook(io.BytesIO(content), data_only=values)
+        return book[sheet] if sheet in book.sheetnames else book.worksheets[0]
+
+    page = read(values=True)
+    _refuse_merged((one.min_row, one.max_row, one.min_col - 1, one.max_col) for one in page.merged_cells.ranges)
+    check_reach(page.max_row, page.max_column)
+    rows = [list(row) for row in page.iter_rows(values_only=True)]
+    formulas = [
+        (number, place)
+        for number, row in enumerate(read(values=False).iter_rows())
+        for place, cell in enumerate(row)
+        if cell.data_type == "f"
+    ]
+    if formulas and all(rows[number][place] is None for number, place in formulas):  # never calculated, so never saved
+        number, place = formulas[0]
+        raise CellFault(
+            f"row {number + 1}, column {get_column_letter(place + 1)} holds a formula without its value: open the file in a "
+            "spreadsheet program and save it, or save it as .csv."
+        )
+    return rows
+
+
+def _refuse_merged(ranges: Iterable[tuple[int, int, int, int]]) -> None:
+    """Of merged cells only the first has a value, so the rows below it would be without one."""
+    for top, bottom, left, right in ranges:
+        if bottom > top or right - left > 1:
+            raise CellFault(
+                f"rows {top} to {bottom} have merged cells in column {left + 1}: only the first of them has the value, so split "
+                "the cells and fill in each."
+            )

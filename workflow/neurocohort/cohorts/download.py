@@ -22,6 +22,7 @@ from neurocohort import files
 from neurocohort.cohorts import verify
 from neurocohort.errors import InputError
 from neurocohort.progress import Progress
+from neurocohort.user_files import UnusableFile, expanded, open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +108,14 @@ def local_path(url: str) -> Path | None:
         return Path(unquote(parts.path))
     if "://" in url:
         raise InputError(f"The address {url} begins with {parts.scheme}://; use http://, https://, file:// or a path.")
-    return Path(url).expanduser()
+    return expanded(url)
 
 
 def _link(source: Path, destination: Path, expected: verify.Expected) -> None:
-    if not source.is_file():
-        raise _MirrorError(f"there is no file {source.absolute()}.")
+    try:
+        open_regular(source).close()
+    except UnusableFile as fault:
+        raise _MirrorError(f"{source.absolute()} {fault}.") from None
     # A person's own file may change as they like: what an earlier download was doesn't bind it.
     if problem := expected.why_wrong(source, against_record=False):
         raise _MirrorError(problem)

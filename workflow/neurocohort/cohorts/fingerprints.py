@@ -4,7 +4,9 @@ Computed at the start of every Snakemake process, so no image is opened that has
 imports are light.
 """
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,13 +18,17 @@ from neurocohort.cohorts.local_files import (
     anat_folders,
     named_file,
     pair_of,
+    scans_table,
     session_tables,
+    sidecar,
 )
 from neurocohort.cohorts.local_tables import read_local_table
 from neurocohort.cohorts.seen_files import NAME, SeenFiles
 from neurocohort.files import sha256_of
+from neurocohort.user_files import read_bytes
 
-WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm")  # a .mat file holds the orientation of an Analyze pair
+# A .mat file holds the orientation of an Analyze pair, and a .json may hold the age at the scan.
+WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm", ".json")
 SMALL_BYTES = 1_000_000  # files that the ingest didn't hash are hashed up to this size, such as tables
 
 
@@ -43,7 +49,7 @@ def fingerprint_table(table: Path | str, folder: Path | str | None = None, *, ba
     """
     table = Path(table)
     watched = _watched_table(table, base)  # which says what is wrong with a table that can't be read
-    return _fingerprint(hashlib.sha256(table.read_bytes()), watched, folder)
+    return _fingerprint(hashlib.sha256(read_bytes(table)), watched, folder)
 
 
 def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, str]) -> None:
@@ -53,11 +59,12 @@ def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, s
     where they are small.
     """
     source, seen = Path(source), SeenFiles(Path(folder) / NAME)
-    watched = _watched_bids(source) if source.is_dir() else _watched_table(source, None)
+    watched = _watched_bids(source) if os.path.isdir(source) else _watched_table(source, None)
     for _, path in watched:
         sha256 = hashes.get(Path(path).absolute())
-        if sha256 is None and Path(path).is_file() and Path(path).stat().st_size <= SMALL_BYTES:
-            sha256 = sha256_of(path)
+        with contextlib.suppress(OSError):
+            if sha256 is None and os.path.isfile(path) and os.stat(path).st_size <= SMALL_BYTES:
+                sha256 = sha256_of(path)
         if sha256 is not None:
             seen.note(path, sha256)
     seen.save()
@@ -66,18 +73,23 @@ def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, s
 def _fingerprint(digest: "hashlib._Hash", watched: Iterable[tuple[str, Path | str]], folder: Path | str | None) -> str:
     seen = SeenFiles(folder and Path(folder) / NAME)
     for name, path in watched:
-        digest.update(f"{name}\0{seen.mark(path)}\0".encode())
+        digest.update(os.fsencode(f"{name}\0{seen.mark(path) if path else ''}\0"))
     seen.save()
     return digest.hexdigest()
 
 
 def _watched_bids(source: Path) -> Iterator[tuple[str, Path | str]]:
-    """A name and the path of each file that matters, there or not."""
+    """A name and the path of each file that matters, there or not; what is wrong with a folder has no path."""
     tables = [source / name for name in (*BIDS_TABLES, *BIDS_SIDECARS)]
-    for path in (*tables, *(path for _, path in session_tables(source))):
+    sessions = [path for _, path in session_tables(source)]
+    for path in (*tables, *sessions, *(path.with_suffix(".json") for path in sessions)):
         yield path.name, path
     for folder in anat_folders(source):
         place = f"{folder.participant_id}/{folder.session_id or ''}"
+        times = scans_table(source, *filter(None, folder[:2]))
+        yield times.name, times
+        if folder.problem:
+            yield folder.problem, ""
         for entry in folder.files:
             if entry.name.lower().endswith(WATCHED_SUFFIXES):
                 yield f"{place}/{entry.name}", entry.path
@@ -90,5 +102,6 @@ def _watched_table(table: Path, base: Path | None) -> list[tuple[str, Path]]:
         for column in columns:
             if cell := row.get(column):
                 path = named_file(cell, table, base)
-                found += [(f"{number}/{column}/{one.suffix}", one) for one in pair_of(path) or (path,)]
+                named = [*(pair_of(path) or (path,)), *([sidecar(path)] if column == "path" else [])]
+                found += [(f"{number}/{column}/{one.suffix}", one) for one in named]
     return found

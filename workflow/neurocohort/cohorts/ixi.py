@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from neurocohort.cohorts import raw_bids
-from neurocohort.cohorts.archives import stream_members
+from neurocohort.cohorts.archives import Oversized, stream_members
+from neurocohort.cohorts.inputs import record_inputs
 from neurocohort.cohorts.ixi_table import DEMOGRAPHICS, SITES, VARIABLES, read_demographics
 from neurocohort.errors import InputError, ScanExcluded
+from neurocohort.notes import Kind
 
 NAME = re.compile(r"IXI(\d{3})-(Guys|HH|IOP)-(\d{4})-(T1|T2|PD)\.nii\.gz")
 MODALITY_OF = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}
@@ -42,6 +44,7 @@ def ingest_ixi(
     for reason in nameless:
         collected.exclude(None, None, reason)
     images, others = _take_images(collected, archives, modalities, conflicts)
+    record_inputs(collected, [spreadsheet])
     for modality in modalities:
         if not images[modality]:
             where = ", ".join(str(archive) for archive in archives) or "the archives (none are given)"
@@ -53,18 +56,22 @@ def ingest_ixi(
     if others:
         wanted = " or ".join(name for name, modality in MODALITY_OF.items() if modality in modalities)
         collected.note(
-            f"{len(others)} file(s) in the archives are not {wanted} images by name, and are ignored: {_few(others)}."
+            f"{len(others)} file(s) in the archives are not {wanted} images by name, and are ignored: {_few(others)}.",
+            Kind.IMAGES,
         )
     for modality, numbered in images.items():
         if alone := sorted(numbered.keys() - images["T1w"].keys()):
-            collected.note(f"{len(alone)} {modality[:2]} image(s) have no T1 image beside them, and are ignored.")
+            collected.note(
+                f"{len(alone)} {modality[:2]} image(s) have no T1 image beside them, and are ignored.", Kind.IMAGES
+            )
             collected.drop_images(numbered[identity].get("path") for identity in alone)
     for identity in sorted(images["T1w"]):
         _finish(collected, identity, images, people, conflicts)
     if unpictured := sorted({*people, *conflicts} - {*images["T1w"]}):
         collected.note(
             f"{len(unpictured)} of the {len(people) + len(conflicts)} people in the spreadsheet have no T1 image in "
-            f"the archives: {_few([f'IXI{one:03d}' for one in unpictured])}."
+            f"the archives: {_few([f'IXI{one:03d}' for one in unpictured])}.",
+            Kind.SESSIONS,
         )
     return raw_bids.write_tables(
         collected, VARIABLES, DESCRIPTION, ("age", "sex", "site", "scanner", *DEMOGRAPHICS[2:])
@@ -81,7 +88,7 @@ def _take_images(
     images: dict[str, dict[int, dict]] = {modality: {} for modality in modalities}
     others: list[str] = []
     for archive in archives:
-        for name, content in stream_members(archive, lambda name: _modality(name) in modalities):
+        for name, content in stream_members(archive, lambda name: _modality(name) in modalities, collected.inputs):
             if content is None:
                 others.append(name)
                 continue
@@ -89,11 +96,15 @@ def _take_images(
             if identity in images[modality]:
                 collected.note(
                     f"{Path(archive).name}: {name} is a second {modality[:2]} image after "
-                    f"{images[modality][identity]['name']}; it is ignored."
+                    f"{images[modality][identity]['name']}; it is ignored.",
+                    Kind.IMAGES,
                 )
                 continue
             images[modality][identity] = image = {"name": name, "site": site}
             if identity in conflicts:
+                continue
+            if isinstance(content, Oversized):
+                image["problem"] = str(content)
                 continue
             try:
                 image["voxels_sha256"] = raw_bids.check_nifti(content)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neurocohort.errors import InputError
+from neurocohort.user_files import expanded, fault_of_file, fault_of_folder, is_folder
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")  # where one image lies there in several forms, the first is taken
 MODALITY_COLUMNS = {"T1w": "path", "T2w": "path_T2w", "PDw": "path_PDw", "FLAIR": "path_FLAIR"}
@@ -19,45 +20,82 @@ BIDS_SIDECARS = ("participants.json", "sessions.json", "dataset_description.json
 
 
 class AnatFolder(NamedTuple):
-    """One folder ``sub-X[/ses-Y]/anat``, its files by name. ``session_id`` is None where it lies beside the sessions."""
+    """One folder ``sub-X[/ses-Y]/anat``, its files by name. ``session_id`` is None where it lies beside the sessions.
+
+    ``problem``: why this folder, or the one that would hold it, can't be listed, or why the participant's own table can't be
+    read; its files are then none.
+    """
 
     participant_id: str
     session_id: str | None
     files: list[os.DirEntry]
+    problem: str | None = None
 
 
 def anat_folders(source: Path) -> Iterator[AnatFolder]:
-    """The anat folders of a BIDS folder, by participant and session. Raises InputError where ``source`` isn't a folder."""
+    """The anat folders of a BIDS folder, by participant and session, and what can't be read in their places.
+
+    Raises InputError where ``source`` isn't a folder.
+    """
     for participant in participant_folders(source):
-        sessions = [entry for entry in _entries(participant.path) if entry.name.startswith("ses-") and entry.is_dir()]
-        for session in (None, *sessions):
-            folder = f"{(session or participant).path}/anat"  # texts: a Path each would double the time
-            if os.path.isdir(folder):
-                yield AnatFolder(participant.name, session and session.name, _entries(folder))
+        if fault := _fault_of_participant(participant):
+            yield AnatFolder(participant.name, None, [], fault)
+            continue
+        for session in (None, *(entry for entry in _entries(participant.path) if _may_be_folder(entry, "ses-"))):
+            place, name = session or participant, session and session.name
+            folder = f"{place.path}/anat"  # texts: a Path each would double the time
+            if session and (fault := fault_of_folder(session.path)):
+                yield AnatFolder(participant.name, name, [], f"{participant.name}/{name} {fault}.")
+            elif os.path.lexists(folder):
+                fault = fault_of_folder(folder)
+                shown = os.path.relpath(folder, source)
+                yield AnatFolder(
+                    participant.name, name, [] if fault else _entries(folder), fault and f"{shown} {fault}."
+                )
 
 
 def participant_folders(source: Path) -> list[os.DirEntry]:
-    """The folders ``sub-*`` by name. Raises InputError where ``source`` isn't a folder."""
+    """The folders ``sub-*`` by name, and links of such names that lead nowhere. Raises InputError where ``source`` isn't a
+    folder."""
     try:
         entries = _entries(source)
     except OSError as error:
         raise InputError(
             f"{source} can't be read as a folder ({error.strerror}); expected a BIDS folder, which holds folders named sub-*."
         ) from None
-    return [entry for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
+    return [entry for entry in entries if _may_be_folder(entry, "sub-")]
 
 
 def session_tables(source: Path) -> Iterator[tuple[str, Path]]:
-    """The participants who have a ``sub-X/sub-X_sessions.tsv``, each with that file."""
+    """The participants who have a ``sub-X/sub-X_sessions.tsv`` that can be read, each with that file. Who has another one is left
+    out by `anat_folders`."""
     for participant in participant_folders(source):
-        path = f"{participant.path}/{participant.name}_sessions.tsv"
-        if os.path.isfile(path):
+        path = _session_table(participant)
+        if os.path.lexists(path) and not fault_of_file(path):
             yield participant.name, Path(path)
+
+
+def scans_table(source: Path | str, *folders: str) -> Path:
+    """The table with the times of the images below ``source/sub-X[/ses-Y]``, which may be absent."""
+    return Path(source, *folders, f"{'_'.join(folders)}_scans.tsv")
+
+
+def tables_of(source: Path) -> list[Path]:
+    """The table that a source is, or those of a BIDS folder, as far as they are there."""
+    if not os.path.isdir(source):
+        return [source]
+    tables = [*(source / name for name in BIDS_TABLES), *(path for _, path in session_tables(source))]
+    return [path for path in tables if os.path.isfile(path)]
+
+
+def sidecar(image: Path) -> Path:
+    """The .json with what a scanner or converter says of an image, which may be absent."""
+    return image.with_name(image.name.partition(".")[0] + ".json")
 
 
 def named_file(cell: str, table: Path, base: Path | None) -> Path:
     """The file that a cell of ``table`` names: relative to ``base``, or to the table's folder where that is None."""
-    return (base or table.parent) / Path(cell).expanduser()
+    return (base or table.parent) / expanded(cell)
 
 
 def pair_of(path: Path) -> tuple[Path, ...]:
@@ -104,6 +142,32 @@ def run_number(name: str) -> int:
     return int(found[1]) if found else 0
 
 
+def _session_table(participant: os.DirEntry) -> str:
+    return f"{participant.path}/{participant.name}_sessions.tsv"
+
+
+def _fault_of_participant(participant: os.DirEntry) -> str | None:
+    """A sentence on why nothing of a participant can be taken: the folder can't be listed, or its table can't be read."""
+    if fault := fault_of_folder(participant.path):
+        return f"{participant.name} {fault}."
+    path = _session_table(participant)
+    if os.path.lexists(path) and (fault := fault_of_file(path)):
+        return f"{os.path.basename(path)} {fault}; correct or delete it, because it may hold the age at each session."
+    return None
+
+
+def _may_be_folder(entry: os.DirEntry, prefix: str) -> bool:
+    """Whether an entry of such a name is a folder, or stands where one is expected: a link that can't be followed, or a pipe."""
+    if not entry.name.startswith(prefix):
+        return False
+    if is_folder(entry):
+        return True
+    if entry.is_symlink():
+        return not os.path.exists(entry.path)
+    return not entry.is_file(follow_symlinks=False)
+
+
 def _entries(folder: Path | str) -> list[os.DirEntry]:
     with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+        # Hidden files are no images: macOS leaves ._sub-01_T1w.nii.gz beside sub-01_T1w.nii.gz.
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)

@@ -3,10 +3,8 @@
 Voxels and orientation stay what the file says. DICOM is refused with the command that converts it.
 """
 
-import gzip
-import hashlib
+import os
 import shlex
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +14,20 @@ import numpy as np
 from neurocohort.cohorts import raw_bids
 from neurocohort.cohorts.local_files import IMAGE_SUFFIXES, pair_of
 from neurocohort.errors import ScanExcluded
+from neurocohort.nifti_files import (
+    LARGEST_FILE_BYTES,
+    NiftiFile,
+    bytes_of_voxels,
+    nifti_from_bytes,
+    read_nifti,
+    spatial_shape,
+)
+from neurocohort.user_files import UnusableFile, open_regular, read_bytes
 
 HEADER_BYTES = 352  # of a NIfTI-1 file before its voxels
+PAIR_HEADER_BYTES = 64 << 10  # a pair's header has 348 bytes, and a NIfTI one may have extensions
+MAT_BYTES = 64 << 10  # of an Analyze image's orientation: two matrices
 DICOM_OFFSET, DICOM_MARK = 128, b"DICM"
-GZIP_MARK = b"\x1f\x8b"
 ALIGNED = 2  # NIfTI's code for coordinates that are neither a scanner's nor an atlas'
 FILES_LOOKED_AT = 20  # of a folder in which DICOM is looked for
 
@@ -38,50 +46,61 @@ def take_image(collected: raw_bids.Ingested, target: str, original: Path) -> Tak
     ``original`` is .nii.gz, .nii, or one of an Analyze or NIfTI pair (.hdr and .img). Raises ScanExcluded where it isn't
     there or can't be read, is DICOM, or isn't a whole three-dimensional image of real numbers.
     """
-    if original.is_dir() or is_dicom(original):
+    if os.path.isdir(original) or is_dicom(original):
         raise ScanExcluded(raw_bids.STAGE, _why_not_an_image(original))
     if not original.name.lower().endswith(IMAGE_SUFFIXES):
         raise ScanExcluded(
             raw_bids.STAGE, f"{original.name} is none of .nii, .nii.gz and an Analyze pair (.hdr and .img); convert it."
         )
     if pair := pair_of(original):
-        header, voxels = (_content(collected, path) for path in pair[:2])
-        if header[344:348] == b"ni1\0":
-            content = _from_nifti_pair(header, voxels)
-        else:
-            content, oriented = _from_analyze_pair(pair[0], header, len(voxels))
-            return Taken(
-                collected.write_image(target, raw_bids.gzipped(content)), raw_bids.check_nifti(content), oriented
-            )
+        return _take_pair(collected, target, pair)
+    found = read_nifti(original, raw_bids.STAGE)
+    if found.gzipped and original.name.lower().endswith(".gz"):
+        image_sha256 = collected.link_image(target, original.absolute())
     else:
-        content = _content(collected, original)
-    voxels_sha256 = raw_bids.check_nifti(content)
-    if content.startswith(GZIP_MARK) and original.name.lower().endswith(".gz"):
-        image_sha256 = collected.link_image(target, original.absolute(), content)
+        collected.note_original(original)
+        image_sha256 = collected.write_image(target, raw_bids.gzipped(found.content), original)
+    return Taken(image_sha256, raw_bids.voxels_sha256(found.image), _says_orientation(found))
+
+
+def _take_pair(collected: raw_bids.Ingested, target: str, pair: tuple[Path, ...]) -> Taken:
+    """Bring an Analyze or NIfTI pair to ``target``."""
+    header = _content(pair[0], PAIR_HEADER_BYTES)
+    if os.path.lexists(pair[2]):
+        _content(pair[2], MAT_BYTES)
+    if header[344:348] == b"ni1\0":
+        found = nifti_from_bytes(_from_nifti_pair(header, _content(pair[1], LARGEST_FILE_BYTES)), raw_bids.STAGE)
+        content, oriented = found.content, _says_orientation(found)
     else:
-        plain = gzip.decompress(content) if content.startswith(GZIP_MARK) else content
-        image_sha256 = collected.write_image(target, raw_bids.gzipped(plain))
-    return Taken(image_sha256, voxels_sha256, _says_orientation(content))
+        content, oriented = _from_analyze_pair(pair[0], header, pair[1])
+        found = nifti_from_bytes(content, raw_bids.STAGE)
+    for path in pair[:2]:
+        collected.note_original(path)
+    image_sha256 = collected.write_image(target, raw_bids.gzipped(content), pair[1])
+    return Taken(image_sha256, raw_bids.voxels_sha256(found.image), oriented)
 
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its name or its mark, or a folder holds such files."""
-    if path.is_dir():
-        files = [one for one in sorted(path.iterdir()) if one.is_file()]
-        return any(map(is_dicom, files[:FILES_LOOKED_AT]))
+    if os.path.isdir(path):
+        try:
+            files = [Path(entry.path) for entry in sorted(os.scandir(path), key=lambda entry: entry.name)]
+        except OSError:
+            return False
+        return any(is_dicom(one) for one in files[:FILES_LOOKED_AT] if not os.path.isdir(one))
     if path.suffix.lower() == ".dcm":
         return True
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             stream.seek(DICOM_OFFSET)
             return stream.read(len(DICOM_MARK)) == DICOM_MARK
-    except OSError:
+    except (UnusableFile, OSError):
         return False
 
 
 def dicom_reason(path: Path, shown: str | None = None) -> str:
     """The sentence on a DICOM file or folder, with the command to type. ``shown``: its folder as the command names it."""
-    folder = shown or (path.name if path.is_dir() else path.parent.name)
+    folder = shown or (path.name if os.path.isdir(path) else path.parent.name)
     return (
         f"{path.name} is DICOM, and NIfTI is expected: convert it with `dcm2niix -z y -o OUTPUT_FOLDER {shlex.quote(folder)}` "
         "and give the .nii.gz that it writes."
@@ -94,28 +113,17 @@ def _why_not_an_image(path: Path) -> str:
     return f"{path.name} is a folder, and an image file is expected."
 
 
-def _content(collected: raw_bids.Ingested, path: Path) -> bytes:
-    """The bytes of a file, whose hash is noted. Other errors than these are the machine's, and fail the job."""
+def _content(path: Path, limit: int) -> bytes:
+    """The bytes of a file. Raises ScanExcluded where it can't be read; other errors are the machine's, and fail the job."""
     try:
-        content = path.read_bytes()
-        collected.originals[path.absolute()] = hashlib.sha256(content).hexdigest()
-        return content
-    except FileNotFoundError:
-        if path.is_symlink():
-            reason = "is a link to a file that is not there; fetch its content (with DataLad: `datalad get`)."
-        else:
-            reason = "is not there."
-    except PermissionError:
-        reason = "may not be read by you."
-    raise ScanExcluded(raw_bids.STAGE, f"{path.name} {reason}")
+        return read_bytes(path, limit)
+    except UnusableFile as fault:
+        raise ScanExcluded(raw_bids.STAGE, f"{path.name} {fault}.") from fault
 
 
-def _says_orientation(content: bytes) -> bool:
+def _says_orientation(found: NiftiFile) -> bool:
     """Whether a NIfTI file has an sform or a qform."""
-    if content.startswith(GZIP_MARK):
-        content = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(content, 2 * HEADER_BYTES)
-    kind = raw_bids.nifti_class(content).header_class
-    header = kind(content[: kind.sizeof_hdr], check=False)
+    header = found.image.header
     return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
@@ -127,11 +135,16 @@ def _from_nifti_pair(header: bytes, voxels: bytes) -> bytes:
     return fields.binaryblock + bytes(HEADER_BYTES - 348) + voxels[start:]
 
 
-def _from_analyze_pair(path: Path, header: bytes, size: int) -> tuple[bytes, bool]:
+def _from_analyze_pair(path: Path, header: bytes, voxels_path: Path) -> tuple[bytes, bool]:
     """The .nii of an Analyze pair as nibabel reads it, and whether a .mat file told its orientation.
 
     Voxels keep their type where the header has no scaling (SPM's), and are float32 where it has.
     """
+    try:
+        with open_regular(voxels_path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+    except UnusableFile as fault:
+        raise ScanExcluded(raw_bids.STAGE, f"{voxels_path.name} {fault}.") from fault
     try:
         image = nib.load(path)
         if len(header) < 348 or not isinstance(image, nib.AnalyzeImage):
@@ -141,10 +154,8 @@ def _from_analyze_pair(path: Path, header: bytes, size: int) -> tuple[bytes, boo
     except Exception as error:  # nibabel raises many kinds on a damaged header or orientation file
         told = str(error).replace(str(path), path.name)
         raise ScanExcluded(raw_bids.STAGE, f"{path.name} can't be read as Analyze ({told}).") from error
-    shape = raw_bids.spatial_shape(image.shape)
-    if kind.kind not in "iuf":
-        raise ScanExcluded(raw_bids.STAGE, f"The image holds {kind} and not real numbers.")
-    needed = proxy.offset + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    shape = spatial_shape(image.shape, raw_bids.STAGE)
+    needed = proxy.offset + bytes_of_voxels(shape, kind, raw_bids.STAGE)
     if size < needed:
         raise ScanExcluded(raw_bids.STAGE, f"The image is cut short: {size} bytes of {needed}.")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
@@ -157,4 +168,4 @@ def _from_analyze_pair(path: Path, header: bytes, size: int) -> tuple[bytes, boo
     nifti.header.set_xyzt_units("mm")
     nifti.set_sform(affine, ALIGNED)
     nifti.set_qform(affine, ALIGNED)
-    return nifti.to_bytes(), pair_of(path)[2].is_file()
+    return nifti.to_bytes(), os.path.isfile(pair_of(path)[2])

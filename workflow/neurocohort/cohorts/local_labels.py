@@ -13,6 +13,8 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.cohorts import raw_bids
 from neurocohort.errors import ScanExcluded
+from neurocohort.nifti_files import spatial_shape
+from neurocohort.notes import Kind
 from neurocohort.version import BIDS_VERSION
 
 DERIVATIVES = "derivatives/segmentations"
@@ -28,7 +30,7 @@ def check_labels(labels_path: Path, image_path: Path) -> None:
     image is darkest in 1 (CSF) and brightest in 3 (WM), which tells tissues that are numbered otherwise, as fMRIPrep's are.
     """
     labels, image = nib.load(labels_path), nib.load(image_path)
-    shape, expected = (raw_bids.spatial_shape(one.shape) for one in (labels, image))
+    shape, expected = (spatial_shape(one.shape, raw_bids.STAGE) for one in (labels, image))
     if shape != expected:
         raise _excluded(f"it has {_by(shape)} voxels, and its image {_by(expected)}; expected the image's grid.")
     offset = _largest_offset(labels.affine, image.affine, shape)
@@ -67,7 +69,9 @@ def describe_labels(collected: raw_bids.Ingested, source: Path) -> None:
     files.write_json(folder / "dataset_description.json", description)
     files.write_table(folder / "dseg.tsv", pd.DataFrame({"index": TISSUES.keys(), "name": TISSUES.values()}))
     if labelled < len(collected.scans):
-        collected.note(f"{labelled} of the {len(collected.scans)} scans have a reference segmentation.")
+        collected.note(
+            f"{labelled} of the {len(collected.scans)} scans have a reference segmentation.", Kind.LABEL_MAPS
+        )
 
 
 def _largest_offset(affine: np.ndarray, expected: np.ndarray, shape: tuple[int, int, int]) -> float:

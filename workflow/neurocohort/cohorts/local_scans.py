@@ -1,84 +1,55 @@
 """The scans of a user's own cohort, once it is known which file is which: images and tables of the raw BIDS layout."""
 
+import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from neurocohort.cohorts import raw_bids
-from neurocohort.cohorts.local_files import LABELS, MODALITY_COLUMNS
+from neurocohort.cohorts.inputs import record_inputs
+from neurocohort.cohorts.local_files import LABELS, MODALITY_COLUMNS, tables_of
 from neurocohort.cohorts.local_images import is_dicom, take_image
 from neurocohort.cohorts.local_labels import DERIVATIVES, check_labels, describe_labels
-from neurocohort.cohorts.local_tables import KNOWN_VARIABLES, LABEL, CohortTables, few
+from neurocohort.cohorts.local_plan import LocalPlan, LocalScan
+from neurocohort.cohorts.local_tables import KNOWN_VARIABLES, few
 from neurocohort.cohorts.variables import values_for_scans
 from neurocohort.errors import InputError, ScanExcluded
+from neurocohort.files import private_as
+from neurocohort.notes import Kind
 
 
-class LocalScan(NamedTuple):
-    """One scan and where its images lie, by modality. ``run`` is empty, or ``run-2`` among several of one session.
+def ingest_local(plan: LocalPlan, folder: Path, description: dict, source: Path) -> dict:
+    """Bring every image of ``plan`` to the cohort's folder and write its tables; a scan with an image that can't be used is
+    excluded.
 
-    ``labels``: its reference segmentation, where it has one.
+    ``source`` is named in messages. Returns the numbers of scans, participants, excluded rows and the notes. Raises InputError
+    where no scan can be used.
     """
-
-    participant_id: str
-    session_id: str
-    run: str
-    images: dict[str, Path]
-    labels: Path | None = None
-
-    @property
-    def scan_id(self) -> str:
-        return "_".join(filter(None, (self.participant_id, self.session_id, self.run)))
-
-
-def check_modalities(modalities: Sequence[str]) -> None:
-    """Raise InputError unless ``modalities`` are known ones, each once, with T1w first."""
-    if (
-        not modalities
-        or modalities[0] != "T1w"
-        or len(set(modalities)) < len(modalities)
-        or set(modalities) - {*MODALITY_COLUMNS}
-    ):
-        raise InputError(
-            f"The modalities are {', '.join(modalities) or 'none'}; expected T1w first, then any of "
-            f"{', '.join([*MODALITY_COLUMNS][1:])}, each once."
-        )
-
-
-def is_label(text: str, prefix: str) -> bool:
-    """Whether ``text`` is ``sub-`` or ``ses-`` and then letters and digits alone, as BIDS has it."""
-    return text.startswith(prefix) and bool(LABEL.fullmatch(text.removeprefix(prefix)))
-
-
-def ingest_local(
-    collected: raw_bids.Ingested,
-    scans: Sequence[LocalScan],
-    tables: CohortTables,
-    entries: dict[str, dict],
-    description: dict,
-    source: Path,
-) -> dict:
-    """Bring every image to the cohort's folder and write its tables; a scan with an image that can't be used is excluded.
-
-    ``entries``: the source's own data dictionary, by column. ``source`` is named in messages. Returns the numbers of scans,
-    participants, excluded rows and the notes. Raises InputError where no scan can be used.
-    """
+    scans = plan.scans
     if scans and all(is_dicom(scan.images["T1w"]) for scan in scans):
         raise dicom_error(source, scans[0].images["T1w"])
+    collected = raw_bids.Ingested(folder, tables=tables_of(source))
+    for note in plan.notes.notes:
+        collected.note(note.note, Kind(note.kind), note.participant_id, note.scan_id)
+    for exclusion in plan.exclusions:
+        collected.exclude(*exclusion)
     unoriented = [scan.scan_id for scan in scans if not _take(collected, scan)]
     if not collected.scans:
         reasons = (f"{row['scan_id'] or row['participant_id']}: {row['reason']}" for row in collected.exclusions[:3])
         raise InputError(f"{source} has no scan that can be used. {' '.join(reasons)}")
     describe_labels(collected, source)
+    with private_as(collected.tables):
+        record_inputs(collected, collected.tables, downloaded=False)
     if unoriented:
         collected.note(
             f"{len(unoriented)} image(s) don't say how the head lies in them (Analyze without a .mat file, or NIfTI without "
-            f"sform and qform), and are read as nibabel reads them, as LAS; check left and right: {few(unoriented)}."
+            f"sform and qform), and are read as nibabel reads them, as LAS; check left and right: {few(unoriented)}.",
+            Kind.ORIENTATION,
         )
     keys = {scan_id: (row["participant_id"], row["session_id"]) for scan_id, row in sorted(collected.scans.items())}
-    variables = values_for_scans(tables, keys, entries)
-    for note in variables.notes:
-        collected.note(note)
+    variables = values_for_scans(plan.tables, keys, plan.entries)
+    for note in variables.notes.notes:
+        collected.note(note.note, Kind(note.kind))
     for scan_id, values in variables.values.items():
         collected.scans[scan_id] |= values
     further = [name for name in variables.dictionary if name not in KNOWN_VARIABLES]
@@ -89,7 +60,7 @@ def ingest_local(
 
 def dicom_error(source: Path, example: Path) -> InputError:
     """The error for a source that holds nothing but DICOM, with the command that converts it."""
-    folder = shlex.quote(str(example if example.is_dir() else example.parent))
+    folder = shlex.quote(str(example if os.path.isdir(example) else example.parent))
     return InputError(
         f"The scans of {source} are DICOM, such as {example.name}, and NIfTI is expected: convert them with "
         f"`dcm2niix -z y -o OUTPUT_FOLDER {folder}` and give the .nii.gz files that it writes."

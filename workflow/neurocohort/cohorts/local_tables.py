@@ -5,21 +5,26 @@ The configuration is checked with these names and ingest writes them, so that bo
 
 import datetime
 import keyword
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from neurocohort.cohorts.cells import clean, rows_of
-from neurocohort.cohorts.local_files import BIDS_TABLES, session_tables
+from neurocohort.cohorts.bids_labels import EXPECTED, Labels
+from neurocohort.cohorts.cells import CellFault, clean, rows_of, sheets_of
+from neurocohort.cohorts.data_dictionary import Translation, read_dictionary
+from neurocohort.cohorts.local_files import BIDS_TABLES, PATH_COLUMNS, session_tables
 from neurocohort.errors import InputError
+from neurocohort.notes import Kind, Notes
+from neurocohort.user_files import UnusableFile, read_bytes
 
+COLUMNS_WITH_MEANING = ("participant_id", "session_id", *PATH_COLUMNS.values())  # beside the variables
 KNOWN_VARIABLES = ("age", "sex", "site", "scanner")  # taken under these names, whatever their capitals
 # A user's column of such a name is renamed: the first are columns of scans.tsv, the others of the tables made from it.
 OWN_COLUMNS = ("participant_id", "session_id", "scan_id", "path", "path_T2w", "path_PDw", "path_FLAIR", "image_sha256")
 OWN_COLUMNS += ("voxels_sha256", "dseg_path", "dseg_reference_path", "dseg")
 OWN_COLUMNS += ("row", "has_labels", "part", "stratum", "fold", "target", "cohort", "index")
-LABEL = re.compile(r"[A-Za-z0-9]+")  # what BIDS allows after sub- and ses-
 FEW = 5
 
 
@@ -52,15 +57,22 @@ class CohortTables(NamedTuple):
             yield row.get(variable)
 
 
-def read_local_table(path: Path, *, required: tuple[str, ...], kept: tuple[str, ...]) -> LocalTable:
+def read_local_table(
+    path: Path, *, required: tuple[str, ...], kept: tuple[str, ...], notes: Notes | None = None
+) -> LocalTable:
     """Read a .csv, .tsv, .xlsx or .xls. Columns in ``kept`` stay as they are and are no variables.
 
-    Raises InputError where the file can't be read, lacks a column of ``required``, or has a row longer than its header.
+    ``notes`` takes what a person should know of the file. Raises InputError where the file can't be read, lacks a column of
+    ``required``, has a row of another length than its header, or a cell that would be lost (`cells`).
     """
     try:
-        header, *body = rows_of(path.read_bytes()) or [[]]
-    except FileNotFoundError:
-        raise InputError(f"{path} is not there; expected a .csv, .tsv or .xlsx file.") from None
+        content = read_bytes(path)
+        header, *body = rows_of(content) or [[]]
+        sheets = sheets_of(content) if notes is not None else []
+    except UnusableFile as fault:
+        raise InputError(f"{path} {fault}; expected a .csv, .tsv or .xlsx file.") from None
+    except CellFault as fault:
+        raise InputError(f"{path}, {fault}") from None
     except Exception as error:  # the readers raise their own kinds for each way that a file can be broken
         raise InputError(
             f"{path} can't be read as a table ({error}); expected .csv or .tsv in UTF-8, or .xlsx, with a line of column names."
@@ -84,28 +96,52 @@ def read_local_table(path: Path, *, required: tuple[str, ...], kept: tuple[str, 
             cells += [None] * (len(header) - len(cells))
             rows[number] = {name: _text(cells[place]) for name, place in columns.items()}
     names = {name: header[place] for name, place in columns.items() if name not in kept}
+    if notes is not None:
+        _note_columns(notes, path, header, columns)
+    if len(sheets) > 1:
+        notes.add(
+            Kind.TABLES, f"{path.name} has {len(sheets)} sheets ({few(sheets)}); the first, {sheets[0]}, is read."
+        )
     return LocalTable(path, names, rows)
 
 
-def read_bids_tables(source: Path) -> CohortTables:
+def _note_columns(notes: Notes, path: Path, header: list[str], columns: dict[str, int]) -> None:
+    """Note columns that are left out for want of a name, and those that have one meaning."""
+    if unnamed := [str(place) for place, name in enumerate(header, start=1) if not name]:
+        notes.add(Kind.TABLES, f"{path.name} has no name for its column(s) {few(unnamed)}, which are left out.")
+    for name, place in columns.items():
+        same = [column for column in header if column.lower() == name.lower()]
+        if (
+            len(same) > 1
+            and header[place].lower() == name.lower()
+            and name in (*KNOWN_VARIABLES, *COLUMNS_WITH_MEANING)
+        ):
+            notes.add(
+                Kind.TABLES,
+                f"{path.name} has {len(same)} columns that mean {name}: {', '.join(same)}; {header[place]} in column {place + 1} "
+                f"is taken for it.",
+            )
+
+
+def read_bids_tables(source: Path, notes: Notes | None = None) -> CohortTables:
     """participants.tsv, sessions.tsv and sub-X/sub-X_sessions.tsv of a BIDS folder, each of which may be absent.
 
-    A participants.tsv with a column session_id is read as sessions. Raises InputError where a file can't be read, or two
-    rows of one participant and session differ.
+    A participants.tsv with a column session_id is read as sessions. Participants and sessions are BIDS labels (`bids_labels`),
+    ages years and sexes M or F as the data dictionaries beside the tables say (`data_dictionary`). ``notes`` takes what a person
+    should know of the files. Raises InputError where a file can't be read, or two rows of one participant and session differ.
     """
+    notes = Notes() if notes is None else notes
     tables = CohortTables({}, {}, {})
+    people = read_dictionary(source / "participants.json", notes)
+    sessions = people | read_dictionary(source / "sessions.json", notes)
     for name in BIDS_TABLES:
         required = ("participant_id",) if name == "participants.tsv" else ("participant_id", "session_id")
-        if (source / name).is_file():
-            _take(tables, source / name, required, None)
+        if os.path.lexists(path := source / name):  # a link to nothing is a table that isn't fetched
+            _take(tables, path, required, people if name == "participants.tsv" else sessions, notes)
     for participant_id, path in session_tables(source):
-        _take(tables, path, ("session_id",), participant_id)
+        entries = sessions | read_dictionary(path.with_suffix(".json"), notes)
+        _take(tables, path, ("session_id",), entries, notes, participant_id)
     return tables
-
-
-def with_prefix(text: str, prefix: str) -> str:
-    """``text`` with ``sub-`` or ``ses-`` before it, which users leave out at times."""
-    return text if text.startswith(prefix) else prefix + text
 
 
 def few(names: Iterable[str]) -> str:
@@ -114,32 +150,55 @@ def few(names: Iterable[str]) -> str:
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
 
 
-def _take(tables: CohortTables, path: Path, required: tuple[str, ...], participant_id: str | None) -> None:
-    """Add one file to ``tables``."""
-    table = read_local_table(path, required=required, kept=("participant_id", "session_id"))
+def _take(
+    tables: CohortTables,
+    path: Path,
+    required: tuple[str, ...],
+    entries: dict[str, dict],
+    notes: Notes,
+    participant_id: str | None = None,
+) -> None:
+    """Add one file to ``tables``; ``participant_id``: of a table of one participant's sessions."""
+    table = read_local_table(path, required=required, kept=("participant_id", "session_id"), notes=notes)
     origin = path.name if participant_id is None else "sub-*_sessions.tsv"
     for name, column in table.names.items():
         tables.names.setdefault(name, (column, origin))
+    translation = Translation(table.names, entries, path.with_suffix(".json").name)
+    people, sessions = Labels("sub-", path.name), Labels("ses-", path.name)
     first_rows: dict = {}
     for number, row in table.rows.items():
-        participant = participant_id or row["participant_id"]
+        participant = label_of(people, path, number, participant_id or row["participant_id"], "participant_id")
         session = row.get("session_id")
-        if participant is None or ("session_id" in required and session is None):
-            raise InputError(
-                f"{path}, row {number} has no {required[0] if participant is None else 'session_id'}; add it."
-            )
+        if session is not None or "session_id" in required:
+            session = label_of(sessions, path, number, session, "session_id", participant)
         values = {name: row[name] for name in table.names}
-        participant = with_prefix(participant, "sub-")
-        key = (participant, with_prefix(session, "ses-")) if session else participant
+        key = (participant, session) if session else participant
         if values != first_rows.setdefault(key, (number, values))[1]:
             raise InputError(
                 f"{path}, rows {first_rows[key][0]} and {number} are both of {' '.join(key) if session else key} and differ; "
                 "leave one of them, or tell them apart by a column session_id."
             )
+        values = translation.of(values)
         if session:
             tables.sessions[key] = tables.sessions.get(key, {}) | values
         else:
             tables.participants[key] = values
+    if participant_id is None:
+        people.note(notes)
+    sessions.note(notes)
+
+
+def label_of(labels: Labels, path: Path, number: int, text: str | None, column: str, whose: str = "") -> str:
+    """The BIDS label of a cell. Raises InputError, with the row, where it is empty or can't be one."""
+    label = None if text is None else labels.of(text, whose)
+    if label is None:
+        found = "nothing" if text is None else repr(text)
+        raise InputError(
+            f"{path}, row {number}, column {column} holds {found}; expected {EXPECTED}, with or without "
+            f"{labels.prefix} before them, "
+            f"such as {labels.prefix}01."
+        )
+    return label
 
 
 def _named(header: list[str], kept: tuple[str, ...]) -> dict[str, int]:

@@ -16,9 +16,11 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.cohorts import raw_bids
 from neurocohort.cohorts.analyze import analyze_to_nifti
-from neurocohort.cohorts.archives import stream_members
+from neurocohort.cohorts.archives import Oversized, stream_members
+from neurocohort.cohorts.inputs import record_inputs
 from neurocohort.cohorts.oasis1_table import PARTICIPANT_COLUMNS, SCANNER, SESSION_NAME, SITE, VARIABLES, read_table
 from neurocohort.errors import InputError, ScanExcluded
+from neurocohort.notes import Kind
 from neurocohort.version import BIDS_VERSION
 
 DERIVATIVES = "derivatives/oasis-fslseg"
@@ -84,7 +86,7 @@ def ingest_oasis1(archives: Sequence[Path | str], table: Path | str, folder: Pat
     discs: set[int] = set()
     for archive in archives:
         discs.update(int(number) for number in re.findall(r"disc(\d+)\.", Path(archive).name))
-        for name, content in stream_members(archive, lambda name: _recognise(name)[1] is not None):
+        for name, content in stream_members(archive, lambda name: _recognise(name)[1] is not None, collected.inputs):
             session, kind = _recognise(name)
             if session is None:
                 continue
@@ -92,6 +94,7 @@ def ingest_oasis1(archives: Sequence[Path | str], table: Path | str, folder: Pat
             pairs.sessions.add(session)
             if kind is not None:
                 pairs.add(session, kind, name, content)
+    record_inputs(collected, [table])
     if not pairs.sessions:
         where = ", ".join(str(archive) for archive in archives) or "the archives (none are given)"
         raise InputError(
@@ -104,10 +107,11 @@ def ingest_oasis1(archives: Sequence[Path | str], table: Path | str, folder: Pat
         if _disc_of(session) in discs:
             collected.exclude(*_identity(session), f"Disc {_disc_of(session)} has no folder of this session.")
     if elsewhere := [session for session in absent if _disc_of(session) not in discs]:
-        collected.note(f"{len(elsewhere)} session(s) of the table are on discs that were not given.")
+        collected.note(f"{len(elsewhere)} session(s) of the table are on discs that were not given.", Kind.SESSIONS)
     if unknown := sorted(pairs.sessions - {*people, *conflicts}):
         collected.note(
-            f"{len(unknown)} session(s) have no row in the table and stay with n/a: {', '.join(unknown[:5])}."
+            f"{len(unknown)} session(s) have no row in the table and stay with n/a: {', '.join(unknown[:5])}.",
+            Kind.SESSIONS,
         )
     _describe_derivatives(collected)
     return raw_bids.write_tables(collected, VARIABLES, DESCRIPTION, PARTICIPANT_COLUMNS)
@@ -128,7 +132,12 @@ class _Pairs:
         key = session, kind
         suffix = name[-3:]
         if key in self.written or key in self.held or key in self.problems or suffix in self.waiting.get(key, {}):
-            self.collected.note(f"{name} is a second {suffix} file of this kind for {session}; it is ignored.")
+            self.collected.note(
+                f"{name} is a second {suffix} file of this kind for {session}; it is ignored.", Kind.IMAGES
+            )
+            return
+        if isinstance(content, Oversized):
+            self.problems[key] = str(content)
             return
         self.waiting.setdefault(key, {})[suffix] = content
         if len(self.waiting[key]) == 2:
@@ -211,7 +220,7 @@ def _finish(
     t1w, dseg, reference = (pairs.written.get((session, kind), {}) for kind in ("t1w", "dseg", "reference"))
     problem = pairs.why_missing(session, "dseg") or pairs.why_missing(session, "reference")
     if problem:
-        collected.note(f"{scan_id} stays without tissue labels. {problem}")
+        collected.note(f"It stays without tissue labels. {problem}", Kind.LABEL_MAPS, participant_id, scan_id)
     collected.scans[scan_id] = {
         "participant_id": participant_id,
         "session_id": f"ses-{session[-1]}",

@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import hashlib
 import logging
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,9 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.cohorts.scan_batches import content_of
 from neurocohort.cohorts.scan_paths import FILE_COLUMNS
-from neurocohort.errors import ScanExcluded
+from neurocohort.nifti_files import nifti_from_bytes, spatial_shape
+from neurocohort.notes import Kind, Notes, write_notes
+from neurocohort.user_files import harmless, is_formula
 from neurocohort.version import BIDS_VERSION
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
 # On a 1 mm head with its noise level 3 leaves 10.1 MB in 0.6 s, level 6 9.9 MB in 1.7 s, level 9 9.8 MB in 13 s.
 GZIP_LEVEL = 3
 IMAGE_PATTERNS = ("sub-*/ses-*/anat/sub-*.nii.gz", "derivatives/*/sub-*/ses-*/anat/sub-*.nii.gz")
+
+FORMULAS_SHOWN = 3
+OWN_TABLES = ("scans", "exclusions", "inputs", "batches", "notes")  # that BIDS doesn't know
 
 COMMON_COLUMNS = {
     "participant_id": {"Description": "Participant"},
@@ -54,33 +58,47 @@ COMMON_COLUMNS = {
 
 @dataclass
 class Ingested:
-    """What an ingest collects while the archives stream by. ``notes`` are sentences for the log. ``images``: the sha256 of each
-    image that lies in the folder, by its path there; ``originals``: the sha256 of each file of the user's that was read."""
+    """What an ingest collects while the archives stream by. ``notes`` become ``notes.tsv``, and stand in the log too. ``images``:
+    the sha256 of each image that lies in the folder, by its path there; ``originals``: the sha256 of each file of the user's that
+    was read; ``inputs``: length and sha256 of the archives, as they were read; ``tables``: the user's, from which the tables here
+    are made."""
 
     folder: Path
     scans: dict[str, dict] = field(default_factory=dict)
     exclusions: list[dict] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     images: dict[str, str] = field(default_factory=dict)
     originals: dict[Path, str] = field(default_factory=dict)
+    inputs: dict[Path, tuple[int, str]] = field(default_factory=dict)
+    tables: list[Path] = field(default_factory=list)
 
-    def write_image(self, path: str, content: bytes) -> str:
-        """Write ``content`` at ``path`` (relative to the folder) unless it is there; return its sha256."""
+    def write_image(self, path: str, content: bytes, original: Path | None = None) -> str:
+        """Write ``content`` at ``path`` (relative to the folder) unless it is there; return its sha256.
+
+        Whoever may not read the file ``original`` that the image comes from may not read the image.
+        """
         target = self.folder / path
         if not (target.is_file() and target.stat().st_size == len(content) and target.read_bytes() == content):
             with files.written_aside(target) as aside:
                 aside.write_bytes(content)
+        if original is not None:
+            files.keep_private(target, original)
         self.images[path] = hashlib.sha256(content).hexdigest()
         return self.images[path]
 
-    def link_image(self, path: str, original: Path, content: bytes) -> str:
-        """Put a link to the file ``original`` with its ``content`` at ``path`` (relative to the folder); return its sha256."""
+    def link_image(self, path: str, original: Path) -> str:
+        """Put a link to the file ``original`` at ``path`` (relative to the folder); return its sha256."""
         target = self.folder / path
         if not (target.is_symlink() and target.readlink() == original):
             with files.written_aside(target) as aside:
                 aside.symlink_to(original)
-        self.images[path] = hashlib.sha256(content).hexdigest()
+        self.images[path] = self.note_original(original)
         return self.images[path]
+
+    def note_original(self, path: Path) -> str:
+        """Keep the sha256 of a file of the user's that was read; return it."""
+        self.originals[path.absolute()] = files.sha256_of(path)
+        return self.originals[path.absolute()]
 
     def drop_images(self, paths: Iterable[str]) -> None:
         """Leave out images that belong to no scan; those that lie in the folder are deleted with the next `write_tables`."""
@@ -88,13 +106,15 @@ class Ingested:
             self.images.pop(path, None)
 
     def exclude(self, participant_id: str | None, scan_id: str | None, reason: str) -> None:
-        """Add a row to the exclusions table."""
-        self.exclusions.append({"participant_id": participant_id, "scan_id": scan_id, "stage": STAGE, "reason": reason})
+        """Add a row to the exclusions table. What stands in names of files or in cells comes out in one printable line."""
+        row = {"participant_id": participant_id, "scan_id": scan_id, "stage": STAGE, "reason": reason}
+        self.exclusions.append({name: text and harmless(text) for name, text in row.items()})
 
-    def note(self, sentence: str) -> None:
-        """Keep a sentence that a person should see in the log, and that excludes nothing."""
-        self.notes.append(sentence)
-        logger.warning(sentence)
+    def note(
+        self, sentence: str, kind: Kind = Kind.OTHER, participant_id: str | None = None, scan_id: str | None = None
+    ) -> None:
+        """Keep a sentence that a person should see, and that excludes nothing; of one scan where that is named."""
+        logger.warning(self.notes.add(kind, sentence, participant_id, scan_id).shown)
 
 
 def write_tables(
@@ -112,24 +132,28 @@ def write_tables(
     columns = [*own, *(name for name in variables if name not in own)]
     rows = [[_tidy(collected.scans[key].get(name)) for name in columns] for key in sorted(collected.scans)]
     scans = pd.DataFrame(rows, columns=columns, dtype=object)
+    for name in columns:
+        scans[name] = _without_formulas(collected, name, scans[name])
     exclusions = pd.DataFrame(collected.exclusions, columns=EXCLUSION_COLUMNS)
     exclusions = exclusions.sort_values(["participant_id", "scan_id", "reason"], kind="stable")
     participants = scans.drop_duplicates("participant_id")[["participant_id", *participant_columns]]
 
     folder = collected.folder
     _remove_stale_images(collected)
-    files.write_table(folder / "participants.tsv", participants)
-    dictionary = {name: entry for name, entry in COMMON_COLUMNS.items() if name in own} | variables
-    files.write_json(folder / "participants.json", dictionary)
-    files.write_table(folder / "exclusions.tsv", exclusions)
-    files.write_json(folder / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **description})
-    files.write_text(folder / ".bidsignore", "/scans.tsv\n/exclusions.tsv\n/batches.tsv\n")
-    files.write_table(folder / "scans.tsv", scans)  # last: where it stands, the rest does
+    with files.private_as(collected.tables):
+        files.write_table(folder / "participants.tsv", participants)
+        dictionary = {name: entry for name, entry in COMMON_COLUMNS.items() if name in own} | variables
+        files.write_json(folder / "participants.json", dictionary)
+        files.write_table(folder / "exclusions.tsv", exclusions)
+        files.write_json(folder / "dataset_description.json", {"BIDSVersion": BIDS_VERSION, **description})
+        files.write_text(folder / ".bidsignore", "".join(f"/{name}.tsv\n" for name in OWN_TABLES))
+        write_notes(folder / "notes.tsv", collected.notes.notes)
+        files.write_table(folder / "scans.tsv", scans)  # last: where it stands, the rest does
     return {
         "scans": len(scans),
         "participants": len(participants),
         "excluded": len(exclusions),
-        "notes": collected.notes,
+        "notes": [note.note for note in collected.notes.notes],
         "contents": {key: _content(collected, row) for key, row in collected.scans.items()},
         "originals": collected.originals,
     }
@@ -142,6 +166,20 @@ def _content(collected: Ingested, row: dict) -> str:
 def _tidy(value: object) -> object:
     """Whole numbers without a decimal point: the levels in the data dictionary are written so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _without_formulas(collected: Ingested, column: str, cells: pd.Series) -> pd.Series:
+    """A spreadsheet program runs a text that begins with =, +, - or @: such texts get a ' before them, numbers don't."""
+    harmful = cells.map(lambda cell: isinstance(cell, str) and is_formula(cell))
+    if not harmful.any():
+        return cells
+    examples = ", ".join(repr(cell) for cell in sorted(set(cells[harmful]))[:FORMULAS_SHOWN])
+    collected.note(
+        f"{harmful.sum()} text(s) of {column} begin with =, +, - or @, which spreadsheet programs run as a formula; here they "
+        f"have a ' before them: {examples}.",
+        Kind.VALUES,
+    )
+    return cells.where(~harmful, "'" + cells[harmful].astype(str))
 
 
 def _remove_stale_images(collected: Ingested) -> None:
@@ -168,7 +206,7 @@ def voxels_sha256(image: nib.spatialimages.SpatialImage) -> str:
     """
     with contextlib.suppress(nib.orientations.OrientationError, np.linalg.LinAlgError):
         image = nib.as_closest_canonical(image)
-    voxels = np.ascontiguousarray(np.asarray(image.dataobj, dtype="<f4").reshape(spatial_shape(image.shape)))
+    voxels = np.ascontiguousarray(np.asarray(image.dataobj, dtype="<f4").reshape(spatial_shape(image.shape, STAGE)))
     return hashlib.sha256(repr(voxels.shape).encode() + voxels.tobytes()).hexdigest()
 
 
@@ -176,38 +214,4 @@ def check_nifti(content: bytes) -> str:
     """The voxels_sha256 of an image file; ScanExcluded unless ``content`` is a whole NIfTI file, gzipped or not, with a
     three-dimensional image of real numbers.
     """
-    try:
-        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise ScanExcluded(STAGE, f"The image is not a whole gzip file ({error}).") from error
-    try:
-        image = nifti_class(plain).from_bytes(plain)
-        shape, kind = image.shape, image.get_data_dtype()
-        offset = image.dataobj.offset  # the header's own offset is set to 0 on loading
-    except Exception as error:  # nibabel raises many kinds on a damaged header
-        raise ScanExcluded(STAGE, f"The image can't be read as NIfTI ({error}).") from error
-    spatial_shape(shape)
-    needed = offset + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-    if len(plain) < needed:
-        raise ScanExcluded(STAGE, f"The image is cut short: {len(plain)} bytes of {needed}.")
-    if kind.kind not in "iuf":
-        raise ScanExcluded(STAGE, f"The image holds {kind} and not real numbers.")
-    return voxels_sha256(image)
-
-
-def nifti_class(content: bytes) -> type[nib.Nifti1Image]:
-    """NIfTI-2 where the header's length says so, in either byte order; NIfTI-1 otherwise."""
-    length = nib.Nifti2Header.sizeof_hdr
-    return (
-        nib.Nifti2Image if content[:4] in (length.to_bytes(4, "little"), length.to_bytes(4, "big")) else nib.Nifti1Image
-    )
-
-
-def spatial_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape without trailing ones. Raises ScanExcluded unless three dimensions remain, each of two or more."""
-    shape = tuple(int(size) for size in shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 2:
-        raise ScanExcluded(STAGE, f"The image is {' x '.join(map(str, shape))} and not three-dimensional.")
-    return shape
+    return voxels_sha256(nifti_from_bytes(content, STAGE).image)

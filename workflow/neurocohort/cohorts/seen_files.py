@@ -8,6 +8,7 @@ stays as well. The ingest notes the contents, since it reads them anyway.
 import contextlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from neurocohort.files import sha256_of, write_text
 
 NAME = "source_files.json"  # in data/<cohort>/
 ABSENT = "absent"
+NOT_REGULAR = "no regular file"
 
 
 class Seen(NamedTuple):
@@ -37,11 +39,14 @@ class SeenFiles:
                 self.files = {name: Seen(*entry) for name, entry in json.loads(Path(path).read_bytes()).items()}
 
     def mark(self, path: Path | str) -> str:
-        """The file's mark; ABSENT where there is none, so that its coming is a change. Links are followed."""
+        """The file's mark; ABSENT where there is none, so that its coming is a change. Links are followed, and
+        pipes, devices and folders aren't opened."""
         try:
             status = os.stat(path)
-        except OSError:
+        except (OSError, ValueError):  # a name that no file can have
             return ABSENT
+        if not stat.S_ISREG(status.st_mode):
+            return NOT_REGULAR
         state = [status.st_size, status.st_mtime_ns, status.st_ino]
         seen = self.files.get(name := os.path.abspath(path))
         if seen and seen.state == state:

@@ -4,20 +4,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.cohorts.cells import clean, rows_of
+from neurocohort.cohorts.cells import CellFault, clean, rows_of
 from neurocohort.errors import InputError
+from neurocohort.user_files import read_bytes
 
 
-def read_spreadsheet(path: Path | str, required: tuple[str, ...], sheet: str | None = None) -> pd.DataFrame:
+def read_spreadsheet(
+    path: Path | str, required: tuple[str, ...], sheet: str | None = None, comments: str | None = None
+) -> pd.DataFrame:
     """Read one sheet as it stands: texts stripped, numbers as numbers, empty cells and ``N/A`` as None.
 
     The index holds the row's number in the file (the header is row 1), for messages. ``sheet`` names the sheet of a
     workbook; where it has none of that name, or None is given, the first is read. Raises InputError where the file
-    can't be read or one of the columns ``required`` is absent.
+    can't be read, one of the columns ``required`` is absent, or a row has another length than the header. Lines of a text that
+    begin with ``comments`` are left out.
     """
     path = Path(path)
     try:
-        rows = rows_of(path.read_bytes(), sheet)
+        rows = rows_of(read_bytes(path), sheet, comments)
+    except CellFault as fault:
+        raise InputError(f"{path}, {fault}") from None
     except Exception as error:  # the readers raise their own kinds for each way that a workbook can be broken
         raise InputError(f"{path} can't be read as .xls, .xlsx or .csv ({error}): fetch it again.") from error
     header = [str(name).strip() if name is not None else "" for name in rows[0]] if rows else []
@@ -27,6 +33,12 @@ def read_spreadsheet(path: Path | str, required: tuple[str, ...], sheet: str | N
             f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(filter(None, header)) or 'none'}. "
             "Is it the table that belongs to this cohort?"
         )
+    for place, row in enumerate(rows, start=1):
+        if any(clean(cell) is not None for cell in row[len(header) :]):
+            raise InputError(
+                f"{path}, row {place} has {len(row)} cells, and the header has {len(header)}: put texts that hold the "
+                "separator in quotes."
+            )
     body = [[clean(cell) for cell in row[: len(header)]] + [None] * (len(header) - len(row)) for row in rows[1:]]
     table = pd.DataFrame(body, columns=header, index=pd.RangeIndex(2, len(body) + 2), dtype=object)
     table = table.loc[:, [name != "" for name in header]]

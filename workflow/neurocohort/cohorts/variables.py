@@ -3,21 +3,21 @@
 Imports are light, because the configuration is checked at the start of every Snakemake process.
 """
 
-import math
-import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from neurocohort.cohorts.local_files import LABELS, PATH_COLUMNS, anat_folders, labels_beside, matching_images
-from neurocohort.cohorts.local_tables import CohortTables, LocalTable, few, read_bids_tables, read_local_table
+from neurocohort.cohorts.cells import DECIMAL_COMMA, MISSING_NUMBERS, MISSING_TEXTS
+from neurocohort.cohorts.data_dictionary import ACCEPTED_SEXES, SEXES, UNITS_PER_YEAR, entry_of, unit_of
+from neurocohort.cohorts.local_files import LABELS, PATH_COLUMNS
+from neurocohort.cohorts.local_plan import LocalPlan
+from neurocohort.cohorts.local_tables import CohortTables, LocalTable, few, read_local_table
 from neurocohort.cohorts.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
+from neurocohort.cohorts.variable_numbers import number_of
+from neurocohort.notes import Kind, Notes
 
-NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 AGE_RANGE_YEARS = (0.0, 120.0)
-UNITS_PER_YEAR = {"month": 12.0, "week": 365.25 / 7, "day": 365.25}  # of an age whose data dictionary says so
 TABLE_KEYS = ("participant_id", "session_id", *PATH_COLUMNS.values())
 EVERY_COHORT: dict[str, str | None] = {name: NAME for name in ("participant_id", "session_id", "scan_id")}
 EVERY_COHORT |= {"site": CATEGORIES, "scanner": CATEGORIES, "age": NUMBER, "sex": TWO_CLASSES}
@@ -25,43 +25,32 @@ EVERY_COHORT |= {"site": CATEGORIES, "scanner": CATEGORIES, "age": NUMBER, "sex"
 
 class Variables(NamedTuple):
     """``values``: by scan, its value of each variable (None for missing). ``dictionary``: each variable's entry of the data
-    dictionary. ``notes``: sentences on what was changed.
+    dictionary. ``notes``: what was changed, or isn't understood. ``why_missing``: by variable, the note on values that are n/a.
     """
 
     values: dict[str, dict[str, object]]
     dictionary: dict[str, dict]
-    notes: list[str]
+    notes: Notes
+    why_missing: dict[str, str]
 
 
-def kinds_of_bids(source: Path | str, pattern: str = "*_T1w.nii*") -> dict[str, str | None]:
-    """The variables that scans.tsv will have for this BIDS folder, and what each is; None where every value is missing.
+def kinds_of_plan(plan: LocalPlan) -> dict[str, str | None]:
+    """The variables that scans.tsv will have for a user's own cohort, and what each is; None where every value is missing.
 
-    ``dseg`` is among them where an image that matches ``pattern`` has a label map beside it. Raises InputError where
-    ``source`` isn't a folder or one of its tables can't be read.
+    ``dseg`` is among them where a scan has a label map.
     """
-    source = Path(source)
-    labelled = any(
-        labels_beside(image, anat.files)
-        for anat in anat_folders(source)
-        if any(LABELS in entry.name for entry in anat.files)
-        for image in matching_images(anat.files, pattern)
-    )
-    return _kinds(read_bids_tables(source)) | ({LABELS: LABEL_MAP} if labelled else {})
+    labelled = any(scan.labels for scan in plan.scans)
+    return _kinds(plan.tables) | ({LABELS: LABEL_MAP} if labelled else {})
 
 
-def kinds_of_table(table: Path | str) -> dict[str, str | None]:
-    """The variables that scans.tsv will have for this table of scans, and what each is; None where every value is missing.
-
-    Raises InputError where the table can't be read, or lacks ``participant_id`` or ``path``.
-    """
-    content = read_scan_table(Path(table))
-    labelled = any(row.get(PATH_COLUMNS[LABELS]) for row in content.rows.values())
-    return _kinds(cohort_of(content)) | ({LABELS: LABEL_MAP} if labelled else {})
+def values_of_plan(plan: LocalPlan) -> Variables:
+    """The variables of the scans of a plan, as scans.tsv will have them."""
+    return values_for_scans(plan.tables, plan.keys, plan.entries)
 
 
-def read_scan_table(table: Path) -> LocalTable:
+def read_scan_table(table: Path, notes: Notes | None = None) -> LocalTable:
     """A user's table of scans. Raises InputError where it can't be read, or lacks ``participant_id`` or ``path``."""
-    return read_local_table(table, required=("participant_id", "path"), kept=TABLE_KEYS)
+    return read_local_table(table, required=("participant_id", "path"), kept=TABLE_KEYS, notes=notes)
 
 
 def cohort_of(table: LocalTable, keys: dict[int, tuple[str, str]] | None = None) -> CohortTables:
@@ -77,29 +66,34 @@ def cohort_of(table: LocalTable, keys: dict[int, tuple[str, str]] | None = None)
 def values_for_scans(tables: CohortTables, scans: dict[str, tuple[str, str]], entries: dict[str, dict]) -> Variables:
     """The variables of ``scans`` (scan_id: participant and session), as scans.tsv has them.
 
-    Ages are years from 0 to 120, sexes M or F, sites and scanners texts; columns that hold numbers alone are numbers, except
-    those named ``*_id``. What can't be one is None. ``entries``: the source's own data dictionary, by its columns' names.
+    Ages are years from 0 to 120, sexes M or F, sites and scanners texts; columns that hold numbers alone (and codes for a
+    missing value, such as None) are numbers, except those named ``*_id``. What can't be one is None. ``entries``: the source's
+    own data dictionary, by its columns' names.
     """
     texts = {scan_id: tables.of(*key) for scan_id, key in scans.items()}
     values: dict[str, dict[str, object]] = {scan_id: {} for scan_id in scans}
     dictionary: dict[str, dict] = {}
-    notes = []
+    notes, why_missing = Notes(), {}
     for name, (column, file) in tables.names.items():
-        entry = entries.get(column, {"Description": f"Column {column!r} of {file}"})
+        entry = entry_of(entries, column) or {"Description": f"Column {column!r} of {file}"}
         convert, entry = _conversion(name, column, file, entry, set(tables.texts(name)) - {None})
         dictionary[name] = entry
         if name not in EVERY_COHORT and name != column:
-            notes.append(f"The column {column!r} of {file} is called {name} here.")
+            notes.add(Kind.VALUES, f"The column {column!r} of {file} is called {name} here.")
         lost = Counter()
         for scan_id, row in texts.items():
             text = row.get(name)
             values[scan_id][name] = None if text is None else convert(text)
             lost[text] += values[scan_id][name] is None and text is not None
         if lost := +lost:
-            notes.append(
+            why_missing[name] = (
                 f"{lost.total()} scan(s) have n/a for {name}, because the column {column!r} of {file} holds no such value: "
-                f"{few(map(repr, sorted(lost)))}."
+                f"{few(map(repr, sorted(lost)))}.{_accepted(name, lost)}"
             )
+            notes.add(Kind.VALUES, why_missing[name])
+        found = Counter(row[name] for row in texts.values() if row.get(name) is not None)
+        for sentence in _doubts(name, f"The column {column!r} of {file}", found, entry):
+            notes.add(Kind.VALUES, sentence)
     overridden = Counter(
         name
         for participant_id, session_id in scans.values()
@@ -107,16 +101,22 @@ def values_for_scans(tables: CohortTables, scans: dict[str, tuple[str, str]], en
         if text is None and tables.participants.get(participant_id, {}).get(name) is not None
     )
     for name, count in sorted(overridden.items()):
-        notes.append(f"{name} is n/a in {count} session(s) by their own table, although the participant has a value.")
+        notes.add(
+            Kind.VALUES,
+            f"{name} is n/a in {count} session(s) by their own table, although the participant has a value.",
+        )
     for name in ("age", "sex"):
         if name not in tables.names:
-            notes.append(f"No table has a column {name}: it is n/a for every scan.")
-    return Variables(values, dictionary, notes)
+            why_missing[name] = f"No table has a column {name}: it is n/a for every scan."
+            notes.add(Kind.VALUES, why_missing[name])
+    return Variables(values, dictionary, notes, why_missing)
 
 
-def is_numeric(name: str, texts: set[str]) -> bool:
-    """Whether these texts of a variable are all numbers; ``*_id`` stays text, for 007 is not 7."""
-    return bool(texts) and not name.endswith("_id") and all(_number(text) is not None for text in texts)
+def is_numeric(name: str, texts: Iterable[str]) -> bool:
+    """Whether these texts of a variable are all numbers, but for codes for a missing value; ``*_id`` stays text, for 007 is not
+    7."""
+    numbers = [number_of(text) for text in texts if text.upper() not in MISSING_TEXTS]
+    return bool(numbers) and not name.endswith("_id") and None not in numbers
 
 
 def _kinds(tables: CohortTables) -> dict[str, str | None]:
@@ -127,7 +127,7 @@ def _kinds(tables: CohortTables) -> dict[str, str | None]:
 
 def _kind(name: str, texts: set[str]) -> str | None:
     if is_numeric(name, texts):
-        return TWO_CLASSES if {float(text) for text in texts} == {0.0, 1.0} else NUMBER
+        return TWO_CLASSES if {number_of(text) for text in texts} - {None} == {0.0, 1.0} else NUMBER
     return {0: None, 2: TWO_CLASSES}.get(len(texts), CATEGORIES)
 
 
@@ -136,38 +136,78 @@ def _conversion(
 ) -> tuple[Callable[[str], object], dict]:
     """How a text of this variable becomes its value, and the entry of the data dictionary that says so."""
     if name == "age":
-        per_year = _units_per_year(entry)
         low, high = AGE_RANGE_YEARS
-        told = {"Units": "year", "Derivation": f"Column {column!r} of {file}"}
-        told["Derivation"] += f", divided by {per_year:g}" if per_year != 1 else ""
-        told["Derivation"] += f"; what is no number from {low:g} to {high:g} years is n/a."
-        return lambda text: _age(text, per_year), _without(entry, "Units", "Levels") | told
+        unit = unit_of(entry) or "year"
+        derivation = f"Column {column!r} of {file}"
+        derivation += f", divided by {UNITS_PER_YEAR[unit]:g}" if unit != "year" else ""
+        derivation += f"; what is no number from {low:g} to {high:g} years is n/a."
+        return _age, _without(entry, "Units", "Levels") | {"Units": "year", "Derivation": derivation}
     if name == "sex":
-        told = {"Levels": {"M": "male", "F": "female"}}
-        told["Derivation"] = f"Column {column!r} of {file}: m, male, f and female in any capitals; n/a for all else."
-        return lambda text: SEXES.get(text.lower()), _without(entry, "Units", "Levels") | told
+        made = {"Levels": {"M": "male", "F": "female"}}
+        made["Derivation"] = (
+            f"Column {column!r} of {file}: {ACCEPTED_SEXES}, or codes that Levels explain; n/a for all else."
+        )
+        return lambda text: SEXES.get(text.lower()), _without(entry, "Units", "Levels") | made
     numeric = is_numeric(name, texts)
     if numeric and name in EVERY_COHORT:  # site and scanner are categories, and a table's reader takes 1 for a number
-        told = {"Derivation": f"Column {column!r} of {file}, whose numbers have {name}- before them."}
-        return lambda text: f"{name}-{text}", _without(entry, "Units", "Levels") | told
-    return (_number if numeric else str), entry
+        made = {"Derivation": f"Column {column!r} of {file}, whose numbers have {name}- before them."}
+        return lambda text: f"{name}-{text}", _without(entry, "Units", "Levels") | made
+    return (number_of if numeric else str), entry
 
 
-def _units_per_year(entry: dict) -> float:
-    units = str(entry.get("Units", "")).lower()
-    return next((count for unit, count in UNITS_PER_YEAR.items() if units.startswith(unit)), 1.0)
+def _accepted(name: str, lost: Iterable[str]) -> str:
+    """What to do about values that are none, where that is known."""
+    if name == "sex":
+        return (
+            f" Accepted are {ACCEPTED_SEXES}; explain other codes by `Levels` in the data dictionary beside the table."
+        )
+    if any(DECIMAL_COMMA.fullmatch(text) for text in lost):
+        return " Write decimals with a point."
+    return f" Expected years from {AGE_RANGE_YEARS[0]:g} to {AGE_RANGE_YEARS[1]:g}." if name == "age" else ""
 
 
-def _age(text: str, per_year: float) -> float | None:
-    value = _number(text)
-    if value is None or not AGE_RANGE_YEARS[0] <= value / per_year <= AGE_RANGE_YEARS[1]:
-        return None
-    return value if per_year == 1 else round(value / per_year, 4)
+def _doubts(name: str, column: str, found: Counter, entry: dict) -> Iterable[str]:
+    """Sentences on values that are taken as they stand and may be meant otherwise. ``found``: the texts and how often."""
+    numbers = {text: number for text in found if (number := number_of(text)) is not None}
+    numeric = is_numeric(name, found)
+    usual = [number for number in numbers.values() if number not in MISSING_NUMBERS]
+    codes = [text for text, number in numbers.items() if number in MISSING_NUMBERS and _stands_out(number, usual)]
+    if not numeric and name not in ("age", "sex"):
+        codes += [text for text in found if text.upper() in MISSING_TEXTS]
+    if codes and name not in ("age", "sex"):
+        count = sum(found[text] for text in codes)
+        yield (
+            f"{column} holds {few(sorted(codes))} for {count} scan(s), which is taken as a value of {name}; write n/a "
+            "where a value is "
+            "missing."
+        )
+    texts = [text for text in found if text not in numbers]
+    if name not in EVERY_COHORT and not name.endswith("_id") and not numeric and len(numbers) > len(texts):
+        yield (
+            f"{column} holds {few(map(repr, sorted(texts)))} beside numbers, so that {name} is categories and not a "
+            "number; write n/a for "
+            "what is missing, and decimals with a point."
+        )
+    levels = entry.get("Levels")
+    if isinstance(levels, dict) and levels and name not in ("age", "sex"):
+        known = {str(level) for level in levels} | {
+            f"{number:g}" for level in levels if (number := number_of(str(level))) is not None
+        }
+        strange = [text for text in found if text not in known and f"{numbers.get(text, float('nan')):g}" not in known]
+        if strange:
+            yield f"{column} holds {few(map(repr, sorted(strange)))}, which its `Levels` don't explain."
 
 
-def _number(text: str) -> float | None:
-    value = float(text) if NUMBER_TEXT.fullmatch(text) else math.inf
-    return value if math.isfinite(value) else None
+def _stands_out(code: float, usual: list[float]) -> bool:
+    """Whether a number that other programs write for a missing value is far from all the others."""
+    if not usual:
+        return True
+    return all(number >= 0 for number in usual) if code < 0 else code > 2 * max(usual)
+
+
+def _age(text: str) -> float | None:
+    value = number_of(text)
+    return value if value is not None and AGE_RANGE_YEARS[0] <= value <= AGE_RANGE_YEARS[1] else None
 
 
 def _without(entry: dict, *keys: str) -> dict:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from neurocohort import files
 from neurocohort.cohorts.archives import StrictTarInfo
+from neurocohort.cohorts.whole_tables import TABLES, why_table_is_cut
 
 WEB_PAGE = "the server sent a web page (HTML) in the file's place: a login, a notice, or an address that moved."
 HEAD_BYTES = 4096
@@ -143,6 +144,8 @@ def _why_cut_short(path: Path, magic: str | None) -> str | None:
             with gzip.open(path) as stream:
                 while stream.read(_BLOCK_BYTES):
                     pass
+        elif magic in TABLES:
+            return why_table_is_cut(path, magic)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         return f"the archive is cut short or damaged ({error})."
     return None

@@ -124,27 +124,24 @@ def quality(
     results: Path,
     qc_output: Path,
     exclusions_output: Path,
+    notes_output: Path,
     limits: Annotated[str, typer.Option(help="JSON: the block `quality` of the configuration")],
 ) -> None:
-    """Collect the records of a cohort's scans into its quality and exclusions tables, exclude those beyond the LIMITS, and
-    describe the dataset of the preprocessed scans."""
+    """Collect the records of a cohort's scans into its tables of quality, exclusions and notes, exclude those beyond the LIMITS,
+    and describe the dataset of the preprocessed scans."""
     import json
 
     from neurocohort.dataset.derivative import write_dataset_files
-    from neurocohort.dataset.quality_flags import SMALLEST_COHORT
     from neurocohort.dataset.quality_limits import QualityLimits
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
+    from neurocohort.notes import write_notes
 
-    bounds = QualityLimits(**json.loads(limits))
-    qc, excluded = read_preproc_tables(data, results, bounds)
-    if bounds.max_outlier_z and len(qc) < SMALLEST_COHORT:
-        typer.echo(
-            f"`quality.max_outlier_z` excludes no scan: scores need {SMALLEST_COHORT} scans, the cohort has {len(qc)}."
-        )
+    qc, excluded, notes = read_preproc_tables(data, results, QualityLimits(**json.loads(limits)))
     write_dataset_files(results / "preproc", data, has_labels=bool((qc["has_labels"] == "yes").any()))
     write_table(qc_output, qc)
     write_table(exclusions_output, excluded)
+    write_notes(notes_output, notes)
 
 
 @command

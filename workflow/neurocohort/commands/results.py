@@ -135,10 +135,13 @@ def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path
 
 @command
 def check(configfiles: Files) -> None:
-    """Check study files (merged in their order) and say what is wrong with them, with lines where that is known."""
+    """Check study files (merged in their order): what is wrong with them, and what ingest will do with cohorts of your own."""
     from neurocohort.configuration import read_checked
+    from neurocohort.preview import preview
 
-    read_checked(configfiles)
+    config = read_checked(configfiles)
+    for line in preview(config["cohorts"], Path("data")):
+        print(line)
     print("The configuration is in order.")
 
 

@@ -5,13 +5,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """As in the configuration; the defaults exclude nothing. In mL, nats and cm2; Dice is 0 to 1."""
+    """As in the configuration; the defaults exclude nothing.
+
+    In mL, nats, cm2 and degrees; Dice and missing brain are 0 to 1, contrast is -1 to 1, stretch is a ratio of 1 or more.
+    """
 
     min_template_dice: float = 0.0
     min_mutual_information: float = 0.0
     min_brain_ml: float = 0.0
     max_brain_ml: float = float("inf")
     max_mask_border_cm2: float = float("inf")
+    max_missing_brain: float = 1.0
+    min_tissue_contrast: float = -1.0
+    max_head_turn_degrees: float = 180.0
+    max_head_stretch: float = float("inf")
     max_outlier_z: float = 0.0
 
 
@@ -22,7 +29,13 @@ def beyond_limits(metrics: dict[str, float], limits: QualityLimits, *, mni_space
     `min_brain_ml` and `max_brain_ml`, which are about a head's own size, do not apply: the overlap with the template's mask
     bounds the size.
     """
-    return _of_mask(metrics, limits) or _of_registration(metrics, limits, mni_space)
+    # The contrast comes before the match with the template, which is poor for another contrast, as it is for a wrong pose.
+    return (
+        _of_mask(metrics, limits)
+        or _of_contrast(metrics, limits)
+        or _of_pose(metrics, limits)
+        or _of_registration(metrics, limits, mni_space)
+    )
 
 
 def _of_mask(metrics: dict[str, float], limits: QualityLimits) -> tuple[str, str] | None:
@@ -33,8 +46,41 @@ def _of_mask(metrics: dict[str, float], limits: QualityLimits) -> tuple[str, str
         return stage, f"the brain mask has {volume_ml:.0f} mL, expected {expected}"
     if border_cm2 > limits.max_mask_border_cm2:
         return stage, (
-            f"the field of view cuts the brain: {border_cm2:.0f} cm2 of the mask lie on its border, expected at most "
-            f"{limits.max_mask_border_cm2:.0f} cm2"
+            f"the brain is cut: {border_cm2:.0f} cm2 of its mask lie on the border of the field of view or end flat in a plain "
+            f"background, expected at most {limits.max_mask_border_cm2:.0f} cm2"
+        )
+    missing = metrics.get("missing_brain")
+    if missing is not None and missing > limits.max_missing_brain:
+        return stage, (
+            f"{missing:.1%} of the brain are missing: outside of the field of view, or exactly of the background's value; "
+            f"expected at most {limits.max_missing_brain:.1%}"
+        )
+    return None
+
+
+def _of_contrast(metrics: dict[str, float], limits: QualityLimits) -> tuple[str, str] | None:
+    pairs = {"contrast_gm_csf": ("grey matter", "CSF"), "contrast_wm_gm": ("white matter", "grey matter")}
+    for name, (brighter, darker) in pairs.items():
+        contrast = metrics.get(name)
+        if contrast is not None and contrast < limits.min_tissue_contrast:
+            return "contrast", (
+                f"the image doesn't look T1-weighted: {brighter} less {darker} is {contrast:.2f} of the brain's range of "
+                f"intensities, expected at least {limits.min_tissue_contrast:.2f} (CSF < grey matter < white matter)"
+            )
+    return None
+
+
+def _of_pose(metrics: dict[str, float], limits: QualityLimits) -> tuple[str, str] | None:
+    turn, stretch = metrics.get("head_turn_degrees"), metrics.get("head_stretch")
+    if turn is not None and turn > limits.max_head_turn_degrees:
+        return "registration", (
+            f"by its header the head is turned by {turn:.0f} degrees against the template, expected at most "
+            f"{limits.max_head_turn_degrees:.0f}; check the orientation (sform and qform)"
+        )
+    if stretch is not None and stretch > limits.max_head_stretch:
+        return "registration", (
+            f"by its header the head is stretched {stretch:.2f} times as much along one direction as along another, expected at "
+            f"most {limits.max_head_stretch:.2f} times; check the voxel spacing"
         )
     return None
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.cohorts.scan_batches import read_batches
-from neurocohort.dataset.quality_flags import SMALLEST_SITE, is_flag, robust_z_by_site
+from neurocohort.dataset.quality_flags import SMALLEST_COHORT, SMALLEST_SITE, is_flag, robust_z_by_site
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging.derivatives import qc_path
+from neurocohort.notes import PREPROCESSING, Kind, Note, Notes
 
 EXCLUSION_COLUMNS = ["participant_id", "scan_id", "stage", "reason"]
 BATCH_RESULTS = "preproc_batches"  # the folder of what each batch of scans leaves
@@ -21,13 +22,13 @@ def quality_tables(
     preproc: Path,
     limits: QualityLimits = QualityLimits(),  # noqa: B008  (it is frozen)
     keys: dict[str, str] | None = None,
-) -> tuple:
-    """The tables ``qc`` (a row a scan) and ``exclusions`` (ingest's rows, then preprocessing's).
+) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
+    """The tables ``qc`` (a row a scan) and ``exclusions`` (ingest's rows, then preprocessing's), and the notes on usable scans.
 
     ``scans``: ingest's table; ``preproc``: the folder of the preprocessed scans. A scan beyond one of ``limits`` is excluded.
     ``keys``: by scan_id, the key that its record must have. Raises InputError where a record is missing or has another key.
     """
-    rows = []
+    rows, noted = [], {}
     for scan in scans.itertuples():
         record = read_json(qc_path(preproc, scan.scan_id))
         if keys is not None and record.get("key") != keys.get(scan.scan_id):
@@ -42,6 +43,7 @@ def quality_tables(
         row["has_labels"] = "yes" if "dseg" in record["outputs"] else "no"
         row |= record["metrics"] | {f"volume_{name}_ml": value for name, value in record["volumes_ml"].items()}
         rows.append(row)
+        noted[scan.scan_id] = record.get("notes", [])
     qc = pd.DataFrame(rows)
     numbers = [name for name in qc.columns if pd.api.types.is_numeric_dtype(qc[name]) and qc[name].notna().any()]
     for name in numbers:
@@ -50,7 +52,19 @@ def quality_tables(
         _exclude_outliers(qc, numbers, limits.max_outlier_z)
     lost = qc.loc[qc["status"] != "ok", EXCLUSION_COLUMNS]
     exclusions = pd.concat([ingest_exclusions[EXCLUSION_COLUMNS], lost], ignore_index=True)
-    return qc, exclusions
+    return qc, exclusions, _notes(qc, noted, limits)
+
+
+def _notes(qc: pd.DataFrame, noted: dict[str, list[str]], limits: QualityLimits) -> list[Note]:
+    """What preprocessing noted of the scans that are used; the reason of an excluded one says what is to be known of it."""
+    notes = Notes(PREPROCESSING)
+    if limits.max_outlier_z and len(qc) < SMALLEST_COHORT:
+        found = f"scores need {SMALLEST_COHORT} scans, and the cohort has {len(qc)}"
+        notes.add(Kind.OTHER, f"`quality.max_outlier_z` excludes no scan: {found}.")
+    for row in qc[qc["status"] == "ok"].itertuples():
+        for sentence in noted[row.scan_id]:
+            notes.add(Kind.SCANS, sentence, row.participant_id, row.scan_id)
+    return notes.notes
 
 
 def _have_made_again(gone: dict[str, Path], preproc: Path) -> None:
@@ -81,7 +95,9 @@ def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> Non
             qc.loc[row, ["status", "stage", "reason"]] = ["excluded", "quality", reason]
 
 
-def read_preproc_tables(data: Path, results: Path, limits: QualityLimits) -> tuple:
+def read_preproc_tables(
+    data: Path, results: Path, limits: QualityLimits
+) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
     """quality_tables of what the ingest left in ``data`` and the batches of scans in ``results``, the cohort's folders."""
     scans = read_table(data / "scans.tsv", required=("scan_id", "participant_id", "site"))
     exclusions = read_table(data / "exclusions.tsv", required=tuple(EXCLUSION_COLUMNS))

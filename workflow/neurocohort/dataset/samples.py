@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from neurocohort.dataset.filters import filter_columns
+from neurocohort.dataset.filters import compile_filter
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.packs import packed_scans
 from neurocohort.dataset.split import EXCLUDED, PARTS
@@ -103,6 +103,6 @@ def _rows(cohort: str, tables: dict[str, pd.DataFrame], target: pd.Series | str)
 
 
 def _fulfilling(scans: pd.DataFrame, query: str) -> pd.Index:
-    """The index of the scans for which the filter holds; a variable that the cohort lacks is missing in every row."""
-    lacking = filter_columns(query) - set(scans.columns)
-    return scans.assign(**dict.fromkeys(lacking, float("nan"))).query(query, engine="python").index
+    """The index of the scans for which the filter holds."""
+    holds = compile_filter(query)
+    return scans.index[[holds(row) for row in scans.to_dict("records")]]

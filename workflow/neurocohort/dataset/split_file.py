@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from neurocohort.cohorts.bids_labels import as_label
 from neurocohort.cohorts.spreadsheets import read_spreadsheet
 from neurocohort.dataset.split import EXCLUDED, FOLDED_PARTS, PARTS
 from neurocohort.errors import InputError
@@ -64,7 +65,7 @@ def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0) -> pd
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"`split_file` names {path}, which isn't there; correct the path, or leave the key out.")
-    rows = read_spreadsheet(path, ("participant_id", "part"))
+    rows = read_spreadsheet(path, ("participant_id", "part"), comments="#")
     twice = sorted(set(rows.columns[rows.columns.duplicated()]))
     if twice:
         raise InputError(f"{path} has the column(s) {', '.join(twice)} twice; expected each once.")
@@ -80,7 +81,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _participant(name: object, known: set[str]) -> str:
     text = str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
-    return text if text in known or text.startswith(PREFIX) else PREFIX + text
+    return text if text in known else as_label(text, PREFIX) or PREFIX + text
 
 
 def _parts(path: Path, given: pd.Series) -> pd.Series:

@@ -2,15 +2,21 @@
 
 import pandas as pd
 
+from neurocohort.dataset.class_values import (
+    Classes,
+    few_values,
+    listed_classes,
+    sorted_texts,
+    spelt_as_found,
+    undecided,
+    value_text,
+)
 from neurocohort.errors import InputError
 
 SEX_CLASSES = {"F": 0, "M": 1}
 OTHER = -1  # the target of a scan whose value belongs to none of the classes
 MISSING = float("nan")
-NAMED = 10  # as many values as a message has room for
 SEPARATOR = "|"  # between the values of one class on the command line
-
-Classes = list[str | float | list[str | float]]
 
 
 def target_values(
@@ -55,7 +61,7 @@ def read_classes(options: list[str]) -> list[list[str]]:
 
 def class_names(classes: Classes) -> list[str]:
     """A name for each class, its values joined by a slash: ``["0", "0.5", "1/2"]`` of ``[0, 0.5, [1, 2]]``."""
-    return ["/".join(map(str, values)) for values in _listed(classes)]
+    return ["/".join(map(str, values)) for values in listed_classes(classes)]
 
 
 def _refuse_texts(columns: dict[str, pd.Series], target: str) -> None:
@@ -64,7 +70,8 @@ def _refuse_texts(columns: dict[str, pd.Series], target: str) -> None:
             found = _found({name: values})
             if found:
                 raise InputError(
-                    f"`target` is {target}, and a regression needs numbers; the cohort {name} has {_few(found)}. Choose another "
+                    f"`target` is {target}, and a regression needs numbers; the cohort {name} has "
+                    f"{few_values(found)}. Choose another "
                     "target, or `task: classification` with `classes`."
                 )
 
@@ -74,12 +81,12 @@ def _coded(columns: dict[str, pd.Series], target: str, classes: Classes) -> dict
     if len(classes) < 2:
         raise InputError(f"`classes` of the target {target} has {len(classes)} class; expected two or more.")
     codes: dict[str, int] = {}
-    for code, given in enumerate(_listed(classes)):
-        values = [_spelt_as_found(str(value), found) for value in given]
+    for code, given in enumerate(listed_classes(classes)):
+        values = [spelt_as_found(str(value), found) for value in given]
         if not set(values) & set(found):  # a class of several values may have one that only a larger cohort has
             named = " or ".join(repr(value) for value in given)
             raise InputError(
-                f"`classes` of the target {target} names {named}, which no scan has; the values are {_few(found)}."
+                f"`classes` of the target {target} names {named}, which no scan has; the values are {few_values(found)}."
             )
         for value in values:
             if value in codes:
@@ -88,57 +95,18 @@ def _coded(columns: dict[str, pd.Series], target: str, classes: Classes) -> dict
                 )
             codes[value] = code
     return {
-        name: values.astype(object).map(lambda value: MISSING if pd.isna(value) else codes.get(_text(value), OTHER))
+        name: values.astype(object).map(
+            lambda value: MISSING if pd.isna(value) else codes.get(value_text(value), OTHER)
+        )
         for name, values in columns.items()
     }
 
 
-def _listed(classes: Classes) -> list[list]:
-    return [values if isinstance(values, list) else [values] for values in classes]
-
-
 def _refuse_undecided(columns: dict[str, pd.Series], target: str) -> None:
-    found = _found(columns)
-    if set(found) <= {"0", "1"}:
-        return
-    mend = "write `classes: [negative, positive]`"
-    if len(found) == 2:
-        mend += f", that is `classes: [{found[0]}, {found[1]}]` or the other way round"
-    elif len(found) > 2:
-        mend += ", or more than two: a value each, or a list of values for one class"
-    raise InputError(
-        f"the target {target} has the values {_few(found)}; which of them is the negative and which the positive class isn't "
-        f"known: {mend}. Scans with other values are then left out."
-    )
+    if fault := undecided(_found(columns), target):
+        raise InputError(f"{fault} Scans with other values are then left out.")
 
 
 def _found(columns: dict[str, pd.Series]) -> list[str]:
-    """Every value there is, as text, numbers by size and before texts."""
-    values = {_text(value) for column in columns.values() for value in column.dropna().unique()}
-    return sorted(values, key=lambda value: (0, float(value), value) if _is_number(value) else (1, 0.0, value))
-
-
-def _spelt_as_found(given: str, found: list[str]) -> str:
-    """``given``, or what it means where the table spells it otherwise: 1.0 for 1, false for False."""
-    if given in found:
-        return given
-    if _is_number(given):
-        return _text(float(given))
-    return given.capitalize() if given.capitalize() in ("True", "False") else given
-
-
-def _text(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _is_number(value: str) -> bool:
-    try:
-        return abs(float(value)) < float("inf")
-    except ValueError:
-        return False
-
-
-def _few(values: list[str]) -> str:
-    return (", ".join(values[:NAMED]) or "none at all") + (
-        f" and {len(values) - NAMED} more" if len(values) > NAMED else ""
-    )
+    """Every value there is, as text."""
+    return sorted_texts(value for column in columns.values() for value in column.dropna().unique())

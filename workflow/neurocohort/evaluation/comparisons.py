@@ -37,7 +37,8 @@ def compare(
     A perfect AUC against a constant is the same in every resample, so the bootstrap has no interval to give: it is the AUC's
     own (``newcombe``), less the constant's 0.5.
 
-    ``best``: ``yes`` for the baseline with the best value of the metric on these rows, the first of several. It is chosen on
+    ``best``: ``yes`` for the baseline with the best value of the metric on these rows, the first of several; for none where all
+    targets are the same. It is chosen on
     the rows that it is compared on, which flatters the baseline, never the network. ``in_favour_of``: ``network`` or
     ``baseline`` where the interval doesn't hold 0, else ``neither``. Tables as for `evaluate`; rows that one of the two lacks
     are left out of their comparison.
@@ -55,7 +56,7 @@ def compare(
             for name, table in others.items():
                 about = {"baseline": name, "cohort": cohort, "part": part, "group": group}
                 found += [about | figure for figure in _differences(chosen, table, key, kind, resamples, seed)]
-            rows += _with_best(found)
+            rows += _with_best(found, tells_apart=kind == SEGMENTATION or chosen["target"].nunique() > 1)
     return pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
 
 
@@ -123,13 +124,14 @@ def _difference(name: str, ours: Measure, theirs: Measure, people: np.ndarray, r
     )
 
 
-def _with_best(rows: list[dict]) -> list[dict]:
-    """The rows with ``best``, of each metric one."""
+def _with_best(rows: list[dict], *, tells_apart: bool) -> list[dict]:
+    """The rows with ``best``, of each metric one; none unless the targets differ (``tells_apart``): among people of one class, or
+    of one age, whatever predicts that value for everybody would be the best."""
     for metric in dict.fromkeys(row["metric"] for row in rows):
         own = [row | {"place": index} for index, row in enumerate(rows) if row["metric"] == metric]
         sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
         defined = [row for row in own if np.isfinite(row["baseline_value"])]
-        best = max(defined, key=lambda row: sign * row["baseline_value"])["place"] if defined else None
+        best = max(defined, key=lambda row: sign * row["baseline_value"])["place"] if defined and tells_apart else None
         for row in own:
             rows[row["place"]]["best"] = "yes" if row["place"] == best else "no"
     return rows

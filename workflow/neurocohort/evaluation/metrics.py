@@ -94,13 +94,17 @@ def auc(target: np.ndarray, prediction: np.ndarray, weights: np.ndarray | None =
 def _average_precision(
     target: np.ndarray, prediction: np.ndarray, weights: np.ndarray | None = None
 ) -> float | np.ndarray:
-    """Area under the precision-recall curve without interpolation: the mean of the precision where each case is called."""
+    """Area under the precision-recall curve without interpolation: the mean of the precision where each case is called.
+
+    NaN without controls, where every call is right whatever the prediction.
+    """
     _, cases, controls = counts_by_score(target, prediction, weights)
     called = np.cumsum(cases, axis=-1)
     precision = called / np.maximum(
         called + np.cumsum(controls, axis=-1), 1e-300
     )  # 0 / 0: no case there, so it counts 0
-    return _like(weights, _share((cases * precision).sum(axis=-1), cases.sum(axis=-1)))
+    both = np.where(controls.sum(axis=-1) > 0, cases.sum(axis=-1), 0)
+    return _like(weights, _share((cases * precision).sum(axis=-1), both))
 
 
 def _brier(target: np.ndarray, prediction: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:

@@ -16,7 +16,7 @@ from neurocohort.cohorts.local_files import LABELS, MODALITY_COLUMNS
 from neurocohort.cohorts.scan_batches import content_of, read_batches
 from neurocohort.cohorts.scan_paths import read_scan_paths
 from neurocohort.errors import InputError, JobFailed
-from neurocohort.files import remove_asides, sha256_of, write_table
+from neurocohort.files import private_as, remove_asides, sha256_of, write_table
 from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.records import clear, current_record, record_key, write_exclusion
 from neurocohort.progress import steps_shown
@@ -207,17 +207,18 @@ def _prepare(settings: dict[str, object], template_path: Path, weights: Path | N
         _check_content(task)
         clear(task.record, task.scan_id)
         further = {name: task.files[column] for name, column in MODALITY_COLUMNS.items() if column in task.files}
-        return preprocess_scan(
-            further.pop("T1w"),
-            task.record.parent,
-            task.scan_id,
-            template,
-            chosen,
-            labels_path=task.files.get(f"{LABELS}_path"),
-            labels_reference_path=task.files.get(f"{LABELS}_reference_path"),
-            further=further,
-            key=task.key,
-        )
+        with private_as(task.files.values()):
+            return preprocess_scan(
+                further.pop("T1w"),
+                task.record.parent,
+                task.scan_id,
+                template,
+                chosen,
+                labels_path=task.files.get(f"{LABELS}_path"),
+                labels_reference_path=task.files.get(f"{LABELS}_reference_path"),
+                further=further,
+                key=task.key,
+            )
 
     return do
 

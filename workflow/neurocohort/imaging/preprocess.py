@@ -14,13 +14,17 @@ import numpy as np
 from neurocohort.errors import ScanExcluded, is_out_of_memory
 from neurocohort.files import write_json
 from neurocohort.imaging.bias_field import fit_log_field, remove_field
-from neurocohort.imaging.brain_extraction import border_area_cm2, content_mask, extract_brain
+from neurocohort.imaging.brain_extraction import content_mask, extract_brain
+from neurocohort.imaging.contrast import tissue_contrast
 from neurocohort.imaging.deformable import check_deformation, register_deformable
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE, mosaic_name, qc_name, raw_uri
+from neurocohort.imaging.doubts import doubts
+from neurocohort.imaging.field_of_view import cut_area_cm2, missing_fraction
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then
 from neurocohort.imaging.mni_space import check_shift, fit_in_place, within_template
 from neurocohort.imaging.mosaic import write_mosaic
+from neurocohort.imaging.pose import pose_numbers
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
 from neurocohort.imaging.reading import read_labels, read_scan
 from neurocohort.imaging.registration import Registration, register_affine
@@ -83,10 +87,11 @@ def preprocess_scan(
     study's grid. ``further``: by BIDS suffix, the session's images of other modalities, which are registered rigidly to the
     scan.
 
-    ``volumes_ml`` holds the head's own volumes in mL; in MNI space, where every head has the template's size, they are None.
+    ``notes`` holds sentences on what a person should know of a scan that is used all the same. ``volumes_ml`` holds the head's
+    own volumes in mL; in MNI space, where every head has the template's size, they are None.
     """
     record = {"scan_id": scan_id, "key": key, "status": "ok", "stage": None, "reason": None}
-    record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "outputs": {}}
+    record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "notes": [], "outputs": {}}
     try:
         _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further or {})
     except ScanExcluded as excluded:
@@ -99,6 +104,7 @@ def preprocess_scan(
         what = f"{hopeless}, and a step failed on it" if hopeless else "a step of the preprocessing failed on the image"
         record |= EXCLUDED | {"reason": f"{what} ({failure}); look at the image, and at the log of its batch"}
     _take_out_infinite(record)
+    record["notes"] = doubts(record["metrics"])
     write_json(folder / qc_name(scan_id), record)
     return record
 
@@ -125,7 +131,8 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         metrics |= numbers
     else:
         metrics["mask_ml"] = round(float(np.count_nonzero(full_mask)) * scan.voxel_ml, 3)
-    metrics["mask_border_cm2"] = round(border_area_cm2(scan, full_mask), 3)
+    cut_cm2, skull_stripped = cut_area_cm2(scan, full_mask, skull_stripped=settings.skull_stripped)
+    metrics["mask_border_cm2"] = round(cut_cm2, 3)
 
     head, mask = cropped(scan, full_mask)
     log_field = fit_log_field(head, mask)
@@ -138,8 +145,13 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         metrics["template_shift_mm"] = round(shift_mm, 3)
     else:
         found = _register(template.fit, template.fit_mask, brain, mask, settings, ENOUGH_DICE)
+        metrics |= pose_numbers(found.fixed_to_moving)
     metrics["mutual_information"] = round(found.mutual_information, 5)
     metrics |= {"template_dice": round(found.mask_dice, 5), "registration_starts": found.starts}
+    missing = missing_fraction(
+        scan, template, found.fixed_to_moving, skull_stripped=skull_stripped or settings.skull_stripped
+    )
+    metrics["missing_brain"] = round(missing, 5)
     to_scan: Mapping = found.fixed_to_moving
     to_template: Mapping = np.linalg.inv(found.fixed_to_moving)
     deformation = None
@@ -156,6 +168,7 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         }
     on_grid = sample_by(brain, template.grid, to_scan)
     mask_on_grid = sample_by(Volume(mask, brain.affine), template.grid, to_scan).data > 0.5
+    metrics |= tissue_contrast(on_grid.data, mask_on_grid, template.tissues)
     picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
     _write_picture(files, template, picture)
     if settings.mni_space:

@@ -8,7 +8,7 @@ from neurocohort.imaging.brain_extraction import without_holes
 from neurocohort.imaging.volume import Volume
 
 AIR_STEP_MM = 2.5  # the air is looked at in every so manieth mm: its noise is the same everywhere
-NO_NOISE = 1e-3  # energy of air, in squared units of the image: less is a background that was painted out
+NO_NOISE = 1e-7  # energy of air as a fraction of the head's: less is a background that was painted out
 
 
 def quality_numbers(
@@ -66,7 +66,8 @@ def _foreground_background_ratio(scan: Volume) -> float | None:
     if not head.any() or not air.any():
         return None
     noise = float(np.median(data[air].astype(np.float64) ** 2))
-    return float(np.median(data[head].astype(np.float64) ** 2)) / noise if noise > NO_NOISE else None
+    signal = float(np.median(data[head].astype(np.float64) ** 2))
+    return signal / noise if noise > NO_NOISE * signal else None
 
 
 def _entropy_focus(data: np.ndarray) -> float:

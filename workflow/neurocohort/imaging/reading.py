@@ -12,16 +12,22 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from neurocohort.errors import ScanExcluded
+from neurocohort.imaging.intensity_scale import to_common_scale
 from neurocohort.imaging.volume import Volume
+from neurocohort.nifti_files import bytes_of_voxels, read_nifti
+from neurocohort.user_files import UnusableFile, open_regular
 
 SPACING_RANGE_MM = (0.3, 7.0)  # finer than any clinical head scan, coarser than any that shows the cortex
 MINIMUM_INDEPENDENCE = 0.05  # of the axes: what is left of a unit cube
 MINIMUM_EXTENT_MM = 80.0  # a head is some 200 mm long: less is not one
 MINIMUM_DISTINCT_VALUES = 16
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
 def read_scan(path: Path | str) -> Volume:
-    """Read a T1-weighted scan as float32 with a valid affine; non-finite voxels are refused, not repaired.
+    """Read a scan as float32 with a valid affine, its intensities on the common scale (air is 0, see intensity_scale.py).
+
+    Non-finite voxels are refused, not repaired.
 
     Raises ScanExcluded(stage ``read``) for an unreadable or truncated file, a wrong dimension, an impossible affine,
     non-finite voxels, or an image without content.
@@ -42,7 +48,8 @@ def read_scan(path: Path | str) -> Volume:
         raise ScanExcluded("read", f"the field of view is {extent} mm, too small for a head")
     unusable = int(np.count_nonzero(~np.isfinite(data)))
     if unusable:
-        raise ScanExcluded("read", f"{unusable} voxels are not finite (NaN or infinite)")
+        raise ScanExcluded("read", f"{unusable} voxels are not finite (NaN, infinite, or beyond 32-bit numbers)")
+    data = to_common_scale(data, spacing)
     if len(np.unique(data[:: max(1, data.shape[0] // 32)])) < MINIMUM_DISTINCT_VALUES:
         raise ScanExcluded("read", "the image is empty or constant")
     return Volume(data, affine)
@@ -74,7 +81,7 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, *, slope: floa
 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        image = nib.load(path)
+        image = read_nifti(path, "read").image if path.name.endswith(NIFTI_SUFFIXES) else _load_pair(path)
         shape = tuple(n for n in image.shape if n != 1) if len(image.shape) > 3 else image.shape
         if len(shape) != 3 or min(shape) < 2:
             raise ScanExcluded("read", f"the image has the shape {image.shape}, expected three dimensions")
@@ -84,3 +91,14 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ScanExcluded("read", f"the file can't be read: {first_line.replace(str(path), path.name)}") from error
     return data, np.asarray(image.affine, dtype=np.float64)
+
+
+def _load_pair(path: Path) -> nib.spatialimages.SpatialImage:
+    """An image that isn't one NIfTI file, such as an Analyze pair. Its voxels aren't read yet."""
+    try:
+        open_regular(path).close()
+    except UnusableFile as fault:
+        raise ScanExcluded("read", f"{path.name} {fault}") from fault
+    image = nib.load(path)
+    bytes_of_voxels(image.shape, image.get_data_dtype(), "read")
+    return image

@@ -57,7 +57,7 @@ def write_exclusion(path: Path, scan_id: str, key: str, limits: Limits, reason: 
     """Write and return the record of a scan that ``limits`` did not suffice for."""
     record = {"scan_id": scan_id, "key": key, "status": "excluded", "stage": STAGE, "reason": reason}
     record |= {"limits": {"memory_mb": limits.memory_mb, "seconds": limits.seconds}}
-    record |= {"mni_space": False, "metrics": {}, "volumes_ml": {}, "outputs": {}}
+    record |= {"mni_space": False, "metrics": {}, "volumes_ml": {}, "notes": [], "outputs": {}}
     clear(path, scan_id)
     write_json(path, record)
     return record

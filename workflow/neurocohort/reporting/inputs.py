@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from neurocohort.cohorts.inputs import read_inputs, recorded_sha256
 from neurocohort.cohorts.sources import store_of
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, sha256_of, write_table
@@ -15,18 +16,27 @@ KEPT = "input_checksums.tsv"  # in the results: no output of a rule, so that Sna
 COLUMNS = ("file", "bytes", "modified_ns", "sha256")
 
 
-def input_archives(sources: Sources, configuration: dict, resources: Path, results: Path) -> list[dict]:
+def input_archives(
+    sources: Sources, configuration: dict, resources: Path, results: Path, data: Path | None = None
+) -> list[dict]:
     """A record for each archive and table of the public cohorts: cohort, file, bytes, sha256, recorded.
 
-    ``recorded``: whether the sha256 is the download's own. An archive that isn't there any more has None for both numbers and
+    Both are those of what the ingest read, where it left them in ``data``/<cohort>. ``recorded``: whether the sha256 is the
+    download's own. An archive that isn't there any more has None for both numbers and
     stands in the ledger. Cohorts of the user's own have none: the sha256 of each of their images is in scans.tsv.
     """
     found = []
     for cohort, settings in (configuration.get("cohorts") or {}).items():
         folder = resources / store_of(settings)
+        read = read_inputs(data / cohort) if data else {}
         for name in file_names(settings):
             path = folder / name
             shown = f"{resources.name}/{folder.name}/{name}"
+            if name in read:
+                size, sha256 = read[name]
+                known = recorded_sha256(path) == sha256
+                found.append({"cohort": cohort, "file": shown, "bytes": size, "sha256": sha256, "recorded": known})
+                continue
             if not path.is_file():
                 sources.lack(path, f"the sha256 of an input of {cohort}")
                 found.append({"cohort": cohort, "file": shown, "bytes": None, "sha256": None, "recorded": False})

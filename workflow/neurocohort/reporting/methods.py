@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neurocohort.reporting.evaluations import evaluations_of
+from neurocohort.reporting.markdown import escaped
 from neurocohort.reporting.methods_data import data_sentences, split_sentences
 from neurocohort.reporting.methods_evaluation import evaluation_sentences, software_sentences
 from neurocohort.reporting.methods_facts import gather
 from neurocohort.reporting.methods_learning import baseline_sentences, training_sentences
 from neurocohort.reporting.methods_preprocessing import preprocessing_sentences
-from neurocohort.reporting.references import CITATION, Reference, cited, numbered
+from neurocohort.reporting.references import CITATION, Reference, citations, cited, numbered
 from neurocohort.reporting.sources import Missing, Sources
 
 PARAGRAPHS = (
@@ -58,7 +59,7 @@ class Methods:
     def markdown(self) -> str:
         """The text as Markdown with Pandoc's citations: ``pandoc --citeproc methods.md`` beside ``references.bib``."""
         parts = ["---\nbibliography: references.bib\n---\n\n# Methods"]
-        parts += [f"## {paragraph.heading}\n\n{paragraph.text}" for paragraph in self.paragraphs]
+        parts += [f"## {paragraph.heading}\n\n{_markdown(paragraph.text)}" for paragraph in self.paragraphs]
         return "\n\n".join([*parts, "## References"]) + "\n"
 
     @property
@@ -102,6 +103,15 @@ def methods(
 def without_citations(text: str) -> str:
     """``text`` with its citations taken out, for places that have no list of references."""
     return CITATION.sub("", text).replace(" .", ".").replace(" ,", ",").replace("  ", " ")
+
+
+def _markdown(text: str) -> str:
+    """The text with all but its citations escaped."""
+    words, end = "", 0
+    for citation in citations(text):
+        words += escaped(text[end : citation.start()]) + citation[0]
+        end = citation.end()
+    return words + escaped(text[end:])
 
 
 def _brackets(numbers: list[int]) -> str:

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 import pandas as pd
 
 from neurocohort.dataset.quality_flags import SMALLEST_SITE
-from neurocohort.imaging import bias_field, brain_extraction, intensity, mni_space, registration, template, tissues
+from neurocohort.imaging import (
+    bias_field,
+    brain_extraction,
+    field_of_view,
+    intensity,
+    mni_space,
+    registration,
+    template,
+    tissues,
+)
 from neurocohort.reporting.methods_facts import Facts, listed, plain_number, times
 
 
@@ -55,6 +64,7 @@ def preprocessing_sentences(facts: Facts) -> Iterator[str]:
         )
     else:
         yield f"A scan was excluded where its brain mask had {least}."
+    yield from _appearance_limits(quality, registered, in_space)
     yield (
         f"Each brain was resampled once, by linear interpolation, to a grid of {times(settings['shape'])} voxels of "
         f"{plain_number(settings['spacing_mm'])} mm, and what lay outside its mask was set to 0."
@@ -78,7 +88,8 @@ def _brain_extraction(settings: dict, stripped: list[str]) -> str:
 
 def _mask_limits(quality: dict, registered: list[str], in_space: list[str]) -> Iterator[str]:
     border = (
-        f"touched the border of the field of view over more than {plain_number(quality['max_mask_border_cm2'])} cm²"
+        f"was cut over more than {plain_number(quality['max_mask_border_cm2'])} cm² by the border of the field of view or by a "
+        "plain background"
     )
     if registered:
         yield (
@@ -87,6 +98,23 @@ def _mask_limits(quality: dict, registered: list[str], in_space: list[str]) -> I
         )
     else:
         yield f"A scan was excluded where its brain mask {border}."
+
+
+def _appearance_limits(quality: dict, registered: list[str], in_space: list[str]) -> Iterator[str]:
+    percent, inner = f"{100 * quality['max_missing_brain']:g}", plain_number(field_of_view.INNER_MM)
+    contrast = plain_number(quality["min_tissue_contrast"])
+    yield (
+        f"A scan was excluded where more than {percent} % of the template's brain, without its outer {inner} mm, lay outside of "
+        "the scan's field of view or in empty voxels, or where the mean of grey matter less that of cerebrospinal fluid, or of "
+        f"white less grey matter, was less than {contrast} of the brain's range of intensities, as in images that are not "
+        "T1-weighted."
+    )
+    if registered:
+        degrees, ratio = plain_number(quality["max_head_turn_degrees"]), plain_number(quality["max_head_stretch"])
+        yield (
+            f"A scan{' that was registered' if in_space else ''} was excluded where by its header the head was turned by more "
+            f"than {degrees}° against the template, or stretched {ratio} times as much along one direction as along another."
+        )
 
 
 def _volumes(registered: list[str], in_space: list[str]) -> Iterator[str]:

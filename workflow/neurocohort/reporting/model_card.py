@@ -13,6 +13,7 @@ from neurocohort.members import members_of
 from neurocohort.reporting import headline, labels, origins, participants
 from neurocohort.reporting.claims import given_weights
 from neurocohort.reporting.development import fitted_on, folds_of, folds_sentence, members_in_words
+from neurocohort.reporting.markdown import escaped
 from neurocohort.reporting.methods_facts import listed, plain_number, times
 from neurocohort.reporting.model_limits import Known, limits, value_of
 from neurocohort.reporting.networks import networks_of, networks_sentence, spelt
@@ -56,12 +57,12 @@ class Section:
 
 def model_card(known: Known) -> str:
     """The card as Markdown."""
-    lines = [f"# Model card: {labels.spaced(known.experiment)}"]
+    lines = [f"# Model card: {escaped(labels.spaced(known.experiment))}"]
     for section in card_sections(known):
-        lines += [f"## {section.heading}", *(f"- {sentence}" for sentence in section.sentences)]
+        lines += [f"## {section.heading}", *(f"- {escaped(sentence)}" for sentence in section.sentences)]
         if section.table:
             rule = ["---"] * len(section.table.columns)
-            rows = [_row(row) for row in (section.table.columns, rule, *section.table.rows)]
+            rows = [_row(section.table.columns), "|".join(["", *rule, ""]), *map(_row, section.table.rows)]
             lines.append("\n".join(rows))
     return _spaced(lines)
 
@@ -247,7 +248,7 @@ def _licence(settings: dict, licences: dict[str, str]) -> Section:
 
 
 def _row(cells: tuple[str, ...] | list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return f"| {' | '.join(map(escaped, cells))} |"
 
 
 def _spaced(lines: list[str]) -> str:

@@ -15,6 +15,7 @@ from neurocohort.reporting.provenance import NAMED
 from neurocohort.reporting.sources import Missing
 
 TEMPLATES = Path(__file__).parent / "templates"
+NOTES_SHOWN = 50  # of one kind and cohort; notes.tsv has all
 SYMBOLS = {"pass": "✓", "warn": "≈", "fail": "✗", "missing": "!"}  # by verdict
 JUDGEMENT_WORDS = {  # what a card says first, by judgement
     "better": "Better than the trivial baseline",
@@ -61,6 +62,7 @@ def environment() -> Environment:
         "outlier_z": f"{labels.OUTLIER_Z:g}",
         "smallest_site": SMALLEST_SITE,
         "smallest_cohort": SMALLEST_COHORT,
+        "notes_shown": NOTES_SHOWN,
     }
     made.tests["missing"] = lambda value: isinstance(value, Missing)
     made.filters |= {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.files import sha256_of
+from neurocohort.notes import NOTE_COLUMNS
 from neurocohort.reporting import labels
 from neurocohort.reporting.development import by_use, folds_sentence
 from neurocohort.reporting.exclusions import compare_excluded
@@ -17,13 +18,17 @@ SAMPLE_COLUMNS = ("scan_id", "participant_id", "cohort", "site", "part", "target
 
 def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str, experiments: dict[str, dict]) -> dict:
     """How many scans and participants of a cohort are left after ingest and after preprocessing with its quality
-    limits, every exclusion with its reason, and how the excluded compare with the kept (`exclusions.Comparison`)."""
+    limits, every exclusion with its reason, how the excluded compare with the kept (`exclusions.Comparison`), and the notes of
+    ingest and preprocessing (`_notes`)."""
     what = f"the flow of participants of {labels.cohort(cohort)}"
     scans = sources.table(data / cohort / "scans.tsv", what, ("participant_id", "scan_id"))
     ingest = sources.table(data / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
     every = sources.table(results / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
     absent = [item for item in (scans, ingest, every) if isinstance(item, Missing)]
     flow = {"cohort": cohort, "steps": [], "missing": absent, "exclusions": [], "stages": [], "comparison": None}
+    flow["notes"] = [
+        found for folder in (data, results) for found in _notes(sources, folder / cohort / "notes.tsv", cohort)
+    ]
     if not isinstance(every, Missing):
         flow["exclusions"] = every.to_dict("records")
         flow["stages"] = _stage_counts(every)
@@ -142,6 +147,20 @@ def split_check(
         "missing": missing,
         "clean": not (overlapping or crossing_folds or images or moved or missing),
     }
+
+
+def _notes(sources: Sources, path: Path, cohort: str) -> list[dict | Missing]:
+    """The notes of one table by kind, with the name of the table. Each row has the scan or participant that it is about, empty
+    for the cohort, and its sentence."""
+    table = sources.table(path, f"the notes on {labels.cohort(cohort)}", NOTE_COLUMNS, empty_is_missing=False)
+    if isinstance(table, Missing):
+        return [table]
+    whose = table["scan_id"].fillna(table["participant_id"]).fillna("")
+    rows = table.assign(whose=whose)[["kind", "whose", "note"]]
+    return [
+        {"kind": str(kind), "rows": group.to_dict("records"), "file": sources.name(path)}
+        for kind, group in rows.groupby("kind", sort=False)
+    ]
 
 
 def _step(text: str, left: pd.DataFrame, stages: list[tuple[str, int]]) -> dict:

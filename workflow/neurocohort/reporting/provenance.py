@@ -43,7 +43,7 @@ def collect(
     """
     packages = locked_packages(sources, lock)
     timing = rule_times(sources, benchmarks)
-    archives = input_archives(sources, configuration, resources or data.parent / "resources", results)
+    archives = input_archives(sources, configuration, resources or data.parent / "resources", results, data)
     git = git_state(Path(neurocohort.__file__).resolve().parent)
     settled = hashlib.sha256(canonical(configuration).encode()).hexdigest()
     splits = _hashes(sources, sorted(results.glob("*/split.tsv")))

@@ -40,7 +40,27 @@ ADVICE = {  # by number, what to look for when it is unusually (low, high); None
     ),
     "mask_border_cm2": (
         None,
-        "The brain mask touches the border of the image: look for a brain that is cut off.",
+        "The brain mask ends at the border of the image or at a plain background: look for a brain that is cut off.",
+    ),
+    "missing_brain": (
+        None,
+        "A part of the brain is missing: look for a brain that is cut off, and for empty slices.",
+    ),
+    "contrast_gm_csf": (
+        "Grey matter is little brighter than CSF: look for an image that is not T1-weighted, and for noise.",
+        None,
+    ),
+    "contrast_wm_gm": (
+        "White matter is little brighter than grey matter: look for an image that is not T1-weighted, for atrophy and noise.",
+        None,
+    ),
+    "head_turn_degrees": (
+        None,
+        "The head lies turned: look whether the blue outlines fit, and for a wrong orientation in the header.",
+    ),
+    "head_stretch": (
+        None,
+        "The head has unusual proportions: look for a wrong voxel spacing in the header.",
     ),
     "bias_field_cv": (
         None,

@@ -5,7 +5,7 @@ as Pandoc does; the page shows a number for it, and the report's own ``reference
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,9 +50,16 @@ def library() -> dict[str, Reference]:
 
 
 def cited(texts: Iterable[str]) -> list[Reference]:
-    """The references that ``texts`` cite, in the order of their first citation. Raises KeyError for an unknown key."""
-    keys = dict.fromkeys(key for text in texts for group in CITATION.findall(text) for key in _keys(group))
+    """The references that ``texts`` cite, in the order of their first citation. A key that the library hasn't is a text of the
+    user's that looks like a citation, such as a site's name.
+    """
+    keys = dict.fromkeys(key for text in texts for match in citations(text) for key in _keys(match[1]))
     return [library()[key] for key in keys]
+
+
+def citations(text: str) -> Iterator[re.Match]:
+    """The citations of ``text``, whose keys are all in the library."""
+    return (match for match in CITATION.finditer(text) if all(key in library() for key in _keys(match[1])))
 
 
 def numbered(text: str, references: list[Reference]) -> list[str | list[int]]:
@@ -60,7 +67,7 @@ def numbered(text: str, references: list[Reference]) -> list[str | list[int]]:
     number = {reference.key: place for place, reference in enumerate(references, start=1)}
     pieces: list[str | list[int]] = []
     end = 0
-    for match in CITATION.finditer(text):
+    for match in citations(text):
         pieces += [text[end : match.start()], [number[key] for key in _keys(match[1])]]
         end = match.end()
     return [piece for piece in [*pieces, text[end:]] if piece]

@@ -173,5 +173,5 @@ def _write_placeholders(config: dict, place: Path) -> None:
         batch = [f"{PLACEHOLDER}{number}_ses-1\t000\tn/a" for number in range(size)]
         (folder / "batches.tsv").write_text("\n".join(["scan_id\tbatch\tcontent", *batch]) + "\n", encoding="utf-8")
         (folder / "exclusions.tsv").write_text("\t".join(EXCLUSION_COLUMNS) + "\n", encoding="utf-8")
-        for file in ("participants.tsv", "participants.json", "dataset_description.json"):
+        for file in ("participants.tsv", "participants.json", "dataset_description.json", "notes.tsv", "inputs.tsv"):
             (folder / file).touch()

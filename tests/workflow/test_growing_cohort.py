@@ -1,0 +1,98 @@
+"""A cohort that grows, whose files are touched and replaced: only what is new is computed."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from checkouts import Checkout, copy_checkout
+from neurocohort.cohorts.ixi import ingest_ixi
+from neurocohort.cohorts.phantom_archives import write_ixi_archives
+
+SCANS = int(os.environ.get("NEUROCOHORT_TEST_SCANS", "12"))
+STUDY = "config/growing.yaml"
+NETWORK = {"name": "sfcn", "channels": [4, 8]}
+
+pytestmark = pytest.mark.slow
+
+
+def preprocess(checkout: Checkout) -> str:
+    return checkout.snakemake("--quiet", "rules", "--configfile", STUDY, "--", "preprocess")
+
+
+def computed_since(checkout: Checkout, moment: float) -> set[str]:
+    """The participants of whose scans a record was written since ``moment``, in seconds since the epoch."""
+    records = checkout.path("results/clinic/preproc").rglob("*_qc.json")
+    return {record.name.split("_")[0] for record in records if record.stat().st_mtime > moment}
+
+
+def add(folder: Path, image: Path, participant: str) -> None:
+    anat = folder / f"sub-{participant}" / "anat"
+    anat.mkdir(parents=True)
+    shutil.copy(image, anat / f"sub-{participant}_T1w.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> list[Path]:
+    """Images of synthetic people, one more than the cohort has."""
+    made = tmp_path_factory.mktemp("people")
+    write_ixi_archives(made, participants=SCANS + 4, seed=11, spacing_mm=4.0)
+    ingest_ixi([made / "IXI-T1.tar"], made / "IXI.xls", made / "raw")
+    paths = pd.read_csv(made / "raw" / "scans.tsv", sep="\t")["path"]
+    return [made / "raw" / path for path in paths][: SCANS + 1]
+
+
+@pytest.fixture(scope="module")
+def clinic(people, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clinic")
+    for number, image in enumerate(people[:SCANS]):
+        add(folder, image, f"P{number:03d}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grown(repository, clinic, tmp_path_factory) -> Checkout:
+    """A study whose cohort has been preprocessed."""
+    checkout = copy_checkout(repository, tmp_path_factory.mktemp("grown"))
+    study = {
+        "study": "growing",
+        "preprocessing": {"spacing_mm": 4.0},
+        "cohorts": {"clinic": {"source": "bids", "path": str(clinic)}},
+        "experiments": {"age": {"task": "regression", "target": "age", "cohorts": ["clinic"], "network": NETWORK}},
+    }
+    checkout.path(STUDY).write_text(yaml.safe_dump(study))
+    preprocess(checkout)
+    assert len(computed_since(checkout, 0)) == SCANS
+    return checkout
+
+
+def test_a_touched_image_computes_nothing(grown, clinic):
+    moment = time.time()
+    for image in clinic.rglob("*.nii.gz"):
+        image.touch()
+    preprocess(grown)
+    assert computed_since(grown, moment) == set()
+    assert "preprocess_batch" not in grown.would_run("--configfile", STUDY, "--", "preprocess")
+
+
+def test_one_scan_that_is_added_is_the_only_one_computed(grown, clinic, people):
+    moment = time.time()
+    add(clinic, people[SCANS], "P999")
+    preprocess(grown)
+    assert computed_since(grown, moment) == {"sub-P999"}
+
+
+def test_one_image_that_is_replaced_is_the_only_one_computed(grown, clinic):
+    moment = time.time()
+    path = next(clinic.glob("sub-P007/anat/*.nii.gz"))
+    image = nib.load(path)
+    voxels = np.asanyarray(image.dataobj).copy()
+    voxels[tuple(size // 2 for size in voxels.shape)] += 1
+    nib.save(nib.Nifti1Image(voxels, image.affine, image.header), path)
+    preprocess(grown)
+    assert computed_since(grown, moment) == {"sub-P007"}

@@ -1,0 +1,79 @@
+"""Participants' and sessions' names as BIDS labels: ``sub-`` or ``ses-`` and then letters, digits and (since BIDS 1.11) ``+``.
+
+Names that users have, such as ``OAS1_0001`` and ``IXI443-HH-2215``, lose their other characters. That is noted, and refused
+where two names become one.
+"""
+
+import re
+import unicodedata
+
+from neurocohort.cohorts.variable_numbers import number_of
+from neurocohort.errors import InputError
+from neurocohort.notes import Kind, Notes
+
+LABEL = re.compile(r"[A-Za-z0-9+]+")
+EXPECTED = "letters, digits and + (`_`, `-` and other characters between them are left out)"
+
+
+def is_label(text: str, prefix: str) -> bool:
+    """Whether ``text`` is ``prefix`` and then a BIDS label."""
+    return text.startswith(prefix) and bool(LABEL.fullmatch(text.removeprefix(prefix)))
+
+
+def as_label(text: str, prefix: str) -> str | None:
+    """``text`` with ``prefix``, which users leave out at times, and without what a label can't have; None where nothing is left.
+
+    A number with a sign or a decimal point stays as it is (None): without them it would be another participant's. So does a name
+    of a file that isn't UTF-8.
+    """
+    name = text.strip().removeprefix(prefix)
+    if LABEL.fullmatch(name):
+        return prefix + name
+    if number_of(name) is not None or any(unicodedata.category(one) == "Cs" for one in name):
+        return None
+    label = "".join(LABEL.findall(name))
+    return prefix + label if label else None
+
+
+class Labels:
+    """The labels of one cohort's participants or sessions, each with the name that it was made from.
+
+    ``prefix`` is ``sub-`` or ``ses-``, and ``file`` is named in messages.
+    """
+
+    def __init__(self, prefix: str, file: str):
+        self.prefix, self.file = prefix, file
+        self.names: dict[tuple[str, str], str] = {}
+
+    def of(self, text: str, whose: str = "") -> str | None:
+        """The label of ``text``; None where it can't be one. ``whose``: the participant whose session it is.
+
+        Raises InputError where another name has this label already.
+        """
+        label = as_label(text, self.prefix)
+        if label is None:
+            return None
+        name = text.strip().removeprefix(self.prefix)
+        other = self.names.setdefault((whose, label), name)
+        if other != name:
+            what = "participants" if self.prefix == "sub-" else f"sessions of {whose}"
+            raise InputError(
+                f"{self.file} has the {what} {other} and {name}, which are both {label} in BIDS, where labels are "
+                "letters, digits "
+                "and + alone; rename one of them."
+            )
+        return label
+
+    def changed(self) -> dict[tuple[str, str], str]:
+        """The names that aren't their labels, by participant (of a session) and label."""
+        return {key: name for key, name in self.names.items() if self.prefix + name != key[1]}
+
+    def note(self, notes: Notes) -> None:
+        """Note each name that was changed."""
+        for (whose, label), name in sorted(self.changed().items()):
+            participant = whose or label
+            notes.add(
+                Kind.NAMES,
+                f"{name} of {self.file} is {label} here: BIDS labels are letters, digits and +.",
+                participant,
+            )

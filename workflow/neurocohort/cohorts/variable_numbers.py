@@ -1,0 +1,12 @@
+"""A cell's text as a number."""
+
+import math
+import re
+
+NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def number_of(text: str) -> float | None:
+    """The number that ``text`` is, None where it is none or not finite."""
+    value = float(text) if NUMBER_TEXT.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None

@@ -1,0 +1,59 @@
+"""The values of a classification's target as texts, and which of them a class means. Imports are light."""
+
+from collections.abc import Iterable
+
+NAMED = 10  # as many values as a message has room for
+Classes = list[str | float | list[str | float]]
+
+
+def listed_classes(classes: Classes) -> list[list]:
+    """Each class as a list of values."""
+    return [values if isinstance(values, list) else [values] for values in classes]
+
+
+def value_text(value: object) -> str:
+    """A value as the text by which classes name it: 1.0 is 1."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def sorted_texts(values: Iterable) -> list[str]:
+    """Every value once, as text, numbers by size and before texts."""
+    texts = {value_text(value) for value in values}
+    return sorted(texts, key=lambda text: (0, float(text), text) if _is_number(text) else (1, 0.0, text))
+
+
+def spelt_as_found(given: str, found: Iterable[str]) -> str:
+    """``given``, or what it means where the table spells it otherwise: 1.0 for 1, false for False."""
+    if given in found:
+        return given
+    if _is_number(given):
+        return value_text(float(given))
+    return given.capitalize() if given.capitalize() in ("True", "False") else given
+
+
+def undecided(found: list[str], target: str) -> str:
+    """A sentence where a target without ``classes`` isn't 0 and 1, so that the positive class isn't known; else empty."""
+    if set(found) <= {"0", "1"}:
+        return ""
+    mend = "write `classes: [negative, positive]`"
+    if len(found) == 2:
+        mend += f", that is `classes: [{found[0]}, {found[1]}]` or the other way round"
+    elif len(found) > 2:
+        mend += ", or more than two: a value each, or a list of values for one class"
+    return (
+        f"the target {target} has the values {few_values(found)}; which of them is the negative and which the positive class "
+        f"isn't known: {mend}."
+    )
+
+
+def few_values(values: list[str]) -> str:
+    """The first values, and how many more there are."""
+    more = f" and {len(values) - NAMED} more" if len(values) > NAMED else ""
+    return (", ".join(values[:NAMED]) or "none at all") + more
+
+
+def _is_number(value: str) -> bool:
+    try:
+        return abs(float(value)) < float("inf")
+    except ValueError:
+        return False

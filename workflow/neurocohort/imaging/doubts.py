@@ -1,0 +1,33 @@
+"""What is unusual about a scan though it is within the study's limits: a sentence each, for its record's notes."""
+
+# Half-way between scans that nothing is wrong with (their extremes in brackets, of 99 OASIS-1 and 7 IXI scans) and made faults.
+SOME_CUT_CM2 = 5.0  # (3.3) against 35
+SOME_MISSING = 0.005  # (0) against 0.007
+LITTLE_CONTRAST = 0.12  # (0.10) against 0
+SOME_TURN_DEGREES = 45.0  # (40, of painted heads that lie tilted)
+
+
+def doubts(metrics: dict[str, float | None]) -> list[str]:
+    """Sentences on the numbers of a scan's record (see quality_limits.py for those that exclude it) that ask for a look."""
+    found = {name: value for name, value in metrics.items() if value is not None}
+    notes = []
+    if (cut := found.get("mask_border_cm2", 0.0)) > SOME_CUT_CM2:
+        notes.append(
+            f"The brain mask is cut over {cut:.0f} cm2, by the border of the field of view or by a plain background; "
+            "look whether a part of the brain is missing."
+        )
+    if (missing := found.get("missing_brain", 0.0)) > SOME_MISSING:
+        notes.append(
+            f"{missing:.1%} of the brain lie outside of the field of view or in empty voxels; look whether a part is missing."
+        )
+    for name, pair in (("contrast_gm_csf", "grey matter and CSF"), ("contrast_wm_gm", "white and grey matter")):
+        if (contrast := found.get(name, 1.0)) < LITTLE_CONTRAST:
+            notes.append(
+                f"The contrast between {pair} is low for a T1-weighted image: {contrast:.2f} of the brain's range of "
+                "intensities; look whether it is one."
+            )
+    if (turn := found.get("head_turn_degrees", 0.0)) > SOME_TURN_DEGREES:
+        notes.append(
+            f"The head is turned by {turn:.0f} degrees; look whether its registration and its header are right."
+        )
+    return notes
