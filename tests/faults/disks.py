@@ -13,7 +13,7 @@ BLOCK = b"\0" * 4096
 
 
 class Disk:
-    """``folder``, with what is in it, on a file system of its own. ``close`` puts the content back."""
+    """``folder``, with what is in it, on a file system of its own, until ``close``."""
 
     def __init__(self, folder: Path):
         self.folder, self.filler = folder, folder / ".filler"
@@ -54,10 +54,7 @@ class Disk:
         subprocess.run(["mount", "-o", f"remount,{'ro' if yes else 'rw'}", str(self.folder)], check=True)
 
     def close(self) -> None:
-        """Unmount the disk, and leave what is on it in the folder."""
-        self.empty()
-        shutil.rmtree(self.content)
-        subprocess.run(["cp", "-a", f"{self.folder}/.", str(self.content)], check=True)
+        """Unmount the disk, and put back what was in the folder before."""
         subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
         self.folder.rmdir()
         self.content.rename(self.folder)

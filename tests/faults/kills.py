@@ -32,9 +32,12 @@ from checkouts import copy_checkout  # noqa: E402
 
 COMPARED = ("checkpoints", "data", "resources", "results", "splits")
 LEFT_OVER = re.compile(r"\..+\.\d+\..+|.*\.(part|tmp|unreadable)")  # names of files that are being written
-TIMES = {  # what a file holds of the run itself: when, how long, how often
-    r"run\.json": r'"(seconds|created|started|finished|peak_mb)": [^,}\n]+',
-    r"provenance\.json": None,
+NOT_RESULTS = (".snakemake_timestamp", "probabilities.npy")  # the latter is deleted once it was used
+# What a file holds of the run itself: how long its jobs took, how much memory, and the command. None: it holds hashes of those.
+OF_THE_RUN = {
+    r"run\.json": r'"(training_seconds|scans_per_second)": [^,}\n]+',
+    r"index\.html": r"(?m)^.*(data-value=\"[\d.]+\">[\d.,]+ MB<|snakemake (--|results/)).*$",
+    r"provenance\.json|ro-crate-metadata\.json|report\.zip": None,
 }
 DATE = "1700000000"  # of the reports
 EARLY_S = 3.0  # of a run, in which Snakemake only starts
@@ -108,9 +111,9 @@ class Study:
 
 def _hash(path: Path) -> str:
     content = path.read_bytes()
-    for name, times in TIMES.items():
+    for name, of_the_run in OF_THE_RUN.items():
         if re.fullmatch(name, path.name):
-            content = re.sub(times, "", content.decode()).encode() if times else b""
+            content = re.sub(of_the_run, "", content.decode()).encode() if of_the_run else b""
     return hashlib.sha256(content).hexdigest()
 
 
