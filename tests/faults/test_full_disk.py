@@ -50,8 +50,13 @@ def study(repository, tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("fault", ["full", "read-only"])
-@pytest.mark.parametrize("name", STAGES)
+# A folder that is read-only fails at a stage's first file, whatever the stage: three are enough where tests have to be quick.
+READ_ONLY = ("preprocessing", "training", "report")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [*((name, "full") for name in STAGES), *((name, "read-only") for name in READ_ONLY)]
+)
 def test_a_disk_that_cant_be_written_ends_in_a_sentence_and_the_plain_command_goes_on(study, name, fault, monkeypatch):
     monkeypatch.setenv(SECONDS_VARIABLE, "0")  # a checkpoint after each epoch
     stage = STAGES[name]
