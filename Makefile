@@ -25,9 +25,9 @@ demo: .venv/ready
 test: .venv/ready .venv/optional
 	pytest -n $(CORES) --no-loadscope-reorder --durations=10 -m "not slow"
 
-# In one session, so that the demo runs once; with more processes than cores, since tests of schedulers wait most of the time.
+# In one session, so that the demo runs once; with a process more than cores, since tests of schedulers wait most of the time.
 test-all: .venv/ready .venv/optional
-	pytest -n 4 --no-loadscope-reorder --durations=10
+	pytest -n 3 --no-loadscope-reorder --durations=10
 
 lint: .venv/ready
 	ruff check .
