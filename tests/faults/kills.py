@@ -36,7 +36,7 @@ NOT_RESULTS = (".snakemake_timestamp", "probabilities.npy")  # the latter is del
 # What a file holds of the run itself: how long its jobs took, how much memory, and the command. None: it holds hashes of those.
 OF_THE_RUN = {
     r"run\.json": r'"(training_seconds|scans_per_second)": [^,}\n]+',
-    r"index\.html": r"(?m)^.*(data-value=\"[\d.]+\">[\d.,]+ MB<|snakemake (--|results/)).*$",
+    r"index\.html": r"(?m)^.*(data-value=\"[\d.]+\">[\d.,]+ MB<|snakemake (--|results/)).*\n",
     r"provenance\.json|ro-crate-metadata\.json|report\.zip": None,
 }
 DATE = "1700000000"  # of the reports
@@ -100,9 +100,7 @@ class Study:
     def hashes(self) -> dict[str, str]:
         """By path, the sha256 of every file that a run leaves."""
         files = (path for name in COMPARED for path in sorted((self.folder / name).rglob("*")) if path.is_file())
-        return {
-            str(path.relative_to(self.folder)): _hash(path) for path in files if path.name != ".snakemake_timestamp"
-        }
+        return {str(path.relative_to(self.folder)): _hash(path) for path in files if path.name not in NOT_RESULTS}
 
     def left_over(self) -> list[str]:
         files = (path for name in COMPARED for path in (self.folder / name).rglob("*"))
