@@ -16,18 +16,22 @@ export MPLCONFIGDIR := $(CURDIR)/.venv/cache/matplotlib
 export PIP_CACHE_DIR ?= $(CURDIR)/.venv/cache/pip
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test test-all lint audit clean
+.PHONY: demo test test-all test-machine lint audit clean
 
 demo: .venv/ready
 	snakemake --cores $(CORES) --quiet rules
 	neurocohort headline --results results config/config.yaml
 
 test: .venv/ready .venv/optional
-	pytest -n $(CORES) --no-loadscope-reorder --durations=10 -m "not slow"
+	pytest -n $(CORES) --no-loadscope-reorder --durations=10 -m "not slow and not machine"
 
 # In one session, so that the demo runs once; with a process more than cores, since tests of schedulers wait most of the time.
 test-all: .venv/ready .venv/optional
-	pytest -n 3 --no-loadscope-reorder --durations=10
+	pytest -n 3 --no-loadscope-reorder --durations=10 -m "not machine"
+
+# Runs that are killed at random moments, and disks that are full or read-only, at every stage.
+test-machine: .venv/ready .venv/optional
+	pytest -n 2 --no-loadscope-reorder --durations=10 -m machine
 
 lint: .venv/ready
 	ruff check .

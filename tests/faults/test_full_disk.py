@@ -9,7 +9,7 @@ from disks import Disk
 from kills import Study
 from neurocohort.learning.checkpoint import SECONDS_VARIABLE
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.machine
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ HARNESS = Path(__file__).with_name("kills.py")
 ROW = re.compile(r"\| .+ \| (\d+) \| (\d+) \| (\d+) \| `.+` \|")
 
 
-@pytest.mark.slow
+@pytest.mark.machine
 @pytest.mark.parametrize(
     ("kills", "options"),
     [("5", ()), ("3", ("--during", "preprocess-batch", "--begin", "ingest", "--target", "preprocess"))],
