@@ -23,6 +23,11 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 SHOWN_OF_A_GROUP = 3  # failed jobs of one submission; they mostly failed for the same reason
 ASKED = ("mem_mb", "runtime")
+WRITTEN = (
+    "results",
+    "logs",
+    "benchmarks",
+)  # folders that Snakemake itself writes to before a job: it would end in a traceback
 
 
 def job_prefix(checkout: Path) -> str:
@@ -89,6 +94,12 @@ def _remove_incomplete_folders() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _refuse(folder: str, reason: str) -> None:
+    """End this process. Not through Snakemake's log, which is in its folder."""
+    print(f"error: the folder {Path(folder).resolve()} can't be written: {reason}", file=sys.stderr)
+    sys.exit(1)
+
+
 class StartOfRun(logging.Handler):
     """Takes over from a killed run and records this one, once Snakemake is about to run jobs.
 
@@ -109,6 +120,9 @@ class StartOfRun(logging.Handler):
         if self.begun or plugin is None or self.workflow.dryrun or self.workflow.touch:
             return
         self.begun = True
+        for folder in filter(os.path.isdir, WRITTEN):
+            if not os.access(folder, os.W_OK):
+                _refuse(folder, "it is read-only. Look at how its file system is mounted, its owner and permissions.")
         try:
             if what := take_over():
                 logger.warning(what)
@@ -116,9 +130,7 @@ class StartOfRun(logging.Handler):
                 _remove_incomplete_folders()
             begin_run(plugin.name, self.command)
         except OSError as error:
-            reason = storage_reason(error) or f"{error}."
-            print(f"error: the folder {Path('.snakemake').resolve()} can't be written: {reason}", file=sys.stderr)
-            sys.exit(1)  # not through Snakemake's log, which is in that folder
+            _refuse(".snakemake", storage_reason(error) or f"{error}.")
         atexit.register(end_run)  # also after Ctrl-C, when executors have cancelled the jobs that they know
 
 

@@ -42,12 +42,20 @@ STAGES = {
 
 
 @pytest.fixture(scope="module")
-def study(repository, tmp_path_factory):
-    """The smallest study, finished."""
+def finished(tmp_path_factory):
+    """The smallest study, finished, for copies."""
     made = Study(tmp_path_factory.mktemp("full") / "study", ["tests/studies/smallest.yaml"], 2)
     made.fresh()
     assert made.finish() == 0, made.end_of_output()
+    made.folder.rename(made.begun)
     return made
+
+
+@pytest.fixture
+def study(finished):
+    """A finished study of a test's own, always at the same path."""
+    finished.fresh()
+    return finished
 
 
 # A folder that is read-only fails at a stage's first file, whatever the stage: three are enough where tests have to be quick.
