@@ -54,6 +54,7 @@ rule all:
             for experiment in EXPERIMENTS
             if segments(experiment)
         ],
+        expand(NOTES, cohort=COHORTS),
         expand(
             "results/{cohort}/{table}",
             cohort=COHORTS,

@@ -23,11 +23,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 SHOWN_OF_A_GROUP = 3  # failed jobs of one submission; they mostly failed for the same reason
 ASKED = ("mem_mb", "runtime")
-WRITTEN = (
-    "results",
-    "logs",
-    "benchmarks",
-)  # folders that Snakemake itself writes to before a job: it would end in a traceback
+# Folders that Snakemake itself writes to before a job: without permission it would end in a traceback.
+WRITTEN = ("results", "logs", "benchmarks")
 
 
 def job_prefix(checkout: Path) -> str:
@@ -90,7 +87,7 @@ def _remove_incomplete_folders() -> None:
     for folder, names in WHOLE_FOLDERS:
         missing = [name for name in names if not (Path(folder) / name).exists()]
         if missing and Path(folder).is_dir():
-            logger.warning(f"{folder} lacks {missing[0]}: the folder is made again.")
+            logger.warning(f"{folder} lacks {missing[0]}: the folder is removed, so that it is made again.")
             shutil.rmtree(folder, ignore_errors=True)
 
 

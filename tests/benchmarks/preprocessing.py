@@ -8,7 +8,7 @@ ANTsPy. Dated rows go to tests/benchmarks/results/preprocessing.tsv. What is rep
 - ``seconds``: the process from its start to its end; ``cpu_seconds``: its processor time, the one to compare where other
   programs run on the machine; ``computing_seconds``: without the imports; ``peak_mib``: its memory.
 - ``times_ours``: seconds over those of ``ours`` on the same scan, spacing and jobs; ``cpu_times_ours``,
-  ``computing_times_ours``, ``memory_times_ours`` likewise.
+  ``computing_times_ours`` and ``memory_times_ours``: the same of the other columns.
 - ``mask_dice``, ``brain_dice``, ``gm_dice``, ``wm_dice``, ``tre_mm``: see known_scans.agreement; where the truth is known.
 
 The full head of MNI152 that Clinica registers to is on no package index at 1 mm. Its place takes nilearn's ICBM brain with

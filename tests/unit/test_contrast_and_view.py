@@ -143,7 +143,7 @@ def test_slices_without_an_image_exclude(template, head, stripped):
     middle = mask.shape[2] // 2
     data[:, :, middle : middle + 2] = 0
     found = view(template, Volume(data, scan.affine), mask)
-    assert 0.03 < found["missing_brain"] < 0.08 and "of the brain are missing" in reason_for(found)[1]
+    assert 0.03 < found["missing_brain"] < 0.08 and "of the brain is missing" in reason_for(found)[1]
 
 
 def test_a_brain_beyond_the_field_of_view_is_excluded_though_its_mask_is_whole(template, head):

@@ -397,7 +397,7 @@ CLASSES = {"task": "classification", "target": "group", "classes": ["CN", "AD"]}
         (CLASSES | {"classes": ["CN", "MCI"]}, "`experiments.e.classes` has 'MCI', which no scan has as group"),
         (CLASSES | {"classes": None}, "which of them is the negative and which the positive class isn't known"),
         ({"filter": "age > 200"}, "leaves none of the 4 scans"),
-        ({"filter": "age < 63"}, r"have 2 participant\(s\) with a value of `age`, and expected are at least 3"),
+        ({"filter": "age < 63"}, r"have 2 participant\(s\) with a value of `age`, expected at least 3"),
         (
             {"target": "size"},
             "`size`, which is 3 in all 4 scans of `experiments.e.cohorts`, so that nothing can be learned",

@@ -14,7 +14,7 @@ def promised(readme: str) -> list[str]:
     paths: list[str] = []
     for line in table.splitlines()[2:]:
         for name in PATH.findall(line.split("|")[1]):
-            paths.append(name if name.startswith("results/") else f"{paths[-1].rsplit('/', 1)[0]}/{name}")
+            paths.append(name if name.startswith(("results/", "data/")) else f"{paths[-1].rsplit('/', 1)[0]}/{name}")
     return paths
 
 
@@ -49,6 +49,8 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
         ("results/experiments/brain_age/metrics.tsv", "metrics"),
         ("results/experiments/brain_age/networks.tsv", "ensemble"),
         ("results/oasis1/exclusions.tsv", "quality"),
+        ("results/oasis1/notes.tsv", "quality"),
+        ("data/oasis1/notes.tsv", "ingest_cohort"),
         ("results/oasis1/preproc/dataset_description.json", "quality"),
     ],
 )

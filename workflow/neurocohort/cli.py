@@ -14,7 +14,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK
 
 from neurocohort.commands import data, learning, machines, models, results  # noqa: E402, F401
 from neurocohort.commands.app import app  # noqa: E402
-from neurocohort.errors import STORAGE_REASONS, InputError, JobFailed, StorageFailed, storage_reason  # noqa: E402
+from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, JobFailed, StorageFailed, storage_reason  # noqa: E402
 
 
 def main() -> None:
@@ -30,7 +30,8 @@ def main() -> None:
     except OSError as error:
         if not (reason := storage_reason(error)):
             raise
-        _end_by_failure(StorageFailed(error.filename2 or error.filename or "its log or another file", reason))
+        failed = "read or written" if error.errno in READING_TOO else "written"
+        _end_by_failure(StorageFailed(error.filename2 or error.filename or "its log or another file", reason, failed))
 
 
 def _end_by_failure(error: JobFailed) -> None:

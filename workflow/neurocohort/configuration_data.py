@@ -94,7 +94,7 @@ def _too_few_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> I
     rows = [row for survey in trained for row in _with_target(survey.rows, target) if holds(row)]
     if (people := len({row["participant_id"] for row in rows})) < LEAST_PARTICIPANTS:
         yield (
-            f"`{key}.cohorts` have {people} participant(s) with a value of `{target}`, and expected are at least "
+            f"`{key}.cohorts` have {people} participant(s) with a value of `{target}`, expected at least "
             f"{LEAST_PARTICIPANTS}, one each to train, to validate and to test on; add scans, or make these cohorts external."
         )
         return
@@ -102,7 +102,7 @@ def _too_few_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> I
     if experiment["task"] == "regression" and len(values) == 1:
         yield (
             f"`{key}.target` is `{target}`, which is {values.pop()} in all {len(rows)} scans of `{key}.cohorts`, so that nothing "
-            "can be learned of it; choose another target, or other cohorts."
+            "can be learned from it; choose another target, or other cohorts."
         )
     for given in listed_classes(experiment.get("classes") or []):
         texts = {spelt_as_found(str(value), values) for value in given}

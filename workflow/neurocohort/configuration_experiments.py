@@ -156,10 +156,10 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
             f"least {step} voxels, or a network with fewer levels."
         )
     elif task in VALUE_TASKS and halvings and max(shape) < 2 * step:
-        mend = f"at most {halvings} `channels`" if network.most else "another network"
+        remedy = f"at most {halvings} `channels`" if network.most else "another network"
         yield (
             f"`{grid}` is {shape}, of which {name} leaves a single voxel after halving it {halvings} times (`{place}`), so that "
-            f"nothing is averaged over the brain; expected a grid of at least {[step, 2 * step, step]}, or {mend}."
+            f"nothing is averaged over the brain; expected a grid of at least {[step, 2 * step, step]}, or {remedy}."
         )
     if task in MAP_TASKS and any(side % step for side in shape):
         near = [math.ceil(side / step) * step for side in shape]

@@ -23,16 +23,17 @@ class StorageFailed(JobFailed, OSError):
     """A file or folder could not be written, by the fault of the disk: full, quota used up, read-only, no permission. It is an
     OSError, so that a cache which need not be written can do without.
 
-    ``path`` is what was to be written, ``reason`` what is wrong with its disk, and what to do.
+    ``path`` is what was to be written, ``reason`` what is wrong with its disk, and what to do; ``failed`` is what failed.
     """
 
-    def __init__(self, path: object, reason: str):
+    def __init__(self, path: object, reason: str, failed: str = "written"):
         super().__init__(str(path), reason)
         self.path = path
         self.reason = reason
+        self.failed = failed
 
     def __str__(self) -> str:
-        return f"{self.path} could not be written: {self.reason} What was there before is kept."
+        return f"{self.path} could not be {self.failed}: {self.reason} What was there before is kept."
 
 
 class ScanExcluded(Exception):
@@ -47,15 +48,17 @@ class ScanExcluded(Exception):
         self.reason = reason
 
 
+NO_PERMISSION = "there is no permission. Look at the owner and the permissions of the file and of its folder."
 STORAGE_REASONS = {
     errno.ENOSPC: "the disk is full. Make room, and run the same command again.",
     errno.EDQUOT: "the disk quota is used up. Delete files, or ask for more, and run the same command again.",
     errno.EROFS: "the file system is read-only. Have it mounted for writing, or work in another folder.",
-    errno.EACCES: "there is no permission to write there. Look at the owner and the permissions of its folder.",
-    errno.EPERM: "there is no permission to write there. Look at the owner and the permissions of its folder.",
+    errno.EACCES: NO_PERMISSION,
+    errno.EPERM: NO_PERMISSION,
     errno.EFBIG: "it would be larger than files may be here. Look at `ulimit -f`, and at the limits of the file system.",
     errno.EIO: "the disk reports an error. Its administrator can say more.",
 }
+READING_TOO = (errno.EACCES, errno.EPERM, errno.EIO)  # errors of a file that is read may have these numbers as well
 STORAGE_WORDS = {  # how libraries say it whose errors have no number
     errno.ENOSPC: r"No space left on device",
     errno.EDQUOT: r"Disk quota exceeded",

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurocohort.errors import STORAGE_REASONS, InputError, StorageFailed, storage_reason
+from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, StorageFailed, storage_reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 LEAST_FREE_BYTES = 1 << 20  # less is a full disk, whatever a library says of its failure
 FORGOTTEN_S = 3600.0  # another machine's file that nobody has written to for so long has no writer any more
-READING_TOO = (errno.EACCES, errno.EPERM, errno.EIO)  # errors of a file that is read may have these numbers as well
 ASIDE = re.compile(r"\.(?P<host>.+?)\.(?P<pid>\d+)\.(?P<name>.+)")
 
 

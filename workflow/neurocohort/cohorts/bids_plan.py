@@ -186,7 +186,7 @@ class _Chosen:
         return [image for image in found if not misfiled(image.name, anat.participant_id, anat.session_id)]
 
     def _named(self, anat: AnatFolder, modality: str) -> list:
-        """Those that the folder has, whoever they are named for."""
+        """The folder's images of ``modality``, also those whose names state another participant or session."""
         alike = matching_images(anat.files, self.pattern.replace("T1w", modality)) if "T1w" in self.pattern else []
         return alike or matching_images(anat.files, f"*_{modality}.nii*")
 
@@ -207,9 +207,9 @@ def _why_none(anat: AnatFolder, strangers: dict, choice: Choice) -> str:
 
 
 def _sessions(plan: LocalPlan, source: Path, without_folders: set[str]) -> Iterator[AnatFolder]:
-    """The anat folders that are looked at: those of sessions, and those of participants who have none.
+    """The anat folders to choose images from: those of sessions, and those of participants without session folders.
 
-    ``without_folders`` takes the labels of the latter.
+    ``without_folders`` collects the labels of participants without session folders.
     """
     without, beside = [], []
     people = Labels("sub-", source.name)

@@ -75,7 +75,7 @@ class Ingested:
     def write_image(self, path: str, content: bytes, original: Path | None = None) -> str:
         """Write ``content`` at ``path`` (relative to the folder) unless it is there; return its sha256.
 
-        Whoever may not read the file ``original`` that the image comes from may not read the image.
+        The image gets no permission for group and others that the file ``original``, which it comes from, lacks.
         """
         target = self.folder / path
         if not (target.is_file() and target.stat().st_size == len(content) and target.read_bytes() == content):
@@ -106,7 +106,7 @@ class Ingested:
             self.images.pop(path, None)
 
     def exclude(self, participant_id: str | None, scan_id: str | None, reason: str) -> None:
-        """Add a row to the exclusions table. What stands in names of files or in cells comes out in one printable line."""
+        """Add a row to the exclusions table. Line breaks and other unprintable characters are escaped."""
         row = {"participant_id": participant_id, "scan_id": scan_id, "stage": STAGE, "reason": reason}
         self.exclusions.append({name: text and harmless(text) for name, text in row.items()})
 

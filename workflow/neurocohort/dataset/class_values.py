@@ -35,14 +35,14 @@ def undecided(found: list[str], target: str) -> str:
     """A sentence where a target without ``classes`` isn't 0 and 1, so that the positive class isn't known; else empty."""
     if set(found) <= {"0", "1"}:
         return ""
-    mend = "write `classes: [negative, positive]`"
+    remedy = "write `classes: [negative, positive]`"
     if len(found) == 2:
-        mend += f", that is `classes: [{found[0]}, {found[1]}]` or the other way round"
+        remedy += f", that is `classes: [{found[0]}, {found[1]}]` or the other way round"
     elif len(found) > 2:
-        mend += ", or more than two: a value each, or a list of values for one class"
+        remedy += ", or more than two: a value each, or a list of values for one class"
     return (
         f"the target {target} has the values {few_values(found)}; which of them is the negative and which the positive class "
-        f"isn't known: {mend}."
+        f"isn't known: {remedy}."
     )
 
 

@@ -52,7 +52,7 @@ def _of_mask(metrics: dict[str, float], limits: QualityLimits) -> tuple[str, str
     missing = metrics.get("missing_brain")
     if missing is not None and missing > limits.max_missing_brain:
         return stage, (
-            f"{missing:.1%} of the brain are missing: outside of the field of view, or exactly of the background's value; "
+            f"{missing:.1%} of the brain is missing: outside of the field of view, or exactly of the background's value; "
             f"expected at most {limits.max_missing_brain:.1%}"
         )
     return None

@@ -1,6 +1,7 @@
 """What is unusual about a scan though it is within the study's limits: a sentence each, for its record's notes."""
 
-# Half-way between scans that nothing is wrong with (their extremes in brackets, of 99 OASIS-1 and 7 IXI scans) and made faults.
+# Between good scans (their extremes in brackets, of 99 of OASIS-1 and 7 of IXI) and made faults; of contrast, no limit parts
+# the two, so that a scan of an atrophied brain may get a note.
 SOME_CUT_CM2 = 5.0  # (3.3) against 35
 SOME_MISSING = 0.005  # (0) against 0.007
 LITTLE_CONTRAST = 0.12  # (0.10) against 0
@@ -18,7 +19,7 @@ def doubts(metrics: dict[str, float | None]) -> list[str]:
         )
     if (missing := found.get("missing_brain", 0.0)) > SOME_MISSING:
         notes.append(
-            f"{missing:.1%} of the brain lie outside of the field of view or in empty voxels; look whether a part is missing."
+            f"{missing:.1%} of the brain lies outside of the field of view or in empty voxels; look whether a part is missing."
         )
     for name, pair in (("contrast_gm_csf", "grey matter and CSF"), ("contrast_wm_gm", "white and grey matter")):
         if (contrast := found.get(name, 1.0)) < LITTLE_CONTRAST:
