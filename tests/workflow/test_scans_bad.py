@@ -70,7 +70,7 @@ EXPECTED = {  # kind: the stage, and a word of the reason
     "singular_affine": ("read", "affine"),
     "in_metres": ("read", "spacing"),
     "half_a_head": ("brain_extraction|registration", "mL|cuts|Dice"),
-    "no_head": ("brain_extraction|registration", "mL|no brain|Dice|cuts|information"),
+    "no_head": ("brain_extraction|registration|contrast", "mL|no brain|Dice|cuts|information|T1-weighted"),
     "truncated": ("ingest", "gzip|cut short"),
     "not_an_image": ("ingest", "gzip|NIfTI"),
     "absent": ("ingest", "not there|no such file|does not exist|No such file"),
