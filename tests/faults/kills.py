@@ -3,9 +3,10 @@ those of a run that was left alone:
 
     python tests/faults/kills.py 5
     python tests/faults/kills.py 20 --during preprocess-batch --begin ingest --target preprocess
-    python tests/faults/kills.py 100 --configfile tests/studies/smallest.yaml tests/studies/smallest_control.yaml
+    python tests/faults/kills.py 20 --kills 5 --configfile tests/studies/smallest.yaml tests/studies/smallest_control.yaml
 
-It prints a row of the table of faults: kind, tries, survived, lost, command. The exit status is 1 where a try was lost.
+The last kills the run of each try five times, each time after the command was typed again. It prints a row of the table of
+faults: kind, kills, tries, survived, lost, command. The exit status is 1 where a try was lost.
 """
 
 import argparse
@@ -40,14 +41,15 @@ OF_THE_RUN = {
     r"provenance\.json|ro-crate-metadata\.json|report\.zip": None,
 }
 DATE = "1700000000"  # of the reports
+SMALLEST = "tests/studies/smallest.yaml"
 EARLY_S = 3.0  # of a run, in which Snakemake only starts
 
 
 @dataclass
 class Try:
-    """One run that was killed. ``wrong``: what the run that followed did not bring back; empty where it survived."""
+    """A study whose run was killed. ``wrong``: what the run that followed did not bring back; empty where it survived."""
 
-    moment: str
+    moments: list[str]
     wrong: list[str] = field(default_factory=list)
 
 
@@ -161,18 +163,27 @@ def wait_for(main: subprocess.Popen, subcommand: str) -> bool:
     return False
 
 
-def one_try(study: Study, expected: dict[str, str], seconds: float, during: str, chance: random.Random) -> Try:
-    """Start from nothing, kill at a random moment, run again, compare."""
-    study.fresh()
+def one_kill(study: Study, longest: float, during: str, chance: random.Random) -> str:
+    """Type the command, kill its tree at a random moment before ``longest`` seconds, and return that moment; an empty text
+    where the run ended before."""
     main = study.start()
-    done = during and not wait_for(main, during)
-    wait = chance.uniform(0 if during else EARLY_S, seconds)
-    found = Try(f"{wait:.1f} s after the start" + (f" of {during}" if during else ""))
-    if not done:
-        try:
-            main.wait(wait)
-        except subprocess.TimeoutExpired:
-            kill_tree(main)
+    if during and not wait_for(main, during):
+        return ""
+    wait = chance.uniform(0 if during else EARLY_S, longest)
+    try:
+        main.wait(wait)
+    except subprocess.TimeoutExpired:
+        kill_tree(main)
+        return f"{wait:.1f} s after the start" + (f" of {during}" if during else "")
+    return ""
+
+
+def one_try(study: Study, reference: dict, kills: int, during: str, chance: random.Random) -> Try:
+    """Start from nothing, kill ``kills`` times, run again to the end, compare."""
+    study.fresh()
+    longest = reference["seconds"] if during else max(reference["seconds"] * min(1, 2 / kills), 2 * EARLY_S)
+    moments = [one_kill(study, longest, during, chance) for _ in range(kills)]
+    found, expected = Try([moment for moment in moments if moment]), reference["hashes"]
     if study.finish():
         found.wrong.append(f"the command that was typed again failed: {study.end_of_output()}")
     after = study.hashes()
@@ -181,17 +192,18 @@ def one_try(study: Study, expected: dict[str, str], seconds: float, during: str,
             found.wrong.append(
                 f"{path} {'differs' if path in expected and path in after else 'is missing' if path in expected else 'is new'}"
             )
-    return Try(found.moment, found.wrong + [f"{path} is left over" for path in study.left_over()])
+    return Try(found.moments, found.wrong + [f"{path} is left over" for path in study.left_over()])
 
 
 def main() -> int:
     """Run the tries that the command line asks for, and print the row."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("tries", type=int)
+    parser.add_argument("--kills", type=int, default=1, help="how often each try's run is killed")
     parser.add_argument(
         "--during", default="", metavar="SUBCOMMAND", help="kill while a job runs it, e.g. preprocess-batch"
     )
-    parser.add_argument("--configfile", nargs="+", default=["tests/studies/smallest.yaml"])
+    parser.add_argument("--configfile", nargs="+", default=[SMALLEST])
     parser.add_argument("--begin", default="", metavar="TARGET", help="what is made before the tries, and not killed")
     parser.add_argument("--target", nargs="+", default=[], help="what is made; everything if not given")
     parser.add_argument("--cores", type=int, default=2)
@@ -205,24 +217,28 @@ def main() -> int:
         study.begin(given.begin)
     reference = undisturbed(study, given.during, given.reference)
     chance = random.Random(given.seed)
-    lost = 0
+    lost = killed = 0
     for number in range(1, given.tries + 1):
-        found = one_try(study, reference["hashes"], reference["seconds"], given.during, chance)
+        found = one_try(study, reference, given.kills, given.during, chance)
         lost += bool(found.wrong)
-        print(f"try {number}: killed {found.moment}: {'; '.join(found.wrong[:10]) or 'survived'}", flush=True)
+        killed += len(found.moments)
+        killed_at = ", ".join(found.moments) or "never, it ended before"
+        print(f"try {number}: killed {killed_at}: {'; '.join(found.wrong[:10]) or 'survived'}", flush=True)
     if not given.folder:
         shutil.rmtree(folder, ignore_errors=True)
-    print(row(given, lost))
+    print(row(given, killed, lost))
     return 1 if lost else 0
 
 
-def row(given: argparse.Namespace, lost: int) -> str:
+def row(given: argparse.Namespace, killed: int, lost: int) -> str:
     kind = "SIGKILL of the whole tree " + (f"during {given.during}" if given.during else "at a random moment")
-    options = f" --during {given.during}" if given.during else ""
+    options = f" --kills {given.kills}" if given.kills > 1 else ""
+    options += f" --during {given.during}" if given.during else ""
     options += f" --begin {given.begin}" if given.begin else ""
     options += f" --target {' '.join(given.target)}" if given.target else ""
+    options += f" --configfile {' '.join(given.configfile)}" if given.configfile != [SMALLEST] else ""
     command = f"`python tests/faults/kills.py {given.tries}{options}`"
-    return f"| {kind} | {given.tries} | {given.tries - lost} | {lost} | {command} |"
+    return f"| {kind} | {killed} | {given.tries} | {given.tries - lost} | {lost} | {command} |"
 
 
 def undisturbed(study: Study, during: str, kept: Path | None) -> dict:
