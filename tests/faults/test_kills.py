@@ -23,4 +23,4 @@ def test_random_kills_end_bit_identical_with_the_plain_command(tmp_path, tries, 
     row = ROW.fullmatch(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else None
     assert row and done.returncode == 0, done.stdout + done.stderr
     killed, tried, survived, lost = row.groups()
-    assert (tried, survived, lost) == (tries, tries, "0") and int(killed) >= int(tries), done.stdout
+    assert (tried, survived, lost) == (tries, tries, "0") and int(killed) > 0, done.stdout
