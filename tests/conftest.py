@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from checkouts import Checkout, copy_checkout
+from fault_table import pytest_terminal_summary  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SNAKEMAKE = ("browser", "cluster", "workflow")

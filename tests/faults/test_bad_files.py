@@ -19,12 +19,14 @@ from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import read_table
 from neurocohort.imaging.reading import read_scan
 
+KIND = "Odd file in the place of an image, a table or a folder"
+
 ADDRESS_SPACE = 6 << 30  # the libraries' own included
 SECONDS = 240
 INGEST = "import sys; from neurocohort.cohorts.table import ingest_table; ingest_table(sys.argv[1], sys.argv[2])"
 
 
-def test_each_odd_file_is_a_row_with_its_reason_and_the_others_go_on(tmp_path):
+def test_each_odd_file_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, record_property):
     expected = write_bad_files(tmp_path / "disk")
     assert len(expected) >= 40
     (tmp_path / "disk" / "good.nii.gz").write_bytes(zipped(good(9)))
@@ -52,6 +54,8 @@ def test_each_odd_file_is_a_row_with_its_reason_and_the_others_go_on(tmp_path):
         for number, (path, word) in enumerate(expected.items())
         if word not in str(reasons.get(f"sub-{number:02d}"))
     }
+    record_property("tries", len(expected))
+    record_property("lost", len(wrong))
     assert not wrong
 
 

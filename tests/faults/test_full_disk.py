@@ -9,6 +9,8 @@ from disks import Disk
 from kills import Study
 from neurocohort.learning.checkpoint import SECONDS_VARIABLE
 
+KIND = "Disk full or read-only"
+
 pytestmark = pytest.mark.machine
 
 

@@ -25,6 +25,8 @@ from neurocohort.files import read_table, write_table
 from neurocohort.reporting import inputs
 from neurocohort.reporting.sources import Sources
 
+KIND = "Archive or table that lies"
+
 ADDRESS_SPACE = 6 << 30
 INGEST = (
     "import sys; from neurocohort.cohorts.ixi import ingest_ixi; ingest_ixi([sys.argv[1]], sys.argv[2], sys.argv[3])"

@@ -18,6 +18,8 @@ from neurocohort.configuration import load_configuration
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 
+KIND = "Text that attacks what reads it"
+
 AT_ONCE_S = 3.0
 SHEET = "xl/worksheets/sheet1.xml"
 

@@ -9,6 +9,8 @@ from neurocohort.evaluation.metrics import CLASSIFICATION_METRICS
 from neurocohort.reporting.methods import Methods, Paragraph
 from neurocohort.reporting.references import cited
 
+KIND = "Figure that means nothing"
+
 SETTINGS = {"resamples": 100, "seed": 1}
 
 
