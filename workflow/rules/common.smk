@@ -69,6 +69,8 @@ if PREPROCESSING["registration"] == "deformable":
 
 ATTEMPTS = "NEUROCOHORT_ATTEMPTS"  # an environment variable
 NOTES = ["data/{cohort}/notes.tsv", "results/{cohort}/notes.tsv"]
+# Priorities. Trainings are the longest jobs: begun as soon as their cohort is ready, they overlap with the others.
+TRAINING, BEFORE_TRAINING = 10, 20
 MEMBER = r"(fold-\d+_)?seed-\d+"
 
 

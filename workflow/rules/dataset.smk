@@ -53,6 +53,7 @@ rule pack:
         "logs/pack/{cohort}/{pack}.log",
     benchmark:
         "benchmarks/pack/{cohort}/{pack}.tsv"
+    priority: BEFORE_TRAINING
     conda:
         ENVIRONMENT
     resources:
@@ -80,6 +81,7 @@ rule select_training:
         "logs/select_training/{experiment}.log",
     benchmark:
         "benchmarks/select_training/{experiment}.tsv"
+    priority: BEFORE_TRAINING
     conda:
         ENVIRONMENT
     resources:

@@ -25,7 +25,7 @@ rule train:
         "logs/train/{experiment}/{run}.log",
     benchmark:
         "benchmarks/train/{experiment}/{run}.tsv"
-    priority: 10  # the longest jobs of a run: started as soon as their cohort is ready, they overlap with the others
+    priority: TRAINING
     retries: 2
     conda:
         ENVIRONMENT

@@ -77,6 +77,7 @@ rule quality:
         "logs/quality/{cohort}.log",
     benchmark:
         "benchmarks/quality/{cohort}.tsv"
+    priority: BEFORE_TRAINING
     conda:
         ENVIRONMENT
     resources:
