@@ -3,8 +3,6 @@ for all tests of the workflow and of its report, on a copy of the checkout."""
 
 import os
 import re
-import shutil
-import time
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from fault_table import pytest_terminal_summary  # noqa: F401
 REPOSITORY = Path(__file__).resolve().parents[1]
 SNAKEMAKE = ("browser", "cluster", "workflow")
 SLOW = ("browser", "cluster")  # folders of which every test is slow; others are marked one by one
-DEMO_S = 1500  # that a process waits for the demo of another one
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
@@ -80,31 +77,11 @@ def of_all_processes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(repository, tmp_path_factory, of_all_processes) -> Checkout:
+def demo(repository, tmp_path_factory) -> Checkout:
     """A copy of the repository in which the demo has run.
 
     Some files add cohorts to it, which changes the experiments' tables; their names come after test_demo.py's.
     """
-    announced = of_all_processes / "demo-begun"
-    announced.touch()
     copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
     copied.snakemake("--quiet", "rules")
-    aside = announced.with_name(f"demo-metrics.{os.getpid()}")
-    for table in copied.folder.glob("results/experiments/*/metrics.tsv"):
-        (aside / table.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(table, aside / table.parent.name)
-    aside.rename(announced.with_name("demo-metrics"))
     return copied
-
-
-@pytest.fixture(scope="session")
-def local_metrics(request, of_all_processes) -> dict[str, bytes]:
-    """By experiment, metrics.tsv of the demo as it was run without a cluster: in this process, or in another that began it."""
-    folder = of_all_processes
-    if not (folder / "demo-begun").exists():
-        request.getfixturevalue("demo")
-    until = time.monotonic() + DEMO_S
-    while not (folder / "demo-metrics").exists():
-        assert time.monotonic() < until, "the demo that another process of the tests began has not ended"
-        time.sleep(1)
-    return {table.parent.name: table.read_bytes() for table in folder.glob("demo-metrics/*/metrics.tsv")}

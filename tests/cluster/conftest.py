@@ -1,14 +1,16 @@
 """A real Slurm and a real Grid Engine for the tests in this folder, and a copy of the checkout that runs on each."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from checkouts import copy_checkout
+from daemons import wait_until
 from grid_engine import GridEngine
 from grid_engine import missing_programs as missing_for_grid_engine
-from studies import ClusterStudy
+from studies import SMALLEST, ClusterStudy
 
 from slurm import Slurm
 from slurm import missing_programs as missing_for_slurm
@@ -17,6 +19,7 @@ PACKAGES = {
     "slurm": "slurm-wlm and munge",
     "sge": "gridengine-master, gridengine-exec and gridengine-client",
 }
+LOCAL_RUN_S = 900
 
 
 def started(name: str, folder: Path):
@@ -56,7 +59,26 @@ def study(cluster, repository, tmp_path_factory) -> ClusterStudy:
 
 
 @pytest.fixture(scope="session")
-def demo_run(study):
-    """The demo, run once on each cluster. ``device: auto`` asks for GPUs, and takes the CPU where there is none to be seen."""
-    study.path("config/auto.yaml").write_text(yaml.safe_dump({"device": "auto"}))
-    return study.run("--configfile", "config/config.yaml", "config/auto.yaml")
+def whole_run(study):
+    """All of the smallest study, run once on each cluster."""
+    for name in SMALLEST[1:]:
+        study.path(name).write_text(yaml.safe_dump({"device": "auto"}))
+    return study.run("--configfile", *SMALLEST)
+
+
+@pytest.fixture(scope="session")
+def local_metrics(repository, tmp_path_factory, of_all_processes) -> dict[str, bytes]:
+    """By experiment, metrics.tsv of the same study run without a cluster, by the process of the tests that asks first."""
+    kept = of_all_processes / "local-metrics"
+    try:
+        (of_all_processes / "local-run-begun").mkdir()
+    except FileExistsError:
+        wait_until(
+            kept.exists, LOCAL_RUN_S, "the run without a cluster, which another process of the tests began, to end"
+        )
+    else:
+        copied = copy_checkout(repository, tmp_path_factory.mktemp("local"))
+        copied.snakemake("--quiet", "rules", "--configfile", SMALLEST[0])
+        shutil.copytree(copied.path("results/experiments"), kept.with_suffix(".part"))
+        kept.with_suffix(".part").rename(kept)
+    return {table.parent.name: table.read_bytes() for table in kept.glob("*/metrics.tsv")}

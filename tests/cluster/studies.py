@@ -13,6 +13,8 @@ import yaml
 from checkouts import Checkout
 from daemons import wait_until
 
+# Configuration files of the study: the second has ``device: auto``, which asks for GPUs and takes the CPU where there is none.
+SMALLEST = ("tests/studies/smallest.yaml", "config/auto.yaml")
 QUICK = ("--cores", "2", "--latency-wait", "20")
 QUICK_FOR = {  # how often the scheduler is asked
     "slurm": ("--slurm-init-seconds-before-status-checks", "2"),

@@ -13,29 +13,30 @@ import psutil
 import pytest
 import yaml
 from neurocohort.files import sha256_of
+from studies import SMALLEST
 
 SOON = {"NEUROCOHORT_CHECKPOINT_SECONDS": "1"}
 TRAINING = {
     "task": "regression",
     "target": "age",
     "cohorts": ["ixi"],
-    "network": {"name": "sfcn", "channels": [4, 8, 16, 32, 32, 32], "soft_bins": False},
+    "network": {"name": "sfcn", "channels": [4, 8, 16, 32], "soft_bins": False},
     "training": {"epochs": 240, "batch_size": 5, "learning_rate": 0.01},
 }
+FILES = (SMALLEST[0], "config/faults.yaml")
 WEIGHTS = "results/experiments/{}/seed-1/model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def faults(study, demo_run):
-    """The demo's study, whose scans are ready, with trainings that last long enough to be stopped on their way."""
+def faults(study, whole_run):
+    """The study whose scans are ready, with trainings that last long enough to be stopped on their way."""
     experiments = dict.fromkeys(("calm", "late", "troubled"), TRAINING)
     study.path("config/faults.yaml").write_text(yaml.safe_dump({"device": "auto", "experiments": experiments}))
     return study
 
 
 def begin(faults, experiment: str, *arguments: str):
-    files = ("--configfile", "config/config.yaml", "config/faults.yaml")
-    return faults.start(*files, *arguments, "--", WEIGHTS.format(experiment), **SOON)
+    return faults.start("--configfile", *FILES, *arguments, "--", WEIGHTS.format(experiment), **SOON)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +44,7 @@ def calm_weights(faults, of_all_processes) -> str:
     """The sha256 of the weights of a training that nothing befalls, run without a cluster; once for both."""
     kept = of_all_processes / "calm-weights"
     if not kept.exists():
-        files = ("--configfile", "config/config.yaml", "config/faults.yaml")
-        faults.checkout.snakemake("--quiet", "rules", *files, "--", WEIGHTS.format("calm"))
+        faults.checkout.snakemake("--quiet", "rules", "--configfile", *FILES, "--", WEIGHTS.format("calm"))
         kept.write_text(sha256_of(faults.path(WEIGHTS.format("calm"))))
     return kept.read_text()
 

@@ -1,20 +1,24 @@
-"""The whole demo through `snakemake --profile slurm` and `--profile sge`, on schedulers that really run: the figures of a local
-run, GPU rules on the GPU queue with one counted GPU, and no job submitted twice."""
+"""The smallest study, with nearly every rule, through `snakemake --profile slurm` and `--profile sge`, on schedulers that really
+run: the figures of a local run, GPU rules on the GPU queue with one counted GPU, and no job submitted twice.
+"""
 
 import re
 
+from studies import SMALLEST
+
 GPU_RULES = ("train", "predict", "predict_segmentation", "saliency")
-EXPERIMENTS = ("brain_age", "dementia", "tissue")
+EXPERIMENTS = {"brain_age", "tissue"}
 
 
-def test_metrics_are_those_of_a_local_run(demo_run, study, local_metrics):
+def test_metrics_are_those_of_a_local_run(whole_run, study, local_metrics):
+    assert local_metrics.keys() == EXPERIMENTS
     for experiment in EXPERIMENTS:
         found = study.path(f"results/experiments/{experiment}/metrics.tsv").read_bytes()
         assert found == local_metrics[experiment], experiment
 
 
-def test_gpu_rules_are_submitted_to_the_gpu_queue_with_one_gpu(demo_run, study):
-    records = {rule: record for rule in GPU_RULES if (record := record_of(demo_run, study, rule))}
+def test_gpu_rules_are_submitted_to_the_gpu_queue_with_one_gpu(whole_run, study):
+    records = {rule: record for rule in GPU_RULES if (record := record_of(whole_run, study, rule))}
     assert {"train", "predict"} <= set(records)
     for rule, record in records.items():
         asked = asked_for(study.cluster.name, record)
@@ -24,20 +28,20 @@ def test_gpu_rules_are_submitted_to_the_gpu_queue_with_one_gpu(demo_run, study):
     assert asked["minutes"] == 720 and asked["megabytes"] == {"slurm": 8000, "sge": 8000 + 4000}[study.cluster.name], (
         asked
     )
-    asked = asked_for(study.cluster.name, record_of(demo_run, study, "metrics"))
+    asked = asked_for(study.cluster.name, record_of(whole_run, study, "metrics"))
     assert asked["queue"] in ("cpu", "cpu.q") and asked["gpus"] == 0, asked
 
 
-def test_scans_are_submitted_in_batches_and_no_job_twice(demo_run, study):
-    started = re.findall(r"^rule preprocess_batch:", demo_run.said, re.MULTILINE)
+def test_scans_are_submitted_in_batches_and_no_job_twice(whole_run, study):
+    started = re.findall(r"^rule preprocess_batch:", whole_run.said, re.MULTILINE)
     batches = list(study.path("results").glob("*/preproc_batches/*.tsv"))
     scans = list(study.path("results").glob("*/preproc/**/*_qc.json"))
     assert len(started) == len(batches) < len(scans) / 3, (len(started), len(batches), len(scans))
-    assert len(demo_run.submitted()) == len(set(demo_run.submitted())) == len(single_jobs(demo_run))
+    assert len(whole_run.submitted()) == len(set(whole_run.submitted())) == len(single_jobs(whole_run))
 
 
-def test_a_second_run_has_nothing_to_do(demo_run, study):
-    said = study.run("--configfile", "config/config.yaml", "config/auto.yaml").said
+def test_a_second_run_has_nothing_to_do(whole_run, study):
+    said = study.run("--configfile", *SMALLEST).said
     assert "Nothing to be done" in said
 
 
