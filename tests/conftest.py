@@ -12,14 +12,17 @@ from fault_table import pytest_terminal_summary  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SNAKEMAKE = ("browser", "cluster", "workflow")
-SLOW = ("browser", "cluster")  # folders of which every test is slow; others are marked one by one
+SLOW = (
+    "browser",
+    "cluster",
+)  # folders of which every test is slow, as are all tests of real scans; others are marked one by one
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that run Snakemake first: they take longest. Those of some folders are marked as slow."""
+    """The tests that run Snakemake first: they take longest. Those of some folders and those of real scans are marked as slow."""
     for item in items:
-        if item.path.parent.name in SLOW:
+        if item.path.parent.name in SLOW or "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.parent.name not in SNAKEMAKE)
 

@@ -188,6 +188,7 @@ def test_an_image_that_changed_since_the_ingest_is_named_and_the_others_are_done
     assert len(list(given.preproc.rglob("*_qc.json"))) == 3 and not given.output.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_batch_ends_with_the_files_of_one_that_was_not(cohort, undisturbed, tmp_path):
     """Killed with -9 at many moments, the whole tree at once, and started again with the same words."""
     given = batch_in(cohort, tmp_path)

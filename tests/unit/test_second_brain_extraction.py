@@ -63,6 +63,7 @@ def checkpoint(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_downloaded_weights_give_the_mask_of_the_package_itself(checkpoint, tmp_path):
     weights = tmp_path / "resources" / "synthstrip.1.pt"
     with FileServer(checkpoint.parent) as server:
