@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import random
+import re
 import resource
 import signal
 import struct
@@ -75,6 +76,9 @@ WORDS = (
     *("[" * 60, "{" * 60, "]", "}", ":", "? ", "- ", "|", ">", "%YAML 9.9\n", "---\n", '"\\UFFFFFFFF"', "null", "true"),
     *("2020-13-45", "1:99:99", "0o17", "0777", "9999-12-31", ".", "..", "-1", "1e308", "18446744073709551616"),
 )
+TOKEN = re.compile(rb"[A-Za-z0-9_.+-]+|[^A-Za-z0-9_.+-]")
+LONGEST_SEARCH = 2000
+TEXT_SHARE = 0.8
 WORD_BYTES = (*(word.encode() for word in WORDS), b"\xff\xfe", b"\xed\xa0\x80", b"\x80" + bytes(11), b"\xff" * 12)
 
 
@@ -91,41 +95,53 @@ class Case(NamedTuple):
 
 
 def changed(content: bytes, draw: random.Random) -> bytes:
-    """One to four changes: bits, bytes, numbers and words at random places; parts cut out, repeated, moved or cut off."""
+    """One to four changes, in a text mostly of its words and signs, elsewhere of bytes and numbers."""
     data = bytearray(content)
     for _ in range(draw.choice((1, 1, 1, 2, 4))):
-        # Headers are where the interesting fields are.
-        place = draw.randrange(min(len(data), draw.choice((64, 400, 1 << 30))) or 1)
-        length = draw.choice((1, 1, 2, 4, 16, 200, 4000))
-        match draw.randrange(9):
-            case 0 if data:
-                data[place % len(data)] ^= 1 << draw.randrange(8)
-            case 1:
-                data[place : place + length] = draw.randbytes(length)
-            case 2:
-                del data[place : place + length]
-            case 3:
-                data[place:place] = bytes(data[place : place + length]) * draw.choice((1, 2, 50))
-            case 4:
-                del data[place:]
-            case 5:
-                form = draw.choice("<>") + draw.choice("bhiq")
-                mask = (1 << 8 * struct.calcsize(form)) - 1
-                value = (draw.choice(NUMBERS) & mask).to_bytes(
-                    struct.calcsize(form), "little" if form[0] == "<" else "big"
-                )
-                data[place : place + len(value)] = value
-            case 6:
-                value = struct.pack(draw.choice("<>") + draw.choice("ff"), draw.choice(DECIMALS))
-                place -= place % 4
-                data[place : place + 4] = value
-            case 7:
-                word = draw.choice(WORD_BYTES)
-                data[place : place + draw.choice((0, len(word), length))] = word
-            case _:
-                other = draw.randrange(len(data) or 1)
-                data[place:place] = data[other : other + length]
+        # The interesting fields are in the header.
+        place = draw.randrange(min(len(data), draw.choice((400, 1 << 30, 1 << 30))) or 1)
+        if draw.random() < (TEXT_SHARE if content.isascii() and b"\0" not in content else 0.1):
+            _exchange_words(data, place, draw)
+        else:
+            _change_bytes(data, place, draw)
     return bytes(data)
+
+
+def _exchange_words(data: bytearray, place: int, draw: random.Random) -> None:
+    """A word or sign behind ``place`` becomes one of WORDS, or one that stands near, or is repeated."""
+    if tokens := [*TOKEN.finditer(data[place : place + LONGEST_SEARCH])]:
+        token, other = draw.choice(tokens), draw.choice(tokens)
+        new = draw.choice((draw.choice(WORD_BYTES), draw.choice(WORD_BYTES), other[0], token[0] * 2, b""))
+        data[place + token.start() : place + token.end()] = new
+
+
+def _change_bytes(data: bytearray, place: int, draw: random.Random) -> None:
+    """Bits, bytes, numbers and words are put at ``place``; parts are cut out, repeated, moved or cut off."""
+    length = draw.choice((1, 1, 2, 4, 16, 200, 4000))
+    match draw.randrange(9):
+        case 0 if data:
+            data[place] ^= 1 << draw.randrange(8)
+        case 1:
+            data[place : place + length] = draw.randbytes(length)
+        case 2:
+            del data[place : place + length]
+        case 3:
+            data[place:place] = bytes(data[place : place + length]) * draw.choice((1, 2, 50))
+        case 4:
+            del data[place:]
+        case 5:
+            size, order = draw.choice((1, 2, 4, 8)), draw.choice(("little", "big"))
+            number = draw.choice(NUMBERS) & ((1 << 8 * size) - 1)
+            data[place : place + size] = number.to_bytes(size, order)
+        case 6:
+            place -= place % 4
+            data[place : place + 4] = struct.pack(draw.choice("<>") + "f", draw.choice(DECIMALS))
+        case 7:
+            word = draw.choice(WORD_BYTES)
+            data[place : place + draw.choice((0, len(word), length))] = word
+        case _:
+            other = draw.randrange(len(data) or 1)
+            data[place:place] = data[other : other + length]
 
 
 class _TooSlow(BaseException):
@@ -145,7 +161,8 @@ def _limited() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _write(folder: Path, seed: Seed, content: bytes) -> Path:
+def written(folder: Path, seed: Seed, content: bytes) -> Path:
+    """The changed file in ``folder``, with the files that lie beside it."""
     path = folder / seed.name
     for name, other in (seed.beside or {}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +181,7 @@ def attempt(seed: Seed, case: Case) -> tuple[str, str]:
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         try:
             with _limited():
-                seed.read(_write(Path(folder), seed, content))
+                seed.read(written(Path(folder), seed, content))
             outcome, reason = READ, ""
         except REFUSED as error:
             no_memory = any(isinstance(one, MemoryError) for one in _chain(error))

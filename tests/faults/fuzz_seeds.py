@@ -1,5 +1,6 @@
 """What fuzz.py changes: a small valid file of each kind that the product reads, how it is packed, and what reads it."""
 
+import csv
 import gzip
 import io
 import json
@@ -42,7 +43,7 @@ SCANS_ROWS = [
 ]
 STUDY = """study: fuzzed
 cohorts:
-  ixi: {source: ixi, base_url: resources/phantom/ixi}
+  ixi: {source: ixi, base_url: nowhere/ixi}
   oasis1: {source: oasis1, discs: [1, 2], accept_data_use_agreement: true}
 split: {validation: 0.2, held_out: 0.35, folds: 3}
 experiments:
@@ -80,8 +81,9 @@ def zipped(content: bytes) -> bytes:
 
 
 def text(columns: tuple, rows: list, delimiter: str) -> bytes:
-    lines = [delimiter.join(map(str, row)) for row in (columns, *rows)]
-    return ("\n".join(lines) + "\n").encode()
+    lines = io.StringIO()
+    csv.writer(lines, delimiter=delimiter, lineterminator="\n").writerows([columns, *rows])
+    return lines.getvalue().encode()
 
 
 def xls(columns: tuple, rows: list) -> bytes:

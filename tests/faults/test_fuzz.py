@@ -1,9 +1,17 @@
 """A file with bytes changed at random is read, or refused with the product's own error, in bounded time and memory."""
 
-from fuzz import LOST, fuzz, quiet
+import pytest
+from fuzz import LOST, fuzz, quiet, written
+from fuzz_seeds import seeds
 
 KIND = "Files of every kind with bytes changed at random"
 SECONDS = 20
+
+
+@pytest.mark.parametrize("name", seeds())
+def test_the_unchanged_file_is_read(tmp_path, name):
+    seed = seeds()[name]
+    seed.read(written(tmp_path, seed, seed.pack(seed.content) if seed.pack else seed.content))
 
 
 def test_randomly_changed_files_are_read_or_refused(record_property):

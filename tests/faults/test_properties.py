@@ -222,7 +222,7 @@ def test_any_scale_and_offset_is_read_as_the_same_image_or_excluded(head, factor
     try:
         found = to_common_scale(scaled.astype(np.float32), SPACING_MM)
     except ScanExcluded as exclusion:
-        assert exclusion.stage == "read" and "values" in exclusion.reason
+        assert exclusion.stage == "read" and exclusion.reason
         assert abs(offset) > 100 or factor < 1e-36, "only a large offset, or the smallest numbers, cost values"
         return
     expected = to_common_scale(head.astype(np.float32), SPACING_MM)
