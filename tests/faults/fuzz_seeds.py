@@ -15,7 +15,7 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import xlwt
-from bad_files import AFFINE, good
+from bad_files import good
 from neurocohort.cohorts.bids_plan import plan_bids
 from neurocohort.cohorts.ixi import ingest_ixi
 from neurocohort.cohorts.ixi_table import CODES, SEX_COLUMN, read_demographics
@@ -59,6 +59,7 @@ experiments:
   dementia: {task: classification, target: dementia, cohorts: [oasis1], network: *network}
 """
 DICTIONARY = {"age": {"Units": "mo"}, "sex": {"Levels": {"1": "male", "2": "female"}}, "mmse": {"Description": "x"}}
+SPARSE = {"GNU.sparse.map": "0,5", "GNU.sparse.size": "5", "mtime": "1.5"}
 BIDS_FILES = ("participants.tsv", "participants.json", "sub-03/sub-03_sessions.tsv", "sub-03/sub-03_sessions.json")
 BIDS_FILES += ("sub-01/anat/sub-01_T1w.json",)
 
@@ -74,6 +75,13 @@ class Seed(NamedTuple):
     read: Callable[[Path], object]
     pack: Callable[[bytes], bytes] | None = None
     beside: dict[str, bytes] | None = None
+
+
+def head() -> bytes:
+    """A .nii that is as small as a head may be."""
+    return nib.Nifti1Image(
+        np.arange(13**3, dtype=np.int16).reshape(13, 13, 13) % 199, np.diag([7.0, 7, 7, 1])
+    ).to_bytes()
 
 
 def zipped(content: bytes) -> bytes:
@@ -122,12 +130,14 @@ def with_part(workbook: bytes, name: str) -> Callable[[bytes], bytes]:
     return pack
 
 
-def tar(members: dict[str, bytes], form: int = tarfile.USTAR_FORMAT) -> bytes:
+def tar(members: dict[str, bytes], form: int = tarfile.USTAR_FORMAT, headers: dict[str, str] | None = None) -> bytes:
+    """A tar archive; ``headers``: pax headers of each member."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=form) as archive:
         for name, member in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(member)
+            info.pax_headers = headers or {}
             archive.addfile(info, io.BytesIO(member))
     return content.getvalue()
 
@@ -198,8 +208,10 @@ def bids_seed(name: str) -> Seed:
 
 def seeds() -> dict[str, Seed]:
     """By name, all that is fuzzed."""
-    nifti2 = nib.Nifti2Image(np.arange(24 * 26 * 22, dtype=np.float32).reshape(24, 26, 22) % 99, AFFINE).to_bytes()
-    analyze, voxels = analyze_pair(np.arange(24 * 26 * 22, dtype=np.int16).reshape(24, 26, 22) % 99, (4.0, 4.0, 4.0))
+    nifti2 = nib.Nifti2Image(
+        np.arange(13**3, dtype=np.float32).reshape(13, 13, 13) % 99, np.diag([7.0, 7, 7, 1])
+    ).to_bytes()
+    analyze, voxels = analyze_pair(np.arange(13**3, dtype=np.int16).reshape(13, 13, 13) % 99, (7.0, 7.0, 7.0))
     scans = text(SCANS_COLUMNS, SCANS_ROWS, ",")
     image = {"scan.nii": good(shape=(4, 4, 4))}
     book, old_book = xlsx(SCANS_COLUMNS, SCANS_ROWS), xls(SCANS_COLUMNS, SCANS_ROWS)
@@ -208,9 +220,9 @@ def seeds() -> dict[str, Seed]:
     ixi, oasis1 = ingest(ingest_ixi, "IXI.csv"), ingest(ingest_oasis1, "oasis.csv")
     beside_ixi, beside_oasis1 = {"IXI.csv": ixi_table}, {"oasis.csv": oasis1_table}
     return {
-        "nii": Seed("scan.nii", good(), read_image),
-        "nii.gz": Seed("scan.nii.gz", good(), read_image, zipped),
-        "nii.gz packed": Seed("scan.nii.gz", zipped(good()), read_image),
+        "nii": Seed("scan.nii", head(), read_image),
+        "nii.gz": Seed("scan.nii.gz", head(), read_image, zipped),
+        "nii.gz packed": Seed("scan.nii.gz", zipped(head()), read_image),
         "nifti-2": Seed("scan.nii", nifti2, read_image),
         "analyze": Seed("scan.hdr", analyze, read_image, beside={"scan.img": voxels}),
         "table of ours": Seed("scans.tsv", text(SCANS_COLUMNS, SCANS_ROWS, "\t"), read_table),
@@ -241,6 +253,7 @@ def seeds() -> dict[str, Seed]:
             ixi,
             beside=beside_ixi,
         ),
+        "ixi sparse tar": Seed("IXI-T1.tar", tar(ixi_members(), tarfile.PAX_FORMAT, SPARSE), ixi, beside=beside_ixi),
         "oasis1 tar": Seed("disc1.tar.gz", tar(oasis1_members()), oasis1, zipped, beside_oasis1),
         "oasis1 tar packed": Seed(
             "disc1.tar.gz", zipped(tar(oasis1_members(), tarfile.GNU_FORMAT)), oasis1, None, beside_oasis1
