@@ -36,7 +36,7 @@ def read_spreadsheet(
             "Is it the table that belongs to this cohort?"
         )
     if twice := [name for name in required if header.count(name) > 1]:
-        raise InputError(f"{path} has the column(s) {', '.join(twice)} more than once; leave the one that is meant.")
+        raise InputError(f"{path} has the column(s) {', '.join(twice)} twice; expected each once.")
     for place, row in enumerate(rows, start=1):
         if any(clean(cell) is not None for cell in row[len(header) :]):
             raise InputError(
