@@ -46,10 +46,10 @@ audit: .venv/ready .venv/optional
 clean:
 	rm -rf .venv .snakemake data resources results checkpoints splits evaluations logs benchmarks tensorboard
 
-# What the tests and `make audit` need and the workflow does not: a browser's remote control, the BIDS validator with its runtime, a
-# list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
+# What the tests and `make audit` need and the workflow does not: a browser's remote control, the BIDS validator with its runtime,
+# property tests, a list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
 .venv/optional: .venv/ready
-	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
+	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 hypothesis==6.170.17 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
 	touch $@
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml

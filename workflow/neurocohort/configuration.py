@@ -32,6 +32,7 @@ from neurocohort.yaml_files import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
 
+LARGEST_INTEGER = 10**18
 BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z
 
 
@@ -127,15 +128,21 @@ def _merge(merged: dict, added: dict) -> None:
 
 
 def _plain(value: object, key: str, faults: list[str]) -> object:
-    """A deep copy in which every group of keys is a dict; a key that isn't a text is a fault."""
+    """A deep copy in which every group of keys is a dict; a key that isn't a text is a fault, and so is an integer that no
+    number of this machine can hold."""
     if isinstance(value, dict):
         for name in value:
+            if isinstance(name, int) and abs(name) > LARGEST_INTEGER:
+                faults.append(f"`{key}` has a number of more than 18 digits as a key; expected a name.")
+                return {}
             if not isinstance(name, str):
                 place = f"`{key}`" if key else "the configuration"
                 faults.append(f"{place} has the key {name}, which YAML doesn't read as a text; {in_quotes(name)}.")
         return {name: _plain(below, f"{key}.{name}" if key else str(name), faults) for name, below in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, key, faults) for item in value]
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        faults.append(f"`{key}` has a whole number of more than 18 digits; expected a smaller one.")
     return value
 
 

@@ -1,5 +1,6 @@
 """What the cohorts of a configuration must be: the keys that go with each source, and the variables that each source has."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -131,7 +132,7 @@ def cohort_faults(config: dict) -> Iterator[str]:
         if "path" in KEYS_OF_SOURCE[source]:
             yield from _path_faults(key, cohort)
         split_file = cohort.get("split_file")
-        if split_file and not Path(split_file).is_file():
+        if split_file and not os.path.isfile(split_file):
             yield f"`{key}.split_file` is `{split_file}`, which isn't a file, seen from {Path.cwd()}; expected a split.tsv."
         if source in AGREEMENTS and not cohort.get("accept_data_use_agreement"):
             title, address = AGREEMENTS[source]
@@ -156,8 +157,9 @@ def _path_faults(key: str, cohort: dict) -> Iterator[str]:
         yield f"`{key}.path` is missing; expected {wanted}."
         return
     path = Path(cohort["path"])
-    if not (path.is_dir() if cohort["source"] == "bids" else path.is_file()):
-        found = "a file" if path.is_file() else "a folder" if path.is_dir() else "not there"
+    # Path's own methods raise where a name is too long.
+    if not (os.path.isdir(path) if cohort["source"] == "bids" else os.path.isfile(path)):
+        found = "a file" if os.path.isfile(path) else "a folder" if os.path.isdir(path) else "not there"
         yield f"`{key}.path` is `{path}`, which is {found}, seen from {Path.cwd()}; expected {wanted}."
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from jsonschema.exceptions import ValidationError
 
 LONGEST_TEXT = 60
+MOST_DIGITS = 18  # of a number that a study could mean
 CLOSE = 0.68  # of difflib's ratio: `sfnc` is close to sfcn (0.75), `gpu` isn't to cpu (0.67)
 
 
@@ -155,10 +156,12 @@ def _mend(found: object, schema: dict) -> str:
             return f"; write `{int(found)}`."
         if isinstance(found, str):
             try:
-                plain = format(Decimal(found.strip().replace(",", ".")), "f")
+                number = Decimal(found.strip().replace(",", "."))
             except InvalidOperation:
                 return ""
-            return f"; YAML reads it as a text, so write `{plain}`."
+            if not number.is_finite() or abs(number.adjusted()) > MOST_DIGITS:
+                return ""
+            return f"; YAML reads it as a text, so write `{number:f}`."
     if wanted == "boolean" and isinstance(found, str):
         return ", without quotes."
     if wanted == "array" and isinstance(found, int | float | str):

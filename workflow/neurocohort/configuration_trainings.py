@@ -1,10 +1,14 @@
 """What the trainings of an experiment must agree with: folds, patches, precision, transfer, control and sweep."""
 
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from neurocohort.configuration_messages import did_you_mean, listed
 from neurocohort.members import control_names, without_site_names
+
+MOST_DRAWS = 1000  # of a sweep, as in the schema
 
 
 def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
@@ -40,7 +44,13 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
 
 
 def sweep_value_faults(key: str, sweep: dict) -> Iterator[str]:
-    """A sentence for each range of ``sweep`` that can't be drawn from."""
+    """A sentence for each range of ``sweep`` that can't be drawn from, and for a grid of more draws than a sweep may have."""
+    lists = [len(values) for values in sweep["values"].values() if isinstance(values, list)]
+    if not sweep["draws"] and math.prod(lists) > MOST_DRAWS:
+        yield (
+            f"`{key}.values` has {math.prod(lists)} combinations; expected at most {MOST_DRAWS}, so list fewer values, or give "
+            f"`{key}.draws`, the number of random draws."
+        )
     for name, values in sweep["values"].items():
         if isinstance(values, list):
             continue
@@ -67,7 +77,7 @@ def _patch_faults(key: str, patch: list[int], task: str, shape: list[int]) -> It
 def _transfer_faults(key: str, experiment: dict, experiments: dict[str, dict]) -> Iterator[str]:
     weights = (experiment.get("transfer") or {}).get("weights")
     if weights is None or weights.endswith(".safetensors"):
-        if weights and not Path(weights).is_file():
+        if weights and not os.path.isfile(weights):
             yield f"`{key}` is {weights}, which isn't there; expected a .safetensors file, seen from {Path.cwd()}."
         return
     if weights not in experiments:

@@ -22,6 +22,8 @@ def read_yaml(path: Path | str) -> object:
         node = yaml.compose(text, Loader=_Loader)
     except RecursionError:
         raise yaml.YAMLError(_TOO_DEEP) from None
+    except (ValueError, OverflowError) as error:  # of an escape that is no character, a version with 5000 digits
+        raise yaml.YAMLError(f"a character or number can't be read ({error})") from error
     if node is None:
         return None
     _check_size(node)

@@ -40,6 +40,8 @@ def analyze_to_nifti(header: bytes, data: bytes, stored: str) -> nib.Nifti1Image
         raise ScanExcluded(STAGE, f"The Analyze image holds {kind.name}; 8- or 16-bit integers are expected.")
     if not (np.isfinite(spacing_mm).all() and (spacing_mm > 0).all()):
         raise ScanExcluded(STAGE, f"The Analyze header gives a voxel size of {spacing_mm.tolist()} mm.")
+    if offset < 0:
+        raise ScanExcluded(STAGE, f"The Analyze header says that the voxels begin at byte {offset}.")
     needed = bytes_of_voxels(shape, kind, STAGE)
     if len(data) != offset + needed:
         raise ScanExcluded(STAGE, f"The .img file has {len(data)} bytes, and its header asks for {offset + needed}.")

@@ -5,6 +5,7 @@ Nothing is ever unpacked under a name that the archive chooses: callers get byte
 
 import gzip
 import hashlib
+import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from neurocohort.errors import InputError
-from neurocohort.nifti_files import LARGEST_FILE_BYTES
+from neurocohort.nifti_files import LARGEST_FILE_BYTES, LARGEST_GZIP_RATIO
 from neurocohort.user_files import UnusableFile, open_regular, printable
 
 HEADER_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
@@ -46,6 +47,8 @@ class StrictTarInfo(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"no proper end of the archive: {error or 'it stops'}") from None
+        except ValueError as error:  # of a sparse member's numbers
+            raise tarfile.ReadError(f"a member's header has no number where one is expected: {error}") from None
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
@@ -90,11 +93,16 @@ def stream_members(
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             hashed = _Read(raw)
+            longest = os.fstat(raw.fileno()).st_size * (LARGEST_GZIP_RATIO if compressed else 1)
             # gzip's own reader, and not tarfile's: only the former checks the CRC.
             stream = gzip.GzipFile(fileobj=hashed) if compressed else hashed
             with tarfile.open(fileobj=stream, mode="r|", tarinfo=StrictTarInfo) as members:
                 for number, member in enumerate(members):
                     _refuse_unsafe(archive, member)
+                    if (
+                        members.offset > longest
+                    ):  # tarfile would read at the file's end until it has passed the claimed bytes
+                        raise tarfile.ReadError(f"{printable(member.name)} is said to end at byte {members.offset}")
                     if number >= MOST_MEMBERS or (compressed and member.size > LARGEST_SKIPPED_BYTES):
                         raise tarfile.ReadError(f"it unpacks to more than a cohort, at {printable(member.name)}")
                     if member.isfile():

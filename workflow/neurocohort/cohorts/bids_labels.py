@@ -12,21 +12,25 @@ from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes
 
 LABEL = re.compile(r"[A-Za-z0-9+]+")
-EXPECTED = "letters, digits and + (`_`, `-` and other characters between them are left out)"
+LONGEST_LABEL = 60  # characters: two labels, and what files are called behind them, must fit a file's name
+EXPECTED = f"up to {LONGEST_LABEL} letters, digits and + (`_`, `-` and other characters between them are left out)"
 
 
 def is_label(text: str, prefix: str) -> bool:
     """Whether ``text`` is ``prefix`` and then a BIDS label."""
-    return text.startswith(prefix) and bool(LABEL.fullmatch(text.removeprefix(prefix)))
+    name = text.removeprefix(prefix)
+    return text.startswith(prefix) and len(name) <= LONGEST_LABEL and bool(LABEL.fullmatch(name))
 
 
 def as_label(text: str, prefix: str) -> str | None:
     """``text`` with ``prefix``, which users leave out at times, and without what a label can't have; None where nothing is left.
 
     A number with a sign or a decimal point stays as it is (None): without them it would be another participant's. So does a name
-    of a file that isn't UTF-8.
+    of a file that isn't UTF-8, and one of more than LONGEST_LABEL characters.
     """
     name = text.strip().removeprefix(prefix)
+    if len(name) > LONGEST_LABEL:
+        return None
     if LABEL.fullmatch(name):
         return prefix + name
     if number_of(name) is not None or any(unicodedata.category(one) == "Cs" for one in name):

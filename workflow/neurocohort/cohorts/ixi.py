@@ -11,7 +11,7 @@ from neurocohort.cohorts.ixi_table import DEMOGRAPHICS, SITES, VARIABLES, read_d
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.notes import Kind
 
-NAME = re.compile(r"IXI(\d{3})-(Guys|HH|IOP)-(\d{4})-(T1|T2|PD)\.nii\.gz")
+NAME = re.compile(r"IXI([0-9]{3})-(Guys|HH|IOP)-([0-9]{4})-(T1|T2|PD)\.nii\.gz")
 MODALITY_OF = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}
 DESCRIPTION = {
     "Name": "IXI",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.cohorts.spreadsheets import number, read_spreadsheet
+from neurocohort.cohorts.variable_numbers import AGE_RANGE_YEARS
 from neurocohort.errors import InputError
 
 SITES = {
@@ -159,7 +160,7 @@ def read_demographics(spreadsheet: Path | str) -> tuple[dict[int, dict], dict[in
 def _person(spreadsheet: Path | str, table: pd.DataFrame, row: int) -> dict:
     """One row in this project's words."""
     person = {
-        "age": number(spreadsheet, table, row, "AGE") or None,
+        "age": number(spreadsheet, table, row, "AGE", AGE_RANGE_YEARS) or None,
         "sex": _coded(spreadsheet, table, row, SEX_COLUMN, SEXES),
     }
     for name, column, (low, high) in (

@@ -85,12 +85,12 @@ def ingest_oasis1(archives: Sequence[Path | str], table: Path | str, folder: Pat
     pairs = _Pairs(collected)
     discs: set[int] = set()
     for archive in archives:
-        discs.update(int(number) for number in re.findall(r"disc(\d+)\.", Path(archive).name))
+        discs.update(int(number) for number in re.findall(r"disc([0-9]{1,2})\.", Path(archive).name))
         for name, content in stream_members(archive, lambda name: _recognise(name)[1] is not None, collected.inputs):
             session, kind = _recognise(name)
             if session is None:
                 continue
-            discs.update(int(number) for number in re.findall(r"(?:^|/)disc(\d+)/", name))
+            discs.update(int(number) for number in re.findall(r"(?:^|/)disc([0-9]{1,2})/", name))
             pairs.sessions.add(session)
             if kind is not None:
                 pairs.add(session, kind, name, content)
@@ -187,7 +187,7 @@ class _Pairs:
 
 def _recognise(name: str) -> tuple[str | None, str | None]:
     """The session and the kind of image that a member's name stands for."""
-    place = re.search(rf"(?:^|/)({SESSION_NAME})/(.+)$", name)
+    place = re.search(rf"(?:^|/)({SESSION_NAME})/(.+)\Z", name)
     if not place:
         return None, None
     return place[1], next((key for key, kind in KINDS.items() if kind.pattern.fullmatch(place[2])), None)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.cohorts.spreadsheets import number, read_spreadsheet
+from neurocohort.cohorts.variable_numbers import AGE_RANGE_YEARS
 from neurocohort.errors import InputError
 
-SESSION_NAME = r"OAS1_\d{4}_MR[12]"
+SESSION_NAME = r"OAS1_[0-9]{4}_MR[12]"
 SITE, SCANNER = "WashU", "Siemens 1.5 T"
 # Cells of the published table that are known to be wrong: taken as missing while they hold this value.
 WRONG_CELLS = {("OAS1_0061_MR1", "ASF"): 1.441}
@@ -81,7 +82,8 @@ def read_table(table: Path | str) -> tuple[dict[str, dict], dict[str, str], list
         if not re.fullmatch(SESSION_NAME, str(session)):
             nameless.append(f"Row {row} of the table has the ID {session!r}, which names no session.")
             continue
-        person = {name: number(table, rows, row, column) for name, column in NUMBERS.items()}
+        person = {name: number(table, rows, row, column) for name, column in NUMBERS.items() if name != "age"}
+        person["age"] = number(table, rows, row, NUMBERS["age"], AGE_RANGE_YEARS)
         for name, column in NUMBERS.items():
             if person[name] is not None and person[name] == WRONG_CELLS.get((session, column)):
                 person[name] = None

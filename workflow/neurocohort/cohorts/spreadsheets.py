@@ -1,10 +1,12 @@
 """Reading a cohort's table, whatever its form: the content decides (.xls, .xlsx or text), not the file's name."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
 
 from neurocohort.cohorts.cells import CellFault, clean, rows_of
+from neurocohort.cohorts.variable_numbers import number_of
 from neurocohort.errors import InputError
 from neurocohort.user_files import read_bytes
 
@@ -16,8 +18,8 @@ def read_spreadsheet(
 
     The index holds the row's number in the file (the header is row 1), for messages. ``sheet`` names the sheet of a
     workbook; where it has none of that name, or None is given, the first is read. Raises InputError where the file
-    can't be read, one of the columns ``required`` is absent, or a row has another length than the header. Lines of a text that
-    begin with ``comments`` are left out.
+    can't be read, one of the columns ``required`` is absent or there twice, or a row has another length than the header. Lines
+    of a text that begin with ``comments`` are left out.
     """
     path = Path(path)
     try:
@@ -33,6 +35,8 @@ def read_spreadsheet(
             f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(filter(None, header)) or 'none'}. "
             "Is it the table that belongs to this cohort?"
         )
+    if twice := [name for name in required if header.count(name) > 1]:
+        raise InputError(f"{path} has the column(s) {', '.join(twice)} twice; expected each once.")
     for place, row in enumerate(rows, start=1):
         if any(clean(cell) is not None for cell in row[len(header) :]):
             raise InputError(
@@ -45,15 +49,18 @@ def read_spreadsheet(
     return table[table.notna().any(axis=1)]
 
 
-def number(path: Path | str, table: pd.DataFrame, row: int, column: str) -> float | None:
-    """The number in one cell, None where it is empty. Raises InputError where it is something else."""
+def number(
+    path: Path | str, table: pd.DataFrame, row: int, column: str, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> float | None:
+    """The number in one cell, None where it is empty. Raises InputError where it is something else, or outside ``limits``."""
     cell = table.at[row, column]
     if cell is None:
         return None
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
+    plain = isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell)
+    found = float(cell) if plain else number_of(str(cell)) if isinstance(cell, str) else None
+    if found is None or not limits[0] <= found <= limits[1]:
+        wanted = "a number" + (f" from {limits[0]:g} to {limits[1]:g}" if math.isfinite(limits[0]) else "")
         raise InputError(
-            f"{path}, row {row}, column {column!r} holds {cell!r} where a number is expected: correct or empty "
-            "the cell."
-        ) from None
+            f"{path}, row {row}, column {column!r} holds {cell!r} where {wanted} is expected: correct or empty the cell."
+        )
+    return found

@@ -1,9 +1,11 @@
-"""A cell's text as a number."""
+"""A cell's text as a number, and the range of an age."""
 
 import math
 import re
 
 NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+AGE_RANGE_YEARS = (0.0, 120.0)
 
 
 def number_of(text: str) -> float | None:

@@ -14,10 +14,9 @@ from neurocohort.cohorts.local_files import LABELS, PATH_COLUMNS
 from neurocohort.cohorts.local_plan import LocalPlan
 from neurocohort.cohorts.local_tables import CohortTables, LocalTable, few, read_local_table
 from neurocohort.cohorts.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
-from neurocohort.cohorts.variable_numbers import number_of
+from neurocohort.cohorts.variable_numbers import AGE_RANGE_YEARS, number_of
 from neurocohort.notes import Kind, Notes
 
-AGE_RANGE_YEARS = (0.0, 120.0)
 TABLE_KEYS = ("participant_id", "session_id", *PATH_COLUMNS.values())
 EVERY_COHORT: dict[str, str | None] = {name: NAME for name in ("participant_id", "session_id", "scan_id")}
 EVERY_COHORT |= {"site": CATEGORIES, "scanner": CATEGORIES, "age": NUMBER, "sex": TWO_CLASSES}

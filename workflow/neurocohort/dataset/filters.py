@@ -2,33 +2,76 @@
 
 import ast
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping
 
 from neurocohort.errors import InputError
 
-FILTER_NODES = (
-    *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Name, ast.Load),
-    *(ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Constant, ast.List),
-)
+ALLOWED = "a filter compares variables with numbers or quoted texts (<, <=, ==, !=, >=, >, in [...]) and joins "
+ALLOWED += "comparisons by and, or, not"
+COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.In, ast.NotIn)
+MOST_CHARACTERS = 5000
+DEEPEST = 40  # groups within groups
 
 
 def filter_columns(condition: str) -> set[str]:
     """The variables that a filter names. Raises InputError for anything but comparisons of variables with values."""
-    allowed = "a filter compares variables with numbers or quoted texts (<, <=, ==, !=, >=, >, in [...]) and joins "
-    allowed += "comparisons by and, or, not"
+    return {node.id for node in ast.walk(_parsed(condition)) if isinstance(node, ast.Name)}
+
+
+def _parsed(condition: str) -> ast.expr:
+    """The filter as a tree that `_value` can work out. Raises InputError for anything else."""
+    if len(condition) > MOST_CHARACTERS:
+        raise InputError(f"the filter has {len(condition)} characters; expected at most {MOST_CHARACTERS}.")
     try:
-        tree = ast.parse(condition.strip(), mode="eval")
-    except (SyntaxError, ValueError):
-        raise InputError(f"the filter `{condition}` can't be read; {allowed}.") from None
-    for node in ast.walk(tree):
-        if not isinstance(node, FILTER_NODES) or (
-            isinstance(node, ast.Constant) and not isinstance(node.value, int | float | str)
-        ):
-            part = ast.get_source_segment(condition.strip(), node) or type(node).__name__
-            raise InputError(f"the filter `{condition}` has `{part}`, which isn't allowed; {allowed}.")
-    if not isinstance(tree.body, ast.Compare | ast.BoolOp | ast.UnaryOp):
-        raise InputError(f"the filter `{condition}` compares nothing; {allowed}.")
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        tree = ast.parse(condition.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two where it is nested very deeply
+        raise InputError(f"the filter `{condition}` can't be read; {ALLOWED}.") from None
+    for part, problem in _problems(tree, 1):
+        found = ast.get_source_segment(condition.strip(), part) or type(part).__name__
+        raise InputError(f"the filter `{condition}` has `{found}`, which {problem}; {ALLOWED}.")
+    return tree
+
+
+def _problems(node: ast.expr, depth: int) -> Iterator[tuple[ast.expr, str]]:
+    """The parts of a condition that aren't allowed, and why."""
+    if depth > DEEPEST:
+        yield node, f"is nested more than {DEEPEST} deep"
+        return
+    match node:
+        case ast.BoolOp(values=conditions):
+            for one in conditions:
+                yield from _problems(one, depth + 1)
+        case ast.UnaryOp(op=ast.Not(), operand=condition):
+            yield from _problems(condition, depth + 1)
+        case ast.Compare():
+            *sides, last = (node.left, *node.comparators)
+            if not all(isinstance(one, COMPARISONS) for one in node.ops):
+                yield node, "isn't allowed"
+            if isinstance(node.ops[-1], ast.In | ast.NotIn):
+                if not isinstance(last, ast.List):
+                    yield node, "has no list behind `in`"
+                    return
+                sides += last.elts
+            else:
+                sides.append(last)
+            for side in sides:
+                yield from _value_problems(side)
+        case ast.Name() | ast.Constant():
+            yield node, "compares nothing"
+        case _:
+            yield node, "isn't allowed"
+
+
+def _value_problems(node: ast.expr) -> Iterator[tuple[ast.expr, str]]:
+    """Nothing for a variable, a number with or without a minus, or a text."""
+    sign = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    value = node.operand if sign else node
+    known = isinstance(value, ast.Constant) and isinstance(value.value, int | float if sign else int | float | str)
+    if not known and (sign or not isinstance(value, ast.Name)):
+        yield node, "isn't allowed"
+    elif known and not isinstance(value.value, str) and not value.value <= sys.float_info.max:
+        yield node, "is a larger number than any value"
 
 
 def compile_filter(condition: str) -> Callable[[Mapping[str, object]], bool]:
@@ -37,15 +80,13 @@ def compile_filter(condition: str) -> Callable[[Mapping[str, object]], bool]:
     A missing value (None or NaN) is unequal to everything, in no list, and neither below nor above. The function raises
     InputError where a number is compared with a text by order.
     """
-    filter_columns(condition)
-    tree = ast.parse(condition.strip(), mode="eval").body
+    tree = _parsed(condition)
     return lambda row: bool(_value(tree, row, condition))
 
 
 def named_values(condition: str) -> Iterator[tuple[str, list[object]]]:
     """Each variable of a filter that is compared with ``==`` or ``in``, and the values that would fulfil that comparison."""
-    filter_columns(condition)
-    for node in ast.walk(ast.parse(condition.strip(), mode="eval")):
+    for node in ast.walk(_parsed(condition)):
         if not isinstance(node, ast.Compare) or len(node.ops) > 1 or not isinstance(node.ops[0], ast.Eq | ast.In):
             continue
         name, given = node.left, node.comparators[0]
@@ -82,7 +123,7 @@ def _value(node: ast.expr, row: Mapping[str, object], condition: str) -> object:
 
 def _compared(operation: ast.cmpop, left: object, right: object, condition: str) -> bool:
     if isinstance(operation, ast.In | ast.NotIn):
-        within = left is not None and left in (right if isinstance(right, list) else [right])
+        within = left is not None and left in right
         return within == isinstance(operation, ast.In)
     if left is None or right is None:
         return isinstance(operation, ast.NotEq)

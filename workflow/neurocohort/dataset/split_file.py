@@ -102,11 +102,11 @@ def _fold_numbers(path: Path, rows: pd.DataFrame, column: str | None) -> pd.Seri
         return pd.Series(pd.NA, index=rows.index, dtype="Int64")
     given = rows[column]
     numbers = pd.to_numeric(given, errors="coerce")
-    wrong = given[given.notna() & ~((numbers >= 1) & (numbers % 1 == 0))]
+    wrong = given[given.notna() & ~((numbers >= 1) & (numbers <= len(rows)) & (numbers % 1 == 0))]
     if len(wrong):
         raise InputError(
-            f"{path}, row {wrong.index[0]}: {column} is {wrong.iloc[0]!r}; expected a whole number from 1 on, or nothing for "
-            "held-out and excluded participants."
+            f"{path}, row {wrong.index[0]}: {column} is {wrong.iloc[0]!r}; expected a whole number from 1 on, not above the "
+            f"number of rows ({len(rows)}), or nothing for held-out and excluded participants."
         )
     return numbers.astype("Int64")
 

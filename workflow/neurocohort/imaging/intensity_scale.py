@@ -17,6 +17,7 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 0.1, 99.5  # a few dead or saturated voxels mo
 RINGING, LARGEST_GAP = 0.05, 0.5
 SCALED_HIGH = 1024.0  # the high percentile comes to lie between its half and it
 SMALLEST_CONTENT = 2.0**-10  # above 0, so that content stays apart from a painted background
+LARGEST_VALUE = 2.0**120  # of larger ones the differences are beyond 32 bits
 MINIMUM_LEVELS = 256  # that a 32-bit number can tell apart within the content's range
 
 
@@ -30,6 +31,8 @@ def to_common_scale(data: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
     range, as with a large offset.
     """
     steps = tuple(slice(None, None, max(1, round(SAMPLE_STEP_MM / mm))) for mm in spacing_mm)
+    if max(-float(data.min()), float(data.max())) > LARGEST_VALUE:
+        data *= np.float32(2.0**-10)
     some = data[steps]
     fill = _painted_value(data, some)
     content = some[some != fill] if fill is not None else some.ravel()
