@@ -99,9 +99,7 @@ def stream_members(
             with tarfile.open(fileobj=stream, mode="r|", tarinfo=StrictTarInfo) as members:
                 for number, member in enumerate(members):
                     _refuse_unsafe(archive, member)
-                    if (
-                        members.offset > longest
-                    ):  # tarfile would read at the file's end until it has passed the claimed bytes
+                    if members.offset > longest:  # tarfile would go on reading at the file's end for as many bytes
                         raise tarfile.ReadError(f"{printable(member.name)} is said to end at byte {members.offset}")
                     if number >= MOST_MEMBERS or (compressed and member.size > LARGEST_SKIPPED_BYTES):
                         raise tarfile.ReadError(f"it unpacks to more than a cohort, at {printable(member.name)}")
