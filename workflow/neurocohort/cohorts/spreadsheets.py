@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.cohorts.cells import CellFault, clean, rows_of
+from neurocohort.cohorts.variable_numbers import number_of
 from neurocohort.errors import InputError
 from neurocohort.user_files import read_bytes
 
@@ -45,15 +46,18 @@ def read_spreadsheet(
     return table[table.notna().any(axis=1)]
 
 
-def number(path: Path | str, table: pd.DataFrame, row: int, column: str) -> float | None:
-    """The number in one cell, None where it is empty. Raises InputError where it is something else."""
+def number(
+    path: Path | str, table: pd.DataFrame, row: int, column: str, limits: tuple[float, float] | None = None
+) -> float | None:
+    """The number in one cell, None where it is empty. Raises InputError where it is something else, or outside ``limits``."""
     cell = table.at[row, column]
     if cell is None:
         return None
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{path}, row {row}, column {column!r} holds {cell!r} where a number is expected: correct or empty "
-            "the cell."
-        ) from None
+    value = number_of(cell) if isinstance(cell, str) else cell
+    if isinstance(value, bool) or not isinstance(value, int | float):  # a date, or yes and no
+        problem = f"{cell!r} where a number is expected"
+    elif limits and not limits[0] <= value <= limits[1]:
+        problem = f"{value:g}, and {limits[0]:g} to {limits[1]:g} is expected"
+    else:
+        return float(value)
+    raise InputError(f"{path}, row {row}, column {column!r} holds {problem}: correct or empty the cell.")

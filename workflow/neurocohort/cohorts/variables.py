@@ -3,7 +3,9 @@
 Imports are light, because the configuration is checked at the start of every Snakemake process.
 """
 
-from collections import Counter
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +20,9 @@ from neurocohort.cohorts.variable_numbers import number_of
 from neurocohort.notes import Kind, Notes
 
 AGE_RANGE_YEARS = (0.0, 120.0)
+NEWBORN_YEARS = 10.0  # where nobody else is younger, an age of 0 is a code for a missing one
+SAME_AGE_YEARS = 1.0  # an age in whole years, and another in months
+NEARLY_A_NUMBER = re.compile(r"[<>\u2264\u2265]=?\s*[+-]?\d+([.,]\d+)?|[+\u2212-]?\d+([.,]\d+)+")
 TABLE_KEYS = ("participant_id", "session_id", *PATH_COLUMNS.values())
 EVERY_COHORT: dict[str, str | None] = {name: NAME for name in ("participant_id", "session_id", "scan_id")}
 EVERY_COHORT |= {"site": CATEGORIES, "scanner": CATEGORIES, "age": NUMBER, "sex": TWO_CLASSES}
@@ -105,6 +110,8 @@ def values_for_scans(tables: CohortTables, scans: dict[str, tuple[str, str]], en
             Kind.VALUES,
             f"{name} is n/a in {count} session(s) by their own table, although the participant has a value.",
         )
+    for sentence in _contradictions(tables, scans):
+        notes.add(Kind.VALUES, sentence)
     for name in ("age", "sex"):
         if name not in tables.names:
             why_missing[name] = f"No table has a column {name}: it is n/a for every scan."
@@ -181,13 +188,25 @@ def _doubts(name: str, column: str, found: Counter, entry: dict) -> Iterable[str
             "where a value is "
             "missing."
         )
+    others = [number for number in numbers.values() if number > 0]
+    if name == "age" and 0 in numbers.values() and others and min(others) >= NEWBORN_YEARS:
+        count = sum(found[text] for text, number in numbers.items() if number == 0)
+        yield f"{column} holds 0 for {count} scan(s), which is taken as an age of 0 years; write n/a where it is missing."
     texts = [text for text in found if text not in numbers]
-    if name not in EVERY_COHORT and not name.endswith("_id") and not numeric and len(numbers) > len(texts):
+    nearly = [text for text in texts if NEARLY_A_NUMBER.fullmatch(text)]
+    apart = len(texts) - len(nearly)
+    if name not in EVERY_COHORT and not name.endswith("_id") and not numeric and len(numbers) + len(nearly) > apart:
         yield (
             f"{column} holds {few(map(repr, sorted(texts)))} beside numbers, so that {name} is categories and not a "
             "number; write n/a for "
             "what is missing, and decimals with a point."
         )
+    alike = defaultdict(list)
+    for text in sorted(texts) if name not in ("age", "sex") else ():
+        alike[_plain(text)].append(text)
+    for same in alike.values():
+        if len(same) > 1:
+            yield f"{column} holds {few(map(repr, same))}, which differ in capitals or blanks alone and are {len(same)} values."
     levels = entry.get("Levels")
     if isinstance(levels, dict) and levels and name not in ("age", "sex"):
         known = {str(level) for level in levels} | {
@@ -202,7 +221,42 @@ def _stands_out(code: float, usual: list[float]) -> bool:
     """Whether a number that other programs write for a missing value is far from all the others."""
     if not usual:
         return True
+    if -9 < code < 0 and max(usual) == -code:  # a scale with as much below 0 as above
+        return False
     return all(number >= 0 for number in usual) if code < 0 else code > 2 * max(usual)
+
+
+def _plain(text: str) -> str:
+    """A text as a person compares it: without capitals, blanks, underscores and characters that nobody sees."""
+    letters = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(one for one in letters if not one.isspace() and one != "_" and unicodedata.category(one) != "Cf")
+
+
+def _contradictions(tables: CohortTables, scans: dict[str, tuple[str, str]]) -> Iterable[str]:
+    """Sentences on participants whose own age or sex is that of none of their sessions."""
+    sessions = defaultdict(list)
+    for participant_id, session_id in sorted(set(scans.values())):
+        sessions[participant_id].append(tables.sessions.get((participant_id, session_id), {}))
+    for name in ("age", "sex"):
+        differ = []
+        for participant_id, rows in sessions.items():
+            own = tables.participants.get(participant_id, {}).get(name)
+            values = [row[name] for row in rows if row.get(name) is not None]
+            if own is not None and values and not _agrees(name, own, values):
+                differ.append(participant_id)
+        if differ:
+            yield (
+                f"{len(differ)} participant(s) have another {name} in participants.tsv than in their sessions, whose value is "
+                f"taken: {few(differ)}."
+            )
+
+
+def _agrees(name: str, own: str, values: list[str]) -> bool:
+    """Whether a participant's value is one of the sessions' own; an age may lie between those of two sessions."""
+    if name == "sex":
+        return {SEXES.get(text.lower(), text) for text in (own, *values)} == {SEXES.get(own.lower(), own)}
+    age, ages = number_of(own), [number for text in values if (number := number_of(text)) is not None]
+    return age is None or not ages or min(ages) - SAME_AGE_YEARS <= age <= max(ages) + SAME_AGE_YEARS
 
 
 def _age(text: str) -> float | None:
