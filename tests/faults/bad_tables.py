@@ -156,6 +156,10 @@ OWN: dict[str, Table] = {
         own("01,a.nii.gz,31,AD", header="participant_id,path,group,group"),
         Must(noted="'group' of scans.csv is called group_2"),
     ),
+    "the age under another name": Table(
+        own("01,a.nii.gz,31,F", header="participant_id,path,age_years,Gender"),
+        Must(noted=("Rename 'age_years' to age if it is the age in years", "Rename 'Gender' to sex if it is the sex")),
+    ),
     "two columns of the age": Table(
         own("01,a.nii.gz,31,32", header="participant_id,path,Age,age"),
         Must(noted="2 columns that mean age: Age, age; age in column 4 is taken", values={"age": ["32"]}),
@@ -196,6 +200,19 @@ OWN: dict[str, Table] = {
     ),
     "thousands": Table(scores("1,234.5", "2,345.0", "3"), Must(noted="score is categories and not a number"), TSV),
     "below a limit of detection": Table(scores("<5", "7", "9"), Must(noted="'<5' beside numbers"), TSV),
+    "measures with their units": Table(
+        scores("50 kg", "61kg", "70"), Must(noted="score is categories and not a number"), TSV
+    ),
+    "shares of a hundred": Table(scores("50%", "20 %", "10%"), Must(noted="score is categories and not a number"), TSV),
+    "blanks in thousands": Table(
+        scores("1 234", "2 000", "3"), Must(noted="score is categories and not a number"), TSV
+    ),
+    "sites of numbers": Table(
+        column("site", "1", "2", "1.0"), Must(noted="'1', '1.0', which differ in capitals, blanks or zeros alone"), TSV
+    ),
+    "a tab inside a text": Table(
+        own("01,a.nii.gz,31,A\tB"), Must(noted="in 1 text(s) of group; here they are blanks", values={"group": ["A B"]})
+    ),
     "missing as -9": Table(
         scores("-9", "28", "29"), Must(noted="holds -9 for 1 scan(s), which is taken as a value"), TSV
     ),
@@ -211,11 +228,13 @@ OWN: dict[str, Table] = {
     "n/a in all its forms": Table(scores("NA", " n/a ", "24"), Must(values={"score": ["n/a", "n/a", "24"]}), TSV),
     "an unknown class": Table(column("group", "AD", "unknown", "CN"), Must(noted="holds unknown for 1 scan(s)"), TSV),
     "classes that differ in capitals": Table(
-        column("group", "AD", "ad", "CN"), Must(noted="'AD', 'ad', which differ in capitals or blanks alone"), TSV
+        column("group", "AD", "ad", "CN"),
+        Must(noted="'AD', 'ad', which differ in capitals, blanks or zeros alone"),
+        TSV,
     ),
     "sites that differ in blanks that nobody sees": Table(
         column("site", "North", "North\u200b", "No rth"),
-        Must(noted="which differ in capitals or blanks alone and are 3"),
+        Must(noted="which differ in capitals, blanks or zeros alone and are 3"),
         TSV,
     ),
     "a negative age": Table(
@@ -266,6 +285,11 @@ OWN: dict[str, Table] = {
     "an empty first sheet": Table(
         workbook(change=lambda book: book.create_sheet("Front", 0)),
         Must("it has none in Front, the first of its 2 sheets"),
+        XLSX,
+    ),
+    "line breaks inside cells": Table(
+        workbook(["01", "a.nii.gz", 31, "A\nB"], ["02", "b.nii.gz", 42, "A\r\nB"]),
+        Must(noted="in 2 text(s) of group; here they are blanks", values={"group": ["A B", "A B"]}),
         XLSX,
     ),
     "a cell with an error": Table(

@@ -242,7 +242,10 @@ TREES: dict[str, Tree] = {
     ),
     "a link to another's image": Tree(
         ("sub-01",),
-        Must(values=scans("sub-01", "sub-02")),
+        Must(
+            noted="2 scans have the same image, voxel for voxel: sub-01_ses-1, sub-02_ses-1",
+            values=scans("sub-01", "sub-02"),
+        ),
         links={"sub-02/anat/sub-02_T1w.nii.gz": "../../sub-01/anat/sub-01_T1w.nii.gz"},
     ),
     # names and tables

@@ -44,11 +44,9 @@ def written_in(folder, case):
     return folder / case.name
 
 
-def test_there_are_forty_kinds_of_bad_tables():
-    assert len({*OWN, *PARTICIPANTS, *IXI, *OASIS, *STUDIES}) >= 40
-
-
 def test_tables_of_scans(each):
+    assert len(OWN) >= 40
+
     def wrong_of(folder, case):
         for name in ("a.nii.gz", "b.nii.gz", "c.nii.gz", "sub-07_T1w.nii.gz"):
             (folder / name).write_bytes(IMAGE)

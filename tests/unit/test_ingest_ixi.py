@@ -77,7 +77,7 @@ def test_the_real_spreadsheet_is_read_as_it_is():
     assert "age (53.08 and 58.07 years)" in conflicts[219]
     assert "and sex" in conflicts[328]
     assert nameless == []
-    assert [note.split(" in the")[0] for note in notes] == ["3 cell(s) of HEIGHT", "2 cell(s) of WEIGHT"]
+    assert [note.split(" in the")[0] for note in notes] == ["3 cell(s) of HEIGHT", "3 cell(s) of WEIGHT"]
     assert len(people) == 591
     assert sum(person["age"] is None for person in people.values()) == 28  # 29 rows, two of them 513's
     ages = [person["age"] for person in people.values() if person["age"] is not None]

@@ -26,6 +26,7 @@ OWN_COLUMNS = ("participant_id", "session_id", "scan_id", "path", "path_T2w", "p
 OWN_COLUMNS += ("voxels_sha256", "dseg_path", "dseg_reference_path", "dseg")
 OWN_COLUMNS += ("row", "has_labels", "part", "stratum", "fold", "target", "cohort", "index")
 FEW = 5
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # a cell of a BIDS table is a part of a line
 
 
 class LocalTable(NamedTuple):
@@ -86,7 +87,7 @@ def read_local_table(
             f"{f' in {sheets[0]}, the first of its {len(sheets)} sheets' if len(sheets) > 1 else ''}. "
             "Add them, or rename those that are meant."
         )
-    rows = {}
+    rows, broken = {}, []
     for number, cells in enumerate(body, start=2):
         cells = [clean(cell) for cell in cells]
         if any(cell is not None for cell in cells[len(header) :]):
@@ -99,7 +100,14 @@ def read_local_table(
         if any(cell is not None for cell in cells):
             cells += [None] * (len(header) - len(cells))
             rows[number] = {name: _text(cells[place]) for name, place in columns.items()}
+            for name, text in rows[number].items():
+                if text and name not in kept and not text.isprintable() and UNPRINTABLE.search(text):
+                    rows[number][name] = UNPRINTABLE.sub(" ", text)
+                    broken.append(header[columns[name]])
     names = {name: header[place] for name, place in columns.items() if name not in kept}
+    if broken and notes is not None:
+        sentence = f"{path.name} has line breaks, tabs or other such characters in {len(broken)} text(s) of "
+        notes.add(Kind.VALUES, f"{sentence}{few(dict.fromkeys(broken))}; here they are blanks.")
     if notes is not None:
         _note_columns(notes, path, header, columns)
     for one in unseen if notes is not None else ():

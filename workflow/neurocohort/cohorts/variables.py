@@ -22,7 +22,13 @@ from neurocohort.notes import Kind, Notes
 AGE_RANGE_YEARS = (0.0, 120.0)
 NEWBORN_YEARS = 10.0  # where nobody else is younger, an age of 0 is a code for a missing one
 SAME_AGE_YEARS = 1.0  # an age in whole years, and another in months
-NEARLY_A_NUMBER = re.compile(r"[<>\u2264\u2265]=?\s*[+-]?\d+([.,]\d+)?|[+\u2212-]?\d+([.,]\d+)+")
+MEASURE = r"%|kg|g|mm|cm|m|ml|l|mm3|cm3|y|yr|yrs|years?|mo|months?|d|days?"
+# Decimal commas, thousands, limits of detection, measures: what a person takes for a number.
+NEARLY_A_NUMBER = re.compile(
+    rf"[<>\u2264\u2265]?=?\s*[+\u2212-]?\d+([.,]\d+|[ '\u00a0\u202f]\d{{3}})*\s*({MEASURE})?", re.IGNORECASE
+)
+# Names of columns that may be meant for a known variable.
+MAY_MEAN = {"age": re.compile(r"(?i)age(?=_|$)(?<![a-z]age)"), "sex": re.compile(r"(?i)(gender|sex)(?=_|$)")}
 TABLE_KEYS = ("participant_id", "session_id", *PATH_COLUMNS.values())
 EVERY_COHORT: dict[str, str | None] = {name: NAME for name in ("participant_id", "session_id", "scan_id")}
 EVERY_COHORT |= {"site": CATEGORIES, "scanner": CATEGORIES, "age": NUMBER, "sex": TWO_CLASSES}
@@ -114,7 +120,10 @@ def values_for_scans(tables: CohortTables, scans: dict[str, tuple[str, str]], en
         notes.add(Kind.VALUES, sentence)
     for name in ("age", "sex"):
         if name not in tables.names:
-            why_missing[name] = f"No table has a column {name}: it is n/a for every scan."
+            meant = [column for one, (column, _) in tables.names.items() if MAY_MEAN[name].search(one)]
+            kind = "the age in years" if name == "age" else "the sex"
+            hint = f" Rename {meant[0]!r} to {name} if it is {kind}." if meant else ""
+            why_missing[name] = f"No table has a column {name}: it is n/a for every scan.{hint}"
             notes.add(Kind.VALUES, why_missing[name])
     return Variables(values, dictionary, notes, why_missing)
 
@@ -202,11 +211,12 @@ def _doubts(name: str, column: str, found: Counter, entry: dict) -> Iterable[str
             "what is missing, and decimals with a point."
         )
     alike = defaultdict(list)
-    for text in sorted(texts) if name not in ("age", "sex") else ():
-        alike[_plain(text)].append(text)
+    for text in sorted(found) if name in ("site", "scanner") or not (numeric or name in ("age", "sex")) else ():
+        alike[f"{numbers[text]:g}" if text in numbers else _plain(text)].append(text)
     for same in alike.values():
         if len(same) > 1:
-            yield f"{column} holds {few(map(repr, same))}, which differ in capitals or blanks alone and are {len(same)} values."
+            shown = few(map(repr, same))
+            yield f"{column} holds {shown}, which differ in capitals, blanks or zeros alone and are {len(same)} values."
     levels = entry.get("Levels")
     if isinstance(levels, dict) and levels and name not in ("age", "sex"):
         known = {str(level) for level in levels} | {
