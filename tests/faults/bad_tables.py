@@ -386,6 +386,13 @@ PARTICIPANTS: dict[str, People] = {
     "months": People(
         people("sub-01 372 M", "sub-02 504 F"), Must(values=BOTH_AS_THEY_ARE), {"age": {"Units": "months"}}
     ),
+    "months by the key Unit": People(
+        people("sub-01 372 M", "sub-02 504 F"), Must(values=BOTH_AS_THEY_ARE), {"Age": {"Unit": "Months"}}
+    ),
+    "months by the long name": People(
+        people("sub-01 372 M", "sub-02 504 F"), Must(values=BOTH_AS_THEY_ARE), {"age": {"LongName": "Age in months"}}
+    ),
+    "an unknown unit by the key unit": People(BOTH, Must("`Units` of age is 'decades'"), {"age": {"unit": "decades"}}),
     "an unknown unit": People(BOTH, Must("`Units` of age is 'decades'"), {"age": {"Units": "decades"}}),
     "codes that Levels explain": People(
         people("sub-01 31 1", "sub-02 42 2"),

@@ -115,6 +115,16 @@ TREES: dict[str, Tree] = {
         Must(noted="1 participant(s) have another sex in participants.tsv", values={"sex": ["F"]}),
         AGE | {"sub-01/sub-01_sessions.tsv": "session_id sex\nses-1 female"},
     ),
+    "sessions of two sexes": Tree(
+        TWICE,
+        Must(noted="1 participant(s) have sessions with different sexes, as of two people: sub-01"),
+        {"sub-01/sub-01_sessions.tsv": "session_id sex\nses-1 M\nses-2 female"},
+    ),
+    "sessions of two generations": Tree(
+        TWICE,
+        Must(noted="sessions with ages of more than 30 years apart", values=ages("31", "75")),
+        {"sub-01/sub-01_sessions.tsv": "session_id age\nses-1 31\nses-2 75"},
+    ),
     "two tables of one session": Tree(
         ("sub-01_ses-1",),
         Must(
@@ -249,6 +259,10 @@ TREES: dict[str, Tree] = {
         links={"sub-02/anat/sub-02_T1w.nii.gz": "../../sub-01/anat/sub-01_T1w.nii.gz"},
     ),
     # names and tables
+    "sub- in capitals, or left out": Tree(
+        ("sub-01", "Sub-02/anat/Sub-02_T1w.nii.gz", "03/anat/03_T1w.nii.gz"),
+        Must(noted="2 folder(s) aren't named sub-... and are left out: 03, Sub-02", values=scans("sub-01")),
+    ),
     "labels with +": Tree(("sub-a+b",), Must(values=scans("sub-a+b"))),
     "labels with underscores": Tree(
         ("sub-OAS1_0001/anat/sub-OAS1_0001_T1w.nii.gz",),

@@ -15,6 +15,7 @@ from neurocohort.cohorts.local_files import (
     anat_folders,
     labels_beside,
     matching_images,
+    misnamed_participants,
     other_forms,
     participant_folders,
     run_number,
@@ -232,6 +233,10 @@ def _sessions(plan: LocalPlan, source: Path, without_folders: set[str]) -> Itera
     if without:
         plan.notes.add(
             Kind.SESSIONS, f"{len(without)} participant(s) have no session folders; their scans are {SESSION}."
+        )
+    if misnamed := misnamed_participants(source):
+        plan.notes.add(
+            Kind.SESSIONS, f"{len(misnamed)} folder(s) aren't named sub-... and are left out: {few(misnamed)}."
         )
     if absent:
         plan.notes.add(

@@ -70,6 +70,14 @@ def participant_folders(source: Path) -> list[os.DirEntry]:
     return [entry for entry in entries if _may_be_folder(entry, "sub-")]
 
 
+def misnamed_participants(source: Path) -> list[str]:
+    """Folders that look like a participant's and aren't named so, such as ``Sub-01``, or ``01`` with a folder anat in it."""
+    others = (entry for entry in _entries(source) if not entry.name.startswith("sub-") and is_folder(entry))
+    return [
+        entry.name for entry in others if entry.name.lower().startswith("sub-") or os.path.isdir(f"{entry.path}/anat")
+    ]
+
+
 def session_tables(source: Path) -> Iterator[tuple[str, Path]]:
     """The participants who have a ``sub-X/sub-X_sessions.tsv`` that can be read, each with that file. Who has another one is left
     out by `anat_folders`."""

@@ -21,6 +21,7 @@ from neurocohort.notes import Kind, Notes
 
 AGE_RANGE_YEARS = (0.0, 120.0)
 NEWBORN_YEARS = 10.0  # where nobody else is younger, an age of 0 is a code for a missing one
+LONGEST_STUDY_YEARS = 30.0
 SAME_AGE_YEARS = 1.0  # an age in whole years, and another in months
 MEASURE = r"%|kg|g|mm|cm|m|ml|l|mm3|cm3|y|yr|yrs|years?|mo|months?|d|days?"
 # Decimal commas, thousands, limits of detection, measures: what a person takes for a number.
@@ -157,7 +158,10 @@ def _conversion(
         derivation = f"Column {column!r} of {file}"
         derivation += f", divided by {UNITS_PER_YEAR[unit]:g}" if unit != "year" else ""
         derivation += f"; what is no number from {low:g} to {high:g} years is n/a."
-        return _age, _without(entry, "Units", "Levels") | {"Units": "year", "Derivation": derivation}
+        return _age, _without(entry, "Units", "units", "Unit", "unit", "Levels") | {
+            "Units": "year",
+            "Derivation": derivation,
+        }
     if name == "sex":
         made = {"Levels": {"M": "male", "F": "female"}}
         made["Derivation"] = (
@@ -243,30 +247,47 @@ def _plain(text: str) -> str:
 
 
 def _contradictions(tables: CohortTables, scans: dict[str, tuple[str, str]]) -> Iterable[str]:
-    """Sentences on participants whose own age or sex is that of none of their sessions."""
+    """Sentences on participants whose own age or sex is that of none of their sessions, or whose sessions are of two people."""
     sessions = defaultdict(list)
     for participant_id, session_id in sorted(set(scans.values())):
         sessions[participant_id].append(tables.sessions.get((participant_id, session_id), {}))
     for name in ("age", "sex"):
-        differ = []
+        differ, apart = [], []
         for participant_id, rows in sessions.items():
             own = tables.participants.get(participant_id, {}).get(name)
             values = [row[name] for row in rows if row.get(name) is not None]
             if own is not None and values and not _agrees(name, own, values):
                 differ.append(participant_id)
+            if not _of_one_person(name, values):
+                apart.append(participant_id)
         if differ:
             yield (
                 f"{len(differ)} participant(s) have another {name} in participants.tsv than in their sessions, whose value is "
                 f"taken: {few(differ)}."
             )
+        if apart:
+            what = f"ages of more than {LONGEST_STUDY_YEARS:g} years apart" if name == "age" else "different sexes"
+            yield f"{len(apart)} participant(s) have sessions with {what}, as of two people: {few(apart)}."
 
 
 def _agrees(name: str, own: str, values: list[str]) -> bool:
     """Whether a participant's value is one of the sessions' own; an age may lie between those of two sessions."""
     if name == "sex":
-        return {SEXES.get(text.lower(), text) for text in (own, *values)} == {SEXES.get(own.lower(), own)}
-    age, ages = number_of(own), [number for text in values if (number := number_of(text)) is not None]
+        return SEXES.get(own.lower(), own) in {SEXES.get(text.lower(), text) for text in values}
+    age, ages = number_of(own), _numbers(values)
     return age is None or not ages or min(ages) - SAME_AGE_YEARS <= age <= max(ages) + SAME_AGE_YEARS
+
+
+def _of_one_person(name: str, values: list[str]) -> bool:
+    """Whether sessions with these values may be of one person."""
+    if name == "sex":
+        return len({SEXES.get(text.lower(), text) for text in values}) < 2
+    ages = _numbers(values)
+    return not ages or max(ages) - min(ages) <= LONGEST_STUDY_YEARS
+
+
+def _numbers(texts: list[str]) -> list[float]:
+    return [number for text in texts if (number := number_of(text)) is not None]
 
 
 def _age(text: str) -> float | None:
