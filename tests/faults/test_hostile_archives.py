@@ -13,7 +13,9 @@ import time
 import openpyxl
 import pandas as pd
 import pytest
+from bad_archives import ARCHIVES, PEOPLE
 from bad_files import bomb, good, zipped
+from bad_tables import ixi
 from neurocohort.cohorts.archives import StrictTarInfo, stream_members
 from neurocohort.cohorts.inputs import read_inputs
 from neurocohort.cohorts.ixi import ingest_ixi
@@ -24,6 +26,7 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_table, write_table
 from neurocohort.reporting import inputs
 from neurocohort.reporting.sources import Sources
+from outcomes import what_is_wrong
 
 KIND = "Archive or table that lies"
 
@@ -43,6 +46,26 @@ def phantom(tmp_path_factory):
 @pytest.fixture
 def store(phantom, tmp_path):
     return shutil.copytree(phantom, tmp_path / "resources" / "ixi")
+
+
+def test_each_bad_archive_is_refused_by_its_name_or_its_odd_member_is_a_row(tmp_path, record_property):
+    assert len(ARCHIVES) >= 20
+    table = tmp_path / "IXI.csv"
+    table.write_bytes(ixi(*({"IXI_ID": number} for number in PEOPLE)))
+    wrong = {}
+    for number, (name, (make, must)) in enumerate(ARCHIVES.items()):
+        archive = tmp_path / str(number) / "IXI-T1.tar"
+        archive.parent.mkdir()
+        archive.write_bytes(make())
+        folder = archive.parent / "data"
+        if problem := what_is_wrong(lambda data, archive=archive: ingest_ixi([archive], table, data), folder, must):
+            wrong[name] = problem
+        images = {path.parent for path in archive.parent.rglob("*.nii.gz")}
+        if astray := [path for path in images if folder not in path.parents]:
+            wrong[name] = f"images in {astray}"
+    record_property("tries", len(ARCHIVES))
+    record_property("lost", len(wrong))
+    assert not wrong, "\n".join(f"{name}: {problem}" for name, problem in wrong.items())
 
 
 def add(archive, name: str, content: bytes) -> None:

@@ -115,7 +115,9 @@ def test_texts_that_a_spreadsheet_would_run_are_neutralised_with_a_note_and_numb
     assert scans["grade"].tolist() == ["-2", "n-2", "-1,5"] and scans["marker"].tolist()[:2] == ["+", "-"]
     assert scans["word"].tolist() == ["'@SUM(A1)", "'-x", "plain=1"]
     assert (
-        "2 text(s) of site begin with =, +, - or @" in notes and "2 text(s) of word" in notes and "grade" not in notes
+        "2 text(s) of site begin with =, +, - or @" in notes
+        and "2 text(s) of word" in notes
+        and "of grade begin" not in notes
     )
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import stat
 
 import nibabel as nib
 import numpy as np
@@ -363,6 +364,16 @@ def test_packed_array_holds_the_usable_scans_in_eight_bits(preprocessed):
     assert index["scan_id"].tolist() == ["scan0", "scan2"] and images.shape == (2, 1, 32, 32, 32)
     original = nib.load(scan_folder(folder / "preproc", "scan2") / "image2.nii.gz").get_fdata()
     assert np.abs(images[1, 0] / 255 - original).max() <= 0.5 / 255 + 1e-6
+
+
+def test_whoever_may_not_read_one_scan_may_not_read_the_pack_with_it(preprocessed):
+    folder, usable = preprocessed
+    private = scan_folder(folder / "preproc", usable[1]) / "image2.nii.gz"
+    for mode in (0o644, 0o640, 0o600):
+        private.chmod(mode)
+        pack_scans(usable, folder / "preproc", folder / "images.npy", folder / "labels.npy")
+        for name in ("images.npy", "labels.npy"):
+            assert stat.S_IMODE((folder / name).stat().st_mode) & 0o077 == mode & 0o044, name
 
 
 @pytest.mark.parametrize("damage", ["deleted", "changed"])

@@ -72,11 +72,12 @@ def test_the_real_spreadsheet_is_read_as_it_is():
     assert table["IXI_ID"].nunique() == 593
     assert (table["IXI_ID"].value_counts() == 2).sum() == 26
     assert table["AGE"].map(lambda age: age is None or age == "").sum() == 29
-    people, conflicts, nameless = read_demographics(SPREADSHEET)
+    people, conflicts, nameless, notes = read_demographics(SPREADSHEET)
     assert set(conflicts) == {219, 328}
     assert "age (53.08 and 58.07 years)" in conflicts[219]
     assert "and sex" in conflicts[328]
     assert nameless == []
+    assert [note.split(" in the")[0] for note in notes] == ["3 cell(s) of HEIGHT", "3 cell(s) of WEIGHT"]
     assert len(people) == 591
     assert sum(person["age"] is None for person in people.values()) == 28  # 29 rows, two of them 513's
     ages = [person["age"] for person in people.values() if person["age"] is not None]
@@ -85,7 +86,7 @@ def test_the_real_spreadsheet_is_read_as_it_is():
 
 @needs_shared
 def test_real_twofold_rows_are_merged_field_by_field():
-    people, _, _ = read_demographics(SPREADSHEET)
+    people = read_demographics(SPREADSHEET).people
     assert (people[251]["height_cm"], people[251]["weight_kg"], people[251]["ethnicity"]) == (167, 74, "white")
     assert people[416]["height_cm"] == 176  # 1520 in the other row
     assert people[416]["weight_kg"] is None  # 51 in one row, 102 in the other: nobody knows
@@ -94,7 +95,7 @@ def test_real_twofold_rows_are_merged_field_by_field():
 
 @needs_shared
 def test_real_typing_errors_and_zeros_are_missing():
-    people, _, _ = read_demographics(SPREADSHEET)
+    people = read_demographics(SPREADSHEET).people
     heights = [person["height_cm"] for person in people.values() if person["height_cm"] is not None]
     weights = [person["weight_kg"] for person in people.values() if person["weight_kg"] is not None]
     assert (min(heights), max(heights)) == (110, 210)

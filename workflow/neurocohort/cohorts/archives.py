@@ -22,6 +22,17 @@ LONGEST_HEADER_BYTES = 1 << 20
 MOST_MEMBERS = 200_000  # a disc of OASIS-1 has some 2,000, and IXI 600
 LARGEST_SKIPPED_BYTES = 64 << 30  # of a member in a compressed archive, which must be unpacked to be passed over
 LARGEST_PADDING_BYTES = 64 << 20  # behind an archive's end
+OTHER_FORMATS = {
+    b"PK": "a zip archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"\xfd7zXZ": "compressed with xz",
+    b"BZh": "compressed with bzip2",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"\x1f\x9d": "compressed with compress",
+    b"<": "a page of HTML or XML, as servers send in the place of a file",
+}
+FIRST_BYTES = 8
 
 
 class Oversized(NamedTuple):
@@ -90,7 +101,9 @@ def stream_members(
         ) from None
     try:
         with raw:
-            compressed = raw.read(2) == b"\x1f\x8b"
+            first = raw.read(FIRST_BYTES)
+            _refuse_other_format(archive, first)
+            compressed = first.startswith(b"\x1f\x8b")
             raw.seek(0)
             hashed = _Read(raw)
             longest = os.fstat(raw.fileno()).st_size * (LARGEST_GZIP_RATIO if compressed else 1)
@@ -109,6 +122,8 @@ def stream_members(
             behind = 0
             while block := stream.read(1 << 20):  # the CRC stands behind the last block
                 behind += len(block)
+                if block.count(0) < len(block):
+                    raise tarfile.ReadError("it goes on behind its end, as two archives do that were joined")
                 if compressed and behind > LARGEST_PADDING_BYTES:
                     raise tarfile.ReadError("it goes on behind its end")
             while hashed.read(1 << 22):
@@ -119,6 +134,15 @@ def stream_members(
         ) from error
     if sums is not None:
         sums[archive] = hashed.bytes, hashed.digest.hexdigest()
+
+
+def _refuse_other_format(archive: Path, first: bytes) -> None:
+    for magic, what in OTHER_FORMATS.items():
+        if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(magic):
+            raise InputError(
+                f"The archive {archive} is {what}, and a .tar or .tar.gz is expected: delete it and download it again, or pack "
+                "its files so."
+            )
 
 
 def _content(members: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | Oversized:

@@ -6,6 +6,7 @@ where two names become one.
 
 import re
 import unicodedata
+from collections import defaultdict
 
 from neurocohort.cohorts.variable_numbers import number_of
 from neurocohort.errors import InputError
@@ -37,6 +38,11 @@ def as_label(text: str, prefix: str) -> str | None:
         return None
     label = "".join(LABEL.findall(name))
     return prefix + label if label else None
+
+
+def without_zeros(label: str) -> str:
+    """A label with each of its numbers written without leading zeros."""
+    return re.sub(r"\d+", lambda digits: str(int(digits[0])), label)
 
 
 class Labels:
@@ -73,7 +79,18 @@ class Labels:
         return {key: name for key, name in self.names.items() if self.prefix + name != key[1]}
 
     def note(self, notes: Notes) -> None:
-        """Note each name that was changed."""
+        """Note each name that was changed, and those that are nearly the same."""
+        alike = defaultdict(list)
+        for whose, label in sorted(self.names):
+            alike[whose, without_zeros(label).casefold()].append(label)
+        for (whose, _), labels in alike.items():
+            if len(labels) > 1:
+                notes.add(
+                    Kind.NAMES,
+                    f"{' and '.join(labels)} of {self.file} differ in capitals or leading zeros alone, and are taken for "
+                    f"{len(labels)} {'sessions' if whose else 'participants'}; write them alike if they are one.",
+                    whose or None,
+                )
         for (whose, label), name in sorted(self.changed().items()):
             participant = whose or label
             notes.add(

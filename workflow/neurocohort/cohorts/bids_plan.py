@@ -15,6 +15,8 @@ from neurocohort.cohorts.local_files import (
     anat_folders,
     labels_beside,
     matching_images,
+    misnamed_participants,
+    other_forms,
     participant_folders,
     run_number,
     stem_and_suffix,
@@ -111,7 +113,7 @@ class _Chosen:
             why = f": {few(strangers)} is named as another's" if strangers else ""
             self.plan.exclude(participant_id, scan_id, f"The session has no {' and no '.join(absent)} image{why}.")
             return
-        self._note_choice(participant_id, scan_id, choice, strangers)
+        self._note_choice(participant_id, scan_id, choice, strangers, anat)
         names = _run_names(choice.taken) if self.run == "all" else [""] * len(choice.taken)
         for image, name in zip(choice.taken, names, strict=True):
             others = {modality: self._beside(image, there) for modality, there in further.items()}
@@ -145,8 +147,12 @@ class _Chosen:
         session_id = self.sessions.of(anat.session_id or SESSION, participant_id or "")
         return (participant_id, session_id) if participant_id and session_id else None
 
-    def _note_choice(self, participant_id: str, scan_id: str, choice: Choice, strangers: dict) -> None:
+    def _note_choice(
+        self, participant_id: str, scan_id: str, choice: Choice, strangers: dict, anat: AnatFolder
+    ) -> None:
         left = [f"{image.name} ({why})" for image, why in choice.left]
+        twins = [twin for image in choice.taken for twin in other_forms(image, anat.files)]
+        left += [f"{twin.name} (named as the same image in another form)" for twin in twins]
         left += [f"{image.name} (named as {whose})" for image, whose in strangers.items()]
         if left:
             taken = ", ".join(image.name for image in choice.taken)
@@ -201,8 +207,7 @@ def _why_none(anat: AnatFolder, strangers: dict, choice: Choice) -> str:
     """Why a session has images that match and none that can be taken."""
     if strangers:
         image, whose = next(iter(strangers.items()))
-        place = f"{anat.participant_id}{'/' + anat.session_id if anat.session_id else ''}"
-        return f"{image.name} is named as {whose} and lies in the folder of {place}; move or rename it."
+        return f"{image.name} is named as {whose} and lies in the folder of {_place(anat)}; move or rename it."
     return f"The session has no magnitude image: {few(image.name for image, _ in choice.left)}."
 
 
@@ -211,9 +216,10 @@ def _sessions(plan: LocalPlan, source: Path, without_folders: set[str]) -> Itera
 
     ``without_folders`` collects the labels of participants without session folders.
     """
-    without, beside = [], []
+    without, beside, absent = [], [], []
     people = Labels("sub-", source.name)
-    for participant_id, group in itertools.groupby(anat_folders(source), lambda anat: anat.participant_id):
+    found = (anat for anat in anat_folders(source) if not anat.absent or absent.append(_place(anat)))
+    for participant_id, group in itertools.groupby(found, lambda anat: anat.participant_id):
         first, *others = group
         if first.session_id is not None or (first.problem and not others):
             yield first
@@ -228,11 +234,24 @@ def _sessions(plan: LocalPlan, source: Path, without_folders: set[str]) -> Itera
         plan.notes.add(
             Kind.SESSIONS, f"{len(without)} participant(s) have no session folders; their scans are {SESSION}."
         )
+    if misnamed := misnamed_participants(source):
+        plan.notes.add(
+            Kind.SESSIONS, f"{len(misnamed)} folder(s) aren't named sub-... and are left out: {few(misnamed)}."
+        )
+    if absent:
+        plan.notes.add(
+            Kind.SESSIONS,
+            f"{len(absent)} folder(s) of a participant or session have no folder anat in them: {few(absent)}.",
+        )
     if beside:
         plan.notes.add(
             Kind.SESSIONS,
             f"{len(beside)} participant(s) have an anat folder beside their session folders, which is left out: {few(beside)}.",
         )
+
+
+def _place(anat: AnatFolder) -> str:
+    return "/".join(filter(None, (anat.participant_id, anat.session_id)))
 
 
 def _run_names(images: Sequence) -> list[str]:

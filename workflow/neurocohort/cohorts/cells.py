@@ -8,14 +8,17 @@ import csv
 import io
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from neurocohort.cohorts.table_limits import check_reach, check_table
 
 MISSING = ("", "N/A", "NA", "NAN")
 # What other programs write for a missing value; here they are values, which `variables` notes or takes as missing.
 MISSING_TEXTS = ("NONE", "NULL", "NIL", ".", "-", "--", "?", "MISSING", "#N/A", "#NUM!", "#VALUE!", "#REF!", "#DIV/0!")
-MISSING_TEXTS += ("#NAME?", "#NULL!", "<NA>", "NAT")
-MISSING_NUMBERS = (-9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0)
+MISSING_TEXTS += ("#NAME?", "#NULL!", "<NA>", "NAT", "N.A.", "N.A", "UNKNOWN", "UNK", "NOT AVAILABLE", "NOT APPLICABLE")
+MISSING_TEXTS += ("\u2013", "\u2014")  # dashes of a word processor
+MISSING_NUMBERS = (-1.0, -3.0, -4.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888.0, -999.0, -9999.0)
+MISSING_NUMBERS += (88.0, 99.0, 777.0, 888.0, 998.0, 999.0, 8888.0, 9998.0, 9999.0, 99999.0)
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 XLS, XLSX = bytes.fromhex("d0cf11e0"), b"PK\x03\x04"
 
@@ -24,18 +27,30 @@ class CellFault(ValueError):
     """A cell that can't be taken as it stands: the sentence names its row, and says what to do."""
 
 
-def rows_of(content: bytes, sheet: str | None = None, comments: str | None = None) -> list[list]:
+class Unseen(NamedTuple):
+    """What a workbook holds and a person who opens it may not see: ``what`` it is, where, and what becomes of it."""
+
+    what: str
+    places: list[str]
+    outcome: str
+
+
+def rows_of(
+    content: bytes, sheet: str | None = None, comments: str | None = None, unseen: list[Unseen] | None = None
+) -> list[list]:
     """The rows of one sheet. A workbook's numbers are numbers and its dates dates; in a text every cell is text.
 
     ``sheet`` names the sheet of a workbook; where it has none of that name, or None is given, the first is read. Text is
     UTF-8 with commas, semicolons or tabs between the cells, a line a row; lines that begin with ``comments`` are empty rows.
-    Raises CellFault for a cell that would be lost, and whatever its reader raises for content that is broken.
+    ``unseen`` takes what a person may not see in the workbook. Raises CellFault for a cell that would be lost, and whatever its
+    reader raises for content that is broken.
     """
     check_table(content)
+    unseen = [] if unseen is None else unseen
     if content.startswith(XLS):
-        return _rows_of_xls(content, sheet)
+        return _rows_of_xls(content, sheet, unseen)
     if content.startswith(XLSX):
-        return _rows_of_xlsx(content, sheet)
+        return _rows_of_xlsx(content, sheet, unseen)
     text = content.decode("utf-8-sig")
     if text.lstrip()[:1] == "<" or "\0" in text:
         raise ValueError("it is not a table of text")
@@ -114,12 +129,15 @@ def _unclosed(number: int) -> CellFault:
     )
 
 
-def _rows_of_xls(content: bytes, sheet: str | None) -> list[list]:
+def _rows_of_xls(content: bytes, sheet: str | None, unseen: list[Unseen]) -> list[list]:
     import xlrd  # by itself: pandas is about to drop its use
 
     book = xlrd.open_workbook(file_contents=content, formatting_info=True)  # formatting_info: merged cells
     page = book.sheet_by_name(sheet) if sheet in book.sheet_names() else book.sheet_by_index(0)
     _refuse_merged((low + 1, high, left, right) for low, high, left, right in page.merged_cells)
+    rows = [number + 1 for number, row in page.rowinfo_map.items() if row.hidden and number < page.nrows]
+    columns = [place + 1 for place, column in page.colinfo_map.items() if column.hidden and place < page.ncols]
+    unseen += _hidden(page.name if page.visibility else None, rows, columns)
 
     def value(cell: "xlrd.sheet.Cell") -> object:
         if cell.ctype == xlrd.XL_CELL_DATE:
@@ -131,7 +149,7 @@ def _rows_of_xls(content: bytes, sheet: str | None) -> list[list]:
     return [[value(cell) for cell in page.row(number)] for number in range(page.nrows)]
 
 
-def _rows_of_xlsx(content: bytes, sheet: str | None) -> list[list]:
+def _rows_of_xlsx(content: bytes, sheet: str | None, unseen: list[Unseen]) -> list[list]:
     import openpyxl
     from openpyxl.utils import get_column_letter
 
@@ -149,13 +167,30 @@ def _rows_of_xlsx(content: bytes, sheet: str | None) -> list[list]:
         for place, cell in enumerate(row)
         if cell.data_type == "f"
     ]
-    if formulas and all(rows[number][place] is None for number, place in formulas):  # never calculated, so never saved
+    lost = [f"{get_column_letter(place + 1)}{row + 1}" for row, place in formulas if rows[row][place] is None]
+    if formulas and len(lost) == len(formulas):  # never calculated, so never saved
         number, place = formulas[0]
         raise CellFault(
             f"row {number + 1}, column {get_column_letter(place + 1)} holds a formula without its value: open the file in a "
             "spreadsheet program and save it, or save it as .csv."
         )
+    if lost:  # some were, so an empty text may be meant
+        unseen.append(Unseen("formula(s) without a value", lost, "which are n/a"))
+    hidden = [number for number, row in page.row_dimensions.items() if row.hidden and number <= page.max_row]
+    columns = [one for one in page.column_dimensions.values() if one.hidden]
+    places = [place for one in columns for place in range(one.min, min(one.max, page.max_column) + 1)]
+    unseen += _hidden(page.title if page.sheet_state != "visible" else None, hidden, places)
     return rows
+
+
+def _hidden(sheet: str | None, rows: Iterable[int], columns: Iterable[int]) -> Iterable[Unseen]:
+    """What a spreadsheet program hides; ``sheet``: its name where it is hidden itself."""
+    if sheet is not None:
+        yield Unseen("hidden sheet", [sheet], "which is the one that is read; put the table in the first sheet")
+    for what, numbers in (("row(s)", rows), ("column(s)", columns)):
+        if places := [str(number) for number in sorted(numbers)]:
+            outcome = "which are read like the others; delete those that aren't meant"
+            yield Unseen(f"hidden {what}", places, outcome)
 
 
 def _refuse_merged(ranges: Iterable[tuple[int, int, int, int]]) -> None:

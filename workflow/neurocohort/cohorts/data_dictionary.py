@@ -55,14 +55,22 @@ def entry_of(entries: dict[str, dict], column: str) -> dict:
     return entries.get(column, lower.get(column.lower(), {}))
 
 
+def given_unit(entry: dict) -> object:
+    """What an entry says of its unit; None where it says nothing. ``Unit`` and other capitals are taken for ``Units``."""
+    given = next((value for key, value in entry.items() if key.lower() in ("units", "unit")), None)
+    return None if given in ("", "n/a") else given
+
+
 def unit_of(entry: dict, default: str = "year") -> str | None:
-    """``year``, ``month``, ``week`` or ``day`` by the entry's Units, or else by a Description such as "age in months".
+    """``year``, ``month``, ``week`` or ``day`` by the entry's Units, or else by its Description or LongName, such as "age in
+    months".
 
     ``default`` where neither says it; None where the Units aren't understood.
     """
-    given = entry.get("Units")
-    if given in (None, "", "n/a"):
-        described = {UNIT_OF_WORD[word.lower()] for word in IN_UNITS.findall(str(entry.get("Description", "")))}
+    given = given_unit(entry)
+    if given is None:
+        text = f"{entry.get('Description', '')} {entry.get('LongName', '')}"
+        described = {UNIT_OF_WORD[word.lower()] for word in IN_UNITS.findall(text)}
         return described.pop() if len(described) == 1 else default
     words = re.findall(r"[a-z]+", str(given).lower())
     found = {UNIT_OF_WORD[word] for word in words if word in UNIT_OF_WORD and (word != "a" or len(words) == 1)}
@@ -94,7 +102,7 @@ class Translation:
         entry = entry_of(entries, column)
         if (unit := unit_of(entry)) is None:
             raise InputError(
-                f"{self.file}: `Units` of {column} is {entry['Units']!r}; expected years, months, weeks or days (or "
+                f"{self.file}: `Units` of {column} is {given_unit(entry)!r}; expected years, months, weeks or days (or "
                 "short: y, yr, mo, "
                 "wk, d). Correct it, or leave it out where the ages are years."
             )

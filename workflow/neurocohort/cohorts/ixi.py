@@ -39,10 +39,12 @@ def ingest_ixi(
     Returns the numbers of scans, participants, excluded rows and the notes. Raises InputError where an archive is
     damaged or holds no image of a modality, and where the spreadsheet lacks a column or has a cell of the wrong kind.
     """
-    people, conflicts, nameless = read_demographics(spreadsheet)
+    people, conflicts, nameless, notes = read_demographics(spreadsheet)
     collected = raw_bids.Ingested(Path(folder))
     for reason in nameless:
         collected.exclude(None, None, reason)
+    for sentence in notes:
+        collected.note(sentence, Kind.VALUES)
     images, others = _take_images(collected, archives, modalities, conflicts)
     record_inputs(collected, [spreadsheet])
     for modality in modalities:

@@ -3,10 +3,13 @@
 What is done about it is decided by rule, not by a list of people, and each rule stands in the data dictionary.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from neurocohort.cohorts.local_tables import few
 from neurocohort.cohorts.spreadsheets import number, read_spreadsheet
 from neurocohort.cohorts.variable_numbers import AGE_RANGE_YEARS
 from neurocohort.errors import InputError
@@ -23,6 +26,7 @@ AGE_TOLERANCE_YEARS = 0.1
 # Adults. Beyond them lie typing errors only: heights of 1520, 1850 and 75 cm, weights of 710 and 960 kg.
 HEIGHT_RANGE_CM = (100, 250)
 WEIGHT_RANGE_KG = (25, 300)
+MEASURES = {"height_cm": ("HEIGHT", HEIGHT_RANGE_CM), "weight_kg": ("WEIGHT", WEIGHT_RANGE_KG)}
 
 CODES = {
     "ethnicity": ("ETHNIC_ID", {1: "white", 2: "code-2", 3: "asian", 4: "black", 5: "chinese", 6: "other"}),
@@ -129,8 +133,17 @@ VARIABLES = {
 DEMOGRAPHICS = ("age", "sex", "height_cm", "weight_kg", *CODES)
 
 
-def read_demographics(spreadsheet: Path | str) -> tuple[dict[int, dict], dict[int, str], list[str]]:
-    """Read the spreadsheet: (what is known of each IXI number, why a number is excluded, rows without a number).
+class Demographics(NamedTuple):
+    """What is known of each IXI number, why a number is excluded, rows without a number, and what a person should know."""
+
+    people: dict[int, dict]
+    conflicts: dict[int, str]
+    nameless: list[str]
+    notes: list[str]
+
+
+def read_demographics(spreadsheet: Path | str) -> Demographics:
+    """Read the spreadsheet.
 
     Ages are in years, heights in cm, weights in kg; a value that is not known is None. Raises InputError where a
     column is absent or a cell holds what it can't hold.
@@ -154,7 +167,18 @@ def read_demographics(spreadsheet: Path | str) -> tuple[dict[int, dict], dict[in
             conflicts[identity] = reason
         else:
             people[identity] = {name: _agreed([one[name] for one in several], name) for name in DEMOGRAPHICS}
-    return people, conflicts, nameless
+    return Demographics(people, conflicts, nameless, [*_outside_limits(spreadsheet, table)])
+
+
+def _outside_limits(spreadsheet: Path | str, table: pd.DataFrame) -> Iterator[str]:
+    """Sentences on heights and weights that nobody has."""
+    for column, (low, high) in MEASURES.values():
+        values = (number(spreadsheet, table, row, column) for row in table.index)
+        if outside := [f"{value:g}" for value in values if value and not low <= value <= high]:
+            yield (
+                f"{len(outside)} cell(s) of {column} in the spreadsheet are outside {low} to {high} and taken as n/a: "
+                f"{few(outside)}."
+            )
 
 
 def _person(spreadsheet: Path | str, table: pd.DataFrame, row: int) -> dict:
@@ -163,10 +187,7 @@ def _person(spreadsheet: Path | str, table: pd.DataFrame, row: int) -> dict:
         "age": number(spreadsheet, table, row, "AGE", AGE_RANGE_YEARS) or None,
         "sex": _coded(spreadsheet, table, row, SEX_COLUMN, SEXES),
     }
-    for name, column, (low, high) in (
-        ("height_cm", "HEIGHT", HEIGHT_RANGE_CM),
-        ("weight_kg", "WEIGHT", WEIGHT_RANGE_KG),
-    ):
+    for name, (column, (low, high)) in MEASURES.items():
         value = number(spreadsheet, table, row, column)
         person[name] = value if value is not None and low <= value <= high else None
     for name, (column, words) in CODES.items():

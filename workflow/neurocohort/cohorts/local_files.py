@@ -23,17 +23,18 @@ class AnatFolder(NamedTuple):
     """One folder ``sub-X[/ses-Y]/anat``, its files by name. ``session_id`` is None where it lies beside the sessions.
 
     ``problem``: why this folder, or the one that would hold it, can't be listed, or why the participant's own table can't be
-    read; its files are then none.
+    read; its files are then none. ``absent``: the participant (without sessions) or session has no folder anat.
     """
 
     participant_id: str
     session_id: str | None
     files: list[os.DirEntry]
     problem: str | None = None
+    absent: bool = False
 
 
 def anat_folders(source: Path) -> Iterator[AnatFolder]:
-    """The anat folders of a BIDS folder, by participant and session, and what can't be read in their places.
+    """The anat folders of a BIDS folder, by participant and session, and what can't be read or is absent in their places.
 
     Raises InputError where ``source`` isn't a folder.
     """
@@ -41,7 +42,8 @@ def anat_folders(source: Path) -> Iterator[AnatFolder]:
         if fault := _fault_of_participant(participant):
             yield AnatFolder(participant.name, None, [], fault)
             continue
-        for session in (None, *(entry for entry in _entries(participant.path) if _may_be_folder(entry, "ses-"))):
+        sessions = [entry for entry in _entries(participant.path) if _may_be_folder(entry, "ses-")]
+        for session in (None, *sessions):
             place, name = session or participant, session and session.name
             folder = f"{place.path}/anat"  # texts: a Path each would double the time
             if session and (fault := fault_of_folder(session.path)):
@@ -52,6 +54,8 @@ def anat_folders(source: Path) -> Iterator[AnatFolder]:
                 yield AnatFolder(
                     participant.name, name, [] if fault else _entries(folder), fault and f"{shown} {fault}."
                 )
+            elif session or not sessions:
+                yield AnatFolder(participant.name, name, [], absent=True)
 
 
 def participant_folders(source: Path) -> list[os.DirEntry]:
@@ -64,6 +68,14 @@ def participant_folders(source: Path) -> list[os.DirEntry]:
             f"{source} can't be read as a folder ({error.strerror}); expected a BIDS folder, which holds folders named sub-*."
         ) from None
     return [entry for entry in entries if _may_be_folder(entry, "sub-")]
+
+
+def misnamed_participants(source: Path) -> list[str]:
+    """Folders that look like a participant's and aren't named so, such as ``Sub-01``, or ``01`` with a folder anat in it."""
+    others = (entry for entry in _entries(source) if not entry.name.startswith("sub-") and is_folder(entry))
+    return [
+        entry.name for entry in others if entry.name.lower().startswith("sub-") or os.path.isdir(f"{entry.path}/anat")
+    ]
 
 
 def session_tables(source: Path) -> Iterator[tuple[str, Path]]:
@@ -121,6 +133,14 @@ def matching_images(files: Iterable[os.DirEntry], pattern: str) -> list[os.DirEn
             if stem not in best or rank < best[stem][0]:
                 best[stem] = rank, entry
     return sorted((entry for _, entry in best.values()), key=lambda entry: (run_number(entry.name), entry.name))
+
+
+def other_forms(image: os.DirEntry, files: Iterable[os.DirEntry]) -> list[os.DirEntry]:
+    """The files of an anat folder that are named as ``image`` and have another form, such as .nii beside .nii.gz."""
+    stem, suffix = stem_and_suffix(image.name)
+    own = (".hdr", ".img") if suffix in (".hdr", ".img") else (suffix, "")
+    found = ((entry, *stem_and_suffix(entry.name)) for entry in files)
+    return [entry for entry, other, form in found if other == stem and form and form not in own]
 
 
 def labels_beside(image: os.DirEntry, files: Sequence[os.DirEntry]) -> os.DirEntry | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neurocohort.cohorts.bids_labels import EXPECTED, Labels
-from neurocohort.cohorts.cells import CellFault, clean, rows_of, sheets_of
+from neurocohort.cohorts.cells import MISSING_TEXTS, CellFault, Unseen, clean, rows_of, sheets_of
 from neurocohort.cohorts.data_dictionary import Translation, read_dictionary
 from neurocohort.cohorts.local_files import BIDS_TABLES, PATH_COLUMNS, session_tables
 from neurocohort.errors import InputError
@@ -26,6 +26,7 @@ OWN_COLUMNS = ("participant_id", "session_id", "scan_id", "path", "path_T2w", "p
 OWN_COLUMNS += ("voxels_sha256", "dseg_path", "dseg_reference_path", "dseg")
 OWN_COLUMNS += ("row", "has_labels", "part", "stratum", "fold", "target", "cohort", "index")
 FEW = 5
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # a cell of a BIDS table is a part of a line
 
 
 class LocalTable(NamedTuple):
@@ -63,11 +64,12 @@ def read_local_table(
     """Read a .csv, .tsv, .xlsx or .xls. Columns in ``kept`` stay as they are and are no variables.
 
     ``notes`` takes what a person should know of the file. Raises InputError where the file can't be read, lacks a column of
-    ``required``, has a row of another length than its header, or a cell that would be lost (`cells`).
+    ``required``, has a row of another length than its header, repeats it, or has a cell that would be lost (`cells`).
     """
+    unseen: list[Unseen] = []
     try:
         content = read_bytes(path)
-        header, *body = rows_of(content) or [[]]
+        header, *body = rows_of(content, unseen=unseen) or [[]]
         sheets = sheets_of(content) if notes is not None else []
     except UnusableFile as fault:
         raise InputError(f"{path} {fault}; expected a .csv, .tsv or .xlsx file.") from None
@@ -81,10 +83,11 @@ def read_local_table(
     columns = _named(header, kept)
     if missing := [name for name in required if name not in columns]:
         raise InputError(
-            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(filter(None, header)) or 'none'}. "
+            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(filter(None, header)) or 'none'}"
+            f"{f' in {sheets[0]}, the first of its {len(sheets)} sheets' if len(sheets) > 1 else ''}. "
             "Add them, or rename those that are meant."
         )
-    rows = {}
+    rows, broken = {}, []
     for number, cells in enumerate(body, start=2):
         cells = [clean(cell) for cell in cells]
         if any(cell is not None for cell in cells[len(header) :]):
@@ -92,13 +95,25 @@ def read_local_table(
                 f"{path}, row {number} has {len(cells)} cells, and the header has {len(header)}: put texts that hold the "
                 "separator in quotes."
             )
+        if len(header) > 1 and [_text(cell) for cell in cells] == header:
+            raise InputError(f"{path}, row {number} repeats the header, as of two tables in one file: delete that row.")
         if any(cell is not None for cell in cells):
             cells += [None] * (len(header) - len(cells))
             rows[number] = {name: _text(cells[place]) for name, place in columns.items()}
+            for name, text in rows[number].items():
+                if text and name not in kept and not text.isprintable() and UNPRINTABLE.search(text):
+                    rows[number][name] = UNPRINTABLE.sub(" ", text)
+                    broken.append(header[columns[name]])
     names = {name: header[place] for name, place in columns.items() if name not in kept}
+    if broken and notes is not None:
+        sentence = f"{path.name} has line breaks, tabs or other such characters in {len(broken)} text(s) of "
+        notes.add(Kind.VALUES, f"{sentence}{few(dict.fromkeys(broken))}; here they are blanks.")
     if notes is not None:
         _note_columns(notes, path, header, columns)
-    if len(sheets) > 1:
+    for one in unseen if notes is not None else ():
+        shown = f"{len(one.places)} {one.what} ({few(one.places)})"
+        notes.add(Kind.TABLES, f"{path.name} has {shown}, {one.outcome}.")
+    if len(sheets) > 1 and notes is not None:
         notes.add(
             Kind.TABLES, f"{path.name} has {len(sheets)} sheets ({few(sheets)}); the first, {sheets[0]}, is read."
         )
@@ -180,7 +195,11 @@ def _take(
             )
         values = translation.of(values)
         if session:
-            tables.sessions[key] = tables.sessions.get(key, {}) | values
+            before = tables.sessions.get(key, {})
+            if other := [name for name, value in values.items() if value and before.get(name) not in (None, value)]:
+                sentence = f"{few(other)} differ between {path.name}, whose value is taken, and a table before it."
+                notes.add(Kind.TABLES, sentence, participant, f"{participant}_{session}")
+            tables.sessions[key] = before | values
         else:
             tables.participants[key] = values
     if participant_id is None:
@@ -189,7 +208,12 @@ def _take(
 
 
 def label_of(labels: Labels, path: Path, number: int, text: str | None, column: str, whose: str = "") -> str:
-    """The BIDS label of a cell. Raises InputError, with the row, where it is empty or can't be one."""
+    """The BIDS label of a cell. Raises InputError, with the row, where it is empty, says so, or can't be one."""
+    if text is not None and text.upper() in MISSING_TEXTS:
+        raise InputError(
+            f"{path}, row {number}, column {column} holds {text!r}, which other programs write for a missing value; fill it in, "
+            f"or write {labels.prefix}{text} where that is the name."
+        )
     label = None if text is None else labels.of(text, whose)
     if label is None:
         found = "nothing" if text is None else repr(text)

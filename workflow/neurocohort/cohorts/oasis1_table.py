@@ -25,6 +25,7 @@ NUMBERS = {
     "asf": "ASF",
     "delay_days": "Delay",
 }
+LIMITS = {"age": AGE_RANGE_YEARS, "cdr": (0, 3), "mmse": (0, 30), "education": (1, 5), "ses": (1, 5), "nwbv": (0, 1)}
 VARIABLES = {
     "age": {"Description": "Age at the session", "Units": "year"},
     "sex": {"Description": "Sex", "Levels": {"M": "male", "F": "female"}},
@@ -82,8 +83,7 @@ def read_table(table: Path | str) -> tuple[dict[str, dict], dict[str, str], list
         if not re.fullmatch(SESSION_NAME, str(session)):
             nameless.append(f"Row {row} of the table has the ID {session!r}, which names no session.")
             continue
-        person = {name: number(table, rows, row, column) for name, column in NUMBERS.items() if name != "age"}
-        person["age"] = number(table, rows, row, NUMBERS["age"], AGE_RANGE_YEARS)
+        person = {name: number(table, rows, row, column, LIMITS.get(name)) for name, column in NUMBERS.items()}
         for name, column in NUMBERS.items():
             if person[name] is not None and person[name] == WRONG_CELLS.get((session, column)):
                 person[name] = None

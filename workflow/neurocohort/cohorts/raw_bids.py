@@ -35,6 +35,7 @@ GZIP_LEVEL = 3
 IMAGE_PATTERNS = ("sub-*/ses-*/anat/sub-*.nii.gz", "derivatives/*/sub-*/ses-*/anat/sub-*.nii.gz")
 
 FORMULAS_SHOWN = 3
+COPIES_SHOWN = 5
 OWN_TABLES = ("scans", "exclusions", "inputs", "batches", "notes")  # that BIDS doesn't know
 
 COMMON_COLUMNS = {
@@ -134,6 +135,7 @@ def write_tables(
     scans = pd.DataFrame(rows, columns=columns, dtype=object)
     for name in columns:
         scans[name] = _without_formulas(collected, name, scans[name])
+    _note_copies(collected)
     exclusions = pd.DataFrame(collected.exclusions, columns=EXCLUSION_COLUMNS)
     exclusions = exclusions.sort_values(["participant_id", "scan_id", "reason"], kind="stable")
     participants = scans.drop_duplicates("participant_id")[["participant_id", *participant_columns]]
@@ -180,6 +182,17 @@ def _without_formulas(collected: Ingested, column: str, cells: pd.Series) -> pd.
         Kind.VALUES,
     )
     return cells.where(~harmful, "'" + cells[harmful].astype(str))
+
+
+def _note_copies(collected: Ingested) -> None:
+    """Note images that several participants have: one person's scan under two names would be on both sides of a split."""
+    users: dict[str, list[str]] = {}
+    for scan_id, row in sorted(collected.scans.items()):
+        users.setdefault(row["voxels_sha256"], []).append(scan_id)
+    for scans in users.values():
+        if len({collected.scans[one]["participant_id"] for one in scans}) > 1:
+            shown = ", ".join(scans[:COPIES_SHOWN]) + (" and more" if len(scans) > COPIES_SHOWN else "")
+            collected.note(f"{len(scans)} scans have the same image, voxel for voxel: {shown}.", Kind.IMAGES)
 
 
 def _remove_stale_images(collected: Ingested) -> None:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from neurocohort.cohorts.data_dictionary import DIGITS, UNITS_PER_YEAR, entry_of, unit_of
+from neurocohort.cohorts.data_dictionary import DIGITS, UNITS_PER_YEAR, entry_of, given_unit, unit_of
 from neurocohort.cohorts.local_files import scans_table, sidecar
 from neurocohort.cohorts.local_plan import LocalPlan, LocalScan
 from neurocohort.cohorts.local_tables import few, read_local_table
@@ -89,7 +89,7 @@ def _delay_years(row: dict[str, str | None], entries: dict[str, dict]) -> float 
             unit = unit_of(entry_of(entries, name), DELAYS[name.lower()])
             if unit is None:
                 raise InputError(
-                    f"`Units` of {name} is {entry_of(entries, name)['Units']!r} in the data dictionary; expected "
+                    f"`Units` of {name} is {given_unit(entry_of(entries, name))!r} in the data dictionary; expected "
                     "years, months, weeks or "
                     "days. Correct it, or leave it out."
                 )

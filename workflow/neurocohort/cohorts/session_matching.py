@@ -1,9 +1,9 @@
 """Which row of a BIDS folder's tables belongs to which session folder, and notes on the rows and folders that have no partner."""
 
-import re
 from collections import defaultdict
 from pathlib import Path
 
+from neurocohort.cohorts.bids_labels import without_zeros
 from neurocohort.cohorts.local_plan import LocalPlan
 from neurocohort.cohorts.local_tables import CohortTables, few
 from neurocohort.errors import InputError
@@ -81,7 +81,7 @@ def _by_plain(sessions: set[str]) -> dict[str, list[str]]:
     """Sessions by their names without leading zeros."""
     found = defaultdict(list)
     for session in sorted(sessions):
-        found[re.sub(r"\d+", lambda digits: str(int(digits[0])), session)].append(session)
+        found[without_zeros(session)].append(session)
     return found
 
 

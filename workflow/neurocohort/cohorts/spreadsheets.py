@@ -50,17 +50,19 @@ def read_spreadsheet(
 
 
 def number(
-    path: Path | str, table: pd.DataFrame, row: int, column: str, limits: tuple[float, float] = (-math.inf, math.inf)
+    path: Path | str, table: pd.DataFrame, row: int, column: str, limits: tuple[float, float] | None = None
 ) -> float | None:
     """The number in one cell, None where it is empty. Raises InputError where it is something else, or outside ``limits``."""
     cell = table.at[row, column]
     if cell is None:
         return None
-    plain = isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell)
-    found = float(cell) if plain else number_of(str(cell)) if isinstance(cell, str) else None
-    if found is None or not limits[0] <= found <= limits[1]:
-        wanted = "a number" + (f" from {limits[0]:g} to {limits[1]:g}" if math.isfinite(limits[0]) else "")
-        raise InputError(
-            f"{path}, row {row}, column {column!r} holds {cell!r} where {wanted} is expected: correct or empty the cell."
-        )
-    return found
+    value = number_of(cell) if isinstance(cell, str) else cell
+    if isinstance(value, bool) or not isinstance(value, int | float):  # a date, or yes and no
+        problem = f"{cell!r} where a number is expected"
+    elif not math.isfinite(value):
+        problem = f"{value} where a number is expected"
+    elif limits and not limits[0] <= value <= limits[1]:
+        problem = f"{value:g}, and {limits[0]:g} to {limits[1]:g} is expected"
+    else:
+        return float(value)
+    raise InputError(f"{path}, row {row}, column {column!r} holds {problem}: correct or empty the cell.")

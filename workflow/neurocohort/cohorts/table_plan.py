@@ -92,7 +92,7 @@ def _note_images(plan: LocalPlan) -> None:
     users = defaultdict(list)
     for scan in plan.scans:
         image = scan.images["T1w"]
-        users[image].append(scan.scan_id)
+        users[os.path.realpath(image)].append(scan.scan_id)
         if whose := misfiled(image.name, scan.participant_id, None):
             sentence = (
                 f"The image {image.name} is named as {whose}, and is taken for this participant, as the table says."
@@ -100,4 +100,6 @@ def _note_images(plan: LocalPlan) -> None:
             plan.notes.add(Kind.IMAGES, sentence, scan.participant_id, scan.scan_id)
     for image, scans in users.items():
         if len(scans) > 1:
-            plan.notes.add(Kind.IMAGES, f"{len(scans)} scans have the same image, {image.name}: {few(scans)}.")
+            plan.notes.add(
+                Kind.IMAGES, f"{len(scans)} scans have the same image, {os.path.basename(image)}: {few(scans)}."
+            )

@@ -3,7 +3,9 @@
 Imports are light, because the configuration is checked at the start of every Snakemake process.
 """
 
-from collections import Counter
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,16 @@ from neurocohort.cohorts.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMB
 from neurocohort.cohorts.variable_numbers import AGE_RANGE_YEARS, number_of
 from neurocohort.notes import Kind, Notes
 
+NEWBORN_YEARS = 10.0  # where nobody else is younger, an age of 0 is a code for a missing one
+LONGEST_STUDY_YEARS = 30.0
+SAME_AGE_YEARS = 1.0  # an age in whole years, and another in months
+MEASURE = r"%|kg|g|mm|cm|m|ml|l|mm3|cm3|y|yr|yrs|years?|mo|months?|d|days?"
+# Decimal commas, thousands, limits of detection, measures: what a person takes for a number.
+NEARLY_A_NUMBER = re.compile(
+    rf"[<>\u2264\u2265]?=?\s*[+\u2212-]?\d+([.,]\d+|[ '\u00a0\u202f]\d{{3}})*\s*({MEASURE})?", re.IGNORECASE
+)
+# Names of columns that may be meant for a known variable.
+MAY_MEAN = {"age": re.compile(r"(?i)age(?=_|$)(?<![a-z]age)"), "sex": re.compile(r"(?i)(gender|sex)(?=_|$)")}
 TABLE_KEYS = ("participant_id", "session_id", *PATH_COLUMNS.values())
 EVERY_COHORT: dict[str, str | None] = {name: NAME for name in ("participant_id", "session_id", "scan_id")}
 EVERY_COHORT |= {"site": CATEGORIES, "scanner": CATEGORIES, "age": NUMBER, "sex": TWO_CLASSES}
@@ -104,9 +116,14 @@ def values_for_scans(tables: CohortTables, scans: dict[str, tuple[str, str]], en
             Kind.VALUES,
             f"{name} is n/a in {count} session(s) by their own table, although the participant has a value.",
         )
+    for sentence in _contradictions(tables, scans):
+        notes.add(Kind.VALUES, sentence)
     for name in ("age", "sex"):
         if name not in tables.names:
-            why_missing[name] = f"No table has a column {name}: it is n/a for every scan."
+            meant = [column for one, (column, _) in tables.names.items() if MAY_MEAN[name].search(one)]
+            kind = "the age in years" if name == "age" else "the sex"
+            hint = f" Rename {meant[0]!r} to {name} if it is {kind}." if meant else ""
+            why_missing[name] = f"No table has a column {name}: it is n/a for every scan.{hint}"
             notes.add(Kind.VALUES, why_missing[name])
     return Variables(values, dictionary, notes, why_missing)
 
@@ -140,7 +157,10 @@ def _conversion(
         derivation = f"Column {column!r} of {file}"
         derivation += f", divided by {UNITS_PER_YEAR[unit]:g}" if unit != "year" else ""
         derivation += f"; what is no number from {low:g} to {high:g} years is n/a."
-        return _age, _without(entry, "Units", "Levels") | {"Units": "year", "Derivation": derivation}
+        return _age, _without(entry, "Units", "units", "Unit", "unit", "Levels") | {
+            "Units": "year",
+            "Derivation": derivation,
+        }
     if name == "sex":
         made = {"Levels": {"M": "male", "F": "female"}}
         made["Derivation"] = (
@@ -180,13 +200,26 @@ def _doubts(name: str, column: str, found: Counter, entry: dict) -> Iterable[str
             "where a value is "
             "missing."
         )
+    others = [number for number in numbers.values() if number > 0]
+    if name == "age" and 0 in numbers.values() and others and min(others) >= NEWBORN_YEARS:
+        count = sum(found[text] for text, number in numbers.items() if number == 0)
+        yield f"{column} holds 0 for {count} scan(s), which is taken as an age of 0 years; write n/a where it is missing."
     texts = [text for text in found if text not in numbers]
-    if name not in EVERY_COHORT and not name.endswith("_id") and not numeric and len(numbers) > len(texts):
+    nearly = [text for text in texts if NEARLY_A_NUMBER.fullmatch(text)]
+    apart = len(texts) - len(nearly)
+    if name not in EVERY_COHORT and not name.endswith("_id") and not numeric and len(numbers) + len(nearly) > apart:
         yield (
             f"{column} holds {few(map(repr, sorted(texts)))} beside numbers, so that {name} is categories and not a "
             "number; write n/a for "
             "what is missing, and decimals with a point."
         )
+    alike = defaultdict(list)
+    for text in sorted(found) if name in ("site", "scanner") or not (numeric or name in ("age", "sex")) else ():
+        alike[f"{numbers[text]:g}" if text in numbers else _plain(text)].append(text)
+    for same in alike.values():
+        if len(same) > 1:
+            shown = few(map(repr, same))
+            yield f"{column} holds {shown}, which differ in capitals, blanks or zeros alone and are {len(same)} values."
     levels = entry.get("Levels")
     if isinstance(levels, dict) and levels and name not in ("age", "sex"):
         known = {str(level) for level in levels} | {
@@ -201,7 +234,59 @@ def _stands_out(code: float, usual: list[float]) -> bool:
     """Whether a number that other programs write for a missing value is far from all the others."""
     if not usual:
         return True
+    if -9 < code < 0 and max(usual) == -code:  # a scale with as much below 0 as above
+        return False
     return all(number >= 0 for number in usual) if code < 0 else code > 2 * max(usual)
+
+
+def _plain(text: str) -> str:
+    """A text as a person compares it: without capitals, blanks, underscores and characters that nobody sees."""
+    letters = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(one for one in letters if not one.isspace() and one != "_" and unicodedata.category(one) != "Cf")
+
+
+def _contradictions(tables: CohortTables, scans: dict[str, tuple[str, str]]) -> Iterable[str]:
+    """Sentences on participants whose own age or sex is that of none of their sessions, or whose sessions are of two people."""
+    sessions = defaultdict(list)
+    for participant_id, session_id in sorted(set(scans.values())):
+        sessions[participant_id].append(tables.sessions.get((participant_id, session_id), {}))
+    for name in ("age", "sex"):
+        differ, apart = [], []
+        for participant_id, rows in sessions.items():
+            own = tables.participants.get(participant_id, {}).get(name)
+            values = [row[name] for row in rows if row.get(name) is not None]
+            if own is not None and values and not _agrees(name, own, values):
+                differ.append(participant_id)
+            if not _of_one_person(name, values):
+                apart.append(participant_id)
+        if differ:
+            yield (
+                f"{len(differ)} participant(s) have another {name} in participants.tsv than in their sessions, whose value is "
+                f"taken: {few(differ)}."
+            )
+        if apart:
+            what = f"ages of more than {LONGEST_STUDY_YEARS:g} years apart" if name == "age" else "different sexes"
+            yield f"{len(apart)} participant(s) have sessions with {what}, as of two people: {few(apart)}."
+
+
+def _agrees(name: str, own: str, values: list[str]) -> bool:
+    """Whether a participant's value is one of the sessions' own; an age may lie between those of two sessions."""
+    if name == "sex":
+        return SEXES.get(own.lower(), own) in {SEXES.get(text.lower(), text) for text in values}
+    age, ages = number_of(own), _numbers(values)
+    return age is None or not ages or min(ages) - SAME_AGE_YEARS <= age <= max(ages) + SAME_AGE_YEARS
+
+
+def _of_one_person(name: str, values: list[str]) -> bool:
+    """Whether sessions with these values may be of one person."""
+    if name == "sex":
+        return len({SEXES.get(text.lower(), text) for text in values}) < 2
+    ages = _numbers(values)
+    return not ages or max(ages) - min(ages) <= LONGEST_STUDY_YEARS
+
+
+def _numbers(texts: list[str]) -> list[float]:
+    return [number for text in texts if (number := number_of(text)) is not None]
 
 
 def _age(text: str) -> float | None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from neurocohort.dataset.pack_index import COLUMNS, index_table, row_sha256
 from neurocohort.errors import InputError
-from neurocohort.files import read_json, written_aside
+from neurocohort.files import keep_private, read_json, written_aside
 from neurocohort.imaging.derivatives import qc_path, scan_folder
 
 LEVELS = 255  # preprocessing leaves 0..1; eight bits are finer than the noise of any scan
@@ -22,6 +22,8 @@ def pack_scans(
 ) -> pd.DataFrame:
     """Write ``images`` (scans, channels, X, Y, Z) and ``labels`` (scans, X, Y, Z; 0 where a scan has none), both uint8
     ``.npy``, in the order of ``scan_ids``. The channels are ``modalities``, in their order. Without scans both are empty.
+
+    Neither has a permission for group and others that a file in it lacks.
 
     Returns the index (`pack_index`). Each file is read once, and held against the sha256 that preprocessing recorded; raises
     InputError where one is missing or has changed since.
@@ -38,6 +40,9 @@ def pack_scans(
             channels = np.stack([_levels(_read(folder, record, f"preproc_{name}"), LEVELS) for name in modalities])
             has_labels = "dseg" in record["outputs"]
             label_map = _levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
+            for name in (*(f"preproc_{name}" for name in modalities), *(["dseg"] if has_labels else [])):
+                for aside in (images_aside, labels_aside):  # before its voxels are in them
+                    keep_private(aside, folder / record["outputs"][name]["file"])
             if row == 0:
                 _begin(packed, (len(scan_ids), *channels.shape))
                 _begin(packed_labels, (len(scan_ids), *label_map.shape))

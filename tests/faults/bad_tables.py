@@ -1,0 +1,570 @@
+"""Bad tables, each by name: its content, and what must come out.
+
+They are a user's tables of scans, participants.tsv of BIDS folders, IXI's and OASIS-1's; and studies that ask for what a table
+hasn't."""
+
+import csv
+import datetime
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import openpyxl
+from bad_files import zipped
+from outcomes import Must
+
+
+class Table(NamedTuple):
+    """``content``: bytes, or a function that makes them of the folder in which the table is written."""
+
+    content: bytes | Callable[[Path], bytes]
+    must: Must
+    name: str = "scans.csv"
+
+
+def lines(*rows: str) -> bytes:
+    return ("\n".join(rows) + "\n").encode()
+
+
+def own(*rows: str, header: str = "participant_id,path,age,group") -> bytes:
+    return lines(header, *rows)
+
+
+def scores(*values: str) -> bytes:
+    """Three scans with a variable ``score``, between tabs."""
+    images = ("a.nii.gz", "b.nii.gz", "c.nii.gz")
+    rows = (f"{number}\t{image}\t{value}" for number, (image, value) in enumerate(zip(images, values, strict=True), 1))
+    return lines("participant_id\tpath\tscore", *rows)
+
+
+def column(name: str, *values: str) -> bytes:
+    return scores(*values).replace(b"score", name.encode())
+
+
+GOOD = own("01,a.nii.gz,31,AD", "02,b.nii.gz,42.5,CN")
+AS_GOOD = Must(values={"participant_id": ["sub-01", "sub-02"], "age": ["31", "42.5"], "group": ["AD", "CN"]})
+TWO = {"participant_id": ["sub-01", "sub-02"]}
+
+
+def workbook(*rows: list, change: Callable[[openpyxl.Workbook], None] = lambda book: None) -> bytes:
+    """A .xlsx with ``rows`` below the header of `own`."""
+    book = openpyxl.Workbook()
+    for row in (["participant_id", "path", "age", "group"], *(rows or SHEET)):
+        book.active.append(row)
+    change(book)
+    content = io.BytesIO()
+    book.save(content)
+    return content.getvalue()
+
+
+SHEET = (["01", "a.nii.gz", 31, "AD"], ["02", "b.nii.gz", 42.5, "CN"])
+
+
+def hidden_row(book: openpyxl.Workbook) -> None:
+    book.active.row_dimensions[3].hidden = True
+
+
+def hidden_columns(book: openpyxl.Workbook) -> None:
+    book.active.column_dimensions.group("C", "D", hidden=True)
+
+
+def hidden_sheet(book: openpyxl.Workbook) -> None:
+    book.create_sheet("Seen").append(["participant_id", "path"])
+    book.active.sheet_state = "hidden"
+    book.active = 1
+
+
+def half_calculated() -> bytes:
+    """A workbook in which a program calculated one of two formulas."""
+    content = io.BytesIO(workbook(["01", "a.nii.gz", "=30+1", "AD"], ["02", "b.nii.gz", "=B9", "CN"]))
+    edited = io.BytesIO()
+    with zipfile.ZipFile(content) as old, zipfile.ZipFile(edited, "w") as new:
+        for part in old.namelist():
+            new.writestr(part, re.sub(rb"(<f>30\+1</f>)<v ?/?>(</v>)?", rb"\1<v>31</v>", old.read(part)))
+    return edited.getvalue()
+
+
+def other_zip() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as parts:
+        parts.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+    return content.getvalue()
+
+
+def in_cohort(folder: Path) -> bytes:
+    image = folder / "data" / "a.nii.gz"
+    image.parent.mkdir()
+    image.touch()
+    return own("01,data/a.nii.gz,31,AD")
+
+
+CANT_BE_READ = "can't be read as a table"
+LACKS = "lacks the column(s)"
+XLSX = "scans.xlsx"
+TSV = "scans.tsv"
+
+OWN: dict[str, Table] = {
+    # encodings and other files
+    "UTF-16": Table(GOOD.decode().encode("utf-16"), Must("expected .csv or .tsv in UTF-8")),
+    "UTF-16 without a byte order mark": Table(GOOD.decode().encode("utf-16-le"), Must("it is not a table of text")),
+    "Latin-1": Table(GOOD.replace(b"AD", b"M\xfcller"), Must("expected .csv or .tsv in UTF-8")),
+    "byte order mark": Table(b"\xef\xbb\xbf" + GOOD, AS_GOOD),
+    "NUL bytes at the end": Table(GOOD + bytes(512), Must("it is not a table of text")),
+    "carriage returns alone": Table(GOOD.replace(b"\n", b"\r"), AS_GOOD),
+    "Windows' line ends and empty lines": Table(GOOD.replace(b"\n", b"\r\n\r\n"), AS_GOOD),
+    "no line end at the end": Table(GOOD.rstrip(), AS_GOOD),
+    "JSON": Table(b'[{"participant_id": "01", "path": "a.nii.gz"}]', Must(LACKS)),
+    "a page of HTML named .xls": Table(
+        b"<table><tr><td>participant_id", Must("it is not a table of text"), "scans.xls"
+    ),
+    "gzip": Table(zipped(GOOD), Must(CANT_BE_READ)),
+    "a workbook with a password": Table(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(2000), Must(CANT_BE_READ), XLSX),
+    "OpenDocument": Table(other_zip(), Must(CANT_BE_READ), "scans.ods"),
+    "a workbook that is cut": Table(workbook()[:-200], Must(CANT_BE_READ), XLSX),
+    "empty": Table(b"", Must("it has none")),
+    "empty lines alone": Table(b"\n\n \n", Must("it has none")),
+    "a header alone": Table(own(), Must("has a header and no row below it")),
+    # separators, quotes and lengths of rows
+    "pipes between the cells": Table(GOOD.replace(b",", b"|"), Must(LACKS)),
+    "Excel's line with the separator": Table(b"sep=,\n" + GOOD, Must("it has sep=")),
+    "a separator inside a text": Table(own("01,a.nii.gz,31,Smith, J"), Must("row 2 has 5 cells, and the header has 4")),
+    "semicolons and decimal commas": Table(GOOD.replace(b",", b";").replace(b"42.5", b"42,5"), AS_GOOD),
+    "a quote that never closes": Table(
+        own('01,a.nii.gz,31,"AD', "02,b.nii.gz,42,CN"), Must("row 2 has a quote that isn't")
+    ),
+    "a line break inside a cell": Table(own('01,a.nii.gz,31,"A', 'D"'), Must("row 2 has a quote that isn't closed")),
+    "a quote between tabs": Table(scores('"3', "4", "5"), Must("row 2 has a quote that isn't closed"), TSV),
+    "a short row": Table(own("01,a.nii.gz,31,AD", "02,b.nii.gz"), Must("row 3 has 2 cells, and the header has 4")),
+    "separators behind each row": Table(
+        GOOD.replace(b"\n", b",,\n"), AS_GOOD._replace(noted="no name for its column(s) 5, 6")
+    ),
+    "two tables joined": Table(GOOD + GOOD, Must("row 4 repeats the header")),
+    "a row of units below the header": Table(
+        own(",,years,", "01,a.nii.gz,31,AD"), Must("row 2, column participant_id holds")
+    ),
+    "a row with the mean": Table(
+        GOOD + b"Mean,,36.75,\n", AS_GOOD._replace(excluded="sub-Mean_ses-1 Row 4 of the table has no path.")
+    ),
+    # columns
+    "without paths": Table(lines("participant_id,age", "01,31"), Must(f"{LACKS} path; it has participant_id, age")),
+    "an identifier of another name": Table(lines("Subject ID,path", "01,a.nii.gz"), Must("it has Subject ID, path")),
+    "a column twice": Table(
+        own("01,a.nii.gz,31,AD", header="participant_id,path,group,group"),
+        Must(noted="'group' of scans.csv is called group_2"),
+    ),
+    "the age under another name": Table(
+        own("01,a.nii.gz,31,F", header="participant_id,path,age_years,Gender"),
+        Must(noted=("Rename 'age_years' to age if it is the age in years", "Rename 'Gender' to sex if it is the sex")),
+    ),
+    "two columns of the age": Table(
+        own("01,a.nii.gz,31,32", header="participant_id,path,Age,age"),
+        Must(noted="2 columns that mean age: Age, age; age in column 4 is taken", values={"age": ["32"]}),
+    ),
+    "names of columns that are ours": Table(
+        own("01,a.nii.gz,31,AD", header="participant_id,path,fold,class"),
+        Must(noted=("is called fold_ here", "is called class_ here"), values={"fold_": ["31"], "class_": ["AD"]}),
+    ),
+    "blanks around the names of columns": Table(GOOD.replace(b",age,", b", age ,"), AS_GOOD),
+    # participants
+    "an identifier twice": Table(
+        own("01,a.nii.gz,31,A", "01,b.nii.gz,32,A"), Must("rows 2 and 3 are both of sub-01 ses-1")
+    ),
+    "identifiers that become one": Table(
+        own("A_1,a.nii.gz,31,A", "A-1,b.nii.gz,32,A"), Must("which are both sub-A1 in BIDS")
+    ),
+    "identifiers that differ in capitals": Table(
+        own("A1,a.nii.gz,31,A", "a1,b.nii.gz,32,A"), Must(noted="sub-A1 and sub-a1 of scans.csv differ in capitals")
+    ),
+    "identifiers that differ in zeros": Table(
+        own("1,a.nii.gz,31,A", "01,b.nii.gz,32,A"), Must(noted="differ in capitals or leading zeros alone")
+    ),
+    "an identifier that is a code for a missing one": Table(
+        own("None,a.nii.gz,31,A"), Must("row 2, column participant_id holds 'None'")
+    ),
+    "a session that is a code for a missing one": Table(
+        own("01,a.nii.gz,null", header="participant_id,path,session_id"), Must("row 2, column session_id holds 'null'")
+    ),
+    "an empty identifier": Table(own(",a.nii.gz,31,A"), Must("row 2, column participant_id holds nothing")),
+    "a decimal identifier": Table(own("1.5,a.nii.gz,31,A"), Must("row 2, column participant_id holds '1.5'")),
+    "an identifier without a letter of BIDS": Table(own("日本,a.nii.gz,31,A"), Must("expected letters, digits and +")),
+    "an identifier with accents": Table(
+        own("André_1,a.nii.gz,31,A"), Must(noted="André_1 of scans.csv is sub-Andr1 here")
+    ),
+    # values
+    "decimal commas between tabs": Table(
+        scores("22,5", "23,1", "24"), Must(noted=("score is categories and not a number", "decimals with a point")), TSV
+    ),
+    "thousands": Table(scores("1,234.5", "2,345.0", "3"), Must(noted="score is categories and not a number"), TSV),
+    "below a limit of detection": Table(scores("<5", "7", "9"), Must(noted="'<5' beside numbers"), TSV),
+    "measures with their units": Table(
+        scores("50 kg", "61kg", "70"), Must(noted="score is categories and not a number"), TSV
+    ),
+    "shares of a hundred": Table(scores("50%", "20 %", "10%"), Must(noted="score is categories and not a number"), TSV),
+    "blanks in thousands": Table(
+        scores("1 234", "2 000", "3"), Must(noted="score is categories and not a number"), TSV
+    ),
+    "sites of numbers": Table(
+        column("site", "1", "2", "1.0"), Must(noted="'1', '1.0', which differ in capitals, blanks or zeros alone"), TSV
+    ),
+    "a tab inside a text": Table(
+        own("01,a.nii.gz,31,A\tB"), Must(noted="in 1 text(s) of group; here they are blanks", values={"group": ["A B"]})
+    ),
+    "missing as -9": Table(
+        scores("-9", "28", "29"), Must(noted="holds -9 for 1 scan(s), which is taken as a value"), TSV
+    ),
+    "missing as -4 and -1": Table(column("moca", "-4", "-1", "25"), Must(noted="holds -1, -4 for 2 scan(s)"), TSV),
+    "missing as 88 and 99": Table(column("mmse", "88", "99", "25"), Must(noted="holds 88, 99 for 2 scan(s)"), TSV),
+    "missing as 9999": Table(scores("9999", "28", "29"), Must(noted="holds 9999 for 1 scan(s)"), TSV),
+    "contrasts of -1 and 1": Table(scores("-1", "1", "1"), Must(values={"score": ["-1", "1", "1"]}), TSV),
+    "missing as texts": Table(
+        scores("None", "N.A.", "24"),
+        Must(noted="2 scan(s) have n/a for score", values={"score": ["n/a", "n/a", "24"]}),
+        TSV,
+    ),
+    "n/a in all its forms": Table(scores("NA", " n/a ", "24"), Must(values={"score": ["n/a", "n/a", "24"]}), TSV),
+    "an unknown class": Table(column("group", "AD", "unknown", "CN"), Must(noted="holds unknown for 1 scan(s)"), TSV),
+    "classes that differ in capitals": Table(
+        column("group", "AD", "ad", "CN"),
+        Must(noted="'AD', 'ad', which differ in capitals, blanks or zeros alone"),
+        TSV,
+    ),
+    "sites that differ in blanks that nobody sees": Table(
+        column("site", "North", "North\u200b", "No rth"),
+        Must(noted="which differ in capitals, blanks or zeros alone and are 3"),
+        TSV,
+    ),
+    "a negative age": Table(
+        column("age", "-9", "999", "24"), Must(noted="2 scan(s) have n/a for age", values={"age": ["n/a", "n/a", "24"]})
+    ),
+    "an age of 0 among adults": Table(
+        column("age", "0", "31", "24"), Must(noted="holds 0 for 1 scan(s), which is taken as an age"), TSV
+    ),
+    "newborns": Table(column("age", "0", "0.5", "1"), Must(values={"age": ["0", "0.5", "1"]}), TSV),
+    "dates of birth as ages": Table(
+        column("age", "1950-01-31", "31.01.1950", "24"),
+        Must(noted="2 scan(s) have n/a for age", values={"age": ["n/a", "n/a", "24"]}),
+        TSV,
+    ),
+    "ages in months": Table(column("age", "372", "480", "612"), Must(noted="3 scan(s) have n/a for age"), TSV),
+    "ages with a unit": Table(column("age", "31 y", "31y", "24"), Must(noted="Expected years from 0 to 120"), TSV),
+    "codes of sex": Table(
+        column("sex", "1", "2", "f"), Must(noted="Accepted are m, male", values={"sex": ["n/a", "n/a", "F"]}), TSV
+    ),
+    "sex in another language": Table(
+        column("sex", "W", "Mann", "M"), Must(noted="Accepted are", values={"sex": ["n/a", "n/a", "M"]}), TSV
+    ),
+    "formulas": Table(
+        own("01,a.nii.gz,31,=1+1", "02,b.nii.gz,32,@x"), Must(noted="begin with =", values={"group": ["'=1+1", "'@x"]})
+    ),
+    # workbooks
+    "merged cells": Table(
+        workbook(change=lambda book: book.active.merge_cells("D2:D3")), Must("rows 2 to 3 have merged cells"), XLSX
+    ),
+    "a formula without its value": Table(
+        workbook(["01", "a.nii.gz", "=1+1", "A"]), Must("row 2, column C holds a formula without its value"), XLSX
+    ),
+    "one of two formulas without its value": Table(
+        half_calculated(), Must(noted="1 formula(s) without a value (C3)", values={"age": ["31", "n/a"]}), XLSX
+    ),
+    "a hidden row": Table(
+        workbook(change=hidden_row), AS_GOOD._replace(noted="1 hidden row(s) (3), which are read"), XLSX
+    ),
+    "hidden columns": Table(
+        workbook(change=hidden_columns), AS_GOOD._replace(noted="2 hidden column(s) (3, 4), which"), XLSX
+    ),
+    "a hidden first sheet": Table(workbook(change=hidden_sheet), AS_GOOD._replace(noted="hidden sheet (Sheet)"), XLSX),
+    "several sheets": Table(
+        workbook(change=lambda book: book.create_sheet("More")),
+        AS_GOOD._replace(noted="2 sheets (Sheet, More); the first"),
+        XLSX,
+    ),
+    "an empty first sheet": Table(
+        workbook(change=lambda book: book.create_sheet("Front", 0)),
+        Must("it has none in Front, the first of its 2 sheets"),
+        XLSX,
+    ),
+    "line breaks inside cells": Table(
+        workbook(["01", "a.nii.gz", 31, "A\nB"], ["02", "b.nii.gz", 42, "A\r\nB"]),
+        Must(noted="in 2 text(s) of group; here they are blanks", values={"group": ["A B", "A B"]}),
+        XLSX,
+    ),
+    "a cell with an error": Table(
+        workbook(["01", "a.nii.gz", "#REF!", "A"], ["02", "b.nii.gz", 42, "#N/A"]),
+        Must(noted=("n/a for age", "holds #N/A for 1"), values={"age": ["n/a", "42"]}),
+        XLSX,
+    ),
+    "an error for an identifier": Table(
+        workbook(["#REF!", "a.nii.gz", 31, "A"]), Must("column participant_id holds '#REF!'"), XLSX
+    ),
+    "yes and no": Table(
+        workbook(["01", "a.nii.gz", True, True], ["02", "b.nii.gz", 42, False]),
+        Must(noted="1 scan(s) have n/a for age", values={"age": ["n/a", "42"], "group": ["True", "False"]}),
+        XLSX,
+    ),
+    "a date that a program made of an age": Table(
+        workbook(["01", "a.nii.gz", datetime.datetime(1900, 1, 31), "A"]),
+        Must(noted="1 scan(s) have n/a for age"),
+        XLSX,
+    ),
+    "a date that a program made of an identifier": Table(
+        workbook([datetime.datetime(2026, 3, 1), "a.nii.gz", 31, "A"]),
+        Must(noted="2026-03-01 of scans.xlsx is sub-20260301"),
+        XLSX,
+    ),
+    "numbers for identifiers": Table(
+        workbook([1, "a.nii.gz", 31, "A"]), Must(values={"participant_id": ["sub-1"]}), XLSX
+    ),
+    # paths
+    "absolute paths": Table(lambda folder: GOOD.replace(b"a.nii", f"{folder}/a.nii".encode()), AS_GOOD),
+    "a path outside": Table(lambda folder: GOOD.replace(b"a.nii", f"../{folder.name}/a.nii".encode()), AS_GOOD),
+    "blanks around a path": Table(GOOD.replace(b"a.nii.gz", b" a.nii.gz  "), AS_GOOD),
+    "an image that isn't there": Table(
+        GOOD + b"03,x.nii.gz,1,A\n", AS_GOOD._replace(excluded="sub-03_ses-1 x.nii.gz is not there")
+    ),
+    "an image in other capitals": Table(
+        GOOD + b"03,C.NII.GZ,1,A\n", AS_GOOD._replace(excluded="sub-03_ses-1 C.NII.GZ is not there")
+    ),
+    "Windows' path": Table(GOOD + b"03,scans\\c.nii.gz,1,A\n", AS_GOOD._replace(excluded="is not there")),
+    "an address": Table(GOOD + b"03,s3://bucket/c.nii.gz,1,A\n", AS_GOOD._replace(excluded="is not there")),
+    "the home of nobody": Table(
+        GOOD + b"03,~nosuchuser/c.nii.gz,1,A\n", AS_GOOD._replace(excluded="is no home folder")
+    ),
+    "a folder": Table(GOOD + b"03,.,1,A\n", AS_GOOD._replace(excluded="sub-03_ses-1")),
+    "no path in a row": Table(GOOD + b"03,n/a,1,A\n", AS_GOOD._replace(excluded="Row 4 of the table has no path")),
+    "an image of a second modality alone": Table(
+        own("01,a.nii.gz,31,b.nii.gz", header="participant_id,path,age,path_T2w"), Must(values={"age": ["31"]})
+    ),
+    "one image for two": Table(
+        lambda folder: own("01,a.nii.gz,31,AD", f"02,{folder}/a.nii.gz,42.5,CN"),
+        AS_GOOD._replace(noted="2 scans have the same image, a.nii.gz"),
+    ),
+    "another's image": Table(
+        own("01,sub-07_T1w.nii.gz,31,A"), Must(noted="named as sub-07, and is taken for this participant")
+    ),
+    "no image is there": Table(own("01,x.nii.gz,31,A"), Must("names 1 image(s), and none of them is there")),
+    "an image in the folder that is written": Table(in_cohort, Must("lies in")),
+}
+
+
+def people(*rows: str, header: str = "participant_id age sex") -> bytes:
+    return lines(*("\t".join(row.split()) for row in (header, *rows)))
+
+
+BOTH = people("sub-01 31 M", "sub-02 42 F")
+BOTH_AS_THEY_ARE = {"age": ["31", "42"], "sex": ["M", "F"]}
+
+
+class People(NamedTuple):
+    """participants.tsv of a BIDS folder with images of sub-01 and sub-02, and the data dictionary beside it."""
+
+    content: bytes
+    must: Must
+    dictionary: dict | bytes = b"{}"
+
+    @property
+    def json(self) -> bytes:
+        return self.dictionary if isinstance(self.dictionary, bytes) else json.dumps(self.dictionary).encode()
+
+
+PARTICIPANTS: dict[str, People] = {
+    "commas in participants.tsv": People(BOTH.replace(b"\t", b","), Must(values=BOTH_AS_THEY_ARE)),
+    "identifiers without sub-": People(BOTH.replace(b"sub-", b""), Must(values=BOTH_AS_THEY_ARE)),
+    "names in other capitals": People(
+        people("sub-01 31 M", "sub-02 42 F", header="Participant_ID AGE Sex"), Must(values=BOTH_AS_THEY_ARE)
+    ),
+    "zeros that a spreadsheet took": People(people("1 31 M", "2 42 F"), Must("and none of them has an image")),
+    "one of two identifiers in other capitals": People(
+        BOTH.replace(b"sub-02", b"sub-O2"),
+        Must(noted=("1 of the 2 participants of the tables have no image: sub-O2", "in no table and stay with n/a")),
+    ),
+    "a row twice": People(BOTH + b"sub-01\t31\tM\n", Must(values=BOTH_AS_THEY_ARE)),
+    "two rows that differ": People(BOTH + b"sub-01\t35\tM\n", Must("rows 2 and 4 are both of sub-01 and differ")),
+    "months": People(
+        people("sub-01 372 M", "sub-02 504 F"), Must(values=BOTH_AS_THEY_ARE), {"age": {"Units": "months"}}
+    ),
+    "months by the key Unit": People(
+        people("sub-01 372 M", "sub-02 504 F"), Must(values=BOTH_AS_THEY_ARE), {"Age": {"Unit": "Months"}}
+    ),
+    "months by the long name": People(
+        people("sub-01 372 M", "sub-02 504 F"), Must(values=BOTH_AS_THEY_ARE), {"age": {"LongName": "Age in months"}}
+    ),
+    "an unknown unit by the key unit": People(BOTH, Must("`Units` of age is 'decades'"), {"age": {"unit": "decades"}}),
+    "an unknown unit": People(BOTH, Must("`Units` of age is 'decades'"), {"age": {"Units": "decades"}}),
+    "codes that Levels explain": People(
+        people("sub-01 31 1", "sub-02 42 2"),
+        Must(values=BOTH_AS_THEY_ARE),
+        {"sex": {"Levels": {"1": "male", "2": "female"}}},
+    ),
+    "Levels against their codes": People(
+        BOTH, Must("says that 'M' is 'female'"), {"sex": {"Levels": {"M": "female", "F": "male"}}}
+    ),
+    "Levels without a sex": People(
+        BOTH.replace(b"M", b"1"),
+        Must("none of their meanings is male or female"),
+        {"sex": {"Levels": {"1": "a", "2": "b"}}},
+    ),
+    "a value that Levels don't know": People(
+        people("sub-01 31 A", "sub-02 42 Z", header="participant_id age group"),
+        Must(noted="'Z', which its `Levels` don't explain"),
+        {"group": {"Levels": {"A": "first"}}},
+    ),
+    "a damaged data dictionary": People(
+        BOTH, Must(noted="participants.json can't be read as JSON", values=BOTH_AS_THEY_ARE), b"{,}"
+    ),
+    "decimal commas as ages": People(people("sub-01 31,5 M", "sub-02 42 F"), Must(noted="Write decimals with a point")),
+    "UTF-16 as participants.tsv": People(BOTH.decode().encode("utf-16"), Must("expected .csv or .tsv in UTF-8")),
+    "participants.tsv without participants": People(
+        people("sub-01 31", header="subject age"), Must("lacks the column(s) participant_id")
+    ),
+    "an empty participants.tsv": People(b"", Must("lacks the column(s) participant_id")),
+}
+
+IXI_COLUMNS = [
+    "IXI_ID",
+    "SEX_ID (1=m, 2=f)",
+    "HEIGHT",
+    "WEIGHT",
+    "ETHNIC_ID",
+    "MARITAL_ID",
+    "OCCUPATION_ID",
+    "QUALIFICATION_ID",
+    "AGE",
+]
+IXI_ROW = {
+    "SEX_ID (1=m, 2=f)": 2,
+    "HEIGHT": 170,
+    "WEIGHT": 60,
+    "ETHNIC_ID": 1,
+    "MARITAL_ID": 2,
+    "OCCUPATION_ID": 1,
+    "QUALIFICATION_ID": 5,
+    "AGE": 35.5,
+}
+
+
+def ixi(*changes: dict, without: str = "") -> bytes:
+    """IXI's spreadsheet as text, with the rows of IXI012, IXI013, ... that have other values than usual."""
+    return as_csv(
+        [name for name in IXI_COLUMNS if name != without],
+        [{"IXI_ID": 12 + n, **IXI_ROW, **one} for n, one in enumerate(changes)],
+    )
+
+
+def as_csv(columns: list[str], rows: list[dict]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def as_xlsx(columns: list[str], row: dict) -> bytes:
+    book = openpyxl.Workbook()
+    book.active.append(columns)
+    book.active.append([row[name] for name in columns])
+    content = io.BytesIO()
+    book.save(content)
+    return content.getvalue()
+
+
+# The archive has images of IXI012 and IXI013.
+IXI: dict[str, Table] = {
+    "IXI: a number that is nobody's": Table(
+        ixi({}, {}, {"IXI_ID": 0}), Must(excluded="Row 4 of the spreadsheet has the IXI_ID '0'")
+    ),
+    "IXI: two rows that disagree": Table(
+        ixi({}, {"IXI_ID": 12, "AGE": 60}, {"IXI_ID": 13}),
+        Must(excluded="2 rows of this participant that disagree in age"),
+    ),
+    "IXI: an unknown sex": Table(ixi({"SEX_ID (1=m, 2=f)": 3}), Must("holds 3; known are 0 (missing), 1 (M), 2 (F)")),
+    "IXI: an unknown code": Table(ixi({"ETHNIC_ID": 9}), Must("row 2, column 'ETHNIC_ID' holds 9")),
+    "IXI: an age of 355": Table(ixi({}, {"AGE": 355}), Must("row 3, column 'AGE' holds 355, and 0 to 120 is expected")),
+    "IXI: a negative age": Table(ixi({"AGE": -35.5}), Must("row 2, column 'AGE' holds -35.5, and 0 to 120")),
+    "IXI: an age that isn't finite": Table(ixi({"AGE": "inf"}), Must("row 2, column 'AGE' holds 'inf' where a number")),
+    "IXI: an age with a decimal comma": Table(
+        ixi({"AGE": "35,5"}), Must("row 2, column 'AGE' holds '35,5' where a number")
+    ),
+    "IXI: an age with an underscore": Table(
+        ixi({"AGE": "3_5"}), Must("row 2, column 'AGE' holds '3_5' where a number")
+    ),
+    "IXI: no age": Table(ixi({}, {"AGE": ""}), Must(values={"age": ["35.5", "n/a"]})),
+    "IXI: an age of 0": Table(ixi({}, {"AGE": 0}), Must(values={"age": ["35.5", "n/a"]})),
+    "IXI: yes for an age": Table(
+        as_xlsx(IXI_COLUMNS, {"IXI_ID": 12, **IXI_ROW, "AGE": True}), Must("'AGE' holds True where a number")
+    ),
+    "IXI: a date for an age": Table(
+        as_xlsx(IXI_COLUMNS, {"IXI_ID": 12, **IXI_ROW, "AGE": datetime.datetime(1950, 1, 31)}),
+        Must("where a number is expected"),
+    ),
+    "IXI: heights in metres": Table(
+        ixi({"HEIGHT": 1.7}, {"HEIGHT": 1.82}),
+        Must(noted="2 cell(s) of HEIGHT in the spreadsheet are outside 100 to 250", values={"height_cm": ["n/a"] * 2}),
+    ),
+    "IXI: a weight in grams": Table(
+        ixi({"WEIGHT": 60000}, {}), Must(noted="1 cell(s) of WEIGHT", values={"weight_kg": ["n/a", "60"]})
+    ),
+    "IXI: without ages": Table(ixi({}, without="AGE"), Must("lacks the column(s) AGE")),
+    "IXI: a page of HTML": Table(b"<html>", Must("fetch it again")),
+    "IXI: a row of another length": Table(ixi({}) + b"13,1,170,60,1,2,1,5\n", Must("row 3 has 8 cells")),
+    "IXI: nobody's images": Table(
+        ixi({"IXI_ID": 500}), Must(noted="1 of the 1 people in the spreadsheet have no T1 image")
+    ),
+}
+
+OASIS_COLUMNS = ["ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay"]
+OASIS_ROW = {"ID": "OAS1_0001_MR1", "M/F": "F", "Hand": "R", "Age": 74, "Educ": 2, "SES": 3, "MMSE": 29, "CDR": 0}
+OASIS_ROW |= {"eTIV": 1344, "nWBV": 0.743, "ASF": 1.306, "Delay": "N/A"}
+
+
+def oasis(*changes: dict, without: str = "") -> bytes:
+    return as_csv([name for name in OASIS_COLUMNS if name != without], [OASIS_ROW | change for change in changes])
+
+
+# The disc has the session OAS1_0001_MR1.
+OASIS: dict[str, Table] = {
+    "OASIS-1: a row of no session": Table(
+        oasis({}, {"ID": "OAS1_1_MR1"}), Must(excluded="Row 3 of the table has the ID 'OAS1_1_MR1'")
+    ),
+    "OASIS-1: rows that disagree": Table(
+        oasis({}, {"Age": 75}, {"ID": "OAS1_0002_MR1"}),
+        Must(excluded=("two rows of this session that disagree", "Disc 1 has no folder of this session")),
+    ),
+    "OASIS-1: an unknown sex": Table(oasis({"M/F": "X"}), Must("row 2, column 'M/F' holds 'X'; M or F is expected")),
+    "OASIS-1: an age of 740": Table(
+        oasis({"Age": 740}), Must("row 2, column 'Age' holds 740, and 0 to 120 is expected")
+    ),
+    "OASIS-1: 99 for a missing MMSE": Table(oasis({"MMSE": 99}), Must("row 2, column 'MMSE' holds 99, and 0 to 30")),
+    "OASIS-1: 9 for a missing CDR": Table(oasis({"CDR": 9}), Must("row 2, column 'CDR' holds 9, and 0 to 3")),
+    "OASIS-1: no CDR": Table(oasis({"CDR": ""}), Must(values={"cdr": ["n/a"], "dementia": ["n/a"]})),
+    "OASIS-1: years of education": Table(oasis({"Educ": 16}), Must("row 2, column 'Educ' holds 16, and 1 to 5")),
+    "OASIS-1: a volume with a decimal comma": Table(
+        oasis({"nWBV": "0,743"}), Must("row 2, column 'nWBV' holds '0,743'")
+    ),
+    "OASIS-1: without a column": Table(oasis({}, without="CDR"), Must("lacks the column(s) CDR")),
+    "OASIS-1: sessions in small letters": Table(
+        oasis({"ID": "oas1_0001_mr1"}), Must(excluded="names no session", noted="1 session(s) have no row")
+    ),
+}
+
+STUDY_ROWS = [f"{number},a.nii.gz,{60 + number},,{'AD' if number > 3 else 'CN'},north,3" for number in range(1, 5)]
+STUDY = lines("participant_id,path,age,mmse,group,site,size", *STUDY_ROWS)
+CLASSES = {"task": "classification", "target": "group", "classes": ["CN", "AD"]}
+
+# What an experiment asks of STUDY, and the words of the error before anything runs.
+STUDIES: dict[str, tuple[dict, str]] = {
+    "a target without a value": ({"target": "mmse"}, "none of the 4 scans of `own` has a value of it"),
+    "a target that no table has": ({"target": "gruop"}, "gruop"),
+    "a target that is the same for all": ({"target": "size"}, "nothing can be learned"),
+    "a target of texts": ({"target": "group"}, "group"),
+    "a class that no scan has": (CLASSES | {"classes": ["CN", "MCI"]}, "'MCI', which no scan has as group"),
+    "a class in other capitals": (CLASSES | {"classes": ["CN", "ad"]}, "'ad', which no scan has as group"),
+    "a filter that leaves nobody": ({"filter": "age > 200"}, "leaves none of the 4 scans"),
+    "a filter that leaves too few": ({"filter": "age < 63"}, "expected at least 3"),
+    "a filter of another kind": ({"filter": "site > 3"}, "compares 'north' with 3"),
+    "a filter of a column that isn't there": ({"filter": "ages > 3"}, "ages"),
+    "a site that no scan has": ({"leave_one_site_out": ["nort"]}, "did you mean `north`"),
+}
