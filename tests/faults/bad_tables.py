@@ -190,7 +190,7 @@ OWN: dict[str, Table] = {
     ),
     "an empty identifier": Table(own(",a.nii.gz,31,A"), Must("row 2, column participant_id holds nothing")),
     "a decimal identifier": Table(own("1.5,a.nii.gz,31,A"), Must("row 2, column participant_id holds '1.5'")),
-    "an identifier without a letter of BIDS": Table(own("日本,a.nii.gz,31,A"), Must("expected letters, digits and +")),
+    "an identifier without a letter of BIDS": Table(own("日本,a.nii.gz,31,A"), Must("letters, digits and +")),
     "an identifier with accents": Table(
         own("André_1,a.nii.gz,31,A"), Must(noted="André_1 of scans.csv is sub-Andr1 here")
     ),
