@@ -160,15 +160,15 @@ def test_further_modalities_have_columns_of_their_own(place):
         ([["participant_id", "path"]], "has a header and no row below it"),
         (
             [["participant_id", "path"], ["1.0", "a.nii"]],
-            "row 2, column participant_id holds '1.0'; expected letters, digits",
+            "row 2, column participant_id holds '1.0'; expected up to 60 letters, digits",
         ),
         (
             [["participant_id", "path"], ["", "a.nii"]],
-            "row 2, column participant_id holds nothing; expected letters, digits",
+            "row 2, column participant_id holds nothing; expected up to 60 letters, digits",
         ),
         (
             [["participant_id", "session_id", "path"], ["1", "1", "a.nii"], ["2", "---", "a.nii"]],
-            "row 3, column session_id holds '---'; expected letters, digits and .*, with or without ses- before them",
+            "row 3, column session_id holds '---'; expected up to 60 letters, digits and .*, with or without ses- before them",
         ),
         (
             [["participant_id", "path"], ["1", "a.nii"], ["2", "a.nii"], ["sub-1", "b.nii"]],
