@@ -63,7 +63,7 @@ IXI_PEOPLE = st.dictionaries(
 @examples(60, people=IXI_PEOPLE, form=FORMS)
 def test_every_valid_row_of_ixi_is_read_as_it_was_written(people, form, folder):
     path = write_rows(folder / form, IXI_COLUMNS, [[number, *values] for number, values in people.items()])
-    found, conflicts, nameless = read_demographics(path)
+    found, conflicts, nameless, _ = read_demographics(path)
     assert not conflicts and not nameless
     assert found == {
         number: {
@@ -116,7 +116,7 @@ def test_any_text_in_a_cell_of_ixi_is_its_number_or_missing_or_refused(text, col
     rows[0][IXI_COLUMNS.index(column)] = text
     usual = read_demographics(write_rows(folder / "usual.csv", IXI_COLUMNS, IXI_ROWS[:1]))[0][1]
     try:
-        people, conflicts, nameless = read_demographics(write_rows(folder / "IXI.csv", IXI_COLUMNS, rows))
+        people, conflicts, nameless, _ = read_demographics(write_rows(folder / "IXI.csv", IXI_COLUMNS, rows))
     except InputError as error:
         assert "IXI.csv" in str(error)
         return
