@@ -24,6 +24,7 @@ from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Grid, Volume, sample, sample_labels, world_grid
 from scipy import ndimage
 
+pytestmark = pytest.mark.slow
 needs_greedy = pytest.mark.skipif(
     importlib.util.find_spec("picsl_greedy") is None, reason="picsl-greedy, an optional package, is not installed"
 )

@@ -147,6 +147,7 @@ def test_a_deleted_or_changed_file_costs_its_scan_alone(cohort, undisturbed, tmp
     assert computed(capfd.readouterr().out) == [scan_id] and hashes(folder) == hashes(undisturbed)
 
 
+@pytest.mark.slow
 def test_other_code_and_other_settings_compute_all_again(cohort, undisturbed, tmp_path, capfd):
     folder = copied(undisturbed, tmp_path)
     preprocess_batch(batch_in(cohort, folder, code="another"), Machine(6000, workers=2))
@@ -177,6 +178,7 @@ def test_whoever_may_not_read_an_image_may_not_read_what_is_preprocessed_of_it(c
     assert private == {path for path in made if path.name.startswith(f"{scan_id}_")} != set()
 
 
+@pytest.mark.slow
 def test_an_image_that_changed_since_the_ingest_is_named_and_the_others_are_done(cohort, tmp_path):
     given = batch_in(cohort, tmp_path)
     scans = read_table(given.data / "scans.tsv").set_index("scan_id")

@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from statement_scenarios import by_kind, texts
 from statements import ALWAYS_BY_BEGINNING, LIST, always, statements, written_list
 
+pytestmark = pytest.mark.slow  # it makes some forty whole reports
+
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory) -> dict[str, str]:
