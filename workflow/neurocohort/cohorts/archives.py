@@ -23,7 +23,8 @@ MOST_MEMBERS = 200_000  # a disc of OASIS-1 has some 2,000, and IXI 600
 LARGEST_SKIPPED_BYTES = 64 << 30  # of a member in a compressed archive, which must be unpacked to be passed over
 LARGEST_PADDING_BYTES = 64 << 20  # behind an archive's end
 OTHER_FORMATS = {
-    b"PK": "a zip archive",
+    b"PK\x03\x04": "a zip archive",
+    b"PK\x05\x06": "an empty zip archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a rar archive",
     b"\xfd7zXZ": "compressed with xz",
