@@ -24,7 +24,7 @@ LARGEST_SKIPPED_BYTES = 64 << 30  # of a member in a compressed archive, which m
 LARGEST_PADDING_BYTES = 64 << 20  # behind an archive's end
 OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive",
-    b"PK\x05\x06": "an empty zip archive",
+    b"PK\x05\x06": "a zip archive",  # an empty one
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a rar archive",
     b"\xfd7zXZ": "compressed with xz",
