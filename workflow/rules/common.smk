@@ -69,8 +69,10 @@ if PREPROCESSING["registration"] == "deformable":
 
 ATTEMPTS = "NEUROCOHORT_ATTEMPTS"  # an environment variable
 NOTES = ["data/{cohort}/notes.tsv", "results/{cohort}/notes.tsv"]
-# Priorities. Trainings are the longest jobs: begun as soon as their cohort is ready, they overlap with the others.
+# Priorities. Trainings are the longest jobs. Those on a GPU begin as soon as their cohort is ready, beside the preprocessing of
+# others. On CPUs alone, all that any training waits for is done first, so that the last minutes have work for all cores.
 TRAINING, BEFORE_TRAINING = 10, 20
+PREPROCESSING_SCANS = 0 if GPU else BEFORE_TRAINING
 MEMBER = r"(fold-\d+_)?seed-\d+"
 
 

@@ -20,6 +20,7 @@ rule preprocess_batch:
         "logs/preprocess/{cohort}/{batch}.log",
     benchmark:
         "benchmarks/preprocess/{cohort}/{batch}.tsv"
+    priority: PREPROCESSING_SCANS
     conda:
         ENVIRONMENT
     resources:
