@@ -35,4 +35,4 @@ def pytest_terminal_summary(terminalreporter):
 def row(root: Path, file: str, count: list[int]) -> str:
     tries, lost = count
     kind = NAMED.search((root / file).read_text())
-    return f"| {kind[1] if kind else file} | {tries} | {tries - lost} | {lost} | `pytest {file}` |"
+    return f"| {kind[1] if kind else file} | {tries} | {tries - lost} | {lost} | `.venv/bin/pytest {file}` |"

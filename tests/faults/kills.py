@@ -237,7 +237,7 @@ def row(given: argparse.Namespace, killed: int, lost: int) -> str:
     options += f" --begin {given.begin}" if given.begin else ""
     options += f" --target {' '.join(given.target)}" if given.target else ""
     options += f" --configfile {' '.join(given.configfile)}" if given.configfile != [SMALLEST] else ""
-    command = f"`python tests/faults/kills.py {given.tries}{options}`"
+    command = f"`.venv/bin/python tests/faults/kills.py {given.tries}{options}`"
     return f"| {kind} | {killed} | {given.tries} | {given.tries - lost} | {lost} | {command} |"
 
 

@@ -127,9 +127,9 @@ def test_any_text_in_a_cell_of_ixi_is_its_number_or_missing_or_refused(text, col
         assert people == expected
         return
     name = "age" if column == "AGE" else "sex"
-    told = None if missing or number == 0 else number if name == "age" else SEXES[number]
-    assert people == {1: usual | {name: told}}
-    assert name == "sex" or told is None or 0 < told <= 120
+    value = None if missing or number == 0 else number if name == "age" else SEXES[number]
+    assert people == {1: usual | {name: value}}
+    assert name == "sex" or value is None or 0 < value <= 120
 
 
 @examples(300, text=ANY_TEXT, column=st.sampled_from(["ID", "M/F", "Age", "CDR", "MMSE"]))

@@ -23,7 +23,7 @@ from neurocohort.configuration_cohorts import (
 )
 from neurocohort.configuration_data import data_faults
 from neurocohort.configuration_experiments import experiment_faults
-from neurocohort.configuration_messages import in_quotes, schema_sentences
+from neurocohort.configuration_messages import MOST_DIGITS, in_quotes, schema_sentences
 from neurocohort.configuration_trainings import sweep_value_faults
 from neurocohort.errors import InputError
 from neurocohort.members import drawn_experiment, draws_of
@@ -32,7 +32,7 @@ from neurocohort.yaml_files import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
 
-LARGEST_INTEGER = 10**18
+LARGEST_INTEGER = 10**MOST_DIGITS
 BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z
 
 
@@ -133,7 +133,7 @@ def _plain(value: object, key: str, faults: list[str]) -> object:
     if isinstance(value, dict):
         for name in value:
             if isinstance(name, int) and abs(name) > LARGEST_INTEGER:
-                faults.append(f"`{key}` has a number of more than 18 digits as a key; expected a name.")
+                faults.append(f"`{key}` has a number of more than {MOST_DIGITS} digits as a key; expected a name.")
                 return {}
             if not isinstance(name, str):
                 place = f"`{key}`" if key else "the configuration"
@@ -142,7 +142,7 @@ def _plain(value: object, key: str, faults: list[str]) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item, key, faults) for item in value]
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        faults.append(f"`{key}` has a whole number of more than 18 digits; expected a smaller one.")
+        faults.append(f"`{key}` has a whole number of more than {MOST_DIGITS} digits; expected a smaller one.")
     return value
 
 
