@@ -32,6 +32,11 @@ def test_mask_is_that_of_deepbets_own_program(scan):
     assert dice(np.asarray(ours.dataobj) > 0, one_component(theirs)) > 0.999
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_mask_of_a_gpu_is_that_of_the_cpu(scan):
+    assert dice(extract_brain(scan, device="cuda"), extract_brain(scan)) > 0.999  # their sums differ in the last bits
+
+
 def test_second_scan_of_a_process_loads_no_network_again_and_gives_the_same_mask(scan, monkeypatch):
     first = extract_brain(scan)
     monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("the networks were loaded again"))

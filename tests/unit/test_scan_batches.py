@@ -240,6 +240,20 @@ def test_a_terminated_batch_marks_no_scan_and_leaves_no_worker(cohort, tmp_path)
     assert all(read_json(record)["status"] == "ok" for record in given.preproc.rglob("*_qc.json"))
 
 
+def reading_ahead(settings, template, weights):
+    """As `_prepare` of a batch that finds brain masks on a GPU, on the CPU."""
+    from neurocohort.imaging.batch import _prepare
+
+    return _prepare(settings, template, weights, read_ahead=True)
+
+
+def test_scans_that_are_read_ahead_as_for_a_gpu_end_with_the_same_files(cohort, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "_prepare", reading_ahead)
+    given = batch_in(cohort, tmp_path)
+    preprocess_batch(given, Machine(3000))
+    assert hashes(tmp_path) == hashes(undisturbed)
+
+
 # --- scans that the machine can't finish ------------------------------------------------------------------------------
 
 
@@ -249,13 +263,13 @@ def misbehaving(settings, template, weights):
 
     do = _prepare(settings, template, weights)
 
-    def work(task):
+    def work(task, upcoming):
         kind = settings_of_test().get(task.scan_id)
         pieces = []
         while kind:
             if kind == "greedy":
                 pieces.append(np.ones(10_000_000))
-        return do(task)
+        return do(task, upcoming)
 
     return work
 

@@ -24,7 +24,7 @@ def prepared(folder: Path):
     return functools.partial(work, folder)
 
 
-def work(folder: Path, task: str):
+def work(folder: Path, task: str, upcoming: str | None):
     """Do what the task is called."""
     with (folder / "tried").open("a") as stream:
         stream.write(f"{task}\n")

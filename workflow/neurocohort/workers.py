@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
     peak_mb: float = 0.0
 
 
-Work = Callable[[object], object]
+Work = Callable[[object, object | None], object]  # the task, and the one that is likely to be next
 
 
 def in_workers(
@@ -67,9 +67,10 @@ def in_workers(
 ) -> Iterator[Outcome]:
     """Yield the outcome of each task, as they end.
 
-    ``prepare`` is called once in each worker and returns the function that does a task; it, the tasks and the results travel
-    between processes. ``workers``: how many work at a time. Raises InputError where ``prepare`` does, and JobFailed where a
-    worker ends before its first task, or is ended by a signal from outside.
+    ``prepare`` is called once in each worker and returns the function that does a task, which gets the task that is likely to be
+    next as well, or None; it, the tasks and the results travel between processes. ``workers``: how many work at a time. Raises
+    InputError where ``prepare`` does, and JobFailed where a worker ends before its first task, or is ended by a signal from
+    outside.
     """
     suspects = []
     count = min(workers, len(tasks))
@@ -93,9 +94,9 @@ class _Worker:
     began: float = field(default_factory=time.monotonic)
     peak_mb: float = 0.0
 
-    def give(self, task: object) -> None:
+    def give(self, task: object, upcoming: object | None) -> None:
         self.task, self.busy, self.began, self.peak_mb = task, True, time.monotonic(), 0.0
-        self.connection.send(task)
+        self.connection.send((task, upcoming))
 
     def over_limit(self) -> Death | None:
         """Why the worker must be ended, if it must."""
@@ -126,7 +127,7 @@ def _pool(prepare: Callable[[], Work], tasks: Sequence[object], count: int, limi
                 workers += [_start(prepare, limits) for _ in range(count - len(workers))]
             for worker in workers:
                 if waiting and not worker.busy:
-                    worker.give(waiting.popleft())
+                    worker.give(waiting.popleft(), waiting[0] if waiting else None)
             ready = wait([worker.connection for worker in workers], timeout=TICK_S)
             for worker in list(workers):
                 outcome = _heard(worker) if worker.connection in ready else _watched(worker)
@@ -210,9 +211,9 @@ def _work(connection: Connection, prepare: Callable[[], Work], memory_mb: float,
     connection.send((DONE, None))
     with contextlib.suppress(EOFError):
         while True:
-            task = connection.recv()
+            task, upcoming = connection.recv()
             try:
-                answer = DONE, work(task)
+                answer = DONE, work(task, upcoming)
             except (InputError, StorageFailed) as error:
                 answer = FAILED, str(error)
             except Exception as error:

@@ -191,21 +191,34 @@ def _ended_by_sigterm() -> Iterator[None]:
 # --- inside a worker ----------------------------------------------------------------------------------------------
 
 
-def _prepare(settings: dict[str, object], template_path: Path, weights: Path | None) -> Callable[[ScanTask], dict]:
-    """Import and read what every scan needs; returns the function that does a scan."""
+def _prepare(
+    settings: dict[str, object], template_path: Path, weights: Path | None, *, read_ahead: bool | None = None
+) -> Callable[[ScanTask, ScanTask | None], dict]:
+    """Import and read what every scan needs; returns the function that does a scan.
+
+    ``read_ahead``: read the next scan meanwhile; None: where the brain mask is found on a GPU.
+    """
     import torch
 
     from neurocohort.device import choose_device
     from neurocohort.imaging.preprocess import Settings, preprocess_scan
+    from neurocohort.imaging.read_ahead import ReadAhead
+    from neurocohort.imaging.reading import read_scan
     from neurocohort.imaging.template import read_template
 
     torch.set_num_threads(1)
     device = choose_device(settings["device"]).type
+    if read_ahead is None:
+        read_ahead = device != "cpu"  # there, reading would take the processor from the scan before
     chosen, template = Settings(**settings | {"weights": weights, "device": device}), read_template(template_path)
 
-    def do(task: ScanTask) -> dict:
+    ahead = ReadAhead(read_scan)
+    t1w = MODALITY_COLUMNS["T1w"]
+
+    def do(task: ScanTask, upcoming: ScanTask | None = None) -> dict:
         _check_content(task)
         clear(task.record, task.scan_id)
+        next_path = upcoming.files[t1w] if upcoming and read_ahead else None
         further = {name: task.files[column] for name, column in MODALITY_COLUMNS.items() if column in task.files}
         with private_as(task.files.values()):
             return preprocess_scan(
@@ -218,6 +231,7 @@ def _prepare(settings: dict[str, object], template_path: Path, weights: Path | N
                 labels_reference_path=task.files.get(f"{LABELS}_reference_path"),
                 further=further,
                 key=task.key,
+                read=functools.partial(ahead.take, upcoming=next_path),
             )
 
     return do

@@ -6,6 +6,7 @@ last and lists the rest.
 """
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +76,10 @@ def preprocess_scan(
     labels_reference_path: Path | None = None,
     further: dict[str, Path] | None = None,
     key: str = "",
+    read: Callable[[Path], Volume] = read_scan,
 ) -> dict:
     """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``. ``key``: see imaging/records.py.
+    ``read``: how the scan is read, as `read_scan` does.
 
     A scan that can't be used, or that a step fails on, gets status ``excluded`` with stage and reason, and whatever was known by
     then; errors of the machine (memory, disk, GPU) and of the program itself (names, types) are raised. The limits of quality are
@@ -92,8 +95,9 @@ def preprocess_scan(
     """
     record = {"scan_id": scan_id, "key": key, "status": "ok", "stage": None, "reason": None}
     record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "notes": [], "outputs": {}}
+    files = ScanFiles(folder, scan_id, Path(scan_path), record["outputs"])
     try:
-        _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further or {})
+        _run(record, read(scan_path), files, template, settings, labels_path, labels_reference_path, further or {})
     except ScanExcluded as excluded:
         record |= {"status": "excluded", "stage": excluded.stage, "reason": excluded.reason}
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
@@ -121,9 +125,8 @@ def _take_out_infinite(record: dict) -> None:
         record |= EXCLUDED | {"reason": f"not a finite number: {', '.join(found)}; look at the image"}
 
 
-def _run(record, scan_path, folder, template, settings, labels_path, labels_reference_path, further) -> None:
-    metrics, files = record["metrics"], ScanFiles(folder, record["scan_id"], Path(scan_path), record["outputs"])
-    scan = read_scan(scan_path)
+def _run(record, scan, files, template, settings, labels_path, labels_reference_path, further) -> None:
+    metrics = record["metrics"]
     full_mask = _brain_mask(scan, settings)
     if settings.mni_space:
         record["volumes_ml"] = dict.fromkeys(("brain", *TISSUES))
@@ -202,7 +205,7 @@ def _run(record, scan_path, folder, template, settings, labels_path, labels_refe
         files.preprocessed(modality, Volume(preproc, template.grid.affine), made_from)
     if labels_path is not None:
         to_reference, drawn = np.eye(4), [labels_path]
-        if labels_reference_path != scan_path:
+        if labels_reference_path != files.scan_path:
             drawn.append(labels_reference_path)
             to_reference = _to_reference(labels_reference_path, brain, mask, settings)
         labels = sample_labels_by(read_labels(labels_path), template.grid, then(to_scan, to_reference))
