@@ -33,10 +33,11 @@ test-all: .venv/ready .venv/optional
 test-machine: .venv/ready .venv/optional
 	pytest -n 2 --no-loadscope-reorder --durations=10 -m machine
 
-lint: .venv/ready
+lint: .venv/ready .venv/optional
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow/rules workflow/probe
+	snakefmt --check Snakefile workflow/Snakefile workflow/rules workflow/probe
+	lint-imports
 	snakemake --lint
 
 # Known vulnerabilities of the pinned packages, asked of PyPI: this needs the network. It fails where there is one.
@@ -47,9 +48,9 @@ clean:
 	rm -rf .venv .snakemake data resources results checkpoints splits evaluations logs benchmarks tensorboard
 
 # What the tests and `make audit` need and the workflow does not: a browser's remote control, the BIDS validator with its runtime,
-# property tests, a list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
+# property tests, a check of imports, a list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
 .venv/optional: .venv/ready
-	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 hypothesis==6.170.17 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
+	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 hypothesis==6.170.17 import-linter==2.17 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
 	touch $@
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "workflow" / "neurocohort"
 LIST = ROOT / "docs" / "statements.md"
 MODULES = (
-    *(f"reporting/{name}.py" for name in (
+    *(f"report/{name}.py" for name in (
         "headline", "gates", "networks", "development", "claims", "evaluations", "exclusions", "methods_data",
         "methods_preprocessing", "methods_learning",
         "methods_evaluation", "model_card", "model_limits", "checklists", "participants", "results", "tables",
@@ -28,9 +28,9 @@ MODULES = (
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls",
     )),
-    "running/planning/text.py",
+    "cluster/planning/text.py",
 )  # fmt: skip
-TEMPLATES = PACKAGE / "reporting" / "templates"
+TEMPLATES = PACKAGE / "report" / "templates"
 FEWEST_WORDS = 5  # of a sentence; headings and labels have fewer
 WORD = re.compile(r"[A-Za-z]{2,}")
 # Calls whose texts are messages of an error or names of a missing file: the red boxes' own tests hold those.
@@ -243,7 +243,7 @@ class _Reader:
 def template_statements(path: Path) -> Iterator[Statement]:
     """The sentences between a template's tags, each with the ifs and fors that it is in."""
     source = path.read_text(encoding="utf-8")
-    place, stack, text = f"reporting/templates/{path.relative_to(TEMPLATES)}", [], ""
+    place, stack, text = f"report/templates/{path.relative_to(TEMPLATES)}", [], ""
 
     def said() -> Iterator[Statement]:
         nonlocal text

@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.phantom_archives import write_ixi_archives
-from neurocohort.cohorts.scan_batches import write_batches
 from neurocohort.imaging.template import make_template
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.sources.scan_batches import write_batches
+from neurocohort.synthetic.archives import write_ixi_archives
 from rows import append_rows
 
 RESULTS = Path(__file__).resolve().parent / "results" / "batch_of_scans.tsv"

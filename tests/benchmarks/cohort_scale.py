@@ -31,7 +31,7 @@ def image(number: int) -> bytes:
     """A .nii.gz whose voxels no other number has."""
     import nibabel as nib
     import numpy as np
-    from neurocohort.cohorts.raw_bids import gzipped
+    from neurocohort.sources.raw_bids import gzipped
 
     voxels = np.random.default_rng(number).integers(0, 1000, SHAPE, dtype=np.int16)
     return gzipped(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0])))
@@ -52,8 +52,8 @@ def person(number: int) -> tuple[float, str, str]:
 def prepare_ixi(folder: Path, participants: int) -> None:
     """IXI's archive and spreadsheet, with real names and columns."""
     import xlwt
-    from neurocohort.cohorts.phantom_archives import IXI_COLUMNS
-    from neurocohort.cohorts.phantom_files import write_tar
+    from neurocohort.synthetic.archives import IXI_COLUMNS
+    from neurocohort.synthetic.files import write_tar
 
     sheet = (book := xlwt.Workbook()).add_sheet("Table")
     for column, name in enumerate(IXI_COLUMNS):
@@ -86,31 +86,31 @@ def prepare_table(folder: Path, participants: int) -> None:
 
 def imports(folder: Path) -> Callable:
     """Nothing: the memory of Python with what the steps import."""
-    import neurocohort.cohorts.ixi
-    import neurocohort.cohorts.table
-    import neurocohort.dataset.samples  # noqa: F401
+    import neurocohort.dataset.samples
+    import neurocohort.sources.ixi
+    import neurocohort.sources.table  # noqa: F401
 
     return lambda: None
 
 
 def ingest_ixi(folder: Path) -> Callable:
     """IXI's archive and spreadsheet into raw BIDS."""
-    from neurocohort.cohorts.ixi import ingest_ixi
+    from neurocohort.sources.ixi import ingest_ixi
 
     return lambda: ingest_ixi([folder / "IXI-T1.tar"], folder / "IXI.xls", folder / "data" / "ixi")
 
 
 def ingest_table(folder: Path) -> Callable:
     """A user's table into raw BIDS."""
-    from neurocohort.cohorts.table import ingest_table
+    from neurocohort.sources.table import ingest_table
 
     return lambda: ingest_table(folder / "scans.tsv", folder / "data" / "table")
 
 
 def write_tables(folder: Path) -> Callable:
     """The tables of a cohort whose images are there, and the search for images that no longer belong to it."""
-    from neurocohort.cohorts.raw_bids import Ingested, write_tables
     from neurocohort.files import read_json, read_table
+    from neurocohort.sources.raw_bids import Ingested, write_tables
 
     cohort = folder / "data" / "table"
     rows = read_table(cohort / "scans.tsv").astype(object)
@@ -122,7 +122,7 @@ def write_tables(folder: Path) -> Callable:
 
 def fingerprint(folder: Path) -> Callable:
     """What every start of Snakemake does to see whether a user's files have changed."""
-    from neurocohort.cohorts.fingerprints import fingerprint_table
+    from neurocohort.sources.fingerprints import fingerprint_table
 
     return lambda: fingerprint_table(folder / "scans.tsv")
 

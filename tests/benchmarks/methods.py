@@ -127,7 +127,7 @@ def main(scan: str, template: str, folder: str) -> None:
     """What ours_in_process runs: the chain, timed after its imports."""
     import deepbet.bet  # noqa: F401
     import neurocohort.imaging.preprocess  # noqa: F401
-    from neurocohort.commands import data as commands
+    from neurocohort.cli import data as commands
 
     started = time.perf_counter()
     commands.preprocess(Path(scan), "scan", Path(template), Path(folder), **chain_options())

@@ -35,11 +35,11 @@ from known_scans import (  # noqa: E402
     read_transforms,
     reference_affine,
 )
-from neurocohort.commands import data as commands  # noqa: E402
-from neurocohort.configuration import read_checked  # noqa: E402
+from neurocohort.cli import data as commands  # noqa: E402
 from neurocohort.files import read_json, write_table  # noqa: E402
 from neurocohort.imaging.template import make_template  # noqa: E402
 from neurocohort.imaging.volume import Volume  # noqa: E402
+from neurocohort.study.configuration import read_checked  # noqa: E402
 from rows import append_rows  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "painted_heads.tsv"

@@ -11,7 +11,7 @@ least squares of the relative error. Its points are
   report_scale.tsv, which has 600 scans.
 
 Times are wall times where a job had its core to itself, and CPU times where it shared it with others (`LEAST_LOAD`), so that a
-busy machine doesn't spoil them. The table, workflow/neurocohort/running/planning/rates.tsv, is written anew; rows of a study on
+busy machine doesn't spoil them. The table, workflow/neurocohort/cluster/planning/rates.tsv, is written anew; rows of a study on
 other machines follow from that study's own benchmarks when it is planned again.
 """
 
@@ -39,7 +39,7 @@ SAMPLED_S = 15  # Snakemake looks at a job each half a second for so long, and t
 OWN_STUDY = "plan-rates"  # which `run_study` looks at each half a second to its end
 SAMPLING_S = 0.25  # on average, between the last look and the end
 PARTS = {  # of each kind of job, what its time grows with; the others have a fixed part alone
-    "phantom": ("fixed", "per_mvoxel"),
+    "synthetic": ("fixed", "per_mvoxel"),
     "ingest": ("fixed", "per_mvoxel"),
     "preprocess": ("fixed", "per_mvoxel"),
     "quality": ("fixed", "per_scan"),
@@ -84,15 +84,15 @@ def run_study(folder: Path) -> None:
 
 def read_study(folder: Path):
     """A finished study as the plan sees it."""
+    from neurocohort.cluster.planning.study import Study
     from neurocohort.files import read_json
-    from neurocohort.running.planning.study import Study
 
     return Study(read_json(folder / "results" / "report" / "provenance.json")["configuration"], folder)
 
 
 def job_points(studies: list) -> Points:
     """By figure, the amounts that the plan would count with, and the seconds that the job took."""
-    from neurocohort.running.planning import work
+    from neurocohort.cluster.planning import work
 
     points: Points = defaultdict(list)
     asked: list[tuple[str, dict]] = []
@@ -142,7 +142,7 @@ def preprocessing_points() -> tuple[Points, float]:
 
 def network_points() -> Points:
     """Of every network, from the newest rows of network_times.tsv, and of roofline.tsv's grids of 1 mm."""
-    from neurocohort.running.planning.networks import gflops
+    from neurocohort.cluster.planning.networks import gflops
 
     found: dict[tuple, float] = {}
     for row in rows_of("network_times"):
@@ -167,8 +167,8 @@ def network_points() -> Points:
 def learning_rates(studies: list, lines: dict[str, dict[str, float]]) -> dict[str, float]:
     """Of jobs of learning: by kind, the seconds beside the network's (imports, packs, tables); and how a look in a batch compares
     with one alone, as saliency maps have it. ``lines``: what is fitted so far."""
+    from neurocohort.cluster.planning import work
     from neurocohort.files import read_json
-    from neurocohort.running.planning import work
 
     work.seconds = lambda figure, **amounts: value_of(lines.get(figure, {}), amounts)
     work.looks_in_batches = lambda: 1.0
@@ -195,7 +195,7 @@ def learning_rates(studies: list, lines: dict[str, dict[str, float]]) -> dict[st
 
 def size_points(studies: list) -> Points:
     """By figure, bytes in the folders of finished studies."""
-    from neurocohort.running.planning.disk import used_bytes
+    from neurocohort.cluster.planning.disk import used_bytes
 
     points: Points = defaultdict(list)
     for study in studies:
@@ -204,7 +204,7 @@ def size_points(studies: list) -> Points:
         for cohort in study.cohorts.values():
             kind, mvoxels = cohort.settings["source"], cohort.scans * cohort.images * cohort.scan_mvoxels
             points[f"archives {kind}"].append(
-                ({"mvoxels": mvoxels}, used_bytes(folder / "resources" / "phantom" / kind))
+                ({"mvoxels": mvoxels}, used_bytes(folder / "resources" / "synthetic" / kind))
             )
             points[f"raw {kind}"].append(({"mvoxels": mvoxels}, used_bytes(folder / "data" / cohort.name)))
             amounts = {"scans": cohort.scans, "mvoxels": cohort.scans * cohort.images * study.grid_mvoxels}
@@ -252,7 +252,7 @@ def weights_sizes() -> dict[str, int]:
 def options_of_preprocess(study) -> tuple[dict[str, float], float, float]:
     """Of one scan of ``study``: its amounts, the bytes that a deformable registration leaves more, and the CPU seconds that a
     further image takes (the scan itself in its place: it is registered like any other)."""
-    from neurocohort.running.planning.disk import used_bytes
+    from neurocohort.cluster.planning.disk import used_bytes
 
     cohort = next(iter(study.cohorts))
     image = sorted((study.directory / "data" / cohort).glob("sub-*/ses-*/anat/*_T1w.nii.gz"))[0]
@@ -349,7 +349,7 @@ def main() -> None:
 
 def write(rows: list[dict]) -> None:
     """The table, in place of the earlier one."""
-    from neurocohort.running.planning.rates import TABLE
+    from neurocohort.cluster.planning.rates import TABLE
 
     context = {"device": "cpu", "machine": machine()["machine"], "date": datetime.date.today().isoformat()}
     context |= {"commit": commit(), "command": "python tests/benchmarks/plan_rates.py DEMO FINER"}

@@ -23,11 +23,11 @@ import nibabel as nib  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from known_scans import REPOSITORY, SHARED_DATA, heads, label_maps  # noqa: E402
-from neurocohort.configuration import read_checked  # noqa: E402
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits  # noqa: E402
 from neurocohort.files import write_table  # noqa: E402
 from neurocohort.imaging.preprocess import Settings, preprocess_scan  # noqa: E402
 from neurocohort.imaging.template import make_template, read_template  # noqa: E402
+from neurocohort.study.configuration import read_checked  # noqa: E402
 
 # Intensities of CSF, grey and white matter and of fat, as fractions of T1's white matter, in other contrasts.
 T1_AXIS = (0.0, 0.3, 0.65, 1.0, 2.0)

@@ -20,7 +20,7 @@ import nibabel as nib
 import numpy as np
 from neurocohort.files import read_json, write_json
 from neurocohort.imaging.derivatives import preproc_name
-from neurocohort.reporting.report import write_report
+from neurocohort.report.report import write_report
 from PIL import Image, ImageDraw
 from rows import append_rows
 from scipy import ndimage

@@ -4,7 +4,7 @@ import datetime
 
 import yaml
 from hypothesis import strategies as st
-from neurocohort.configuration import SCHEMA
+from neurocohort.study.configuration import SCHEMA
 
 NAMES = ("ixi", "oasis1", "own", "brain_age")
 # Of texts with a meaning, those that a study has. No path leads to a folder that is there.

@@ -16,21 +16,21 @@ import openpyxl
 import pandas as pd
 import xlwt
 from bad_files import good
-from neurocohort.cohorts.bids_plan import plan_bids
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.ixi_table import CODES, SEX_COLUMN, read_demographics
-from neurocohort.cohorts.oasis1 import KINDS, ingest_oasis1
-from neurocohort.cohorts.oasis1_table import NUMBERS
-from neurocohort.cohorts.oasis1_table import read_table as read_oasis1_table
-from neurocohort.cohorts.phantom_files import analyze_pair
-from neurocohort.cohorts.table import ingest_table
-from neurocohort.cohorts.table_plan import plan_table
-from neurocohort.cohorts.variables import values_of_plan
-from neurocohort.cohorts.whole_tables import why_table_is_cut
-from neurocohort.configuration import read_checked
 from neurocohort.dataset.split_file import read_split_file
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging.reading import read_scan
+from neurocohort.sources.bids_plan import plan_bids
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.sources.ixi_table import CODES, SEX_COLUMN, read_demographics
+from neurocohort.sources.oasis1 import KINDS, ingest_oasis1
+from neurocohort.sources.oasis1_table import NUMBERS
+from neurocohort.sources.oasis1_table import read_table as read_oasis1_table
+from neurocohort.sources.table import ingest_table
+from neurocohort.sources.table_plan import plan_table
+from neurocohort.sources.variables import values_of_plan
+from neurocohort.sources.whole_tables import why_table_is_cut
+from neurocohort.study.configuration import read_checked
+from neurocohort.synthetic.files import analyze_pair
 
 IXI_COLUMNS = ("IXI_ID", SEX_COLUMN, "HEIGHT", "WEIGHT", *(column for column, _ in CODES.values()), "AGE")
 IXI_ROWS = [[n, 1 + n % 2, 170.5, 71, 1, 2, 1, 5, 30.25 + n] for n in (1, 2, 3)]

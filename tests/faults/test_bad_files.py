@@ -11,19 +11,19 @@ import time
 
 import pytest
 from bad_files import good, write_bad_files, zipped
-from neurocohort.cohorts.bids import ingest_bids
-from neurocohort.cohorts.bids_plan import plan_bids
-from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
-from neurocohort.cohorts.table_plan import plan_table
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import read_table
 from neurocohort.imaging.reading import read_scan
+from neurocohort.sources.bids import ingest_bids
+from neurocohort.sources.bids_plan import plan_bids
+from neurocohort.sources.fingerprints import fingerprint_bids, fingerprint_table
+from neurocohort.sources.table_plan import plan_table
 
 KIND = "Odd file in the place of an image, a table or a folder"
 
 ADDRESS_SPACE = 6 << 30  # the libraries' own included
 SECONDS = 240
-INGEST = "import sys; from neurocohort.cohorts.table import ingest_table; ingest_table(sys.argv[1], sys.argv[2])"
+INGEST = "import sys; from neurocohort.sources.table import ingest_table; ingest_table(sys.argv[1], sys.argv[2])"
 
 
 def test_each_odd_file_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, record_property):

@@ -7,12 +7,12 @@ import tarfile
 import pytest
 from bad_files import good, zipped
 from bad_tables import IXI, OASIS, OWN, PARTICIPANTS, STUDIES, STUDY
-from neurocohort.cohorts.bids import ingest_bids
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.oasis1 import ingest_oasis1
-from neurocohort.cohorts.table import ingest_table
-from neurocohort.configuration import check_configuration
 from neurocohort.errors import InputError
+from neurocohort.sources.bids import ingest_bids
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.sources.oasis1 import ingest_oasis1
+from neurocohort.sources.table import ingest_table
+from neurocohort.study.configuration import check_configuration
 from outcomes import what_is_wrong
 
 KIND = "Bad table"

@@ -1,7 +1,7 @@
 """No bad BIDS tree is wrong silently: it is refused, an odd session is excluded, or a note says what was decided."""
 
 from bad_trees import TREES
-from neurocohort.cohorts.bids import ingest_bids
+from neurocohort.sources.bids import ingest_bids
 from outcomes import what_is_wrong
 
 KIND = "Bad BIDS tree"

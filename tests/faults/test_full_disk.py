@@ -29,7 +29,7 @@ TABLES = tuple(
     for name in ("metrics", "comparisons", "details", "curves", "confusion", "shift", "spread")
 )
 STAGES = {
-    "archives": Stage("resources", "phantom/ixi", "resources/phantom/ixi/IXI-T1.tar"),
+    "archives": Stage("resources", "synthetic/ixi", "resources/synthetic/ixi/IXI-T1.tar"),
     "ingest": Stage("data", "oasis1", "data/oasis1/scans.tsv"),
     "preprocessing": Stage("results", "oasis1/preproc*", "results/oasis1/preproc_batches/000.tsv"),
     "pack": Stage("results", "oasis1/packed", "results/oasis1/packed/development/images.npy", 100_000),

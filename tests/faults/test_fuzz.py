@@ -6,8 +6,8 @@ import time
 import pytest
 from fuzz import LOST, fuzz, quiet, written
 from fuzz_seeds import ixi_members, seeds, tar
-from neurocohort.cohorts.table_plan import plan_table
 from neurocohort.errors import InputError
+from neurocohort.sources.table_plan import plan_table
 
 KIND = "Files of every kind with bytes changed at random"
 SECONDS = 20

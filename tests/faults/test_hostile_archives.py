@@ -16,36 +16,36 @@ import pytest
 from bad_archives import ARCHIVES, PEOPLE
 from bad_files import bomb, good, zipped
 from bad_tables import ixi
-from neurocohort.cohorts.archives import StrictTarInfo, stream_members
-from neurocohort.cohorts.inputs import read_inputs
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.phantom_archives import write_ixi_archives
-from neurocohort.cohorts.verify import Expected
-from neurocohort.cohorts.whole_tables import why_table_is_cut
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, write_table
-from neurocohort.reporting import inputs
-from neurocohort.reporting.sources import Sources
+from neurocohort.report import inputs
+from neurocohort.report.sources import Sources
+from neurocohort.sources.archives import StrictTarInfo, stream_members
+from neurocohort.sources.inputs import read_inputs
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.sources.verify import Expected
+from neurocohort.sources.whole_tables import why_table_is_cut
+from neurocohort.synthetic.archives import write_ixi_archives
 from outcomes import what_is_wrong
 
 KIND = "Archive or table that lies"
 
 ADDRESS_SPACE = 6 << 30
 INGEST = (
-    "import sys; from neurocohort.cohorts.ixi import ingest_ixi; ingest_ixi([sys.argv[1]], sys.argv[2], sys.argv[3])"
+    "import sys; from neurocohort.sources.ixi import ingest_ixi; ingest_ixi([sys.argv[1]], sys.argv[2], sys.argv[3])"
 )
 
 
 @pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phantom")
+def synthetic_ixi(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic")
     write_ixi_archives(folder, participants=6, seed=1, spacing_mm=8.0)
     return folder
 
 
 @pytest.fixture
-def store(phantom, tmp_path):
-    return shutil.copytree(phantom, tmp_path / "resources" / "ixi")
+def store(synthetic_ixi, tmp_path):
+    return shutil.copytree(synthetic_ixi, tmp_path / "resources" / "ixi")
 
 
 def test_each_bad_archive_is_refused_by_its_name_or_its_odd_member_is_a_row(tmp_path, record_property):
@@ -142,7 +142,7 @@ def test_an_archive_that_never_ends_or_ends_too_early_is_refused(tmp_path, conte
 
 
 def test_an_archive_of_countless_members_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("neurocohort.cohorts.archives.MOST_MEMBERS", 50)
+    monkeypatch.setattr("neurocohort.sources.archives.MOST_MEMBERS", 50)
     (tmp_path / "a.tar.gz").write_bytes(zipped(StrictTarInfo("a").tobuf() * 100 + bytes(1024)))
     with pytest.raises(InputError, match="unpacks to more than a cohort"):
         list(stream_members(tmp_path / "a.tar.gz", lambda name: True))
@@ -219,10 +219,10 @@ def test_a_table_that_is_cut_at_any_byte_is_not_trusted(tmp_path):
 
 
 @pytest.mark.parametrize("magic", ["xls", "xlsx"])
-def test_a_workbook_that_is_cut_is_not_trusted(phantom, tmp_path, magic):
+def test_a_workbook_that_is_cut_is_not_trusted(synthetic_ixi, tmp_path, magic):
     path = tmp_path / f"table.{magic}"
     if magic == "xls":
-        shutil.copy(next(phantom.glob("*.xls")), path)
+        shutil.copy(next(synthetic_ixi.glob("*.xls")), path)
         if not path.read_bytes().startswith(bytes.fromhex("d0cf11e0")):
             pytest.skip("the synthetic spreadsheet is no OLE workbook")
     else:

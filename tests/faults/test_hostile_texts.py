@@ -11,12 +11,12 @@ import zipfile
 import openpyxl
 import pytest
 from bad_files import good, zipped
-from neurocohort.cohorts.cells import rows_of
-from neurocohort.cohorts.table import ingest_table
-from neurocohort.cohorts.table_plan import plan_table
-from neurocohort.configuration import load_configuration
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.sources.cells import rows_of
+from neurocohort.sources.table import ingest_table
+from neurocohort.sources.table_plan import plan_table
+from neurocohort.study.configuration import load_configuration
 
 KIND = "Text that attacks what reads it"
 

@@ -6,8 +6,8 @@ import pytest
 from neurocohort.evaluation.comparisons import compare
 from neurocohort.evaluation.evaluate import evaluate
 from neurocohort.evaluation.metrics import CLASSIFICATION_METRICS
-from neurocohort.reporting.methods import Methods, Paragraph
-from neurocohort.reporting.references import cited
+from neurocohort.report.methods import Methods, Paragraph
+from neurocohort.report.references import cited
 
 KIND = "Figure that means nothing"
 

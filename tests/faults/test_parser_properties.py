@@ -10,12 +10,12 @@ import openpyxl
 from examples import examples
 from fuzz_seeds import IXI_COLUMNS, IXI_ROWS, OASIS1_COLUMNS, OASIS1_ROWS, ixi_members, oasis1_members, tar, zipped
 from hypothesis import strategies as st
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.ixi_table import CODES, SEX_COLUMN, SEXES, read_demographics
-from neurocohort.cohorts.oasis1 import ingest_oasis1
-from neurocohort.cohorts.oasis1_table import read_table as read_oasis1_table
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.sources.ixi_table import CODES, SEX_COLUMN, SEXES, read_demographics
+from neurocohort.sources.oasis1 import ingest_oasis1
+from neurocohort.sources.oasis1_table import read_table as read_oasis1_table
 
 KIND = "Properties of the parsers of IXI and OASIS-1"
 

@@ -12,12 +12,12 @@ from arbitrary_configurations import configurations
 from examples import examples
 from hypothesis import assume
 from hypothesis import strategies as st
-from neurocohort.cohorts.bids_labels import Labels, as_label
-from neurocohort.configuration import check_configuration, read_checked
 from neurocohort.dataset.filters import compile_filter
 from neurocohort.dataset.split import PARTS, split_participants
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.imaging.intensity_scale import to_common_scale
+from neurocohort.sources.bids_labels import Labels, as_label
+from neurocohort.study.configuration import check_configuration, read_checked
 
 KIND = "Properties of ids, splits, filters, intensities and configurations"
 

@@ -6,27 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from neurocohort.configuration import read_checked
+from neurocohort.cluster.planning.disk import Need
+from neurocohort.cluster.planning.plan import Line, Plan
+from neurocohort.cluster.planning.study import Study
+from neurocohort.cluster.planning.text import plan_text
+from neurocohort.cluster.profiles import Profile, this_machine
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.controls import chance_holds
 from neurocohort.evaluation.record import Record
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
 from neurocohort.files import write_table
-from neurocohort.reporting import checklists, exclusions, gates, saliency, shift
-from neurocohort.reporting.checklists import Held
-from neurocohort.reporting.claims import rerun_sentence, unseen_sentence
-from neurocohort.reporting.evaluations import evaluations_sentence
-from neurocohort.reporting.headline import headline_metric, headline_of
-from neurocohort.reporting.methods import Methods
-from neurocohort.reporting.model_card import card_sections
-from neurocohort.reporting.model_limits import Known
-from neurocohort.reporting.networks import Networks, networks_sentence
-from neurocohort.reporting.sources import Missing
-from neurocohort.running.planning.disk import Need
-from neurocohort.running.planning.plan import Line, Plan
-from neurocohort.running.planning.study import Study
-from neurocohort.running.planning.text import plan_text
-from neurocohort.running.profiles import Profile, this_machine
+from neurocohort.report import checklists, exclusions, gates, saliency, shift
+from neurocohort.report.checklists import Held
+from neurocohort.report.claims import rerun_sentence, unseen_sentence
+from neurocohort.report.evaluations import evaluations_sentence
+from neurocohort.report.headline import headline_metric, headline_of
+from neurocohort.report.methods import Methods
+from neurocohort.report.model_card import card_sections
+from neurocohort.report.model_limits import Known
+from neurocohort.report.networks import Networks, networks_sentence
+from neurocohort.report.sources import Missing
+from neurocohort.study.configuration import read_checked
 
 ROOT = Path(__file__).resolve().parents[2]
 

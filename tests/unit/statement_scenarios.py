@@ -13,8 +13,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.cohorts.sources import store_of
-from neurocohort.configuration import read_checked
 from neurocohort.dataset.quality_flags import SMALLEST_COHORT
 from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
@@ -22,12 +20,14 @@ from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import read_json, read_table, write_json, write_table, write_text
 from neurocohort.imaging.derivatives import preproc_name
 from neurocohort.learning.judgement import LEAST_SPREAD
-from neurocohort.members import all_experiments, members_of, training_settings
-from neurocohort.reporting import quality
-from neurocohort.reporting.inputs import file_names
-from neurocohort.reporting.methods import methods
-from neurocohort.reporting.report import write_report
-from neurocohort.reporting.sources import Sources
+from neurocohort.report import quality
+from neurocohort.report.inputs import file_names
+from neurocohort.report.methods import methods
+from neurocohort.report.report import write_report
+from neurocohort.report.sources import Sources
+from neurocohort.sources.sources import store_of
+from neurocohort.study.configuration import read_checked
+from neurocohort.study.members import all_experiments, members_of, training_settings
 from report_fixture import make_study
 from statement_pieces import PIECES, ROOT, plans
 

@@ -11,9 +11,12 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow, run, verify_net_in_out
 from monai.data import MetaTensor
-from neurocohort.configuration import check_configuration
 from neurocohort.dataset.pack import pack_scans
 from neurocohort.errors import InputError
+from neurocohort.export.bundle import write_bundle
+from neurocohort.export.bundle_files.scans import find_scans, to_levels
+from neurocohort.export.bundle_files.weights import read_safetensors
+from neurocohort.export.bundle_metadata import licence_text
 from neurocohort.files import sha256_of, write_json
 from neurocohort.imaging.derivatives import labels_name, preproc_name, qc_path, scan_folder
 from neurocohort.imaging.reading import write_image
@@ -27,10 +30,7 @@ from neurocohort.learning.prediction_tables import label_map, value_rows
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import Classification, Regression, Segmentation
 from neurocohort.learning.training import network_of
-from neurocohort.reporting.bundle import write_bundle
-from neurocohort.reporting.bundle_files.scans import find_scans, to_levels
-from neurocohort.reporting.bundle_files.weights import read_safetensors
-from neurocohort.reporting.bundle_metadata import licence_text
+from neurocohort.study.configuration import check_configuration
 from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")

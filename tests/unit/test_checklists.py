@@ -2,11 +2,11 @@
 
 import pandas as pd
 import pytest
-from neurocohort.reporting.checklists import checklists
-from neurocohort.reporting.methods import Methods, Paragraph
-from neurocohort.reporting.model_card import card_sections, model_card
-from neurocohort.reporting.model_limits import Known
-from neurocohort.reporting.sources import Missing
+from neurocohort.report.checklists import checklists
+from neurocohort.report.methods import Methods, Paragraph
+from neurocohort.report.model_card import card_sections, model_card
+from neurocohort.report.model_limits import Known
+from neurocohort.report.sources import Missing
 
 SECTIONS = {"participants", "split", "quality", "results", "external", "saliency", "models", "methods", "provenance"}
 TEXTS = {

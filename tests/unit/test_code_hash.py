@@ -26,7 +26,7 @@ def package(tmp_path, monkeypatch):
     codehash.code_hash("train")
     shutil.copytree(codehash.ROOT, root, ignore=shutil.ignore_patterns("*.pyc"))
     monkeypatch.setattr(codehash, "ROOT", root)
-    monkeypatch.setattr(codehash, "COMMANDS", root / "commands")
+    monkeypatch.setattr(codehash, "COMMANDS", root / "cli")
 
     def forget():
         for cached in vars(codehash).values():
@@ -60,7 +60,7 @@ def replaced(package, file, old, new):
 
 def test_registration_reruns_preprocessing_and_neither_download_nor_training(package):
     found = appended(package, "imaging/registration.py")
-    assert "preprocess-batch" in found and not found & {"phantom", "ingest", "pack", "train", "predict", "baselines"}
+    assert "preprocess-batch" in found and not found & {"synthetic", "ingest", "pack", "train", "predict", "baselines"}
 
 
 def test_a_scan_is_computed_again_for_the_code_that_computes_it_and_not_for_that_of_its_batch(package):
@@ -79,13 +79,13 @@ def test_a_scan_is_computed_again_for_the_code_that_computes_it_and_not_for_that
 
 
 def test_report_code_and_its_templates_rerun_no_stage_before_it(package):
-    assert appended(package, "reporting/pages.py") == {"report"}
-    assert appended(package, "reporting/templates/report.css", "/* more */") == {"report", "export"}
+    assert appended(package, "report/pages.py") == {"report"}
+    assert appended(package, "report/templates/report.css", "/* more */") == {"report", "export"}
 
 
 def test_training_loop_reruns_training(package):
     found = appended(package, "learning/training.py")
-    assert "train" in found and not found & {"phantom", "ingest", "preprocess-batch", "pack", "report"}
+    assert "train" in found and not found & {"synthetic", "ingest", "preprocess-batch", "pack", "report"}
 
 
 def test_touch_reruns_nothing(package):
@@ -96,7 +96,7 @@ def test_touch_reruns_nothing(package):
     assert hashes() == before
 
 
-@pytest.mark.parametrize("file", ["cohorts/raw_bids.py", "imaging/registration.py", "learning/loop.py", "files.py"])
+@pytest.mark.parametrize("file", ["sources/raw_bids.py", "imaging/registration.py", "learning/loop.py", "files.py"])
 def test_reworded_docstring_or_comment_reruns_nothing(package, file):
     root, _ = package
     opening = (root / file).read_text()[:20]
@@ -133,15 +133,15 @@ def test_renamed_variable_and_changed_constant_rerun(package):
 
 
 def test_help_text_of_an_option_reruns_nothing_and_its_default_does(package):
-    assert replaced(package, "commands/data.py", "permute the targets trained on: a control", "permute them") == set()
+    assert replaced(package, "cli/data.py", "permute the targets trained on: a control", "permute them") == set()
     default = (
         'leave_out_site: Annotated[str, typer.Option(help="test on this site\'s participants, and train on none")] = ""'
     )
-    assert replaced(package, "commands/data.py", default, default.replace('""', '"HH"')) == {"select"}
+    assert replaced(package, "cli/data.py", default, default.replace('""', '"HH"')) == {"select"}
 
 
 def test_change_of_one_subcommand_reruns_no_other(package):
-    assert replaced(package, "commands/data.py", '"seed": seed}', '"seed": seed + 1}') == {"split"}
+    assert replaced(package, "cli/data.py", '"seed": seed}', '"seed": seed + 1}') == {"split"}
 
 
 def test_a_package_behind_a_subcommand_counts_as_its_modules_do(package):
@@ -149,7 +149,7 @@ def test_a_package_behind_a_subcommand_counts_as_its_modules_do(package):
     assert "train" in appended(package, "learning/__init__.py")
 
 
-@pytest.mark.parametrize("file", ["configuration_messages.py", "configuration_experiments.py", "members.py"])
+@pytest.mark.parametrize("file", ["study/messages.py", "study/experiments.py", "study/members.py"])
 def test_words_on_a_faulty_configuration_rerun_no_data_and_no_training(package, file):
     assert not appended(package, file) & {"ingest", "preprocess-batch", "select", "train", "predict"}
 
@@ -181,7 +181,7 @@ def test_files_that_an_editor_leaves_count_for_nothing(package):
 
 
 def test_a_file_that_is_being_edited_stops_no_other_stage(package):
-    assert appended(package, "reporting/pages.py", "\ndef half(\n") == {"report"}
+    assert appended(package, "report/pages.py", "\ndef half(\n") == {"report"}
 
 
 def globals_of(table):
@@ -221,9 +221,9 @@ from neurocohort.imaging import (
 )
 def late():
     from neurocohort import files; import neurocohort.errors
-    import neurocohort.members as them, neurocohort.dataset.pack
+    import neurocohort.study.members as them, neurocohort.dataset.pack
 """
-    names = ["imaging", "imaging.quality", "imaging.rigid", "files", "errors", "members", "dataset.pack"]
+    names = ["imaging", "imaging.quality", "imaging.rigid", "files", "errors", "study.members", "dataset.pack"]
     assert codemeaning.imported_names(ast.parse(source)) == {"neurocohort", *(f"neurocohort.{name}" for name in names)}
 
 

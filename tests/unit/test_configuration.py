@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from neurocohort.configuration import SCHEMA, check_configuration, load_configuration
-from neurocohort.configuration_cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
-from neurocohort.configuration_experiments import NETWORKS
 from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
 from neurocohort.learning.settings import read_settings
-from neurocohort.members import all_experiments, draws_of, members_of, starting_members, training_settings
+from neurocohort.study.cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
+from neurocohort.study.configuration import SCHEMA, check_configuration, load_configuration
+from neurocohort.study.experiments import NETWORKS
+from neurocohort.study.members import all_experiments, draws_of, members_of, starting_members, training_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config/config.yaml"
@@ -245,14 +245,26 @@ WRONG = {
         [8],
         [f"`{TISSUE}.network.channels` has 1 value;", "expects 2 to 10"],
     ),
-    "phantom outside the demo": ("demo_data", False, ["`phantom`", "write `demo_data: true` or leave `phantom` out"]),
-    "phantom of no cohort": (
-        *("cohorts.ixi.base_url", "elsewhere"),
-        ["`phantom.ixi` is taken up by no cohort", "`base_url: resources/phantom/ixi`"],
+    "synthetic outside the demo": (
+        "demo_data",
+        False,
+        ["`synthetic`", "write `demo_data: true` or leave `synthetic` out"],
     ),
-    "cohort of no phantom": ("phantom.ixi", LEFT_OUT, ["`cohorts.ixi.base_url`", "`phantom.ixi` is given; add that"]),
-    "discs beyond the phantom's": ("cohorts.oasis1.discs", [1, 3], ["`cohorts.oasis1.discs` has 3", "makes 2"]),
-    "too small a phantom": ("phantom.ixi.participants", 2, ["`phantom.ixi.participants` is 2", "from 8 to 400"]),
+    "synthetic archive of no cohort": (
+        *("cohorts.ixi.base_url", "elsewhere"),
+        ["`synthetic.ixi` is taken up by no cohort", "`base_url: resources/synthetic/ixi`"],
+    ),
+    "cohort of no synthetic archive": (
+        "synthetic.ixi",
+        LEFT_OUT,
+        ["`cohorts.ixi.base_url`", "`synthetic.ixi` is given; add that"],
+    ),
+    "discs beyond the synthetic ones": ("cohorts.oasis1.discs", [1, 3], ["`cohorts.oasis1.discs` has 3", "makes 2"]),
+    "too small a synthetic cohort": (
+        "synthetic.ixi.participants",
+        2,
+        ["`synthetic.ixi.participants` is 2", "from 8 to 400"],
+    ),
     "device that sounds like another": ("device", "gpu", ["`device` is the text `gpu`", "`auto`, `cpu`, `cuda`"]),
 }
 
@@ -272,6 +284,18 @@ def test_a_wrong_configuration_is_refused_with_the_key_and_the_mend(demo, key, v
     assert "\n" not in message and message[-1] in ".?", message
     for part in told:
         assert part in message, message
+
+
+def test_the_old_name_of_the_synthetic_cohorts_works_with_a_note(demo, capsys):
+    expected = check_configuration(demo, source="study.yaml")
+    old = {"phantom" if key == "synthetic" else key: value for key, value in demo.items()}
+    old["cohorts"] = {
+        name: cohort | {"base_url": cohort["base_url"].replace("/synthetic/", "/phantom/")}
+        for name, cohort in demo["cohorts"].items()
+    }
+    assert capsys.readouterr().err == ""
+    assert check_configuration(old, source="study.yaml") == expected
+    assert "`phantom` is now called `synthetic`" in capsys.readouterr().err
 
 
 def test_several_faults_are_told_at_once_a_line_each(demo):
@@ -386,7 +410,7 @@ def test_a_wrong_configuration_is_refused_without_heavy_imports(tmp_path):
     wrong = tmp_path / "study.yaml"
     wrong.write_text("study: a\ncohortz: {}\n")
     code = (
-        "import sys; from pathlib import Path; from neurocohort import configuration as c\n"
+        "import sys; from pathlib import Path; from neurocohort.study import configuration as c\n"
         "try: c.check_configuration(c.load_configuration([Path(sys.argv[1])]), source='s')\n"
         "except c.InputError as error: print(error)\n"
         "heavy = {'pandas', 'numpy', 'torch', 'snakemake', 'requests'} & set(sys.modules)\n"
@@ -431,8 +455,8 @@ def test_networks_and_sources_of_the_schema_are_those_that_the_checks_know(schem
 
 
 def test_variables_are_those_that_ingest_writes():
-    from neurocohort.cohorts import ixi_table as ixi
-    from neurocohort.cohorts import oasis1_table as oasis1
+    from neurocohort.sources import ixi_table as ixi
+    from neurocohort.sources import oasis1_table as oasis1
 
     identity = {"participant_id", "session_id", "scan_id"}
     assert set(VARIABLES_OF_SOURCE["ixi"]) == set(ixi.VARIABLES) | identity
@@ -447,7 +471,7 @@ def test_the_readme_tells_every_key_with_its_default(schema):
     told = {}
     for key, group in groups(schema, schema):
         for name, below in group.get("properties", {}).items():
-            if below.get("type") != "object" and not below.get("$ref", "").startswith("#/$defs/phantom"):
+            if below.get("type") != "object" and not below.get("$ref", "").startswith("#/$defs/synthetic"):
                 default = "none" if "default" not in below else f"`{json.dumps(below['default']).strip(chr(34))}`"
                 default = "empty" if default == "``" else default
                 told[f"{key}.{name}" if key else name] = "required" if name in group.get("required", ()) else default
@@ -496,7 +520,7 @@ def test_a_users_folder_is_not_read_where_its_study_was_checked_before(own_cohor
     def read(*_):
         raise AssertionError("the folder is read")
 
-    monkeypatch.setattr("neurocohort.configuration.survey_of_cohort", read)
+    monkeypatch.setattr("neurocohort.study.configuration.survey_of_cohort", read)
     bids = {"source": "bids", "path": str(own_cohorts / "bids")}
     checked = check_configuration(study(bids), source=SOURCE, read_cohorts=False)
     assert checked["cohorts"]["own"]["pattern"], "the defaults are filled in"

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 from neurocohort.files import sha256_of, write_text
-from neurocohort.reporting.crate import METADATA, write_crate
+from neurocohort.report.crate import METADATA, write_crate
 from rocrate.rocrate import ROCrate
 
 PROVENANCE = {
@@ -40,7 +40,8 @@ def report(tmp_path):
         "report.zip",
     ):
         write_text(output / name, f"content of {name}")
-    write_text(repository / "Snakefile", 'include: "workflow/rules/a.smk"\n')
+    write_text(repository / "Snakefile", 'include: "workflow/Snakefile"\n')
+    write_text(repository / "workflow" / "Snakefile", 'include: "rules/a.smk"\n')
     write_text(repository / "workflow" / "rules" / "a.smk", "rule all:\n")
     return output, repository
 

@@ -8,7 +8,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.cohorts.raw_bids import voxels_sha256
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.pack import pack_scans
 from neurocohort.dataset.packs import packed_scans
@@ -17,6 +16,7 @@ from neurocohort.dataset.split import PARTS, split_participants
 from neurocohort.errors import InputError
 from neurocohort.files import sha256_of
 from neurocohort.imaging.derivatives import qc_name, scan_folder
+from neurocohort.sources.raw_bids import voxels_sha256
 
 
 def cohort(count: int, seed: int = 0, repeats: int = 0) -> pd.DataFrame:

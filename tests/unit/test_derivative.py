@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from bids_validator import errors_of
-from neurocohort.cohorts.ixi import DESCRIPTION
 from neurocohort.dataset.derivative import write_dataset_files
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table, write_json
 from neurocohort.imaging.derivatives import qc_path, raw_uri, scan_folder
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.template import make_template, read_template
+from neurocohort.sources.ixi import DESCRIPTION
 from neurocohort.version import BIDS_VERSION, public_address
 
 SETTINGS = {"seed": 1, "skull_stripped": True}

@@ -13,17 +13,17 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from neurocohort.cohorts.sources import SourceFile
-from neurocohort.configuration import read_checked
-from neurocohort.running.doctor import cluster_jobs, grid_engine, slurm, software, storage
-from neurocohort.running.doctor.downloads import check_downloads
-from neurocohort.running.doctor.findings import BAD, GOOD, NONE, Finding, in_time, lines_of, side_by_side
-from neurocohort.running.doctor.jobs import Asked, asked_of
-from neurocohort.running.dry_run import Job
-from neurocohort.running.gpus import Gpu
-from neurocohort.running.planning.cohorts import Archive
-from neurocohort.running.planning.study import Study
-from neurocohort.running.profiles import Profile, minutes, queue_of, read_profile
+from neurocohort.cluster.doctor import cluster_jobs, grid_engine, slurm, software, storage
+from neurocohort.cluster.doctor.downloads import check_downloads
+from neurocohort.cluster.doctor.findings import BAD, GOOD, NONE, Finding, in_time, lines_of, side_by_side
+from neurocohort.cluster.doctor.jobs import Asked, asked_of
+from neurocohort.cluster.dry_run import Job
+from neurocohort.cluster.gpus import Gpu
+from neurocohort.cluster.planning.cohorts import Archive
+from neurocohort.cluster.planning.study import Study
+from neurocohort.cluster.profiles import Profile, minutes, queue_of, read_profile
+from neurocohort.sources.sources import SourceFile
+from neurocohort.study.configuration import read_checked
 from servers import FileServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,7 @@ def test_a_check_that_hangs_or_fails_is_a_cross_and_the_others_stand():
 def test_marks_are_plain_where_the_terminal_knows_no_others(monkeypatch):
     bad = Finding(BAD, "disk", "is full", "clear up.")
     assert lines_of(bad, 8)[0].startswith("✗ disk ")
-    monkeypatch.setattr("neurocohort.running.doctor.findings.shows", lambda text: False)
+    monkeypatch.setattr("neurocohort.cluster.doctor.findings.shows", lambda text: False)
     first, second = lines_of(bad, 8)
     assert first.startswith("[XX] disk") and second.strip() == "to mend: clear up."
 
@@ -238,7 +238,7 @@ def test_folders_and_synthetic_cohorts_need_no_host(tmp_path):
     (tmp_path / "mirror" / "scans.tar").write_bytes(b"bytes")
     here = archive(tmp_path, "scans.tar", f"{tmp_path}/mirror/scans.tar")
     lacking = archive(tmp_path, "more.tar", f"file://{tmp_path}/mirror/more.tar")
-    made = archive(tmp_path, "IXI-T1.tar", "resources/phantom/ixi/IXI-T1.tar", made_here=True)
+    made = archive(tmp_path, "IXI-T1.tar", "resources/synthetic/ixi/IXI-T1.tar", made_here=True)
     good, also_good, bad = check_downloads([here, made, lacking])
     assert good.found == f"{tmp_path}/mirror has scans.tar" and also_good.found == "the study itself makes IXI-T1.tar"
     assert bad.mark == BAD and "there is no such file" in bad.found

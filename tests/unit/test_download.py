@@ -15,11 +15,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from neurocohort.cohorts import download as module
-from neurocohort.cohorts.download import download
-from neurocohort.cohorts.sources import read_source
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.sources import download as module
+from neurocohort.sources.download import download
+from neurocohort.sources.sources import read_source
 from servers import Fault, FileServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -109,7 +109,7 @@ def test_a_run_ended_between_the_last_byte_and_the_rename_asks_for_nothing_again
 
 def test_a_run_that_was_killed_is_resumed_by_the_next_run(place):
     place.server.faults = [Fault("stall", 1_000_000)]
-    run = "import sys; from neurocohort.cohorts.download import download; "
+    run = "import sys; from neurocohort.sources.download import download; "
     run += "download(sys.argv[1:2], sys.argv[2], size_bytes=None, md5=None, magic='tar', checksums_record=sys.argv[3])"
     command = [sys.executable, "-c", run, place.server.url("scans.tar"), str(place.destination), str(place.record)]
     process = subprocess.Popen(command)

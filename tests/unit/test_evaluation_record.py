@@ -10,7 +10,7 @@ from neurocohort.cli import app
 from neurocohort.evaluation import record
 from neurocohort.evaluation.record import Evaluation, evaluation_of, hashed_ids, read_record, record_evaluation
 from neurocohort.files import read_json, write_table
-from neurocohort.members import all_experiments
+from neurocohort.study.members import all_experiments
 from typer.testing import CliRunner
 
 SETTINGS = {

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from neurocohort.evaluation.excluded import EXCLUDED_COLUMNS, NOT_KNOWN, excluded_against_kept, holm
 from neurocohort.files import read_table, write_table
-from neurocohort.reporting.exclusions import compare_excluded
-from neurocohort.reporting.report import write_report
-from neurocohort.reporting.sources import Sources
+from neurocohort.report.exclusions import compare_excluded
+from neurocohort.report.report import write_report
+from neurocohort.report.sources import Sources
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parent))

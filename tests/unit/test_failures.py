@@ -1,8 +1,8 @@
 """The message of a failed job: the cause that scheduler and logs point to, and the command that goes on."""
 
 import pytest
-from neurocohort.running.failures import FailedJob, describe, likely_cause, scan_of
-from neurocohort.running.schedulers import MEMORY, NODE, TIME, Ending
+from neurocohort.cluster.failures import FailedJob, describe, likely_cause, scan_of
+from neurocohort.cluster.schedulers import MEMORY, NODE, TIME, Ending
 
 COMMAND = "snakemake --profile slurm --configfile config/study.yaml"
 LOGS = {  # what the programs themselves print

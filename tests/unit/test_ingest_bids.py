@@ -10,15 +10,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from neurocohort.cohorts import raw_bids
-from neurocohort.cohorts.bids import ingest_bids
-from neurocohort.cohorts.bids_plan import plan_bids
-from neurocohort.cohorts.fingerprints import fingerprint_bids
-from neurocohort.cohorts.local_tables import OWN_COLUMNS
-from neurocohort.cohorts.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
-from neurocohort.cohorts.variables import kinds_of_plan
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.sources import raw_bids
+from neurocohort.sources.bids import ingest_bids
+from neurocohort.sources.bids_plan import plan_bids
+from neurocohort.sources.fingerprints import fingerprint_bids
+from neurocohort.sources.local_tables import OWN_COLUMNS
+from neurocohort.sources.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
+from neurocohort.sources.variables import kinds_of_plan
 
 T1W = "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"
 
@@ -687,7 +687,7 @@ def test_a_fingerprint_changes_with_what_is_read_and_with_nothing_else(place):
 
 
 def test_the_check_of_a_configuration_loads_no_heavy_library():
-    code = "import sys; import neurocohort.cohorts.fingerprints, neurocohort.cohorts.variables;"
+    code = "import sys; import neurocohort.sources.fingerprints, neurocohort.sources.variables;"
     code += "print([name for name in ('numpy', 'pandas', 'nibabel', 'openpyxl') if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "[]"

@@ -10,10 +10,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from neurocohort.cohorts.ixi import ingest_ixi, read_demographics
-from neurocohort.cohorts.spreadsheets import read_spreadsheet
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, sha256_of
+from neurocohort.sources.ixi import ingest_ixi, read_demographics
+from neurocohort.sources.spreadsheets import read_spreadsheet
 
 SHARED = (Path(__file__).resolve().parents[2] / "../shared/data").resolve()
 SPREADSHEET = SHARED / "IXI.xls"

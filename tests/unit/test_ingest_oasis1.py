@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 import openpyxl
 import pytest
-from neurocohort.cohorts.analyze import analyze_to_nifti, asl_affine
-from neurocohort.cohorts.oasis1 import ingest_oasis1
-from neurocohort.cohorts.oasis1_table import read_table
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import read_table as read_tsv
+from neurocohort.sources.analyze import analyze_to_nifti, asl_affine
+from neurocohort.sources.oasis1 import ingest_oasis1
+from neurocohort.sources.oasis1_table import read_table
 
 COLUMNS = ["ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay"]
 HEAD_SHAPE = (10, 14, 12)  # to the right, to the front, upward

@@ -10,20 +10,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from neurocohort.cohorts.bids import ingest_bids
-from neurocohort.cohorts.bids_plan import plan_bids
-from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
-from neurocohort.cohorts.table import ingest_table
-from neurocohort.cohorts.table_plan import plan_table
-from neurocohort.cohorts.variable_kinds import LABEL_MAP
-from neurocohort.cohorts.variables import kinds_of_plan
-from neurocohort.configuration import check_configuration, read_checked
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.imaging.overlap import dice
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume, sample_labels
+from neurocohort.sources.bids import ingest_bids
+from neurocohort.sources.bids_plan import plan_bids
+from neurocohort.sources.fingerprints import fingerprint_bids, fingerprint_table
+from neurocohort.sources.table import ingest_table
+from neurocohort.sources.table_plan import plan_table
+from neurocohort.sources.variable_kinds import LABEL_MAP
+from neurocohort.sources.variables import kinds_of_plan
+from neurocohort.study.configuration import check_configuration, read_checked
 
 AFFINE = np.array([[0, 0, 1.2, -90], [-0.9, 0, 0, 120], [0, 1.1, 0, -70], [0, 0, 0, 1]])
 SHAPE = (6, 7, 8)
@@ -249,7 +249,7 @@ def study(cohort):
 
 
 def test_a_segmentation_passes_the_check_where_the_files_have_labels_and_only_there(place, monkeypatch):
-    monkeypatch.setattr("neurocohort.configuration_data.LEAST_PARTICIPANTS", 1)
+    monkeypatch.setattr("neurocohort.study.data.LEAST_PARTICIPANTS", 1)
     place.scan("01")
     cohort = {"source": "bids", "path": str(place.source)}
     check_configuration(study(cohort), source="study.yaml")
@@ -260,7 +260,7 @@ def test_a_segmentation_passes_the_check_where_the_files_have_labels_and_only_th
 
 
 def test_a_table_without_a_single_label_map_has_no_dseg(place, monkeypatch):
-    monkeypatch.setattr("neurocohort.configuration_data.LEAST_PARTICIPANTS", 1)
+    monkeypatch.setattr("neurocohort.study.data.LEAST_PARTICIPANTS", 1)
     place.scan("01")
     cohort = {"source": "table", "path": str(place.table)}
     place.write(["participant_id", "path", "path_dseg"], ["01", f"{STEM}_T1w.nii.gz", f"{STEM}_dseg.nii.gz"])

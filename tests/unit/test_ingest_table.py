@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 import openpyxl
 import pytest
-from neurocohort.cohorts.fingerprints import fingerprint_table
-from neurocohort.cohorts.table import ingest_table
-from neurocohort.cohorts.table_plan import plan_table
-from neurocohort.cohorts.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
-from neurocohort.cohorts.variables import kinds_of_plan
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.sources.fingerprints import fingerprint_table
+from neurocohort.sources.table import ingest_table
+from neurocohort.sources.table_plan import plan_table
+from neurocohort.sources.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
+from neurocohort.sources.variables import kinds_of_plan
 
 AFFINE = np.array([[0, 0, 1.2, -90], [-0.9, 0, 0, 120], [0, 1.1, 0, -70], [0, 0, 0, 1]])
 

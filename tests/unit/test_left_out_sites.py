@@ -2,11 +2,11 @@
 
 import pandas as pd
 import pytest
-from neurocohort.configuration import check_configuration, load_configuration
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.sites import without_site
 from neurocohort.errors import InputError
-from neurocohort.members import all_experiments
+from neurocohort.study.configuration import check_configuration, load_configuration
+from neurocohort.study.members import all_experiments
 
 PARTS = ["train", "train", "validation", "held-out", "train", "validation", "held-out"]
 SITES = ["Guys", "Guys", "Guys", "Guys", "HH", "HH", "HH"]

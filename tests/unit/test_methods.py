@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from neurocohort.configuration import read_checked
 from neurocohort.files import write_json, write_table
-from neurocohort.members import training_settings
-from neurocohort.reporting import methods_learning, references
-from neurocohort.reporting.methods import methods, without_citations
-from neurocohort.reporting.sources import Sources
+from neurocohort.report import methods_learning, references
+from neurocohort.report.methods import methods, without_citations
+from neurocohort.report.sources import Sources
+from neurocohort.study.configuration import read_checked
+from neurocohort.study.members import training_settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import make_study

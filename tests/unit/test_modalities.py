@@ -5,13 +5,13 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.phantom_archives import write_ixi_archives
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import read_table
 from neurocohort.imaging.reading import read_scan
 from neurocohort.imaging.rigid import register_rigid
 from neurocohort.imaging.volume import Volume, sample, world_grid
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.synthetic.archives import write_ixi_archives
 
 MODALITIES = ("T1w", "T2w", "PDw")
 

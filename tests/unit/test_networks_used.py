@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.commands.learning import ensemble, predict
-from neurocohort.commands.models import export
+from neurocohort.cli.learning import ensemble, predict
+from neurocohort.cli.models import export
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.learning import training
@@ -321,7 +321,7 @@ def test_ensemble_leaves_three_tables(tmp_path):
 def test_bundle_holds_the_networks_of_the_mean_alone(tmp_path, monkeypatch):
     given = {}
     monkeypatch.setattr(
-        "neurocohort.reporting.bundle.write_bundle",
+        "neurocohort.export.bundle.write_bundle",
         lambda folder, experiment, members, *more: given.update(members) or folder.mkdir(exist_ok=True),
     )
     folders = folders_of(tmp_path, a=record(learned=False), b=record(), c=record())

@@ -10,18 +10,18 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 import pytest
-from neurocohort.cohorts.bids_plan import plan_bids
-from neurocohort.cohorts.cells import rows_of
-from neurocohort.cohorts.fingerprints import fingerprint_bids
-from neurocohort.cohorts.table_plan import plan_table
-from neurocohort.cohorts.variables import values_of_plan
-from neurocohort.configuration import check_configuration
-from neurocohort.configuration_cohorts import LEVELS_OF_SOURCE
 from neurocohort.dataset.filters import compile_filter
 from neurocohort.dataset.split_file import read_split_file
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes, grouped, read_notes, write_notes
-from neurocohort.preview import notes_of_plan, preview
+from neurocohort.sources.bids_plan import plan_bids
+from neurocohort.sources.cells import rows_of
+from neurocohort.sources.fingerprints import fingerprint_bids
+from neurocohort.sources.table_plan import plan_table
+from neurocohort.sources.variables import values_of_plan
+from neurocohort.study.cohorts import LEVELS_OF_SOURCE
+from neurocohort.study.configuration import check_configuration
+from neurocohort.study.preview import notes_of_plan, preview
 
 
 @pytest.fixture
@@ -436,7 +436,7 @@ def test_classes_filters_and_sites_of_public_cohorts_are_known_too():
 
 
 def test_levels_of_public_sources_are_those_of_their_dictionaries():
-    from neurocohort.cohorts import ixi_table, oasis1_table
+    from neurocohort.sources import ixi_table, oasis1_table
 
     for source, table in (("ixi", ixi_table), ("oasis1", oasis1_table)):
         for variable, levels in LEVELS_OF_SOURCE[source].items():

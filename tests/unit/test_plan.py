@@ -14,21 +14,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from neurocohort.cohorts.sources import read_source
-from neurocohort.configuration import check_configuration, read_checked
+from neurocohort.checkout import workflow_files
+from neurocohort.cluster.dry_run import Job, jobs_of_one_scan, local_rules, parse_jobs
+from neurocohort.cluster.planning import plan as planning
+from neurocohort.cluster.planning.disk import needs, used_bytes
+from neurocohort.cluster.planning.elapsed import elapsed, tasks_of
+from neurocohort.cluster.planning.networks import gflops, windows
+from neurocohort.cluster.planning.plan import ORDER, make_plan
+from neurocohort.cluster.planning.rates import PARTS, TABLE, read_rates
+from neurocohort.cluster.planning.study import Study
+from neurocohort.cluster.planning.text import plan_text
+from neurocohort.cluster.planning.work import own_measurements, seconds_of
+from neurocohort.cluster.profiles import Profile, read_profile, this_machine
+from neurocohort.cluster.terminal import duration, size
 from neurocohort.files import write_json, write_table
-from neurocohort.running.dry_run import Job, jobs_of_one_scan, local_rules, parse_jobs
-from neurocohort.running.planning import plan as planning
-from neurocohort.running.planning.disk import needs, used_bytes
-from neurocohort.running.planning.elapsed import elapsed, tasks_of
-from neurocohort.running.planning.networks import gflops, windows
-from neurocohort.running.planning.plan import ORDER, make_plan
-from neurocohort.running.planning.rates import PARTS, TABLE, read_rates
-from neurocohort.running.planning.study import Study
-from neurocohort.running.planning.text import plan_text
-from neurocohort.running.planning.work import own_measurements, seconds_of
-from neurocohort.running.profiles import Profile, read_profile, this_machine
-from neurocohort.running.terminal import duration, size
+from neurocohort.sources.sources import read_source
+from neurocohort.study.configuration import check_configuration, read_checked
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config" / "config.yaml"
@@ -86,17 +87,17 @@ def test_a_dry_runs_jobs_are_read_with_what_they_ask_for():
 
 
 def test_the_rules_are_those_of_the_workflow():
-    text = "\n".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    text = "\n".join(path.read_text() for path in workflow_files() if path.suffix)
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule|checkpoint) (\w+)(?: with)?:", text, re.MULTILINE))
     assert rules == set(ORDER), "plan's order of rules has every one of them, and no other"
-    assert local_rules() == {"all", "ingest", "preprocess", "evaluate", "download", "download_weights"}
+    assert local_rules() == {"everything", "all", "ingest", "preprocess", "evaluate", "download", "download_weights"}
 
 
 def test_each_kind_of_job_is_met_in_a_dry_run_with_one_scan(tmp_path):
     profile = read_profile(str(ROOT / "profiles" / "slurm"))
     jobs = jobs_of_one_scan(demo_config(), profile, tmp_path)
     by_rule = {job.rule: job.asked for job in jobs}
-    assert {"phantom_ixi", "template"} <= set(ORDER)
+    assert {"synthetic_ixi", "template"} <= set(ORDER)
     assert {"ingest_cohort", "preprocess_batch", "train", "predict", "predict_segmentation", "report"} <= set(by_rule)
     assert by_rule["train"] | {"gpu": 0} == {"threads": 1, "gpu": 0, "mem_mb": 8000, "runtime": 720}
     assert by_rule["preprocess_batch"]["mem_mb"] == 3000
@@ -227,8 +228,8 @@ def test_every_figure_that_is_asked_for_was_measured():
 
 
 def test_each_job_of_a_demo_and_of_a_large_study_has_a_time(tmp_path):
-    for study in (study_of(tmp_path), Study(read_checked([ROOT / "tests/studies/phantom_large.yaml"]), tmp_path)):
-        for kind in ("phantom", "ingest", "preprocess", "quality", "split", "pack"):
+    for study in (study_of(tmp_path), Study(read_checked([ROOT / "tests/studies/synthetic_large.yaml"]), tmp_path)):
+        for kind in ("synthetic", "ingest", "preprocess", "quality", "split", "pack"):
             assert seconds_of(study, kind, "oasis1") > 0
         for experiment in study.experiments:
             for kind in ("select", "train", "predict", "ensemble", "baselines", "metrics", "bundle"):
@@ -289,9 +290,9 @@ def test_packs_are_counted_exactly_and_what_is_there_is_taken_off(tmp_path):
 
 def test_finer_raw_scans_need_more_room_for_their_tissue_maps(tmp_path):
     def preprocessed(spacing_mm: float) -> float:
-        phantoms = yaml.safe_load(DEMO.read_text())["phantom"]
+        blocks = yaml.safe_load(DEMO.read_text())["synthetic"]
         study = study_of(
-            tmp_path, phantom={name: phantom | {"spacing_mm": spacing_mm} for name, phantom in phantoms.items()}
+            tmp_path, synthetic={name: block | {"spacing_mm": spacing_mm} for name, block in blocks.items()}
         )
         return {need.part: need.peak for need in needs(study, 1)}["preprocessed scans"]
 
@@ -372,7 +373,7 @@ def test_a_dry_run_that_fails_is_told_in_its_words(tmp_path):
     study = tmp_path / "study.yaml"
     config = yaml.safe_load(DEMO.read_text())
     config["cohorts"]["ixi"]["base_url"] = str(tmp_path / "nowhere")
-    del config["phantom"]["ixi"]
+    del config["synthetic"]["ixi"]
     study.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "neurocohort", "plan", str(study), "--directory", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The whole preprocessing chain on real IXI heads: what works on a phantom can fail on them without a warning."""
+"""The whole preprocessing chain on real IXI heads: what works on a synthetic head can fail on them without a warning."""
 
 import json
 

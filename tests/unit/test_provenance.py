@@ -6,8 +6,8 @@ import os
 import pandas as pd
 import pytest
 from neurocohort.files import read_table, write_table, write_text
-from neurocohort.reporting import inputs, provenance
-from neurocohort.reporting.sources import Sources
+from neurocohort.report import inputs, provenance
+from neurocohort.report.sources import Sources
 
 IXI = {"cohorts": {"ixi": {"source": "ixi", "base_url": "", "modalities": ["T1w", "T2w"]}}}
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from neurocohort.dataset.quality_flags import BAD_SIDES, bad_sides
 from neurocohort.files import read_table, sha256_of, write_table
-from neurocohort.reporting import quality
-from neurocohort.reporting.headline import JUDGEMENTS, headline, judgement_of
-from neurocohort.reporting.report import write_report
+from neurocohort.report import quality
+from neurocohort.report.headline import JUDGEMENTS, headline, judgement_of
+from neurocohort.report.report import write_report
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import EXPERIMENTS, make_study

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import read_table, write_table
-from neurocohort.reporting.headline import headline
-from neurocohort.reporting.report import write_report
+from neurocohort.report.headline import headline
+from neurocohort.report.report import write_report
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import EXPERIMENTS, make_study

@@ -18,15 +18,15 @@ from neurocohort.evaluation.metrics import (
 )
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.imaging.derivatives import mosaic_name, scan_folder
-from neurocohort.reporting import labels, shift
-from neurocohort.reporting.figures import Drawing
-from neurocohort.reporting.origins import FAST, GIVEN, PAINTED
-from neurocohort.reporting.report import write_report
-from neurocohort.reporting.results import outcome
-from neurocohort.reporting.saliency import saliency
-from neurocohort.reporting.segmentation_results import REFERENCES
-from neurocohort.reporting.sources import Missing, Sources
-from neurocohort.reporting.tables import Table
+from neurocohort.report import labels, shift
+from neurocohort.report.figures import Drawing
+from neurocohort.report.origins import FAST, GIVEN, PAINTED
+from neurocohort.report.report import write_report
+from neurocohort.report.results import outcome
+from neurocohort.report.saliency import saliency
+from neurocohort.report.segmentation_results import REFERENCES
+from neurocohort.report.sources import Missing, Sources
+from neurocohort.report.tables import Table
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import EXPERIMENTS, make_study
@@ -220,7 +220,7 @@ def test_more_than_two_classes_need_no_curves_and_have_a_full_matrix(study):
     ("cohort", "reference"),
     [
         ({"source": "oasis1"}, REFERENCES[FAST]),
-        ({"source": "oasis1", "base_url": "resources/phantom/oasis1/"}, REFERENCES[PAINTED]),
+        ({"source": "oasis1", "base_url": "resources/synthetic/oasis1/"}, REFERENCES[PAINTED]),
         ({"source": "oasis1", "base_url": "file:///mirror/oasis1"}, REFERENCES[FAST]),
         ({"source": "bids", "path": "own"}, REFERENCES[GIVEN]),
     ],

@@ -15,9 +15,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.phantom_archives import write_ixi_archives
-from neurocohort.cohorts.scan_batches import batch_count, batch_hash, batch_of, read_batches, write_batches
 from neurocohort.errors import JobFailed
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging import batch as batches
@@ -25,6 +22,9 @@ from neurocohort.imaging.batch import Batch, Machine, preprocess_batch
 from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.records import current_record, write_exclusion
 from neurocohort.imaging.template import make_template
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.sources.scan_batches import batch_count, batch_hash, batch_of, read_batches, write_batches
+from neurocohort.synthetic.archives import write_ixi_archives
 from neurocohort.workers import Limits
 
 SETTINGS = {

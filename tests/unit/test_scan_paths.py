@@ -2,9 +2,9 @@
 
 import pandas as pd
 import pytest
-from neurocohort.cohorts.scan_paths import read_scan_paths
 from neurocohort.errors import InputError
 from neurocohort.files import write_table
+from neurocohort.sources.scan_paths import read_scan_paths
 
 
 def test_a_scans_files_are_read_as_ingest_wrote_them(tmp_path):

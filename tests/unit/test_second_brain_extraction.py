@@ -12,13 +12,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from neurocohort.cohorts.download import download
-from neurocohort.cohorts.sources import read_source
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import sha256_of
 from neurocohort.imaging import synthstrip
 from neurocohort.imaging.synthstrip import extract_brain_synthstrip
 from neurocohort.imaging.volume import Volume
+from neurocohort.sources.download import download
+from neurocohort.sources.sources import read_source
 from scipy import ndimage
 from servers import FileServer
 

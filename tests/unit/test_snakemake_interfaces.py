@@ -9,7 +9,7 @@ import pytest
 import snakemake.api  # noqa: F401  before its parts, which import one another
 import snakemake_executor_plugin_cluster_generic as cluster_generic
 import snakemake_executor_plugin_slurm as slurm
-from neurocohort.running.schedulers import SUBMITTED, submitted_number
+from neurocohort.cluster.schedulers import SUBMITTED, submitted_number
 from packaging.requirements import Requirement
 from snakemake.dag import DAG
 from snakemake.exceptions import print_exception

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.imaging.derivatives import preproc_name, scan_folder
-from neurocohort.reporting import gates, mosaics, viewers
-from neurocohort.reporting.provenance import run_id
-from neurocohort.reporting.report import write_report
+from neurocohort.report import gates, mosaics, viewers
+from neurocohort.report.provenance import run_id
+from neurocohort.report.report import write_report
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))

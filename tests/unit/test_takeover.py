@@ -8,8 +8,8 @@ import sys
 
 import psutil
 import pytest
-from neurocohort.running import takeover
-from neurocohort.running.takeover import (
+from neurocohort.cluster import takeover
+from neurocohort.cluster.takeover import (
     LOCKS,
     RECORD,
     begin_run,

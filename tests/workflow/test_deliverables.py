@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from neurocohort.configuration import read_checked
+from neurocohort.study.configuration import read_checked
 
 PATH = re.compile(r"`([^`]+)`")
 

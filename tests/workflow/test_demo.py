@@ -154,11 +154,11 @@ def test_changed_registration_reruns_preprocessing_and_what_follows_and_no_downl
         table(demo, f"data/{cohort}/batches.tsv")["batch"].nunique() for cohort in ("ixi", "oasis1")
     )
     assert {"quality", "pack", "train", "metrics", "report"} <= set(jobs)
-    assert not {"download", "phantom_ixi", "phantom_oasis1", "ingest_cohort", "split"} & set(jobs)
+    assert not {"download", "synthetic_ixi", "synthetic_oasis1", "ingest_cohort", "split"} & set(jobs)
 
 
 def test_changed_report_code_reruns_the_report_alone(demo):
-    assert set(appended(demo, "workflow/neurocohort/reporting/pages.py", "\nADDED = 1\n")) <= {"report", "all"}
+    assert set(appended(demo, "workflow/neurocohort/report/pages.py", "\nADDED = 1\n")) <= {"report", "all"}
 
 
 def test_changed_seed_in_the_configuration_retrains_that_experiment_alone(demo):
@@ -207,7 +207,7 @@ def test_bad_scan_in_the_cohort_is_a_row_and_the_others_go_on(demo, tmp_path):
 
 def replace_image(copied, scan_id, change):
     """Put another image of a scan into the archive of the synthetic IXI."""
-    archive = copied.path("resources/phantom/ixi/IXI-T1.tar")
+    archive = copied.path("resources/synthetic/ixi/IXI-T1.tar")
     number, content = re.search(r"IXI\d+", scan_id)[0], io.BytesIO()
     with tarfile.open(archive) as before, tarfile.open(fileobj=content, mode="w") as after:
         for member in before.getmembers():

@@ -20,5 +20,5 @@ def test_a_job_of_a_cluster_builds_the_graph_of_itself_alone(demo, job):
     inner = ("--mode", "remote", "--target-jobs", job, "--allowed-rules", rule, "--force", "--dag")
     found = re.findall(r'label = "(\w+)', demo.snakemake(*inner))
     if rule == "ingest_cohort":  # a checkpoint: Snakemake looks at what it needs too, which is no scan
-        found = [name for name in found if name not in ("download", "phantom_ixi")]
+        found = [name for name in found if name not in ("download", "synthetic_ixi")]
     assert found == [rule]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from neurocohort.cohorts.phantom_archives import write_ixi_archives, write_oasis1_archives
-from neurocohort.cohorts.sources import read_source
+from neurocohort.sources.sources import read_source
+from neurocohort.synthetic.archives import write_ixi_archives, write_oasis1_archives
 from servers import Fault, FileServer
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ ADDRESSES = {
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, shared_data):
-    """Phantom scans under the real names, the real IXI.xls, and the synthetic table with OASIS-1's columns."""
+    """Synthetic scans under the real names, the real IXI.xls, and the synthetic table with OASIS-1's columns."""
     made, folder = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("served")
     write_ixi_archives(made / "ixi", participants=8, seed=1, spacing_mm=4.0)
     write_oasis1_archives(made / "oasis1", participants=10, seed=1, spacing_mm=4.0)

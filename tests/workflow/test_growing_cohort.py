@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 from checkouts import Checkout, copy_checkout
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.phantom_archives import write_ixi_archives
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.synthetic.archives import write_ixi_archives
 
 SCANS = int(os.environ.get("NEUROCOHORT_TEST_SCANS", "12"))
 STUDY = "config/growing.yaml"

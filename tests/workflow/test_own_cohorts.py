@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.phantom_archives import write_ixi_archives
 from neurocohort.imaging.derivatives import scan_folder
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.synthetic.archives import write_ixi_archives
 
 pytestmark = pytest.mark.slow
 
@@ -204,7 +204,7 @@ def two_modalities(repository, tmp_path_factory):
     copied = copy_checkout(repository, tmp_path_factory.mktemp("modalities"))
     study = yaml.safe_load(copied.path("config/config.yaml").read_text())
     study["cohorts"] = {"ixi": study["cohorts"]["ixi"] | {"modalities": ["T1w", "T2w"]}}
-    study["phantom"] = {"ixi": {"participants": 8, "seed": 4, "spacing_mm": 4.0, "modalities": ["T1w", "T2w"]}}
+    study["synthetic"] = {"ixi": {"participants": 8, "seed": 4, "spacing_mm": 4.0, "modalities": ["T1w", "T2w"]}}
     study["split"] |= {"folds": 0}
     age = study["experiments"]["brain_age"] | {"cohorts": ["ixi"], "modalities": ["T1w", "T2w"], "filter": ""}
     study["experiments"] = {"brain_age": age | {"training": {"epochs": 2, "batch_size": 2}}}

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from neurocohort.cohorts.ixi import ingest_ixi
-from neurocohort.cohorts.phantom_archives import write_ixi_archives
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.synthetic.archives import write_ixi_archives
 
 pytestmark = pytest.mark.slow
 

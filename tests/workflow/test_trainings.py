@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 from neurocohort.cli import app
-from neurocohort.configuration import read_checked
 from neurocohort.evaluation.record import EXPERIMENT, evaluation_of, read_record
 from neurocohort.files import read_json, sha256_of
-from neurocohort.members import all_experiments, members_of
+from neurocohort.study.configuration import read_checked
+from neurocohort.study.members import all_experiments, members_of
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.slow

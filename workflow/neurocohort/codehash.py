@@ -1,6 +1,6 @@
 """The hash of the code behind one subcommand: an edit reruns what it can change, a reworded comment reruns nothing.
 
-The hash covers what the source means (see `codemeaning`): of the subcommand's own function in commands/, and of the package's
+The hash covers what the source means (see `codemeaning`): of the subcommand's own function in cli/, and of the package's
 modules that it imports, directly or through one another; and the data files that lie beside those modules. It is computed from
 the sources alone; nothing is imported. It is computed at the start of every Snakemake process, each job of a cluster among
 them, so what a file means is kept in a cache beside Python's own compiled files, by the file's content.
@@ -20,7 +20,7 @@ from neurocohort.files import write_text
 
 PACKAGE = "neurocohort"
 ROOT = Path(__file__).resolve().parent
-COMMANDS = ROOT / "commands"
+COMMANDS = ROOT / "cli"
 # Modules whose work is only seen on a terminal or in a log. The hash leaves them out, so no result may depend on them.
 ONLY_SHOWN = {"progress.py"}
 CACHE = "codehash.json"
@@ -91,7 +91,7 @@ def _package() -> tuple[dict[Path, Code], dict[str, Code]]:
     """`_modules` and `_functions`, from the cache where it has them."""
     kept, used, modules, functions = _read_cache(), {}, {}, {}
     for file in sorted(file for file in ROOT.rglob("*.py") if not _is_hidden(file)):
-        source, of_functions = file.read_bytes(), file.parent == COMMANDS
+        source, of_functions = file.read_bytes(), file.parent == COMMANDS and file.name != "__init__.py"
         key = f"{'functions' if of_functions else 'module'} {hashlib.sha256(source).hexdigest()}"
         used[key] = kept.get(key) or _codes(source, of_functions)
         codes = {name: Code(*code) for name, code in used[key].items()}

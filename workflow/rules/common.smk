@@ -8,18 +8,18 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-REPOSITORY = Path(workflow.basedir)
+REPOSITORY = Path(workflow.current_basedir).parents[1]  # basedir is that of whoever includes or imports this
 ENVIRONMENT = str(REPOSITORY / "envs" / "environment.yaml")
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
 from neurocohort.codehash import code_hash, module_hash
-from neurocohort.cohorts.fingerprints import fingerprint_bids, fingerprint_table
-from neurocohort.cohorts.scan_batches import batch_hash, read_batches
-from neurocohort.cohorts.sources import needed_files, read_source, store_of
-from neurocohort.configuration import check_configuration, load_configuration
+from neurocohort.sources.fingerprints import fingerprint_bids, fingerprint_table
+from neurocohort.sources.scan_batches import batch_hash, read_batches
+from neurocohort.sources.sources import needed_files, read_source, store_of
+from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
 from neurocohort.dataset.packs import PACKS
-from neurocohort.members import (
+from neurocohort.study.members import (
     all_experiments,
     control_names,
     draws_of,
@@ -30,7 +30,7 @@ from neurocohort.members import (
     without_site_names,
 )
 from neurocohort.notes import grouped, read_notes
-from neurocohort_run import gpu_model, job_prefix, keep_whole, watch
+from neurocohort.snakemake_support.run import gpu_model, job_prefix, keep_whole, watch
 
 IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]

@@ -1,13 +1,9 @@
 # Needs the network (or a folder with the archives). Leaves resources/<source>/<archive>, checked, shared between studies.
 
 
-localrules:
-    download,
-    download_weights,
-
-
 rule download:
     """One file of a source: resumed, checked, kept between studies."""
+    localrule: True
     input:
         local_original,
     output:
@@ -33,6 +29,7 @@ rule download:
 
 rule download_weights:
     """SynthStrip's weights, held to the sha256 under which they are published."""
+    localrule: True
     output:
         SYNTHSTRIP_WEIGHTS,
     log:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.cohorts.scan_batches import read_batches
 from neurocohort.dataset.quality_flags import SMALLEST_COHORT, SMALLEST_SITE, is_flag, robust_z_by_site
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging.derivatives import qc_path
 from neurocohort.notes import PREPROCESSING, Kind, Note, Notes
+from neurocohort.sources.scan_batches import read_batches
 
 EXCLUSION_COLUMNS = ["participant_id", "scan_id", "stage", "reason"]
 BATCH_RESULTS = "preproc_batches"  # the folder of what each batch of scans leaves

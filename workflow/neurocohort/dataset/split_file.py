@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.cohorts.bids_labels import as_label
-from neurocohort.cohorts.spreadsheets import read_spreadsheet
 from neurocohort.dataset.split import EXCLUDED, FOLDED_PARTS, PARTS
 from neurocohort.errors import InputError
+from neurocohort.sources.bids_labels import as_label
+from neurocohort.sources.spreadsheets import read_spreadsheet
 
 logger = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ LISTS = ("held_out", "external")
 class Evaluation:
     """What is evaluated: an experiment's networks, with what they were made and tested by. All hashes are sha256.
 
-    ``settings``: the experiment as `neurocohort.members.all_experiments` completes it. ``splits``: the hash of split.tsv by
+    ``settings``: the experiment as `neurocohort.study.members.all_experiments` completes it. ``splits``: the hash of split.tsv by
     cohort, external ones too. ``weights``: the hash of model.safetensors by member.
     """
 
@@ -81,7 +81,7 @@ class Record:
 def evaluation_of(results: Path, study: str, experiment: str, settings: dict, members: Sequence[str]) -> Evaluation:
     """The evaluation of an experiment whose networks and splits are under ``results``, read as they are now.
 
-    ``members``: the names of the experiment's networks (`neurocohort.members.members_of`). Raises FileNotFoundError where the
+    ``members``: the names of the experiment's networks (`study.members.members_of`). Raises FileNotFoundError where the
     weights of one, or the split of a cohort, are not there.
     """
     cohorts = [*settings["cohorts"], *(settings.get("external") or [])]

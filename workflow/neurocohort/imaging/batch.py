@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.cohorts.local_files import LABELS, MODALITY_COLUMNS
-from neurocohort.cohorts.scan_batches import content_of, read_batches
-from neurocohort.cohorts.scan_paths import read_scan_paths
 from neurocohort.errors import InputError, JobFailed
 from neurocohort.files import private_as, remove_asides, sha256_of, write_table
 from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.records import clear, current_record, record_key, write_exclusion
 from neurocohort.progress import steps_shown
+from neurocohort.sources.local_files import LABELS, MODALITY_COLUMNS
+from neurocohort.sources.scan_batches import content_of, read_batches
+from neurocohort.sources.scan_paths import read_scan_paths
 from neurocohort.workers import MEMORY, TIME, Limits, Outcome, in_workers
 
 OWN_MB = 200  # of the job's memory, for the process that watches the workers

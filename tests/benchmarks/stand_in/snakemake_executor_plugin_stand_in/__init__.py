@@ -73,8 +73,8 @@ def make_outputs(job) -> None:
 def make_batch(output: Path, wildcards) -> None:
     """The scans of a batch, and its table."""
     # The package is found once the Snakefile has been read.
-    from neurocohort.cohorts.scan_batches import read_batches
     from neurocohort.imaging.derivatives import qc_path
+    from neurocohort.sources.scan_batches import read_batches
 
     scans = read_batches(f"data/{wildcards.cohort}/batches.tsv")[wildcards.batch]
     for scan_id in scans:

@@ -1,0 +1,55 @@
+"""The command line: one subcommand a rule, in the modules of this folder.
+
+Imports stand inside the subcommands: each starts as fast as its own work allows, and the content hash of a rule covers
+the modules behind its own subcommand alone.
+"""
+
+import contextlib
+import os
+import sys
+
+# Sums over threads change the last bits with their number. Parallelism is over jobs; training sets its own threads.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+    os.environ[_name] = "1"
+
+from neurocohort.cli import data, learning, machines, models, results  # noqa: E402, F401
+from neurocohort.cli.app import app  # noqa: E402
+from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, JobFailed, StorageFailed, storage_reason  # noqa: E402
+
+
+def main() -> None:
+    """Run the command line; what the user can mend ends as one sentence, not as a traceback."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _show_where_snakemake_runs(f"error in {sys.argv[1]}: {error}\n")
+        sys.exit(2)
+    except JobFailed as error:
+        _end_by_failure(error)
+    except OSError as error:
+        if not (reason := storage_reason(error)):
+            raise
+        failed = "read or written" if error.errno in READING_TOO else "written"
+        _end_by_failure(StorageFailed(error.filename2 or error.filename or "its log or another file", reason, failed))
+
+
+def _end_by_failure(error: JobFailed) -> None:
+    """End this process with 1: the job is tried again. What is wrong with a disk is shown on the terminal too, since the log may
+    be on that disk."""
+    with contextlib.suppress(OSError):
+        print(f"failed: {error}", file=sys.stderr, flush=True)
+    of_disk = isinstance(error, StorageFailed) or any(reason in str(error) for reason in STORAGE_REASONS.values())
+    if of_disk:  # a batch quotes the errors of its scans
+        _show_where_snakemake_runs(f"{sys.argv[1]} failed: {error}\n")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(1) if of_disk else sys.exit(1)  # a log that can't be flushed would change the status
+
+
+def _show_where_snakemake_runs(message: str) -> None:
+    """Write to the descriptor that the rules keep open for this, since their log has standard error."""
+    descriptor = os.environ.get("NEUROCOHORT_MESSAGES", "")
+    if descriptor:
+        with contextlib.suppress(OSError, ValueError):
+            os.write(int(descriptor), message.encode(errors="backslashreplace"))

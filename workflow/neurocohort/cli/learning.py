@@ -1,0 +1,186 @@
+"""The subcommands of learning: train, choose among draws, predict, and what is made of several members."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurocohort.cli.app import Files, Names, command
+
+
+@command
+def train(
+    samples: Path,
+    results: Path,
+    folder: Path,
+    checkpoints: Path,
+    events: Path,
+    settings: Annotated[str, typer.Option(help="TrainingSettings as JSON")],
+    device: str,
+    code: str,
+    start: Annotated[
+        list[Path] | None, typer.Option(help="model.safetensors to start from, the preferred first")
+    ] = None,
+) -> None:
+    """Train one network into FOLDER; go on from its checkpoint, if a run of the very same job left one.
+
+    It starts from the first of the START networks that learned something; each has its run.json beside it.
+    """
+    import hashlib
+    from dataclasses import replace
+
+    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.device import choose_device
+    from neurocohort.files import read_table, sha256_of
+    from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, checkpoint_seconds, remove_checkpoint
+    from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.distributed import leads
+    from neurocohort.learning.model_files import write_model
+    from neurocohort.learning.network_table import starting_weights
+    from neurocohort.learning.settings import read_settings
+    from neurocohort.learning.training import Interrupted, attempts_of
+    from neurocohort.learning.training import train as run
+
+    wanted = read_settings(settings)
+    if start:
+        weights, warning = starting_weights(start)
+        wanted = replace(wanted, weights=str(weights))
+        if warning and leads():
+            print(warning, flush=True)
+    table = read_table(samples, required=("scan_id", "part", "fold", "target", "cohort", "pack", "row"))
+    check_no_leakage(table)  # here too: the table may have been edited by hand
+    folders = packed_folders(table, results)
+    files = [samples, *(folders[key] / f"{kind}.npy" for key in sorted(folders) for kind in ("images", "labels"))]
+    if wanted.weights:
+        files.append(Path(wanted.weights))
+    depends_on = [code, settings, device, *(sha256_of(file) for file in files)]
+    checkpoint = checkpoints / f"{hashlib.sha256(chr(10).join(depends_on).encode()).hexdigest()[:20]}.pt"
+    chosen = choose_device(device)
+    packed = open_packed(folders, wanted.modalities)
+    seconds = checkpoint_seconds()
+    try:
+        trained = run(
+            table, packed, wanted, device=chosen, checkpoint=checkpoint, events=events, checkpoint_seconds=seconds
+        )
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted
+    if leads():  # of several processes one writes
+        write_model(folder, trained, wanted, chosen)
+        remove_checkpoint(checkpoint, attempts_of(wanted))
+
+
+@command
+def choose(
+    folder: Path, draws: Annotated[str, typer.Option(help="by draw its values, as JSON")], output: Path, members: Names
+):
+    """Write the table of a sweep: each draw's values, loss and criterion (means over MEMBERS), and which is chosen."""
+    import json
+
+    from neurocohort.files import write_table
+    from neurocohort.learning.sweeps import choose as run
+
+    write_table(output, run(folder, json.loads(draws), members))
+
+
+@command
+def adopt(sweep: Path, folder: Path, member: str) -> None:
+    """Copy a MEMBER of the chosen draw of SWEEP to the experiment's FOLDER."""
+    from neurocohort.learning.sweeps import adopt as run
+
+    run(sweep, folder, member)
+
+
+@command
+def predict(
+    samples: Path,
+    results: Path,
+    model: Path,
+    output: Path,
+    device: str,
+    probabilities: Path | None = None,
+    spacing_mm: float = 0.0,
+) -> None:
+    """Apply a trained model to the validation, held-out and external samples; of a segmentation, keep PROBABILITIES.
+
+    Of a training that left no model, the tables are empty: the experiment's other networks are averaged without it.
+    """
+    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.device import choose_device
+    from neurocohort.files import read_json, read_table, write_table
+    from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.inference import predict as run
+    from neurocohort.learning.inference import predicted_samples, write_no_predictions
+    from neurocohort.learning.model_files import RUN, read_model
+    from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels, value_rows
+
+    if read_json(model / RUN)["best_epoch"] is None:
+        print(
+            f"the training in {model} left no model: nothing is predicted, and it is left out of the experiment's average."
+        )
+        write_no_predictions(output, probabilities)
+        return
+    chosen = choose_device(device)
+    network, task, record = read_model(model, chosen)
+    table = read_table(samples)
+    check_no_leakage(table)
+    table = predicted_samples(table, record["settings"]["fold"])
+    packed = open_packed(packed_folders(table, results), record["settings"]["modalities"])
+    predictions = run(network, task, record, table, packed, chosen, probabilities)
+    if probabilities:
+        rows = overlap_rows(table, map(label_map, predictions), reference_labels(table, packed), spacing_mm)
+    else:
+        rows = value_rows(table, predictions)
+    write_table(output, rows)
+
+
+@command
+def ensemble(output: Path, members_output: Path, networks_output: Path, members: Files) -> None:
+    """Average the predictions of an experiment's members that learned something, keep all of them apart too, and write the
+    table of its networks. MEMBERS: their predictions, each beside its run.json."""
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.ensembles import average_values, member_rows
+    from neurocohort.learning.network_table import network_table, read_runs, used_members
+
+    runs = read_runs(member.parent for member in members)
+    tables = {member.parent.name: read_table(member) for member in members}
+    write_table(output, average_values({name: tables[name] for name in used_members(runs)}))
+    write_table(members_output, member_rows(tables))
+    write_table(networks_output, network_table(runs))
+
+
+@command
+def ensemble_segmentation(
+    samples: Path,
+    results: Path,
+    output: Path,
+    members_output: Path,
+    networks_output: Path,
+    label_maps: Path,
+    spacing_mm: float,
+    members: Files,
+) -> None:
+    """Average the probabilities of a segmentation's members that learned something into label maps, on the study's grid and
+    each scan's own, and write the table of its networks. MEMBERS: their predictions, each beside its run.json."""
+    from neurocohort.evaluation.segmentation_details import surface_values
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.ensembles import ensemble_scans, mean_probabilities, member_rows
+    from neurocohort.learning.label_maps import write_label_maps
+    from neurocohort.learning.network_table import network_table, read_runs, used_members
+    from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels
+
+    runs = read_runs(member.parent for member in members)
+    every = {member.parent.name: read_table(member) for member in members}
+    tables = {name: every[name] for name in used_members(runs)}
+    probabilities = {member.parent.name: member.parent / "probabilities.npy" for member in members}
+    scans = ensemble_scans(tables, read_table(samples))
+    packed = open_packed(packed_folders(scans, results), ["T1w"])
+    predicted = map(label_map, mean_probabilities(scans, tables, probabilities))
+    rows = overlap_rows(scans, predicted, reference_labels(scans, packed), spacing_mm, surface_values)
+    volumes = write_label_maps(scans, mean_probabilities(scans, tables, probabilities), results, label_maps)
+    write_table(label_maps / "volumes.tsv", volumes)
+    write_table(members_output, member_rows(every))
+    write_table(networks_output, network_table(runs))
+    write_table(output, rows)

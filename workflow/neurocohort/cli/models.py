@@ -1,0 +1,90 @@
+"""The subcommands that look into trained models and make them ready to be taken away."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurocohort.cli.app import Files, command
+
+
+@command
+def saliency(
+    samples: Path,
+    results: Path,
+    template: Path,
+    folder: Path,
+    experiment: str,
+    method: str,
+    scans: int,
+    seed: int,
+    device: str,
+    members: Files,
+) -> None:
+    """Write the saliency map of the first of the MEMBERS (model.safetensors files) that learned something, averaged over SCANS
+    held-out scans, and that of random weights."""
+    import numpy as np
+
+    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.device import choose_device
+    from neurocohort.files import read_table, write_json, written_aside
+    from neurocohort.imaging.template import read_template
+    from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.model_files import read_model
+    from neurocohort.learning.network_table import first_used
+    from neurocohort.learning.saliency import BLOCK_MM, HELD_OUT, OCCLUSION, chosen_scans, saliency_maps
+
+    chosen = choose_device(device)
+    model = first_used(member.parent for member in members)
+    network, task, run = read_model(model, chosen)
+    table = read_table(samples)
+    check_no_leakage(table)
+    rows = chosen_scans(table, scans, seed)
+    packed = open_packed(packed_folders(rows, results), run["settings"]["modalities"])
+    brain = read_template(template)
+    spacing_mm = float(brain.grid.affine[0, 0])
+    maps, correlation = saliency_maps(
+        network, task, run, rows, packed, brain.mask, spacing_mm, chosen, method=method, seed=seed
+    )
+    with written_aside(folder / "saliency.npz") as aside, open(aside, "wb") as stream:
+        np.savez_compressed(stream, **maps, mask=brain.mask.astype(np.uint8), affine=brain.grid.affine)
+    write_json(
+        folder / "saliency.json",
+        {
+            "method": method,
+            "scans": len(rows),
+            "part": HELD_OUT,
+            "seed": seed,
+            "correlation": correlation,
+            "experiment": experiment,
+            "member": model.name,
+            "block_mm": BLOCK_MM if method == OCCLUSION else None,
+        },
+    )
+
+
+@command
+def export(
+    experiment: str,
+    metrics: Path,
+    samples: Path,
+    folder: Path,
+    configuration: Annotated[str, typer.Option(help="the study's configuration as JSON")],
+    members: Files,
+) -> None:
+    """Write the MONAI bundle of an experiment into FOLDER from the weights of those of its MEMBERS (model.safetensors files) that
+    its predictions are averaged over."""
+    import json
+
+    from neurocohort.export.bundle import write_bundle
+    from neurocohort.files import folder_written_aside, read_table
+    from neurocohort.learning.network_table import network_table, read_runs, used_members
+    from neurocohort.report.networks import Networks
+
+    every = {member.parent.name: member.parent for member in members}
+    runs = read_runs(every.values())
+    folders = {name: every[name] for name in used_members(runs)}
+    networks = Networks(network_table(runs))
+    evaluated, taken = read_table(metrics), read_table(samples)
+    with folder_written_aside(folder) as aside:
+        write_bundle(aside, experiment, folders, evaluated, taken, json.loads(configuration), networks)

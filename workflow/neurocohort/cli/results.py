@@ -1,0 +1,160 @@
+"""The subcommands that judge and tell: baselines, metrics, the report, and the check of a configuration."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurocohort.cli.app import Files, Names, command
+
+
+@command
+def baselines(
+    samples: Path,
+    results: Path,
+    output: Path,
+    task: str,
+    target: str,
+    modalities: str,
+    classes: int,
+    folds: Annotated[int, typer.Option(help="of the cross-validation; 0 for none")],
+    seed: int,
+    spacing_mm: float,
+) -> None:
+    """Fit the baselines where the network is trained, once more for each fold, and apply them where the network is applied."""
+    import numpy as np
+    import pandas as pd
+
+    from neurocohort.dataset.folds import baseline_fits, predicted_rows
+    from neurocohort.evaluation.baselines import atlases, value_baselines
+    from neurocohort.evaluation.segmentation_details import surface_values
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
+
+    table = read_table(samples)
+    fits = baseline_fits(table, folds)
+    rows, predicted = predicted_rows(table, fits)
+    packed = open_packed(packed_folders(table, results), modalities.split(","))
+    if task == "segmentation":
+        by_fold = atlases(fits, lambda chosen: reference_labels(table[chosen], packed))
+        fold_of = sum(fit.fold * fit.predicted for fit in fits)[predicted]
+        references = reference_labels(rows, packed)
+        found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, spacing_mm, surface_values)
+        found.insert(0, "model", "atlas")
+    else:
+        qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
+        fitted = value_baselines(
+            table,
+            qc,
+            task,
+            fits=fits,
+            target=target,
+            images=lambda wanted: np.asarray(packed.stack_images(wanted)),
+            seed=seed,
+            classes=classes,
+        )
+        for name, reason in fitted.left_out.items():
+            print(f"no baseline {name}: {reason}")
+        found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})
+        for name in fitted.predictions:
+            lacking = set(rows["cohort"]) - set(found["cohort"][found["model"] == name])
+            for cohort in sorted(lacking):
+                print(f"no baseline {name} for {cohort}: its scans are in MNI space and have no volumes of their own.")
+    write_table(output, found)
+
+
+@command
+def evaluate(
+    folder: Path,
+    data: Path,
+    results: Path,
+    task: str,
+    resamples: int,
+    seed: int,
+    study: str,
+    experiment: str,
+    settings: Annotated[str, typer.Option(help="the experiment's configuration as JSON")],
+    members: Names,
+) -> None:
+    """Write the metrics of the network and of the baselines, each with its interval, and the tables beside them, into FOLDER,
+    where the experiment's predictions lie. That the networks of the MEMBERS were evaluated is recorded first."""
+    from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
+    from neurocohort.evaluation.tables import evaluation_tables
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.outcomes import YES
+
+    names = ("predictions", "baselines", "members", "samples", "networks")
+    tables = {name: read_table(folder / f"{name}.tsv") for name in names}
+    networks = tables.pop("networks")
+    used = set(networks.loc[networks["used"] == YES, "member"])
+    in_mean = tables["members"]["member"].isin(used)  # the spread is of the networks in the mean
+    tables["members"] = tables["members"][in_mean]
+    # Before any figure is there to be read, so that a run that is killed in between has it on record.
+    evaluation = evaluation_of(
+        results, study, experiment, json.loads(settings), [one for one in members if one in used]
+    )
+    record_evaluation(results.parent / FOLDER, evaluation, tables["predictions"])
+    cohorts = tables["samples"]["cohort"].unique()
+    scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
+    for name, table in evaluation_tables(**tables, scans=scans, kind=task, resamples=resamples, seed=seed):
+        write_table(folder / f"{name}.tsv", table)
+
+
+@command
+def control(output: Path, task: str, metrics: Files) -> None:
+    """Say whether the METRICS of an experiment's controls hold chance within their interval."""
+    from neurocohort.evaluation.controls import chance_holds
+    from neurocohort.files import read_table, write_json
+
+    write_json(output, chance_holds([read_table(table) for table in metrics], task))
+
+
+@command
+def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path, configuration: str) -> None:
+    """Write the report. CONFIGURATION is the whole configuration as JSON; NEUROCOHORT_COMMAND holds the run's command."""
+    from neurocohort.report.report import write_report
+
+    config = json.loads(configuration)
+    write_report(
+        results=results,
+        data=data,
+        cohorts=list(config["cohorts"]),
+        experiments=config["experiments"],
+        study=config["study"],
+        demo=config["demo_data"],
+        configuration=config,
+        command=os.environ.get("NEUROCOHORT_COMMAND", ""),
+        lock=lock,
+        benchmarks=benchmarks,
+        output=output,
+    )
+
+
+@command
+def check(configfiles: Files) -> None:
+    """Check study files (merged in their order): what is wrong with them, and what ingest will do with cohorts of your own."""
+    from neurocohort.study.configuration import read_checked
+    from neurocohort.study.preview import preview
+
+    config = read_checked(configfiles)
+    for line in preview(config["cohorts"], Path("data")):
+        print(line)
+    print("The configuration is in order.")
+
+
+@command
+def headline(results: Path, configfiles: Files) -> None:
+    """Print each experiment's headline with its interval, its verdict, and where the report lies."""
+    from neurocohort.report.headline import headline as run
+    from neurocohort.study.configuration import read_checked
+
+    config = read_checked(configfiles)
+    print()
+    for record in run(results, config["experiments"]):
+        print(f"{record['verdict'].upper():5} {record['sentence']}")
+    if config["demo_data"]:
+        print("\nDEMO DATA, NOT A SCIENTIFIC RESULT")
+    print(f"\nThe report: {(results / 'report' / 'index.html').resolve()}")

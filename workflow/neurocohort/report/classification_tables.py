@@ -1,0 +1,173 @@
+"""The tables of a classification of two classes: at its operating point, calibration, by clinical dementia rating, people of like
+age, and the confusion matrix (of more classes too)."""
+
+import pandas as pd
+
+from neurocohort.report import labels
+from neurocohort.report.part import Part
+from neurocohort.report.sources import Missing
+from neurocohort.report.tables import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    first,
+    lead_cohort,
+    metric_table,
+    network_first,
+    note_of,
+    with_interval,
+)
+
+AS_PREDICTED, AT_THRESHOLD = "as predicted", "at threshold"
+AT_POINT = ("sensitivity", "specificity", "ppv", "npv", "balanced_accuracy")
+CALIBRATION = ("brier", "calibration_intercept", "calibration_slope")
+MATCHED = "age-matched"
+
+
+def operating_sentence(part: Part, details: pd.DataFrame) -> list[str]:
+    """Where the threshold was chosen, and what the network reaches at it."""
+    rows = details[(details["setting"] == AT_THRESHOLD) & (details["group"] == "all") & (details["model"] == "network")]
+    if rows.empty:
+        return []
+    rows = rows[rows["cohort"] == lead_cohort(rows)]
+    told = ", ".join(
+        f"{labels.metric(name).label.lower() if len(name) > 3 else labels.metric(name).label} "
+        f"{with_interval(first(rows, metric=name))}"
+        for name in AT_POINT
+    )
+    return [f"{note_of(rows)} At it the network reached on the {part.name} part: {told}."]
+
+
+def of_details(part: Part, metrics: pd.DataFrame | Missing, details: pd.DataFrame) -> list[Table]:
+    """The tables of the rows of details.tsv; none where it has none of this part."""
+    at = details[details["setting"] == AT_THRESHOLD]
+    plain = details[details["setting"] == AS_PREDICTED]
+    if at.empty or plain.empty:
+        return []
+    return [
+        _operating_point(part, at[at["group"] == "all"]),
+        _calibration(part, plain[plain["group"] == "all"], metrics),
+        *_by_rating(part, plain, at),
+        *_of_like_age(part, plain, at),
+    ]
+
+
+def confusion_matrix(part: Part, confusion: pd.DataFrame) -> Table:
+    """The network's matrix: a row a true class, a column an answer, the scans in each cell."""
+    rows = confusion[confusion["model"] == "network"]
+    rows = rows[rows["cohort"] == lead_cohort(rows)] if len(rows) else rows
+    cells = {(int(row["true"]), int(row["called"])): row for row in rows.to_dict("records")}
+    names, lines = part.classes, []
+    for code, name in enumerate(names):
+        found = [cells.get((code, answer)) for answer in range(len(names))]
+        lines.append(Row(f"True: {name}", [_count(row) for row in found] + [_total(found)]))
+    right = sum(int(row["scans"]) for (true, called), row in cells.items() if true == called)
+    threshold = rows["threshold"].dropna()
+    how = f"at threshold {threshold.iloc[0]:.3f}" if len(threshold) else "by the most probable class"
+    return Table(
+        f"Confusion matrix of the network, {part.name}, {how}: scans, and in brackets participants where they are fewer. Look "
+        "off the diagonal: which class was taken for which.",
+        [Column("Class", right=False), *(Column(f"Called: {name}") for name in names), Column("Scans")],
+        lines,
+        f"Confusion matrix: {right} of {int(rows['scans'].sum())} scans were called their true class {how}.",
+    )
+
+
+def _count(row: dict | None) -> Cell:
+    if row is None:
+        return Cell("–")
+    scans, people = int(row["scans"]), int(row["participants"])
+    return Cell(str(scans), note=f"({people})" if people != scans else "")
+
+
+def _total(found: list[dict | None]) -> Cell:
+    return Cell(str(sum(int(row["scans"]) for row in found if row)))
+
+
+def _operating_point(part: Part, rows: pd.DataFrame) -> Table:
+    own = rows[(rows["model"] == "network") & (rows["cohort"] == lead_cohort(rows))]
+    return metric_table(
+        network_first(rows),
+        keys=["model", "cohort"],
+        heads=["Model", "Cohort"],
+        told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
+        names=AT_POINT,
+        caption=f"Operating point, {part.name}: a case is called from the model's own threshold upwards. PPV and NPV hold for "
+        f"the share of cases here alone. Of the network: {note_of(own)} The baselines' thresholds were chosen in the same way.",
+        summary="Operating point: sensitivity "
+        f"{with_interval(first(own, metric='sensitivity'))}, specificity {with_interval(first(own, metric='specificity'))}.",
+    )
+
+
+def _calibration(part: Part, rows: pd.DataFrame, metrics: pd.DataFrame | Missing) -> Table:
+    if not isinstance(metrics, Missing):
+        brier = metrics[(metrics["metric"] == "brier") & (metrics["group"] == "all")]
+        rows = pd.concat([brier, rows], ignore_index=True)
+    rows = network_first(rows[rows["metric"].isin(CALIBRATION)])
+    own = rows[(rows["model"] == "network") & (rows["cohort"] == lead_cohort(rows))]
+    found = {name: with_interval(first(own, metric=name)) for name in CALIBRATION}
+    return metric_table(
+        rows,
+        keys=["model", "cohort"],
+        heads=["Model", "Cohort"],
+        told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
+        names=CALIBRATION,
+        caption=f"Calibration, {part.name}. Intercept: 0 at best, above it probabilities are too low. Slope: 1 at best, below it "
+        "they are too extreme; it is not defined where the probabilities separate the classes perfectly.",
+        summary=f"Calibration of the network: Brier score {found['brier']}, slope {found['calibration_slope']}, intercept "
+        f"{found['calibration_intercept']}.",
+    )
+
+
+def _by_rating(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Table]:
+    rows = pd.concat([plain[plain["metric"] == "auc"], at[at["metric"].isin(("sensitivity", "specificity"))]])
+    rows = rows[rows["group"].str.startswith("cdr=") & (rows["model"] == "network")].sort_values(
+        ["cohort", "group"], kind="stable"
+    )
+    if rows.empty:
+        return []
+    cohort = lead_cohort(rows)
+    told = [
+        f"{group.removeprefix('cdr=')}: {with_interval(first(rows, cohort=cohort, group=group, metric='auc'))}"
+        for group in dict.fromkeys(rows.loc[rows["cohort"] == cohort, "group"])
+    ]
+    return [
+        metric_table(
+            rows,
+            keys=["group", "cohort"],
+            heads=["Cases", "Cohort"],
+            told=lambda group, cohort: [group.replace("cdr=", "CDR "), labels.cohort(cohort)],
+            caption=f"The network by clinical dementia rating (CDR) of the cases, each against all controls, {part.name}. Look "
+            "whether the very mild cases (0.5) are found: the severe ones are the easy ones.",
+            summary=f"AUC by clinical dementia rating: {'; '.join(told)}.",
+        )
+    ]
+
+
+def _of_like_age(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Table]:
+    names = ("auc", "sensitivity", "specificity")
+    rows = pd.concat([plain[plain["metric"].isin(("auc", "age_difference"))], at[at["metric"].isin(names)]])
+    matched = network_first(rows[rows["group"] == MATCHED])
+    apart = plain[(plain["metric"] == "age_difference") & (plain["group"] == "all") & (plain["model"] == "network")]
+    before = with_interval(first(apart, cohort=lead_cohort(apart)), " years") if len(apart) else "not known"
+    if matched.empty:
+        return []
+    own = matched[(matched["model"] == "network") & (matched["cohort"] == lead_cohort(matched))]
+    others = matched[(matched["model"] == "age_sex") & (matched["cohort"] == lead_cohort(matched))]
+    beside = f", age and sex {with_interval(first(others, metric='auc'))}" if len(others) else ""
+    after = with_interval(first(own, metric="age_difference"), " years")
+    return [
+        metric_table(
+            matched,
+            keys=["model", "cohort"],
+            heads=["Model", "Cohort"],
+            told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
+            names=(*names, "age_difference"),
+            caption=f"Cases and controls of similar age, {part.name}. {note_of(own[own['metric'] == 'auc'])} "
+            f"Mean age of the cases minus that of the controls: {before} in the whole part, {after} here. Look whether the "
+            "network still lies above age and sex: if not, it may have learned age alone.",
+            summary="Among cases and controls of similar age: AUC of the network "
+            f"{with_interval(first(own, metric='auc'))}{beside}.",
+        )
+    ]

@@ -1,0 +1,171 @@
+"""An image on a user's disk as an image of the raw BIDS layout: linked where it is a .nii.gz, written as one otherwise.
+
+Voxels and orientation stay what the file says. DICOM is refused with the command that converts it.
+"""
+
+import os
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+
+from neurocohort.errors import ScanExcluded
+from neurocohort.nifti_files import (
+    LARGEST_FILE_BYTES,
+    NiftiFile,
+    bytes_of_voxels,
+    nifti_from_bytes,
+    read_nifti,
+    spatial_shape,
+)
+from neurocohort.sources import raw_bids
+from neurocohort.sources.local_files import IMAGE_SUFFIXES, pair_of
+from neurocohort.user_files import UnusableFile, open_regular, read_bytes
+
+HEADER_BYTES = 352  # of a NIfTI-1 file before its voxels
+PAIR_HEADER_BYTES = 64 << 10  # a pair's header has 348 bytes, and a NIfTI one may have extensions
+MAT_BYTES = 64 << 10  # of an Analyze image's orientation: two matrices
+DICOM_OFFSET, DICOM_MARK = 128, b"DICM"
+ALIGNED = 2  # NIfTI's code for coordinates that are neither a scanner's nor an atlas'
+FILES_LOOKED_AT = 20  # of a folder in which DICOM is looked for
+
+
+class Taken(NamedTuple):
+    """What is known of an image that was taken. ``oriented``: whether its file says how the head lies."""
+
+    image_sha256: str
+    voxels_sha256: str
+    oriented: bool
+
+
+def take_image(collected: raw_bids.Ingested, target: str, original: Path) -> Taken:
+    """Bring the file ``original`` to ``target`` (relative to the cohort's folder, a .nii.gz).
+
+    ``original`` is .nii.gz, .nii, or one of an Analyze or NIfTI pair (.hdr and .img). Raises ScanExcluded where it isn't
+    there or can't be read, is DICOM, or isn't a whole three-dimensional image of real numbers.
+    """
+    if os.path.isdir(original) or is_dicom(original):
+        raise ScanExcluded(raw_bids.STAGE, _why_not_an_image(original))
+    if not original.name.lower().endswith(IMAGE_SUFFIXES):
+        raise ScanExcluded(
+            raw_bids.STAGE, f"{original.name} is none of .nii, .nii.gz and an Analyze pair (.hdr and .img); convert it."
+        )
+    if pair := pair_of(original):
+        return _take_pair(collected, target, pair)
+    found = read_nifti(original, raw_bids.STAGE)
+    if found.gzipped and original.name.lower().endswith(".gz"):
+        image_sha256 = collected.link_image(target, original.absolute())
+    else:
+        collected.note_original(original)
+        image_sha256 = collected.write_image(target, raw_bids.gzipped(found.content), original)
+    return Taken(image_sha256, raw_bids.voxels_sha256(found.image), _says_orientation(found))
+
+
+def _take_pair(collected: raw_bids.Ingested, target: str, pair: tuple[Path, ...]) -> Taken:
+    """Bring an Analyze or NIfTI pair to ``target``."""
+    header = _content(pair[0], PAIR_HEADER_BYTES)
+    if os.path.lexists(pair[2]):
+        _content(pair[2], MAT_BYTES)
+    if header[344:348] == b"ni1\0":
+        found = nifti_from_bytes(_from_nifti_pair(header, _content(pair[1], LARGEST_FILE_BYTES)), raw_bids.STAGE)
+        content, oriented = found.content, _says_orientation(found)
+    else:
+        content, oriented = _from_analyze_pair(pair[0], header, pair[1])
+        found = nifti_from_bytes(content, raw_bids.STAGE)
+    for path in pair[:2]:
+        collected.note_original(path)
+    image_sha256 = collected.write_image(target, raw_bids.gzipped(content), pair[1])
+    return Taken(image_sha256, raw_bids.voxels_sha256(found.image), oriented)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its name or its mark, or a folder holds such files."""
+    if os.path.isdir(path):
+        try:
+            files = [Path(entry.path) for entry in sorted(os.scandir(path), key=lambda entry: entry.name)]
+        except OSError:
+            return False
+        return any(is_dicom(one) for one in files[:FILES_LOOKED_AT] if not os.path.isdir(one))
+    if path.suffix.lower() == ".dcm":
+        return True
+    try:
+        with open_regular(path) as stream:
+            stream.seek(DICOM_OFFSET)
+            return stream.read(len(DICOM_MARK)) == DICOM_MARK
+    except (UnusableFile, OSError):
+        return False
+
+
+def dicom_reason(path: Path, shown: str | None = None) -> str:
+    """The sentence on a DICOM file or folder, with the command to type. ``shown``: its folder as the command names it."""
+    folder = shown or (path.name if os.path.isdir(path) else path.parent.name)
+    return (
+        f"{path.name} is DICOM, and NIfTI is expected: convert it with `dcm2niix -z y -o OUTPUT_FOLDER {shlex.quote(folder)}` "
+        "and give the .nii.gz that it writes."
+    )
+
+
+def _why_not_an_image(path: Path) -> str:
+    if is_dicom(path):
+        return dicom_reason(path)
+    return f"{path.name} is a folder, and an image file is expected."
+
+
+def _content(path: Path, limit: int) -> bytes:
+    """The bytes of a file. Raises ScanExcluded where it can't be read; other errors are the machine's, and fail the job."""
+    try:
+        return read_bytes(path, limit)
+    except UnusableFile as fault:
+        raise ScanExcluded(raw_bids.STAGE, f"{path.name} {fault}.") from fault
+
+
+def _says_orientation(found: NiftiFile) -> bool:
+    """Whether a NIfTI file has an sform or a qform."""
+    header = found.image.header
+    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+
+
+def _from_nifti_pair(header: bytes, voxels: bytes) -> bytes:
+    """The .nii of a NIfTI-1 pair, byte for byte but for the fields that tell where the voxels are."""
+    fields = nib.Nifti1Header(header[:348], check=False)
+    start = int(fields["vox_offset"])
+    fields["magic"], fields["vox_offset"] = b"n+1", HEADER_BYTES
+    return fields.binaryblock + bytes(HEADER_BYTES - 348) + voxels[start:]
+
+
+def _from_analyze_pair(path: Path, header: bytes, voxels_path: Path) -> tuple[bytes, bool]:
+    """The .nii of an Analyze pair as nibabel reads it, and whether a .mat file told its orientation.
+
+    Voxels keep their type where the header has no scaling (SPM's), and are float32 where it has.
+    """
+    try:
+        with open_regular(voxels_path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+    except UnusableFile as fault:
+        raise ScanExcluded(raw_bids.STAGE, f"{voxels_path.name} {fault}.") from fault
+    try:
+        image = nib.load(path)
+        if len(header) < 348 or not isinstance(image, nib.AnalyzeImage):
+            raise ValueError("it is no Analyze header of 348 bytes")
+        proxy = image.dataobj
+        kind, affine = image.get_data_dtype(), np.asarray(image.affine, dtype=float)
+    except Exception as error:  # nibabel raises many kinds on a damaged header or orientation file
+        told = str(error).replace(str(path), path.name)
+        raise ScanExcluded(raw_bids.STAGE, f"{path.name} can't be read as Analyze ({told}).") from error
+    shape = spatial_shape(image.shape, raw_bids.STAGE)
+    needed = proxy.offset + bytes_of_voxels(shape, kind, raw_bids.STAGE)
+    if size < needed:
+        raise ScanExcluded(raw_bids.STAGE, f"The image is cut short: {size} bytes of {needed}.")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise ScanExcluded(
+            raw_bids.STAGE, "The voxel sizes or the orientation of the Analyze pair are not those of an image."
+        )
+    scaled = (proxy.slope, proxy.inter) != (1, 0)
+    voxels = np.asarray(proxy, dtype=np.float32) if scaled else proxy.get_unscaled().astype(kind.newbyteorder("<"))
+    nifti = nib.Nifti1Image(voxels.reshape(shape), affine)
+    nifti.header.set_xyzt_units("mm")
+    nifti.set_sform(affine, ALIGNED)
+    nifti.set_qform(affine, ALIGNED)
+    return nifti.to_bytes(), os.path.isfile(pair_of(path)[2])

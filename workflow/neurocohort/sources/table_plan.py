@@ -1,0 +1,105 @@
+"""A user's table of scans before an image is opened: whose scan each row is, and where its images lie."""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from neurocohort.errors import InputError
+from neurocohort.notes import Kind, Notes
+from neurocohort.sources.bids_labels import Labels
+from neurocohort.sources.image_choice import misfiled
+from neurocohort.sources.local_files import LABELS, PATH_COLUMNS, named_file
+from neurocohort.sources.local_plan import LocalPlan, LocalScan, check_modalities
+from neurocohort.sources.local_tables import LocalTable, few, label_of
+from neurocohort.sources.session_ages import fill_session_ages
+from neurocohort.sources.variables import cohort_of, read_scan_table
+
+SESSION = "ses-1"  # where the table names none
+
+
+def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path | None = None) -> LocalPlan:
+    """What `ingest_table` will do with ``table``; its docstring has the options.
+
+    Raises InputError where the table can't be read, a row's IDs can't be BIDS labels, two rows are of one participant and
+    session, two IDs become one label, or no image is there.
+    """
+    check_modalities(modalities)
+    notes = Notes()
+    content = read_scan_table(table, notes)
+    if not content.rows:
+        raise InputError(f"{table} has a header and no row below it; expected a row a scan.")
+    _check_path_columns(content, modalities)
+    keys = _keys(content, notes)
+    plan = LocalPlan(cohort_of(content, keys), notes=notes)
+    if without := sum(not row.get("session_id") for row in content.rows.values()):
+        notes.add(Kind.SESSIONS, f"{without} row(s) name no session; their scans are {SESSION}.")
+    for number, row in content.rows.items():
+        participant_id, session_id = keys[number]
+        cells = {modality: row.get(PATH_COLUMNS[modality]) for modality in modalities}
+        images = {modality: named_file(cell, table, base) for modality, cell in cells.items() if cell}
+        cell = row.get(PATH_COLUMNS[LABELS])
+        if lacking := [PATH_COLUMNS[modality] for modality, cell in cells.items() if not cell]:
+            reason = f"Row {number} of the table has no {' and no '.join(lacking)}."
+            plan.exclude(participant_id, f"{participant_id}_{session_id}", reason)
+        else:
+            labels = named_file(cell, table, base) if cell else None
+            plan.scans.append(LocalScan(participant_id, session_id, "", images, labels))
+    if plan.scans and not any(os.path.lexists(scan.images["T1w"]) for scan in plan.scans):
+        raise InputError(
+            f"{table} names {len(plan.scans)} image(s), and none of them is there, such as "
+            f"{plan.scans[0].images['T1w']}; expected "
+            f"paths that are absolute or start from {base or table.absolute().parent}."
+        )
+    _note_images(plan)
+    fill_session_ages(plan, None)
+    return plan
+
+
+def _check_path_columns(table: LocalTable, modalities: Sequence[str]) -> None:
+    columns = set().union(*table.rows.values())
+    if absent := [PATH_COLUMNS[modality] for modality in modalities if PATH_COLUMNS[modality] not in columns]:
+        raise InputError(
+            f"{table.path} lacks the column(s) {', '.join(absent)}, which the modalities {', '.join(modalities)} ask for; add "
+            "them, or leave those modalities out."
+        )
+
+
+def _keys(table: LocalTable, notes: Notes) -> dict[int, tuple[str, str]]:
+    """Participant and session by row. Raises InputError where they can't be those of a BIDS folder, or stand twice."""
+    keys: dict[int, tuple[str, str]] = {}
+    rows: dict[tuple[str, str], int] = {}
+    people, sessions = Labels("sub-", table.path.name), Labels("ses-", table.path.name)
+    for number, row in table.rows.items():
+        participant_id = label_of(people, table.path, number, row.get("participant_id"), "participant_id")
+        session = row.get("session_id") or SESSION
+        session_id = label_of(sessions, table.path, number, session, "session_id", participant_id)
+        key = participant_id, session_id
+        if key in rows:
+            raise InputError(
+                f"{table.path}, rows {rows[key]} and {number} are both of {' '.join(key)}; give each scan a session_id of its "
+                "own, or leave one of them out."
+            )
+        keys[number] = key
+        rows[key] = number
+    people.note(notes)
+    sessions.note(notes)
+    return keys
+
+
+def _note_images(plan: LocalPlan) -> None:
+    """Note images that are named as another participant's, and those that several rows name: the table's word holds."""
+    users = defaultdict(list)
+    for scan in plan.scans:
+        image = scan.images["T1w"]
+        users[os.path.realpath(image)].append(scan.scan_id)
+        if whose := misfiled(image.name, scan.participant_id, None):
+            sentence = (
+                f"The image {image.name} is named as {whose}, and is taken for this participant, as the table says."
+            )
+            plan.notes.add(Kind.IMAGES, sentence, scan.participant_id, scan.scan_id)
+    for image, scans in users.items():
+        if len(scans) > 1:
+            plan.notes.add(
+                Kind.IMAGES, f"{len(scans)} scans have the same image, {os.path.basename(image)}: {few(scans)}."
+            )

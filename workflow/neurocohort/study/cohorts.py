@@ -1,0 +1,192 @@
+"""What the cohorts of a configuration must be: the keys that go with each source, and the variables that each source has."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from neurocohort.sources.bids_plan import plan_bids
+from neurocohort.sources.local_plan import LocalPlan
+from neurocohort.sources.table_plan import plan_table
+from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
+from neurocohort.sources.variables import kinds_of_plan, values_of_plan
+from neurocohort.study.messages import listed
+
+MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
+# The variables that scans.tsv will have, by public source, and what each is: targets and filters are checked against them.
+_EVERY_SOURCE = {name: NAME for name in ("participant_id", "session_id", "scan_id")} | {
+    "site": CATEGORIES,
+    "scanner": CATEGORIES,
+    "age": NUMBER,
+    "sex": TWO_CLASSES,
+}
+VARIABLES_OF_SOURCE = {
+    "ixi": _EVERY_SOURCE
+    | {"height_cm": NUMBER, "weight_kg": NUMBER}
+    | {name: CATEGORIES for name in ("ethnicity", "marital_status", "occupation", "qualification")},
+    "oasis1": _EVERY_SOURCE
+    | {"dementia": TWO_CLASSES, "handedness": CATEGORIES, "dseg": LABEL_MAP}
+    | {name: NUMBER for name in ("cdr", "mmse", "education", "ses", "etiv_cm3", "nwbv", "asf", "delay_days")},
+}
+# The values of the public sources' categories, which the classes, filters and sites of an experiment are checked against.
+LEVELS_OF_SOURCE = {
+    source: {variable: frozenset(values) for variable, values in levels.items()}
+    for source, levels in {
+        "ixi": {
+            "sex": ("M", "F"),
+            "site": ("Guys", "HH", "IOP"),
+            "scanner": ("Philips 1.5 T", "Philips 3 T", "GE 1.5 T"),
+            "ethnicity": ("white", "code-2", "asian", "black", "chinese", "other"),
+            "marital_status": ("single", "married", "cohabiting", "divorced", "widowed"),
+            "occupation": (
+                *("full-time", "part-time", "student", "housework", "retired", "unemployed", "work-at-home", "other"),
+            ),
+            "qualification": ("no-qualifications", "o-levels", "a-levels", "further", "university"),
+        },
+        "oasis1": {
+            "sex": ("M", "F"),
+            "site": ("WashU",),
+            "scanner": ("Siemens 1.5 T",),
+            "handedness": ("right", "left"),
+            "cdr": ("0", "0.5", "1", "2"),
+            "dementia": ("0", "1"),
+        },
+    }.items()
+}
+_LOCAL = {"path", "skull_stripped", "mni_space"}
+KEYS_OF_SOURCE = {
+    "ixi": {"base_url"},
+    "oasis1": {"base_url", "table", "discs", "accept_data_use_agreement"},
+    "bids": _LOCAL | {"pattern", "run"},
+    "table": _LOCAL,
+}
+MODALITIES_OF_SOURCE = {"ixi": ("T1w", "T2w", "PDw"), "oasis1": ("T1w",)} | dict.fromkeys(("bids", "table"), MODALITIES)
+ALL_SOURCE_KEYS = set().union(*KEYS_OF_SOURCE.values())
+AGREEMENTS = {"oasis1": ("OASIS-1", "https://sites.wustl.edu/oasisbrains/")}
+RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # folders beside the cohorts' under results/
+SYNTHETIC_FOLDER = "resources/synthetic"
+
+
+class Survey(NamedTuple):
+    """What is known of a cohort before anything runs.
+
+    ``kinds``: the variables that its scans.tsv will have, and what each is (None where that isn't known). ``rows``: of a cohort
+    of the user's own, the values of each scan by variable; None for a public one. ``levels``: of a public cohort, the values
+    that a variable of categories can have, as texts. ``why_missing``: by variable, a sentence on values that are n/a.
+    """
+
+    kinds: dict[str, str | None]
+    rows: list[dict[str, object]] | None
+    levels: dict[str, frozenset[str]]
+    why_missing: dict[str, str]
+
+
+def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
+    """What is known of a configured cohort. ``columns``: those of its scans.tsv, where it is there already.
+
+    Raises InputError where a folder or table of the user's own can't be read, or ingest would refuse it.
+    """
+    if (plan := plan_of_cohort(cohort)) is not None:
+        known, (values, _, _, why_missing) = kinds_of_plan(plan), values_of_plan(plan)
+        rows = [
+            {
+                "participant_id": scan.participant_id,
+                "session_id": scan.session_id,
+                "scan_id": scan.scan_id,
+                "dseg": scan.labels,
+            }
+            | values[scan.scan_id]
+            for scan in plan.scans
+        ]
+        levels = {}
+    else:
+        known, rows, why_missing = VARIABLES_OF_SOURCE[cohort["source"]], None, {}
+        levels = LEVELS_OF_SOURCE[cohort["source"]]
+    if columns is not None:
+        columns = columns | ({"dseg"} if "dseg_path" in columns else set())
+        known = {variable: known.get(variable) for variable in columns}
+    return Survey(known, rows, levels, why_missing)
+
+
+def plan_of_cohort(cohort: dict) -> LocalPlan | None:
+    """What ingest will do with a cohort of the user's own; None for a public one."""
+    path = Path(cohort.get("path", ""))
+    if cohort["source"] == "bids":
+        return plan_bids(path, pattern=cohort["pattern"], run=cohort["run"], modalities=cohort["modalities"])
+    return plan_table(path, modalities=cohort["modalities"]) if cohort["source"] == "table" else None
+
+
+def cohort_faults(config: dict) -> Iterator[str]:
+    """A sentence for each cohort's key that doesn't go with its source."""
+    for name, cohort in config["cohorts"].items():
+        key, source = f"cohorts.{name}", cohort["source"]
+        if name in RESERVED_COHORT_NAMES:
+            yield f"`{key}`: `{name}` is the name of a folder of results; call the cohort something else."
+        for other in sorted(set(cohort) & ALL_SOURCE_KEYS - KEYS_OF_SOURCE[source]):
+            owners = [f"`source: {owner}`" for owner, keys in KEYS_OF_SOURCE.items() if other in keys]
+            yield (
+                f"`{key}.{other}` is for cohorts with {' or '.join(owners)} alone, and this one's source is {source}; leave it "
+                "out."
+            )
+        yield from _modality_faults(key, cohort)
+        if "path" in KEYS_OF_SOURCE[source]:
+            yield from _path_faults(key, cohort)
+        split_file = cohort.get("split_file")
+        if split_file and not os.path.isfile(split_file):
+            yield f"`{key}.split_file` is `{split_file}`, which isn't a file, seen from {Path.cwd()}; expected a split.tsv."
+        if source in AGREEMENTS and not cohort.get("accept_data_use_agreement"):
+            title, address = AGREEMENTS[source]
+            found = "false" if "accept_data_use_agreement" in cohort else "missing"
+            yield (
+                f"`{key}.accept_data_use_agreement` is {found}; {title} comes under a data use agreement: read it at {address} "
+                "and, if you accept it, write `accept_data_use_agreement: true`."
+            )
+
+
+def _modality_faults(key: str, cohort: dict) -> Iterator[str]:
+    there, modalities = MODALITIES_OF_SOURCE[cohort["source"]], cohort["modalities"]
+    if modalities[0] != "T1w":
+        yield f"`{key}.modalities` begins with {modalities[0]}; expected T1w first, which the others are registered to."
+    if absent := [modality for modality in modalities if modality not in there]:
+        yield f"`{key}.modalities` has {listed(absent)}; a cohort with `source: {cohort['source']}` has {listed(there)}."
+
+
+def _path_faults(key: str, cohort: dict) -> Iterator[str]:
+    wanted = "the folder that holds the sub-* folders" if cohort["source"] == "bids" else "a .csv, .tsv or .xlsx file"
+    if "path" not in cohort:
+        yield f"`{key}.path` is missing; expected {wanted}."
+        return
+    path = Path(cohort["path"])
+    # Path's own methods raise where a name is too long.
+    if not (os.path.isdir(path) if cohort["source"] == "bids" else os.path.isfile(path)):
+        found = "a file" if os.path.isfile(path) else "a folder" if os.path.isdir(path) else "not there"
+        yield f"`{key}.path` is `{path}`, which is {found}, seen from {Path.cwd()}; expected {wanted}."
+
+
+def synthetic_faults(config: dict) -> Iterator[str]:
+    """A sentence for each synthetic archive that nothing uses, or that lacks what uses it."""
+    made = config.get("synthetic", {})
+    if made and not config["demo_data"]:
+        yield "`synthetic` makes synthetic scans, and `demo_data` is false; write `demo_data: true` or leave `synthetic` out."
+    used = set()
+    for name, cohort in config["cohorts"].items():
+        folder = cohort.get("base_url", "").removeprefix("file://").rstrip("/")
+        if folder != f"{SYNTHETIC_FOLDER}/{cohort['source']}":
+            continue
+        used.add(cohort["source"])
+        if cohort["source"] not in made:
+            yield f"`cohorts.{name}.base_url` is {folder}, which is made where `synthetic.{cohort['source']}` is given; add that."
+        elif beyond := [disc for disc in cohort.get("discs", []) if disc > made["oasis1"]["discs"]]:
+            yield (
+                f"`cohorts.{name}.discs` has {listed(beyond)}, and `synthetic.oasis1.discs` makes {made['oasis1']['discs']}; "
+                "make more, or leave those out."
+            )
+        elif absent := set(cohort["modalities"]) - set(made[cohort["source"]].get("modalities", ["T1w"])):
+            key = f"synthetic.{cohort['source']}.modalities"
+            yield f"`cohorts.{name}.modalities` has {listed(sorted(absent))}, which `{key}` lacks; add it there."
+    for source in made:
+        if source not in used:
+            yield (
+                f"`synthetic.{source}` is taken up by no cohort; write `base_url: {SYNTHETIC_FOLDER}/{source}` for a cohort with "
+                f"`source: {source}`, or leave it out."
+            )

@@ -1,0 +1,160 @@
+"""Whether an experiment asks for what its cohorts have: a target, classes, a filter and sites that some scan can satisfy.
+
+Of a cohort of the user's own every value is known before anything runs; of a public one, the values of its categories.
+"""
+
+from collections.abc import Iterator
+
+from neurocohort.dataset.class_values import (
+    few_values,
+    listed_classes,
+    sorted_texts,
+    spelt_as_found,
+    undecided,
+    value_text,
+)
+from neurocohort.dataset.filters import compile_filter, named_values
+from neurocohort.errors import InputError
+from neurocohort.study.cohorts import Survey
+from neurocohort.study.messages import did_you_mean, listed
+
+LEAST_PARTICIPANTS = 3
+
+
+def data_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
+    """A sentence for each thing that ``experiment`` (whose dotted key is ``key``) asks for and no scan of its cohorts has.
+
+    ``surveys``: by configured cohort, what is known of it.
+    """
+    names = [*experiment["cohorts"], *experiment["external"]]
+    if not all(name in surveys for name in names):
+        return
+    own = {name: surveys[name] for name in names}
+    faults = [*_filter_faults(key, experiment, own), *_target_faults(key, experiment, own)]
+    yield from faults
+    if not faults:
+        faults = [*_emptied_faults(key, experiment, own)]
+        yield from faults
+    if not faults:
+        yield from _too_few_faults(key, experiment, own)
+    yield from _class_faults(key, experiment, own)
+    yield from _site_faults(key, experiment, {name: own[name] for name in experiment["cohorts"]})
+
+
+def _target_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
+    target = experiment["target"]
+    for name, survey in surveys.items():
+        if target in survey.kinds and survey.rows is not None and not _with_target(survey.rows, target):
+            yield (
+                f"`{key}.target` is `{target}`, and none of the {len(survey.rows)} scans of `{name}` has a value of it: "
+                f"{survey.why_missing.get(target, 'its cells are empty')} Correct that column, or choose another target."
+            )
+
+
+def _filter_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
+    """Values that a filter asks for and that no scan has: mostly a misspelt one."""
+    try:
+        compared = [*named_values(experiment["filter"])] if experiment["filter"].strip() else []
+    except InputError:
+        return  # the filter itself is wrong, which is found elsewhere
+    for variable, values in compared:
+        known = [_values_of(survey, variable) for survey in surveys.values() if variable in survey.kinds]
+        found = None if None in known else set().union(*known)
+        texts = [value_text(float(value) if isinstance(value, int) else value) for value in values]
+        if found and not found & set(texts):
+            yield (
+                f"`{key}.filter` asks for {variable} {listed(map(repr, values))}, which no scan has; the values are "
+                f"{few_values(sorted_texts(found))}{did_you_mean(texts[0], found) or '.'}"
+            )
+
+
+def _emptied_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
+    """Cohorts of which the filter leaves nothing to train on or to test."""
+    if not experiment["filter"].strip():
+        return
+    try:
+        holds = compile_filter(experiment["filter"])
+        for name, survey in surveys.items():
+            if survey.rows and not _with_target([row for row in survey.rows if holds(row)], experiment["target"]):
+                yield (
+                    f"`{key}.filter` is `{experiment['filter']}`, which leaves none of the {len(survey.rows)} scans "
+                    f"of `{name}` that have a "
+                    f"value of `{experiment['target']}`; change it, or leave the cohort out."
+                )
+    except InputError as error:
+        yield f"`{key}.filter`: {error}"
+
+
+def _too_few_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
+    """Cohorts of too few participants to be split, or of one value of the target alone, from which nothing is learned."""
+    target, trained = experiment["target"], [surveys[name] for name in experiment["cohorts"]]
+    if any(survey.rows is None or target not in survey.kinds for survey in trained):
+        return
+    holds = compile_filter(experiment["filter"]) if experiment["filter"].strip() else lambda row: True
+    rows = [row for survey in trained for row in _with_target(survey.rows, target) if holds(row)]
+    if (people := len({row["participant_id"] for row in rows})) < LEAST_PARTICIPANTS:
+        yield (
+            f"`{key}.cohorts` have {people} participant(s) with a value of `{target}`, expected at least "
+            f"{LEAST_PARTICIPANTS}, one each to train, to validate and to test on; add scans, or make these cohorts external."
+        )
+        return
+    values = {value_text(row[target]) for row in rows}
+    if experiment["task"] == "regression" and len(values) == 1:
+        yield (
+            f"`{key}.target` is `{target}`, which is {values.pop()} in all {len(rows)} scans of `{key}.cohorts`, so that nothing "
+            "can be learned from it; choose another target, or other cohorts."
+        )
+    for given in listed_classes(experiment.get("classes") or []):
+        texts = {spelt_as_found(str(value), values) for value in given}
+        elsewhere = any((known := _values_of(survey, target)) is None or texts & known for survey in surveys.values())
+        if elsewhere and not texts & values:  # one that no cohort has is a fault of its own
+            yield (
+                f"`{key}.classes` has {' or '.join(map(repr, sorted(texts)))}, which no scan to train on has as {target}; the "
+                f"values there are {few_values(sorted_texts(values))}. Look at the filter, or choose other cohorts."
+            )
+
+
+def _class_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
+    target = experiment["target"]
+    if experiment["task"] != "classification" or target not in set().union(
+        *(survey.kinds for survey in surveys.values())
+    ):
+        return
+    known = [_values_of(survey, target) for survey in surveys.values() if target in survey.kinds]
+    if None in known or not (found := sorted_texts(set().union(*known))):
+        return
+    if not experiment.get("classes"):
+        if target != "sex" and (fault := undecided(found, target)):
+            yield f"`{key}`: {fault}"
+        return
+    for values in listed_classes(experiment["classes"]):
+        given = [spelt_as_found(str(value), found) for value in values]
+        if not set(given) & set(found):
+            yield (
+                f"`{key}.classes` has {' or '.join(map(repr, given))}, which no scan has as {target}; the values are "
+                f"{few_values(found)}{did_you_mean(given[0], found) or '.'}"
+            )
+
+
+def _site_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
+    known = [_values_of(survey, "site") for survey in surveys.values()]
+    if None in known:
+        return
+    found = set().union(*known)
+    for site in experiment["leave_one_site_out"]:
+        if site not in found:
+            yield (
+                f"`{key}.leave_one_site_out` has `{site}`, which no scan of `{key}.cohorts` has as its site; the sites are "
+                f"{few_values(sorted_texts(found))}{did_you_mean(site, found) or '.'}"
+            )
+
+
+def _values_of(survey: Survey, variable: str) -> set[str] | None:
+    """The values of a variable in one cohort, as texts; None where they aren't known."""
+    if survey.rows is None:
+        return set(survey.levels[variable]) if variable in survey.levels else None
+    return {value_text(row[variable]) for row in survey.rows if row.get(variable) is not None}
+
+
+def _with_target(rows: list[dict], target: str) -> list[dict]:
+    return [row for row in rows if row.get(target) is not None]

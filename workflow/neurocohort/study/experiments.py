@@ -1,0 +1,169 @@
+"""What the experiments of a configuration must agree with: their cohorts, the variables of those, the networks and the grid."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from neurocohort.dataset.filters import filter_columns
+from neurocohort.errors import InputError
+from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
+from neurocohort.study.messages import did_you_mean, listed
+from neurocohort.study.trainings import training_faults
+
+TARGET_OF_TASK = {"regression": NUMBER, "classification": TWO_CLASSES, "segmentation": LABEL_MAP}
+
+
+class Network(NamedTuple):
+    """What a network takes. ``fewest`` and ``most`` numbers in ``channels``, ``usual`` where it is left out. The network
+    halves its input ``halvings`` times, or once less than it has channels (None).
+    """
+
+    tasks: tuple[str, ...]
+    fewest: int
+    most: int
+    usual: int
+    halvings: int | None
+
+
+VALUE_TASKS, MAP_TASKS = ("regression", "classification"), ("segmentation",)
+NETWORKS = {
+    "sfcn": Network(VALUE_TASKS, 2, 10, 6, None),
+    "densenet121": Network(VALUE_TASKS, 0, 0, 0, 5),
+    "resnet18": Network(VALUE_TASKS, 0, 0, 0, 0),
+    "unet": Network(MAP_TASKS, 2, 10, 4, None),
+    "dynunet": Network(MAP_TASKS, 3, 10, 4, None),
+    "segresnet": Network(MAP_TASKS, 1, 1, 1, 3),
+}
+HAS_DROPOUT, HAS_NORM = ("sfcn", "densenet121"), ("sfcn",)
+SEGRESNET_GROUPS = 8  # its group norm divides the channels into eight
+
+
+def experiment_faults(
+    key: str, experiment: dict, config: dict, kinds: dict[str, dict[str, str | None]]
+) -> Iterator[str]:
+    """A sentence for each thing in ``experiment`` (whose dotted key is ``key``) that the rest of ``config`` doesn't go with.
+
+    ``kinds``: by configured cohort, its variables and what each is; None where that isn't known.
+    """
+    named = [(role, name) for role in ("cohorts", "external") for name in experiment[role]]
+    for role, name in named:
+        if name not in kinds:
+            yield f"`{key}.{role}` names `{name}`, which {_unknown_cohort(name, config)}"
+    for name in experiment["external"]:
+        if name in experiment["cohorts"]:
+            yield (
+                f"`{key}.external` names `{name}`, which `{key}.cohorts` names too; a cohort is trained on or external, so "
+                "take it out of one of them."
+            )
+    if experiment.get("classes") and experiment["task"] != "classification":
+        yield f"`{key}.classes` is for classification, and this experiment's task is {experiment['task']}; leave it out."
+    for name in sorted({name for _, name in named if name in kinds}):
+        modalities = config["cohorts"][name]["modalities"]
+        if absent := [modality for modality in experiment["modalities"] if modality not in modalities]:
+            yield (
+                f"`{key}.modalities` has {listed(absent)}, and `cohorts.{name}.modalities` has {listed(modalities)}; add it "
+                "there, or leave it out here."
+            )
+    if all(name in kinds for _, name in named):
+        own = {name: kinds[name] for _, name in named}
+        yield from _target_faults(key, experiment, own)
+        yield from _filter_faults(key, experiment, own)
+    yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
+    yield from training_faults(key, experiment, config)
+
+
+def _unknown_cohort(name: str, config: dict) -> str:
+    known = config["cohorts"]
+    return f"isn't configured; the configured cohorts are {listed(known)}{did_you_mean(name, known) or '.'}"
+
+
+def _target_faults(key: str, experiment: dict, kinds: dict[str, dict[str, str | None]]) -> Iterator[str]:
+    task, target = experiment["task"], experiment["target"]
+    wanted = TARGET_OF_TASK[task]
+    lacking = {name: known for name, known in kinds.items() if target not in known}
+    if lacking:
+        fitting = _fitting(wanted, lacking)
+        names = " and ".join(f"`{name}`" for name in lacking)
+        yield (
+            f"`{key}.target` is `{target}`, which isn't a variable of {names}; "
+            f"{'those for ' + task + ' are ' + listed(fitting) if fitting else 'there is none for ' + task}"
+            f"{did_you_mean(target, fitting) or '.'}"
+        )
+    fitting_kinds = {wanted, None} | ({NUMBER, CATEGORIES} if experiment.get("classes") else set())
+    for known in kinds.values():
+        if known.get(target, wanted) not in fitting_kinds:
+            tasks = [other for other, kind in TARGET_OF_TASK.items() if kind == known[target]]
+            mend = f"write `task: {tasks[0]}`, or another target" if tasks else "choose another target"
+            if task == "classification":
+                mend += ", or name two of its values under `classes`"
+            fitting = listed(_fitting(wanted, kinds)) or "nothing"
+            yield (
+                f"`{key}.target` is `{target}`, which is {known[target]}, and {task} expects {wanted} (here: {fitting}); "
+                f"{mend}."
+            )
+            return  # the same for every cohort
+
+
+def _fitting(wanted: str, kinds: dict[str, dict[str, str | None]]) -> list[str]:
+    """The variables of a kind that all of these cohorts have."""
+    return sorted(
+        set.intersection(*({name for name, kind in known.items() if kind == wanted} for known in kinds.values()))
+    )
+
+
+def _filter_faults(key: str, experiment: dict, kinds: dict[str, dict]) -> Iterator[str]:
+    if not experiment["filter"].strip():
+        return
+    known = sorted(set().union(*kinds.values()) - {"dseg"})
+    try:
+        named = filter_columns(experiment["filter"])
+    except InputError as error:
+        yield f"`{key}.filter`: {error}"
+        return
+    for name in sorted(named - set(known)):
+        yield (
+            f"`{key}.filter` names `{name}`, which no cohort of the experiment has; the variables are {listed(known)}, and "
+            f"texts stand in quotes{did_you_mean(name, known) or '.'}"
+        )
+
+
+def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[str]:
+    task, name, channels = experiment["task"], experiment["network"]["name"], experiment["network"]["channels"]
+    network, place = NETWORKS[name], f"{key}.network.channels"
+    grid = f"{key}.training.patch" if experiment["training"]["patch"] else "preprocessing.shape"
+    if task not in network.tasks:
+        fitting = [other for other, one in NETWORKS.items() if task in one.tasks]
+        yield f"`{key}.network.name` is `{name}`, which can't do {task}; expected one of {listed(fitting)}."
+        return
+    if (dropout := experiment["network"]["dropout"]) and name not in HAS_DROPOUT:
+        yield f"`{key}.network.dropout` is {dropout:g}, and {name} takes none; leave the key out, or use {listed(HAS_DROPOUT)}."
+    if (norm := experiment["network"]["norm"]) != "batch" and name not in HAS_NORM:
+        yield f"`{key}.network.norm` is {norm}, and {name} has a norm of its own; leave the key out, or use {listed(HAS_NORM)}."
+    if channels and not network.fewest <= len(channels) <= network.most:
+        if not network.most:
+            yield f"`{place}` is given, and {name} has channels of its own; leave the key out."
+        else:
+            count = f"{network.fewest}" if network.fewest == network.most else f"{network.fewest} to {network.most}"
+            yield f"`{place}` has {len(channels)} value{'s' * (len(channels) > 1)}; {name} expects {count}."
+        return
+    if name == "segresnet" and channels and channels[0] % SEGRESNET_GROUPS:
+        yield f"`{place}` is {channels}; segresnet expects a multiple of {SEGRESNET_GROUPS}."
+    halvings = network.halvings if network.halvings is not None else len(channels or [0] * network.usual) - 1
+    step = 2**halvings
+    if task in VALUE_TASKS and min(shape) < step:
+        yield (
+            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected sides of at "
+            f"least {step} voxels, or a network with fewer levels."
+        )
+    elif task in VALUE_TASKS and halvings and max(shape) < 2 * step:
+        remedy = f"at most {halvings} `channels`" if network.most else "another network"
+        yield (
+            f"`{grid}` is {shape}, of which {name} leaves a single voxel after halving it {halvings} times (`{place}`), so that "
+            f"nothing is averaged over the brain; expected a grid of at least {[step, 2 * step, step]}, or {remedy}."
+        )
+    if task in MAP_TASKS and any(side % step for side in shape):
+        near = [math.ceil(side / step) * step for side in shape]
+        yield (
+            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected multiples of "
+            f"{step}, such as {near}."
+        )

@@ -1,0 +1,137 @@
+"""What the trainings of an experiment must agree with: folds, patches, precision, transfer, control and sweep."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from neurocohort.study.members import control_names, without_site_names
+from neurocohort.study.messages import did_you_mean, listed
+
+MOST_DRAWS = 1000  # of a sweep, as in the schema
+
+
+def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
+    """A sentence for each thing in the trainings of ``experiment`` that the rest of ``config`` doesn't go with."""
+    training, task = experiment["training"], experiment["task"]
+    if training["cross_validation"] and config["split"]["folds"] < 2:
+        folds = config["split"]["folds"]
+        yield f"`{key}.training.cross_validation` is on, and `split.folds` is {folds}; expected 2 or more folds."
+    if training["processes"] > training["batch_size"]:
+        yield (
+            f"`{key}.training.processes` is {training['processes']}, and a batch has {training['batch_size']} scans "
+            f"(`{key}.training.batch_size`); expected at least a scan for each process."
+        )
+    if training["precision"] == "float16" and config["device"] == "cpu":
+        yield f"`{key}.training.precision` is float16, which a CPU can't train in; expected auto, float32 or bfloat16."
+    if training["patience"] and training["keep"] != "best":
+        yield (
+            f"`{key}.training.patience` is {training['patience']}, which stops a training by its best epoch, and "
+            f"`{key}.training.keep` is {training['keep']}, which needs all epochs; set `patience: 0`, or `keep: best`."
+        )
+    yield from _patch_faults(f"{key}.training.patch", training["patch"], task, config["preprocessing"]["shape"])
+    yield from _transfer_faults(f"{key}.transfer.weights", experiment, config["experiments"])
+    if (kind := experiment.get("control")) and task == "segmentation":
+        yield f"`{key}.control` is {kind}, which is for regression and classification, and this experiment is a segmentation."
+    own = next((name for name, one in config["experiments"].items() if one is experiment), None)
+    sites = experiment["leave_one_site_out"]
+    if len(beside := without_site_names(own, sites) if own else {}) < len(sites if own else []):
+        yield f"`{key}.leave_one_site_out` has sites whose names differ only in signs: {listed(sites)}; rename one at its source."
+    for name in sorted(set(beside) & set(config["experiments"])):
+        yield f"`{key}.leave_one_site_out` makes an experiment named `{name}`, which there is already; rename that one."
+    for name in set(control_names(own, kind) if own else ()) & set(config["experiments"]):
+        yield f"`{key}.control` makes an experiment named `{name}`, which there is already; rename that one."
+
+
+def sweep_value_faults(key: str, sweep: dict) -> Iterator[str]:
+    """A sentence for each range of ``sweep`` that can't be drawn from, and for a grid of more draws than a sweep may have."""
+    lists = [len(values) for values in sweep["values"].values() if isinstance(values, list)]
+    if not sweep["draws"] and math.prod(lists) > MOST_DRAWS:
+        yield (
+            f"`{key}.values` has {math.prod(lists)} combinations; expected at most {MOST_DRAWS}, so list fewer values, or give "
+            f"`{key}.draws`, the number of random draws."
+        )
+    for name, values in sweep["values"].items():
+        if isinstance(values, list):
+            continue
+        place = f"`{key}.values` has a range for `{name}`"
+        if not sweep["draws"]:
+            yield f"{place}, which needs `{key}.draws`, the number of random draws; or give a list."
+        elif values["low"] >= values["high"]:
+            yield f"{place} from {values['low']:g} to {values['high']:g}; expected low below high."
+        elif values.get("log") and values["low"] <= 0:
+            yield f"{place}, logarithmic, from {values['low']:g}; expected it to begin above 0."
+
+
+def _patch_faults(key: str, patch: list[int], task: str, shape: list[int]) -> Iterator[str]:
+    if not patch:
+        return
+    if task != "segmentation":
+        yield f"`{key}` is for segmentation, and this experiment's task is {task}; leave it out."
+    elif len(patch) != 3:
+        yield f"`{key}` is {patch}; expected three sides in voxels, such as [64, 64, 64]."
+    elif any(side > whole for side, whole in zip(patch, shape, strict=True)):
+        yield f"`{key}` is {patch}, larger than `preprocessing.shape` {shape}; expected sides within it."
+
+
+def _transfer_faults(key: str, experiment: dict, experiments: dict[str, dict]) -> Iterator[str]:
+    weights = (experiment.get("transfer") or {}).get("weights")
+    if weights is None or weights.endswith(".safetensors"):
+        if weights and not os.path.isfile(weights):
+            yield f"`{key}` is {weights}, which isn't there; expected a .safetensors file, seen from {Path.cwd()}."
+        return
+    if weights not in experiments:
+        yield (
+            f"`{key}` is {weights}; expected one of the experiments {listed(experiments)} or a .safetensors file (a pickle "
+            f"such as .pt can run code when it is read, and is refused){did_you_mean(weights, experiments) or '.'}"
+        )
+        return
+    chain, name = [], weights  # the source, what that one started from, and so on
+    while name in experiments and name not in chain:
+        if experiments[name] is experiment:
+            yield f"`{key}` is {weights}, which starts from this experiment itself; expected one that doesn't."
+            return
+        chain.append(name)
+        name = (experiments[name].get("transfer") or {}).get("weights", "")
+    yield from _starting_faults(key, experiment, experiments, chain)
+
+
+def _starting_faults(key: str, experiment: dict, experiments: dict[str, dict], chain: list[str]) -> Iterator[str]:
+    """A sentence for each way in which the networks that ``experiment`` starts from, of the ``chain`` of experiments, were
+    trained on scans that it validates or tests with. Cohorts are split, and dealt into folds, once for all experiments."""
+    own, place = experiment["training"]["cross_validation"], key.removesuffix(".transfer.weights")
+    for number, name in enumerate(chain):
+        source = f"`{key}` is {chain[0]}" + (f", which goes back to {name}" if number else "")
+        seen, folded = experiments[name]["cohorts"], experiments[name]["training"]["cross_validation"]
+        if tested := [cohort for cohort in experiment["external"] if cohort in seen]:
+            yield (
+                f"{source}, which is trained on {listed(tested)}, and `{place}.external` has {listed(tested)}: scans that a "
+                "network was trained on are no external test. Take the cohort out of one of the two, or start from another "
+                "experiment."
+            )
+        shared = [cohort for cohort in experiment["cohorts"] if cohort in seen]
+        if not shared:
+            continue
+        if sites := experiment["leave_one_site_out"]:
+            yield (
+                f"{source}, which is trained on {listed(shared)} with all of its sites, and `{place}.leave_one_site_out` has "
+                f"{listed(sites)}: a site must not be seen before it is tested. Leave one of the two out, or start from an "
+                "experiment on other cohorts."
+            )
+        if own != folded:
+            yield (
+                f"{source}, and both train on {listed(shared)}, but `training.cross_validation` is {_yes_no(folded)} in {name} "
+                f"and {_yes_no(own)} in `{place}`: the networks would be validated with scans that they were trained on. Set it "
+                "to the same in both."
+            )
+        elif unfolded := [
+            one for one in chain[:number] if own and not experiments[one]["training"]["cross_validation"]
+        ]:
+            yield (
+                f"{source}, and both train on {listed(shared)} with folds, but {listed(unfolded)} between them has none: every "
+                "fold would start from the source's fold 1. Set `training.cross_validation: true` there too."
+            )
+
+
+def _yes_no(value: bool) -> str:
+    return "true" if value else "false"

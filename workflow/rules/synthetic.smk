@@ -1,0 +1,57 @@
+# Needs nothing. Leaves the demo's synthetic cohorts as archives in the layouts of the real sources.
+SYNTHETIC = config.get("synthetic") or {}
+
+
+rule synthetic_ixi:
+    """A synthetic cohort of three sites, as IXI's tar and spreadsheet."""
+    output:
+        [
+            f"resources/synthetic/ixi/IXI-{modality[:2]}.tar"
+            for modality in SYNTHETIC.get("ixi", {}).get("modalities", ["T1w"])
+        ],
+        "resources/synthetic/ixi/IXI.xls",
+    log:
+        "logs/synthetic/ixi.log",
+    benchmark:
+        "benchmarks/synthetic/ixi.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(20),
+    params:
+        **(
+            SYNTHETIC.get("ixi", {})
+            | {"modalities": ",".join(SYNTHETIC.get("ixi", {}).get("modalities", []))}
+        ),
+        code=code_hash("synthetic"),
+        folder=lambda w, output: os.path.dirname(output[0]),
+    shell:
+        "neurocohort synthetic --source ixi --folder {params.folder} --participants {params.participants}"
+        " --seed {params.seed} --spacing-mm {params.spacing_mm} --modalities {params.modalities} > {log} 2>&1"
+
+
+rule synthetic_oasis1:
+    """A synthetic cohort with dementia and repeat sessions, as OASIS-1's disc archives and table."""
+    output:
+        [
+            f"resources/synthetic/oasis1/oasis_cross-sectional_disc{disc}.tar.gz"
+            for disc in range(1, SYNTHETIC.get("oasis1", {}).get("discs", 2) + 1)
+        ],
+        "resources/synthetic/oasis1/oasis_cross-sectional.csv",
+    log:
+        "logs/synthetic/oasis1.log",
+    benchmark:
+        "benchmarks/synthetic/oasis1.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(20),
+    params:
+        **SYNTHETIC.get("oasis1", {}),
+        code=code_hash("synthetic"),
+        folder=lambda w, output: os.path.dirname(output[0]),
+    shell:
+        "neurocohort synthetic --source oasis1 --folder {params.folder} --participants {params.participants}"
+        " --seed {params.seed} --spacing-mm {params.spacing_mm} --discs {params.discs} > {log} 2>&1"
