@@ -10,9 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from neurocohort.cluster.doctor import cluster_jobs, grid_engine, slurm, software, storage
 from neurocohort.cluster.doctor.downloads import check_downloads
 from neurocohort.cluster.doctor.findings import BAD, GOOD, NONE, Finding, in_time, lines_of, side_by_side

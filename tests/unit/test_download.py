@@ -12,9 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.sources import download as module

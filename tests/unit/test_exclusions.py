@@ -2,7 +2,6 @@
 allow."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,8 @@ from neurocohort.files import read_table, write_table
 from neurocohort.report.exclusions import compare_excluded
 from neurocohort.report.report import write_report
 from neurocohort.report.sources import Sources
-from scipy import stats
-
-sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import make_study
+from scipy import stats
 
 DEMENTIA = {"dementia": {"task": "classification", "target": "dementia", "cohorts": ["archive"]}}
 GRADES = {"grade": {"task": "classification", "target": "cdr", "classes": [0, [0.5, 1, 2]], "cohorts": ["archive"]}}

@@ -3,7 +3,6 @@
 import copy
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +13,6 @@ from neurocohort.report.methods import methods, without_citations
 from neurocohort.report.sources import Sources
 from neurocohort.study.configuration import read_checked
 from neurocohort.study.members import training_settings
-
-sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import make_study
 
 ROOT = Path(__file__).parents[2]

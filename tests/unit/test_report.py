@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 import zipfile
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -17,8 +16,6 @@ from neurocohort.files import read_table, sha256_of, write_table
 from neurocohort.report import quality
 from neurocohort.report.headline import JUDGEMENTS, headline, judgement_of
 from neurocohort.report.report import write_report
-
-sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import EXPERIMENTS, make_study
 
 

@@ -1,8 +1,5 @@
 """The report of a classification of more than two classes: its headline, its tables and its figure."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +7,6 @@ from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import read_table, write_table
 from neurocohort.report.headline import headline
 from neurocohort.report.report import write_report
-
-sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import EXPERIMENTS, make_study
 
 RATED = {"dementia": EXPERIMENTS["dementia"] | {"target": "cdr", "classes": [0, 0.5, [1, 2]]}}

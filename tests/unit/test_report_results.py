@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from html import unescape
 from pathlib import Path
 
@@ -27,8 +26,6 @@ from neurocohort.report.saliency import saliency
 from neurocohort.report.segmentation_results import REFERENCES
 from neurocohort.report.sources import Missing, Sources
 from neurocohort.report.tables import Table
-
-sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import EXPERIMENTS, make_study
 
 TABLES = ("comparisons.tsv", "details.tsv", "shift.tsv", "spread.tsv", "curves.tsv", "confusion.tsv")

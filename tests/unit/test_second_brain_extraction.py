@@ -9,9 +9,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import sha256_of
 from neurocohort.imaging import synthstrip

@@ -1,13 +1,7 @@
 """No sentence of the report, the methods text, the cards, the checklists, the headline or the plan is printed whatever the study:
 for each there is a study that has it and one that has not, or a reason why it is always true."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from statement_scenarios import by_kind, texts
 from statements import ALWAYS_BY_BEGINNING, LIST, always, statements, written_list
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -15,8 +14,6 @@ from neurocohort.report import gates, mosaics, viewers
 from neurocohort.report.provenance import run_id
 from neurocohort.report.report import write_report
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import make_study
 from statement_pieces import CLEAN, COMPARISON, VERDICT, network_rows
 
