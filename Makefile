@@ -36,7 +36,7 @@ test-machine: .venv/ready .venv/optional
 lint: .venv/ready .venv/optional
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow/Snakefile workflow/rules workflow/probe
+	snakefmt --check Snakefile workflow/Snakefile workflow/rules workflow/probe.smk
 	lint-imports
 	snakemake --lint
 

@@ -5,6 +5,6 @@ include: "workflow/Snakefile"
 rule everything:
     """What `all` makes: an included file has no default target."""
     default_target: True
-    localrule: True
     input:
         rules.all.input,
+    localrule: True

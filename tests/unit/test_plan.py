@@ -28,7 +28,7 @@ from neurocohort.cluster.planning.work import own_measurements, seconds_of
 from neurocohort.cluster.profiles import Profile, read_profile, this_machine
 from neurocohort.cluster.terminal import duration, size
 from neurocohort.files import write_json, write_table
-from neurocohort.sources.sources import read_source
+from neurocohort.sources.sources import read_source, source_table
 from neurocohort.study.configuration import check_configuration, read_checked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,7 +165,7 @@ def test_public_cohorts_are_sized_by_their_source_tables(tmp_path):
 
 
 def test_estimates_are_no_part_of_what_downloads_depend_on():
-    file = read_source(ROOT / "config" / "sources" / "ixi.yaml").files["t1"]
+    file = read_source(source_table("ixi")).files["t1"]
     assert file.approximate_gb == 4.51 and file.size_bytes is None
     assert str(file) == str(replace(file, approximate_gb=9.0, scans=1)), "a better estimate must not fetch 4.5 GB again"
 

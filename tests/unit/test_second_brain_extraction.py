@@ -15,7 +15,7 @@ from neurocohort.imaging import synthstrip
 from neurocohort.imaging.synthstrip import extract_brain_synthstrip
 from neurocohort.imaging.volume import Volume
 from neurocohort.sources.download import download
-from neurocohort.sources.sources import read_source
+from neurocohort.sources.sources import read_source, source_table
 from scipy import ndimage
 from servers import FileServer
 
@@ -138,6 +138,6 @@ def test_weights_that_are_cut_of_another_network_or_absent_are_named(checkpoint,
 
 
 def test_the_published_weights_are_held_to_their_checksum_and_length(repository):
-    file = read_source(repository / "config/sources/synthstrip.yaml").files["weights"]
+    file = read_source(source_table("synthstrip")).files["weights"]
     # FreeSurfer's repository names the file by its length and sha256.
     assert f"/SHA256E-s{file.size_bytes}--{file.sha256}.1.pt" in file.urls[-1]

@@ -3,19 +3,21 @@ import functools
 import json
 import os
 import shlex
-import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-REPOSITORY = Path(workflow.current_basedir).parents[1]  # basedir is that of whoever includes or imports this
-ENVIRONMENT = str(REPOSITORY / "envs" / "environment.yaml")
-sys.path.insert(0, str(REPOSITORY / "workflow"))
+ENVIRONMENT = "../../envs/environment.yaml"  # as each file of this folder sees it
 
 from neurocohort.codehash import code_hash, module_hash
 from neurocohort.sources.fingerprints import fingerprint_bids, fingerprint_table
 from neurocohort.sources.scan_batches import batch_hash, read_batches
-from neurocohort.sources.sources import needed_files, read_source, store_of
+from neurocohort.sources.sources import (
+    needed_files,
+    read_source,
+    source_table,
+    store_of,
+)
 from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
 from neurocohort.dataset.packs import PACKS
@@ -47,7 +49,7 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-shell.prefix(job_prefix(REPOSITORY))
+shell.prefix(job_prefix())
 watch(workflow)
 
 COHORTS = config["cohorts"]
@@ -56,7 +58,7 @@ PREPROCESSING = config["preprocessing"]
 SPACING_MM = PREPROCESSING["spacing_mm"]
 GPU = 0 if config["device"] == "cpu" else 1
 GPU_MODEL = gpu_model(workflow)  # for rules with a GPU: {} where any will do
-SYNTHSTRIP = REPOSITORY / "config" / "sources" / "synthstrip.yaml"
+SYNTHSTRIP = source_table("synthstrip")
 SYNTHSTRIP_WEIGHTS = "resources/synthstrip/synthstrip.1.pt"
 
 
@@ -119,13 +121,13 @@ wildcard_constraints:
     pack=one_of(PACKS),
 
 
-def source_table(cohort):
-    return REPOSITORY / "config" / "sources" / f"{COHORTS[cohort]['source']}.yaml"
+def table_of_source(cohort):
+    return source_table(COHORTS[cohort]["source"])
 
 
 def source_files(cohort):
     """The files that a public cohort is made of, by their keys in the source's table: its archives, and its table."""
-    return needed_files(COHORTS[cohort], read_source(source_table(cohort)))
+    return needed_files(COHORTS[cohort], read_source(table_of_source(cohort)))
 
 
 def is_local(cohort):
@@ -249,18 +251,18 @@ STORES = {
 
 
 def archive(cohort, key):
-    name = read_source(source_table(cohort)).files[key].name
+    name = read_source(table_of_source(cohort)).files[key].name
     return f"resources/{store_of(COHORTS[cohort])}/{name}"
 
 
 def key_of(store, file):
-    files = read_source(source_table(STORES[store])).files
+    files = read_source(table_of_source(STORES[store])).files
     return next(key for key, entry in files.items() if entry.name == file)
 
 
 def published_of(store, file):
     """What the source's table says of a file, as text: an edit there downloads that file anew."""
-    files = read_source(source_table(STORES[store])).files
+    files = read_source(table_of_source(STORES[store])).files
     return str(files[key_of(store, file)])
 
 

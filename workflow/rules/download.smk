@@ -2,8 +2,6 @@
 
 
 rule download:
-    """One file of a source: resumed, checked, kept between studies."""
-    localrule: True
     input:
         local_original,
     output:
@@ -15,10 +13,12 @@ rule download:
     wildcard_constraints:
         store=one_of(STORES),
         file="[^/]+",
+    """One file of a source: resumed, checked, kept between studies."""
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        source=lambda wildcards: source_table(STORES[wildcards.store]),
+        source=lambda wildcards: table_of_source(STORES[wildcards.store]),
         key=lambda wildcards: key_of(wildcards.store, wildcards.file),
         published=lambda wildcards: published_of(wildcards.store, wildcards.file),
         base_url=lambda wildcards: COHORTS[STORES[wildcards.store]]["base_url"] or "",
@@ -28,14 +28,14 @@ rule download:
 
 
 rule download_weights:
-    """SynthStrip's weights, held to the sha256 under which they are published."""
-    localrule: True
     output:
         SYNTHSTRIP_WEIGHTS,
     log:
         "logs/download/synthstrip.log",
     benchmark:
         "benchmarks/download/synthstrip.tsv"
+    """SynthStrip's weights, held to the sha256 under which they are published."""
+    localrule: True
     conda:
         ENVIRONMENT
     params:

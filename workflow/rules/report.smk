@@ -17,7 +17,7 @@ rule report:
         saliency=SALIENCY_MAPS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         notes=expand(NOTES, cohort=COHORTS),
-        lock=REPOSITORY / "envs" / "requirements.txt",
+        lock=Path(workflow.current_basedir).parents[1] / "envs" / "requirements.txt",
     output:
         report(
             directory("results/report"),

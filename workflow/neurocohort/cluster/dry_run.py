@@ -17,7 +17,7 @@ from pathlib import Path
 from neurocohort.checkout import CHECKOUT, SNAKEFILE, workflow_files
 from neurocohort.cluster.profiles import Profile
 from neurocohort.errors import InputError
-from neurocohort.sources.sources import read_source
+from neurocohort.sources.sources import read_source, source_table
 
 JOB = re.compile(r"^( *)(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 ASKED = ("gpu", "mem_mb", "runtime")
@@ -134,7 +134,7 @@ def _dry_run(studies: Sequence[Path], directory: Path, profile: Profile) -> str:
 def _empty_archives(source: str, place: Path) -> Path:
     folder = place / "archives"
     folder.mkdir(exist_ok=True)
-    for file in read_source(CHECKOUT / "config" / "sources" / f"{source}.yaml").files.values():
+    for file in read_source(source_table(source)).files.values():
         (folder / file.name).touch()
     return folder
 

@@ -2,7 +2,7 @@
 
 The network and the resampling to and from its 1 mm grid are those of the package nipreps-synthstrip (Apache-2.0), the same
 code as MRIQC's. The weights are a file of their own, which a download rule fetches and checks
-(``config/sources/synthstrip.yaml``).
+(``source_tables/synthstrip.yaml``).
 """
 
 import pickle

@@ -17,24 +17,26 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
+import neurocohort
 from neurocohort.cluster.failures import FailedJob, describe, scan_of
 from neurocohort.cluster.schedulers import Ending, ending_of, log_of, submitted_number
 from neurocohort.cluster.takeover import begin_run, end_run, note_submitted, take_over, who_holds_the_lock
 from neurocohort.errors import storage_reason
 
+PACKAGE_FOLDER = Path(neurocohort.__file__).resolve().parents[1]
 SHOWN_OF_A_GROUP = 3  # failed jobs of one submission; they mostly failed for the same reason
 ASKED = ("mem_mb", "runtime")
 # Folders that Snakemake itself writes to before a job: without permission it would end in a traceback.
 WRITTEN = ("results", "logs", "benchmarks")
 
 
-def job_prefix(checkout: Path) -> str:
-    """What the shell command of every job begins with: the same interpreter and the same checkout, whatever the login shell of a
+def job_prefix() -> str:
+    """What the shell command of every job begins with: the same interpreter and the same package, whatever the login shell of a
     compute node prefers; and a way to Snakemake's own standard error for the sentence that a person should see, which the
     rule's log would hide."""
     return (
         f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
-        f"PYTHONPATH={shlex.quote(str(checkout / 'workflow'))} NEUROCOHORT_MESSAGES=9; exec 9>&2; "
+        f"PYTHONPATH={shlex.quote(str(PACKAGE_FOLDER))} NEUROCOHORT_MESSAGES=9; exec 9>&2; "
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading a source's table (``config/sources/<source>.yaml``): where its files are and what is published of them."""
+"""Reading a source's table (``source_tables/<source>.yaml``): where its files are and what is published of them."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -9,11 +9,17 @@ import yaml
 from neurocohort.errors import InputError
 from neurocohort.sources.verify import MAGIC
 
+TABLES = Path(__file__).resolve().parents[1] / "source_tables"
 TEXTS = ("title", "homepage", "licence", "citation")
 OPTIONAL_TEXTS = ("acknowledgement", "agreement")
 CHECKED_OF_FILE = {"size_bytes": int, "md5": str, "sha256": str, "magic": str}
 ESTIMATES_OF_FILE = {"approximate_gb": float, "scans": int}
 FILE_KEYS = {"name": str, "urls": list} | CHECKED_OF_FILE | ESTIMATES_OF_FILE
+
+
+def source_table(source: str) -> Path:
+    """The table of a source that the package knows, such as ``ixi``."""
+    return TABLES / f"{source}.yaml"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Reading a study's configuration and checking it, in full and within a second, before anything runs.
 
-The schema (workflow/schemas/config.schema.yaml) holds every key, its range and its default; here is what a schema can't
+The schema (schemas/config.schema.yaml) holds every key, its range and its default; here is what a schema can't
 say, because it is between keys: a cohort that isn't configured, a target that a cohort hasn't got, a grid that a network
 can't take. Imports stay light: this runs at the start of every Snakemake process.
 """
@@ -32,7 +32,7 @@ from neurocohort.study.trainings import sweep_value_faults
 from neurocohort.user_files import UnusableFile
 from neurocohort.yaml_files import read_yaml
 
-SCHEMA = Path(__file__).resolve().parents[2] / "schemas/config.schema.yaml"
+SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
 
 LARGEST_INTEGER = 10**MOST_DIGITS
 BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z

@@ -21,7 +21,7 @@ from neurocohort.cluster.profiles import Profile
 from neurocohort.cluster.schedulers import SLURM, SUBMITTED, cancel
 from neurocohort.cluster.terminal import size
 
-SNAKEFILE = CHECKOUT / "workflow" / "probe" / "Snakefile"
+SNAKEFILE = CHECKOUT / "workflow" / "probe.smk"
 CPU, GPU = "cpu", "gpu"
 REFUSED = re.compile(r"(?:sbatch: error: |Unable to run job: )(.+)")
 RULE = re.compile(r"^rule (cpu|gpu):")

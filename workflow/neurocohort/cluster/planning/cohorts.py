@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from neurocohort.checkout import CHECKOUT
 from neurocohort.files import read_table
 from neurocohort.sources.local_files import anat_folders, labels_beside, matching_images, named_file, pair_of
-from neurocohort.sources.sources import Source, SourceFile, needed_files, read_source, store_of
+from neurocohort.sources.sources import Source, SourceFile, needed_files, read_source, source_table, store_of
 from neurocohort.sources.variables import read_scan_table
 from neurocohort.study.cohorts import SYNTHETIC_FOLDER
 
@@ -89,7 +88,7 @@ def synthstrip_weights(config: dict, directory: Path) -> Archive | None:
     extracted = any(not cohort.get("skull_stripped") for cohort in config["cohorts"].values())
     if config["preprocessing"]["brain_extraction"] != "synthstrip" or not extracted:
         return None
-    file = read_source(CHECKOUT / "config" / "sources" / "synthstrip.yaml").files["weights"]
+    file = read_source(source_table("synthstrip")).files["weights"]
     place = directory / "resources" / "synthstrip" / file.name
     return Archive(
         file, place, file.addresses(config["preprocessing"]["weights_url"] or None), file.estimated_bytes, False
@@ -98,7 +97,7 @@ def synthstrip_weights(config: dict, directory: Path) -> Archive | None:
 
 def _public(name: str, settings: dict, config: dict, directory: Path) -> Cohort:
     kind, base = settings["source"], settings["base_url"] or None
-    source = read_source(CHECKOUT / "config" / "sources" / f"{kind}.yaml")
+    source = read_source(source_table(kind))
     made = config.get("synthetic", {}).get(kind) if base == f"{SYNTHETIC_FOLDER}/{kind}" else None
     folder = directory / "resources" / store_of(settings)
     keys, table = needed_files(settings, source)

@@ -1,20 +1,14 @@
 # Two jobs of a few seconds that `neurocohort doctor --cluster` sends through a profile, to see what jobs find on the nodes.
-import sys
-from pathlib import Path
-
-REPOSITORY = Path(workflow.basedir).parents[1]
-sys.path.insert(0, str(REPOSITORY / "workflow"))
-
 from neurocohort.snakemake_support.run import gpu_model, job_prefix, watch
 
-shell.prefix(job_prefix(REPOSITORY))
+shell.prefix(job_prefix())
 watch(workflow)
 
 
 rule all:
-    localrule: True
     input:
         expand("{kind}.json", kind=config["kinds"].split("+")),
+    localrule: True
 
 
 rule cpu:
