@@ -40,6 +40,7 @@ COPY envs/requirements.txt /opt/neurocohort/requirements.txt
 RUN pip install --no-cache-dir -r /opt/neurocohort/requirements.txt && pip check
 WORKDIR /study
 COPY pyproject.toml README.md ./
+COPY envs envs
 COPY workflow workflow
 RUN pip install --no-cache-dir --no-deps -e .
 LABEL org.neurocohort.python="{python}" \\
