@@ -65,7 +65,10 @@ def test_a_line_that_is_no_exact_pin_is_refused(maker, line):
 
 def test_every_package_asked_for_is_pinned_within_what_was_asked(pins):
     requirements = importlib.import_module("packaging.requirements")
-    lines = [line.split("#")[0].strip() for line in (read(ENVS / "requirements.in") + read(ENVS / "development.in")).splitlines()]
+    lines = [
+        line.split("#")[0].strip()
+        for line in (read(ENVS / "requirements.in") + read(ENVS / "development.in")).splitlines()
+    ]
     for requirement in map(requirements.Requirement, filter(None, lines)):
         version = pins.get(normalised(requirement.name))
         assert version is not None, f"{requirement.name} is in requirements.in and not in requirements.txt"

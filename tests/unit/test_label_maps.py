@@ -26,10 +26,13 @@ REGISTRATIONS = [
     "affine",
     pytest.param(
         "deformable",
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec("picsl_greedy") is None,
-            reason="picsl-greedy, an optional package, is not installed",
-        ),
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(
+                importlib.util.find_spec("picsl_greedy") is None,
+                reason="picsl-greedy, an optional package, is not installed",
+            ),
+        ],
     ),
 ]
 STUDY = "space-MNI152NLin2009aSym"

@@ -133,6 +133,7 @@ def test_dementia_is_visible_on_both_sides_in_the_medial_temporal_lobe_at_3_mm(a
         assert gained * 0.027 > 0.7, "millilitres of fluid where the hippocampus was"
 
 
+@pytest.mark.slow
 def test_deepbet_finds_the_brain(anatomy, tmp_path):
     import deepbet
     import torch

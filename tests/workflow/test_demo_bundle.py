@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow  # it installs an environment
 PACKAGES = ("monai", "torch", "nibabel")
 INSTALL_TIMEOUT_S = 900
 TEMPLATE_SPACE = "MNI152NLin2009aSym"

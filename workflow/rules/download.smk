@@ -2,6 +2,7 @@
 
 
 rule download:
+    """One file of a source: resumed, checked, kept between studies."""
     input:
         local_original,
     output:
@@ -13,7 +14,6 @@ rule download:
     wildcard_constraints:
         store=one_of(STORES),
         file="[^/]+",
-    """One file of a source: resumed, checked, kept between studies."""
     localrule: True
     conda:
         ENVIRONMENT
@@ -28,13 +28,13 @@ rule download:
 
 
 rule download_weights:
+    """SynthStrip's weights, held to the sha256 under which they are published."""
     output:
         SYNTHSTRIP_WEIGHTS,
     log:
         "logs/download/synthstrip.log",
     benchmark:
         "benchmarks/download/synthstrip.tsv"
-    """SynthStrip's weights, held to the sha256 under which they are published."""
     localrule: True
     conda:
         ENVIRONMENT

@@ -24,8 +24,9 @@ rule template:
 
 # A job of another rule has no need of this one: the tables are there when it is submitted. Without a checkpoint, the Snakemake
 # inside a job builds the graph of its own rule alone; with one, each job would build the graph of all scans (12 s and 370 MB with
-# 10,000) and look at each image of the user's. Jobs are started with `--allowed-rules` and the names of their rules.
-if not IN_JOB or "ingest_cohort" in sys.argv:
+# 10,000) and look at each image of the user's. Jobs are started with `--allowed-rules` and the names of
+# their rules, which have a prefix where this workflow is a module of another.
+if not IN_JOB or any(word.endswith("ingest_cohort") for word in sys.argv):
 
     # The images are not declared: which there are is known only afterwards, and those that did not change stay as they are.
     checkpoint ingest_cohort:
