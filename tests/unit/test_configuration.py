@@ -13,10 +13,10 @@ import yaml
 from jsonschema import Draft202012Validator
 from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
+from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.settings import read_settings
 from neurocohort.study.cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
 from neurocohort.study.configuration import SCHEMA, check_configuration, load_configuration
-from neurocohort.study.experiments import NETWORKS
 from neurocohort.study.members import all_experiments, draws_of, members_of, starting_members, training_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -450,7 +450,7 @@ def test_every_default_is_valid(schema):
 
 def test_networks_and_sources_of_the_schema_are_those_that_the_checks_know(schema):
     experiment = schema["$defs"]["experiment"]["properties"]
-    assert set(experiment["network"]["properties"]["name"]["enum"]) == set(NETWORKS)
+    assert set(experiment["network"]["properties"]["name"]["enum"]) == set(ARCHITECTURES)
     assert set(schema["$defs"]["cohort"]["properties"]["source"]["enum"]) == set(KEYS_OF_SOURCE)
 
 

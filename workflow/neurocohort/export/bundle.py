@@ -18,6 +18,7 @@ from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.imaging.template import study_grid
 from neurocohort.imaging.volume import Grid
 from neurocohort.learning import networks
+from neurocohort.learning.architectures import ARCHITECTURES, SFCN
 from neurocohort.learning.model_files import RUN, WEIGHTS
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, Task, task_from
@@ -28,7 +29,6 @@ from neurocohort.report.networks import Networks
 
 SCRIPTS = (evaluator, outputs, scans, weights)
 NETWORK_MODULE = "scripts.network"
-NETS = "monai.networks.nets"
 
 USE = """
 ## How to use it
@@ -137,27 +137,12 @@ def inference_config(runs: dict[str, dict], weight_names: list[str], configurati
 
 
 def network_definition(settings: TrainingSettings, task: Task) -> dict:
-    """The network as a component of MONAI's configuration: what `networks.build_network` builds, by class and arguments."""
-    name, inputs, out = settings.network, len(settings.modalities), task.outputs
-    widths = list(settings.channels or networks.CHANNELS.get(name, ()))
-    if name == "sfcn":
-        arguments = {"inputs": inputs, "channels": widths, "outputs": out}
-        return {"_target_": f"{NETWORK_MODULE}.SFCN", **arguments, "dropout": settings.dropout, "norm": settings.norm}
-    if name == "resnet18":
-        return {"_target_": f"{NETS}.resnet18", "spatial_dims": 3, "n_input_channels": inputs, "num_classes": out}
-    common = {"spatial_dims": 3, "in_channels": inputs, "out_channels": out}
-    strides = [2] * (len(widths) - 1)
-    if name == "densenet121":
-        return {"_target_": f"{NETS}.DenseNet121", **common, "dropout_prob": settings.dropout}
-    if name == "unet":
-        shape = {"channels": widths, "strides": strides, "num_res_units": 1, "norm": "instance"}
-        return {"_target_": f"{NETS}.UNet", **common, **shape}
-    if name == "dynunet":
-        kernels = {"kernel_size": [3] * len(widths), "strides": [1, *strides], "upsample_kernel_size": strides}
-        return {"_target_": f"{NETS}.DynUNet", **common, **kernels, "filters": widths}
-    if name == "segresnet":
-        return {"_target_": f"{NETS}.SegResNet", **common, "init_filters": widths[0]}
-    raise ValueError(f"unknown network {name}")
+    """The network as a component of MONAI's configuration, by class and arguments."""
+    architecture = ARCHITECTURES[settings.network]
+    options = {"dropout": settings.dropout, "norm": settings.norm}
+    shape = architecture.shape(settings.channels, len(settings.modalities), task.outputs, **options)
+    target = f"{NETWORK_MODULE}.SFCN" if architecture.target == SFCN else architecture.target
+    return {"_target_": target, **architecture.arguments(shape)}
 
 
 def _common(runs: dict[str, dict]) -> dict:

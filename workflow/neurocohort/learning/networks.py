@@ -1,18 +1,14 @@
 """Networks by name. All but SFCN are MONAI's."""
 
+import importlib
 import math
 
 import torch
 from torch import nn
 
 from neurocohort.errors import InputError
+from neurocohort.learning.architectures import ARCHITECTURES
 
-CHANNELS = {
-    "sfcn": (32, 64, 128, 256, 256, 64),  # Peng et al. 2021
-    "unet": (16, 32, 64, 128),
-    "dynunet": (32, 64, 128, 256),
-    "segresnet": (16,),
-}
 GROUPS = 8
 
 
@@ -24,7 +20,7 @@ class SFCN(nn.Module):
     (N, inputs, X, Y, Z) with each side at least 32; output (N, outputs), logits.
     """
 
-    def __init__(self, inputs: int, channels: tuple[int, ...], outputs: int, dropout: float, norm: str):
+    def __init__(self, inputs: int, channels: list[int], outputs: int, dropout: float, norm: str):
         super().__init__()
         layers: list[nn.Module] = []
         previous = inputs
@@ -48,29 +44,20 @@ def _norm(norm: str, width: int) -> nn.Module:
 def build_network(
     name: str, channels: list[int] | None, outputs: int, *, inputs: int = 1, dropout: float = 0.0, norm: str = "batch"
 ) -> nn.Module:
-    """The network ``name`` with ``inputs`` input channels and ``outputs`` output channels (or values).
+    """Build a network with random weights.
 
-    ``channels``: widths of its stages; None for the published ones. MONAI's networks are imported when one is asked for.
+    Args:
+        name: A key of `architectures.ARCHITECTURES`.
+        channels: Channels of each level; None for the published ones.
+        outputs: Output channels, or values.
+        inputs: Input channels.
+        dropout: Fraction of the features that is dropped at random in training.
+        norm: ``batch`` or ``group``.
     """
-    widths = tuple(channels) if channels else CHANNELS.get(name)
-    if name == "sfcn":
-        return SFCN(inputs, widths, outputs, dropout, norm)
-    from monai.networks import nets
-
-    if name == "densenet121":
-        return nets.DenseNet121(spatial_dims=3, in_channels=inputs, out_channels=outputs, dropout_prob=dropout)
-    if name == "resnet18":
-        return nets.resnet18(spatial_dims=3, n_input_channels=inputs, num_classes=outputs)
-    if name == "unet":
-        strides = (2,) * (len(widths) - 1)
-        return nets.UNet(3, inputs, outputs, channels=widths, strides=strides, num_res_units=1, norm="instance")
-    if name == "dynunet":
-        strides = (1,) + (2,) * (len(widths) - 1)
-        kernels = (3,) * len(widths)
-        return nets.DynUNet(3, inputs, outputs, kernels, strides, upsample_kernel_size=strides[1:], filters=widths)
-    if name == "segresnet":
-        return nets.SegResNet(3, init_filters=widths[0], in_channels=inputs, out_channels=outputs)
-    raise ValueError(f"unknown network {name}")
+    architecture = ARCHITECTURES[name]
+    shape = architecture.shape(channels, inputs, outputs, dropout=dropout, norm=norm)
+    module, _, made = architecture.target.rpartition(".")
+    return getattr(importlib.import_module(module), made)(**architecture.arguments(shape))
 
 
 def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ against each other.)"""
 from collections.abc import Callable, Iterator
 
 from neurocohort.evaluation import voxel_baselines
+from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.report import labels
 from neurocohort.report.methods_facts import Experiment, Facts, listed, plain_number, times, together
 from neurocohort.report.networks import Networks, networks_sentence
@@ -114,9 +115,9 @@ def _network(experiment: Experiment, facts: Facts) -> str:
     details = []
     if settings.get("channels"):
         details.append(f"{listed(settings['channels'])} channels")
-    if name == "sfcn" and settings.get("norm") == "group":
+    if name in ARCHITECTURES and ARCHITECTURES[name].has_norm and settings.get("norm") == "group":
         details.append("group instead of batch normalisation")
-    if settings.get("dropout") and name in ("sfcn", "densenet121"):
+    if settings.get("dropout") and name in ARCHITECTURES and ARCHITECTURES[name].has_dropout:
         details.append(f"dropout of {plain_number(settings['dropout'])}")
     if "parameters" in run:
         details.append(f"{run['parameters']:,} parameters")

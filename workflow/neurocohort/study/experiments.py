@@ -2,40 +2,15 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
+from neurocohort.learning.architectures import ARCHITECTURES, MAP_TASKS, VALUE_TASKS
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
 from neurocohort.study.messages import did_you_mean, listed
 from neurocohort.study.trainings import training_faults
 
 TARGET_OF_TASK = {"regression": NUMBER, "classification": TWO_CLASSES, "segmentation": LABEL_MAP}
-
-
-class Network(NamedTuple):
-    """What a network takes. ``fewest`` and ``most`` numbers in ``channels``, ``usual`` where it is left out. The network
-    halves its input ``halvings`` times, or once less than it has channels (None).
-    """
-
-    tasks: tuple[str, ...]
-    fewest: int
-    most: int
-    usual: int
-    halvings: int | None
-
-
-VALUE_TASKS, MAP_TASKS = ("regression", "classification"), ("segmentation",)
-NETWORKS = {
-    "sfcn": Network(VALUE_TASKS, 2, 10, 6, None),
-    "densenet121": Network(VALUE_TASKS, 0, 0, 0, 5),
-    "resnet18": Network(VALUE_TASKS, 0, 0, 0, 0),
-    "unet": Network(MAP_TASKS, 2, 10, 4, None),
-    "dynunet": Network(MAP_TASKS, 3, 10, 4, None),
-    "segresnet": Network(MAP_TASKS, 1, 1, 1, 3),
-}
-HAS_DROPOUT, HAS_NORM = ("sfcn", "densenet121"), ("sfcn",)
-SEGRESNET_GROUPS = 8  # its group norm divides the channels into eight
 
 
 def experiment_faults(
@@ -129,16 +104,18 @@ def _filter_faults(key: str, experiment: dict, kinds: dict[str, dict]) -> Iterat
 
 def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[str]:
     task, name, channels = experiment["task"], experiment["network"]["name"], experiment["network"]["channels"]
-    network, place = NETWORKS[name], f"{key}.network.channels"
+    network, place = ARCHITECTURES[name], f"{key}.network.channels"
     grid = f"{key}.training.patch" if experiment["training"]["patch"] else "preprocessing.shape"
     if task not in network.tasks:
-        fitting = [other for other, one in NETWORKS.items() if task in one.tasks]
+        fitting = [other for other, one in ARCHITECTURES.items() if task in one.tasks]
         yield f"`{key}.network.name` is `{name}`, which can't do {task}; expected one of {listed(fitting)}."
         return
-    if (dropout := experiment["network"]["dropout"]) and name not in HAS_DROPOUT:
-        yield f"`{key}.network.dropout` is {dropout:g}, and {name} takes none; leave the key out, or use {listed(HAS_DROPOUT)}."
-    if (norm := experiment["network"]["norm"]) != "batch" and name not in HAS_NORM:
-        yield f"`{key}.network.norm` is {norm}, and {name} has a norm of its own; leave the key out, or use {listed(HAS_NORM)}."
+    if (dropout := experiment["network"]["dropout"]) and not network.has_dropout:
+        others = listed([other for other, one in ARCHITECTURES.items() if one.has_dropout])
+        yield f"`{key}.network.dropout` is {dropout:g}, and {name} takes none; leave the key out, or use {others}."
+    if (norm := experiment["network"]["norm"]) != "batch" and not network.has_norm:
+        others = listed([other for other, one in ARCHITECTURES.items() if one.has_norm])
+        yield f"`{key}.network.norm` is {norm}, and {name} has a norm of its own; leave the key out, or use {others}."
     if channels and not network.fewest <= len(channels) <= network.most:
         if not network.most:
             yield f"`{place}` is given, and {name} has channels of its own; leave the key out."
@@ -146,9 +123,9 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
             count = f"{network.fewest}" if network.fewest == network.most else f"{network.fewest} to {network.most}"
             yield f"`{place}` has {len(channels)} value{'s' * (len(channels) > 1)}; {name} expects {count}."
         return
-    if name == "segresnet" and channels and channels[0] % SEGRESNET_GROUPS:
-        yield f"`{place}` is {channels}; segresnet expects a multiple of {SEGRESNET_GROUPS}."
-    halvings = network.halvings if network.halvings is not None else len(channels or [0] * network.usual) - 1
+    if channels and channels[0] % network.multiple_of:
+        yield f"`{place}` is {channels}; {name} expects a multiple of {network.multiple_of}."
+    halvings = network.halvings if network.halvings is not None else len(channels or network.widths) - 1
     step = 2**halvings
     if task in VALUE_TASKS and min(shape) < step:
         yield (

@@ -5,10 +5,11 @@ from functools import cache
 from math import ceil, prod
 
 from neurocohort.learning.networks import build_network
+from neurocohort.learning.tasks.regression import BINS
+from neurocohort.learning.tasks.segmentation import Segmentation
+from neurocohort.learning.windows import WINDOW_OVERLAP
 
-SOFT_BINS = 40  # outputs of a regression with soft bins: their number hardly counts
-TISSUE_OUTPUTS = 4
-WINDOW_STEP = 0.5  # of a window: neighbours overlap by half, as learning.windows has it
+WINDOW_STEP = 1 - WINDOW_OVERLAP  # of a window
 
 
 def gflops(settings: dict, shape: list[int]) -> float:
@@ -46,7 +47,7 @@ def _made(settings: dict):
     """The network without its numbers: its layers are there, and nothing is stored or computed."""
     import torch
 
-    outputs = {"segmentation": TISSUE_OUTPUTS, "regression": SOFT_BINS}.get(settings["task"], settings["classes"])
+    outputs = {"segmentation": Segmentation.outputs, "regression": BINS}.get(settings["task"], settings["classes"])
     with torch.device("meta"):
         inputs = len(settings["modalities"])
         return build_network(settings["network"], settings["channels"] or None, outputs, inputs=inputs).eval()

@@ -1,0 +1,134 @@
+"""The networks that an experiment can name: what each takes, and how it is built.
+
+One table serves the check of the configuration, the training, the plan and the MONAI bundle. This module imports no torch: it is
+read at the start of every Snakemake process.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+VALUE_TASKS, MAP_TASKS = ("regression", "classification"), ("segmentation",)
+NETS = "monai.networks.nets"
+SFCN = "neurocohort.learning.networks.SFCN"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network is built with.
+
+    Args:
+        inputs: Input channels, one a modality.
+        outputs: Output channels, or values.
+        widths: Channels of each level, from the input on.
+        dropout: Fraction of the features that is dropped at random in training.
+        norm: ``batch`` or ``group``.
+    """
+
+    inputs: int
+    outputs: int
+    widths: list[int]
+    dropout: float = 0.0
+    norm: str = "batch"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network by name.
+
+    Args:
+        tasks: The tasks that it can do.
+        target: Dotted name of its class or function.
+        arguments: Its keyword arguments for a shape, as JSON can hold them.
+        widths: The published channels of its levels; empty where it has channels of its own that can't be set.
+        fewest: Least number of levels that can be asked for.
+        most: Largest number of levels that can be asked for.
+        halvings: How often it halves its input; None for once less than it has levels.
+        multiple_of: What the channels of the first level must be a multiple of.
+        has_dropout: Whether it takes ``dropout``.
+        has_norm: Whether it takes ``norm``.
+        contiguous_on_cpu: Whether the usual memory layout is faster on a CPU than channels last.
+    """
+
+    tasks: tuple[str, ...]
+    target: str
+    arguments: Callable[[Shape], dict]
+    widths: tuple[int, ...] = ()
+    fewest: int = 0
+    most: int = 0
+    halvings: int | None = None
+    multiple_of: int = 1
+    has_dropout: bool = False
+    has_norm: bool = False
+    contiguous_on_cpu: bool = False
+
+    def shape(self, channels: list[int] | None, inputs: int, outputs: int, **options: float | str) -> Shape:
+        """The shape with ``channels``, or with the published ones where none are given."""
+        return Shape(inputs, outputs, list(channels or self.widths), **options)
+
+
+def _volumes(shape: Shape) -> dict:
+    return {"spatial_dims": 3, "in_channels": shape.inputs, "out_channels": shape.outputs}
+
+
+def _sfcn(shape: Shape) -> dict:
+    given = {"inputs": shape.inputs, "channels": shape.widths, "outputs": shape.outputs}
+    return given | {"dropout": shape.dropout, "norm": shape.norm}
+
+
+def _densenet121(shape: Shape) -> dict:
+    return _volumes(shape) | {"dropout_prob": shape.dropout}
+
+
+def _resnet18(shape: Shape) -> dict:
+    return {"spatial_dims": 3, "n_input_channels": shape.inputs, "num_classes": shape.outputs}
+
+
+def _unet(shape: Shape) -> dict:
+    strides = [2] * (len(shape.widths) - 1)
+    return _volumes(shape) | {"channels": shape.widths, "strides": strides, "num_res_units": 1, "norm": "instance"}
+
+
+def _dynunet(shape: Shape) -> dict:
+    strides = [2] * (len(shape.widths) - 1)
+    kernels = {"kernel_size": [3] * len(shape.widths), "strides": [1, *strides], "upsample_kernel_size": strides}
+    return _volumes(shape) | kernels | {"filters": shape.widths}
+
+
+def _segresnet(shape: Shape) -> dict:
+    return _volumes(shape) | {"init_filters": shape.widths[0]}
+
+
+ARCHITECTURES = {
+    "sfcn": Architecture(
+        VALUE_TASKS,
+        SFCN,
+        _sfcn,
+        widths=(32, 64, 128, 256, 256, 64),  # Peng et al. 2021
+        fewest=2,
+        most=10,
+        has_dropout=True,
+        has_norm=True,
+    ),
+    "densenet121": Architecture(
+        VALUE_TASKS,
+        f"{NETS}.DenseNet121",
+        _densenet121,
+        halvings=5,
+        has_dropout=True,
+        # Channels last, a training step on one CPU core takes 0.5 to 0.9 of its time, but 1.08 with DenseNet's narrow layers.
+        contiguous_on_cpu=True,
+    ),
+    "resnet18": Architecture(VALUE_TASKS, f"{NETS}.resnet18", _resnet18, halvings=0),
+    "unet": Architecture(MAP_TASKS, f"{NETS}.UNet", _unet, widths=(16, 32, 64, 128), fewest=2, most=10),
+    "dynunet": Architecture(MAP_TASKS, f"{NETS}.DynUNet", _dynunet, widths=(32, 64, 128, 256), fewest=3, most=10),
+    "segresnet": Architecture(
+        MAP_TASKS,
+        f"{NETS}.SegResNet",
+        _segresnet,
+        widths=(16,),
+        fewest=1,
+        most=1,
+        halvings=3,
+        multiple_of=8,  # its group norm divides the channels into eight
+    ),
+}
