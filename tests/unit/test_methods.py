@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from neurocohort.files import write_json, write_table
-from neurocohort.report import methods_learning, references
+from neurocohort.report import references
 from neurocohort.report.methods import methods, without_citations
 from neurocohort.report.sources import Sources
 from neurocohort.study.configuration import read_checked
@@ -269,14 +269,3 @@ def test_reference_reads_as_in_a_journal():
     assert text.startswith("Marcus DS, Wang TH, Parker J, Csernansky JG, Morris JC, Buckner RL. Open Access Series")
     assert text.endswith("Journal of Cognitive Neuroscience 19, 1498–1507 (2007). doi:10.1162/jocn.2007.19.9.1498")
     assert without_citations("by N4 [@tustison2010], and more [@dice1945].") == "by N4, and more."
-
-
-def test_constants_that_stand_again_are_those_of_the_code():
-    from neurocohort.learning import loop, schedule, windows
-    from neurocohort.learning.tasks import regression
-
-    assert methods_learning.BINS == regression.BINS
-    assert methods_learning.VALIDATION_MEMORY == loop.VALIDATION_MEMORY
-    assert 1 / methods_learning.START_SHARE == schedule.START_SHARE
-    assert methods_learning.WINDOW_OVERLAP == windows.WINDOW_OVERLAP
-    assert methods_learning.CYCLE_MOMENTUM == (schedule.CALM_MOMENTUM, schedule.FAST_MOMENTUM)

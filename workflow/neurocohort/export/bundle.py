@@ -18,11 +18,12 @@ from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.imaging.template import study_grid
 from neurocohort.imaging.volume import Grid
 from neurocohort.learning import networks
-from neurocohort.learning.architectures import ARCHITECTURES, SFCN
+from neurocohort.learning.architectures import ARCHITECTURES, NETS, SFCN
+from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.model_files import RUN, WEIGHTS
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, Task, task_from
-from neurocohort.learning.windows import WINDOW_BATCH, WINDOW_OVERLAP
+from neurocohort.learning.windows import WINDOW_BATCH
 from neurocohort.report.model_card import model_card
 from neurocohort.report.model_limits import Known
 from neurocohort.report.networks import Networks
@@ -141,8 +142,8 @@ def network_definition(settings: TrainingSettings, task: Task) -> dict:
     architecture = ARCHITECTURES[settings.network]
     options = {"dropout": settings.dropout, "norm": settings.norm}
     shape = architecture.shape(settings.channels, len(settings.modalities), task.outputs, **options)
-    target = f"{NETWORK_MODULE}.SFCN" if architecture.target == SFCN else architecture.target
-    return {"_target_": target, **architecture.arguments(shape)}
+    module = NETWORK_MODULE if architecture.target == SFCN else NETS
+    return {"_target_": f"{module}.{architecture.target}", **architecture.arguments(shape)}
 
 
 def _common(runs: dict[str, dict]) -> dict:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 VALUE_TASKS, MAP_TASKS = ("regression", "classification"), ("segmentation",)
-NETS = "monai.networks.nets"
-SFCN = "neurocohort.learning.networks.SFCN"
+NETS = "monai.networks.nets"  # the module of all networks but SFCN, which is our own
+SFCN = "SFCN"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Architecture:
 
     Args:
         tasks: The tasks that it can do.
-        target: Dotted name of its class or function.
+        target: Its class or function: a name in NETS, or SFCN.
         arguments: Its keyword arguments for a shape, as JSON can hold them.
         widths: The published channels of its levels; empty where it has channels of its own that can't be set.
         fewest: Least number of levels that can be asked for.
@@ -111,19 +111,19 @@ ARCHITECTURES = {
     ),
     "densenet121": Architecture(
         VALUE_TASKS,
-        f"{NETS}.DenseNet121",
+        "DenseNet121",
         _densenet121,
         halvings=5,
         has_dropout=True,
         # Channels last, a training step on one CPU core takes 0.5 to 0.9 of its time, but 1.08 with DenseNet's narrow layers.
         contiguous_on_cpu=True,
     ),
-    "resnet18": Architecture(VALUE_TASKS, f"{NETS}.resnet18", _resnet18, halvings=0),
-    "unet": Architecture(MAP_TASKS, f"{NETS}.UNet", _unet, widths=(16, 32, 64, 128), fewest=2, most=10),
-    "dynunet": Architecture(MAP_TASKS, f"{NETS}.DynUNet", _dynunet, widths=(32, 64, 128, 256), fewest=3, most=10),
+    "resnet18": Architecture(VALUE_TASKS, "resnet18", _resnet18, halvings=0),
+    "unet": Architecture(MAP_TASKS, "UNet", _unet, widths=(16, 32, 64, 128), fewest=2, most=10),
+    "dynunet": Architecture(MAP_TASKS, "DynUNet", _dynunet, widths=(32, 64, 128, 256), fewest=3, most=10),
     "segresnet": Architecture(
         MAP_TASKS,
-        f"{NETS}.SegResNet",
+        "SegResNet",
         _segresnet,
         widths=(16,),
         fewest=1,

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import get_swa_avg_fn
 
 from neurocohort.learning.batches import Batch, TrainingBatches
 from neurocohort.learning.checkpoint import Interrupted, StopRequest, load_checkpoint, save_checkpoint
+from neurocohort.learning.constants import VALIDATION_MEMORY
 from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.distributed import Processes
 from neurocohort.learning.networks import copied_weights, load_weights, weights_of
@@ -29,7 +30,6 @@ from neurocohort.learning.transfer import learning_stages, set_learning, stages
 from neurocohort.learning.windows import network_outputs
 from neurocohort.progress import steps_shown
 
-VALIDATION_MEMORY = 5  # epochs over which the criterion is averaged when the best is chosen, and weights where they are
 BEST, LAST, AVERAGED = "best", "last", "averaged"  # the weights that are kept
 GO_ON, SAVE, STOP = range(3)  # after a step; where the processes differ, the largest holds
 

@@ -1,6 +1,5 @@
 """Networks by name. All but SFCN are MONAI's."""
 
-import importlib
 import math
 
 import torch
@@ -56,8 +55,11 @@ def build_network(
     """
     architecture = ARCHITECTURES[name]
     shape = architecture.shape(channels, inputs, outputs, dropout=dropout, norm=norm)
-    module, _, made = architecture.target.rpartition(".")
-    return getattr(importlib.import_module(module), made)(**architecture.arguments(shape))
+    if architecture.target == "SFCN":
+        return SFCN(**architecture.arguments(shape))
+    from monai.networks import nets  # takes seconds, and those who train an SFCN don't need it
+
+    return getattr(nets, architecture.target)(**architecture.arguments(shape))
 
 
 def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
+from neurocohort.learning.constants import CALM_MOMENTUM, FAST_MOMENTUM, ONE_CYCLE_START
 from neurocohort.learning.settings import TrainingSettings
 
 ONE_CYCLE, COSINE = "one_cycle", "cosine"
-# One cycle starts at the 25th part of its largest rate and ends at the 250,000th, as torch's OneCycleLR does.
-START_SHARE = 1 / 25
+START_SHARE = 1 / ONE_CYCLE_START
 END_SHARE = START_SHARE / 1e4
-CALM_MOMENTUM, FAST_MOMENTUM = 0.95, 0.85  # of one cycle: the smaller one where the rate is largest
 MOMENTUM, SQUARES_DECAY = 0.9, 0.999  # AdamW's own
 
 

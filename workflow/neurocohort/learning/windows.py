@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.settings import TrainingSettings
 
-WINDOW_OVERLAP = 0.5  # of neighbouring windows: each voxel away from the border is near the middle of one of them
 WINDOW_BATCH = 4
 
 

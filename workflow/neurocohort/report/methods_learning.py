@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 
 from neurocohort.evaluation import voxel_baselines
 from neurocohort.learning.architectures import ARCHITECTURES
+from neurocohort.learning.constants import (
+    CALM_MOMENTUM,
+    FAST_MOMENTUM,
+    ONE_CYCLE_START,
+    SOFT_BINS,
+    VALIDATION_MEMORY,
+    WINDOW_OVERLAP,
+)
 from neurocohort.report import labels
 from neurocohort.report.methods_facts import Experiment, Facts, listed, plain_number, times, together
 from neurocohort.report.networks import Networks, networks_sentence
 from neurocohort.study.members import PERMUTATIONS
-
-BINS = 32  # learning.tasks.regression
-VALIDATION_MEMORY = 5  # learning.loop
-START_SHARE = 25  # one over learning.schedule's: how much less than the largest rate one cycle begins with
-WINDOW_OVERLAP = 0.5  # learning.windows
-CYCLE_MOMENTUM = (0.95, 0.85)  # learning.schedule: CALM_MOMENTUM, FAST_MOMENTUM
 
 NETWORKS = {
     "sfcn": "the simple fully convolutional network (SFCN) [@peng2021]",
@@ -145,7 +147,7 @@ def _loss(tasks: list[dict]) -> str:
     if kind == "regression" and task.get("soft_bins"):
         low, high = (_over_runs(tasks, name, lambda value: plain_number(round(value, 1))) for name in ("low", "high"))
         return (
-            f" and predicted the mean of a distribution over {BINS} bins between {low} and {high}, learned with the "
+            f" and predicted the mean of a distribution over {SOFT_BINS} bins between {low} and {high}, learned with the "
             "Kullback–Leibler divergence from a Gaussian one bin wide around the true value"
         )
     if kind == "regression":
@@ -188,9 +190,9 @@ def _patches(settings: dict) -> str:
 
 def _optimiser(settings: dict) -> str:
     if settings["schedule"] == "one_cycle":
-        calm, fast = CYCLE_MOMENTUM
+        calm, fast = CALM_MOMENTUM, FAST_MOMENTUM
         rate = (
-            f"one cycle [@smith2019] up to {plain_number(settings['learning_rate'])}, rising from a {START_SHARE}th "
+            f"one cycle [@smith2019] up to {plain_number(settings['learning_rate'])}, rising from a {ONE_CYCLE_START}th "
             "of it over the "
             f"first {_percent(settings['warm_up'])} of the steps, with the first beta running from {calm} to {fast} "
             "and back"

@@ -4,10 +4,9 @@ import json
 from functools import cache
 from math import ceil, prod
 
+from neurocohort.learning.constants import SOFT_BINS, WINDOW_OVERLAP
 from neurocohort.learning.networks import build_network
-from neurocohort.learning.tasks.regression import BINS
 from neurocohort.learning.tasks.segmentation import Segmentation
-from neurocohort.learning.windows import WINDOW_OVERLAP
 
 WINDOW_STEP = 1 - WINDOW_OVERLAP  # of a window
 
@@ -47,7 +46,7 @@ def _made(settings: dict):
     """The network without its numbers: its layers are there, and nothing is stored or computed."""
     import torch
 
-    outputs = {"segmentation": Segmentation.outputs, "regression": BINS}.get(settings["task"], settings["classes"])
+    outputs = {"segmentation": Segmentation.outputs, "regression": SOFT_BINS}.get(settings["task"], settings["classes"])
     with torch.device("meta"):
         inputs = len(settings["modalities"])
         return build_network(settings["network"], settings["channels"] or None, outputs, inputs=inputs).eval()

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from neurocohort.learning.constants import SOFT_BINS
+
 REGRESSION = "regression"
-BINS = 32
 BIN_MARGIN = 0.1  # of the training range, below and above it
 
 
@@ -39,7 +40,7 @@ class Regression:
     @property
     def outputs(self) -> int:
         """Number of values that the network returns for a scan."""
-        return BINS if self.soft_bins else 1
+        return SOFT_BINS if self.soft_bins else 1
 
     def as_dict(self) -> dict:
         """Plain values, for run.json."""
@@ -54,7 +55,7 @@ class Regression:
         if not self.soft_bins:
             return functional.mse_loss(outputs[:, 0], (targets - self.mean) / self.scale)
         centres = self._centres(outputs.device)
-        width = (self.high - self.low) / (BINS - 1)
+        width = (self.high - self.low) / (SOFT_BINS - 1)
         soft = torch.softmax(-0.5 * ((targets[:, None] - centres) / width) ** 2, dim=1)
         return functional.kl_div(torch.log_softmax(outputs, dim=1), soft, reduction="batchmean")
 
@@ -66,4 +67,4 @@ class Regression:
         return outputs[:, 0] * self.scale + self.mean
 
     def _centres(self, device: torch.device) -> torch.Tensor:
-        return torch.linspace(self.low, self.high, BINS, device=device)
+        return torch.linspace(self.low, self.high, SOFT_BINS, device=device)
