@@ -17,9 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import pandas as pd
+from neurocohort.files import write_table
 from neurocohort.imaging.template import make_template
 from neurocohort.sources.ixi import ingest_ixi
-from neurocohort.sources.scan_batches import write_batches
+from neurocohort.sources.scan_batches import COLUMNS
 from neurocohort.synthetic.archives import write_ixi_archives
 from rows import append_rows
 
@@ -49,7 +51,8 @@ def preprocess(folder: Path, name: str, batches: list[dict[str, str]]) -> dict[s
     program = Path(sys.executable).parent / "neurocohort"
     out, before, begun = folder / name, os.times(), time.perf_counter()
     for number, contents in enumerate(batches):
-        write_batches(folder / "data" / "batches.tsv", contents, 1000)
+        rows = pd.DataFrame([(name, "000", content) for name, content in contents.items()], columns=COLUMNS)
+        write_table(folder / "data" / "batches.tsv", rows)
         output = out / "preproc_batches" / f"{number:03d}.tsv"
         command = [
             program,
