@@ -73,7 +73,7 @@ def mni_head(head_2mm: Path, brain_2mm: Path) -> Volume:
     fixed_mask = sample(Volume(tissues.data > 0, brain.affine), coarse, smooth=True).data > 0.5
     flat = world_grid(stripped, stripped.data > 0, 2.0)
     moving, moving_mask = sample(stripped, flat), sample(Volume(stripped.data > 0, stripped.affine), flat).data > 0.5
-    found = register_affine(fixed, fixed_mask, moving, moving_mask, seed=1, enough_dice=0.9, enough_information=0.5)
+    found = register_affine(fixed, fixed_mask, moving, moving_mask, seed=1, min_dice=0.9, min_mutual_information=0.5)
     around = sample(head, grid_of(brain), found.fixed_to_moving).data
     white = tissues.data == heads.WM
     around *= np.median(brain.data[white]) / np.median(around[white])
@@ -126,7 +126,7 @@ def reference_affine(label_path: Path) -> np.ndarray:
         images += [sample(volume, grid, smooth=True)]
         images += [sample(Volume(inside, volume.affine), grid, smooth=True).data > 0.5]
     found = [
-        register_affine(*images, seed=seed, enough_dice=0.9, enough_information=0.5).fixed_to_moving
+        register_affine(*images, seed=seed, min_dice=0.9, min_mutual_information=0.5).fixed_to_moving
         for seed in REFERENCE_SEEDS
     ]
     return np.linalg.inv(np.linalg.inv(head.truth["labels_to_scan"]) @ np.mean(found, axis=0))

@@ -52,8 +52,8 @@ def look(settings: dict, shape: list[int]) -> dict:
     precision = choose_precision(read, device)
     set_up_torch(1, device, precision.name)
     outputs = 4 if read.task == "segmentation" else 40
-    network = precision.arranged(build_network(read.network, read.channels or None, outputs).eval())
-    inputs, seconds = precision.arranged(torch.randn(1, 1, *shape)), []
+    network = precision.to_memory_format(build_network(read.network, read.channels or None, outputs).eval())
+    inputs, seconds = precision.to_memory_format(torch.randn(1, 1, *shape)), []
     with torch.inference_mode():
         for _ in range(1 + LOOKS):
             started = time.process_time()

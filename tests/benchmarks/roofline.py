@@ -128,10 +128,10 @@ def network_step(
     set_up_torch(threads, device, precision.name)
     torch.manual_seed(1)
     task = fit_task(settings, sample_rows(batch, 0)["target"].to_numpy())
-    network = precision.arranged(build_network(settings.network, None, task.outputs).to(device))
+    network = precision.to_memory_format(build_network(settings.network, None, task.outputs).to(device))
     training = mode == "training step"
     sides = (settings.patch or shape) if training else shape
-    inputs = precision.arranged(torch.randn(batch, 1, *sides, device=device))
+    inputs = precision.to_memory_format(torch.randn(batch, 1, *sides, device=device))
     if settings.task == "segmentation":
         targets = torch.randint(0, 4, (batch, *sides), dtype=torch.uint8, device=device)
     else:

@@ -71,7 +71,7 @@ def test_a_name_that_is_not_there_is_a_cross_with_those_that_are(place):
     done = place.doctor("auto.yaml")
     assert done.returncode == 1
     assert re.search(rf"✗ {re.escape(name)} +{re.escape(said)}", done.stdout), done.stdout
-    assert f"{place.cluster.name}/{FILES[place.cluster.name]}" in done.stdout, "the mend names the file"
+    assert f"{place.cluster.name}/{FILES[place.cluster.name]}" in done.stdout, "the fix names the file"
 
 
 def test_jobs_tell_what_they_see(place):

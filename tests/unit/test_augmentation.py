@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from neurocohort.learning.augmentation import Appearance, Drawn, augment, draw
+from neurocohort.learning.augmentation import AugmentationParameters, ChannelParameters, augment, draw
 from neurocohort.learning.data import to_input
 from neurocohort.learning.resampling import resample, resample_labels, source_box
 from neurocohort.learning.settings import Augmentation
@@ -27,19 +27,19 @@ def head(shape=SHAPE, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.stack([image] * channels))[None], torch.from_numpy(labels)[None]
 
 
-def apply(drawn: Drawn, image: torch.Tensor, labels=None, mean=None, deviation=None, **box):
+def apply(drawn: AugmentationParameters, image: torch.Tensor, labels=None, mean=None, deviation=None, **box):
     channels = image.shape[1]
     return augment(image, labels, [drawn], mean or [0.0] * channels, deviation or [1.0] * channels, **box)
 
 
-def looks(**changes) -> Drawn:
-    return Drawn(channels=(Appearance(**changes),))
+def looks(**changes) -> AugmentationParameters:
+    return AugmentationParameters(channels=(ChannelParameters(**changes),))
 
 
 def test_flip_exchanges_left_and_right_voxel_by_voxel():
     image, labels = head()
     image[0, 0, :3, 5:9, 2:4] = 200
-    flipped, flipped_labels = apply(Drawn(flip=True), image, labels)
+    flipped, flipped_labels = apply(AugmentationParameters(flip=True), image, labels)
     assert torch.equal(flipped, image.flip(2).float()), "the first array axis runs from left to right"
     assert torch.equal(flipped_labels, labels.flip(1))
     assert not torch.equal(flipped, image.float())
@@ -119,7 +119,7 @@ def test_sample_is_the_same_to_the_bit_in_any_batch_at_any_precision_of_the_loop
 def test_rotation_keeps_volume_on_a_grid_of_unequal_sides():
     image = torch.zeros((1, 1, 40, 48, 32), dtype=torch.uint8)
     image[0, 0, 12:28, 16:32, 8:24] = 255
-    moved, _ = apply(Drawn(angles=(0.1, 0.2, 0.3)), image, deviation=[255.0])
+    moved, _ = apply(AugmentationParameters(angles=(0.1, 0.2, 0.3)), image, deviation=[255.0])
     assert abs(float(moved.sum()) / 16**3 - 1) < 0.02
 
 
@@ -130,7 +130,7 @@ def test_quarter_turn_is_a_quarter_turn(axis, plane):
     angles = [0.0, 0.0, 0.0]
     angles[axis] = np.pi / 2
     labels = torch.from_numpy(volume)[None]
-    moved, moved_labels = apply(Drawn(angles=tuple(angles)), labels[:, None], labels)
+    moved, moved_labels = apply(AugmentationParameters(angles=tuple(angles)), labels[:, None], labels)
     turned = [np.rot90(volume, turns, plane) for turns in (1, 3)]
     errors = [np.abs(moved[0, 0].numpy() - one).max() for one in turned]
     assert min(errors) < 0.05 < max(errors)
@@ -139,7 +139,7 @@ def test_quarter_turn_is_a_quarter_turn(axis, plane):
 
 def test_shift_by_whole_voxels_moves_whole_voxels():
     image, labels = (part + 1 for part in head())
-    moved, moved_labels = apply(Drawn(shift=(2 / SHAPE[0], 0.0, -1 / SHAPE[2])), image, labels)
+    moved, moved_labels = apply(AugmentationParameters(shift=(2 / SHAPE[0], 0.0, -1 / SHAPE[2])), image, labels)
     np.testing.assert_allclose(moved[0, 0, :-2, :, 1:], image[0, 0, 2:, :, :-1], atol=1e-2)
     assert torch.equal(moved_labels[0, :-2, :, 1:], labels[0, 2:, :, :-1])
     for part in (moved[0, 0], moved_labels[0]):
@@ -182,16 +182,16 @@ def test_labels_follow_their_scan():
 @pytest.mark.parametrize(
     "drawn",
     [
-        Drawn(),
-        Drawn(flip=True),
-        Drawn(**TURNED),
-        Drawn(flip=True, **TURNED),
+        AugmentationParameters(),
+        AugmentationParameters(flip=True),
+        AugmentationParameters(**TURNED),
+        AugmentationParameters(flip=True, **TURNED),
         looks(blur_sd=0.9),
         looks(bias_nodes=np.random.default_rng(0).uniform(-0.3, 0.3, (4, 4, 4))),
-        Drawn(
+        AugmentationParameters(
             flip=True,
             **TURNED,
-            channels=(Appearance(0.1, 0.8, np.random.default_rng(0).uniform(-0.3, 0.3, (4, 4, 4))),),
+            channels=(ChannelParameters(0.1, 0.8, np.random.default_rng(0).uniform(-0.3, 0.3, (4, 4, 4))),),
         ),
     ],
     ids=["nothing", "flip", "movement", "flip and movement", "blur", "bias", "all"],
@@ -255,7 +255,7 @@ def test_blur_is_a_gaussian_and_leaves_the_outside():
 
 def test_noise_is_normal_inside_the_brain_alone_and_comes_from_its_seed():
     image, _ = head((48, 48, 48))
-    clean, _ = apply(Drawn(), image, mean=[100.0], deviation=[50.0])
+    clean, _ = apply(AugmentationParameters(), image, mean=[100.0], deviation=[50.0])
     noisy, again, other = (
         apply(looks(noise_sd=0.2, noise_seed=seed), image, mean=[100.0], deviation=[50.0])[0] for seed in (7, 7, 8)
     )
@@ -274,7 +274,9 @@ def test_modalities_move_as_one_head_and_look_each_their_own():
     limits = Augmentation(bias_field=0.2, blur_voxels=0.5)
     for sample in range(8):
         drawn = draw(limits, 4, 0, sample, channels=2)
-        plain = Drawn(drawn.flip, drawn.angles, drawn.shift, drawn.scale, (Appearance(), Appearance()))
+        plain = AugmentationParameters(
+            drawn.flip, drawn.angles, drawn.shift, drawn.scale, (ChannelParameters(), ChannelParameters())
+        )
         moved, _ = apply(plain, image)
         assert torch.equal(moved[0, 0], moved[0, 1])
         if drawn.channels[0].noise_sd:

@@ -14,7 +14,7 @@ from neurocohort.dataset.pack_index import COLUMNS, index_table, row_sha256
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, write_table
 from neurocohort.learning import batches, memory
-from neurocohort.learning.augmentation import Drawn
+from neurocohort.learning.augmentation import AugmentationParameters
 from neurocohort.learning.batches import TrainingBatches, ahead, evaluation_batches
 from neurocohort.learning.data import intensity_statistics, open_packed, packed_folders, to_input
 from neurocohort.learning.settings import Augmentation, TrainingSettings
@@ -254,7 +254,7 @@ def test_every_brain_voxel_can_be_a_patch_centre_wherever_the_movement_puts_it(r
         "all but what the shift takes out of the volume"
     )
     loaded = loader(results, task=Segmentation(), patch=[1, 1, 1], augmentation=STILL)
-    starts = np.array([loaded._patch_start(number, 0, Drawn()) for number in range(600)])
+    starts = np.array([loaded._patch_start(number, 0, AugmentationParameters()) for number in range(600)])
     brain = np.argwhere(loaded.packed.labels["a", "development"][0] > 0)
     assert (starts.min(axis=0) <= brain.min(axis=0) + 2).all() and (starts.max(axis=0) >= brain.max(axis=0) - 2).all()
     assert np.abs(starts.mean(axis=0) - brain.mean(axis=0)).max() < 1

@@ -1,4 +1,4 @@
-"""A wrong configuration is refused before anything runs, in a sentence that names the key and the mend."""
+"""A wrong configuration is refused before anything runs, in a sentence that names the key and the fix."""
 
 import copy
 import datetime

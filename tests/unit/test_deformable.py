@@ -182,7 +182,7 @@ def test_real_brains_agree_better_than_after_the_affine(shared_data, template):
         brain = sample(Volume(scan.data * mask, scan.affine), coarse, smooth=True)
         coarse_mask = sample(Volume(mask, scan.affine), coarse, smooth=True).data > 0.5
         affine = register_affine(
-            template.fit, template.fit_mask, brain, coarse_mask, seed=1, enough_dice=0.9, enough_information=0.5
+            template.fit, template.fit_mask, brain, coarse_mask, seed=1, min_dice=0.9, min_mutual_information=0.5
         )
         matrix = affine.fixed_to_moving
         found = register_deformable(template.fit, template.fit_mask, scan, mask, matrix, seed=1)

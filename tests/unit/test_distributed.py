@@ -11,7 +11,7 @@ import pytest
 import toy_training
 from neurocohort.errors import InputError
 from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, attempt_file
-from neurocohort.learning.distributed import joined, leads
+from neurocohort.learning.distributed import is_main_process, joined
 from toy_training import CHECKPOINT, CPU, WEIGHTS_HASH, result_of, run, started, toy_settings
 
 PROCESSES = 2
@@ -71,15 +71,15 @@ def test_number_of_processes_is_that_of_the_settings(tmp_path):
 
 
 def test_first_process_writes(monkeypatch):
-    assert leads()
+    assert is_main_process()
     monkeypatch.setitem(os.environ, "RANK", "1")
-    assert not leads()
+    assert not is_main_process()
 
 
 def test_single_process_needs_no_other():
     with joined(1, CPU) as processes:
         assert (
-            processes.leads
+            processes.is_main_process
             and processes.most(2) == 2
             and processes.gather("a") == ["a"]
             and processes.total(1.5) == 1.5

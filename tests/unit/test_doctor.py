@@ -1,4 +1,4 @@
-"""What `neurocohort doctor` says of machines that are fit, and of those that aren't, with the mend under each cross."""
+"""What `neurocohort doctor` says of machines that are fit, and of those that aren't, with the fix under each cross."""
 
 import os
 import re
@@ -74,7 +74,7 @@ def test_a_check_that_hangs_or_fails_is_a_cross_and_the_others_stand():
     )
     assert [finding.mark for finding in findings] == [BAD, BAD, GOOD]
     assert "no answer within 0.5 s" in findings[0].found and "no such luck" in findings[1].found
-    assert all(finding.mend for finding in findings[:2])
+    assert all(finding.fix for finding in findings[:2])
 
 
 def test_marks_are_plain_where_the_terminal_knows_no_others(monkeypatch):
@@ -82,7 +82,7 @@ def test_marks_are_plain_where_the_terminal_knows_no_others(monkeypatch):
     assert lines_of(bad, 8)[0].startswith("✗ disk ")
     monkeypatch.setattr("neurocohort.cluster.doctor.findings.shows", lambda text: False)
     first, second = lines_of(bad, 8)
-    assert first.startswith("[XX] disk") and second.strip() == "to mend: clear up."
+    assert first.startswith("[XX] disk") and second.strip() == "fix: clear up."
 
 
 # --- software -------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_packages_other_than_the_locks_are_named(tmp_path):
     lock = tmp_path / "requirements.txt"
     lock.write_text("# the lock\nnumpy==0.1.2\nno-such-package==1.0\n")
     found = one(software.check_packages(lock), BAD)
-    assert "no-such-package" in found.found and "in place of 0.1.2" in found.found and "pip install" in found.mend
+    assert "no-such-package" in found.found and "in place of 0.1.2" in found.found and "pip install" in found.fix
     assert one(software.check_packages(), GOOD), "the tests run in the lock's environment"
 
 
@@ -128,7 +128,7 @@ def test_a_missing_gpu_is_a_cross_only_where_a_job_would_miss_it(cuda, seen, usa
     findings = software.judge_torch("2.13.0", cuda, seen, usable, devices=devices, on_cluster=on_cluster)
     assert [finding.mark for finding in findings] == marks
     assert any(said in finding.found for finding in findings), findings
-    assert all(bool(finding.mend) == (finding.mark == BAD) for finding in findings)
+    assert all(bool(finding.fix) == (finding.mark == BAD) for finding in findings)
 
 
 # --- file system ----------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ MOUNTS = """\
 )
 def test_a_folder_that_nodes_cannot_see_is_a_cross(folder, scheduler, alone, mark, said):
     finding = one(storage.check_kind(Path(folder), scheduler, lambda: alone, MOUNTS), mark)
-    assert said in finding.found and bool(finding.mend) == (mark == BAD)
+    assert said in finding.found and bool(finding.fix) == (mark == BAD)
 
 
 def test_latency_and_locks_are_measured(tmp_path):
@@ -172,7 +172,7 @@ def test_a_full_disk_is_a_cross_that_says_how_much_to_free(tmp_path, monkeypatch
     full = one(storage.check_room(study, 4, free_bytes=10**9), BAD)
     needed = float(re.search(r"still needs about ([\d.]+) GB", full.found)[1])
     assert 9 < needed < 30, "IXI's archive and its scans, twice, and what is made of them"
-    assert float(re.match(r"free ([\d.]+) GB", full.mend)[1]) == pytest.approx(needed - 1, abs=0.06)
+    assert float(re.match(r"free ([\d.]+) GB", full.fix)[1]) == pytest.approx(needed - 1, abs=0.06)
     assert one(storage.check_room(study, 4, free_bytes=10**12), GOOD)
 
 
@@ -216,7 +216,7 @@ def test_hosts_that_answer_and_a_mirror_in_place_of_one_that_does_not(tmp_path):
 def test_an_unreachable_host_is_a_cross_with_the_reason_and_what_to_do(tmp_path):
     found = one(check_downloads([archive(tmp_path, "scans.tar", "http://127.0.0.1:9/scans.tar")]), BAD)
     assert "scans.tar can't be had: 127.0.0.1 (" in found.found and "refused" in found.found
-    assert "base_url" in found.mend
+    assert "base_url" in found.fix
 
 
 def test_a_host_that_keeps_silent_does_not_keep_the_doctor(tmp_path):
@@ -266,7 +266,7 @@ def test_partitions_that_are_not_there_and_gpus_where_there_are_none(slurm_profi
     assert not slurm.judge_names(slurm_profile, partitions)
     missing = replace(slurm_profile, partitions={"cpu": {}, "a100": {"max_gpu": 1}})
     found = one(slurm.judge_names(missing, partitions), BAD)
-    assert found.name == "partition a100" and "cpu, gpu, old" in found.found and "partitions.yaml" in found.mend
+    assert found.name == "partition a100" and "cpu, gpu, old" in found.found and "partitions.yaml" in found.fix
     without = replace(slurm_profile, partitions={"cpu": {"max_gpu": 1}})
     assert "those with GPUs are gpu" in one(slurm.judge_names(without, partitions), BAD).found
 
@@ -280,7 +280,7 @@ def test_a_profile_that_has_a_missing_accounting_asked_is_a_cross(slurm_profile,
     monkeypatch.setattr(slurm, "ask", lambda *command: SimpleNamespace(fault=""))
     monkeypatch.setattr(slurm, "slurm_accounting", lambda: False)
     (found,) = slurm.check_accounting(replace(slurm_profile, status_command=status_command))
-    assert found.mark == mark and ("slurm-status-command: squeue" in found.mend) == (mark == BAD)
+    assert found.mark == mark and ("slurm-status-command: squeue" in found.fix) == (mark == BAD)
 
 
 def test_jobs_that_no_node_can_take_are_told_with_the_worst(slurm_profile):
@@ -292,7 +292,7 @@ def test_jobs_that_no_node_can_take_are_told_with_the_worst(slurm_profile):
     longer = train._replace(amounts=train.amounts | {"runtime": 1440})
     found = one(slurm.judge_jobs([train, longer], partitions, slurm_profile), BAD)
     assert "train asks for 24 h, and gpu allows 12 h" in found.found
-    assert "--set-resources train:runtime=720" in found.mend
+    assert "--set-resources train:runtime=720" in found.fix
     larger = Asked("pack", "cpu", {"threads": 32, "gpu": 0, "mem_mb": 200000, "runtime": 10})
     said = [finding.found for finding in slurm.judge_jobs([larger], partitions, slurm_profile)]
     assert any("200 GB, and a node of cpu has 128 GB" in each for each in said)
@@ -373,7 +373,7 @@ def test_a_queue_is_read_with_its_largest_values():
 def test_names_of_site_yaml_that_are_not_there(sge_profile, site, name, said):
     found = [finding for finding in judged(sge_profile, **site) if finding.mark == BAD]
     assert any(finding.name == f"site.yaml {name}" and said in finding.found for finding in found), found
-    assert all("site.yaml" in finding.mend for finding in found)
+    assert all("site.yaml" in finding.fix for finding in found)
 
 
 def test_a_gpu_that_counts_for_the_whole_job(sge_profile):
@@ -462,7 +462,7 @@ def test_what_a_job_saw_is_judged(kind, changed, said):
     assert "its file showed here after 0.5 s" in told
     findings = cluster_jobs.judge_sight(sent)
     assert bool(findings) == (said is not None)
-    assert said is None or (said in findings[0].found and findings[0].mend)
+    assert said is None or (said in findings[0].found and findings[0].fix)
 
 
 def test_a_clock_that_goes_ahead_is_no_negative_delay():
@@ -517,7 +517,7 @@ def test_without_a_study_the_machine_alone_is_looked_at(tmp_path):
 def test_a_scheduler_that_was_asked_for_and_is_not_there_is_a_cross(demo_folder):
     done = doctor(demo_folder, "--cluster", "slurm")
     assert done.returncode == 1
-    assert re.search(r"✗ Slurm +doesn't answer: sinfo .*\n +to mend: log in to a machine of the cluster", done.stdout)
+    assert re.search(r"✗ Slurm +doesn't answer: sinfo .*\n +fix: log in to a machine of the cluster", done.stdout)
 
 
 def test_a_profile_that_is_broken_is_a_cross_and_the_rest_is_told(demo_folder):

@@ -16,7 +16,7 @@ from neurocohort.learning.inference import predict
 from neurocohort.learning.model_files import read_model, write_model
 from neurocohort.learning.networks import build_network, copied_weights
 from neurocohort.learning.precision import choose_precision
-from neurocohort.learning.schedule import pace_at
+from neurocohort.learning.schedule import schedule_at
 from neurocohort.learning.training import network_of, parts_of, train
 from toy_training import CPU, run, toy_cohort, toy_settings, weights_hash
 
@@ -248,7 +248,7 @@ def test_one_cycle_is_that_of_torch():
     optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.02, total_steps=steps, pct_start=0.3)
     for step in range(steps):
-        group, ours = optimiser.param_groups[0], pace_at(settings, step, steps)
+        group, ours = optimiser.param_groups[0], schedule_at(settings, step, steps)
         assert ours.rate == pytest.approx(group["lr"], rel=1e-9) and ours.momentum == pytest.approx(group["betas"][0])
         optimiser.step()
         if step < steps - 1:
@@ -260,7 +260,7 @@ def test_one_cycle_is_that_of_torch():
 @pytest.mark.parametrize("steps", [1, 2, 10, 37])
 def test_schedules_rise_once_and_fall_once(schedule, warm_up, steps):
     settings = toy_settings(schedule=schedule, warm_up=warm_up, learning_rate=1.0)
-    rates = [pace_at(settings, step, steps).rate for step in range(steps)]
+    rates = [schedule_at(settings, step, steps).rate for step in range(steps)]
     peak = int(np.argmax(rates))
     assert all(0 < rate <= 1 for rate in rates)
     assert np.all(np.diff(rates[: peak + 1]) > 0) and np.all(np.diff(rates[peak:]) < 0)

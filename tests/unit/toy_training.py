@@ -22,7 +22,7 @@ import torch
 from neurocohort.files import read_json, write_json, write_text
 from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE
 from neurocohort.learning.data import PackedImages
-from neurocohort.learning.distributed import leads
+from neurocohort.learning.distributed import is_main_process
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.training import Interrupted, Trained, print_line, train
 
@@ -121,7 +121,7 @@ def train_in_process(
             trained = run(folder, read_settings(settings), report=print_line, checkpoint_seconds=0.0)
     except Interrupted:
         sys.exit(INTERRUPTED_EXIT_CODE)
-    if leads():
+    if is_main_process():
         write_json(folder / HISTORY, {"history": trained.history})
         write_text(folder / WEIGHTS_HASH, weights_hash(trained.weights))
 

@@ -194,7 +194,7 @@ def read_json(path: Path | str) -> dict:
         raise InputError(f"{path} is not there; run the workflow again to have it made.") from error
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} can't be read as JSON: {error}. Delete it and run again to have it made anew."
+            f"{path} can't be read as JSON: {error}. Delete it and run again to have it rebuilt."
         ) from error
 
 

@@ -18,7 +18,7 @@ from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, JobFail
 
 
 def main() -> None:
-    """Run the command line; what the user can mend ends as one sentence, not as a traceback."""
+    """Run the command line; what the user can fix ends as one sentence, not as a traceback."""
     try:
         app()
     except InputError as error:

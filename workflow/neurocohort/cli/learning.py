@@ -35,7 +35,7 @@ def train(
     from neurocohort.files import read_table, sha256_of
     from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, checkpoint_seconds, remove_checkpoint
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.distributed import leads
+    from neurocohort.learning.distributed import is_main_process
     from neurocohort.learning.model_files import write_model
     from neurocohort.learning.network_table import starting_weights
     from neurocohort.learning.settings import read_settings
@@ -46,7 +46,7 @@ def train(
     if start:
         weights, warning = starting_weights(start)
         wanted = replace(wanted, weights=str(weights))
-        if warning and leads():
+        if warning and is_main_process():
             print(warning, flush=True)
     table = read_table(samples, required=("scan_id", "part", "fold", "target", "cohort", "pack", "row"))
     check_no_leakage(table)  # here too: the table may have been edited by hand
@@ -66,7 +66,7 @@ def train(
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted
-    if leads():  # of several processes one writes
+    if is_main_process():  # of several processes one writes
         write_model(folder, trained, wanted, chosen)
         remove_checkpoint(checkpoint, attempts_of(wanted))
 

@@ -46,7 +46,7 @@ def doctor(
     directory: Folder = Path("."),
     wait: Annotated[float, typer.Option(help="seconds after which jobs that have not begun are cancelled")] = 300.0,
 ) -> None:
-    """Look whether this machine, its scheduler, disk and network fit a study: a line a check, and under a cross the mend."""
+    """Look whether this machine, its scheduler, disk and network fit a study: a line a check, and under a cross the fix."""
     from neurocohort.cluster.doctor.examine import SCHEDULERS, examine, examine_jobs, seconds_left
     from neurocohort.cluster.doctor.findings import BAD, NONE, Finding, lines_of
     from neurocohort.errors import InputError
@@ -67,7 +67,7 @@ def doctor(
             flush=True,
         )
         sent = examine_jobs(given, Path.cwd(), cluster, near, wait)
-        bad |= show(sent or [Finding(NONE, "jobs", "none was sent: mend the crosses above first")])
+        bad |= show(sent or [Finding(NONE, "jobs", "none was sent: fix the crosses above first")])
     if bad:
         raise typer.Exit(1)
 

@@ -50,9 +50,9 @@ def chance_holds(metrics: pd.DataFrame | Sequence[pd.DataFrame], kind: str) -> d
     told = f"{name} {value:.3f} [{low:.3f}, {high:.3f}]{over}, chance {chance:.3f}"
     if holds:
         return record | {"sentence": f"Trained on permuted targets the network is at chance on the true ones: {told}."}
-    mend = "Look for a leak" + ("." if len(tables) > 1 else ", and see whether other permutations end there too.")
+    fix = "Look for a leak" + ("." if len(tables) > 1 else ", and see whether other permutations end there too.")
     return record | {
-        "sentence": f"Trained on permuted targets the network is not at chance on the true ones: {told}. {mend}"
+        "sentence": f"Trained on permuted targets the network is not at chance on the true ones: {told}. {fix}"
     }
 
 

@@ -41,7 +41,7 @@ LEAST_COVERAGE = 0.9  # of the brain, by an image of another modality
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
 # Below these, further starts of the registration are tried: overlap with the template's mask (0 to 1), and mutual information
 # with the template (nats). The limits of the configuration decide later which scans are excluded (dataset/quality_limits.py).
-ENOUGH_DICE, ENOUGH_INFORMATION = 0.9, 0.5
+MIN_DICE, MIN_MUTUAL_INFORMATION = 0.9, 0.5
 EXCLUDED = {"status": "excluded", "stage": "preprocessing"}
 BELIEVABLE_ML = (700.0, 2200.0)  # of a brain mask
 
@@ -147,7 +147,7 @@ def _run(record, scan, files, template, settings, labels_path, labels_reference_
         found, shift_mm = fit_in_place(brain, mask, template, settings.seed)
         metrics["template_shift_mm"] = round(shift_mm, 3)
     else:
-        found = _register(template.fit, template.fit_mask, brain, mask, settings, ENOUGH_DICE)
+        found = _register(template.fit, template.fit_mask, brain, mask, settings, MIN_DICE)
         metrics |= pose_numbers(found.fixed_to_moving)
     metrics["mutual_information"] = round(found.mutual_information, 5)
     metrics |= {"template_dice": round(found.mask_dice, 5), "registration_starts": found.starts}
@@ -217,12 +217,12 @@ def _why_hopeless(metrics: dict[str, float]) -> str:
     volume_ml, low_dice = metrics.get("mask_ml"), metrics.get("template_dice", 1.0)
     if volume_ml is not None and not BELIEVABLE_ML[0] <= volume_ml <= BELIEVABLE_ML[1]:
         return f"the brain mask has {volume_ml:.0f} mL"
-    if low_dice < ENOUGH_DICE:
+    if low_dice < MIN_DICE:
         return f"the brain mask overlaps the template's with Dice {low_dice:.3f}"
     return ""
 
 
-def _register(fixed, fixed_mask, brain, mask, settings: Settings, enough_dice: float) -> Registration:
+def _register(fixed, fixed_mask, brain, mask, settings: Settings, min_dice: float) -> Registration:
     """Register the bias-corrected brain, resampled to the fixed image's spacing, which it needs no finer."""
     grid = world_grid(brain, mask, float(fixed.spacing_mm[0]))
     moving = sample(Volume(brain.data * mask, brain.affine), grid, smooth=True)
@@ -233,8 +233,8 @@ def _register(fixed, fixed_mask, brain, mask, settings: Settings, enough_dice: f
         moving,
         moving_mask,
         seed=settings.seed,
-        enough_dice=enough_dice,
-        enough_information=ENOUGH_INFORMATION,
+        min_dice=min_dice,
+        min_mutual_information=MIN_MUTUAL_INFORMATION,
     )
 
 

@@ -45,13 +45,13 @@ def register_affine(
     moving_mask: np.ndarray,
     *,
     seed: int,
-    enough_dice: float,
-    enough_information: float,
+    min_dice: float,
+    min_mutual_information: float,
 ) -> Registration:
     """Register ``moving`` to ``fixed``, both brains (0 outside their masks) on grids along the world's axes.
 
     Seven starts, upright and turned both ways about each axis, are tried at once on copies of 8 mm, and the best is
-    refined. While the masks overlap by less than ``enough_dice`` or the brains share less than ``enough_information``, the
+    refined. While the masks overlap by less than ``min_dice`` or the brains share less than ``min_mutual_information``, the
     next best start is refined as well, and the most information of all wins: a brain that lies wrong by 30 degrees can
     overlap well. The caller decides whether the best is good.
     """
@@ -90,7 +90,7 @@ def register_affine(
         information = _mutual_information(_to_itk(matrix), fine)
         if best is None or information > best.mutual_information:
             best = Registration(matrix, dice(fixed_mask, moved), information, count)
-        if best.mask_dice >= enough_dice and best.mutual_information >= enough_information:
+        if best.mask_dice >= min_dice and best.mutual_information >= min_mutual_information:
             break
     return best
 

@@ -24,7 +24,7 @@ STREAM = 1  # beside (seed, epoch, sample): numpy takes (seed, epoch, 0) for (se
 
 
 @dataclass(frozen=True)
-class Appearance:
+class ChannelParameters:
     """What befalls one channel. Modalities are separate acquisitions: each has its own contrast, sharpness, receive field after
     correction, and noise. ``bias_nodes``: logs of the field, (4, 4, 4) over the volume, or None.
     """
@@ -37,7 +37,7 @@ class Appearance:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class AugmentationParameters:
     """What befalls one sample; by default, nothing. The head is one, so its movement is common to the channels.
 
     ``angles``: about the three axes, radians. ``shift``: shares of the field of view. ``scale``: output to input.
@@ -47,7 +47,7 @@ class Drawn:
     angles: tuple[float, ...] = (0.0, 0.0, 0.0)
     shift: tuple[float, ...] = (0.0, 0.0, 0.0)
     scale: float = 1.0
-    channels: tuple[Appearance, ...] = (Appearance(),)
+    channels: tuple[ChannelParameters, ...] = (ChannelParameters(),)
 
     @property
     def moved(self) -> bool:
@@ -55,7 +55,7 @@ class Drawn:
         return any(self.angles) or any(self.shift) or self.scale != 1
 
 
-def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int = 1) -> Drawn:
+def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int = 1) -> AugmentationParameters:
     """The random parameters of one sample in one epoch.
 
     The same numbers are drawn whatever the limits: to change one leaves all else as it was.
@@ -68,7 +68,7 @@ def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int
         nodes = generator.uniform(-1, 1, (BIAS_NODES,) * 3)
         gamma, blur, noise = generator.uniform(-1, 1), generator.random(), generator.random()
         appearances.append(
-            Appearance(
+            ChannelParameters(
                 log_gamma=recoloured * limits.log_gamma * gamma,
                 blur_sd=blurred * limits.blur_voxels * blur,
                 bias_nodes=limits.bias_field * nodes if biased and limits.bias_field else None,
@@ -76,7 +76,7 @@ def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int
                 noise_seed=int(generator.integers(2**63)),
             )
         )
-    return Drawn(
+    return AugmentationParameters(
         flip=bool(limits.flip and mirrored),
         angles=tuple(moved * np.deg2rad(limits.rotation_degrees) * angles),
         shift=tuple(moved * limits.shift * shift),
@@ -85,7 +85,7 @@ def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int
     )
 
 
-def movement(drawn: Drawn, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def movement(drawn: AugmentationParameters, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Matrix (3 x 3) and offset (3,) from voxel indices of the moved volume to those of the volume of ``shape``.
 
     The turn is about the volume's centre; voxels have equal sides. Left and right lie along the first array axis.
@@ -103,7 +103,7 @@ def movement(drawn: Drawn, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarr
 def augment(
     images: torch.Tensor | list[torch.Tensor],
     labels: torch.Tensor | list[torch.Tensor] | None,
-    drawn: list[Drawn],
+    drawn: list[AugmentationParameters],
     mean: list[float],
     deviation: list[float],
     *,
@@ -134,7 +134,9 @@ def augment(
     return inputs, moved_labels
 
 
-def _augmented_levels(image: torch.Tensor, drawn: Drawn, start: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
+def _augmented_levels(
+    image: torch.Tensor, drawn: AugmentationParameters, start: tuple[int, ...], size: tuple[int, ...]
+) -> torch.Tensor:
     """The box from ``start`` on of the augmented ``image``, (C, *size) float32 in levels; all but the noise."""
     shape = tuple(image.shape[1:])
     reach = max(_reach(channel.blur_sd) for channel in drawn.channels)
@@ -152,7 +154,9 @@ def _augmented_levels(image: torch.Tensor, drawn: Drawn, start: tuple[int, ...],
     return levels
 
 
-def _moved_levels(image: torch.Tensor, drawn: Drawn, start: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
+def _moved_levels(
+    image: torch.Tensor, drawn: AugmentationParameters, start: tuple[int, ...], size: tuple[int, ...]
+) -> torch.Tensor:
     """The box of the moved image after gamma, (C, *size) float32 in levels from 0 to 255."""
     if not drawn.moved:
         return _contrasted(_flipped(image, drawn)[_box(start, size)], drawn)
@@ -163,7 +167,9 @@ def _moved_levels(image: torch.Tensor, drawn: Drawn, start: tuple[int, ...], siz
     return resample(levels, matrix, offset - [side.start for side in needed], size)
 
 
-def _moved_labels(labels: torch.Tensor, drawn: Drawn, start: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
+def _moved_labels(
+    labels: torch.Tensor, drawn: AugmentationParameters, start: tuple[int, ...], size: tuple[int, ...]
+) -> torch.Tensor:
     if not drawn.moved:
         return _flipped(labels, drawn)[_box(start, size)]
     matrix, offset = movement(drawn, tuple(labels.shape))
@@ -174,11 +180,11 @@ def _box(start: tuple[int, ...] | list[int], size: tuple[int, ...]) -> tuple:
     return (..., *(slice(first, first + side) for first, side in zip(start, size, strict=True)))
 
 
-def _flipped(volume: torch.Tensor, drawn: Drawn) -> torch.Tensor:
+def _flipped(volume: torch.Tensor, drawn: AugmentationParameters) -> torch.Tensor:
     return volume.flip(-3) if drawn.flip else volume
 
 
-def _contrasted(image: torch.Tensor, drawn: Drawn) -> torch.Tensor:
+def _contrasted(image: torch.Tensor, drawn: AugmentationParameters) -> torch.Tensor:
     """uint8 levels to float32 after each channel's gamma: a table of 256 entries, since a power of each voxel is slow."""
     levels = image.float()
     for index, channel in enumerate(drawn.channels):
@@ -223,7 +229,7 @@ def _bias_field(
     return field.exp_()
 
 
-def _noise(size: tuple[int, ...], channel: Appearance, device: torch.device) -> torch.Tensor:
+def _noise(size: tuple[int, ...], channel: ChannelParameters, device: torch.device) -> torch.Tensor:
     """Gaussian noise of the channel's deviation from its seed, (*size) float32.
 
     On the CPU random 16-bit numbers are looked up in a table of quantiles: a third of the time of exact normal deviates.

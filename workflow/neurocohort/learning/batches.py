@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from neurocohort.errors import InputError
-from neurocohort.learning.augmentation import Drawn, augment, draw, movement
+from neurocohort.learning.augmentation import AugmentationParameters, augment, draw, movement
 from neurocohort.learning.data import Pack, PackedImages, to_input
 from neurocohort.learning.memory import free_memory
 from neurocohort.learning.settings import TrainingSettings
@@ -53,7 +53,7 @@ class _Gathered:
 
     samples: list[int]
     scans: list[Scan]
-    drawn: list[Drawn]
+    drawn: list[AugmentationParameters]
     starts: list[tuple[int, ...]] | None
     count: int
 
@@ -159,7 +159,7 @@ class TrainingBatches:
         share = self.settings.processes * len(inputs) / gathered.count
         return Batch(inputs, targets.to(self.target_dtype), gathered.count, share)
 
-    def _patch_start(self, epoch: int, sample: int, drawn: Drawn) -> tuple[int, ...]:
+    def _patch_start(self, epoch: int, sample: int, drawn: AugmentationParameters) -> tuple[int, ...]:
         """The first voxel of the sample's patch in its moved volume.
 
         Its centre is a voxel of the head mask (first channel above 0), each as likely as another, taken to where the movement

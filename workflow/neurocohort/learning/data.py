@@ -141,4 +141,4 @@ def _mapped(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be mapped: {error}. Delete it and run again to have it made anew.") from error
+        raise InputError(f"{path} can't be mapped: {error}. Delete it and run again to have it rebuilt.") from error

@@ -26,7 +26,7 @@ class Processes:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         return self.rank == 0
 
     def most(self, number: int) -> int:
@@ -75,7 +75,7 @@ class Processes:
         return nn.parallel.DistributedDataParallel(network, device_ids=own, gradient_as_bucket_view=True)
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the only one or the first of torchrun's, the one that writes."""
     return int(os.environ.get("RANK", "0")) == 0
 

@@ -70,7 +70,7 @@ def ensemble_scans(tables: dict[str, pd.DataFrame], samples: pd.DataFrame) -> pd
     if len(found) < len(scans):
         raise InputError(
             f"{len(scans) - len(found)} of the {len(scans)} scans that the members predicted are not among the experiment's "
-            "samples: delete the predictions and run again to have them made anew."
+            "samples: delete the predictions and run again to have them rebuilt."
         )
     return found
 
@@ -88,7 +88,7 @@ def mean_probabilities(
         if (stored := len(read_probabilities(probabilities[name]))) != len(predicted):
             raise InputError(
                 f"{probabilities[name]} holds {stored} scans and the predictions of {name} {len(predicted)}: delete both and run "
-                "again to have them made anew."
+                "again to have them rebuilt."
             )
         rows[name] = predicted.get_indexer(pd.MultiIndex.from_frame(scans[KEY]))
     for index in in_turn(len(scans), "averaged"):

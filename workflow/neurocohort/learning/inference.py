@@ -72,11 +72,11 @@ def read_probabilities(path: Path) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read: {error}. Delete it and run again to have it made anew.") from error
+        raise InputError(f"{path} can't be read: {error}. Delete it and run again to have it rebuilt.") from error
     if found.dtype != np.uint8 or found.ndim != 5 or found.shape[1] != TISSUE_LABELS:
         raise InputError(
             f"{path} holds {found.dtype} of shape {found.shape}, expected uint8 of shape (scans, {TISSUE_LABELS}, X, Y, Z): "
-            "delete it and run again to have it made anew."
+            "delete it and run again to have it rebuilt."
         )
     return found
 
@@ -100,11 +100,11 @@ def _predictions(
 ) -> Iterator[torch.Tensor]:
     """One prediction after the other, alone in its batch, so that it never depends on its neighbours."""
     precision = choose_precision(settings, device)
-    network = precision.arranged(network.eval())
+    network = precision.to_memory_format(network.eval())
     for _, scan in zip(in_turn(len(samples), "predicted"), packed.each_image(samples), strict=True):
         images = torch.from_numpy(scan)[None].to(device)
         with torch.inference_mode():
-            inputs = precision.arranged(to_input(images, intensity["mean"], intensity["deviation"]))
+            inputs = precision.to_memory_format(to_input(images, intensity["mean"], intensity["deviation"]))
             prediction = task.predict(network_outputs(network, inputs, settings))[0]
             if task.kind == SEGMENTATION:
                 prediction = (prediction * LEVELS).round_().to(torch.uint8)

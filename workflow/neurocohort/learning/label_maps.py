@@ -111,7 +111,7 @@ def read_scan_to_template(folder: Path, record: dict) -> Mapping:
 def _output(folder: Path, record: dict, name: str) -> Path:
     entry = record["outputs"].get(name)
     if entry is None or not (folder / entry["file"]).is_file():
-        raise InputError(f"{folder} lacks the scan's {name}: delete the folder and run again to have it made anew.")
+        raise InputError(f"{folder} lacks the scan's {name}: delete the folder and run again to have it rebuilt.")
     return folder / entry["file"]
 
 

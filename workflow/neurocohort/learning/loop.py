@@ -23,7 +23,7 @@ from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.distributed import Processes
 from neurocohort.learning.networks import copied_weights, load_weights, weights_of
 from neurocohort.learning.precision import Precision
-from neurocohort.learning.schedule import MOMENTUM, SQUARES_DECAY, pace_at, set_pace
+from neurocohort.learning.schedule import MOMENTUM, SQUARES_DECAY, schedule_at, set_schedule
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import CLASSIFICATION, Task
 from neurocohort.learning.transfer import learning_stages, set_learning, stages
@@ -180,13 +180,13 @@ class Loop:
         with torch.no_grad():
             for batch in batches:
                 with self.precision.autocast():
-                    found = network_outputs(self.network, self.precision.arranged(batch.inputs), self.settings)
+                    found = network_outputs(self.network, self.precision.to_memory_format(batch.inputs), self.settings)
                 yield found.float(), batch.targets
 
     def close_epoch(self, validation_loss: float, criterion: float) -> dict:
         """Note the epoch in the history, keep its weights if the settings say so, and return its row."""
         state, steps = self.state, self.batches.steps
-        last = pace_at(self.settings, state["epoch"] * steps + state["step"] - 1, self.settings.epochs * steps)
+        last = schedule_at(self.settings, state["epoch"] * steps + state["step"] - 1, self.settings.epochs * steps)
         state["epoch"] += 1
         entry = {
             "epoch": state["epoch"],
@@ -216,9 +216,9 @@ class Loop:
         """One step of the optimiser. On a GPU nothing here waits for a result, so that the next batch is prepared meanwhile."""
         settings, steps = self.settings, self.batches.steps
         _seed(settings.seed, epoch, step, self.processes.rank)
-        set_pace(self.optimiser, pace_at(settings, epoch * steps + step, settings.epochs * steps))
+        set_schedule(self.optimiser, schedule_at(settings, epoch * steps + step, settings.epochs * steps))
         with self.precision.autocast():
-            outputs = self.runner(self.precision.arranged(batch.inputs))
+            outputs = self.runner(self.precision.to_memory_format(batch.inputs))
         loss = self.task.loss(outputs.float(), batch.targets)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss * batch.share).backward()
@@ -230,7 +230,7 @@ class Loop:
         self.loss_sum += loss.detach().double() * len(batch.inputs)
 
     def _set_learning(self, epoch: int) -> None:
-        """Training mode, with the stages that learn in ``epoch``; what runs the network is made anew where they change."""
+        """Training mode, with the stages that learn in ``epoch``; what runs the network is rebuilt where they change."""
         learning = learning_stages(self.settings, len(self.stages), epoch)
         self.network.train()
         set_learning(self.stages, learning)

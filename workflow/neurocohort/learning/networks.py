@@ -82,6 +82,6 @@ def load_weights(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     if differing:
         raise InputError(
             f"the weights don't fit the network: {len(differing)} tensors differ, such as {differing[0]}. They were made with "
-            "other settings or another version; train it anew."
+            "other settings or another version; train it again."
         )
     network.load_state_dict(weights, strict=False)  # DynUNet's second names are missing

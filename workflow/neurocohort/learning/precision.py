@@ -34,7 +34,7 @@ class Precision:
         """Keeps gradients within float16's range; does nothing in the other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == FLOAT16)
 
-    def arranged(self, volumes: Volumes) -> Volumes:
+    def to_memory_format(self, volumes: Volumes) -> Volumes:
         """A batch (N, C, X, Y, Z) or a network, in the layout."""
         return volumes.to(memory_format=self.layout)
 

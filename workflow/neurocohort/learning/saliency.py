@@ -69,10 +69,10 @@ def saliency_maps(
     untrained = network_of(settings, task).eval().to(device)
     intensity, found = run["intensity"], {}
     for name, one in (("network", network), ("random", untrained)):
-        one = precision.arranged(one.eval())
+        one = precision.to_memory_format(one.eval())
 
         def evidence(inputs: torch.Tensor, of: nn.Module = one) -> torch.Tensor:
-            return _evidence(task, of(precision.arranged(inputs)))
+            return _evidence(task, of(precision.to_memory_format(inputs)))
 
         inputs = (
             to_input(torch.from_numpy(scan)[None].to(device), intensity["mean"], intensity["deviation"])

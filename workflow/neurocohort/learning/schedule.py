@@ -15,15 +15,15 @@ MOMENTUM, SQUARES_DECAY = 0.9, 0.999  # AdamW's own
 
 
 @dataclass(frozen=True)
-class Pace:
+class ScheduleValues:
     """``rate``: the learning rate; ``momentum``: AdamW's first beta."""
 
     rate: float
     momentum: float
 
 
-def pace_at(settings: TrainingSettings, step: int, steps: int) -> Pace:
-    """The pace of ``step``, counted from 0, of ``steps`` in all.
+def schedule_at(settings: TrainingSettings, step: int, steps: int) -> ScheduleValues:
+    """The schedule at ``step``, counted from 0, of ``steps`` in all.
 
     ``one_cycle`` (Smith and Topin 2018): half a cosine up to ``learning_rate`` over the share ``warm_up``, another one down;
     momentum runs the other way. ``cosine``: up in a straight line over ``warm_up``, then half a cosine down to 0.
@@ -35,18 +35,18 @@ def pace_at(settings: TrainingSettings, step: int, steps: int) -> Pace:
         else:
             shares, momenta = (1.0, END_SHARE), (FAST_MOMENTUM, CALM_MOMENTUM)
             way = (step - start) / (last - start) if last > start else 0.0
-        return Pace(settings.learning_rate * _between(*shares, way), _between(*momenta, way))
+        return ScheduleValues(settings.learning_rate * _between(*shares, way), _between(*momenta, way))
     if settings.schedule == COSINE:
         warm = settings.warm_up * steps
         share = (step + 1) / (warm + 1) if step < warm else _between(1.0, 0.0, (step - warm) / (steps - warm))
-        return Pace(settings.learning_rate * share, MOMENTUM)
+        return ScheduleValues(settings.learning_rate * share, MOMENTUM)
     raise ValueError(f"unknown schedule {settings.schedule}")
 
 
-def set_pace(optimiser: torch.optim.Optimizer, pace: Pace) -> None:
+def set_schedule(optimiser: torch.optim.Optimizer, values: ScheduleValues) -> None:
     """Give the optimiser's parameters this rate and momentum for its next step."""
     for group in optimiser.param_groups:
-        group["lr"], group["betas"] = pace.rate, (pace.momentum, SQUARES_DECAY)
+        group["lr"], group["betas"] = values.rate, (values.momentum, SQUARES_DECAY)
 
 
 def _between(first: float, last: float, way: float) -> float:

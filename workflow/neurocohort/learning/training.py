@@ -200,7 +200,7 @@ def _starting_network(
     network = network_of(settings, task)
     if settings.weights:
         tell(take_weights(network, Path(settings.weights)))
-    return precision.arranged(processes.with_common_statistics(network).to(processes.device))
+    return precision.to_memory_format(processes.with_common_statistics(network).to(processes.device))
 
 
 def _trained(

@@ -121,8 +121,8 @@ def check_configuration(
 def _not_yaml(path: Path, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     tab = "\\t" in str(error.problem) or "tab" in str(error.problem)
-    mend = "indent with spaces, not tabs" if tab else "look at this line and the one above it"
-    return f"{path}, line {mark.line + 1 if mark else 1}: this isn't YAML as expected ({error.problem}); {mend}."
+    fix = "indent with spaces, not tabs" if tab else "look at this line and the one above it"
+    return f"{path}, line {mark.line + 1 if mark else 1}: this isn't YAML as expected ({error.problem}); {fix}."
 
 
 def _merge(merged: dict, added: dict) -> None:

@@ -68,13 +68,13 @@ def _target_faults(key: str, experiment: dict, kinds: dict[str, dict[str, str | 
     for known in kinds.values():
         if known.get(target, wanted) not in fitting_kinds:
             tasks = [other for other, kind in TARGET_OF_TASK.items() if kind == known[target]]
-            mend = f"write `task: {tasks[0]}`, or another target" if tasks else "choose another target"
+            fix = f"write `task: {tasks[0]}`, or another target" if tasks else "choose another target"
             if task == "classification":
-                mend += ", or name two of its values under `classes`"
+                fix += ", or name two of its values under `classes`"
             fitting = listed(_fitting(wanted, kinds)) or "nothing"
             yield (
                 f"`{key}.target` is `{target}`, which is {known[target]}, and {task} expects {wanted} (here: {fitting}); "
-                f"{mend}."
+                f"{fix}."
             )
             return  # the same for every cohort
 

@@ -1,5 +1,5 @@
 """What a fault of a configuration against its schema is called: one sentence that names the key, what was found, what was
-expected, and the mend."""
+expected, and the fix."""
 
 import difflib
 import re
@@ -37,8 +37,8 @@ def schema_sentences(error: ValidationError, resolve) -> list[str]:
         case "minProperties":
             return [f"`{key}` has no keys; expected {expected(schema, resolve)}."]
     sentence = f"{_place(error)} is {described(found)}; expected {expected(schema, resolve)}"
-    mend = did_you_mean(found, schema["enum"]) if error.validator == "enum" else _mend(found, schema)
-    return [f"{sentence}{mend or '.'}"]
+    fix = did_you_mean(found, schema["enum"]) if error.validator == "enum" else _mend(found, schema)
+    return [f"{sentence}{fix or '.'}"]
 
 
 def dotted(path: Iterable) -> str:
@@ -123,14 +123,14 @@ def _fits_a_pattern(name: str, schema: dict) -> bool:
 
 def _bad_name(key: str, name: str) -> str:
     fitting = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    mend = f"; `{fitting}` would do" if fitting else ""
-    return f"`{key}` has the name `{name}`; expected lower-case letters, digits, `_` and `-`, the first a letter or digit{mend}."
+    fix = f"; `{fitting}` would do" if fitting else ""
+    return f"`{key}` has the name `{name}`; expected lower-case letters, digits, `_` and `-`, the first a letter or digit{fix}."
 
 
 def _unknown_key(key: str, name: str, known: dict, resolve) -> str:
     sentence = f"unknown key `{_below(key, name)}`; keys here are {listed(known)}"
-    if mend := did_you_mean(name, known):
-        return sentence + mend
+    if fix := did_you_mean(name, known):
+        return sentence + fix
     deeper = [place for place, schema in known.items() if name in resolve(schema).get("properties", ())]
     return sentence + (f"; `{name}` belongs under `{_below(key, deeper[0])}`." if deeper else ".")
 

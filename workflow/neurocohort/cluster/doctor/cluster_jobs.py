@@ -132,16 +132,16 @@ def judge_job(sent: Sent, run: "_Run", profile: Profile, wait_s: float) -> list[
     """The lines on one job."""
     name = f"{sent.kind.upper()} job"
     if not sent.saw and not sent.number:
-        mend = f"correct what it names in {profile.folder}; the lines above tell what is there."
-        return [Finding(BAD, name, f"isn't submitted: {_refusal(run.lines)}", mend)]
+        fix = f"correct what it names in {profile.folder}; the lines above tell what is there."
+        return [Finding(BAD, name, f"isn't submitted: {_refusal(run.lines)}", fix)]
     if not sent.saw and run.process.returncode not in (0, None) and not run.waiting_for:
-        mend = f"`{'scontrol show job' if profile.executor == SLURM else 'qacct -j'} {sent.number}` tells more."
-        return [Finding(BAD, name, f"failed: {_failure(run.lines, sent.kind)}", mend)]
+        fix = f"`{'scontrol show job' if profile.executor == SLURM else 'qacct -j'} {sent.number}` tells more."
+        return [Finding(BAD, name, f"failed: {_failure(run.lines, sent.kind)}", fix)]
     if not sent.saw:
         why = run.waiting_for or "nothing"
         said = f"{sent.number} has not begun within {wait_s:g} s and is cancelled; the scheduler says: {why}"
-        mend = "wait for longer with --wait, or see the queue: this reason is the scheduler's own."
-        return [Finding(BAD, name, said, mend)]
+        fix = "wait for longer with --wait, or see the queue: this reason is the scheduler's own."
+        return [Finding(BAD, name, said, fix)]
     return [Finding(GOOD, name, described(sent)), *judge_sight(sent)]
 
 
@@ -170,26 +170,26 @@ def judge_sight(sent: Sent) -> list[Finding]:
     name = f"{sent.kind.upper()} job"
     own = str(CHECKOUT / "workflow" / "neurocohort")
     if saw["package"] != own:
-        mend = "keep the checkout on the file system that the nodes share, under the same path there."
-        findings.append(Finding(BAD, name, f"took the package from {saw['package']}, and not from {own}", mend))
+        fix = "keep the checkout on the file system that the nodes share, under the same path there."
+        findings.append(Finding(BAD, name, f"took the package from {saw['package']}, and not from {own}", fix))
     if saw["torch"] is None:
-        mend = (
+        fix = (
             "see its memory limit (h_vmem counts reserved addresses), and whether the node sees the whole environment."
         )
-        findings.append(Finding(BAD, name, f"can't import torch: {saw['torch_error']}", mend))
+        findings.append(Finding(BAD, name, f"can't import torch: {saw['torch_error']}", fix))
     elif sent.kind == GPU and not saw["gpus"]:
         if not saw["cuda"]:
             why = f"torch {saw['torch']} is built for the CPU alone"
-            mend = (
+            fix = (
                 "`make clean`, then `make demo` without TORCH_INDEX; or set `device: cpu`: no job asks for a GPU then."
             )
         elif not saw["cuda_visible_devices"]:
             why = "the scheduler gave it none"
-            mend = "see how GPUs are asked for here (gres; site.yaml's gpu), and whether that queue has some."
+            fix = "see how GPUs are asked for here (gres; site.yaml's gpu), and whether that queue has some."
         else:
             why = f"torch is built for CUDA {saw['cuda']}, and the node's driver doesn't take it, or there is no device"
-            mend = "run nvidia-smi in a job on that queue; ask for a newer driver, or for nodes with another GPU."
-        findings.append(Finding(BAD, name, f"was given a GPU and torch sees none: {why}", mend))
+            fix = "run nvidia-smi in a job on that queue; ask for a newer driver, or for nodes with another GPU."
+        findings.append(Finding(BAD, name, f"was given a GPU and torch sees none: {why}", fix))
     return findings
 
 

@@ -95,8 +95,8 @@ def read_configuration(studies: Sequence[Path]) -> tuple[dict | None, list[Findi
     except InputError as error:
         first, *rest = str(error).splitlines()
         said = [line.removeprefix("- ") for line in rest] or [first]
-        mend = "correct the study file; config/README.md has every key."
-        return None, [Finding(BAD, name, sentence, mend) for sentence in said]
+        fix = "correct the study file; config/README.md has every key."
+        return None, [Finding(BAD, name, sentence, fix) for sentence in said]
     files = ", ".join(map(str, studies))
     return config, [Finding(GOOD, name, f"{files} in order (study {config['study']})")]
 

@@ -15,12 +15,12 @@ PLAIN_MARKS = {GOOD: "[ok]", BAD: "[XX]", NONE: "[--]"}
 
 
 class Finding(NamedTuple):
-    """One line: ``name`` is what was looked at, ``found`` what was found. ``mend``: of a cross, what to do about it."""
+    """One line: ``name`` is what was looked at, ``found`` what was found. ``fix``: of a cross, what to do about it."""
 
     mark: str
     name: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 Check = Callable[[], list[Finding]]
@@ -29,12 +29,12 @@ Check = Callable[[], list[Finding]]
 def side_by_side(checks: dict[str, Check], seconds: float) -> list[Finding]:
     """The findings of all ``checks``, by name, in their order; one that gives no answer within ``seconds`` is a cross."""
     late = f"no answer within {seconds:g} s"
-    mend = (
+    fix = (
         "try again; if it stays so, the machine, its network or its file system is overloaded: ask who looks after it."
     )
     calls = [functools.partial(_found, name, check) for name, check in checks.items()]
     answers = zip(checks, in_time(calls, seconds), strict=True)
-    told = ([Finding(BAD, name, late, mend)] if found is None else found for name, found in answers)
+    told = ([Finding(BAD, name, late, fix)] if found is None else found for name, found in answers)
     return [finding for found in told for finding in found]
 
 
@@ -62,11 +62,11 @@ def in_time(calls: Sequence[Callable[[], object]], seconds: float) -> list:
 
 
 def lines_of(finding: Finding, width: int) -> list[str]:
-    """A finding as it is printed, its name padded to ``width``; the mend on a line of its own."""
+    """A finding as it is printed, its name padded to ``width``; the fix on a line of its own."""
     marks = MARKS if shows("".join(MARKS.values())) else PLAIN_MARKS
     lines = [f"{marks[finding.mark]} {finding.name:<{width}}  {finding.found}"]
-    if finding.mend:
-        lines.append(f"{' ' * len(marks[BAD])} {'':<{width}}  to mend: {finding.mend}")
+    if finding.fix:
+        lines.append(f"{' ' * len(marks[BAD])} {'':<{width}}  fix: {finding.fix}")
     return lines
 
 

@@ -89,8 +89,8 @@ def check_grid_engine(profile: Profile | None, *, wanted: bool, gpu: bool) -> li
     """Grid Engine itself, its queues, and the names of site.yaml. ``wanted``: it was asked for; ``gpu``: the study needs one."""
     answer = ask(*QUEUES)
     if answer.fault:
-        mend = "log in to a machine of the cluster, or load its settings, such as `. $SGE_ROOT/default/common/settings.sh`."
-        return [Finding(BAD if wanted else NONE, NAME, f"doesn't answer: {answer.fault}", mend if wanted else "")]
+        fix = "log in to a machine of the cluster, or load its settings, such as `. $SGE_ROOT/default/common/settings.sh`."
+        return [Finding(BAD if wanted else NONE, NAME, f"doesn't answer: {answer.fault}", fix if wanted else "")]
     queues = _queues(answer.text)
     version = (ask("qstat", "-help").text.splitlines() or ["?"])[0]
     findings = [Finding(GOOD, NAME, version)]
@@ -106,8 +106,8 @@ def check_grid_engine(profile: Profile | None, *, wanted: bool, gpu: bool) -> li
         ]
     site = read_site(profile)
     if isinstance(site, str):
-        mend = f"correct {profile.folder / 'site.yaml'}; sites/ beside it has whole examples."
-        return [*findings, Finding(BAD, "site.yaml", site, mend)]
+        fix = f"correct {profile.folder / 'site.yaml'}; sites/ beside it has whole examples."
+        return [*findings, Finding(BAD, "site.yaml", site, fix)]
     resources = read_resources(ask("qconf", "-sc").text)
     environments = ask("qconf", "-spl").text.split()
     return findings + judge_site(profile, site, queues, resources, environments, gpu=gpu, asking=ask)
@@ -135,8 +135,8 @@ def judge_site(
     file = profile.folder / "site.yaml"
     findings: list[Finding] = []
 
-    def cross(key: str, found: str, mend: str) -> None:
-        findings.append(Finding(BAD, f"site.yaml {key}", found, f"{mend} ({file})"))
+    def cross(key: str, found: str, fix: str) -> None:
+        findings.append(Finding(BAD, f"site.yaml {key}", found, f"{fix} ({file})"))
 
     for key in ("queue", "gpu_queue"):
         if site[key] and site[key] not in queues:
@@ -188,8 +188,8 @@ def _gpu_findings(site: dict, resources: dict[str, Resource], cross: Callable, a
         cross("gpu_slots", f"gpus, and {name} counts for the whole job (consumable JOB)", "write threads")
     counted = asking("qhost", "-F", name).text + asking("qstat", "-F", name).text
     if not re.search(rf"\b{re.escape(name)}=", counted):
-        mend = "write the resource that hosts have, or set `device: cpu` in the study"
-        cross("gpu", f"no host and no queue has any {name}", mend)
+        fix = "write the resource that hosts have, or set `device: cpu` in the study"
+        cross("gpu", f"no host and no queue has any {name}", fix)
         return []
     return [Finding(GOOD, "GPUs", f"asked for as -l {site['gpu'].format(gpus=1)}, which hosts have")]
 
@@ -236,14 +236,14 @@ def _faults(
     longest = max(queue.limit_minutes for queue in queues)
     if runtime > longest:
         said = f"{job.rule} asks for {duration(60 * runtime)}, and {where} allows {duration(60 * longest)}"
-        mend = f"another queue in site.yaml, or less time, as in `--set-resources {job.rule}:runtime={longest:.0f}`; a training "
-        yield "runtime", Finding(BAD, "jobs", said, mend + "goes on from its checkpoint when it is begun again.")
+        fix = f"another queue in site.yaml, or less time, as in `--set-resources {job.rule}:runtime={longest:.0f}`; a training "
+        yield "runtime", Finding(BAD, "jobs", said, fix + "goes on from its checkpoint when it is begun again.")
     able = [queue for queue in queues if slots == 1 or environment in queue.environments]
     most = max((queue.slots for queue in able), default=0)
     if slots > most:
         said = f"{job.rule} asks for {slots} slots by {environment}, and {where} has {most} on a host for that"
-        mend = f"write no more as cores in {profile.file}, or another parallel environment or queue in site.yaml."
-        yield "threads", Finding(BAD, "jobs", said, mend)
+        fix = f"write no more as cores in {profile.file}, or another parallel environment or queue in site.yaml."
+        yield "threads", Finding(BAD, "jobs", said, fix)
     if memory_mb and mem_mb > memory_mb:
         said = f"{job.rule} asks for {size(mem_mb * 1e6)}, and the largest host has {size(memory_mb * 1e6)}"
         yield "mem_mb", Finding(BAD, "jobs", said, "use a queue with larger hosts.")

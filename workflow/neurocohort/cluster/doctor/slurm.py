@@ -82,8 +82,8 @@ def check_slurm(profile: Profile | None, *, wanted: bool) -> list[Finding]:
     """Slurm itself, its partitions, and whether those of the profile are among them. ``wanted``: a Slurm was asked for."""
     answer = ask(*SINFO)
     if answer.fault:
-        mend = "log in to a machine of the cluster (a login node), or load its module, such as `module load slurm`."
-        return [Finding(BAD if wanted else NONE, NAME, f"doesn't answer: {answer.fault}", mend if wanted else "")]
+        fix = "log in to a machine of the cluster (a login node), or load its module, such as `module load slurm`."
+        return [Finding(BAD if wanted else NONE, NAME, f"doesn't answer: {answer.fault}", fix if wanted else "")]
     partitions = read_partitions(answer.text)
     findings = [Finding(GOOD, NAME, ask("sinfo", "--version").text.strip().removeprefix("slurm "))]
     named = list(profile.partitions) if profile else list(partitions)
@@ -103,9 +103,9 @@ def check_accounting(profile: Profile | None) -> list[Finding]:
     if slurm_accounting():
         return [Finding(GOOD, "accounting", "sacct answers: jobs are followed by it")]
     if profile and profile.status_command == "sacct":
-        mend = f"write `slurm-status-command: squeue` into {profile.file}."
+        fix = f"write `slurm-status-command: squeue` into {profile.file}."
         found = "there is none that sacct could ask, and the profile has it asked: a run would wait for ever"
-        return [Finding(BAD, "accounting", found, mend)]
+        return [Finding(BAD, "accounting", found, fix)]
     return [Finding(GOOD, "accounting", "there is none that sacct could ask: jobs are followed by squeue")]
 
 
@@ -116,14 +116,14 @@ def judge_names(profile: Profile, partitions: dict[str, Partition]) -> list[Find
     findings = []
     for name, limits in profile.partitions.items():
         if name not in partitions:
-            mend = f"write the name of one that is there in its place in {file}."
-            findings.append(Finding(BAD, f"partition {name}", f"isn't there; this Slurm has {there}", mend))
+            fix = f"write the name of one that is there in its place in {file}."
+            findings.append(Finding(BAD, f"partition {name}", f"isn't there; this Slurm has {there}", fix))
         elif limits.get("max_gpu") and not partitions[name].gpus:
             with_gpus = [other for other in partitions if partitions[other].gpus]
             there_are = f"those with GPUs are {', '.join(with_gpus)}" if with_gpus else "no partition has any"
-            mend = f"give max_gpu in {file} to a partition that has GPUs, or set `device: cpu` in the study."
+            fix = f"give max_gpu in {file} to a partition that has GPUs, or set `device: cpu` in the study."
             findings.append(
-                Finding(BAD, f"partition {name}", f"has no GPU (gres), and {file.name} says max_gpu; {there_are}", mend)
+                Finding(BAD, f"partition {name}", f"has no GPU (gres), and {file.name} says max_gpu; {there_are}", fix)
             )
     account = str(profile.defaults.get("slurm_account") or "")
     if account:
@@ -136,8 +136,8 @@ def judge_names(profile: Profile, partitions: dict[str, Partition]) -> list[Find
                 Finding(NONE, "account", f"{account}; which you have isn't told ({listed.fault or 'an empty list'})")
             )
         elif account not in accounts:
-            mend = f"write one of these as slurm_account in {profile.file}, or leave it empty for the default one."
-            findings.append(Finding(BAD, "account", f"{account} isn't one of yours: {', '.join(accounts)}", mend))
+            fix = f"write one of these as slurm_account in {profile.file}, or leave it empty for the default one."
+            findings.append(Finding(BAD, "account", f"{account} isn't one of yours: {', '.join(accounts)}", fix))
         else:
             findings.append(Finding(GOOD, "account", account))
     return findings
@@ -196,8 +196,8 @@ def _unfit(kind: str, job: Asked, partition: Partition | None, profile: Profile,
             if amounts["gpu"]
             else "asks for more than any allows"
         )
-        mend = f"add one to {file}, with max_gpu for GPUs; or set `device: cpu` in the study."
-        return Finding(BAD, "jobs", f"no partition of {file.name} takes {job.rule}: it {what}", mend)
+        fix = f"add one to {file}, with max_gpu for GPUs; or set `device: cpu` in the study."
+        return Finding(BAD, "jobs", f"no partition of {file.name} takes {job.rule}: it {what}", fix)
     said = {
         "runtime": f"{job.rule} asks for {duration(60 * amounts['runtime'])}, and {partition.name} allows "
         f"{duration(60 * partition.limit_minutes)}",
@@ -207,14 +207,14 @@ def _unfit(kind: str, job: Asked, partition: Partition | None, profile: Profile,
         "gpu": f"{job.rule} asks for {amounts['gpu']} GPU{f' of the model {model}' * bool(model)}, and a node of "
         f"{partition.name} has {', '.join(f'{number} {name}'.strip() for name, number in partition.gpus.items())}",
     }[kind]
-    mends = {
+    fixes = {
         "runtime": f"give another partition in {file} (with max_runtime each), or ask for less, as in `--set-resources "
         f"{job.rule}:runtime={partition.limit_minutes:.0f}`; a training goes on from its checkpoint when it is begun again.",
         "mem_mb": f"give another partition in {file} (with max_mem_mb each), or fewer scans side by side.",
         "threads": f"write no more than {partition.cpus} as cores in {profile.file}.",
         "gpu": f"correct gpu_type in {profile.file}, or ask for fewer by `training.processes`.",
     }
-    return Finding(BAD, "jobs", said, mends[kind])
+    return Finding(BAD, "jobs", said, fixes[kind])
 
 
 def _judged(partition: Partition) -> tuple[str, ...]:

@@ -52,8 +52,8 @@ def check_packages(lock: Path = LOCK) -> list[Finding]:
         return [Finding(GOOD, "packages", f"all {len(pins)} of envs/requirements.txt, at their versions")]
     said = [f"{len(missing)} of envs/requirements.txt are missing ({_few(missing)})"] if missing else []
     said += [f"{len(other)} have another version ({_few(other)})"] if other else []
-    mend = f"`{sys.executable} -m pip install -r envs/requirements.txt`, or `make clean` and `make demo`, which make .venv anew."
-    return [Finding(BAD, "packages", "; ".join(said), mend)]
+    fix = f"`{sys.executable} -m pip install -r envs/requirements.txt`, or `make clean` and `make demo`, which make .venv anew."
+    return [Finding(BAD, "packages", "; ".join(said), fix)]
 
 
 def check_torch(timeout_s: float, *, devices: set[str], on_cluster: bool) -> list[Finding]:
@@ -112,8 +112,8 @@ def judge_torch(
     said = f"{version}, built for {f'CUDA {cuda}' if cuda else 'the CPU alone'}"
     if not cuda and wanted and (on_cluster or seen or "cuda" in wanted):
         where = "jobs on GPUs would find none" if on_cluster else "it uses no GPU"
-        mend = f"{CUDA_BUILD} Or set `device: cpu`, and no job asks for a GPU."
-        findings = [Finding(BAD, "torch", f"{said}: {where} (`device: {min(wanted)}`)", mend)]
+        fix = f"{CUDA_BUILD} Or set `device: cpu`, and no job asks for a GPU."
+        findings = [Finding(BAD, "torch", f"{said}: {where} (`device: {min(wanted)}`)", fix)]
     else:
         findings = [Finding(GOOD, "torch", said)]
     driver = f"driver {seen[0].driver}" if seen else "nvidia-smi isn't there or doesn't answer"
@@ -127,11 +127,11 @@ def judge_torch(
         return [*findings, Finding(NONE, "GPU", "none here, and none is needed: jobs run on the cluster's nodes")]
     if seen:
         found = f"{names}, {driver}, and torch can't use it"
-        mend = f"update the driver to one for CUDA {cuda}, or set `device: cpu`." if cuda else CUDA_BUILD
-        return [*findings, Finding(BAD, "GPU", found, mend)]
+        fix = f"update the driver to one for CUDA {cuda}, or set `device: cpu`." if cuda else CUDA_BUILD
+        return [*findings, Finding(BAD, "GPU", found, fix)]
     if "cuda" in wanted:
-        mend = "run where there is one (--profile slurm, --profile sge), or set `device: auto`."
-        return [*findings, Finding(BAD, "GPU", f"none ({driver}), and `device: cuda` insists on one", mend)]
+        fix = "run where there is one (--profile slurm, --profile sge), or set `device: auto`."
+        return [*findings, Finding(BAD, "GPU", f"none ({driver}), and `device: cuda` insists on one", fix)]
     return [*findings, Finding(NONE, "GPU", f"none ({driver}): `device: auto` takes the CPU")]
 
 

@@ -76,10 +76,8 @@ def check_kind(folder: Path, scheduler: str, own_nodes: Callable[[], bool], moun
     own = next((each for each in OWN_FOLDERS if str(folder.resolve()).startswith(f"{each}/")), "")
     if kind in MEMORY or own:
         why = f"each machine has a {own} of its own" if own else "that is this machine's memory"
-        mend = (
-            "run in a folder of the cluster's shared file system (home, scratch, project), or give it as --directory."
-        )
-        return [Finding(BAD, name, f"{said}: {why}, and the nodes of {scheduler} don't see this one", mend)]
+        fix = "run in a folder of the cluster's shared file system (home, scratch, project), or give it as --directory."
+        return [Finding(BAD, name, f"{said}: {why}, and the nodes of {scheduler} don't see this one", fix)]
     return [Finding(GOOD, name, f"{said}: a local kind, which nodes see if this machine exports it (--cluster tries)")]
 
 
@@ -93,13 +91,13 @@ def check_latency(folder: Path) -> list[Finding]:
                 times.append(_one_file(Path(place), len(times)))
             locks = _locks(Path(place))
     except OSError as error:
-        mend = "give a folder that you may write to as --directory."
-        return [Finding(BAD, "latency", f"no file can be written in {folder}: {error.strerror}", mend)]
+        fix = "give a folder that you may write to as --directory."
+        return [Finding(BAD, "latency", f"no file can be written in {folder}: {error.strerror}", fix)]
     median, largest = statistics.median(times), max(times)
     said = f"{median:.1f} ms for a small file (written, synced, renamed, read), {largest:.1f} ms at most of {len(times)}; {locks}"
     if median > SLOW_MS:
-        mend = "a study has tens of thousands of small files: use the cluster's scratch file system, or try when it is less busy."
-        return [Finding(BAD, "latency", said, mend)]
+        fix = "a study has tens of thousands of small files: use the cluster's scratch file system, or try when it is less busy."
+        return [Finding(BAD, "latency", said, fix)]
     return [Finding(GOOD, "latency", said)]
 
 
@@ -115,8 +113,8 @@ def check_room(
     said = f"{size(free)} free, and the study still needs about {size(needed)} of the {size(whole)} that it takes at its peak"
     findings = [Finding(GOOD, "disk", said)]
     if free < needed:
-        mend = f"free {size(needed - free)}, or run in a larger place with --directory; `neurocohort plan` tells what takes it."
-        findings = [Finding(BAD, "disk", said, mend)]
+        fix = f"free {size(needed - free)}, or run in a larger place with --directory; `neurocohort plan` tells what takes it."
+        findings = [Finding(BAD, "disk", said, fix)]
     status = os.statvfs(folder)
     files = files_needed(study)
     if status.f_files and status.f_favail < files:
@@ -161,13 +159,13 @@ def judge_quota(text: str, names: tuple[str, ...], needed_bytes: float, needed_f
         for (used, soft, hard), unit, needed, words_for in told:
             if limit := soft or hard:
                 left = max(limit - used, 0) * unit
-                mend = (
+                fix = (
                     ""
                     if left >= needed
                     else "ask for more quota, clear up, or run on another file system with --directory."
                 )
                 said = f"{words_for(left)} are left to you on {name}, and about {words_for(needed)} are needed"
-                findings.append(Finding(BAD if mend else GOOD, "quota", said, mend))
+                findings.append(Finding(BAD if fix else GOOD, "quota", said, fix))
     return findings
 
 
