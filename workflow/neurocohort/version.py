@@ -2,19 +2,10 @@
 
 import re
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 BIDS_VERSION = "1.10.0"
 SSH_ADDRESS = re.compile(r"(?:ssh://)?[^@/]+@([^:/]+)[:/](.+)")
-
-
-def neurocohort_version() -> str:
-    """The installed version of this package, or ``not installed`` where it runs from a source tree."""
-    try:
-        return metadata.version("neurocohort")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def code_address() -> str | None:

@@ -6,12 +6,31 @@ from typing import Annotated, get_origin
 
 import typer
 
+from neurocohort import __version__
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="The command line: one subcommand a rule. Each reads its files, calls plain functions, and writes what they return.",
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"neurocohort {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 Files = Annotated[list[Path], typer.Argument()]
 Names = Annotated[list[str], typer.Argument()]
 

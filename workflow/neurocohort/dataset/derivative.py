@@ -6,10 +6,11 @@ They are written once a cohort, after the scans: jobs that run side by side woul
 import os
 from pathlib import Path
 
+from neurocohort import __version__
 from neurocohort.files import read_json, write_json, write_table, write_text
 from neurocohort.imaging.derivatives import IGNORED, RAW_DATASET, TEMPLATE_SPACE
 from neurocohort.imaging.label_names import LABELS
-from neurocohort.version import BIDS_VERSION, code_address, neurocohort_version
+from neurocohort.version import BIDS_VERSION, code_address
 
 DESCRIPTION = "dataset_description.json"
 
@@ -54,7 +55,7 @@ def _description(name: str, given: dict, raw: str) -> dict:
     """``given``: the raw dataset's description; ``raw``: the way to it."""
     description = {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": "derivative"}
     description |= {key: given[key] for key in ("License", "Acknowledgements", "ReferencesAndLinks") if key in given}
-    generated = {"Name": "neurocohort", "Version": neurocohort_version()}
+    generated = {"Name": "neurocohort", "Version": __version__}
     if address := code_address():
         generated["CodeURL"] = address
     return description | {

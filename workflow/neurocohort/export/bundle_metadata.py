@@ -6,10 +6,10 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
+from neurocohort import __version__
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, Task
-from neurocohort.version import neurocohort_version
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 VERSION = "1.0.0"  # of the bundle: a study's bundle is made once, and anew with the study
@@ -58,7 +58,7 @@ def metadata(
         "task": _task(entry, task),
         "description": (
             f"{settings.network} on preprocessed {', '.join(settings.modalities)} brain scans in the space {TEMPLATE_SPACE}, "
-            f"trained by neurocohort {neurocohort_version()}; "
+            f"trained by neurocohort {__version__}; "
             + (f"the mean over {len(runs)} networks." if len(runs) > 1 else "one network.")
         ),
         "authors": f"those who ran the study {configuration['study']}",
@@ -73,7 +73,7 @@ def metadata(
         "references": [],
         "network_data_format": _data_format(settings, task, next(iter(runs.values()))["intensity"], configuration),
         "neurocohort": {
-            "version": neurocohort_version(),
+            "version": __version__,
             "study": configuration["study"],
             "experiment": experiment,
             "demo_data": configuration["demo_data"],
@@ -166,7 +166,7 @@ def _class_names(entry: dict, task: Task) -> list[str]:
 
 def _trained(runs: dict[str, dict], configuration: dict) -> str:
     told = [f"{name}: {run['epochs_run']} epochs, weights kept: {_kept(run)}" for name, run in runs.items()]
-    return f"Trained by neurocohort {neurocohort_version()} for the study {configuration['study']} ({'; '.join(told)})."
+    return f"Trained by neurocohort {__version__} for the study {configuration['study']} ({'; '.join(told)})."
 
 
 def _kept(run: dict) -> str:

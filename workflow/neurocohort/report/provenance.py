@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 import neurocohort
+from neurocohort import __version__
 from neurocohort.files import sha256_of
 from neurocohort.report.inputs import input_archives
 from neurocohort.report.sources import Missing, Sources
-from neurocohort.version import neurocohort_version
 
 NAMED = (  # the packages whose versions move results; the others stand in a list to unfold
     "torch", "monai", "numpy", "scipy", "pandas", "scikit-learn", "nibabel", "nilearn", "simpleitk", "deepbet",
@@ -51,7 +51,7 @@ def collect(
         "study": study,
         "run_id": run_id(git, settled, splits),
         "created": created,
-        "neurocohort": neurocohort_version(),
+        "neurocohort": __version__,
         "git": git,
         "command": command,
         "configuration": configuration,
