@@ -16,7 +16,7 @@ export MPLCONFIGDIR := $(CURDIR)/.venv/cache/matplotlib
 export PIP_CACHE_DIR ?= $(CURDIR)/.venv/cache/pip
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test test-all test-machine lint audit clean
+.PHONY: demo test test-all test-machine lint docs audit clean
 
 demo: .venv/ready
 	snakemake --cores $(CORES) --quiet rules
@@ -40,17 +40,21 @@ lint: .venv/ready .venv/optional
 	lint-imports
 	snakemake --lint
 
+# The documentation as a site, in site/; a warning is an error.
+docs: .venv/ready .venv/optional
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --site-dir site
+
 # Known vulnerabilities of the pinned packages, asked of PyPI: this needs the network. It fails where there is one.
 audit: .venv/ready .venv/optional
 	pip-audit --strict --disable-pip --no-deps --progress-spinner off -r envs/requirements.txt
 
 clean:
-	rm -rf .venv .snakemake data resources results checkpoints splits evaluations logs benchmarks tensorboard
+	rm -rf .venv .snakemake site data resources results checkpoints splits evaluations logs benchmarks tensorboard
 
 # What the tests and `make audit` need and the workflow does not: a browser's remote control, the BIDS validator with its runtime,
-# property tests, a check of imports, a list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
+# property tests, a check of imports, the documentation site, a list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
 .venv/optional: .venv/ready
-	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 hypothesis==6.170.17 import-linter==2.17 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
+	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 hypothesis==6.170.17 import-linter==2.17 mkdocs-material==9.8.2 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
 	touch $@
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml
