@@ -38,6 +38,7 @@ lint: .venv/ready .venv/optional
 	ruff format --check .
 	snakefmt --check Snakefile workflow/Snakefile workflow/rules workflow/probe.smk
 	lint-imports
+	mypy
 	snakemake --lint
 
 # The documentation as a site, in site/; a warning is an error.
@@ -52,9 +53,9 @@ clean:
 	rm -rf .venv .snakemake site data resources results checkpoints splits evaluations logs benchmarks tensorboard
 
 # What the tests and `make audit` need and the workflow does not: a browser's remote control, the BIDS validator with its runtime,
-# property tests, a check of imports, the documentation site, a list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
+# property tests, a check of imports, the documentation site, a type checker, a list of known vulnerabilities, and greedy, whose core is under the GPL-3 and which users install by choice.
 .venv/optional: .venv/ready
-	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 hypothesis==6.170.17 import-linter==2.17 mkdocs-material==9.8.2 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
+	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 deno==2.9.8 hypothesis==6.170.17 import-linter==2.17 mkdocs-material==9.8.2 mypy==2.4.1 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2
 	touch $@
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("material", reason="mkdocs-material is not installed")
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(repository, tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     environment = os.environ | {"PYTHONPATH": str(repository / "workflow"), "NO_MKDOCS_2_WARNING": "1"}
