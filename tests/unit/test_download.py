@@ -16,7 +16,7 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.sources import download as module
 from neurocohort.sources.download import download
-from neurocohort.sources.sources import read_source
+from neurocohort.sources.sources import read_source, source_table
 from servers import Fault, FileServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -395,7 +395,7 @@ def test_progress_is_a_line_at_intervals_where_there_is_no_terminal(place, monke
 
 
 def test_the_shipped_source_tables_name_every_file_once():
-    ixi, oasis1 = (read_source(REPOSITORY / "config" / "sources" / f"{name}.yaml") for name in ("ixi", "oasis1"))
+    ixi, oasis1 = (read_source(source_table(name)) for name in ("ixi", "oasis1"))
     assert ixi.files["t1"].md5 == "34901a0593b41dd19c1a1f746eac2d58"
     assert not ixi.needs_agreement and oasis1.needs_agreement
     discs = [entry for key, entry in oasis1.files.items() if key.startswith("disc")]

@@ -6,7 +6,7 @@ import pytest
 from neurocohort.checkout import workflow_files
 from snakemake_trees import REPOSITORY, changed_objects, python_of_rules
 
-RULES = sorted([*workflow_files(), *REPOSITORY / "workflow" / "probe.smk"])
+RULES = sorted([*workflow_files(), REPOSITORY / "workflow" / "probe.smk"])
 PACKAGE = REPOSITORY / "workflow" / "neurocohort"
 MODULES = sorted([*REPOSITORY.glob("workflow/**/*.py"), *REPOSITORY.glob("profiles/**/*.py")])
 PATCHES = [  # each of them stood in this repository once, or does the same

@@ -158,7 +158,11 @@ def test_changed_registration_reruns_preprocessing_and_what_follows_and_no_downl
 
 
 def test_changed_report_code_reruns_the_report_alone(demo):
-    assert set(appended(demo, "workflow/neurocohort/report/pages.py", "\nADDED = 1\n")) <= {"report", "all"}
+    assert set(appended(demo, "workflow/neurocohort/report/pages.py", "\nADDED = 1\n")) <= {
+        "report",
+        "all",
+        "everything",
+    }
 
 
 def test_changed_seed_in_the_configuration_retrains_that_experiment_alone(demo):

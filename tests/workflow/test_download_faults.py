@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from neurocohort.sources.sources import read_source
+from neurocohort.sources.sources import read_source, source_table
 from neurocohort.synthetic.archives import write_ixi_archives, write_oasis1_archives
 from servers import Fault, FileServer
 
@@ -50,7 +50,7 @@ class Downloads:
         self.folder, self.server = folder, server
 
     def table(self, source: str, *, md5: str | None = None) -> Path:
-        table = yaml.safe_load((REPOSITORY / f"config/sources/{source}.yaml").read_text())
+        table = yaml.safe_load(source_table(source).read_text())
         table["files"] = {key: table["files"][key] for key in ADDRESSES[source]}
         for key, entry in table["files"].items():
             address = ADDRESSES[source][key]
@@ -190,6 +190,6 @@ def test_a_stalled_stream_is_dropped_and_taken_up(downloads):
 
 def test_the_published_tables_lead_to_these_names():
     for source, addresses in ADDRESSES.items():
-        files = read_source(REPOSITORY / f"config/sources/{source}.yaml").files
+        files = read_source(source_table(source)).files
         for key, address in addresses.items():
             assert any(f"/{address}" in url for url in files[key].urls), f"{source} {key}"

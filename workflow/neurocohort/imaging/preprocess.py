@@ -76,10 +76,10 @@ def preprocess_scan(
     labels_reference_path: Path | None = None,
     further: dict[str, Path] | None = None,
     key: str = "",
-    read: Callable[[Path], Volume] = read_scan,
+    read: Callable[[Path], Volume] | None = None,
 ) -> dict:
     """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``. ``key``: see imaging/records.py.
-    ``read``: how the scan is read, as `read_scan` does.
+    ``read``: how the scan is read; `read_scan` where it isn't given.
 
     A scan that can't be used, or that a step fails on, gets status ``excluded`` with stage and reason, and whatever was known by
     then; errors of the machine (memory, disk, GPU) and of the program itself (names, types) are raised. The limits of quality are
@@ -97,7 +97,7 @@ def preprocess_scan(
     record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "notes": [], "outputs": {}}
     files = ScanFiles(folder, scan_id, Path(scan_path), record["outputs"])
     try:
-        _run(record, read(scan_path), files, template, settings, labels_path, labels_reference_path, further or {})
+        _run(record, read or read_scan, files, template, settings, labels_path, labels_reference_path, further or {})
     except ScanExcluded as excluded:
         record |= {"status": "excluded", "stage": excluded.stage, "reason": excluded.reason}
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
@@ -125,8 +125,8 @@ def _take_out_infinite(record: dict) -> None:
         record |= EXCLUDED | {"reason": f"not a finite number: {', '.join(found)}; look at the image"}
 
 
-def _run(record, scan, files, template, settings, labels_path, labels_reference_path, further) -> None:
-    metrics = record["metrics"]
+def _run(record, read, files, template, settings, labels_path, labels_reference_path, further) -> None:
+    metrics, scan = record["metrics"], read(files.scan_path)
     full_mask = _brain_mask(scan, settings)
     if settings.mni_space:
         record["volumes_ml"] = dict.fromkeys(("brain", *TISSUES))

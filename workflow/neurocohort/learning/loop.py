@@ -79,9 +79,9 @@ class Loop:
 
     def resume(self, report: Callable[[str], None]) -> bool:
         """Go on from the checkpoint, if there is one."""
-        saved = load_checkpoint(self.checkpoint, report) if self.processes.leads else None
+        saved = load_checkpoint(self.checkpoint, report) if self.processes.is_main_process else None
         self.processes.wait()  # until the first one has set aside what can't be read
-        if not self.processes.leads:
+        if not self.processes.is_main_process:
             saved = load_checkpoint(self.checkpoint, report)
         if saved is None:
             return False
@@ -100,7 +100,7 @@ class Loop:
         self._count_seconds()
         parts = {"weights": weights_of(self.network), "optimiser": self.optimiser.state_dict()}
         parts |= {"scaler": self.scaler.state_dict(), "state": self.state, "processes": self.processes.gather(own)}
-        if self.processes.leads:
+        if self.processes.is_main_process:
             save_checkpoint(self.checkpoint, parts)
         self.processes.wait()
         self.saved_at = time.monotonic()
@@ -143,7 +143,7 @@ class Loop:
         label = f"epoch {epoch + 1}/{self.settings.epochs}"
         with (
             contextlib.closing(self.batches.epoch(epoch, state["step"])) as batches,
-            steps_shown(label, state["step"], self.batches.steps, self.processes.leads) as step_done,
+            steps_shown(label, state["step"], self.batches.steps, self.processes.is_main_process) as step_done,
         ):
             for batch in batches:
                 self._step(batch, epoch, state["step"])

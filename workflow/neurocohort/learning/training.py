@@ -109,7 +109,7 @@ def train(
     check_freezing(settings)
     parts = parts_of(samples, settings.fold)
     with StopRequest() as stop, joined(settings.processes, device) as processes:
-        tell = report if processes.leads else _silent
+        tell = report if processes.is_main_process else _silent
         job = _Job(*parts, packed, processes, stop, checkpoint, events, tell, checkpoint_seconds)
         done: list[Trained] = []
         for number in range(1, attempts_of(settings) + 1):
@@ -153,7 +153,7 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
         job.tell(f"going on from {checkpoint}: {'all epochs are done' if loop.finished() else place}")
     own = job.validation.iloc[processes.rank :: processes.size]
     events = job.events and attempt_file(job.events, number)
-    with epoch_events(events if processes.leads else None, loop.state["epoch"] + 1) as note:
+    with epoch_events(events if processes.is_main_process else None, loop.state["epoch"] + 1) as note:
         while not loop.finished():
             loop.finish_epoch(job.stop)
             entry = loop.close_epoch(*loop.validate(evaluation_batches(own, *shared), len(job.validation)))
