@@ -1,5 +1,6 @@
 """Copies of the checkout in which Snakemake can be run."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -68,3 +69,35 @@ def copy_checkout(repository: Path, folder: Path) -> Checkout:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, folder / name, follow_symlinks=False)
     return Checkout(folder)
+
+
+# What a run leaves, and what Snakemake knows of it.
+MADE = (
+    "data",
+    "resources",
+    "results",
+    "checkpoints",
+    "splits",
+    "evaluations",
+    "logs",
+    "benchmarks",
+    "tensorboard",
+    ".snakemake/metadata",
+)
+LARGEST_DEMO_BYTES = 500e6  # the demo's is a third of it: anything larger holds another study too
+
+
+def take_demo(repository: Path, copy: Checkout) -> None:
+    """Copy what the demo left in ``repository``, if it ran there and nothing else did, so that Snakemake makes again only what
+    changed since. The times of the files are kept: Snakemake goes by them."""
+    try:
+        record = json.loads((repository / "results/report/provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    folders = [name for name in MADE if (repository / name).is_dir()]
+    files = [path for name in folders for path in (repository / name).rglob("*") if path.is_file()]
+    locked = any((repository / ".snakemake/locks").glob("*"))
+    if record.get("study") != "demo" or locked or sum(path.stat().st_size for path in files) > LARGEST_DEMO_BYTES:
+        return
+    for name in folders:
+        shutil.copytree(repository / name, copy.folder / name, symlinks=True)

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout, copy_checkout
+from checkouts import Checkout, copy_checkout, take_demo
 from fault_table import pytest_terminal_summary  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -81,10 +81,12 @@ def of_all_processes(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(repository, tmp_path_factory) -> Checkout:
-    """A copy of the repository in which the demo has run.
+    """A copy of the repository in which the demo has run: what of it `make demo` left in the repository, and is current, isn't made
+    again.
 
     Some files add cohorts to it, which changes the experiments' tables; their names come after test_demo.py's.
     """
     copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
+    take_demo(repository, copied)
     copied.snakemake("--quiet", "rules")
     return copied

@@ -68,7 +68,7 @@ class Downloads:
         self, source: str, key: str, *, md5: str | None = None, stall_seconds: float = 60
     ) -> subprocess.CompletedProcess:
         table = self.table(source, md5=md5)
-        command = [sys.executable, "-m", "neurocohort", "download", "--source-table", table, "--key", key]
+        command = [sys.executable, "-m", "neurocohort", "download", "--source", table, "--key", key]
         command += ["--destination", self.destination(source, key), "--stall-seconds", stall_seconds]
         return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
 

@@ -18,12 +18,12 @@ rule download:
     conda:
         ENVIRONMENT
     params:
-        source=lambda wildcards: table_of_source(STORES[wildcards.store]),
+        source=lambda wildcards: COHORTS[STORES[wildcards.store]]["source"],
         key=lambda wildcards: key_of(wildcards.store, wildcards.file),
         published=lambda wildcards: published_of(wildcards.store, wildcards.file),
         base_url=lambda wildcards: COHORTS[STORES[wildcards.store]]["base_url"] or "",
     shell:
-        "neurocohort download --source-table {params.source:q} --key {params.key} --destination {output:q}"
+        "neurocohort download --source {params.source} --key {params.key} --destination {output:q}"
         " --base-url={params.base_url:q} 2>&1 | tee {log:q}"
 
 
@@ -39,9 +39,9 @@ rule download_weights:
     conda:
         ENVIRONMENT
     params:
-        source=str(SYNTHSTRIP),
+        source="synthstrip",
         published=str(read_source(SYNTHSTRIP).files["weights"]),
         base_url=PREPROCESSING["weights_url"],
     shell:
-        "neurocohort download --source-table {params.source:q} --key weights --destination {output:q}"
+        "neurocohort download --source {params.source} --key weights --destination {output:q}"
         " --base-url={params.base_url:q} 2>&1 | tee {log:q}"

@@ -23,12 +23,12 @@ def synthetic(
 
 
 @command
-def download(source_table: Path, key: str, destination: Path, base_url: str = "", stall_seconds: float = 60.0) -> None:
-    """Bring the file KEY of a source to DESTINATION, resumed and checked; from BASE_URL instead of the published hosts."""
+def download(source: str, key: str, destination: Path, base_url: str = "", stall_seconds: float = 60.0) -> None:
+    """Bring the file KEY of SOURCE, a name or a table, to DESTINATION, resumed and checked; from BASE_URL instead of the published hosts."""
     from neurocohort.sources.download import download as fetch
-    from neurocohort.sources.sources import read_source
+    from neurocohort.sources.sources import read_source, source_table
 
-    file = read_source(source_table).files[key]
+    file = read_source(source_table(source)).files[key]
     published = not base_url  # a copy of one's own may differ: its first sight is recorded instead
     fetch(
         list(file.addresses(base_url or None)),

@@ -18,8 +18,8 @@ FILE_KEYS = {"name": str, "urls": list} | CHECKED_OF_FILE | ESTIMATES_OF_FILE
 
 
 def source_table(source: str) -> Path:
-    """The table of a source that the package knows, such as ``ixi``."""
-    return TABLES / f"{source}.yaml"
+    """The table of a source that the package knows, such as ``ixi``; or one of the user's own, a path that ends in ``.yaml``."""
+    return Path(source) if source.endswith(".yaml") else TABLES / f"{source}.yaml"
 
 
 @dataclass(frozen=True)
