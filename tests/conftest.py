@@ -81,8 +81,8 @@ def of_all_processes(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(repository, tmp_path_factory) -> Checkout:
-    """A copy of the repository in which the demo has run: what of it `make demo` left in the repository, and is current, isn't made
-    again.
+    """A copy of the repository in which the demo has run: what `make demo` left in the repository, and is current,
+    isn't made again.
 
     Some files add cohorts to it, which changes the experiments' tables; their names come after test_demo.py's.
     """
