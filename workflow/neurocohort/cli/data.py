@@ -24,7 +24,7 @@ def synthetic(
 
 @command
 def download(source: str, key: str, destination: Path, base_url: str = "", stall_seconds: float = 60.0) -> None:
-    """Bring the file KEY of SOURCE (a name, or a table's path) to DESTINATION, resumed and checked; from BASE_URL where it is given."""
+    """Bring the file KEY of SOURCE (a name, or a table's path) to DESTINATION, resumed and checked; from BASE_URL if given."""
     from neurocohort.sources.download import download as fetch
     from neurocohort.sources.sources import read_source, source_table
 
