@@ -16,8 +16,9 @@ from neurocohort.errors import InputError
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.settings import read_settings
 from neurocohort.study.cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
-from neurocohort.study.configuration import SCHEMA, check_configuration, load_configuration
+from neurocohort.study.configuration import SCHEMA, check_configuration, load_configuration, read_schema, resolve
 from neurocohort.study.members import all_experiments, draws_of, members_of, starting_members, training_settings
+from neurocohort.study.reference import ROW, key_rows, with_current_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config/config.yaml"
@@ -463,19 +464,13 @@ def test_variables_are_those_that_ingest_writes():
     assert set(VARIABLES_OF_SOURCE["oasis1"]) == set(oasis1.VARIABLES) | identity | {"dseg"}
 
 
-def test_the_readme_tells_every_key_with_its_default(schema):
-    rows = {}
-    for line in (ROOT / "config/README.md").read_text(encoding="utf-8").splitlines():
-        if cells := re.match(r"\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", line):
-            rows[cells[1]] = cells[3].strip()
-    told = {}
-    for key, group in groups(schema, schema):
-        for name, below in group.get("properties", {}).items():
-            if below.get("type") != "object" and not below.get("$ref", "").startswith("#/$defs/synthetic"):
-                default = "none" if "default" not in below else f"`{json.dumps(below['default']).strip(chr(34))}`"
-                default = "empty" if default == "``" else default
-                told[f"{key}.{name}" if key else name] = "required" if name in group.get("required", ()) else default
-    assert rows == told
+def test_the_tables_of_the_readme_are_those_of_the_schema():
+    readme = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    assert readme == with_current_tables(readme, read_schema(), resolve), "run: python config/make_tables.py"
+    keys = [key for key, _ in key_rows(read_schema(), resolve)]
+    assert sorted(keys) == sorted(
+        found["key"] for found in ROW.finditer(readme) if "." in found["key"] or found["key"] in keys
+    )
 
 
 @pytest.fixture

@@ -93,9 +93,9 @@ def check_configuration(
             print(f"note: {source}: {note}", file=sys.stderr, flush=True)
     if not faults:
         errors = sorted(_validator().iter_errors(config), key=lambda error: [str(step) for step in error.absolute_path])
-        faults = [sentence for error in _first_of_each_place(errors) for sentence in schema_sentences(error, _resolve)]
+        faults = [sentence for error in _first_of_each_place(errors) for sentence in schema_sentences(error, resolve)]
     if not faults:
-        given, config = config, _with_defaults(config, _schema())
+        given, config = config, _with_defaults(config, read_schema())
         for name, cohort in config["cohorts"].items():  # a default of another source's key is no key of this one
             for key in ALL_SOURCE_KEYS - KEYS_OF_SOURCE[cohort["source"]] - set(given["cohorts"][name]):
                 cohort.pop(key, None)
@@ -153,16 +153,17 @@ def _plain(value: object, key: str, faults: list[str]) -> object:
 
 
 @functools.cache
-def _schema() -> dict:
+def read_schema() -> dict:
+    """The JSON Schema of the configuration."""
     # libyaml's loader, where PyYAML was built with it, takes a seventh of the time.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=loader)
 
 
-def _resolve(schema: dict) -> dict:
+def resolve(schema: dict) -> dict:
     """A subschema with what its ``$ref`` points at; its own words come first."""
     reference = schema.get("$ref")
-    return {**_schema()["$defs"][reference.removeprefix("#/$defs/")], **schema} if reference else schema
+    return {**read_schema()["$defs"][reference.removeprefix("#/$defs/")], **schema} if reference else schema
 
 
 @functools.cache
@@ -174,7 +175,7 @@ def _validator() -> Draft202012Validator:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
     types = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": whole, "number": finite})
-    return validators.extend(Draft202012Validator, type_checker=types)(_schema())
+    return validators.extend(Draft202012Validator, type_checker=types)(read_schema())
 
 
 def _first_of_each_place(errors: list) -> Iterator:
@@ -189,7 +190,7 @@ def _first_of_each_place(errors: list) -> Iterator:
 
 
 def _with_defaults(value: object, schema: dict) -> object:
-    schema = _resolve(schema)
+    schema = resolve(schema)
     if schema.get("type") == "number":
         return float(value)
     if schema.get("type") != "object":
@@ -198,8 +199,8 @@ def _with_defaults(value: object, schema: dict) -> object:
     (named,) = schema.get("patternProperties", {None: None}).values()
     filled = {name: _with_defaults(below, known.get(name, named)) for name, below in value.items()}
     for name, below in known.items():
-        if name not in filled and "default" in _resolve(below):
-            default = _resolve(below)["default"]
+        if name not in filled and "default" in resolve(below):
+            default = resolve(below)["default"]
             filled[name] = _with_defaults(list(default) if isinstance(default, list) else default, below)
     return filled
 
@@ -217,7 +218,7 @@ def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: di
         del drawn["sweep"]
         whole = {**config, "experiments": {name: drawn}}
         faults = [
-            sentence for error in _validator().iter_errors(whole) for sentence in schema_sentences(error, _resolve)
+            sentence for error in _validator().iter_errors(whole) for sentence in schema_sentences(error, resolve)
         ]
         faults = faults or list(experiment_faults(key, drawn, config, kinds))
         if faults:

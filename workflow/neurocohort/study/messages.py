@@ -141,7 +141,7 @@ def _misspelt(name: str, found: dict, known: dict) -> bool:
 
 
 def _missing_key(key: str, schema: dict, resolve) -> str:
-    meaning = schema.get("description", "").rstrip(".")
+    meaning = schema.get("description", "").partition(". ")[0].rstrip(".")
     told = f" ({meaning[0].lower()}{meaning[1:]})" if meaning else ""
     return f"`{key}` is missing; expected {expected(schema, resolve)}{told}."
 
