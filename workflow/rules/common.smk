@@ -233,13 +233,20 @@ def brain_extraction_weights(cohort):
     return SYNTHSTRIP_WEIGHTS if needed else []
 
 
-NOT_OF_A_SCAN = ("spacing_mm", "shape", "batch_size", "weights_url")  # of the template, the batches, a download
+NOT_OF_A_SCAN = (
+    "spacing_mm",
+    "shape",
+    "batch_size",
+    "weights_url",
+)  # of the template, the batches, a download
 
 
 # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it, such as that of skull_stripped.
 def preprocess_settings(wildcards):
     """What a scan's result depends on beside its files, the template and the code: as JSON, for the command and for its record."""
-    settings = {key: value for key, value in PREPROCESSING.items() if key not in NOT_OF_A_SCAN}
+    settings = {
+        key: value for key, value in PREPROCESSING.items() if key not in NOT_OF_A_SCAN
+    }
     of_cohort = COHORTS[wildcards.cohort]
     for key in ("skull_stripped", "mni_space"):
         settings[key] = bool(of_cohort.get(key))

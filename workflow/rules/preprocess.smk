@@ -86,7 +86,7 @@ rule quality:
         runtime=by_attempt(20),
     params:
         code=code_hash("quality"),
-        data="data/{cohort}",
+        data=lambda w, input: os.path.dirname(input.scans),
         results="results/{cohort}",
         limits=json.dumps(config["quality"]),
     shell:
