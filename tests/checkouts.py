@@ -71,19 +71,6 @@ def copy_checkout(repository: Path, folder: Path) -> Checkout:
     return Checkout(folder)
 
 
-# What a run leaves, and what Snakemake knows of it.
-MADE = (
-    "data",
-    "resources",
-    "results",
-    "checkpoints",
-    "splits",
-    "evaluations",
-    "logs",
-    "benchmarks",
-    "tensorboard",
-    ".snakemake/metadata",
-)
 LARGEST_DEMO_BYTES = 500e6  # the demo's is a third of it: anything larger holds another study too
 
 
@@ -94,7 +81,9 @@ def take_demo(repository: Path, copy: Checkout) -> None:
         record = json.loads((repository / "results/report/provenance.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-    folders = [name for name in MADE if (repository / name).is_dir()]
+    ignored = (repository / ".gitignore").read_text(encoding="utf-8").split()
+    made = [*(name.strip("/") for name in ignored if name.startswith("/")), ".snakemake/metadata"]
+    folders = [name for name in made if (repository / name).is_dir()]
     files = [path for name in folders for path in (repository / name).rglob("*") if path.is_file()]
     locked = any((repository / ".snakemake/locks").glob("*"))
     if record.get("study") != "demo" or locked or sum(path.stat().st_size for path in files) > LARGEST_DEMO_BYTES:

@@ -1,5 +1,5 @@
 # Two jobs of a few seconds that `neurocohort doctor --cluster` sends through a profile, to see what jobs find on the nodes.
-from neurocohort.snakemake_support.run import gpu_model, job_prefix, watch
+from snakemake_support.run import gpu_model, job_prefix, watch
 
 shell.prefix(job_prefix())
 watch(workflow)

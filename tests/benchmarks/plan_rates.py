@@ -11,7 +11,7 @@ least squares of the relative error. Its points are
   report_scale.tsv, which has 600 scans.
 
 Times are wall times where a job had its core to itself, and CPU times where it shared it with others (`LEAST_LOAD`), so that a
-busy machine doesn't spoil them. The table, workflow/neurocohort/cluster/planning/rates.tsv, is written anew; rows of a study on
+busy machine doesn't spoil them. The table, workflow/neurocohort/cluster/planning/rates.tsv, is rewritten; rows of a study on
 other machines follow from that study's own benchmarks when it is planned again.
 """
 

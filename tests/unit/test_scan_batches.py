@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from neurocohort.errors import JobFailed
+from neurocohort.errors import InputError, JobFailed
 from neurocohort.files import read_json, read_table
 from neurocohort.imaging import batch as batches
 from neurocohort.imaging.batch import Batch, Machine, preprocess_batch
@@ -252,6 +252,24 @@ def test_scans_that_are_read_ahead_as_for_a_gpu_end_with_the_same_files(cohort, 
     given = batch_in(cohort, tmp_path)
     preprocess_batch(given, Machine(3000))
     assert hashes(tmp_path) == hashes(undisturbed)
+
+
+def test_an_image_that_is_another_only_while_it_is_read_ahead_is_not_used(cohort, tmp_path, monkeypatch):
+    def read_alone(path, *_, read, **__):
+        return read(path)
+
+    monkeypatch.setattr("neurocohort.imaging.preprocess.preprocess_scan", read_alone)
+    given = batch_in(cohort, tmp_path)
+    do = reading_ahead(given.settings, given.template, None)
+    first, second = batches._tasks(given)[:2]
+    image = second.files["path"]
+    right = image.read_bytes()
+    shutil.copyfile(first.files["path"], image)
+    do(first, second)
+    time.sleep(2)  # the thread reads a file of 100 kB
+    image.write_bytes(right)
+    with pytest.raises(InputError, match="changed since the cohort was ingested"):
+        do(second, None)
 
 
 # --- scans that the machine can't finish ------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ SNAKEFILE = """
 import sys
 
 sys.path.insert(0, {workflow!r})
-from neurocohort.snakemake_support.run import watch
+from snakemake_support.run import watch
 
 watch(workflow)
 

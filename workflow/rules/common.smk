@@ -33,7 +33,7 @@ from neurocohort.study.members import (
     without_site_names,
 )
 from neurocohort.notes import grouped, read_notes
-from neurocohort.snakemake_support.run import gpu_model, job_prefix, keep_whole, watch
+from snakemake_support.run import gpu_model, job_prefix, keep_whole, watch
 
 IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]

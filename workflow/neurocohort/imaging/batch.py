@@ -16,6 +16,7 @@ from neurocohort.errors import InputError, JobFailed
 from neurocohort.files import private_as, remove_asides, sha256_of, write_table
 from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.records import clear, current_record, record_key, write_exclusion
+from neurocohort.imaging.volume import Volume
 from neurocohort.progress import steps_shown
 from neurocohort.sources.local_files import LABELS, MODALITY_COLUMNS
 from neurocohort.sources.scan_batches import content_of, read_batches
@@ -212,13 +213,15 @@ def _prepare(
         read_ahead = device != "cpu"  # there, reading would take the processor from the scan before
     chosen, template = Settings(**settings | {"weights": weights, "device": device}), read_template(template_path)
 
-    ahead = ReadAhead(read_scan)
-    t1w = MODALITY_COLUMNS["T1w"]
+    def checked_scan(task: ScanTask) -> Volume:
+        _check_content(task)  # of the file as it is when it is read, which may be long before the scan's turn
+        return read_scan(task.files[MODALITY_COLUMNS["T1w"]])
+
+    ahead = ReadAhead(checked_scan)
 
     def do(task: ScanTask, upcoming: ScanTask | None = None) -> dict:
         _check_content(task)
         clear(task.record, task.scan_id)
-        next_path = upcoming.files[t1w] if upcoming and read_ahead else None
         further = {name: task.files[column] for name, column in MODALITY_COLUMNS.items() if column in task.files}
         with private_as(task.files.values()):
             return preprocess_scan(
@@ -231,7 +234,7 @@ def _prepare(
                 labels_reference_path=task.files.get(f"{LABELS}_reference_path"),
                 further=further,
                 key=task.key,
-                read=functools.partial(ahead.take, upcoming=next_path),
+                read=(lambda _: ahead.take(task, upcoming)) if read_ahead else read_scan,
             )
 
     return do

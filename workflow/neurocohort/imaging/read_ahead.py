@@ -2,27 +2,29 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from typing import Generic, TypeVar
 
 from neurocohort.imaging.volume import Volume
 
+Task = TypeVar("Task")
 
-class ReadAhead:
-    """Calls ``read`` for the next file in a thread. What it raises is raised when that file is asked for, and never before.
 
-    One scan at most is held in memory beside the current one.
+class ReadAhead(Generic[Task]):
+    """Calls ``read`` for the next task in a thread. What it raises is raised when that task is asked for, and never before.
+
+    One scan at most is held in memory beyond the current one.
     """
 
-    def __init__(self, read: Callable[[Path], Volume]):
+    def __init__(self, read: Callable[[Task], Volume]):
         self._read = read
         self._thread = ThreadPoolExecutor(1)
-        self._coming: tuple[Path, Future] | None = None
+        self._coming: tuple[Task, Future] | None = None
 
-    def take(self, path: Path, upcoming: Path | None) -> Volume:
-        """Return the scan at ``path``, and begin to read ``upcoming``, the file that is likely to be next."""
+    def take(self, task: Task, upcoming: Task | None) -> Volume:
+        """Return the scan of ``task``, and begin to read that of ``upcoming``, the task that is likely to be next."""
         coming, self._coming = self._coming, None
         try:
-            return coming[1].result() if coming and coming[0] == path else self._read(path)
+            return coming[1].result() if coming and coming[0] == task else self._read(task)
         finally:
             if upcoming is not None:
                 self._coming = upcoming, self._thread.submit(self._read, upcoming)

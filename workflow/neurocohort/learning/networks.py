@@ -55,7 +55,7 @@ def build_network(
     """
     architecture = ARCHITECTURES[name]
     shape = architecture.shape(channels, inputs, outputs, dropout=dropout, norm=norm)
-    if architecture.target == "SFCN":
+    if architecture.target == SFCN.__name__:
         return SFCN(**architecture.arguments(shape))
     from monai.networks import nets  # takes seconds, and those who train an SFCN don't need it
 

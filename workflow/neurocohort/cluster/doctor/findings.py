@@ -15,7 +15,7 @@ PLAIN_MARKS = {GOOD: "[ok]", BAD: "[XX]", NONE: "[--]"}
 
 
 class Finding(NamedTuple):
-    """One line: ``name`` is what was looked at, ``found`` what was found. ``fix``: of a cross, what to do about it."""
+    """One line: ``name`` of the check, ``found`` by it, and ``fix``: what to do about a cross."""
 
     mark: str
     name: str

@@ -13,15 +13,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
-from snakemake_interface_logger_plugins.common import LogEvent
-
 import neurocohort
 from neurocohort.cluster.failures import FailedJob, describe, scan_of
 from neurocohort.cluster.schedulers import Ending, ending_of, log_of, submitted_number
 from neurocohort.cluster.takeover import begin_run, end_run, note_submitted, take_over, who_holds_the_lock
 from neurocohort.errors import storage_reason
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
 
 PACKAGE_FOLDER = Path(neurocohort.__file__).resolve().parents[1]
 SHOWN_OF_A_GROUP = 3  # failed jobs of one submission; they mostly failed for the same reason
