@@ -1,10 +1,10 @@
-"""Studies as YAML that hypothesis draws along the schema: most values fit, and some are of any other kind."""
+"""Studies as YAML that hypothesis draws from the schema: most values are valid, and some are of any other kind."""
 
 import datetime
 
 import yaml
 from hypothesis import strategies as st
-from neurocohort.study.configuration import SCHEMA
+from neurocohort.settings.study import json_schema
 
 NAMES = ("ixi", "oasis1", "own", "brain_age")
 # Of texts with a meaning, those that a study has. No path leads to a folder that is there.
@@ -45,7 +45,7 @@ ANYTHING = st.recursive(
     lambda below: st.one_of(st.lists(below, max_size=3), st.dictionaries(KEYS, below, max_size=3)),
     max_leaves=6,
 )
-SCHEMA_TREE = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+SCHEMA = json_schema()
 
 
 class _Dumper(yaml.SafeDumper):
@@ -65,17 +65,18 @@ _Dumper.ignore_aliases = lambda *_: True
 def _value(draw, schema: dict, name: str = "", odd: int = 40):
     """A value for ``schema``; one in ``odd`` is of any other kind."""
     if "$ref" in schema:
-        schema = {**SCHEMA_TREE["$defs"][schema["$ref"].rpartition("/")[2]], **schema}
+        schema = {**SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], **schema}
     if draw(st.integers(1, odd)) == odd:
         return draw(ANYTHING)
     if "enum" in schema:
         return draw(st.sampled_from(schema["enum"]))
-    kind = schema["type"]
-    match kind if isinstance(kind, str) else draw(st.sampled_from(kind)):
+    if choices := schema.get("oneOf") or schema.get("anyOf"):
+        return draw(_value(draw(st.sampled_from(choices)), name, odd))
+    match schema["type"]:
         case "object":
             return draw(_group(schema, odd))
         case "array":
-            fewest, items = schema.get("minItems", 0), schema.get("items", {"type": "number"})
+            fewest, items = schema.get("minItems", 0), schema["items"] or {"type": "number"}
             most = min(schema.get("maxItems", 4), max(fewest, 4))
             return draw(st.lists(_value(items, "cohort", odd * 2), min_size=fewest, max_size=most))
         case "boolean":
@@ -109,5 +110,5 @@ def configurations(draw) -> str:
     if draw(st.integers(0, 9)) == 0:
         return yaml.dump(draw(ANYTHING), Dumper=_Dumper, allow_unicode=draw(st.booleans()))
     return yaml.dump(
-        draw(_value(SCHEMA_TREE, odd=draw(st.sampled_from([10, 60, 100_000])))), Dumper=_Dumper, sort_keys=False
+        draw(_value(SCHEMA, odd=draw(st.sampled_from([10, 60, 100_000])))), Dumper=_Dumper, sort_keys=False
     )

@@ -15,9 +15,11 @@ from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.settings import read_settings
+from neurocohort.settings.study import json_schema
 from neurocohort.study.cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
-from neurocohort.study.configuration import SCHEMA, check_configuration, load_configuration, read_schema, resolve
+from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.study.members import all_experiments, draws_of, members_of, starting_members, training_settings
+from neurocohort.study.messages import resolve
 from neurocohort.study.reference import ROW, key_rows, with_current_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +35,7 @@ def demo():
 
 @pytest.fixture(scope="module")
 def schema():
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return json_schema()
 
 
 def changed(config, key, value):
@@ -99,7 +101,7 @@ WRONG = {
     "not a number": (f"{AGE}.training.learning_rate", float("nan"), ["is nan", "a number above 0 and at most 1"]),
     "negative seed": ("split.seed", -1, ["`split.seed` is -1", "from 0 to 4294967295"]),
     "one seed without a list": (f"{AGE}.training.seeds", 7, [f"`{AGE}.training.seeds` is 7", "write `[7]`"]),
-    "seed twice": (f"{AGE}.training.seeds", [1, 2, 1], [f"`{AGE}.training.seeds` holds 1 more than once"]),
+    "seed twice": (f"{AGE}.training.seeds", [1, 2, 1], [f"`{AGE}.training.seeds` has 1 more than once"]),
     "no seeds": (f"{AGE}.training.seeds", [], [f"`{AGE}.training.seeds` has an empty list", "at least one"]),
     "study with a slash": ("study", "my/study", ["`study` is the text `my/study`", "a folder name"]),
     "classes that YAML reads as truth values": (
@@ -421,28 +423,27 @@ def test_a_wrong_configuration_is_refused_without_heavy_imports(tmp_path):
     assert run.returncode == 0 and "did you mean `cohorts`?" in run.stdout, run.stderr
 
 
-def groups(schema, node, key=""):
+def groups(node, key=""):
     """Every group of keys in the schema: its dotted key and its subschema, with <name> for names that the user gives."""
-    if "$ref" in node:
-        node = {**schema["$defs"][node["$ref"].removeprefix("#/$defs/")], **node}
+    node = resolve(node)
     if node.get("type") == "object":
         yield key, node
         for name, below in node.get("properties", {}).items():
-            yield from groups(schema, below, f"{key}.{name}" if key else name)
+            yield from groups(below, f"{key}.{name}" if key else name)
         for below in node.get("patternProperties", {}).values():
-            yield from groups(schema, below, f"{key}.<name>")
+            yield from groups(below, f"{key}.<name>")
 
 
 def test_the_schema_is_a_schema_that_lets_no_unknown_key_pass(schema):
     Draft202012Validator.check_schema(schema)
-    for key, group in groups(schema, schema):
+    for key, group in groups(schema):
         assert group.get("additionalProperties") is False, key
         for name, below in group.get("properties", {}).items():
-            assert below.get("description", "").endswith("."), f"{key}.{name}"
+            assert resolve(below).get("description", "").endswith("."), f"{key}.{name}"
 
 
 def test_every_default_is_valid(schema):
-    for key, group in groups(schema, schema):
+    for key, group in groups(schema):
         for name, below in group.get("properties", {}).items():
             if "default" in below and below["default"] != {}:
                 root = {"$defs": schema["$defs"], **below}
@@ -450,9 +451,9 @@ def test_every_default_is_valid(schema):
 
 
 def test_networks_and_sources_of_the_schema_are_those_that_the_checks_know(schema):
-    experiment = schema["$defs"]["experiment"]["properties"]
-    assert set(experiment["network"]["properties"]["name"]["enum"]) == set(ARCHITECTURES)
-    assert set(schema["$defs"]["cohort"]["properties"]["source"]["enum"]) == set(KEYS_OF_SOURCE)
+    network = schema["$defs"]["Network"]["properties"]
+    assert set(network["name"]["enum"]) == set(ARCHITECTURES)
+    assert set(schema["$defs"]["Cohort"]["properties"]["source"]["enum"]) == set(KEYS_OF_SOURCE)
 
 
 def test_variables_are_those_that_ingest_writes():
@@ -466,8 +467,8 @@ def test_variables_are_those_that_ingest_writes():
 
 def test_the_tables_of_the_readme_are_those_of_the_schema():
     readme = (ROOT / "config/README.md").read_text(encoding="utf-8")
-    assert readme == with_current_tables(readme, read_schema(), resolve), "run: python config/make_tables.py"
-    keys = [key for key, _ in key_rows(read_schema(), resolve)]
+    assert readme == with_current_tables(readme), "run: python config/make_tables.py"
+    keys = [key for key, _ in key_rows(json_schema())]
     assert sorted(keys) == sorted(
         found["key"] for found in ROW.finditer(readme) if "." in found["key"] or found["key"] in keys
     )

@@ -1,11 +1,10 @@
-"""Reading a study's configuration and checking it, in full and within a second, before anything runs.
+"""Read a study's configuration and check it completely, within a second, before anything runs.
 
-The schema (schemas/config.schema.yaml) holds every key, its range and its default; here is what a schema can't
-say, because it is between keys: a cohort that isn't configured, a target that a cohort hasn't got, a grid that a network
-can't take. Imports stay light: this runs at the start of every Snakemake process.
+The models in ``settings/`` define every key with its type, range and default. This room checks what concerns several keys: a
+cohort that isn't configured, a target that a cohort doesn't have, a grid that a network can't process. Imports stay light: this
+runs at the start of every Snakemake process.
 """
 
-import functools
 import math
 import os
 import sys
@@ -13,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator, validators
+from pydantic import ValidationError
 
 from neurocohort.errors import InputError
+from neurocohort.settings.study import Study
 from neurocohort.study.cohorts import (
     ALL_SOURCE_KEYS,
     KEYS_OF_SOURCE,
@@ -26,13 +26,11 @@ from neurocohort.study.cohorts import (
 from neurocohort.study.data import data_faults
 from neurocohort.study.experiments import experiment_faults
 from neurocohort.study.members import drawn_experiment, draws_of
-from neurocohort.study.messages import MOST_DIGITS, in_quotes, schema_sentences
+from neurocohort.study.messages import MOST_DIGITS, in_quotes, sentences
 from neurocohort.study.renamed import with_new_names
 from neurocohort.study.trainings import sweep_value_faults
 from neurocohort.user_files import UnusableFile
 from neurocohort.yaml_files import read_yaml
-
-SCHEMA = Path(__file__).resolve().parents[1] / "schemas/config.schema.yaml"
 
 LARGEST_INTEGER = 10**MOST_DIGITS
 BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z
@@ -86,36 +84,20 @@ def check_configuration(
     with a line for each fault.
     """
     faults: list[str] = []
-    config = _plain(config, "", faults)
-    config, notes = with_new_names(config)
+    plain = _plain(config, "", faults)
+    given, notes = with_new_names(plain) if isinstance(plain, dict) else (plain, [])
     if read_cohorts:  # not once more in each job of a cluster
         for note in notes:
             print(f"note: {source}: {note}", file=sys.stderr, flush=True)
-    if not faults:
-        errors = sorted(_validator().iter_errors(config), key=lambda error: [str(step) for step in error.absolute_path])
-        faults = [sentence for error in _first_of_each_place(errors) for sentence in schema_sentences(error, resolve)]
-    if not faults:
-        given, config = config, _with_defaults(config, read_schema())
-        for name, cohort in config["cohorts"].items():  # a default of another source's key is no key of this one
-            for key in ALL_SOURCE_KEYS - KEYS_OF_SOURCE[cohort["source"]] - set(given["cohorts"][name]):
-                cohort.pop(key, None)
-        checks = (cohort_faults, synthetic_faults, _number_faults)
-        faults = [fault for check in checks for fault in check(config)]
-        read = config["cohorts"] if read_cohorts else {}
-        try:
-            surveys = {name: survey_of_cohort(cohort, (variables or {}).get(name)) for name, cohort in read.items()}
-        except InputError as error:  # a user's own table: its columns are not known
-            surveys, faults = {}, faults or [str(error)]
-        kinds = {name: survey.kinds for name, survey in surveys.items()}
-        for name, experiment in config["experiments"].items() if kinds else ():
-            own = [*experiment_faults(f"experiments.{name}", experiment, config, kinds)]
-            faults += own or data_faults(f"experiments.{name}", experiment, surveys)
-            faults += _sweep_faults(f"experiments.{name}", name, experiment, config, kinds)
+    checked, faults = (None, faults) if faults else _checked_keys(given)
+    if checked is not None:
+        faults = [fault for check in (cohort_faults, synthetic_faults, _number_faults) for fault in check(checked)]
+        faults += _faults_between(checked, variables or {}, faults) if read_cohorts else []
     if len(faults) == 1:
         raise InputError(f"{source}: {faults[0]}")
-    if faults:
+    if faults or checked is None:
         raise InputError("\n".join([f"{source} has {len(faults)} faults:", *(f"- {fault}" for fault in faults)]))
-    return config
+    return checked
 
 
 def _not_yaml(path: Path, error: yaml.MarkedYAMLError) -> str:
@@ -152,57 +134,33 @@ def _plain(value: object, key: str, faults: list[str]) -> object:
     return value
 
 
-@functools.cache
-def read_schema() -> dict:
-    """The JSON Schema of the configuration."""
-    # libyaml's loader, where PyYAML was built with it, takes a seventh of the time.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=loader)
+def _checked_keys(given: object) -> tuple[dict | None, list[str]]:
+    """The configuration with its defaults, or None and a sentence for each key that the model refuses."""
+    try:
+        study = Study.model_validate(given)
+    except ValidationError as error:
+        return None, sentences(error, given)
+    config = study.as_dict()
+    for name, cohort in study.cohorts.items():  # a default of another source's key is no key of this one
+        for key in ALL_SOURCE_KEYS - KEYS_OF_SOURCE[cohort.source] - cohort.model_fields_set:
+            config["cohorts"][name].pop(key, None)
+    return config, []
 
 
-def resolve(schema: dict) -> dict:
-    """A subschema with what its ``$ref`` points at; its own words come first."""
-    reference = schema.get("$ref")
-    return {**read_schema()["$defs"][reference.removeprefix("#/$defs/")], **schema} if reference else schema
-
-
-@functools.cache
-def _validator() -> Draft202012Validator:
-    def whole(_, value):
-        return isinstance(value, int) and not isinstance(value, bool)
-
-    def finite(_, value):
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-    types = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": whole, "number": finite})
-    return validators.extend(Draft202012Validator, type_checker=types)(read_schema())
-
-
-def _first_of_each_place(errors: list) -> Iterator:
-    """One error a value (a wrong type breaks the pattern as well); a group of keys may lack some and have others too many."""
-    seen = set()
-    for error in errors:
-        kind = error.validator if error.validator in ("required", "additionalProperties") else "value"
-        place = (*error.absolute_path, kind)
-        if place not in seen:
-            seen.add(place)
-            yield error
-
-
-def _with_defaults(value: object, schema: dict) -> object:
-    schema = resolve(schema)
-    if schema.get("type") == "number":
-        return float(value)
-    if schema.get("type") != "object":
-        return value
-    known = schema.get("properties", {})
-    (named,) = schema.get("patternProperties", {None: None}).values()
-    filled = {name: _with_defaults(below, known.get(name, named)) for name, below in value.items()}
-    for name, below in known.items():
-        if name not in filled and "default" in resolve(below):
-            default = resolve(below)["default"]
-            filled[name] = _with_defaults(list(default) if isinstance(default, list) else default, below)
-    return filled
+def _faults_between(config: dict, variables: dict[str, set[str]], found: list[str]) -> list[str]:
+    """A sentence for each thing in which the experiments don't agree with their cohorts' variables and values."""
+    try:
+        surveys = {name: survey_of_cohort(cohort, variables.get(name)) for name, cohort in config["cohorts"].items()}
+    except InputError as error:  # a user's own table: its columns are not known
+        return [] if found else [str(error)]
+    kinds = {name: survey.kinds for name, survey in surveys.items()}
+    faults = []
+    for name, experiment in config["experiments"].items():
+        key = f"experiments.{name}"
+        own = [*experiment_faults(key, experiment, config, kinds)]
+        faults += own or data_faults(key, experiment, surveys)
+        faults += _sweep_faults(key, name, experiment, config, kinds)
+    return faults
 
 
 def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: dict) -> Iterator[str]:
@@ -217,10 +175,7 @@ def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: di
         drawn = drawn_experiment({**experiment, "sweep": None}, values)
         del drawn["sweep"]
         whole = {**config, "experiments": {name: drawn}}
-        faults = [
-            sentence for error in _validator().iter_errors(whole) for sentence in schema_sentences(error, resolve)
-        ]
-        faults = faults or list(experiment_faults(key, drawn, config, kinds))
+        faults = _checked_keys(whole)[1] or list(experiment_faults(key, drawn, config, kinds))
         if faults:
             chosen = ", ".join(f"{one} {value}" for one, value in values.items())
             yield f"`{key}.sweep` has a draw ({draw.removeprefix('sweep/')}: {chosen}) that is no experiment: {faults[0]}"

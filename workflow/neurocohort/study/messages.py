@@ -1,49 +1,72 @@
-"""What a fault of a configuration against its schema is called: one sentence that names the key, what was found, what was
-expected, and the fix."""
+"""The sentences for values that a configuration must not have: the key, what was found, what was expected, and the fix."""
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
 
-from jsonschema.exceptions import ValidationError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from neurocohort.settings.base import NAME_PATTERN
+from neurocohort.settings.study import json_schema
 
 LONGEST_TEXT = 60
 MOST_DIGITS = 18  # of a number that a study could mean
 CLOSE = 0.68  # of difflib's ratio: `sfnc` is close to sfcn (0.75), `gpu` isn't to cpu (0.67)
+BAD_NAME, MISSING, UNKNOWN = "bad name", "missing", "extra_forbidden"  # kinds of faults; the last two are pydantic's
+
+Schema = Mapping[str, Any]  # a JSON Schema, or a part of it
 
 
-def schema_sentences(error: ValidationError, resolve) -> list[str]:
-    """The sentences for one error. ``resolve`` turns a subschema with a ``$ref`` into the whole of it."""
-    key, found, schema = dotted(error.absolute_path), error.instance, error.schema
-    match error.validator:
-        case "additionalProperties" if "patternProperties" in schema:
-            return [_bad_name(key, name) for name in found if not _fits_a_pattern(name, schema)]
-        case "additionalProperties":
-            known = schema["properties"]
-            return [_unknown_key(key, name, known, resolve) for name in found if name not in known]
-        case "required":
-            return [
-                _missing_key(_below(key, name), resolve(schema["properties"][name]), resolve)
-                for name in schema["required"]
-                if name not in found and not _misspelt(name, found, schema["properties"])
-            ]
-        case "uniqueItems":
-            twice = sorted({repr(item) for item in found if found.count(item) > 1})
-            return [f"`{key}` holds {', '.join(twice)} more than once; every value may stand there once."]
-        case "minItems" | "maxItems":
-            count = f"{len(found)} value{'' if len(found) == 1 else 's'}" if found else "an empty list"
-            return [f"{_place(error)} has {count}; expected {expected(schema, resolve)}."]
-        case "minProperties":
-            return [f"`{key}` has no keys; expected {expected(schema, resolve)}."]
-    sentence = f"{_place(error)} is {described(found)}; expected {expected(schema, resolve)}"
-    fix = did_you_mean(found, schema["enum"]) if error.validator == "enum" else _mend(found, schema)
-    return [f"{sentence}{fix or '.'}"]
+class Place(NamedTuple):
+    """Where a configuration has an error: the steps to the value, the value, and the part of the JSON Schema for it."""
+
+    steps: tuple[str | int, ...]
+    value: Any
+    schema: Schema
+
+    @property
+    def key(self) -> str:
+        """``experiments.brain_age.training.seeds``; positions in a list are left out."""
+        return ".".join(str(step) for step in self.steps if not isinstance(step, int))
+
+    def below(self, name: object) -> str:
+        """The dotted key of ``name`` in this group."""
+        return f"{self.key}.{name}" if self.key else str(name)
+
+    def __str__(self) -> str:
+        key = f"`{self.key}`" if self.steps else "the configuration"
+        last = self.steps[-1] if self.steps else None
+        return f"item {last + 1} of {key}" if isinstance(last, int) else key
 
 
-def dotted(path: Iterable) -> str:
-    """``experiments.brain_age.training.seeds`` from the steps of a path; places in a list are left out."""
-    return ".".join(str(step) for step in path if not isinstance(step, int))
+class Fault(NamedTuple):
+    """One error of the model. ``kind``: BAD_NAME or pydantic's type of the error. ``name``: the key of the group at ``place``
+    that is missing, unknown or badly named; empty where the value at ``place`` is wrong."""
+
+    kind: str
+    place: Place
+    name: str
+
+
+def sentences(error: ValidationError, config: object) -> list[str]:
+    """One sentence for each place of ``config`` that the model refuses, ordered by key."""
+    found = [_fault(one, config) for one in error.errors(include_url=False, include_context=False)]
+    badly_named = {(*fault.place.steps, fault.name) for fault in found if fault.kind == BAD_NAME}
+    by_place: dict[tuple[str, ...], Fault] = {}
+    for fault in found:
+        steps = fault.place.steps
+        if not any(steps[: len(name)] == name for name in badly_named):
+            by_place.setdefault((*map(str, steps), fault.name), fault)
+    return [sentence for key in sorted(by_place) if (sentence := _sentence(by_place[key]))]
+
+
+def resolve(schema: Schema) -> Schema:
+    """A part of the JSON Schema with the one that its ``$ref`` points at; its own words come first."""
+    reference = schema.get("$ref")
+    return {**json_schema()["$defs"][reference.removeprefix("#/$defs/")], **schema} if reference else schema
 
 
 def described(value: object) -> str:
@@ -61,14 +84,16 @@ def described(value: object) -> str:
     return str(value) if isinstance(value, int | float) else f"the {type(value).__name__} {value}"
 
 
-def expected(schema: dict, resolve) -> str:
-    """What a subschema asks for, in words."""
+def expected(schema: Schema) -> str:
+    """The values that a part of the JSON Schema allows, in words."""
     schema = resolve(schema)
     if "title" in schema:
         return schema["title"]
     if "enum" in schema:
         return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
-    match schema["type"]:
+    if "oneOf" in schema:
+        return ", or ".join(map(expected, schema["oneOf"]))
+    match schema.get("type"):
         case "integer":
             return "a whole number" + _range(schema)
         case "number":
@@ -76,8 +101,9 @@ def expected(schema: dict, resolve) -> str:
         case "boolean":
             return "true or false"
         case "array":
-            items = expected(schema["items"], resolve)
+            items = expected(schema["items"]) if schema["items"] else "values"
             several = items.replace("a whole number", "whole numbers").replace("a cohort's name", "cohorts' names")
+            several = several.replace("a site's name", "sites' names")
             if schema.get("minItems") == schema.get("maxItems") and "minItems" in schema:
                 return f"a list of {schema['minItems']} {several}"
             return f"a list of {several}{', with at least one' if schema.get('minItems') else ''}"
@@ -87,7 +113,7 @@ def expected(schema: dict, resolve) -> str:
 
 
 def listed(names: Iterable) -> str:
-    """Names in the order of the schema, separated by commas."""
+    """Names in their order, separated by commas."""
     return ", ".join(str(name) for name in names)
 
 
@@ -97,13 +123,108 @@ def did_you_mean(found: object, known: Iterable) -> str:
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
-def _place(error: ValidationError) -> str:
-    steps = list(error.absolute_path)
-    key = f"`{dotted(steps)}`" if steps else "the configuration"
-    return f"item {steps[-1] + 1} of {key}" if steps and isinstance(steps[-1], int) else key
+def in_quotes(found: object) -> str:
+    """How a value must be written to be the text that was typed. YAML doesn't keep which word for true or false that was."""
+    if isinstance(found, bool):
+        words = ("yes", "on", "true") if found else ("no", "off", "false")
+        first, *others = [f'"{word}"' for word in words]
+        return f"YAML reads it so where it isn't in quotes; write {first} (or {' or '.join(others)}, if that is what you wrote)"
+    return f'put it in quotes, "{found}"'
 
 
-def _range(schema: dict) -> str:
+def _fault(error: ErrorDetails, config: object) -> Fault:
+    steps, kind = error["loc"], error["type"]
+    if steps[-1:] == ("[key]",):
+        return Fault(BAD_NAME, _place(steps[:-2], config), str(steps[-2]))
+    if kind in (MISSING, UNKNOWN):
+        return Fault(kind, _place(steps[:-1], config), str(steps[-1]))
+    return Fault(kind, _place(steps, config), "")
+
+
+def _place(steps: tuple[str | int, ...], config: Any) -> Place:
+    """The place of an error; its steps may also name the members of a union, which are no steps in ``config``."""
+    taken, value, schema = [], config, json_schema()
+    for step in steps:
+        if isinstance(value, dict) and step in value:
+            schema = _group_schema(schema)
+            named = [*schema.get("patternProperties", {}).values()]
+            schema = named[0] if named else schema.get("properties", {}).get(step, {})
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            schema = next(one["items"] for one in _choices(schema) if "items" in one)
+        else:
+            continue
+        taken.append(step)
+        value = value[step]
+    return Place(tuple(taken), value, resolve(schema))
+
+
+def _choices(schema: Schema) -> list[Schema]:
+    """The schema, or those between which its ``oneOf`` lets a value choose."""
+    schema = resolve(schema)
+    return [*map(resolve, schema.get("oneOf", ()))] or [schema]
+
+
+def _group_schema(schema: Schema) -> Schema:
+    return next((one for one in _choices(schema) if one.get("type") == "object"), {})
+
+
+def _sentence(fault: Fault) -> str:
+    """The sentence for a fault; empty for a missing key that another sentence takes for a misspelt one."""
+    place, found, schema = fault.place, fault.place.value, fault.place.schema
+    match fault.kind:
+        case "bad name":
+            return _bad_name(place, fault.name)
+        case "extra_forbidden":
+            return _unknown_key(place, fault.name)
+        case "missing":
+            return "" if _misspelt(place, fault.name) else _missing_key(place, fault.name)
+        case "unique":
+            twice = sorted({repr(item) for item in found if found.count(item) > 1})
+            return f"`{place.key}` has {', '.join(twice)} more than once; expected each value once."
+        case "too_short" if isinstance(found, dict):
+            return f"`{place.key}` has no keys; expected {expected(schema)}."
+        case "too_short" | "too_long":
+            count = f"{len(found)} value{'' if len(found) == 1 else 's'}" if found else "an empty list"
+            return f"{place} has {count}; expected {expected(schema)}."
+    fix = did_you_mean(found, schema["enum"]) if "enum" in schema else _fix(found, schema)
+    return f"{place} is {described(found)}; expected {expected(schema)}{fix or '.'}"
+
+
+def _bad_name(place: Place, name: str) -> str:
+    (pattern,) = _group_schema(place.schema)["patternProperties"]
+    if pattern != NAME_PATTERN:
+        return f"`{place.key}` has the key `{name}`, which isn't possible there; expected {expected(place.schema)}."
+    fitting = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    fix = f"; `{fitting}` would do" if fitting else ""
+    return (
+        f"`{place.key}` has the name `{name}`; expected lower-case letters, digits, `_` and `-`, the first a letter or "
+        f"digit{fix}."
+    )
+
+
+def _unknown_key(place: Place, name: str) -> str:
+    known = _group_schema(place.schema)["properties"]
+    sentence = f"unknown key `{place.below(name)}`; keys here are {listed(known)}"
+    if fix := did_you_mean(name, known):
+        return sentence + fix
+    deeper = [group for group, schema in known.items() if name in resolve(schema).get("properties", ())]
+    return sentence + (f"; `{name}` belongs under `{place.below(deeper[0])}`." if deeper else ".")
+
+
+def _misspelt(place: Place, name: str) -> bool:
+    """Whether an unknown key of the group is close to ``name``: one fault, one sentence."""
+    known = _group_schema(place.schema)["properties"]
+    return any(f"`{name}`" in did_you_mean(other, known) for other in place.value if other not in known)
+
+
+def _missing_key(place: Place, name: str) -> str:
+    schema = resolve(_group_schema(place.schema)["properties"][name])
+    meaning = schema["description"].partition(". ")[0].rstrip(".") if "description" in schema else ""
+    explained = f" ({meaning[0].lower()}{meaning[1:]})" if meaning else ""
+    return f"`{place.below(name)}` is missing; expected {expected(schema)}{explained}."
+
+
+def _range(schema: Schema) -> str:
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
     ends = [f"of at least {low}" if low is not None else f"above {above}" if above is not None else ""]
@@ -113,68 +234,31 @@ def _range(schema: dict) -> str:
     return " " + " and ".join(filter(None, ends)) if any(ends) else ""
 
 
-def _below(key: str, name: object) -> str:
-    return f"{key}.{name}" if key else str(name)
-
-
-def _fits_a_pattern(name: str, schema: dict) -> bool:
-    return any(re.search(pattern, name) for pattern in schema["patternProperties"])
-
-
-def _bad_name(key: str, name: str) -> str:
-    fitting = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    fix = f"; `{fitting}` would do" if fitting else ""
-    return f"`{key}` has the name `{name}`; expected lower-case letters, digits, `_` and `-`, the first a letter or digit{fix}."
-
-
-def _unknown_key(key: str, name: str, known: dict, resolve) -> str:
-    sentence = f"unknown key `{_below(key, name)}`; keys here are {listed(known)}"
-    if fix := did_you_mean(name, known):
-        return sentence + fix
-    deeper = [place for place, schema in known.items() if name in resolve(schema).get("properties", ())]
-    return sentence + (f"; `{name}` belongs under `{_below(key, deeper[0])}`." if deeper else ".")
-
-
-def _misspelt(name: str, found: dict, known: dict) -> bool:
-    """Whether an unknown key stands there that will be told to be ``name``: one fault, one sentence."""
-    return any(f"`{name}`" in did_you_mean(other, known) for other in found if other not in known)
-
-
-def _missing_key(key: str, schema: dict, resolve) -> str:
-    meaning = schema.get("description", "").partition(". ")[0].rstrip(".")
-    told = f" ({meaning[0].lower()}{meaning[1:]})" if meaning else ""
-    return f"`{key}` is missing; expected {expected(schema, resolve)}{told}."
-
-
-def _mend(found: object, schema: dict) -> str:
+def _fix(found: object, schema: Schema) -> str:
     """The end of the sentence where the value is nearly right: of another YAML type than it looks."""
-    wanted = schema.get("type")
-    if wanted in ("number", "integer"):
-        if isinstance(found, bool):
-            return " (YAML reads `on`, `yes` and `true` as true, `off`, `no` and `false` as false)."
-        if isinstance(found, float) and wanted == "integer" and found.is_integer():
-            return f"; write `{int(found)}`."
-        if isinstance(found, str):
-            try:
-                number = Decimal(found.strip().replace(",", "."))
-            except InvalidOperation:
-                return ""
-            if not number.is_finite() or abs(number.adjusted()) > MOST_DIGITS:
-                return ""
-            return f"; YAML reads it as a text, so write `{number:f}`."
-    if wanted == "boolean" and isinstance(found, str):
-        return ", without quotes."
-    if wanted == "array" and isinstance(found, int | float | str):
-        return f"; write `[{found}]`."
-    if wanted == "string" or (isinstance(wanted, list) and "string" in wanted):
+    wanted = {part.get("type") for one in _choices(schema) for part in (one, *one.get("anyOf", ()))}
+    if "string" in wanted:
         return "" if isinstance(found, str | list | dict) or found is None else f"; {in_quotes(found)}."
+    if wanted & {"number", "integer"}:
+        return _fix_of_number(found, whole="integer" in wanted)
+    if "boolean" in wanted and isinstance(found, str):
+        return ", without quotes."
+    if "array" in wanted and isinstance(found, int | float | str):
+        return f"; write `[{found}]`."
     return ""
 
 
-def in_quotes(found: object) -> str:
-    """How a value must be written to be the text that was typed. YAML doesn't keep which word for true or false that was."""
+def _fix_of_number(found: object, whole: bool) -> str:
     if isinstance(found, bool):
-        words = ("yes", "on", "true") if found else ("no", "off", "false")
-        first, *others = [f'"{word}"' for word in words]
-        return f"YAML reads it so where it isn't in quotes; write {first} (or {' or '.join(others)}, if that is what you wrote)"
-    return f'put it in quotes, "{found}"'
+        return " (YAML reads `on`, `yes` and `true` as true, `off`, `no` and `false` as false)."
+    if isinstance(found, float) and whole and found.is_integer():
+        return f"; write `{int(found)}`."
+    if not isinstance(found, str):
+        return ""
+    try:
+        number = Decimal(found.strip().replace(",", "."))
+    except InvalidOperation:
+        return ""
+    if not number.is_finite() or abs(number.adjusted()) > MOST_DIGITS:
+        return ""
+    return f"; YAML reads it as a text, so write `{number:f}`."

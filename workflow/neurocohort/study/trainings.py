@@ -5,10 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from neurocohort.settings.experiment import MOST_DRAWS
 from neurocohort.study.members import control_names, without_site_names
 from neurocohort.study.messages import did_you_mean, listed
-
-MOST_DRAWS = 1000  # of a sweep, as in the schema
 
 
 def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:

@@ -1,0 +1,50 @@
+"""What the models of the configuration share: strict types, and the kinds of values that several groups of keys have."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_core import PydanticCustomError
+
+UNIQUE = "unique"  # the type of the error for a list that has a value twice
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$(?!\n)"
+
+T = TypeVar("T")
+
+
+class Group(BaseModel):
+    """A group of keys: unknown keys are refused, and no value is converted, except whole numbers to decimals.
+
+    A field's ``description`` is its row in config/README.md, and messages quote its first sentence. Its ``title``, if it has
+    one, says in words which values are expected. A key whose default is None is absent unless it is given.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, regex_engine="python-re")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if value is None:
+            raise PydanticCustomError("empty", "is empty")
+        return value
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys with their values in plain built-ins, without absent keys."""
+        return self.model_dump(exclude_none=True)
+
+
+def _unique(values: list[T]) -> list[T]:
+    if any(value in values[:place] for place, value in enumerate(values)):
+        raise PydanticCustomError(UNIQUE, "has a value twice")
+    return values
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
+Seed = Annotated[int, Field(ge=0, le=4294967295)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Address = Annotated[
+    str,
+    Field(title="an address (http, https or file) or a folder", pattern=r"^((https?|file)://[^\s]+|(?!.*://).*)$"),
+]
+Path = Annotated[str, Field(title="a path", min_length=1)]
+CohortName = Annotated[str, Field(title="a cohort's name")]

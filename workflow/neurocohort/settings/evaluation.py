@@ -1,0 +1,32 @@
+"""The keys `evaluation`: how confidence intervals are computed; and the settings of the baselines."""
+
+from pydantic import Field
+
+from neurocohort.settings.base import Group, Seed
+
+
+class Evaluation(Group):
+    """How confidence intervals are computed."""
+
+    resamples: int = Field(
+        2000,
+        ge=100,
+        le=100000,
+        description="Bootstrap resamples of participants for each confidence interval.",
+    )
+    seed: Seed = Field(1, description="Seed of the resampling.")
+
+
+class BaselineSettings(Group):
+    """What an experiment's baselines depend on besides its samples.
+
+    ``classes``: their number, in a classification. ``folds``: of the cross-validation, 0 for none.
+    """
+
+    task: str
+    target: str
+    modalities: list[str]
+    classes: int
+    folds: int
+    seed: int
+    spacing_mm: float

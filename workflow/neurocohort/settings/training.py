@@ -1,0 +1,183 @@
+"""The keys of an experiment that one training depends on: `training`, `network` and `transfer`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from neurocohort.settings.base import Group, Path, Seed, Unique
+
+
+class Augmentation(Group):
+    """Limits of the random changes to training scans, each applied to half of them; 0 leaves a change out."""
+
+    flip: bool = Field(True, description="Whether left and right are exchanged in half of the scans.")
+    rotation_degrees: float = Field(
+        6.0,
+        ge=0,
+        le=180,
+        description="Largest rotation about each axis. This change and each one below is applied to half of the scans; 0 leaves "
+        "it out.",
+    )
+    shift: float = Field(0.04, ge=0, le=0.5, description="Largest shift, as a fraction of the field of view.")
+    scale: float = Field(0.04, ge=0, le=0.5, description="Largest change of size, as a fraction.")
+    log_gamma: float = Field(0.15, ge=0, le=2, description="Largest logarithm of the contrast's exponent.")
+    bias_field: float = Field(
+        0.1,
+        ge=0,
+        le=2,
+        description="Largest logarithm of a smooth field that the intensities are multiplied by.",
+    )
+    noise: float = Field(
+        0.04,
+        ge=0,
+        le=1,
+        description="Largest standard deviation of the noise, in standard deviations of the intensities.",
+    )
+    blur_voxels: float = Field(0.5, ge=0, le=5, description="Largest standard deviation of a Gaussian blur, in voxels.")
+
+
+class NetworkKeys(Group):
+    """Keys of a network besides its name."""
+
+    channels: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
+        [],
+        description="Channels of each level, from the input on; empty for the architecture's own. sfcn and unet take 2 to 10 "
+        "numbers, dynunet 3 to 10, segresnet one multiple of 8; densenet121 and resnet18 take none.",
+    )
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Fraction of the features that is dropped at random in training; sfcn and densenet121 only.",
+    )
+    norm: Literal["batch", "group"] = Field(
+        "batch",
+        description="Normalisation of sfcn's features: `batch` as published, `group` for cohorts too small for batch statistics.",
+    )
+    soft_bins: bool = Field(
+        True,
+        description="Whether sfcn predicts a number as the mean of soft bins, as published, or as one value, for cohorts too "
+        "small to fill the bins.",
+    )
+
+
+class Network(NetworkKeys):
+    """The network."""
+
+    name: Literal["sfcn", "densenet121", "resnet18", "unet", "dynunet", "segresnet"] = Field(
+        description="Architecture: the first three for regression and classification, the others for segmentation."
+    )
+
+
+class TransferKeys(Group):
+    """How a training that starts from other weights unfreezes its layers."""
+
+    frozen_epochs: int = Field(
+        0, ge=0, le=100000, description="Epochs at the beginning in which only the last layer learns."
+    )
+    thaw_epochs: int = Field(
+        0,
+        ge=0,
+        le=100000,
+        description="Epochs from one unfrozen stage to the next, from the last layer backwards; 0 unfreezes all at once.",
+    )
+
+
+class Transfer(TransferKeys):
+    """Which weights a training starts from, if not from random ones."""
+
+    weights: Path = Field(
+        title="an experiment's name or a .safetensors file",
+        description="Where the training starts from: the network of another experiment, or a file. Tensors whose name and shape "
+        "match are taken. See [Starting from another experiment](#starting-from-another-experiment).",
+    )
+
+
+class TrainingKeys(Group):
+    """Keys of `training` that each single training depends on."""
+
+    epochs: int = Field(100, ge=1, le=100000, description="Passes over the training part.")
+    batch_size: int = Field(8, ge=1, le=1024, description="Scans in a step.")
+    learning_rate: float = Field(
+        0.001,
+        gt=0,
+        le=1,
+        description="Largest learning rate of the schedule. Write 0.00001 or 1.0e-5; YAML reads 1e-5 as a text.",
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        le=100000,
+        description="Epochs without a better criterion (see [Which weights are kept](#which-weights-are-kept)) after which "
+        "training stops; 0 never stops early. With `keep: best` only.",
+    )
+    keep: Literal["best", "last", "averaged"] = Field(
+        "best",
+        description="The weights that are kept: of the epoch that is best on the validation part, of the last epoch, or the "
+        "mean of the last five epochs' weights.",
+    )
+    retrain: int = Field(
+        1,
+        ge=0,
+        le=5,
+        description="How often a network that learned nothing is trained again with another seed. If it still has not learned "
+        "anything, it is left out of the average.",
+    )
+    schedule: Literal["one_cycle", "cosine"] = Field("one_cycle", description="How the learning rate rises and falls.")
+    warm_up: float = Field(0.15, ge=0, lt=1, description="Fraction of the steps over which the learning rate rises.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="Weight decay of AdamW.")
+    gradient_clip: float = Field(1.0, gt=0, le=1000, description="Largest norm of the gradient in a step.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Precision of the arithmetic. `auto` takes bfloat16 on a GPU that has it, else float16 with a scaled loss, "
+        "and float32 on the CPU.",
+    )
+    compile: bool = Field(
+        False,
+        description="Whether torch.compile translates the network first; it takes a minute, which long trainings gain back.",
+    )
+    memory: Literal["auto", "resident", "streamed"] = Field(
+        "auto",
+        description="Whether all scans are kept in the device's memory or are read from the disk when needed; `auto` takes the "
+        "first if they fit. The result is the same.",
+    )
+    workers: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Threads that prepare the next batches. The result is the same for any number.",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that divide each batch by torchrun, each on a GPU of its own unless `device` is `cpu`.",
+    )
+    patch: list[Annotated[int, Field(ge=8, le=512)]] = Field(
+        [],
+        max_length=3,
+        description="Segmentation only: sides in voxels of the patches that it learns from, with half-overlapping windows at "
+        "prediction; empty for the whole volume.",
+    )
+    augmentation: Augmentation = Field(
+        Augmentation(),
+        description="Limits of the random changes to training scans, each applied to half of them; 0 leaves a change out.",
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="CPU threads of a training job. Sums of floats depend on it, so another number gives slightly different "
+        "weights.",
+    )
+
+
+class Training(TrainingKeys):
+    """How the networks of an experiment are trained."""
+
+    seeds: Unique[Seed] = Field([1], min_length=1, description="One network is trained for each seed.")
+    cross_validation: bool = Field(
+        False,
+        description="Whether each of `split.folds` folds validates once: one network for each fold and seed, trained on the "
+        "other folds. The held-out part stays out of all of them.",
+    )
