@@ -72,7 +72,7 @@ class Scenario:
         rows = []
         for number, member in enumerate(members):
             answer = learned[number] if learned else "yes"
-            own = training_settings({"permutation": 0, **settings}, member)
+            own = training_settings({"permutation": 0, **settings}, member).as_dict()
             record = {"settings": own, "task": TASKS[experiment], "parameters": 4321, "epochs_run": 12, "best_epoch": 7}
             record |= {"seed": own["seed"], "device": "cpu", "precision": "float32", "torch": "2.9.0"}
             record |= {"learning": {"learned": answer == "yes"}, **run}

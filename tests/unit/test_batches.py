@@ -3,7 +3,6 @@
 import itertools
 import shutil
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +81,7 @@ TRAIN = rows(*[("a", "development", row) for row in (4, 0, 2, 5)], *[("b", "deve
 
 
 def loader(results, samples=TRAIN, task: Task = VALUES, rank: int = 0, **changes) -> TrainingBatches:
-    settings = replace(SETTINGS, **changes)
+    settings = SETTINGS.model_copy(update=changes)
     packed = open_packed(packed_folders(samples, results), settings.modalities)
     return TrainingBatches(samples, packed, task, settings, MEAN, DEVIATION, CPU, rank=rank)
 
@@ -248,7 +247,7 @@ def test_patches_lie_in_the_volume_hold_brain_and_differ_by_epoch(results):
 
 
 def test_every_brain_voxel_can_be_a_patch_centre_wherever_the_movement_puts_it(results):
-    limits = replace(STILL, flip=True, shift=0.2)
+    limits = STILL.model_copy(update={"flip": True, "shift": 0.2})
     loaded = loader(results, task=Segmentation(), patch=[1, 1, 1], batch_size=7, augmentation=limits)
     assert all((next(loaded.epoch(number)).targets > 0).float().mean() > 0.8 for number in range(8)), (
         "all but what the shift takes out of the volume"
@@ -298,7 +297,7 @@ def test_reading_ahead_is_bounded_and_keeps_the_order(workers):
 
 @pytest.mark.parametrize(("task", "workers"), [(VALUES, 0), (VALUES, 2), (Segmentation(), 1)])
 def test_evaluation_gives_the_scans_in_order_whole_and_as_they_are(results, task, workers):
-    settings = replace(SETTINGS, workers=workers, patch=[8, 8, 8])
+    settings = SETTINGS.model_copy(update={"workers": workers, "patch": [8, 8, 8]})
     packed = open_packed(packed_folders(TRAIN, results), settings.modalities)
     found = list(evaluation_batches(TRAIN, packed, task, settings, MEAN, DEVIATION, CPU))
     assert [batch.count for batch in found] == [3, 3, 1] and all(batch.share == 1 for batch in found)
@@ -367,14 +366,14 @@ def test_gpu_gives_the_same_bits_from_its_own_memory_and_streamed_and_agrees_wit
     cuda = torch.device("cuda")
 
     def batches_on(device, **changes):
-        settings = replace(SETTINGS, **changes)
+        settings = SETTINGS.model_copy(update=changes)
         return epoch(TrainingBatches(TRAIN, packed, task, settings, MEAN, DEVIATION, device))
 
     expected = batches_on(cuda)
     assert all(batch.inputs.is_cuda and batch.targets.is_cuda for batch in expected)
     for workers, kept in itertools.product((0, 2), ("resident", "streamed")):
         assert same(batches_on(cuda, workers=workers, memory=kept), expected), (workers, kept)
-    quiet = replace(SETTINGS.augmentation, noise=0)  # a GPU's noise is another than a CPU's
+    quiet = SETTINGS.augmentation.model_copy(update={"noise": 0})  # a GPU's noise is another than a CPU's
     for gpu, cpu in zip(batches_on(cuda, augmentation=quiet), batches_on(CPU, augmentation=quiet), strict=True):
         torch.testing.assert_close(gpu.inputs.cpu(), cpu.inputs, atol=1e-3, rtol=0)
         assert (gpu.targets.cpu() == cpu.targets).float().mean() > 0.999

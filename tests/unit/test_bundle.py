@@ -113,7 +113,7 @@ def configuration(task: str = "regression", **changes) -> dict:
 
 def write_member(folder: Path, network: str, task, options: dict, number: int) -> Path:
     """A model with random weights and statistics, as a training leaves it."""
-    values = {"task": task.kind, "network": network, "channels": CHANNELS.get(network), "seed": number} | options
+    values = {"task": task.kind, "network": network, "channels": CHANNELS.get(network, []), "seed": number} | options
     settings = TrainingSettings(**values, classes=getattr(task, "classes", 2))
     torch.manual_seed(number)
     if task.kind == "regression":  # as of another fold

@@ -686,11 +686,10 @@ def test_networks_of_controls_alone_are_not_judged(demo):
         name: training_settings(experiment, "seed-1")
         for name, experiment in all_experiments(config["experiments"]).items()
     }
-    assert [name for name, own in settings.items() if not own["judged"]] == [
+    assert [name for name, own in settings.items() if not own.judged] == [
         f"brain_age_shuffled-target-{number}" for number in (1, 2, 3)
     ]
-    assert (settings["brain_age"]["retrain"], settings["brain_age"]["keep"]) == (2, "last")
-    assert read_settings(settings["brain_age"]).retrain == 2
+    assert (settings["brain_age"].retrain, settings["brain_age"].keep) == (2, "last")
 
 
 def test_controls_are_experiments_beside_the_one_that_asks_for_it(demo):
@@ -733,6 +732,6 @@ def test_settings_of_a_run_are_the_experiments_with_its_draw_fold_and_seed(demo)
     experiment = config["experiments"]["brain_age"]
     assert members_of(experiment, 2) == ["fold-1_seed-4", "fold-1_seed-5", "fold-2_seed-4", "fold-2_seed-5"]
     settings = training_settings(experiment, "sweep/draw-02/fold-2_seed-5")
-    assert (settings["learning_rate"], settings["fold"], settings["seed"]) == (0.02, 2, 5)
-    assert training_settings(experiment, "fold-1_seed-4")["learning_rate"] == 0.01
-    assert read_settings(json.dumps(settings)).as_dict() == read_settings(settings).as_dict()
+    assert (settings.learning_rate, settings.fold, settings.seed) == (0.02, 2, 5)
+    assert training_settings(experiment, "fold-1_seed-4").learning_rate == 0.01
+    assert read_settings(settings.as_json()) == read_settings(settings.as_dict()) == settings

@@ -127,8 +127,10 @@ def test_windows_agree_with_the_whole_volume_where_a_network_looks_no_further_th
     torch.manual_seed(3)
     network, inputs = nn.Conv3d(2, 4, 1), torch.randn(2, 2, 18, 16, 21)
     with torch.no_grad():
-        whole = network_outputs(network, inputs, TrainingSettings("segmentation", "unet"))
-        windows = network_outputs(network, inputs, TrainingSettings("segmentation", "unet", patch=[8, 16, 10]))
+        whole = network_outputs(network, inputs, TrainingSettings(task="segmentation", network="unet"))
+        windows = network_outputs(
+            network, inputs, TrainingSettings(task="segmentation", network="unet", patch=[8, 16, 10])
+        )
     assert whole.shape == windows.shape == (2, 4, 18, 16, 21)
     torch.testing.assert_close(whole, windows)
 
@@ -141,7 +143,9 @@ def test_network_sees_windows_of_the_patch_size_alone():
             seen.add(tuple(inputs.shape[2:]))
             return inputs.repeat(1, 4, 1, 1, 1)
 
-    network_outputs(Network(), torch.zeros(1, 1, 20, 13, 9), TrainingSettings("segmentation", "unet", patch=[8, 8, 8]))
+    network_outputs(
+        Network(), torch.zeros(1, 1, 20, 13, 9), TrainingSettings(task="segmentation", network="unet", patch=[8, 8, 8])
+    )
     assert seen == {(8, 8, 8)}
 
 
@@ -151,7 +155,9 @@ def test_window_larger_than_the_volume_goes_on_with_the_outside():
     mean_of_27 = nn.Conv3d(1, 1, 3, padding=1, padding_mode="replicate", bias=False)
     nn.init.constant_(mean_of_27.weight, 1 / 27)
     with torch.no_grad():
-        found = network_outputs(mean_of_27, inputs, TrainingSettings("segmentation", "unet", patch=[16, 16, 16]))
+        found = network_outputs(
+            mean_of_27, inputs, TrainingSettings(task="segmentation", network="unet", patch=[16, 16, 16])
+        )
     torch.testing.assert_close(found, inputs)
 
 

@@ -46,7 +46,7 @@ def study(original, tmp_path):
 
 
 def write_run(root: Path, name: str, experiment: dict, member: str) -> None:
-    settings = training_settings({"permutation": 0, **experiment}, member)
+    settings = training_settings({"permutation": 0, **experiment}, member).as_dict()
     run = {"settings": settings, "task": RUNS[name], "parameters": 4321, "epochs_run": 12, "best_epoch": 7}
     run |= {"seed": settings["seed"], "device": "cpu", "precision": "float32", "torch": "2.0"}
     write_json(root / "results" / "experiments" / name / member / "run.json", run)

@@ -73,7 +73,7 @@ def scans(count: int = 6, part: str = "held-out") -> pd.DataFrame:
 
 
 def run_of(task) -> dict:
-    settings = TrainingSettings(task.kind, "sfcn", channels=[4, 6, 6], classes=getattr(task, "classes", 2))
+    settings = TrainingSettings(task=task.kind, network="sfcn", channels=[4, 6, 6], classes=getattr(task, "classes", 2))
     return {"settings": settings.as_dict(), "intensity": INTENSITY}
 
 

@@ -17,7 +17,7 @@ AGES = np.array([20.0, 35.0, 50.0, 80.0])
 
 
 def task_of(kind: str, network: str = "sfcn", targets=None, **changes):
-    return fit_task(TrainingSettings(kind, network, **changes), targets)
+    return fit_task(TrainingSettings(task=kind, network=network, **changes), targets)
 
 
 TASKS = {

@@ -219,9 +219,7 @@ def test_model_of_each_segmentation_network_is_read_as_it_was_written(tmp_path, 
 
 @pytest.mark.parametrize("name", ["densenet121", "resnet18"])
 def test_value_networks_of_monai_train_with_a_plain_head(tmp_path, name):
-    settings = toy_settings(
-        network=name, channels=None, epochs=1, batch_size=6, augmentation=toy_settings().augmentation
-    )
+    settings = toy_settings(network=name, channels=[], epochs=1, batch_size=6, augmentation=toy_settings().augmentation)
     samples, packed = toy_cohort("regression", count=6)
     grown = {key: np.repeat(np.repeat(np.repeat(v, 2, 2), 2, 3), 2, 4) for key, v in packed.images.items()}
     packed = PackedImages(grown, packed.labels, packed.channels)

@@ -39,13 +39,9 @@ rule train:
         code=code_hash("train"),
         folder=lambda w, output: os.path.dirname(output[0]),
         # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it.
-        settings=lambda w: json.dumps(
-            training_settings(
-                EXPERIMENTS[w.experiment],
-                w.run,
-                weights=transfer_file(w.experiment),
-            )
-        ),
+        settings=lambda w: training_settings(
+            EXPERIMENTS[w.experiment], w.run, weights=transfer_file(w.experiment)
+        ).as_json(),
         start=lambda w: shlex.join(
             f"--start={path}" for path in transfer_networks(w, "model.safetensors")
         ),

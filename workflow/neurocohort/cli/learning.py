@@ -28,7 +28,6 @@ def train(
     It starts from the first of the START networks that learned something; each has its run.json beside it.
     """
     import hashlib
-    from dataclasses import replace
 
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
@@ -45,7 +44,7 @@ def train(
     wanted = read_settings(settings)
     if start:
         weights, warning = starting_weights(start)
-        wanted = replace(wanted, weights=str(weights))
+        wanted = wanted.model_copy(update={"weights": str(weights)})
         if warning and is_main_process():
             print(warning, flush=True)
     table = read_table(samples, required=("scan_id", "part", "fold", "target", "cohort", "pack", "row"))

@@ -4,7 +4,6 @@ A segmentation's probabilities go to a file, so that memory stays the same for a
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +50,7 @@ def predict(
     Regression: (N,) float64, in the target's unit. Classification: (N, classes) float64, probabilities. Segmentation:
     ``output`` is written, and returned as `read_probabilities` reads it. ``run``: the content of run.json.
     """
-    settings = replace(read_settings(run["settings"]), precision=FLOAT32)
+    settings = read_settings(run["settings"]).model_copy(update={"precision": FLOAT32})
     set_up_torch(settings.threads, device, settings.precision)
     if not len(samples):
         raise InputError("there is no scan to predict: see the experiment's flow.tsv for where they were left out.")

@@ -5,7 +5,6 @@ the two agree, the map shows the brain's shape and the architecture, not what wa
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -62,7 +61,7 @@ def saliency_maps(
     maximum; ``mean_image``, the scans' mean intensity, 0 to 1. ``run``: run.json; ``seed``: of the random weights and of which
     block is hidden in which scan. Spearman's correlation is None where a map is the same everywhere.
     """
-    settings = replace(read_settings(run["settings"]), precision=FLOAT32)
+    settings = read_settings(run["settings"]).model_copy(update={"precision": FLOAT32})
     set_up_torch(settings.threads, device, settings.precision)
     precision = choose_precision(settings, device)
     torch.manual_seed(seed)

@@ -136,7 +136,7 @@ def attempt_seed(seed: int, number: int) -> int:
 def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     """One training with the seed of attempt ``number``. Where it learned nothing and others may follow, its checkpoint is left
     finished: an interruption of the next attempt costs nothing of this one."""
-    settings = replace(settings, seed=attempt_seed(settings.seed, number))
+    settings = settings.model_copy(update={"seed": attempt_seed(settings.seed, number)})
     processes, checkpoint = job.processes, attempt_file(job.checkpoint, number)
     precision = choose_precision(settings, processes.device)
     set_up_torch(settings.threads, processes.device, precision.name)

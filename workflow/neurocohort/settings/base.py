@@ -1,9 +1,12 @@
 """What the models of the configuration share: strict types, and the kinds of values that several groups of keys have."""
 
-from typing import Annotated, Any, TypeVar
+import json
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
+
+from neurocohort.errors import InputError
 
 UNIQUE = "unique"  # the type of the error for a list that has a value twice
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$(?!\n)"
@@ -27,9 +30,22 @@ class Group(BaseModel):
             raise PydanticCustomError("empty", "is empty")
         return value
 
+    @classmethod
+    def read(cls, values: dict[str, Any] | str) -> Self:
+        """Read the keys from a dict or a JSON text. Raises InputError for keys or values that the model doesn't have."""
+        try:
+            return cls.model_validate_json(values) if isinstance(values, str) else cls.model_validate(values)
+        except ValidationError as error:
+            faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+            raise InputError(f"{cls.__name__} can't be read: {'; '.join(faults)}.") from error
+
     def as_dict(self) -> dict[str, Any]:
         """The keys with their values in plain built-ins, without absent keys."""
         return self.model_dump(exclude_none=True)
+
+    def as_json(self) -> str:
+        """The same as JSON, sorted by key."""
+        return json.dumps(self.as_dict(), sort_keys=True)
 
 
 def _unique(values: list[T]) -> list[T]:

@@ -10,6 +10,9 @@ import math
 import random
 import re
 
+from neurocohort.learning.settings import TrainingSettings, read_settings
+from neurocohort.settings.training import TrainingKeys
+
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
 PERMUTATIONS = 3  # one alone says as much about itself as about a leak
 DRAW = "sweep/draw-{:02d}"
@@ -116,44 +119,32 @@ def drawn_experiment(experiment: dict, values: dict) -> dict:
     return changed
 
 
-def training_settings(experiment: dict, run: str, *, weights: str = "") -> dict:
-    """What `neurocohort train` is told about one run (``seed-1``, ``sweep/draw-02/fold-1_seed-3``): TrainingSettings' fields.
+def training_settings(experiment: dict, run: str, *, weights: str = "") -> TrainingSettings:
+    """The settings of one training of an experiment.
 
-    ``weights``: a file of the user's that the experiment's transfer starts from. A control's networks are not judged: targets
-    that were permuted leave nothing to learn.
+    Args:
+        experiment: As in `all_experiments`. The networks of a control are not judged: its targets are permuted, so there is
+            nothing to learn.
+        run: ``seed-1`` or, in a sweep with folds, ``sweep/draw-02/fold-1_seed-3``.
+        weights: A file of the user's that the experiment's transfer starts from.
     """
     draw = run.rpartition("/")[0]
-    experiment = drawn_experiment(experiment, draws_of(experiment.get("sweep"))[draw]) if draw else experiment
-    training, network, transfer = experiment["training"], experiment["network"], experiment.get("transfer") or {}
+    experiment = drawn_experiment(experiment, draws_of(experiment["sweep"])[draw]) if draw else experiment
     fold, seed = _fold_and_seed(run)
-    named = (
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "schedule",
-        "warm_up",
-        "weight_decay",
-        "gradient_clip",
-        "patience",
-        "keep",
-        "retrain",
-    )
-    named += ("precision", "compile", "memory", "workers", "threads", "processes", "patch", "augmentation")
-    return {
+    network = {key: value for key, value in experiment["network"].items() if key != "name"}
+    training = {key: value for key, value in experiment["training"].items() if key in TrainingKeys.model_fields}
+    transfer = {key: value for key, value in (experiment.get("transfer") or {}).items() if key != "weights"}
+    own = {
         "task": experiment["task"],
-        "network": network["name"],
+        "network": experiment["network"]["name"],
         "modalities": experiment["modalities"],
         "classes": len(experiment.get("classes") or [0, 1]),
-        "channels": network["channels"] or None,
-        **{key: network[key] for key in ("dropout", "norm", "soft_bins")},
-        **{key: training[key] for key in named},
         "weights": weights,
-        "frozen_epochs": transfer.get("frozen_epochs", 0),
-        "thaw_epochs": transfer.get("thaw_epochs", 0),
         "judged": not experiment.get("permutation"),
         "fold": fold,
         "seed": seed,
     }
+    return read_settings(network | training | transfer | own)
 
 
 def _fold_and_seed(run: str) -> tuple[int, int]:

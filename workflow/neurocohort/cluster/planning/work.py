@@ -94,7 +94,7 @@ def _some_of_each_kind(folder: Path) -> Iterator[Path]:
 
 def network_bytes(study: Study, experiment: str) -> float:
     """Bytes of the weights of one of the experiment's networks."""
-    return weights_bytes(training_settings(study.experiments[experiment], study.members(experiment)[0]))
+    return weights_bytes(training_settings(study.experiments[experiment], study.members(experiment)[0]).as_dict())
 
 
 def _last_seconds(path: Path) -> float | None:
@@ -113,7 +113,10 @@ def _preprocess(study: Study, cohort) -> float:
 
 
 def _train(study: Study, name: str, run: str, epochs: int) -> float:
-    parts, settings = study.parts(name), training_settings(study.experiments[name], run or study.members(name)[0])
+    parts, settings = (
+        study.parts(name),
+        training_settings(study.experiments[name], run or study.members(name)[0]).as_dict(),
+    )
     shape = settings["patch"] or study.shape
     voxels = shape[0] * shape[1] * shape[2] / 1e6
     step = seconds(f"train {settings['network']}", mvoxels=voxels, gflops=gflops(settings, shape))
@@ -123,7 +126,7 @@ def _train(study: Study, name: str, run: str, epochs: int) -> float:
 
 def _inference(study: Study, name: str, run: str = "") -> float:
     """Seconds for one scan."""
-    settings = training_settings(study.experiments[name], run or study.members(name)[0])
+    settings = training_settings(study.experiments[name], run or study.members(name)[0]).as_dict()
     shape = settings["patch"] or study.shape
     voxels = shape[0] * shape[1] * shape[2] / 1e6
     once = seconds(f"infer {settings['network']}", mvoxels=voxels, gflops=gflops(settings, shape))
