@@ -43,7 +43,7 @@ def cohort(folder: Path, scans: int, spacing_mm: float) -> dict[str, str]:
     write_ixi_archives(folder / "made", participants=scans + 4, seed=5, spacing_mm=spacing_mm)
     done = ingest_ixi([folder / "made/IXI-T1.tar"], folder / "made/IXI.xls", folder / "data")
     make_template(folder / "template.npz", 2.0, (80, 96, 80))
-    return dict(sorted(done["contents"].items())[:scans])
+    return dict(sorted(done.contents.items())[:scans])
 
 
 def preprocess(folder: Path, name: str, batches: list[dict[str, str]]) -> dict[str, float]:

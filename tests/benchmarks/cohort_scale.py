@@ -110,13 +110,19 @@ def ingest_table(folder: Path) -> Callable:
 def write_tables(folder: Path) -> Callable:
     """The tables of a cohort whose images are there, and the search for images that no longer belong to it."""
     from neurocohort.files import read_json, read_table
+    from neurocohort.sources.columns import Image, Scan
     from neurocohort.sources.raw_bids import Ingested, write_tables
 
     cohort = folder / "data" / "table"
     rows = read_table(cohort / "scans.tsv").astype(object)
     rows = rows.where(rows.notna(), None).to_dict("records")
-    collected = Ingested(cohort, {row["scan_id"]: row for row in rows}, images={row["path"] for row in rows})
     variables = {name: entry for name, entry in read_json(cohort / "participants.json").items() if name in rows[0]}
+    scans = {}
+    for row in rows:
+        image = Image(row["path"], row["image_sha256"], row["voxels_sha256"])
+        values = {name: row[name] for name in variables}
+        scans[row["scan_id"]] = Scan(row["participant_id"], row["session_id"], row["scan_id"], image, {}, values)
+    collected = Ingested(cohort, scans, images={row["path"]: row["image_sha256"] for row in rows})
     return lambda: write_tables(collected, variables, {"Name": "table"}, ("age", "sex"))
 
 

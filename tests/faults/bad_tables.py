@@ -162,7 +162,7 @@ OWN: dict[str, Table] = {
     ),
     "two columns of the age": Table(
         own("01,a.nii.gz,31,32", header="participant_id,path,Age,age"),
-        Must(noted="2 columns that mean age: Age, age; age in column 4 is taken", values={"age": ["32"]}),
+        Must(noted="2 columns that mean age: Age, age; age in column 4 is used", values={"age": ["32"]}),
     ),
     "names of columns that are ours": Table(
         own("01,a.nii.gz,31,AD", header="participant_id,path,fold,class"),
@@ -180,7 +180,7 @@ OWN: dict[str, Table] = {
         own("A1,a.nii.gz,31,A", "a1,b.nii.gz,32,A"), Must(noted="sub-A1 and sub-a1 of scans.csv differ in capitals")
     ),
     "identifiers that differ in zeros": Table(
-        own("1,a.nii.gz,31,A", "01,b.nii.gz,32,A"), Must(noted="differ in capitals or leading zeros alone")
+        own("1,a.nii.gz,31,A", "01,b.nii.gz,32,A"), Must(noted="differ only in capitals or leading zeros")
     ),
     "an identifier that is a code for a missing one": Table(
         own("None,a.nii.gz,31,A"), Must("row 2, column participant_id holds 'None'")
@@ -208,13 +208,13 @@ OWN: dict[str, Table] = {
         scores("1 234", "2 000", "3"), Must(noted="score is categories and not a number"), TSV
     ),
     "sites of numbers": Table(
-        column("site", "1", "2", "1.0"), Must(noted="'1', '1.0', which differ in capitals, blanks or zeros alone"), TSV
+        column("site", "1", "2", "1.0"), Must(noted="'1', '1.0', which differ only in capitals, blanks or zeros"), TSV
     ),
     "a tab inside a text": Table(
         own("01,a.nii.gz,31,A\tB"), Must(noted="in 1 text(s) of group; here they are blanks", values={"group": ["A B"]})
     ),
     "missing as -9": Table(
-        scores("-9", "28", "29"), Must(noted="holds -9 for 1 scan(s), which is taken as a value"), TSV
+        scores("-9", "28", "29"), Must(noted="holds -9 for 1 scan(s), which is used as a value"), TSV
     ),
     "missing as -4 and -1": Table(column("moca", "-4", "-1", "25"), Must(noted="holds -1, -4 for 2 scan(s)"), TSV),
     "missing as 88 and 99": Table(column("mmse", "88", "99", "25"), Must(noted="holds 88, 99 for 2 scan(s)"), TSV),
@@ -229,19 +229,19 @@ OWN: dict[str, Table] = {
     "an unknown class": Table(column("group", "AD", "unknown", "CN"), Must(noted="holds unknown for 1 scan(s)"), TSV),
     "classes that differ in capitals": Table(
         column("group", "AD", "ad", "CN"),
-        Must(noted="'AD', 'ad', which differ in capitals, blanks or zeros alone"),
+        Must(noted="'AD', 'ad', which differ only in capitals, blanks or zeros"),
         TSV,
     ),
     "sites that differ in blanks that nobody sees": Table(
         column("site", "North", "North\u200b", "No rth"),
-        Must(noted="which differ in capitals, blanks or zeros alone and are 3"),
+        Must(noted="which differ only in capitals, blanks or zeros and are 3"),
         TSV,
     ),
     "a negative age": Table(
         column("age", "-9", "999", "24"), Must(noted="2 scan(s) have n/a for age", values={"age": ["n/a", "n/a", "24"]})
     ),
     "an age of 0 among adults": Table(
-        column("age", "0", "31", "24"), Must(noted="holds 0 for 1 scan(s), which is taken as an age"), TSV
+        column("age", "0", "31", "24"), Must(noted="holds 0 for 1 scan(s), which is used as an age"), TSV
     ),
     "newborns": Table(column("age", "0", "0.5", "1"), Must(values={"age": ["0", "0.5", "1"]}), TSV),
     "dates of birth as ages": Table(
@@ -343,7 +343,7 @@ OWN: dict[str, Table] = {
         AS_GOOD._replace(noted="2 scans have the same image, a.nii.gz"),
     ),
     "another's image": Table(
-        own("01,sub-07_T1w.nii.gz,31,A"), Must(noted="named as sub-07, and is taken for this participant")
+        own("01,sub-07_T1w.nii.gz,31,A"), Must(noted="named as sub-07, and is used for this participant")
     ),
     "no image is there": Table(own("01,x.nii.gz,31,A"), Must("names 1 image(s), and none of them is there")),
     "an image in the folder that is written": Table(in_cohort, Must("lies in")),
@@ -400,7 +400,7 @@ PARTICIPANTS: dict[str, People] = {
         {"sex": {"Levels": {"1": "male", "2": "female"}}},
     ),
     "Levels against their codes": People(
-        BOTH, Must("says that 'M' is 'female'"), {"sex": {"Levels": {"M": "female", "F": "male"}}}
+        BOTH, Must("has the meaning 'female' for 'M'"), {"sex": {"Levels": {"M": "female", "F": "male"}}}
     ),
     "Levels without a sex": People(
         BOTH.replace(b"M", b"1"),

@@ -83,7 +83,7 @@ TREES: dict[str, Tree] = {
     ),
     "anat beside the sessions": Tree(
         (*TWICE, "sub-01/anat/sub-01_T1w.nii.gz"),
-        Must(noted="an anat folder beside their session folders, which is left out", values=scans(*TWICE)),
+        Must(noted="an anat folder outside of their session folders, which is left out", values=scans(*TWICE)),
     ),
     "sessions of other zeros in the table": Tree(
         ("sub-01_ses-M000",),
@@ -128,7 +128,7 @@ TREES: dict[str, Tree] = {
     "two tables of one session": Tree(
         ("sub-01_ses-1",),
         Must(
-            noted="age differ between sub-01_sessions.tsv, whose value is taken, and a table before it",
+            noted="age differ between sub-01_sessions.tsv, whose value is used, and a table read before it",
             values=ages("61"),
         ),
         {
@@ -168,12 +168,12 @@ TREES: dict[str, Tree] = {
     # whose image
     "another's image": Tree(
         ("sub-01", "sub-02/anat/sub-01_T1w.nii.gz"),
-        Must(excluded="sub-01_T1w.nii.gz is named as sub-01 and lies in the folder of sub-02"),
+        Must(excluded="sub-01_T1w.nii.gz is named as sub-01 and is in the folder of sub-02"),
         AGES,
     ),
     "another session's image": Tree(
         ("sub-01_ses-1", "sub-01/ses-2/anat/sub-01_ses-1_T1w.nii.gz"),
-        Must(excluded="named as ses-1 and lies in the folder of sub-01/ses-2"),
+        Must(excluded="named as ses-1 and is in the folder of sub-01/ses-2"),
     ),
     "another's image beside one's own": Tree(
         (*TWO, "sub-02/anat/sub-01_T1w.nii.gz"),
@@ -272,7 +272,7 @@ TREES: dict[str, Tree] = {
         ("sub-A1", "sub-A_1/anat/sub-A_1_T1w.nii.gz"), Must("which are both sub-A1 in BIDS")
     ),
     "labels that differ in zeros": Tree(
-        ("sub-1", "sub-01"), Must(noted="sub-01 and sub-1 of study differ in capitals or leading zeros")
+        ("sub-1", "sub-01"), Must(noted="sub-01 and sub-1 of study differ only in capitals or leading zeros")
     ),
     "a row without a folder": Tree(
         ("sub-01",), Must(noted="1 of the 2 participants of the tables have no image: sub-02"), AGES

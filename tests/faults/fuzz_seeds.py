@@ -21,7 +21,7 @@ from neurocohort.files import read_json, read_table
 from neurocohort.imaging.reading import read_scan
 from neurocohort.sources.bids_plan import plan_bids
 from neurocohort.sources.ixi import ingest_ixi
-from neurocohort.sources.ixi_table import CODES, SEX_COLUMN, read_demographics
+from neurocohort.sources.ixi_table import CODED, SEX_COLUMN, read_demographics
 from neurocohort.sources.oasis1 import KINDS, ingest_oasis1
 from neurocohort.sources.oasis1_table import NUMBERS
 from neurocohort.sources.oasis1_table import read_table as read_oasis1_table
@@ -32,7 +32,7 @@ from neurocohort.sources.whole_tables import why_table_is_cut
 from neurocohort.study.configuration import read_checked
 from neurocohort.synthetic.files import analyze_pair
 
-IXI_COLUMNS = ("IXI_ID", SEX_COLUMN, "HEIGHT", "WEIGHT", *(column for column, _ in CODES.values()), "AGE")
+IXI_COLUMNS = ("IXI_ID", SEX_COLUMN, "HEIGHT", "WEIGHT", *(coded.column for coded in CODED.values()), "AGE")
 IXI_ROWS = [[n, 1 + n % 2, 170.5, 71, 1, 2, 1, 5, 30.25 + n] for n in (1, 2, 3)]
 OASIS1_COLUMNS = ("ID", "M/F", "Hand", *NUMBERS.values())
 OASIS1_ROWS = [[f"OAS1_000{n}_MR1", "MF"[n % 2], "R", 60 + n, 0.5, 29, 2, 3, 1400, 0.7, 1.2, "N/A"] for n in (1, 2)]

@@ -13,7 +13,7 @@ import pytest
 from bad_files import good, zipped
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
-from neurocohort.sources.cells import rows_of
+from neurocohort.sources.cells import read_sheet
 from neurocohort.sources.table import ingest_table
 from neurocohort.sources.table_plan import plan_table
 from neurocohort.study.configuration import load_configuration
@@ -97,7 +97,7 @@ def ingested(tmp_path):
             csv.writer(stream).writerows(rows)
         table.chmod(mode)
         result = ingest_table(table, tmp_path / "data")
-        return read_table(tmp_path / "data" / "scans.tsv"), " ".join(result["notes"])
+        return read_table(tmp_path / "data" / "scans.tsv"), " ".join(result.notes)
 
     return ingest
 
@@ -188,4 +188,4 @@ def test_a_sheet_that_claims_a_million_rows_has_the_rows_that_it_has():
         SHEET,
         lambda data: data.replace(b'ref="A1:B2"', b'ref="A1:XFD1048576"'),
     )
-    assert rows_of(claimed) == [["a", "b"], [1, 2]]
+    assert read_sheet(claimed).rows == [["a", "b"], [1, 2]]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.sources.ixi import ingest_ixi
-from neurocohort.sources.ixi_table import CODES, SEX_COLUMN, SEXES, read_demographics
+from neurocohort.sources.ixi_table import CODED, SEX_COLUMN, SEXES, read_demographics
 from neurocohort.sources.oasis1 import ingest_oasis1
 from neurocohort.sources.oasis1_table import read_table as read_oasis1_table
 
@@ -52,7 +52,7 @@ IXI_PEOPLE = st.dictionaries(
         st.sampled_from(["", 1, 2]),
         st.one_of(st.just(0), st.integers(100, 250)),
         st.one_of(st.just(0), st.integers(25, 300)),
-        *(st.sampled_from([0, *words]) for _, words in CODES.values()),
+        *(st.sampled_from([0, *coded.levels]) for coded in CODED.values()),
         st.one_of(st.just(0), YEARS),
     ),
     min_size=1,
@@ -71,7 +71,10 @@ def test_every_valid_row_of_ixi_is_read_as_it_was_written(people, form, folder):
             "sex": SEXES.get(sex),
             "height_cm": height or None,
             "weight_kg": weight or None,
-            **{name: words.get(code) for (name, (_, words)), code in zip(CODES.items(), codes, strict=True)},
+            **{
+                name: coded.levels[code][0] if code else None
+                for (name, coded), code in zip(CODED.items(), codes, strict=True)
+            },
         }
         for number, (sex, height, weight, *codes, age) in people.items()
     }
@@ -95,7 +98,7 @@ OASIS1_SESSIONS = st.dictionaries(
 def test_every_valid_row_of_oasis1_is_read_as_it_was_written(sessions, form, folder):
     name = "OAS1_{:04d}_MR{}".format
     rows = [[name(*key), *values, 2, 3, 1400, 0.75, 1.25, "N/A"] for key, values in sessions.items()]
-    found, conflicts, nameless = read_oasis1_table(write_rows(folder / form, OASIS1_COLUMNS, rows))
+    found, conflicts, nameless, _ = read_oasis1_table(write_rows(folder / form, OASIS1_COLUMNS, rows))
     assert not conflicts and not nameless and list(found) == [row[0] for row in rows]
     for (sex, hand, age, cdr, mmse), person in zip(sessions.values(), found.values(), strict=True):
         assert person["sex"] == (None if sex == "N/A" else sex) and person["handedness"][0].upper() == hand

@@ -15,8 +15,8 @@ from neurocohort.files import read_table
 from neurocohort.sources import raw_bids
 from neurocohort.sources.bids import ingest_bids
 from neurocohort.sources.bids_plan import plan_bids
+from neurocohort.sources.columns import OWN_COLUMNS, SCAN_COLUMNS
 from neurocohort.sources.fingerprints import fingerprint_bids
-from neurocohort.sources.local_tables import OWN_COLUMNS
 from neurocohort.sources.variable_kinds import CATEGORIES, NAME, NUMBER, TWO_CLASSES
 from neurocohort.sources.variables import kinds_of_plan
 
@@ -60,7 +60,7 @@ def place(tmp_path):
 
         def ingest(self, **options):
             self.result = ingest_bids(self.source, self.folder, **options)
-            self.notes = " ".join(self.result["notes"])
+            self.notes = " ".join(self.result.notes)
             self.scans = read_table(self.folder / "scans.tsv").set_index("scan_id")
             self.exclusions = read_table(self.folder / "exclusions.tsv")
             self.dictionary = json.loads((self.folder / "participants.json").read_text())
@@ -126,7 +126,7 @@ def test_an_analyze_pair_is_read_as_las_and_a_note_asks_to_check_left_and_right(
     assert nib.aff2axcodes(arrived.affine) == ("L", "A", "S")
     assert arrived.header.get_zooms() == (2, 1, 3) and arrived.get_data_dtype() == np.int16
     np.testing.assert_array_equal(np.asarray(arrived.dataobj), voxels)
-    assert "1 image(s) don't say how the head lies" in place.notes and "check left and right" in place.notes
+    assert "1 image(s) don't state the orientation of the head" in place.notes and "check left and right" in place.notes
 
 
 def test_the_usual_pattern_finds_analyze_pairs(place):
@@ -143,7 +143,7 @@ def test_a_mat_file_tells_the_orientation_of_an_analyze_pair(place):
     arrived = place.image("sub-01_ses-1")
     np.testing.assert_allclose(arrived.affine, affine)
     np.testing.assert_array_equal(np.asarray(arrived.dataobj), np.asarray(image.dataobj))
-    assert "how the head lies" not in place.notes
+    assert "the orientation of the head" not in place.notes
 
 
 def test_the_scaling_of_an_analyze_pair_is_applied(place):
@@ -296,7 +296,7 @@ def test_all_runs_are_scans_of_one_participant_and_session(place):
     assert place.scans["participant_id"].value_counts()["sub-01"] == 3
     assert place.scans.loc["sub-01_ses-a_run-3", "path"] == "sub-01/ses-a/anat/sub-01_ses-a_run-3_T1w.nii.gz"
     assert place.scans["age"].tolist()[:3] == [30, 30, 30]
-    assert place.result["participants"] == 3
+    assert place.result.participants == 3
 
 
 def test_a_pattern_chooses_among_derivatives(place):
@@ -357,7 +357,7 @@ def test_participants_without_session_folders_have_session_1(place):
     place.ingest()
     assert place.scans.index.tolist() == ["sub-01_ses-1", "sub-02_ses-2"]
     assert "1 participant(s) have no session folders; their scans are ses-1." in place.notes
-    assert "an anat folder beside their session folders, which is left out: sub-02." in place.notes
+    assert "an anat folder outside of their session folders, which is left out: sub-02." in place.notes
 
 
 def test_a_folder_whose_name_is_no_bids_label_gets_one_with_a_note(place):
@@ -482,11 +482,11 @@ def test_variables_are_normalised_and_explained(place):
     assert (first["path"], first["path_"], first["class_"], first["family_id"]) == (T1W, "/x", "a", "007")
     assert first["weight"] == 70.5 and first["group"] == "AD"
     assert (
-        "2 scan(s) have n/a for age, because the column 'Age' of participants.tsv holds no such value: '89+'."
+        "2 scan(s) have n/a for age, because the column 'Age' of participants.tsv has invalid values: '89+'."
         in place.notes
     )
     assert (
-        "2 scan(s) have n/a for sex, because the column 'sex' of participants.tsv holds no such value: 'O'."
+        "2 scan(s) have n/a for sex, because the column 'sex' of participants.tsv has invalid values: 'O'."
         in place.notes
     )
     assert "The column 'MMSE score' of participants.tsv is called MMSE_score here." in place.notes
@@ -621,7 +621,7 @@ def test_the_kinds_of_variables_are_known_before_anything_is_read(place):
         **{"centre_id": CATEGORIES, "empty": None, "class_": NUMBER, "cdr": NUMBER},
     }
     place.ingest()
-    assert {*kinds} == {*place.scans.reset_index().columns} - set(raw_bids.SCAN_COLUMNS[5:-2])
+    assert {*kinds} == {*place.scans.reset_index().columns} - set(SCAN_COLUMNS[5:-2])
     numeric = {name for name in place.scans if place.scans[name].dtype.kind in "if"}
     assert {name for name, kind in kinds.items() if kind == NUMBER} <= numeric
 
@@ -652,7 +652,7 @@ def test_tables_that_cannot_be_read_are_named(place):
 
 
 def test_no_variable_of_a_user_takes_the_name_of_a_column_of_ours():
-    assert set(raw_bids.SCAN_COLUMNS) <= {*OWN_COLUMNS, "site", "scanner", "age", "sex"}
+    assert set(SCAN_COLUMNS) <= {*OWN_COLUMNS, "site", "scanner", "age", "sex"}
 
 
 def test_a_fingerprint_changes_with_what_is_read_and_with_nothing_else(place):
@@ -721,4 +721,4 @@ def test_real_scans_arrive_unchanged_in_each_form(place, shared_data):
             np.testing.assert_array_equal(
                 nib.as_closest_canonical(arrived).dataobj, nib.as_closest_canonical(wanted).dataobj
             )
-    assert "1 image(s) don't say how the head lies" in place.notes
+    assert "1 image(s) don't state the orientation of the head" in place.notes

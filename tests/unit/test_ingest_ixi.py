@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, sha256_of
-from neurocohort.sources.ixi import ingest_ixi, read_demographics
+from neurocohort.sources.ixi import ingest_ixi
+from neurocohort.sources.ixi_table import read_demographics
 from neurocohort.sources.spreadsheets import read_spreadsheet
 
 SHARED = (Path(__file__).resolve().parents[2] / "../shared/data").resolve()
@@ -86,7 +87,7 @@ def test_the_real_spreadsheet_is_read_as_it_is():
 
 @needs_shared
 def test_real_twofold_rows_are_merged_field_by_field():
-    people = read_demographics(SPREADSHEET).people
+    people = read_demographics(SPREADSHEET).known
     assert (people[251]["height_cm"], people[251]["weight_kg"], people[251]["ethnicity"]) == (167, 74, "white")
     assert people[416]["height_cm"] == 176  # 1520 in the other row
     assert people[416]["weight_kg"] is None  # 51 in one row, 102 in the other: nobody knows
@@ -95,7 +96,7 @@ def test_real_twofold_rows_are_merged_field_by_field():
 
 @needs_shared
 def test_real_typing_errors_and_zeros_are_missing():
-    people = read_demographics(SPREADSHEET).people
+    people = read_demographics(SPREADSHEET).known
     heights = [person["height_cm"] for person in people.values() if person["height_cm"] is not None]
     weights = [person["weight_kg"] for person in people.values() if person["weight_kg"] is not None]
     assert (min(heights), max(heights)) == (110, 210)
@@ -178,7 +179,7 @@ def test_other_members_and_second_images_are_noted_and_ignored(place):
     write_csv(place.table, {"IXI_ID": 12})
     place.ingest()
     assert place.scans.loc["sub-IXI012_ses-1", "site"] == "HH"
-    notes = " ".join(place.result["notes"])
+    notes = " ".join(place.result.notes)
     assert "2 file(s)" in notes and "IXI012-HH-1211-T2.nii.gz" in notes
     assert "IXI012-Guys-0007-T1.nii.gz is a second T1 image" in notes
 

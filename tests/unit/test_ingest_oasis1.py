@@ -295,7 +295,7 @@ def test_a_scan_with_unusable_labels_stays_without_them(place, harm):
     write_csv(place.table, {})
     place.ingest()
     assert place.scans[["dseg_path", "dseg_reference_path"]].isna().all(axis=None)
-    assert any("stays without tissue labels" in note for note in place.result["notes"])
+    assert any("stays without tissue labels" in note for note in place.result.notes)
     assert len(list(place.folder.rglob("*.nii.gz"))) == 1
 
 
@@ -305,7 +305,7 @@ def test_a_session_missing_from_a_disc_that_was_given_is_a_row_and_one_of_anothe
     place.ingest()
     assert list(place.exclusions["scan_id"]) == ["sub-OAS10042_ses-1", "sub-OAS10042_ses-2"]
     assert "Disc 1 has no folder" in place.exclusions.loc[0, "reason"]
-    assert any(note.startswith("1 session(s) of the table are on discs") for note in place.result["notes"])
+    assert any(note.startswith("1 session(s) of the table are on discs") for note in place.result.notes)
 
 
 def test_an_image_without_a_row_stays_with_nothing_known(place):
@@ -313,7 +313,7 @@ def test_an_image_without_a_row_stays_with_nothing_known(place):
     write_csv(place.table, {})
     scan = place.ingest().scans.loc["sub-OAS10007_ses-1"]
     assert scan[["age", "sex", "cdr", "dementia"]].isna().all()
-    assert any("no row in the table" in note and "OAS1_0007_MR1" in note for note in place.result["notes"])
+    assert any("no row in the table" in note and "OAS1_0007_MR1" in note for note in place.result.notes)
 
 
 def test_contradicting_rows_exclude_the_session(place):
@@ -381,15 +381,15 @@ def test_the_table_is_read_alike_from_csv_and_xlsx(place, tmp_path):
             )
             book.active.append(cells)
     book.save(tmp_path / "table.bin")  # the name says nothing
-    people, conflicts, nameless = read_table(place.table)
-    assert (people, conflicts, nameless) == read_table(tmp_path / "table.bin")
+    people, conflicts, nameless, _ = read_table(place.table)
+    assert (people, conflicts, nameless, []) == read_table(tmp_path / "table.bin")
     assert people["OAS1_0001_MR1"]["dementia"] is None and people["OAS1_0002_MR1"]["dementia"] == 1
     assert people["OAS1_0001_MR1"]["delay_days"] is None
 
 
 def test_the_scaling_factor_known_to_be_wrong_is_missing(place):
     write_csv(place.table, {"ID": "OAS1_0061_MR1", "ASF": 1.441}, {"ID": "OAS1_0062_MR1", "ASF": 1.441})
-    people, _, _ = read_table(place.table)
+    people = read_table(place.table).known
     assert people["OAS1_0061_MR1"]["asf"] is None and people["OAS1_0062_MR1"]["asf"] == 1.441
 
 
@@ -408,4 +408,4 @@ def test_a_cell_of_the_wrong_kind_is_named(place, row, message):
 
 def test_a_row_that_names_no_session_is_told(place):
     write_csv(place.table, {"ID": "OAS2_0001"})
-    assert read_table(place.table)[2] == ["Row 2 of the table has the ID 'OAS2_0001', which names no session."]
+    assert read_table(place.table).nameless == ["Row 2 of the table has the ID 'OAS2_0001', which names no session."]

@@ -79,7 +79,7 @@ def place(tmp_path):
             return self._read(ingest_table(self.table, self.folder))
 
         def _read(self, result):
-            self.notes = " ".join(result["notes"])
+            self.notes = " ".join(result.notes)
             self.scans = read_table(self.folder / "scans.tsv").set_index("scan_id")
             self.exclusions = read_table(self.folder / "exclusions.tsv").set_index("scan_id")
             return self

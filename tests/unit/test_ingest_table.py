@@ -45,7 +45,7 @@ def place(tmp_path):
 
         def ingest(self, **options):
             self.result = ingest_table(self.table, self.folder, **options)
-            self.notes = " ".join(self.result["notes"])
+            self.notes = " ".join(self.result.notes)
             self.scans = read_table(self.folder / "scans.tsv").set_index("scan_id")
             self.exclusions = read_table(self.folder / "exclusions.tsv")
             return self
@@ -146,7 +146,7 @@ def test_further_modalities_have_columns_of_their_own(place):
     )
     assert not {"path_FLAIR", "path_FLAIR_"} & {*place.scans}
     assert place.exclusions["reason"].tolist() == ["Row 3 of the table has no path_T2w."]
-    with pytest.raises(InputError, match=r"lacks the column\(s\) path_PDw, which the modalities T1w, PDw ask for"):
+    with pytest.raises(InputError, match=r"lacks the column\(s\) path_PDw, which the modalities T1w, PDw need"):
         place.ingest(modalities=("T1w", "PDw"))
 
 

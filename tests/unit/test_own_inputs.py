@@ -15,7 +15,7 @@ from neurocohort.dataset.split_file import read_split_file
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes, grouped, read_notes, write_notes
 from neurocohort.sources.bids_plan import plan_bids
-from neurocohort.sources.cells import rows_of
+from neurocohort.sources.cells import read_sheet
 from neurocohort.sources.fingerprints import fingerprint_bids
 from neurocohort.sources.table_plan import plan_table
 from neurocohort.sources.variables import values_of_plan
@@ -104,7 +104,7 @@ def test_an_image_of_another_is_excluded_with_both_names(folder, path, named):
     folder.images("sub-03").put(path)
     folder.plan()
     ((participant, _, reason),) = folder.planned.exclusions
-    assert participant == "sub-02" and f"is named as {named} and lies in the folder of sub-02" in reason
+    assert participant == "sub-02" and f"is named as {named} and is in the folder of sub-02" in reason
     assert folder.taken() == ["sub-03_T1w.nii.gz"]
 
 
@@ -206,7 +206,7 @@ def test_an_odd_table_of_times_or_sidecar_is_left_out_with_a_note(folder, odd):
     assert len(fingerprint_bids(folder.source)) == 64
     folder.plan()
     assert set(folder.ages().values()) == {60.0}
-    assert f"What it says is left out: {times}" in folder.notes
+    assert f"Its content is ignored: {times}" in folder.notes
 
 
 def test_one_age_for_several_sessions_is_noted(folder):
@@ -261,7 +261,7 @@ def test_codes_of_sex_are_read_by_their_levels_and_refused_where_these_contradic
     with pytest.raises(InputError, match="none of their meanings is male or female"):
         folder.plan()
     folder.put("participants.json", '{"sex": {"Levels": {"M": "female", "F": "male"}}}')
-    with pytest.raises(InputError, match="says that 'M' is 'female'"):
+    with pytest.raises(InputError, match="has the meaning 'female' for 'M'"):
         folder.plan()
 
 
@@ -302,7 +302,7 @@ def test_codes_for_missing_values_are_noted_where_they_look_like_values(tmp_path
     rows = ["1,a.nii.gz,20,-9,AD,3", "2,a.nii.gz,30,28,None,None", "3,a.nii.gz,40,29,CN,4", "4,a.nii.gz,50,9999,.,5"]
     plan = plan_table(csv_of(tmp_path, "participant_id,path,age,mmse,group,score", *rows))
     notes = " | ".join(note.note for note in notes_of_plan(plan))
-    assert "'mmse' of scans.csv holds -9, 9999 for 2 scan(s), which is taken as a value of mmse" in notes
+    assert "'mmse' of scans.csv holds -9, 9999 for 2 scan(s), which is used as a value of mmse" in notes
     assert "'group' of scans.csv holds ., None for 2 scan(s)" in notes
     assert "1 scan(s) have n/a for score" in notes
     assert [row["score"] for row in values_of_plan(plan).values.values()] == [3, None, 4, 5]
@@ -341,9 +341,9 @@ def test_merged_cells_and_formulas_without_values_are_refused(tmp_path, change, 
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("participant_id,path,Age,AGE", "2 columns that mean age: Age, AGE; Age in column 3 is taken"),
-        ("participant_id,path,age,age", "2 columns that mean age: age, age; age in column 3 is taken"),
-        ("participant_id,Path,path,age", "2 columns that mean path: Path, path; path in column 3 is taken"),
+        ("participant_id,path,Age,AGE", "2 columns that mean age: Age, AGE; Age in column 3 is used"),
+        ("participant_id,path,age,age", "2 columns that mean age: age, age; age in column 3 is used"),
+        ("participant_id,Path,path,age", "2 columns that mean path: Path, path; path in column 3 is used"),
         ("participant_id,path,,age", "no name for its column(s) 3"),
     ],
 )
@@ -360,7 +360,7 @@ def test_the_sheet_that_is_read_of_several_is_noted(tmp_path):
 
 
 def test_the_real_spreadsheet_of_ixi_has_no_fault(shared_data):
-    assert len(rows_of((shared_data / "IXI.xls").read_bytes(), "Table")) > 600
+    assert len(read_sheet((shared_data / "IXI.xls").read_bytes(), "Table").rows) > 600
 
 
 def test_a_table_that_is_a_link_to_nothing_is_named(folder):

@@ -82,7 +82,7 @@ def cohort(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
     write_ixi_archives(folder / "made", participants=8, seed=3, spacing_mm=4.0)
     done = ingest_ixi([folder / "made/IXI-T1.tar"], folder / "made/IXI.xls", folder / "data")
-    contents = dict(sorted(done["contents"].items())[:4])
+    contents = dict(sorted(done.contents.items())[:4])
     write_batches(folder / "data" / "batches.tsv", contents, 1000)
     make_template(folder / "template.npz", 4.0, (40, 48, 40))
     return folder

@@ -1,10 +1,10 @@
-"""Notes: what a stage noticed about a cohort and a person should know, though it excludes nothing.
+"""Notes: findings about a cohort that exclude nothing, and that a person should know.
 
-Every source's ingest keeps its notes with `Notes` and writes them with `write_notes`, and so does the quality rule with the notes
-in the records of preprocessed scans; `neurocohort check`, the end of a run and the report show them. Imports are light, because
-the configuration is checked with it at the start of every Snakemake process.
+Ingest and the quality rule write them to ``notes.tsv``. `neurocohort check`, the end of a run and the report show them. This
+module imports little, because every Snakemake process imports it.
 """
 
+import logging
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,11 @@ from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from neurocohort.files import read_table, write_table
+from neurocohort.text import counted, few
 from neurocohort.user_files import harmless
+
+logger = logging.getLogger(__name__)
 
 NOTE_COLUMNS = ("stage", "kind", "participant_id", "scan_id", "note")
 INGEST, PREPROCESSING = "ingest", "preprocessing"
@@ -36,7 +40,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Note:
-    """One sentence, of one scan or participant, or of the whole cohort where both are None."""
+    """One sentence about one scan or participant, or about the whole cohort if both are None."""
 
     stage: str
     kind: str
@@ -46,47 +50,59 @@ class Note:
 
     @property
     def shown(self) -> str:
-        """The sentence with whose it is before it."""
+        """The sentence, after the name of its scan or participant."""
         whose = self.scan_id or self.participant_id
         return f"{whose}: {self.note}" if whose else self.note
 
 
 @dataclass
 class Notes:
-    """The notes that one stage has collected, in the order in which they were added."""
+    """The notes of one stage, in the order in which they were added. ``logged``: whether each is also written to the log."""
 
     stage: str = INGEST
     notes: list[Note] = field(default_factory=list)
+    logged: bool = False
 
-    def add(self, kind: Kind, sentence: str, participant_id: str | None = None, scan_id: str | None = None) -> Note:
-        """Keep a sentence as one cell of a table: line breaks and tabs become blanks, and what can't be printed escapes."""
+    def add(self, kind: Kind, sentence: str, participant_id: str | None = None, scan_id: str | None = None) -> None:
+        """Add a sentence. Line breaks and tabs in it become blanks, other unprintable characters are escaped."""
         sentence = harmless(re.sub(r"\s+", " ", sentence).strip())
-        note = Note(self.stage, str(kind), participant_id, scan_id, sentence)
-        self.notes.append(note)
-        return note
+        self.extend([Note(self.stage, str(kind), participant_id, scan_id, sentence)])
+
+    def add_list(self, kind: Kind, names: Iterable[object], what: str) -> None:
+        """Add "3 scan(s) have no age: a, b, c." for ``what`` = "scan(s) have no age"; nothing if there are no ``names``."""
+        if names := list(names):
+            self.add(kind, f"{len(names)} {what}: {few(names)}.")
+
+    def extend(self, notes: Iterable[Note]) -> None:
+        """Add notes that were made elsewhere."""
+        for note in notes:
+            self.notes.append(note)
+            if self.logged:
+                logger.warning(note.shown)
 
 
 def write_notes(path: Path | str, notes: Iterable[Note]) -> None:
-    """Write the notes as a BIDS-style TSV with NOTE_COLUMNS; without notes it has a header alone."""
+    """Write the notes as a BIDS-style TSV with NOTE_COLUMNS; without notes it has only the header."""
     import pandas as pd
-
-    from neurocohort.files import write_table
 
     write_table(path, pd.DataFrame([astuple(note) for note in notes], columns=[*NOTE_COLUMNS]))
 
 
 def read_notes(path: Path | str) -> list[Note]:
-    """The notes of a file that `write_notes` wrote. Raises InputError where it can't be read."""
-    from neurocohort.files import read_table
-
+    """Read a file that `write_notes` wrote. Raises InputError if it can't be read."""
     rows = read_table(path, NOTE_COLUMNS)[[*NOTE_COLUMNS]].astype(object)
     return [Note(**row) for row in rows.where(rows.notna(), None).to_dict("records")]
 
 
 def grouped(cohorts: Mapping[str, list[Note]], files: str) -> list[str]:
-    """The notes of each cohort in at most a screen: a line for each kind, with an example where there are several.
+    """Summarise the notes of all cohorts in at most SCREEN_LINES lines: one line per cohort and kind, with an example.
 
-    ``files`` names where all of them are (empty: nowhere). Empty where there are no notes.
+    Args:
+        cohorts: The notes by cohort.
+        files: Path pattern of the tables with all notes; empty if there are none yet.
+
+    Returns:
+        The lines; none if there are no notes.
     """
     count = sum(map(len, cohorts.values()))
     if not count:
@@ -98,12 +114,9 @@ def grouped(cohorts: Mapping[str, list[Note]], files: str) -> list[str]:
             by_kind.setdefault(note.kind, []).append(note)
         for kind, found in by_kind.items():
             several = f" ({len(found)} notes), such as" if len(found) > 1 else ""
-            lines.append(_shortened(f"{cohort}, {kind}{several}: {found[0].shown}"))
+            line = f"{cohort}, {kind}{several}: {found[0].shown}"
+            lines.append(textwrap.shorten(line, SCREEN_COLUMNS, placeholder=" ..."))
     if len(lines) > SCREEN_LINES - 2:
         left_out = len(lines) - (SCREEN_LINES - 3)
         lines = [*lines[: SCREEN_LINES - 3], f"... and {left_out} more lines"]
-    return [f"{count} note{'s' * (count > 1)} on the data" + (f"; all are in {files}:" if files else ":"), *lines]
-
-
-def _shortened(line: str) -> str:
-    return textwrap.shorten(line, SCREEN_COLUMNS, placeholder=" ...")
+    return [f"{counted(count, 'note')} on the data" + (f"; all are in {files}:" if files else ":"), *lines]

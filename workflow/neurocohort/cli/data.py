@@ -76,8 +76,8 @@ def ingest(
 
         done = ingest_table(path, folder, modalities=kinds)
     if path is not None:
-        note_sources(path, folder, done["originals"])
-    write_batches(folder / "batches.tsv", done["contents"], batch_size)
+        note_sources(path, folder, done.originals)
+    write_batches(folder / "batches.tsv", done.contents, batch_size)
 
 
 @command

@@ -150,7 +150,7 @@ def _absolute_paths(config: object, near: Path, key: str = "") -> object:
 
 def _write_placeholders(config: dict, place: Path) -> None:
     """What the ingest of one scan a cohort would leave, as empty files that are newer than its inputs."""
-    from neurocohort.sources.raw_bids import EXCLUSION_COLUMNS, SCAN_COLUMNS  # slow to import, as it reads images
+    from neurocohort.sources.columns import EXCLUSION_COLUMNS, SCAN_COLUMNS
 
     for name, cohort in config["cohorts"].items():
         folder = place / "data" / name

@@ -18,7 +18,7 @@ from neurocohort.imaging.derivatives import qc_path
 from neurocohort.imaging.records import clear, current_record, record_key, write_exclusion
 from neurocohort.imaging.volume import Volume
 from neurocohort.progress import steps_shown
-from neurocohort.sources.local_files import LABELS, MODALITY_COLUMNS
+from neurocohort.sources.columns import LABELS, MODALITY_COLUMNS
 from neurocohort.sources.scan_batches import content_of, read_batches
 from neurocohort.sources.scan_paths import read_scan_paths
 from neurocohort.workers import MEMORY, TIME, Limits, Outcome, in_workers

@@ -1,4 +1,4 @@
-"""A user's BIDS folder before an image is opened: which image of each session is taken, and whose values it has."""
+"""The plan of an ingest of a BIDS folder: which image of each session is used, and which row of the tables belongs to it."""
 
 import itertools
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind
 from neurocohort.sources.bids_labels import EXPECTED, Labels
+from neurocohort.sources.columns import LABELS
 from neurocohort.sources.data_dictionary import read_dictionary
 from neurocohort.sources.image_choice import Choice, choose_images, is_enhanced, misfiled
 from neurocohort.sources.local_files import (
     IMAGE_SUFFIXES,
-    LABELS,
     AnatFolder,
     anat_folders,
     labels_beside,
@@ -24,136 +24,148 @@ from neurocohort.sources.local_files import (
     stem_and_suffix,
 )
 from neurocohort.sources.local_plan import LocalPlan, LocalScan, check_modalities
-from neurocohort.sources.local_tables import few, read_bids_tables
+from neurocohort.sources.local_tables import read_bids_tables
 from neurocohort.sources.session_ages import fill_session_ages
 from neurocohort.sources.session_matching import match_sessions
+from neurocohort.text import few
 
-SESSION = "ses-1"  # where a participant has no session folders
+SESSION = "ses-1"  # of participants without session folders
 RUNS = ("first", "last", "all")
 NO_IMAGE_SUFFIXES = (*IMAGE_SUFFIXES, ".json", ".tsv", ".txt")
 FILES_LOOKED_AT = 20  # of an anat folder without an image, to see whether they are DICOM
+Others = dict[str, list[os.DirEntry]]  # the session's images of the extra modalities
 
 
 def plan_bids(
     source: Path, *, pattern: str = "*_T1w.nii*", run: str = "first", modalities: Sequence[str] = ("T1w",)
 ) -> LocalPlan:
-    """What `ingest_bids` will do with the folder ``source``; its docstring has the options.
+    """Plan what `ingest_bids` will do; its docstring describes the arguments.
 
-    Raises InputError where ``source`` isn't a BIDS folder, has no image, or has tables that can't be read or that name nobody who
-    has an image, and for an unknown ``run``.
+    Raises:
+        InputError: If ``source`` isn't a BIDS folder or has no image, its tables can't be read or name nobody who has an image,
+            or ``run`` is unknown.
     """
     check_modalities(modalities)
     if run not in RUNS:
         raise InputError(f"The run is {run!r}; expected one of {', '.join(RUNS)}.")
     if not pattern or "/" in pattern:
         raise InputError(f"The pattern is {pattern!r}; expected a file name within an anat folder, such as *_T1w.nii*.")
-    chosen = _Chosen(source, pattern, run, tuple(modalities))
-    for anat in _sessions(chosen.plan, source, chosen.without_folders):
-        chosen.add(anat)
-    if not chosen.plan.scans and chosen.dicom:
+    selection = _Selection(source, pattern, run, modalities)
+    for anat in _sessions(selection):
+        selection.add(anat)
+    plan = selection.plan
+    if not plan.scans and selection.dicom:
         from neurocohort.sources.local_scans import dicom_error  # reads images, so it is slow to import
 
-        raise dicom_error(source, chosen.dicom[0])
-    if not chosen.participants:
+        raise dicom_error(source, selection.dicom[0])
+    if not selection.participants:
         raise _nothing_found(source, pattern)
-    chosen.note()
-    plan = chosen.plan
+    selection.note()
     plan.tables = read_bids_tables(source, plan.notes)
-    plan.entries = read_dictionary(source / "sessions.json") | read_dictionary(source / "participants.json")
-    _note_participants(plan, source, chosen.participants)
-    match_sessions(plan, source, chosen.without_folders)
+    plan.entries = {**read_dictionary(source / "sessions.json"), **read_dictionary(source / "participants.json")}
+    _note_participants(plan, source, selection.participants)
+    match_sessions(plan, source, selection.without_sessions)
     fill_session_ages(plan, source)
     return plan
 
 
-class _Chosen:
-    """The images that are chosen, session by session, and what is left."""
+class _Selection:
+    """The images that are chosen, session by session, and what is left out."""
 
-    def __init__(self, source: Path, pattern: str, run: str, modalities: tuple[str, ...]):
-        self.plan = LocalPlan(tables=None)
+    def __init__(self, source: Path, pattern: str, run: str, modalities: Sequence[str]):
+        self.plan = LocalPlan()
         self.source, self.pattern, self.run, self.modalities = source, pattern, run, modalities
         self.people, self.sessions = Labels("sub-", source.name), Labels("ses-", source.name)
         self.participants: set[str] = set()  # with an image, whether it is used or not
-        self.without_folders: set[str] = set()  # of sessions
-        self.unmatched: list[str] = []
+        self.without_sessions: set[str] = set()  # participants without session folders
+        self.unmatched: list[str] = []  # sessions
         self.dicom: list[Path] = []
-        self.unused_labels: list[str] = []  # of sessions whose label maps belong to no image that is taken
+        self.unused_labels: list[str] = []  # one label map per session whose label maps belong to no image
 
     def add(self, anat: AnatFolder) -> None:
         """Choose from one session's anat folder."""
-        if anat.problem:
-            self._without_files(anat)
-            return
         images = matching_images(anat.files, self.pattern)
-        session = f"{anat.participant_id}_{anat.session_id or SESSION}"
-        if not images:
-            self._without_image(anat, session)
+        if not anat.problem and not images:
+            self._add_without_image(anat)
             return
         labels = self._labels(anat)
-        if labels is None:
-            self.participants.add(anat.participant_id)
-            self.plan.exclude(
-                anat.participant_id, session, f"The folders' names can't be BIDS labels: expected {EXPECTED}."
-            )
-            return
-        participant_id, session_id = labels
+        participant_id, session_id = labels or (anat.participant_id, anat.session_id or SESSION)
         scan_id = f"{participant_id}_{session_id}"
         self.participants.add(participant_id)
-        strangers = {
-            image: whose for image in images if (whose := misfiled(image.name, anat.participant_id, anat.session_id))
-        }
-        own = [image for image in images if image not in strangers]
-        choice = choose_images(own, self.run)
-        if not choice.taken:
-            self.plan.exclude(participant_id, scan_id, _why_none(anat, strangers, choice))
-            return
-        further = {modality: self._further(anat, modality) for modality in self.modalities[1:]}
-        if absent := [modality for modality, there in further.items() if not there]:
-            strangers = [image.name for modality in absent for image in self._named(anat, modality)]
-            why = f": {few(strangers)} is named as another's" if strangers else ""
-            self.plan.exclude(participant_id, scan_id, f"The session has no {' and no '.join(absent)} image{why}.")
-            return
-        self._note_choice(participant_id, scan_id, choice, strangers, anat)
-        names = _run_names(choice.taken) if self.run == "all" else [""] * len(choice.taken)
-        for image, name in zip(choice.taken, names, strict=True):
-            others = {modality: self._beside(image, there) for modality, there in further.items()}
-            paths = {"T1w": Path(image.path)} | {modality: Path(other.path) for modality, other in others.items()}
-            labels = labels_beside(image, anat.files)
-            self.plan.scans.append(LocalScan(participant_id, session_id, name, paths, labels and Path(labels.path)))
-        others = [entry.name for entry in anat.files if stem_and_suffix(entry.name)[0].endswith(f"_{LABELS}")]
-        if others and not any(labels_beside(image, anat.files) for image in own):
-            self.unused_labels += others[:1]
+        if anat.problem:
+            self.plan.exclude(participant_id, scan_id if anat.session_id else None, anat.problem)
+        elif not labels:
+            self.plan.exclude(participant_id, scan_id, f"The folders' names can't be BIDS labels: expected {EXPECTED}.")
+        else:
+            self._choose(anat, images, participant_id, session_id)
 
     def note(self) -> None:
-        """Note what was left out, and names that were changed."""
-        if self.unmatched:
-            self.plan.notes.add(
-                Kind.IMAGES,
-                f"{len(self.unmatched)} session(s) with an anat folder have no image that matches {self.pattern}: "
-                f"{few(self.unmatched)}.",
-            )
-        if self.unused_labels:
-            self.plan.notes.add(
-                Kind.LABEL_MAPS,
-                f"{len(self.unused_labels)} session(s) have label maps that are left out, because none is named as the image "
-                f"with {LABELS} in the place of its suffix: {few(self.unused_labels)}.",
-            )
-        self.people.note(self.plan.notes)
-        self.sessions.note(self.plan.notes)
+        """Note what is left out, and names that are changed."""
+        notes = self.plan.notes
+        what = f"session(s) with an anat folder have no image that matches {self.pattern}"
+        notes.add_list(Kind.IMAGES, self.unmatched, what)
+        what = "session(s) have label maps that are left out, because none is named as the image with "
+        notes.add_list(Kind.LABEL_MAPS, self.unused_labels, f"{what}{LABELS} in the place of its suffix")
+        self.people.note(notes)
+        self.sessions.note(notes)
 
     def _labels(self, anat: AnatFolder) -> tuple[str, str] | None:
-        """Participant and session as BIDS labels; None where a folder's name has nothing that a label may have."""
+        """Participant and session as BIDS labels; None if a folder's name can't be one."""
         participant_id = self.people.of(anat.participant_id)
         session_id = self.sessions.of(anat.session_id or SESSION, participant_id or "")
         return (participant_id, session_id) if participant_id and session_id else None
 
+    def _choose(self, anat: AnatFolder, images: list[os.DirEntry], participant_id: str, session_id: str) -> None:
+        """Choose among the ``images`` that match the pattern; make scans or an exclusion of them."""
+        scan_id = f"{participant_id}_{session_id}"
+        strangers = {
+            image.name: whose
+            for image in images
+            if (whose := misfiled(image.name, anat.participant_id, anat.session_id))
+        }
+        own = [image for image in images if image.name not in strangers]
+        choice = choose_images(own, self.run)
+        others = {modality: self._others(anat, modality) for modality in self.modalities[1:]}
+        if reason := self._why_excluded(anat, strangers, choice, others):
+            self.plan.exclude(participant_id, scan_id, reason)
+            return
+        self._note_choice(participant_id, scan_id, choice, strangers, anat)
+        names = _run_names(choice.taken) if self.run == "all" else [""] * len(choice.taken)
+        for image, name in zip(choice.taken, names, strict=True):
+            paths = {modality: Path(self._partner(image, found).path) for modality, found in others.items()}
+            labels = labels_beside(image, anat.files)
+            self.plan.scans.append(
+                LocalScan(
+                    participant_id,
+                    session_id,
+                    name,
+                    {"T1w": Path(image.path)} | paths,
+                    Path(labels.path) if labels else None,
+                )
+            )
+        maps = [entry.name for entry in anat.files if stem_and_suffix(entry.name)[0].endswith(f"_{LABELS}")]
+        if maps and not any(labels_beside(image, anat.files) for image in own):
+            self.unused_labels.append(maps[0])
+
+    def _why_excluded(self, anat: AnatFolder, strangers: dict[str, str], choice: Choice, others: Others) -> str | None:
+        """Why a session with matching images has no scan; None if it has one."""
+        if not choice.taken and strangers:
+            image, whose = next(iter(strangers.items()))
+            return f"{image} is named as {whose} and is in the folder of {_place(anat)}; move or rename it."
+        if not choice.taken:
+            return f"The session has no magnitude image: {few(image.name for image, _ in choice.left)}."
+        absent = [modality for modality, found in others.items() if not found]
+        misplaced = [image.name for modality in absent for image in self._named(anat, modality)]
+        why = f": {few(misplaced)} is named as another's" if misplaced else ""
+        return f"The session has no {' and no '.join(absent)} image{why}." if absent else None
+
     def _note_choice(
-        self, participant_id: str, scan_id: str, choice: Choice, strangers: dict, anat: AnatFolder
+        self, participant_id: str, scan_id: str, choice: Choice, strangers: dict[str, str], anat: AnatFolder
     ) -> None:
         left = [f"{image.name} ({why})" for image, why in choice.left]
         twins = [twin for image in choice.taken for twin in other_forms(image, anat.files)]
         left += [f"{twin.name} (named as the same image in another form)" for twin in twins]
-        left += [f"{image.name} (named as {whose})" for image, whose in strangers.items()]
+        left += [f"{image} (named as {whose})" for image, whose in strangers.items()]
         if left:
             taken = ", ".join(image.name for image in choice.taken)
             sentence = f"{taken} {'are' if len(choice.taken) > 1 else 'is'} taken; left out: {', '.join(left)}."
@@ -162,111 +174,91 @@ class _Chosen:
             sentence = f"{', '.join(enhanced)} is contrast-enhanced by its name, and the session has no native image."
             self.plan.notes.add(Kind.IMAGES, sentence, participant_id, scan_id)
 
-    def _without_files(self, anat: AnatFolder) -> None:
-        """Exclude what lies in a folder that can't be listed."""
-        labels = self._labels(anat) or (anat.participant_id, anat.session_id or SESSION)
-        self.participants.add(labels[0])
-        self.plan.exclude(labels[0], "_".join(labels) if anat.session_id else None, anat.problem)
-
-    def _without_image(self, anat: AnatFolder, session: str) -> None:
+    def _add_without_image(self, anat: AnatFolder) -> None:
+        """Exclude a session with DICOM; keep in mind another one without a matching image."""
+        session = f"{anat.participant_id}_{anat.session_id or SESSION}"
         others = [Path(entry.path) for entry in anat.files if not entry.name.endswith(NO_IMAGE_SUFFIXES)]
+        dicom = None
         if others:
             from neurocohort.sources.local_images import dicom_reason, is_dicom  # slow to import
 
             dicom = next((path for path in others[:FILES_LOOKED_AT] if is_dicom(path)), None)
-            if dicom is not None:
-                self.participants.add(self.people.of(anat.participant_id) or anat.participant_id)
-                self.dicom.append(dicom)
-                place = dicom if os.path.isdir(dicom) else dicom.parent
-                reason = dicom_reason(dicom, str(place.relative_to(self.source)))
-                labels = self._labels(anat)
-                self.plan.exclude(
-                    *((labels[0], "_".join(labels)) if labels else (anat.participant_id, session)), reason
-                )
-                return
-        self.unmatched.append(session)
+        if dicom is None:
+            self.unmatched.append(session)
+            return
+        self.participants.add(self.people.of(anat.participant_id) or anat.participant_id)
+        self.dicom.append(dicom)
+        place = dicom if os.path.isdir(dicom) else dicom.parent
+        labels = self._labels(anat)
+        participant_id, scan_id = (labels[0], "_".join(labels)) if labels else (anat.participant_id, session)
+        self.plan.exclude(participant_id, scan_id, dicom_reason(dicom, str(place.relative_to(self.source))))
 
-    def _further(self, anat: AnatFolder, modality: str) -> list:
-        """The session's images of a further modality, those that are named as the T1-weighted one before others."""
+    def _others(self, anat: AnatFolder, modality: str) -> list[os.DirEntry]:
+        """The session's images of an extra modality."""
         found = self._named(anat, modality)
         return [image for image in found if not misfiled(image.name, anat.participant_id, anat.session_id)]
 
-    def _named(self, anat: AnatFolder, modality: str) -> list:
-        """The folder's images of ``modality``, also those whose names state another participant or session."""
+    def _named(self, anat: AnatFolder, modality: str) -> list[os.DirEntry]:
+        """The folder's images of a modality, named like the pattern if there are any. They may be misplaced."""
         alike = matching_images(anat.files, self.pattern.replace("T1w", modality)) if "T1w" in self.pattern else []
         return alike or matching_images(anat.files, f"*_{modality}.nii*")
 
-    def _beside(self, image, others: list):
+    def _partner(self, image: os.DirEntry, others: list[os.DirEntry]) -> os.DirEntry:
         """The one of ``others`` that goes with ``image``: of the same run, or the first or last."""
         same = [other for other in others if run_number(other.name) == run_number(image.name)]
         best = choose_images(same or others, "last" if self.run == "last" else "first").taken
         return (best or same or others)[0]
 
 
-def _why_none(anat: AnatFolder, strangers: dict, choice: Choice) -> str:
-    """Why a session has images that match and none that can be taken."""
-    if strangers:
-        image, whose = next(iter(strangers.items()))
-        return f"{image.name} is named as {whose} and lies in the folder of {_place(anat)}; move or rename it."
-    return f"The session has no magnitude image: {few(image.name for image, _ in choice.left)}."
-
-
-def _sessions(plan: LocalPlan, source: Path, without_folders: set[str]) -> Iterator[AnatFolder]:
-    """The anat folders to choose images from: those of sessions, and those of participants without session folders.
-
-    ``without_folders`` collects the labels of participants without session folders.
-    """
-    without, beside, absent = [], [], []
-    people = Labels("sub-", source.name)
-    found = (anat for anat in anat_folders(source) if not anat.absent or absent.append(_place(anat)))
-    for participant_id, group in itertools.groupby(found, lambda anat: anat.participant_id):
-        first, *others = group
+def _sessions(selection: _Selection) -> Iterator[AnatFolder]:
+    """The anat folders of sessions, and of participants without session folders; note the others."""
+    without: list[str] = []
+    outside: list[str] = []
+    absent: list[str] = []
+    people = Labels("sub-", selection.source.name)
+    for participant_id, group in itertools.groupby(anat_folders(selection.source), lambda anat: anat.participant_id):
+        folders = [*group]
+        absent += [_place(anat) for anat in folders if anat.absent]
+        present = [anat for anat in folders if not anat.absent]
+        if not present:
+            continue
+        first, *others = present
         if first.session_id is not None or (first.problem and not others):
             yield first
         elif others:
-            beside.append(participant_id)
+            outside.append(participant_id)
         else:
             without.append(participant_id)
-            without_folders.add(people.of(participant_id) or participant_id)
+            selection.without_sessions.add(people.of(participant_id) or participant_id)
             yield first
         yield from others
+    notes = selection.plan.notes
     if without:
-        plan.notes.add(
-            Kind.SESSIONS, f"{len(without)} participant(s) have no session folders; their scans are {SESSION}."
-        )
-    if misnamed := misnamed_participants(source):
-        plan.notes.add(
-            Kind.SESSIONS, f"{len(misnamed)} folder(s) aren't named sub-... and are left out: {few(misnamed)}."
-        )
-    if absent:
-        plan.notes.add(
-            Kind.SESSIONS,
-            f"{len(absent)} folder(s) of a participant or session have no folder anat in them: {few(absent)}.",
-        )
-    if beside:
-        plan.notes.add(
-            Kind.SESSIONS,
-            f"{len(beside)} participant(s) have an anat folder beside their session folders, which is left out: {few(beside)}.",
-        )
+        notes.add(Kind.SESSIONS, f"{len(without)} participant(s) have no session folders; their scans are {SESSION}.")
+    misnamed = misnamed_participants(selection.source)
+    notes.add_list(Kind.SESSIONS, misnamed, "folder(s) aren't named sub-... and are left out")
+    notes.add_list(Kind.SESSIONS, absent, "folder(s) of a participant or session have no folder anat in them")
+    what = "participant(s) have an anat folder outside of their session folders, which is left out"
+    notes.add_list(Kind.SESSIONS, outside, what)
 
 
 def _place(anat: AnatFolder) -> str:
     return "/".join(filter(None, (anat.participant_id, anat.session_id)))
 
 
-def _run_names(images: Sequence) -> list[str]:
-    """What tells the images of one session apart: their own runs, or their places where those don't; nothing for one."""
+def _run_names(images: Sequence[os.DirEntry]) -> list[str]:
+    """Unique names of the images of one session: their runs, or their places if the runs aren't unique; empty for one."""
     if len(images) == 1:
         return [""]
     runs = [run_number(image.name) for image in images]
     if 0 in runs or len(set(runs)) < len(runs):
-        runs = range(1, len(images) + 1)
+        runs = [*range(1, len(images) + 1)]
     return [f"run-{run}" for run in runs]
 
 
 def _nothing_found(source: Path, pattern: str) -> InputError:
     if not participant_folders(source):
-        return InputError(f"{source} has no folder named sub-*; expected a BIDS folder, which has one a participant.")
+        return InputError(f"{source} has no folder named sub-*; expected a BIDS folder, with one for each participant.")
     found = [f"{anat.participant_id}/.../{entry.name}" for anat in anat_folders(source) for entry in anat.files]
     return InputError(
         f"{source} has no image named {pattern} in its anat folders, sub-*/[ses-*/]anat; found there: {few(found) or 'nothing'}."
@@ -274,11 +266,11 @@ def _nothing_found(source: Path, pattern: str) -> InputError:
 
 
 def _note_participants(plan: LocalPlan, source: Path, with_image: set[str]) -> None:
-    """Note who is in the tables or the folders alone. Raises InputError where nobody is in both."""
-    tables = plan.tables
+    """Note who is only in the tables, or only in the folders. Raises InputError if nobody is in both."""
+    tables, notes = plan.tables, plan.notes
     named = set(tables.participants) | {participant_id for participant_id, _ in tables.sessions}
     if not os.path.lexists(source / "participants.tsv"):
-        plan.notes.add(Kind.TABLES, "There is no participants.tsv, which would give age, sex and other variables.")
+        notes.add(Kind.TABLES, "There is no participants.tsv, which would give age, sex and other variables.")
     if not named:
         return
     if not named & with_image:
@@ -286,12 +278,7 @@ def _note_participants(plan: LocalPlan, source: Path, with_image: set[str]) -> N
             f"The tables of {source} name {few(sorted(named))}, and none of them has an image; those with images are "
             f"{few(sorted(with_image))}. Expected the folders' names in the column participant_id."
         )
-    if absent := sorted(named - with_image):
-        plan.notes.add(
-            Kind.SESSIONS, f"{len(absent)} of the {len(named)} participants of the tables have no image: {few(absent)}."
-        )
-    if unknown := sorted(with_image - named):
-        plan.notes.add(
-            Kind.SESSIONS,
-            f"{len(unknown)} participant(s) with images are in no table and stay with n/a: {few(unknown)}.",
-        )
+    absent = sorted(named - with_image)
+    notes.add_list(Kind.SESSIONS, absent, f"of the {len(named)} participants of the tables have no image")
+    unknown = sorted(with_image - named)
+    notes.add_list(Kind.SESSIONS, unknown, "participant(s) with images are in no table and stay with n/a")

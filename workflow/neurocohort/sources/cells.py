@@ -1,19 +1,22 @@
-"""The cells of a table of any form, as they stand: the content decides (.xls, .xlsx or text), not the file's name.
+"""The cells of a table of any form. The content decides (.xls, .xlsx or text), not the file's name.
 
-A cell that would be lost or taken for another value is an error with its row: an unclosed quote, a short row, a formula without
-a value, merged cells. Imports stay light, because the configuration is checked with it at the start of every Snakemake process.
+A cell that would be lost or misread is an error with its row: an unclosed quote, a short row, a formula without a value, merged
+cells. This module imports little, because the configuration is checked with it at the start of every Snakemake process.
 """
 
 import csv
 import io
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
+from neurocohort.errors import InputError
 from neurocohort.sources.table_limits import check_reach, check_table
+from neurocohort.user_files import UnusableFile, read_bytes
 
 MISSING = ("", "N/A", "NA", "NAN")
-# What other programs write for a missing value; here they are values, which `variables` notes or takes as missing.
+# What other programs write for a missing value. `variables` notes them or takes them as missing.
 MISSING_TEXTS = ("NONE", "NULL", "NIL", ".", "-", "--", "?", "MISSING", "#N/A", "#NUM!", "#VALUE!", "#REF!", "#DIV/0!")
 MISSING_TEXTS += ("#NAME?", "#NULL!", "<NA>", "NAT", "N.A.", "N.A", "UNKNOWN", "UNK", "NOT AVAILABLE", "NOT APPLICABLE")
 MISSING_TEXTS += ("\u2013", "\u2014")  # dashes of a word processor
@@ -24,54 +27,92 @@ XLS, XLSX = bytes.fromhex("d0cf11e0"), b"PK\x03\x04"
 
 
 class CellFault(ValueError):
-    """A cell that can't be taken as it stands: the sentence names its row, and says what to do."""
+    """A cell that can't be taken as it is: the sentence names its row and what to do."""
 
 
 class Unseen(NamedTuple):
-    """What a workbook holds and a person who opens it may not see: ``what`` it is, where, and what becomes of it."""
+    """Content of a workbook that a person may not see: ``what`` it is, in which ``places``, and what ingest does with it."""
 
     what: str
     places: list[str]
     outcome: str
 
 
-def rows_of(
-    content: bytes, sheet: str | None = None, comments: str | None = None, unseen: list[Unseen] | None = None
-) -> list[list]:
-    """The rows of one sheet. A workbook's numbers are numbers and its dates dates; in a text every cell is text.
+class Sheet(NamedTuple):
+    """One sheet as it is. ``names``: all sheets of the workbook; none for a text. ``unseen``: what a person may not see in it."""
 
-    ``sheet`` names the sheet of a workbook; where it has none of that name, or None is given, the first is read. Text is
-    UTF-8 with commas, semicolons or tabs between the cells, a line a row; lines that begin with ``comments`` are empty rows.
-    ``unseen`` takes what a person may not see in the workbook. Raises CellFault for a cell that would be lost, and whatever its
-    reader raises for content that is broken.
+    rows: list[list]
+    names: list[str]
+    unseen: list[Unseen]
+
+
+class NumberedRows(NamedTuple):
+    """The header, and the cleaned cells of the rows below it by row number (the header is row 1). Empty rows are left out."""
+
+    header: list[str]
+    rows: dict[int, list]
+    sheet: Sheet
+
+
+def read_rows(path: Path, sheet: str | None = None, comments: str | None = None) -> NumberedRows:
+    """Read a table with a header from a file; the options are those of `read_sheet`.
+
+    Raises:
+        InputError: If the file can't be read, a row is longer than the header, or a cell would be lost.
+    """
+    try:
+        read = read_sheet(read_bytes(path), sheet, comments)
+    except UnusableFile as fault:
+        raise InputError(f"{path} {fault}; expected a .csv, .tsv or .xlsx file.") from None
+    except CellFault as fault:
+        raise InputError(f"{path}, {fault}") from None
+    except Exception as error:  # the readers raise many kinds on broken files
+        raise InputError(
+            f"{path} can't be read as a table ({error}); expected .csv or .tsv in UTF-8, .xlsx or .xls, with a line of column "
+            "names. Correct it, or fetch it again."
+        ) from error
+    first, *body = read.rows or [[]]
+    header = ["" if cell is None else str(cell).strip() for cell in first]
+    rows = {}
+    for number, row in enumerate(body, start=2):
+        cells = [clean(cell) for cell in row]
+        if any(cell is not None for cell in cells[len(header) :]):
+            raise InputError(
+                f"{path}, row {number} has {len(cells)} cells, and the header has {len(header)}: put texts that hold the "
+                "separator in quotes."
+            )
+        if any(cell is not None for cell in cells):
+            rows[number] = cells[: len(header)] + [None] * (len(header) - len(cells))
+    return NumberedRows(header, rows, read)
+
+
+def read_sheet(content: bytes, sheet: str | None = None, comments: str | None = None) -> Sheet:
+    """Read one sheet of a workbook, or a text.
+
+    Numbers and dates of a workbook keep their type; in a text every cell is text. A text is UTF-8 with one row per line and
+    commas, semicolons or tabs between the cells.
+
+    Args:
+        content: The file.
+        sheet: Name of the sheet; the first is read if None, or if there is no such sheet.
+        comments: Lines of a text that begin with this are empty rows.
+
+    Raises:
+        CellFault: If a cell would be lost. For broken content, whatever its reader raises.
     """
     check_table(content)
-    unseen = [] if unseen is None else unseen
     if content.startswith(XLS):
-        return _rows_of_xls(content, sheet, unseen)
+        return _read_xls(content, sheet)
     if content.startswith(XLSX):
-        return _rows_of_xlsx(content, sheet, unseen)
+        return _read_xlsx(content, sheet)
     text = content.decode("utf-8-sig")
     if text.lstrip()[:1] == "<" or "\0" in text:
         raise ValueError("it is not a table of text")
-    return _rows_of_text(text, comments)
-
-
-def sheets_of(content: bytes) -> list[str]:
-    """The names of a workbook's sheets; none for a text."""
-    if content.startswith(XLS):
-        import xlrd
-
-        return xlrd.open_workbook(file_contents=content, on_demand=True).sheet_names()
-    if content.startswith(XLSX):
-        import openpyxl
-
-        return openpyxl.load_workbook(io.BytesIO(content), read_only=True).sheetnames
-    return []
+    return Sheet(_rows_of_text(text, comments), [], [])
 
 
 def clean(cell: object) -> object:
-    """A cell without the blanks around it; None where it is empty, ``n/a``, ``NA`` or not a number."""
+    """A cell without the blanks around it; None if it is empty, ``n/a``, ``NA`` or not a number."""
     if isinstance(cell, str):
         cell = cell.strip()
         return None if cell.upper() in MISSING else cell
@@ -86,13 +127,12 @@ def _rows_of_text(text: str, comments: str | None) -> list[list[str]]:
     if not lines:
         return []
     delimiter = max(",;\t", key=lines[0].count)
-    split = _tab_cells if delimiter == "\t" else lambda number, line: _quoted_cells(number, line, delimiter)
-    rows = [split(number, line) if line.strip() else [] for number, line in enumerate(lines, start=1)]
+    rows = [_split(number, line, delimiter) if line.strip() else [] for number, line in enumerate(lines, start=1)]
     for number, row in enumerate(rows, start=1):
         if row and len(row) < len(rows[0]):
             raise CellFault(
-                f"row {number} has {len(row)} cell{'s' * (len(row) > 1)}, and the header has {len(rows[0])}: fill the row up "
-                "with n/a, or fetch the table again if it is cut."
+                f"row {number} has {len(row)} cell{'s' * (len(row) > 1)}, and the header has {len(rows[0])}: write n/a in the "
+                "missing cells, or fetch the table again if it is cut."
             )
     if delimiter == ";":  # as a spreadsheet program writes it where numbers have a decimal comma
         rows = [
@@ -103,7 +143,7 @@ def _rows_of_text(text: str, comments: str | None) -> list[list[str]]:
 
 
 def _tab_cells(number: int, line: str) -> list[str]:
-    """BIDS' tables have no quoting, but other programs put every text in quotes: those around a whole cell are dropped."""
+    """Split a line at tabs. BIDS has no quoting, but other programs quote every text: quotes around a whole cell are dropped."""
     cells = line.split("\t")
     for place, cell in enumerate(cells):
         cell = cell.strip()
@@ -114,7 +154,9 @@ def _tab_cells(number: int, line: str) -> list[str]:
     return cells
 
 
-def _quoted_cells(number: int, line: str, delimiter: str) -> list[str]:
+def _split(number: int, line: str, delimiter: str) -> list[str]:
+    if delimiter == "\t":
+        return _tab_cells(number, line)
     try:
         (cells,) = csv.reader([line], delimiter=delimiter, strict=True)
     except (csv.Error, ValueError):
@@ -129,7 +171,7 @@ def _unclosed(number: int) -> CellFault:
     )
 
 
-def _rows_of_xls(content: bytes, sheet: str | None, unseen: list[Unseen]) -> list[list]:
+def _read_xls(content: bytes, sheet: str | None) -> Sheet:
     import xlrd  # by itself: pandas is about to drop its use
 
     book = xlrd.open_workbook(file_contents=content, formatting_info=True)  # formatting_info: merged cells
@@ -137,7 +179,7 @@ def _rows_of_xls(content: bytes, sheet: str | None, unseen: list[Unseen]) -> lis
     _refuse_merged((low + 1, high, left, right) for low, high, left, right in page.merged_cells)
     rows = [number + 1 for number, row in page.rowinfo_map.items() if row.hidden and number < page.nrows]
     columns = [place + 1 for place, column in page.colinfo_map.items() if column.hidden and place < page.ncols]
-    unseen += _hidden(page.name if page.visibility else None, rows, columns)
+    unseen = _hidden(page.name if page.visibility else None, rows, columns)
 
     def value(cell: "xlrd.sheet.Cell") -> object:
         if cell.ctype == xlrd.XL_CELL_DATE:
@@ -146,24 +188,22 @@ def _rows_of_xls(content: bytes, sheet: str | None, unseen: list[Unseen]) -> lis
             return xlrd.error_text_from_code.get(cell.value, "#N/A")
         return bool(cell.value) if cell.ctype == xlrd.XL_CELL_BOOLEAN else cell.value
 
-    return [[value(cell) for cell in page.row(number)] for number in range(page.nrows)]
+    cells = [[value(cell) for cell in page.row(number)] for number in range(page.nrows)]
+    return Sheet(cells, book.sheet_names(), unseen)
 
 
-def _rows_of_xlsx(content: bytes, sheet: str | None, unseen: list[Unseen]) -> list[list]:
+def _read_xlsx(content: bytes, sheet: str | None) -> Sheet:
     import openpyxl
     from openpyxl.utils import get_column_letter
 
-    def read(values: bool) -> "openpyxl.worksheet.worksheet.Worksheet":
-        book = openpyxl.load_workbook(io.BytesIO(content), data_only=values)
-        return book[sheet] if sheet in book.sheetnames else book.worksheets[0]
-
-    page = read(values=True)
+    book = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
+    page = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
     _refuse_merged((one.min_row, one.max_row, one.min_col - 1, one.max_col) for one in page.merged_cells.ranges)
     check_reach(page.max_row, page.max_column)
     rows = [list(row) for row in page.iter_rows(values_only=True)]
     formulas = [
         (number, place)
-        for number, row in enumerate(read(values=False).iter_rows())
+        for number, row in enumerate(openpyxl.load_workbook(io.BytesIO(content))[page.title].iter_rows())
         for place, cell in enumerate(row)
         if cell.data_type == "f"
     ]
@@ -174,27 +214,28 @@ def _rows_of_xlsx(content: bytes, sheet: str | None, unseen: list[Unseen]) -> li
             f"row {number + 1}, column {get_column_letter(place + 1)} holds a formula without its value: open the file in a "
             "spreadsheet program and save it, or save it as .csv."
         )
-    if lost:  # some were, so an empty text may be meant
-        unseen.append(Unseen("formula(s) without a value", lost, "which are n/a"))
+    # Where some formulas were calculated, the others may give an empty text.
+    unseen = [Unseen("formula(s) without a value", lost, "which are n/a")] if lost else []
     hidden = [number for number, row in page.row_dimensions.items() if row.hidden and number <= page.max_row]
     columns = [one for one in page.column_dimensions.values() if one.hidden]
     places = [place for one in columns for place in range(one.min, min(one.max, page.max_column) + 1)]
     unseen += _hidden(page.title if page.sheet_state != "visible" else None, hidden, places)
-    return rows
+    return Sheet(rows, book.sheetnames, unseen)
 
 
-def _hidden(sheet: str | None, rows: Iterable[int], columns: Iterable[int]) -> Iterable[Unseen]:
-    """What a spreadsheet program hides; ``sheet``: its name where it is hidden itself."""
-    if sheet is not None:
-        yield Unseen("hidden sheet", [sheet], "which is the one that is read; put the table in the first sheet")
+def _hidden(sheet: str | None, rows: Iterable[int], columns: Iterable[int]) -> list[Unseen]:
+    """What a spreadsheet program hides. ``sheet``: the sheet's name if it is hidden itself."""
+    outcome = "which is the one that is read; put the table in the first sheet"
+    found = [Unseen("hidden sheet", [sheet], outcome)] if sheet is not None else []
     for what, numbers in (("row(s)", rows), ("column(s)", columns)):
         if places := [str(number) for number in sorted(numbers)]:
             outcome = "which are read like the others; delete those that aren't meant"
-            yield Unseen(f"hidden {what}", places, outcome)
+            found.append(Unseen(f"hidden {what}", places, outcome))
+    return found
 
 
 def _refuse_merged(ranges: Iterable[tuple[int, int, int, int]]) -> None:
-    """Of merged cells only the first has a value, so the rows below it would be without one."""
+    """Raise CellFault for merged cells: only the first of them has the value."""
     for top, bottom, left, right in ranges:
         if bottom > top or right - left > 1:
             raise CellFault(

@@ -1,17 +1,21 @@
-"""What a data dictionary (the .json beside a table) says of ages and sexes, and the values in this project's words.
+"""Units of ages and codes of sexes in a data dictionary (the .json next to a table), and the conversion to years, M and F.
 
-An age may be in years, months, weeks or days; a sex may have codes that ``Levels`` explain. What is not understood is refused: an
-age in an unknown unit would be taken for years.
+An age may be in years, months, weeks or days; a sex may have codes that ``Levels`` explain. Anything else is refused: an age in
+an unknown unit would be taken for years.
 """
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes
 from neurocohort.sources.variable_numbers import number_of
 from neurocohort.user_files import UnusableFile, read_user_json
+
+Entry = Mapping[str, object]  # of one column: Description, Units, Levels and other keys
+Entries = Mapping[str, Entry]  # by column
 
 UNITS_PER_YEAR = {"year": 1.0, "month": 12.0, "week": 365.25 / 7, "day": 365.25}
 UNIT_NAMES = {
@@ -29,43 +33,43 @@ ACCEPTED_SEXES = "m, male, f and female, in any capitals"
 DIGITS = 4  # of an age that is computed
 
 
-def read_dictionary(path: Path, notes: Notes | None = None) -> dict[str, dict]:
-    """A data dictionary by column; nothing where it is absent, or damaged, which is noted (it only explains)."""
+def read_dictionary(path: Path, notes: Notes | None = None) -> Entries:
+    """Read a data dictionary. Empty if it is absent or damaged; the latter is noted."""
     return {
         name: entry if isinstance(entry, dict) else {"Description": str(entry)}
         for name, entry in read_object(path, notes).items()
     }
 
 
-def read_object(path: Path, notes: Notes | None = None) -> dict:
-    """A JSON object; empty where the file is absent, or damaged, which is noted."""
+def read_object(path: Path, notes: Notes | None = None) -> Entry:
+    """Read a JSON object. Empty if the file is absent or damaged; the latter is noted."""
     if not os.path.lexists(path):
         return {}
     try:
         return read_user_json(path)
     except (UnusableFile, ValueError) as error:
         if notes is not None:
-            notes.add(Kind.TABLES, f"{path.name} can't be read as JSON ({error}); what it says is left out.")
+            notes.add(Kind.TABLES, f"{path.name} can't be read as JSON ({error}); its content is ignored.")
         return {}
 
 
-def entry_of(entries: dict[str, dict], column: str) -> dict:
-    """The entry of a column, whatever its capitals; empty where there is none."""
+def entry_of(entries: Entries, column: str) -> Entry:
+    """The entry of a column, in any capitals; empty if there is none."""
     lower = {name.lower(): entry for name, entry in entries.items()}
     return entries.get(column, lower.get(column.lower(), {}))
 
 
-def given_unit(entry: dict) -> object:
-    """What an entry says of its unit; None where it says nothing. ``Unit`` and other capitals are taken for ``Units``."""
+def given_unit(entry: Entry) -> object:
+    """The value of ``Units`` (or ``Unit``, in any capitals); None if there is none."""
     given = next((value for key, value in entry.items() if key.lower() in ("units", "unit")), None)
     return None if given in ("", "n/a") else given
 
 
-def unit_of(entry: dict, default: str = "year") -> str | None:
-    """``year``, ``month``, ``week`` or ``day`` by the entry's Units, or else by its Description or LongName, such as "age in
-    months".
+def unit_of(entry: Entry, default: str = "year") -> str | None:
+    """The unit of an age: ``year``, ``month``, ``week`` or ``day``.
 
-    ``default`` where neither says it; None where the Units aren't understood.
+    It is taken from Units, or else from a Description or LongName such as "age in months". ``default`` if neither has it; None
+    if Units isn't understood.
     """
     given = given_unit(entry)
     if given is None:
@@ -78,37 +82,41 @@ def unit_of(entry: dict, default: str = "year") -> str | None:
 
 
 class Translation:
-    """How the ages and sexes of one table become years, and M or F.
+    """The conversion of the ages and sexes of one table to years, and to M or F.
 
-    ``names``: the table's variables and their columns; ``entries``: its data dictionary; ``file`` is named in messages. Raises
-    InputError for units of an age or levels of a sex that aren't understood.
+    Args:
+        names: The table's variables and their columns.
+        entries: Its data dictionary.
+        file: The data dictionary's name, for messages.
+
+    Raises:
+        InputError: If the unit of an age or the levels of a sex aren't understood.
     """
 
-    def __init__(self, names: dict[str, str], entries: dict[str, dict], file: str):
+    def __init__(self, names: dict[str, str], entries: Entries, file: str):
         self.file = file
         self.per_year = self._per_year(names["age"], entries) if "age" in names else 1.0
         self.sexes = self._sexes(names["sex"], entries) if "sex" in names else {}
 
     def of(self, values: dict[str, str | None]) -> dict[str, str | None]:
-        """A row's texts with the age in years, and the sex as M or F where ``Levels`` say so."""
-        changed = {}
+        """A row's texts with the age in years, and the sex as M or F by ``Levels``."""
+        changed: dict[str, str | None] = {}
         if self.per_year != 1 and (age := number_of(values.get("age") or "")) is not None:
             changed["age"] = repr(round(age / self.per_year, DIGITS))
         if self.sexes and (sex := values.get("sex")) is not None:
             changed["sex"] = self.sexes.get(_code(sex), sex)
         return values | changed
 
-    def _per_year(self, column: str, entries: dict[str, dict]) -> float:
+    def _per_year(self, column: str, entries: Entries) -> float:
         entry = entry_of(entries, column)
         if (unit := unit_of(entry)) is None:
             raise InputError(
                 f"{self.file}: `Units` of {column} is {given_unit(entry)!r}; expected years, months, weeks or days (or "
-                "short: y, yr, mo, "
-                "wk, d). Correct it, or leave it out where the ages are years."
+                "short: y, yr, mo, wk, d). Correct it, or leave it out if the ages are years."
             )
         return UNITS_PER_YEAR[unit]
 
-    def _sexes(self, column: str, entries: dict[str, dict]) -> dict[str, str]:
+    def _sexes(self, column: str, entries: Entries) -> dict[str, str]:
         levels = entry_of(entries, column).get("Levels")
         if not isinstance(levels, dict) or not levels:
             return {}
@@ -121,16 +129,14 @@ class Translation:
             (sex,) = sexes
             if SEXES.get(str(code).lower(), sex) != sex:
                 raise InputError(
-                    f"{self.file}: `Levels` of {column} says that {code!r} is {_meaning(meaning)!r}; expected the "
-                    "code and its meaning "
-                    "to agree. Correct it."
+                    f"{self.file}: `Levels` of {column} has the meaning {_meaning(meaning)!r} for {code!r}; expected the code "
+                    "and its meaning to agree. Correct it."
                 )
             found[_code(str(code))] = sex
         if not found and not {str(code).lower() for code in levels} & {*SEXES}:
             raise InputError(
-                f"{self.file}: `Levels` of {column} has {', '.join(map(repr, levels))}, and none of their meanings is "
-                "male or female; "
-                'write them so, such as {"1": "male", "2": "female"}.'
+                f"{self.file}: `Levels` of {column} has {', '.join(map(repr, levels))}, and none of their meanings is male or "
+                'female; write, for example, {"1": "male", "2": "female"}.'
             )
         return found
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from neurocohort.files import sha256_of
+from neurocohort.sources.columns import PATH_COLUMNS
 from neurocohort.sources.local_files import (
     BIDS_SIDECARS,
     BIDS_TABLES,
     IMAGE_SUFFIXES,
-    PATH_COLUMNS,
     anat_folders,
     named_file,
     pair_of,

@@ -1,4 +1,4 @@
-"""Where the images and tables of a user's own scans lie on disk; nothing here opens an image, and the imports are light."""
+"""Finding the images and tables of a user's own scans on disk. No image is opened, and little is imported."""
 
 import os
 import re
@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neurocohort.errors import InputError
+from neurocohort.sources.columns import LABELS
 from neurocohort.user_files import expanded, fault_of_file, fault_of_folder, is_folder
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")  # where one image lies there in several forms, the first is taken
-MODALITY_COLUMNS = {"T1w": "path", "T2w": "path_T2w", "PDw": "path_PDw", "FLAIR": "path_FLAIR"}
-LABELS = "dseg"  # BIDS' suffix of a label map
-PATH_COLUMNS = MODALITY_COLUMNS | {LABELS: f"path_{LABELS}"}  # every column of a table that names a file
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")  # of one image in several forms, the first is taken
 RUN_ENTITY = re.compile(r"_run-(\d+)(?=_)")
 BIDS_TABLES = ("participants.tsv", "sessions.tsv")
 BIDS_SIDECARS = ("participants.json", "sessions.json", "dataset_description.json")
 
 
 class AnatFolder(NamedTuple):
-    """One folder ``sub-X[/ses-Y]/anat``, its files by name. ``session_id`` is None where it lies beside the sessions.
+    """One folder ``sub-X[/ses-Y]/anat`` and its files.
 
-    ``problem``: why this folder, or the one that would hold it, can't be listed, or why the participant's own table can't be
-    read; its files are then none. ``absent``: the participant (without sessions) or session has no folder anat.
+    ``session_id``: None for a folder outside of sessions. ``problem``: why the folder can't be listed, or the participant's own
+    table can't be read; there are no files then. ``absent``: whether the participant or session has no folder anat.
     """
 
     participant_id: str
@@ -34,9 +32,9 @@ class AnatFolder(NamedTuple):
 
 
 def anat_folders(source: Path) -> Iterator[AnatFolder]:
-    """The anat folders of a BIDS folder, by participant and session, and what can't be read or is absent in their places.
+    """The anat folders of a BIDS folder, by participant and session, also those that can't be read or are absent.
 
-    Raises InputError where ``source`` isn't a folder.
+    Raises InputError if ``source`` isn't a folder.
     """
     for participant in participant_folders(source):
         if fault := _fault_of_participant(participant):
@@ -59,19 +57,18 @@ def anat_folders(source: Path) -> Iterator[AnatFolder]:
 
 
 def participant_folders(source: Path) -> list[os.DirEntry]:
-    """The folders ``sub-*`` by name, and links of such names that lead nowhere. Raises InputError where ``source`` isn't a
-    folder."""
+    """The folders ``sub-*`` by name, and broken links of such names. Raises InputError if ``source`` isn't a folder."""
     try:
         entries = _entries(source)
     except OSError as error:
         raise InputError(
-            f"{source} can't be read as a folder ({error.strerror}); expected a BIDS folder, which holds folders named sub-*."
+            f"{source} can't be read as a folder ({error.strerror}); expected a BIDS folder with folders named sub-*."
         ) from None
     return [entry for entry in entries if _may_be_folder(entry, "sub-")]
 
 
 def misnamed_participants(source: Path) -> list[str]:
-    """Folders that look like a participant's and aren't named so, such as ``Sub-01``, or ``01`` with a folder anat in it."""
+    """Folders that look like a participant's but have another name, such as ``Sub-01``, or ``01`` with a folder anat."""
     others = (entry for entry in _entries(source) if not entry.name.startswith("sub-") and is_folder(entry))
     return [
         entry.name for entry in others if entry.name.lower().startswith("sub-") or os.path.isdir(f"{entry.path}/anat")
@@ -79,8 +76,7 @@ def misnamed_participants(source: Path) -> list[str]:
 
 
 def session_tables(source: Path) -> Iterator[tuple[str, Path]]:
-    """The participants who have a ``sub-X/sub-X_sessions.tsv`` that can be read, each with that file. Who has another one is left
-    out by `anat_folders`."""
+    """The participants with a readable ``sub-X/sub-X_sessions.tsv``, and that file; `anat_folders` reports unreadable ones."""
     for participant in participant_folders(source):
         path = _session_table(participant)
         if os.path.lexists(path) and not fault_of_file(path):
@@ -93,7 +89,7 @@ def scans_table(source: Path | str, *folders: str) -> Path:
 
 
 def tables_of(source: Path) -> list[Path]:
-    """The table that a source is, or those of a BIDS folder, as far as they are there."""
+    """The user's tables: the source itself, or the existing tables of a BIDS folder."""
     if not os.path.isdir(source):
         return [source]
     tables = [*(source / name for name in BIDS_TABLES), *(path for _, path in session_tables(source))]
@@ -101,12 +97,12 @@ def tables_of(source: Path) -> list[Path]:
 
 
 def sidecar(image: Path) -> Path:
-    """The .json with what a scanner or converter says of an image, which may be absent."""
+    """The .json with the metadata of an image, which may be absent."""
     return image.with_name(image.name.partition(".")[0] + ".json")
 
 
 def named_file(cell: str, table: Path, base: Path | None) -> Path:
-    """The file that a cell of ``table`` names: relative to ``base``, or to the table's folder where that is None."""
+    """The file that a cell of ``table`` names, relative to ``base`` or, if that is None, to the table's folder."""
     return (base or table.parent) / expanded(cell)
 
 
@@ -119,9 +115,9 @@ def pair_of(path: Path) -> tuple[Path, ...]:
 
 
 def matching_images(files: Iterable[os.DirEntry], pattern: str) -> list[os.DirEntry]:
-    """The images of an anat folder that match, by run and then name; each once, be it there as .nii.gz, .nii or a pair.
+    """The images of an anat folder that match ``pattern``, by run and then name. Label maps are never among them.
 
-    A label map is none of them, however wide the pattern is.
+    An image in several forms (.nii.gz, .nii, a pair) is listed once.
     """
     best: dict[str, tuple[int, os.DirEntry]] = {}
     for entry in files:
@@ -136,7 +132,7 @@ def matching_images(files: Iterable[os.DirEntry], pattern: str) -> list[os.DirEn
 
 
 def other_forms(image: os.DirEntry, files: Iterable[os.DirEntry]) -> list[os.DirEntry]:
-    """The files of an anat folder that are named as ``image`` and have another form, such as .nii beside .nii.gz."""
+    """The files of an anat folder with the name of ``image`` in another form, such as .nii and .nii.gz."""
     stem, suffix = stem_and_suffix(image.name)
     own = (".hdr", ".img") if suffix in (".hdr", ".img") else (suffix, "")
     found = ((entry, *stem_and_suffix(entry.name)) for entry in files)
@@ -151,13 +147,13 @@ def labels_beside(image: os.DirEntry, files: Sequence[os.DirEntry]) -> os.DirEnt
 
 
 def stem_and_suffix(name: str) -> tuple[str, str]:
-    """A file's name without what makes it an image, and that (in small letters); an empty suffix where it is none."""
+    """A file's name without its image suffix, and that suffix in small letters; an empty one if it is no image."""
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
     return name[: len(name) - len(suffix)], suffix
 
 
 def run_number(name: str) -> int:
-    """The number of the run entity; 0 where there is none."""
+    """The number of the run entity; 0 if there is none."""
     found = RUN_ENTITY.search(name)
     return int(found[1]) if found else 0
 
@@ -177,7 +173,7 @@ def _fault_of_participant(participant: os.DirEntry) -> str | None:
 
 
 def _may_be_folder(entry: os.DirEntry, prefix: str) -> bool:
-    """Whether an entry of such a name is a folder, or stands where one is expected: a link that can't be followed, or a pipe."""
+    """Whether an entry with this prefix is a folder, or is unusable in its place: a broken link, or a pipe."""
     if not entry.name.startswith(prefix):
         return False
     if is_folder(entry):
@@ -189,5 +185,5 @@ def _may_be_folder(entry: os.DirEntry, prefix: str) -> bool:
 
 def _entries(folder: Path | str) -> list[os.DirEntry]:
     with os.scandir(folder) as entries:
-        # Hidden files are no images: macOS leaves ._sub-01_T1w.nii.gz beside sub-01_T1w.nii.gz.
+        # Hidden files are no images: macOS leaves ._sub-01_T1w.nii.gz next to sub-01_T1w.nii.gz.
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)

@@ -1,6 +1,6 @@
-"""An image on a user's disk as an image of the raw BIDS layout: linked where it is a .nii.gz, written as one otherwise.
+"""Bringing a user's image into the raw BIDS folder: a .nii.gz is linked, other forms are written as .nii.gz.
 
-Voxels and orientation stay what the file says. DICOM is refused with the command that converts it.
+Voxels and orientation don't change. DICOM is refused, with the command that converts it.
 """
 
 import os
@@ -20,8 +20,9 @@ from neurocohort.nifti_files import (
     read_nifti,
     spatial_shape,
 )
-from neurocohort.sources import raw_bids
+from neurocohort.sources.columns import Image
 from neurocohort.sources.local_files import IMAGE_SUFFIXES, pair_of
+from neurocohort.sources.raw_bids import STAGE, Ingested, gzipped, voxels_sha256
 from neurocohort.user_files import UnusableFile, open_regular, read_bytes
 
 HEADER_BYTES = 352  # of a NIfTI-1 file before its voxels
@@ -29,59 +30,64 @@ PAIR_HEADER_BYTES = 64 << 10  # a pair's header has 348 bytes, and a NIfTI one m
 MAT_BYTES = 64 << 10  # of an Analyze image's orientation: two matrices
 DICOM_OFFSET, DICOM_MARK = 128, b"DICM"
 ALIGNED = 2  # NIfTI's code for coordinates that are neither a scanner's nor an atlas'
-FILES_LOOKED_AT = 20  # of a folder in which DICOM is looked for
+FILES_LOOKED_AT = 20  # of a folder, in the search for DICOM
 
 
 class Taken(NamedTuple):
-    """What is known of an image that was taken. ``oriented``: whether its file says how the head lies."""
+    """An image in the cohort's folder. ``oriented``: whether its file states the orientation of the head."""
 
-    image_sha256: str
-    voxels_sha256: str
+    image: Image
     oriented: bool
 
 
-def take_image(collected: raw_bids.Ingested, target: str, original: Path) -> Taken:
-    """Bring the file ``original`` to ``target`` (relative to the cohort's folder, a .nii.gz).
+def take_image(collected: Ingested, target: str, original: Path) -> Taken:
+    """Bring a user's image into the cohort's folder.
 
-    ``original`` is .nii.gz, .nii, or one of an Analyze or NIfTI pair (.hdr and .img). Raises ScanExcluded where it isn't
-    there or can't be read, is DICOM, or isn't a whole three-dimensional image of real numbers.
+    Args:
+        collected: The ingest.
+        target: The path in the cohort's folder, a .nii.gz.
+        original: A .nii.gz, .nii, or one file of an Analyze or NIfTI pair (.hdr and .img).
+
+    Raises:
+        ScanExcluded: If the file is absent, can't be read, is DICOM, or isn't a whole three-dimensional image of real numbers.
     """
     if os.path.isdir(original) or is_dicom(original):
-        raise ScanExcluded(raw_bids.STAGE, _why_not_an_image(original))
+        is_folder = f"{original.name} is a folder, and an image file is expected."
+        raise ScanExcluded(STAGE, dicom_reason(original) if is_dicom(original) else is_folder)
     if not original.name.lower().endswith(IMAGE_SUFFIXES):
         raise ScanExcluded(
-            raw_bids.STAGE, f"{original.name} is none of .nii, .nii.gz and an Analyze pair (.hdr and .img); convert it."
+            STAGE, f"{original.name} is none of .nii, .nii.gz and an Analyze pair (.hdr and .img); convert it."
         )
     if pair := pair_of(original):
         return _take_pair(collected, target, pair)
-    found = read_nifti(original, raw_bids.STAGE)
+    found = read_nifti(original, STAGE)
     if found.gzipped and original.name.lower().endswith(".gz"):
-        image_sha256 = collected.link_image(target, original.absolute())
+        sha256 = collected.link_image(target, original.absolute())
     else:
-        collected.note_original(original)
-        image_sha256 = collected.write_image(target, raw_bids.gzipped(found.content), original)
-    return Taken(image_sha256, raw_bids.voxels_sha256(found.image), _says_orientation(found))
+        collected.hash_original(original)
+        sha256 = collected.write_image(target, gzipped(found.content), original)
+    return Taken(Image(target, sha256, voxels_sha256(found.image)), _has_orientation(found))
 
 
-def _take_pair(collected: raw_bids.Ingested, target: str, pair: tuple[Path, ...]) -> Taken:
+def _take_pair(collected: Ingested, target: str, pair: tuple[Path, ...]) -> Taken:
     """Bring an Analyze or NIfTI pair to ``target``."""
     header = _content(pair[0], PAIR_HEADER_BYTES)
     if os.path.lexists(pair[2]):
         _content(pair[2], MAT_BYTES)
     if header[344:348] == b"ni1\0":
-        found = nifti_from_bytes(_from_nifti_pair(header, _content(pair[1], LARGEST_FILE_BYTES)), raw_bids.STAGE)
-        content, oriented = found.content, _says_orientation(found)
+        found = nifti_from_bytes(_from_nifti_pair(header, _content(pair[1], LARGEST_FILE_BYTES)), STAGE)
+        content, oriented = found.content, _has_orientation(found)
     else:
         content, oriented = _from_analyze_pair(pair[0], header, pair[1])
-        found = nifti_from_bytes(content, raw_bids.STAGE)
+        found = nifti_from_bytes(content, STAGE)
     for path in pair[:2]:
-        collected.note_original(path)
-    image_sha256 = collected.write_image(target, raw_bids.gzipped(content), pair[1])
-    return Taken(image_sha256, raw_bids.voxels_sha256(found.image), oriented)
+        collected.hash_original(path)
+    sha256 = collected.write_image(target, gzipped(content), pair[1])
+    return Taken(Image(target, sha256, voxels_sha256(found.image)), oriented)
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its name or its mark, or a folder holds such files."""
+    """Whether a file is DICOM by its name or its mark, or a folder has such files."""
     if os.path.isdir(path):
         try:
             files = [Path(entry.path) for entry in sorted(os.scandir(path), key=lambda entry: entry.name)]
@@ -99,7 +105,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def dicom_reason(path: Path, shown: str | None = None) -> str:
-    """The sentence on a DICOM file or folder, with the command to type. ``shown``: its folder as the command names it."""
+    """The sentence on a DICOM file or folder, with the command that converts it. ``shown``: the folder in that command."""
     folder = shown or (path.name if os.path.isdir(path) else path.parent.name)
     return (
         f"{path.name} is DICOM, and NIfTI is expected: convert it with `dcm2niix -z y -o OUTPUT_FOLDER {shlex.quote(folder)}` "
@@ -107,28 +113,22 @@ def dicom_reason(path: Path, shown: str | None = None) -> str:
     )
 
 
-def _why_not_an_image(path: Path) -> str:
-    if is_dicom(path):
-        return dicom_reason(path)
-    return f"{path.name} is a folder, and an image file is expected."
-
-
 def _content(path: Path, limit: int) -> bytes:
-    """The bytes of a file. Raises ScanExcluded where it can't be read; other errors are the machine's, and fail the job."""
+    """The bytes of a file. Raises ScanExcluded if it can't be read; errors of the machine fail the job."""
     try:
         return read_bytes(path, limit)
     except UnusableFile as fault:
-        raise ScanExcluded(raw_bids.STAGE, f"{path.name} {fault}.") from fault
+        raise ScanExcluded(STAGE, f"{path.name} {fault}.") from fault
 
 
-def _says_orientation(found: NiftiFile) -> bool:
+def _has_orientation(found: NiftiFile) -> bool:
     """Whether a NIfTI file has an sform or a qform."""
     header = found.image.header
     return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
 def _from_nifti_pair(header: bytes, voxels: bytes) -> bytes:
-    """The .nii of a NIfTI-1 pair, byte for byte but for the fields that tell where the voxels are."""
+    """The .nii of a NIfTI-1 pair; only the fields with the position of the voxels change."""
     fields = nib.Nifti1Header(header[:348], check=False)
     start = int(fields["vox_offset"])
     fields["magic"], fields["vox_offset"] = b"n+1", HEADER_BYTES
@@ -136,15 +136,15 @@ def _from_nifti_pair(header: bytes, voxels: bytes) -> bytes:
 
 
 def _from_analyze_pair(path: Path, header: bytes, voxels_path: Path) -> tuple[bytes, bool]:
-    """The .nii of an Analyze pair as nibabel reads it, and whether a .mat file told its orientation.
+    """The .nii of an Analyze pair as nibabel reads it, and whether it has a .mat file with its orientation.
 
-    Voxels keep their type where the header has no scaling (SPM's), and are float32 where it has.
+    Voxels keep their type if the header has no scaling (SPM's), and become float32 if it has.
     """
     try:
         with open_regular(voxels_path) as stream:
             size = os.fstat(stream.fileno()).st_size
     except UnusableFile as fault:
-        raise ScanExcluded(raw_bids.STAGE, f"{voxels_path.name} {fault}.") from fault
+        raise ScanExcluded(STAGE, f"{voxels_path.name} {fault}.") from fault
     try:
         image = nib.load(path)
         if len(header) < 348 or not isinstance(image, nib.AnalyzeImage):
@@ -152,16 +152,14 @@ def _from_analyze_pair(path: Path, header: bytes, voxels_path: Path) -> tuple[by
         proxy = image.dataobj
         kind, affine = image.get_data_dtype(), np.asarray(image.affine, dtype=float)
     except Exception as error:  # nibabel raises many kinds on a damaged header or orientation file
-        told = str(error).replace(str(path), path.name)
-        raise ScanExcluded(raw_bids.STAGE, f"{path.name} can't be read as Analyze ({told}).") from error
-    shape = spatial_shape(image.shape, raw_bids.STAGE)
-    needed = proxy.offset + bytes_of_voxels(shape, kind, raw_bids.STAGE)
+        problem = str(error).replace(str(path), path.name)
+        raise ScanExcluded(STAGE, f"{path.name} can't be read as Analyze ({problem}).") from error
+    shape = spatial_shape(image.shape, STAGE)
+    needed = proxy.offset + bytes_of_voxels(shape, kind, STAGE)
     if size < needed:
-        raise ScanExcluded(raw_bids.STAGE, f"The image is cut short: {size} bytes of {needed}.")
+        raise ScanExcluded(STAGE, f"The image is cut short: {size} bytes of {needed}.")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise ScanExcluded(
-            raw_bids.STAGE, "The voxel sizes or the orientation of the Analyze pair are not those of an image."
-        )
+        raise ScanExcluded(STAGE, "The voxel sizes or the orientation of the Analyze pair are not those of an image.")
     scaled = (proxy.slope, proxy.inter) != (1, 0)
     voxels = np.asarray(proxy, dtype=np.float32) if scaled else proxy.get_unscaled().astype(kind.newbyteorder("<"))
     nifti = nib.Nifti1Image(voxels.reshape(shape), affine)

@@ -1,7 +1,7 @@
-"""What ingest will do with a user's own cohort, before an image is opened: its scans, their variables, notes and exclusions.
+"""The plan of an ingest of a user's own cohort, before an image is opened: scans, variables, notes and exclusions.
 
-`neurocohort check` says it, and the configuration is checked with it at the start of every Snakemake process, so the imports are
-light.
+`neurocohort check` shows it. This module imports little, because the configuration is checked with it at the start of every
+Snakemake process.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,16 @@ from typing import NamedTuple
 
 from neurocohort.errors import InputError
 from neurocohort.notes import Notes
-from neurocohort.sources.local_files import MODALITY_COLUMNS
+from neurocohort.sources.columns import MODALITY_COLUMNS, Exclusion
+from neurocohort.sources.data_dictionary import Entries
 from neurocohort.sources.local_tables import CohortTables
 
 
 class LocalScan(NamedTuple):
-    """One scan and where its images lie, by modality. ``run`` is empty, or ``run-2`` among several of one session.
+    """One scan and its files.
 
-    ``labels``: its reference segmentation, where it has one.
+    ``run``: empty, or for example ``run-2`` if the session has several scans. ``images``: by modality. ``labels``: its reference
+    segmentation, if it has one.
     """
 
     participant_id: str
@@ -34,17 +36,17 @@ class LocalScan(NamedTuple):
 
 @dataclass
 class LocalPlan:
-    """``entries``: the source's own data dictionary, by column. ``exclusions``: participant, scan and reason of each."""
+    """What ingest will do with a cohort. ``entries``: the source's own data dictionary."""
 
-    tables: CohortTables
-    entries: dict[str, dict] = field(default_factory=dict)
+    tables: CohortTables = field(default_factory=lambda: CohortTables({}, {}, {}))
+    entries: Entries = field(default_factory=dict)
     scans: list[LocalScan] = field(default_factory=list)
-    exclusions: list[tuple[str, str | None, str]] = field(default_factory=list)
+    exclusions: list[Exclusion] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
 
     def exclude(self, participant_id: str, scan_id: str | None, reason: str) -> None:
-        """Leave out a scan; the reason becomes a row of exclusions.tsv. ``scan_id``: None for all scans of a participant."""
-        self.exclusions.append((participant_id, scan_id, reason))
+        """Leave out a scan, or all scans of a participant if ``scan_id`` is None."""
+        self.exclusions.append(Exclusion(participant_id, scan_id, reason))
 
     @property
     def keys(self) -> dict[str, tuple[str, str]]:

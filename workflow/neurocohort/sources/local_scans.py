@@ -1,65 +1,66 @@
-"""The scans of a user's own cohort, once it is known which file is which: images and tables of the raw BIDS layout."""
+"""The ingest of a user's own cohort after its plan is made: images and tables of the raw BIDS layout."""
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections import defaultdict
 from pathlib import Path
 
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.files import private_as
 from neurocohort.notes import Kind
-from neurocohort.sources import raw_bids
+from neurocohort.sources.columns import KNOWN_VARIABLES, LABELS, MODALITY_COLUMNS, IngestResult, Scan
+from neurocohort.sources.data_dictionary import Entry
 from neurocohort.sources.inputs import record_inputs
-from neurocohort.sources.local_files import LABELS, MODALITY_COLUMNS, tables_of
-from neurocohort.sources.local_images import is_dicom, take_image
-from neurocohort.sources.local_labels import DERIVATIVES, check_labels, describe_labels
+from neurocohort.sources.local_files import tables_of
+from neurocohort.sources.local_images import Taken, is_dicom, take_image
+from neurocohort.sources.local_labels import DERIVATIVES, check_labels, describe_own_labels
 from neurocohort.sources.local_plan import LocalPlan, LocalScan
-from neurocohort.sources.local_tables import KNOWN_VARIABLES, few
+from neurocohort.sources.raw_bids import Ingested, write_tables
 from neurocohort.sources.variables import values_for_scans
 
 
-def ingest_local(plan: LocalPlan, folder: Path, description: dict, source: Path) -> dict:
-    """Bring every image of ``plan`` to the cohort's folder and write its tables; a scan with an image that can't be used is
-    excluded.
+def ingest_local(plan: LocalPlan, folder: Path, description: Entry, source: Path) -> IngestResult:
+    """Bring every image of a plan into the cohort's folder and write its tables. A scan with an unusable image is excluded.
 
-    ``source`` is named in messages. Returns the numbers of scans, participants, excluded rows and the notes. Raises InputError
-    where no scan can be used.
+    Args:
+        plan: The scans.
+        folder: The cohort's folder.
+        description: Content of ``dataset_description.json``.
+        source: The user's folder or table, for messages.
+
+    Raises:
+        InputError: If no scan can be used.
     """
-    scans = plan.scans
-    if scans and all(is_dicom(scan.images["T1w"]) for scan in scans):
-        raise dicom_error(source, scans[0].images["T1w"])
-    collected = raw_bids.Ingested(folder, tables=tables_of(source))
-    for note in plan.notes.notes:
-        collected.note(note.note, Kind(note.kind), note.participant_id, note.scan_id)
+    if plan.scans and all(is_dicom(scan.images["T1w"]) for scan in plan.scans):
+        raise dicom_error(source, plan.scans[0].images["T1w"])
+    collected = Ingested(folder, tables=tables_of(source))
+    collected.notes.extend(plan.notes.notes)
     for exclusion in plan.exclusions:
         collected.exclude(*exclusion)
-    unoriented = [scan.scan_id for scan in scans if not _take(collected, scan)]
+    unoriented = [scan.scan_id for scan in plan.scans if not _take(collected, scan)]
     if not collected.scans:
-        reasons = (f"{row['scan_id'] or row['participant_id']}: {row['reason']}" for row in collected.exclusions[:3])
+        reasons = (f"{row.scan_id or row.participant_id}: {row.reason}" for row in collected.exclusions[:3])
         raise InputError(f"{source} has no scan that can be used. {' '.join(reasons)}")
-    describe_labels(collected, source)
+    describe_own_labels(collected, source.resolve().name)
     with private_as(collected.tables):
         record_inputs(collected, collected.tables, downloaded=False)
-    if unoriented:
-        collected.note(
-            f"{len(unoriented)} image(s) don't say how the head lies in them (Analyze without a .mat file, or NIfTI without "
-            f"sform and qform), and are read as nibabel reads them, as LAS; check left and right: {few(unoriented)}.",
-            Kind.ORIENTATION,
-        )
-    keys = {scan_id: (row["participant_id"], row["session_id"]) for scan_id, row in sorted(collected.scans.items())}
+    collected.notes.add_list(
+        Kind.ORIENTATION,
+        unoriented,
+        "image(s) don't state the orientation of the head (Analyze without a .mat file, or NIfTI without sform and qform), and "
+        "are read as nibabel reads them, as LAS; check left and right",
+    )
+    keys = {scan_id: (scan.participant_id, scan.session_id) for scan_id, scan in sorted(collected.scans.items())}
     variables = values_for_scans(plan.tables, keys, plan.entries)
-    for note in variables.notes.notes:
-        collected.note(note.note, Kind(note.kind))
+    collected.notes.extend(variables.notes.notes)
     for scan_id, values in variables.values.items():
-        collected.scans[scan_id] |= values
-    further = [name for name in variables.dictionary if name not in KNOWN_VARIABLES]
-    participants = {scan_id: participant_id for scan_id, (participant_id, _) in keys.items()}
-    kept = (*KNOWN_VARIABLES, *_of_participants(variables.values, participants, further))
-    return raw_bids.write_tables(collected, variables.dictionary, description, kept)
+        collected.scans[scan_id].variables.update(values)
+    kept = [name for name in variables.dictionary if name not in KNOWN_VARIABLES and _is_constant(collected, name)]
+    return write_tables(collected, variables.dictionary, description, (*KNOWN_VARIABLES, *kept))
 
 
 def dicom_error(source: Path, example: Path) -> InputError:
-    """The error for a source that holds nothing but DICOM, with the command that converts it."""
+    """The error for a source that has only DICOM, with the command that converts it."""
     folder = shlex.quote(str(example if os.path.isdir(example) else example.parent))
     return InputError(
         f"The scans of {source} are DICOM, such as {example.name}, and NIfTI is expected: convert them with "
@@ -67,45 +68,35 @@ def dicom_error(source: Path, example: Path) -> InputError:
     )
 
 
-def _take(collected: raw_bids.Ingested, scan: LocalScan) -> bool:
-    """Keep or exclude one scan; whether its images say how the head lies (an excluded one asks nothing of a person)."""
-    folder = f"{scan.participant_id}/{scan.session_id}/anat"
-    originals, targets = dict(scan.images), {}
-    if scan.labels:
-        originals[LABELS] = scan.labels
-    for suffix in originals:
-        targets[suffix] = f"{DERIVATIVES + '/' if suffix == LABELS else ''}{folder}/{scan.scan_id}_{suffix}.nii.gz"
-    taken = {}
+def _take(collected: Ingested, scan: LocalScan) -> bool:
+    """Keep or exclude one scan. Returns whether its images state their orientation; True if it is excluded."""
+    originals = scan.images | ({LABELS: scan.labels} if scan.labels else {})
+    place = f"{scan.participant_id}/{scan.session_id}/anat/{scan.scan_id}"
+    targets = {
+        suffix: f"{f'{DERIVATIVES}/' if suffix == LABELS else ''}{place}_{suffix}.nii.gz" for suffix in originals
+    }
+    taken: dict[str, Taken] = {}
     for suffix, target in targets.items():
         try:
             taken[suffix] = take_image(collected, target, originals[suffix])
             if suffix == LABELS:
                 check_labels(collected.folder / target, collected.folder / targets["T1w"])
         except ScanExcluded as exclusion:
-            place = {"T1w": "", LABELS: "The reference segmentation: "}.get(suffix, f"The {suffix} image: ")
-            collected.exclude(scan.participant_id, scan.scan_id, place + exclusion.reason)
+            whose = {"T1w": "", LABELS: "The reference segmentation: "}.get(suffix, f"The {suffix} image: ")
+            collected.exclude(scan.participant_id, scan.scan_id, whose + exclusion.reason)
             collected.drop_images(targets.values())
             return True
-    collected.scans[scan.scan_id] = {
-        "participant_id": scan.participant_id,
-        "session_id": scan.session_id,
-        "scan_id": scan.scan_id,
-        "image_sha256": taken["T1w"].image_sha256,
-        "voxels_sha256": taken["T1w"].voxels_sha256,
-        **{MODALITY_COLUMNS[modality]: targets[modality] for modality in scan.images},
-    }
-    if scan.labels:  # drawn on the image itself: nothing is registered between them
-        collected.scans[scan.scan_id] |= {"dseg_path": targets[LABELS], "dseg_reference_path": targets["T1w"]}
+    files = {MODALITY_COLUMNS[modality]: targets[modality] for modality in scan.images if modality != "T1w"}
+    if scan.labels:  # drawn on the image itself, without a registration
+        files |= {"dseg_path": targets[LABELS], "dseg_reference_path": targets["T1w"]}
+    t1w = taken["T1w"].image
+    collected.scans[scan.scan_id] = Scan(scan.participant_id, scan.session_id, scan.scan_id, t1w, files)
     return all(taken[modality].oriented for modality in scan.images)
 
 
-def _of_participants(values: dict[str, dict], participants: dict[str, str], names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that have one value in all scans of each participant. ``participants``: by scan."""
-    kept = []
-    for name in names:
-        first: dict[str, object] = {}
-        if all(
-            first.setdefault(participants[scan_id], row.get(name)) == row.get(name) for scan_id, row in values.items()
-        ):
-            kept.append(name)
-    return kept
+def _is_constant(collected: Ingested, name: str) -> bool:
+    """Whether a variable has one value in all scans of each participant."""
+    values = defaultdict(set)
+    for scan in collected.scans.values():
+        values[scan.participant_id].add(scan.variables.get(name))
+    return all(len(found) == 1 for found in values.values())

@@ -1,17 +1,15 @@
-"""OASIS-1's table: one row a session, with its rating, and the data dictionary of what is made of it."""
+"""OASIS-1's table: one row per session, with its dementia rating, and the data dictionary of its variables."""
 
 import re
 from pathlib import Path
 
-import pandas as pd
-
-from neurocohort.errors import InputError
-from neurocohort.sources.spreadsheets import number, read_spreadsheet
+from neurocohort.sources.data_dictionary import Entry
+from neurocohort.sources.spreadsheets import PublishedTable, Row, read_published
 from neurocohort.sources.variable_numbers import AGE_RANGE_YEARS
 
 SESSION_NAME = r"OAS1_[0-9]{4}_MR[12]"
 SITE, SCANNER = "WashU", "Siemens 1.5 T"
-# Cells of the published table that are known to be wrong: taken as missing while they hold this value.
+# Cells of the published table that are known to be wrong: missing as long as they have this value.
 WRONG_CELLS = {("OAS1_0061_MR1", "ASF"): 1.441}
 
 NUMBERS = {
@@ -26,7 +24,7 @@ NUMBERS = {
     "delay_days": "Delay",
 }
 LIMITS = {"age": AGE_RANGE_YEARS, "cdr": (0, 3), "mmse": (0, 30), "education": (1, 5), "ses": (1, 5), "nwbv": (0, 1)}
-VARIABLES = {
+VARIABLES: dict[str, Entry] = {
     "age": {"Description": "Age at the session", "Units": "year"},
     "sex": {"Description": "Sex", "Levels": {"M": "male", "F": "female"}},
     "site": {"Description": "Site of the scan", "Levels": {SITE: "Washington University in St. Louis"}},
@@ -53,7 +51,7 @@ VARIABLES = {
         "Levels": {"1": "highest", "2": "second highest", "3": "middle", "4": "second lowest", "5": "lowest"},
     },
     "etiv_cm3": {"Description": "Estimated total intracranial volume, as published", "Units": "cm3"},
-    "nwbv": {"Description": "Whole-brain volume as a share of the atlas mask, as published", "Units": "1"},
+    "nwbv": {"Description": "Whole-brain volume as a fraction of the atlas mask, as published", "Units": "1"},
     "asf": {
         "Description": "Atlas scaling factor, as published",
         "Units": "1",
@@ -69,34 +67,40 @@ VARIABLES = {
 PARTICIPANT_COLUMNS = ("age", "sex", "site", "scanner", "handedness", "education", "ses", "cdr", "mmse", "dementia")
 
 
-def read_table(table: Path | str) -> tuple[dict[str, dict], dict[str, str], list[str]]:
-    """Read the table: (what is known of each session, why a session is excluded, rows that name no session).
+def read_table(table: Path | str) -> PublishedTable[str]:
+    """Read the table, by session as it names them: ``OAS1_0001_MR1``.
 
-    Sessions are named as in the table, ``OAS1_0001_MR1``. A value that is not known is None. Raises InputError where a
-    column is absent or a cell holds what it can't hold.
+    Raises:
+        InputError: If a column is absent, or a cell has an impossible value.
     """
-    rows = read_spreadsheet(table, ("ID", "M/F", "Hand", *NUMBERS.values()))
-    people: dict[str, dict] = {}
+    known: dict[str, dict[str, object]] = {}
     conflicts, nameless = {}, []
-    for row in rows.index:
-        session = rows.at[row, "ID"]
-        if not re.fullmatch(SESSION_NAME, str(session)):
-            nameless.append(f"Row {row} of the table has the ID {session!r}, which names no session.")
+    for row in read_published(table, ("ID", "M/F", "Hand", *NUMBERS.values())):
+        session = str(row.cells["ID"])
+        if not re.fullmatch(SESSION_NAME, session):
+            nameless.append(f"Row {row.number} of the table has the ID {row.cells['ID']!r}, which names no session.")
             continue
-        person = {name: number(table, rows, row, column, LIMITS.get(name)) for name, column in NUMBERS.items()}
-        for name, column in NUMBERS.items():
-            if person[name] is not None and person[name] == WRONG_CELLS.get((session, column)):
-                person[name] = None
-        person["sex"] = _one_of(table, rows, row, "M/F", {"M": "M", "F": "F"})
-        person["handedness"] = _one_of(table, rows, row, "Hand", {"R": "right", "L": "left"})
-        person["dementia"] = None if person["cdr"] is None else int(person["cdr"] > 0)
-        if people.setdefault(session, person) != person:
+        person = _person(row, session)
+        if known.setdefault(session, person) != person:
             conflicts[session] = "The table has two rows of this session that disagree."
-    return {session: people[session] for session in people if session not in conflicts}, conflicts, nameless
+    return PublishedTable({key: known[key] for key in known if key not in conflicts}, conflicts, nameless, [])
 
 
-def _one_of(table: Path | str, rows: pd.DataFrame, row: int, column: str, words: dict[str, str]) -> str | None:
-    cell = rows.at[row, column]
+def _person(row: Row, session: str) -> dict[str, object]:
+    """The variables of one row, by name."""
+    numbers = {name: row.number_in(column, LIMITS.get(name)) for name, column in NUMBERS.items()}
+    for name, column in NUMBERS.items():
+        if numbers[name] is not None and numbers[name] == WRONG_CELLS.get((session, column)):
+            numbers[name] = None
+    return numbers | {
+        "sex": _one_of(row, "M/F", {"M": "M", "F": "F"}),
+        "handedness": _one_of(row, "Hand", {"R": "right", "L": "left"}),
+        "dementia": None if numbers["cdr"] is None else int(numbers["cdr"] > 0),
+    }
+
+
+def _one_of(row: Row, column: str, words: dict[str, str]) -> str | None:
+    cell = row.cells[column]
     if cell is not None and str(cell).upper() not in words:
-        raise InputError(f"{table}, row {row}, column {column!r} holds {cell!r}; {' or '.join(words)} is expected.")
+        raise row.fault(column, f"holds {cell!r}; {' or '.join(words)} is expected.")
     return None if cell is None else words[str(cell).upper()]

@@ -4,9 +4,8 @@ import csv
 from pathlib import Path
 
 from neurocohort.errors import InputError
-from neurocohort.sources.local_files import MODALITY_COLUMNS
+from neurocohort.sources.columns import FILE_COLUMNS
 
-FILE_COLUMNS = (*MODALITY_COLUMNS.values(), "dseg_path", "dseg_reference_path")
 MISSING = ("n/a", "")
 
 

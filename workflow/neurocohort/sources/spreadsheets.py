@@ -1,68 +1,92 @@
-"""Reading a cohort's table, whatever its form: the content decides (.xls, .xlsx or text), not the file's name."""
+"""The table of a published cohort, or of a split: one row per person or session, with cells that are checked one by one."""
 
 import math
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 import pandas as pd
 
 from neurocohort.errors import InputError
-from neurocohort.sources.cells import CellFault, clean, rows_of
+from neurocohort.sources.cells import read_rows
 from neurocohort.sources.variable_numbers import number_of
-from neurocohort.user_files import read_bytes
+
+Key = TypeVar("Key", int, str)
+
+
+class PublishedTable(NamedTuple, Generic[Key]):
+    """What the table of a public cohort holds of each person or session.
+
+    ``known``: the variables by name; None if missing. ``conflicts``: why somebody is excluded. ``nameless``: a sentence on each
+    row that names nobody. ``notes``: sentences for `notes.tsv`.
+    """
+
+    known: dict[Key, dict[str, object]]
+    conflicts: dict[Key, str]
+    nameless: list[str]
+    notes: list[str]
+
+
+class Row(NamedTuple):
+    """One row of the table at ``path``. ``number``: its number in the file, for messages (the header is row 1)."""
+
+    path: Path
+    number: int
+    cells: dict[str, object]
+
+    def number_in(self, column: str, limits: tuple[float, float] | None = None) -> float | None:
+        """The number in one cell; None if it is empty. Raises InputError for anything else, and outside ``limits``."""
+        cell = self.cells[column]
+        if cell is None:
+            return None
+        value = number_of(cell) if isinstance(cell, str) else cell
+        if isinstance(value, bool) or not isinstance(value, int | float):  # a date, or yes and no
+            problem = f"{cell!r} where a number is expected"
+        elif not math.isfinite(value):
+            problem = f"{value} where a number is expected"
+        elif limits and not limits[0] <= value <= limits[1]:
+            problem = f"{value:g}, and {limits[0]:g} to {limits[1]:g} is expected"
+        else:
+            return float(value)
+        raise self.fault(column, f"holds {problem}: correct or empty the cell.")
+
+    def fault(self, column: str, problem: str) -> InputError:
+        """The error for one cell."""
+        return InputError(f"{self.path}, row {self.number}, column {column!r} {problem}")
 
 
 def read_spreadsheet(
     path: Path | str, required: tuple[str, ...], sheet: str | None = None, comments: str | None = None
 ) -> pd.DataFrame:
-    """Read one sheet as it stands: texts stripped, numbers as numbers, empty cells and ``N/A`` as None.
+    """Read one sheet as it is: texts stripped, numbers as numbers, empty cells and ``N/A`` as None.
 
-    The index holds the row's number in the file (the header is row 1), for messages. ``sheet`` names the sheet of a
-    workbook; where it has none of that name, or None is given, the first is read. Raises InputError where the file
-    can't be read, one of the columns ``required`` is absent or there twice, or a row has another length than the header. Lines
-    of a text that begin with ``comments`` are left out.
+    Args:
+        path: A .xls, .xlsx, .csv or .tsv.
+        required: Columns that the table must have once.
+        sheet: Name of the sheet; the first is read if None, or if there is no such sheet.
+        comments: Lines of a text that begin with this are left out.
+
+    Returns:
+        The rows; the index is the row's number in the file (the header is row 1).
+
+    Raises:
+        InputError: If the file can't be read, lacks a required column or has it twice, or has a row longer than the header.
     """
-    path = Path(path)
-    try:
-        rows = rows_of(read_bytes(path), sheet, comments)
-    except CellFault as fault:
-        raise InputError(f"{path}, {fault}") from None
-    except Exception as error:  # the readers raise their own kinds for each way that a workbook can be broken
-        raise InputError(f"{path} can't be read as .xls, .xlsx or .csv ({error}): fetch it again.") from error
-    header = [str(name).strip() if name is not None else "" for name in rows[0]] if rows else []
-    missing = [name for name in required if name not in header]
-    if missing:
+    header, rows, _ = read_rows(Path(path), sheet, comments)
+    if missing := [name for name in required if name not in header]:
         raise InputError(
             f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(filter(None, header)) or 'none'}. "
             "Is it the table that belongs to this cohort?"
         )
     if twice := [name for name in required if header.count(name) > 1]:
         raise InputError(f"{path} has the column(s) {', '.join(twice)} twice; expected each once.")
-    for place, row in enumerate(rows, start=1):
-        if any(clean(cell) is not None for cell in row[len(header) :]):
-            raise InputError(
-                f"{path}, row {place} has {len(row)} cells, and the header has {len(header)}: put texts that hold the "
-                "separator in quotes."
-            )
-    body = [[clean(cell) for cell in row[: len(header)]] + [None] * (len(header) - len(row)) for row in rows[1:]]
-    table = pd.DataFrame(body, columns=header, index=pd.RangeIndex(2, len(body) + 2), dtype=object)
+    table = pd.DataFrame(list(rows.values()), columns=header, index=list(rows), dtype=object)
     table = table.loc[:, [name != "" for name in header]]
     return table[table.notna().any(axis=1)]
 
 
-def number(
-    path: Path | str, table: pd.DataFrame, row: int, column: str, limits: tuple[float, float] | None = None
-) -> float | None:
-    """The number in one cell, None where it is empty. Raises InputError where it is something else, or outside ``limits``."""
-    cell = table.at[row, column]
-    if cell is None:
-        return None
-    value = number_of(cell) if isinstance(cell, str) else cell
-    if isinstance(value, bool) or not isinstance(value, int | float):  # a date, or yes and no
-        problem = f"{cell!r} where a number is expected"
-    elif not math.isfinite(value):
-        problem = f"{value} where a number is expected"
-    elif limits and not limits[0] <= value <= limits[1]:
-        problem = f"{value:g}, and {limits[0]:g} to {limits[1]:g} is expected"
-    else:
-        return float(value)
-    raise InputError(f"{path}, row {row}, column {column!r} holds {problem}: correct or empty the cell.")
+def read_published(path: Path | str, required: tuple[str, ...], sheet: str | None = None) -> list[Row]:
+    """The rows of a published cohort's table; see `read_spreadsheet`."""
+    table = read_spreadsheet(path, required, sheet)[[*required]]
+    return [
+        Row(Path(path), int(number), cells) for number, cells in zip(table.index, table.to_dict("records"), strict=True)
+    ]

@@ -1,10 +1,11 @@
-"""A user's own scans, named one by one in a table: participant, session, path of the image, and any variables."""
+"""The ingest of a user's table of scans: participant, session, path of the image, and any variables."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from neurocohort.errors import InputError
+from neurocohort.sources.columns import IngestResult
 from neurocohort.sources.local_files import pair_of
 from neurocohort.sources.local_plan import LocalScan
 from neurocohort.sources.local_scans import ingest_local
@@ -13,17 +14,23 @@ from neurocohort.sources.table_plan import plan_table
 
 def ingest_table(
     table: Path | str, folder: Path | str, *, modalities: Sequence[str] = ("T1w",), base: Path | str | None = None
-) -> dict:
-    """Turn the scans that a table names into the raw BIDS layout under ``folder``.
+) -> IngestResult:
+    """Turn the scans of a table into the raw BIDS layout.
 
-    The table (.csv, .tsv or .xlsx) has a row a scan: ``participant_id`` and ``path`` are needed, ``session_id`` is ses-1
-    where it is left out, and ``path_T2w``, ``path_PDw`` and ``path_FLAIR`` are needed where ``modalities`` has them.
-    ``path_dseg`` is the scan's reference segmentation (see `local_labels`), for the rows that have one. Every other column
-    is a variable. Paths are absolute or start from ``base``, the table's own folder by default. A .nii.gz is
-    linked, .nii and Analyze are written as .nii.gz, and a scan whose image is missing or can't be read is excluded.
+    The table has one row per scan. It needs ``participant_id``, ``path`` and, for each extra modality, its path, such as
+    ``path_T2w``. ``session_id`` is ses-1 if it is left out. ``path_dseg`` is the reference segmentation of a scan that has one
+    (see `local_labels`). Every other column is a variable. A .nii.gz is linked; .nii and Analyze are written as .nii.gz. A scan
+    whose image is absent or can't be read is excluded.
 
-    Returns the numbers of scans, participants, excluded rows and the notes. Raises InputError where the table can't be
-    read, a row's IDs aren't letters and digits, two rows are of one participant and session, or no scan can be used.
+    Args:
+        table: A .csv, .tsv or .xlsx.
+        folder: The cohort's folder.
+        modalities: T1w first.
+        base: The folder of relative paths; the table's folder by default.
+
+    Raises:
+        InputError: If the table can't be read, an ID can't be a BIDS label, two rows have the same participant and session, or
+            no scan can be used.
     """
     table, folder, base = Path(table), Path(folder), Path(base) if base else None
     plan = plan_table(table, modalities=modalities, base=base)
@@ -33,13 +40,12 @@ def ingest_table(
 
 
 def _check_outside(table: Path, scan: LocalScan, folder: Path) -> None:
-    """Images in the folder that ingest writes would be links to themselves, or be removed as those of an earlier run."""
+    """Raise InputError for an image in the cohort's folder: it would link to itself, or be deleted as one of an earlier run."""
     place = os.path.realpath(folder)
     for path in filter(None, (*scan.images.values(), scan.labels)):
         parents = (os.path.realpath(one.parent) for one in (path, *pair_of(path)))
         if any(place in (parent, *map(str, Path(parent).parents)) for parent in parents):
             raise InputError(
-                f"{table}, {scan.scan_id} has the image {path}, which lies in {folder}, where this cohort is written; "
-                "move the image, "
-                "or call the cohort something else."
+                f"{table}, {scan.scan_id} has the image {path}, which is inside {folder}, where this cohort is written; move the "
+                "image, or give the cohort another name."
             )

@@ -1,4 +1,4 @@
-"""A user's table of scans before an image is opened: whose scan each row is, and where its images lie."""
+"""The plan of an ingest of a table of scans: the participant, session and files of each row."""
 
 import os
 from collections import defaultdict
@@ -8,27 +8,29 @@ from pathlib import Path
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes
 from neurocohort.sources.bids_labels import Labels
+from neurocohort.sources.columns import LABELS, PATH_COLUMNS
 from neurocohort.sources.image_choice import misfiled
-from neurocohort.sources.local_files import LABELS, PATH_COLUMNS, named_file
+from neurocohort.sources.local_files import named_file
 from neurocohort.sources.local_plan import LocalPlan, LocalScan, check_modalities
-from neurocohort.sources.local_tables import LocalTable, few, label_of
+from neurocohort.sources.local_tables import LocalTable, label_of
 from neurocohort.sources.session_ages import fill_session_ages
 from neurocohort.sources.variables import cohort_of, read_scan_table
 
-SESSION = "ses-1"  # where the table names none
+SESSION = "ses-1"  # of rows without a session
 
 
 def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path | None = None) -> LocalPlan:
-    """What `ingest_table` will do with ``table``; its docstring has the options.
+    """Plan what `ingest_table` will do; its docstring describes the arguments.
 
-    Raises InputError where the table can't be read, a row's IDs can't be BIDS labels, two rows are of one participant and
-    session, two IDs become one label, or no image is there.
+    Raises:
+        InputError: If the table can't be read, an ID can't be a BIDS label, two IDs become one label, two rows have the same
+            participant and session, or no image exists.
     """
     check_modalities(modalities)
     notes = Notes()
     content = read_scan_table(table, notes)
     if not content.rows:
-        raise InputError(f"{table} has a header and no row below it; expected a row a scan.")
+        raise InputError(f"{table} has a header and no row below it; expected one row per scan.")
     _check_path_columns(content, modalities)
     keys = _keys(content, notes)
     plan = LocalPlan(cohort_of(content, keys), notes=notes)
@@ -47,9 +49,8 @@ def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path 
             plan.scans.append(LocalScan(participant_id, session_id, "", images, labels))
     if plan.scans and not any(os.path.lexists(scan.images["T1w"]) for scan in plan.scans):
         raise InputError(
-            f"{table} names {len(plan.scans)} image(s), and none of them is there, such as "
-            f"{plan.scans[0].images['T1w']}; expected "
-            f"paths that are absolute or start from {base or table.absolute().parent}."
+            f"{table} names {len(plan.scans)} image(s), and none of them is there, such as {plan.scans[0].images['T1w']}; "
+            f"expected absolute paths, or paths that start from {base or table.absolute().parent}."
         )
     _note_images(plan)
     fill_session_ages(plan, None)
@@ -57,16 +58,16 @@ def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path 
 
 
 def _check_path_columns(table: LocalTable, modalities: Sequence[str]) -> None:
-    columns = set().union(*table.rows.values())
+    columns: set[str] = set().union(*table.rows.values())
     if absent := [PATH_COLUMNS[modality] for modality in modalities if PATH_COLUMNS[modality] not in columns]:
         raise InputError(
-            f"{table.path} lacks the column(s) {', '.join(absent)}, which the modalities {', '.join(modalities)} ask for; add "
+            f"{table.path} lacks the column(s) {', '.join(absent)}, which the modalities {', '.join(modalities)} need; add "
             "them, or leave those modalities out."
         )
 
 
 def _keys(table: LocalTable, notes: Notes) -> dict[int, tuple[str, str]]:
-    """Participant and session by row. Raises InputError where they can't be those of a BIDS folder, or stand twice."""
+    """Participant and session by row. Raises InputError if they can't be BIDS labels, or occur twice."""
     keys: dict[int, tuple[str, str]] = {}
     rows: dict[tuple[str, str], int] = {}
     people, sessions = Labels("sub-", table.path.name), Labels("ses-", table.path.name)
@@ -88,18 +89,14 @@ def _keys(table: LocalTable, notes: Notes) -> dict[int, tuple[str, str]]:
 
 
 def _note_images(plan: LocalPlan) -> None:
-    """Note images that are named as another participant's, and those that several rows name: the table's word holds."""
+    """Note images named as another participant's, and images that several rows name. The table decides."""
     users = defaultdict(list)
     for scan in plan.scans:
         image = scan.images["T1w"]
         users[os.path.realpath(image)].append(scan.scan_id)
         if whose := misfiled(image.name, scan.participant_id, None):
-            sentence = (
-                f"The image {image.name} is named as {whose}, and is taken for this participant, as the table says."
-            )
+            sentence = f"The image {image.name} is named as {whose}, and is used for this participant, as in the table."
             plan.notes.add(Kind.IMAGES, sentence, scan.participant_id, scan.scan_id)
-    for image, scans in users.items():
+    for path, scans in users.items():
         if len(scans) > 1:
-            plan.notes.add(
-                Kind.IMAGES, f"{len(scans)} scans have the same image, {os.path.basename(image)}: {few(scans)}."
-            )
+            plan.notes.add_list(Kind.IMAGES, scans, f"scans have the same image, {os.path.basename(path)}")

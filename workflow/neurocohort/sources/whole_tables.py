@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from neurocohort.sources.cells import rows_of
+from neurocohort.sources.cells import read_sheet
 from neurocohort.sources.table_limits import check_table
 from neurocohort.user_files import UnusableFile, read_bytes
 
@@ -69,7 +69,7 @@ def _ole_fault(content: bytes) -> str | None:
             end = OLE_HEADER_BYTES + (used[-1] + 1) * sector_bytes if used else 0
             if end > len(content):
                 return f"it has {len(content)} bytes, and its last sector ends at {end}"
-        rows_of(content)
+        read_sheet(content)
     except Exception as error:  # the reader raises its own kinds for each way that a workbook can be broken
         return str(error) or type(error).__name__
     return None

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from neurocohort.notes import Note, grouped, read_notes
 from neurocohort.sources.local_plan import LocalPlan
-from neurocohort.sources.local_tables import few
 from neurocohort.sources.variables import values_of_plan
 from neurocohort.study.cohorts import plan_of_cohort
+from neurocohort.text import few
 from neurocohort.user_files import printable
 
 EXCLUSIONS_SHOWN = 5

@@ -1,0 +1,45 @@
+"""How messages and reports write lists, counts, sizes and durations."""
+
+from collections.abc import Iterable
+
+FEW = 5
+
+
+def few(names: Iterable[object], most: int = FEW, separator: str = ", ") -> str:
+    """The first ``most`` names and how many more there are: ``a, b, c, d, e and 3 more``."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more
+
+
+def listed(words: Iterable[object]) -> str:
+    """All words: ``a``, ``a and b``, ``a, b and c``."""
+    texts = [str(word) for word in words]
+    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
+
+
+def by(sides: Iterable[object]) -> str:
+    """The sides of a grid: ``256 x 256 x 150``."""
+    return " x ".join(map(str, sides))
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 scan``, ``2 scans``, ``1,200 scans``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: float) -> str:
+    """Bytes in powers of 1000, as disks are sold: ``4.51 GB``, ``812 MB``, ``3 kB``."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as days, hours or minutes: ``2.1 d``, ``5.4 h``, ``12 min``, ``40 s``."""
+    for unit, factor, least in (("d", 86400.0, 2 * 86400.0), ("h", 3600.0, 2 * 3600.0), ("min", 60.0, 100.0)):
+        if seconds >= least:
+            count = seconds / factor
+            return f"{count:.0f} {unit}" if count >= 9.95 else f"{count:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{seconds:.0f} s"
