@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import estimate, measures
 from rows import append_rows
 from scipy import stats
@@ -66,12 +67,11 @@ def coverage(name: str, *, cohorts: int, participants: int, resamples: int, seed
     start, too_high, too_low, methods, widths = time.process_time(), 0, 0, {}, []
     for number in range(cohorts):
         table, truth = simulated(np.random.default_rng([seed, number]), participants)
-        measure, people = measures(table, kind)[name], table["participant_id"].to_numpy()
-        found = estimate(name, measure, people, resamples=resamples, seed=number)
-        too_high += found["ci_low"] > truth
-        too_low += found["ci_high"] < truth
-        methods[found["interval"]] = methods.get(found["interval"], 0) + 1
-        widths.append(found["ci_high"] - found["ci_low"])
+        found = estimate(name, measures(table, kind)[name], Bootstrap(resamples, number))
+        too_high += found.ci_low > truth
+        too_low += found.ci_high < truth
+        methods[found.interval] = methods.get(found.interval, 0) + 1
+        widths.append(found.ci_high - found.ci_low)
     covered = 1 - (too_high + too_low) / cohorts
     return {
         "metric": name,

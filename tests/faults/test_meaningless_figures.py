@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 from neurocohort.evaluation.comparisons import compare
 from neurocohort.evaluation.evaluate import evaluate
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.metrics import CLASSIFICATION_METRICS
 from neurocohort.report.methods import Methods, Paragraph
 from neurocohort.report.references import cited
 
 KIND = "Figure that means nothing"
 
-SETTINGS = {"resamples": 100, "seed": 1}
+SETTINGS = Bootstrap(100, seed=1)
 
 
 def tables(target, count: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -28,31 +29,31 @@ def tables(target, count: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame
 @pytest.mark.parametrize("one_class", [0, 1])
 def test_an_external_cohort_of_one_class_has_no_auc_no_average_precision_and_no_best_baseline(one_class):
     given = tables(np.full(20, one_class))
-    found = evaluate(*given, "classification", **SETTINGS).set_index(["model", "metric"])
+    found = evaluate(*given, "classification", SETTINGS).set_index(["model", "metric"])
     for metric in ("auc", "average_precision", "balanced_accuracy"):
         assert found.loc[("network", metric), ["value", "ci_low", "ci_high"]].isna().all()
-    compared = compare(*given, "classification", **SETTINGS)
+    compared = compare(*given, "classification", SETTINGS)
     assert len(compared) and set(compared["best"]) == {"no"}
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_a_constant_target_has_no_correlation_and_no_best_baseline(kind):
     given = tables(np.full(20, 1.0))
-    found = evaluate(*given, kind, **SETTINGS).set_index(["model", "metric"])["value"]
+    found = evaluate(*given, kind, SETTINGS).set_index(["model", "metric"])["value"]
     undefined = ("r2", "pearson_r", "bias_slope") if kind == "regression" else ("auc", "average_precision")
     assert found.loc["network"].loc[list(undefined)].isna().all()
-    assert set(compare(*given, kind, **SETTINGS)["best"]) == {"no"}
+    assert set(compare(*given, kind, SETTINGS)["best"]) == {"no"}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_a_handful_of_participants_has_no_figures(count, kind):
     given = tables([0, 1, 1], count)
-    assert evaluate(*given, kind, **SETTINGS).empty and compare(*given, kind, **SETTINGS).empty
+    assert evaluate(*given, kind, SETTINGS).empty and compare(*given, kind, SETTINGS).empty
 
 
 def test_targets_that_differ_have_a_best_baseline_still():
-    compared = compare(*tables(np.arange(20) % 2), "classification", **SETTINGS)
+    compared = compare(*tables(np.arange(20) % 2), "classification", SETTINGS)
     assert compared.groupby("metric")["best"].apply(lambda column: (column == "yes").sum()).eq(1).all()
 
 

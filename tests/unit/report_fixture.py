@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import sha256_of, write_json, write_table, write_text
 from neurocohort.imaging.derivatives import mosaic_name, qc_name, scan_folder
@@ -248,8 +249,7 @@ def _write_details(
         samples=samples,
         scans={cohort: rows.drop(columns="cohort") for cohort, rows in scans.groupby("cohort")},
         kind=task,
-        resamples=RESAMPLES,
-        seed=1,
+        bootstrap=Bootstrap(RESAMPLES, seed=1),
     ):
         if name != "metrics":
             write_table(folder / f"{name}.tsv", table)

@@ -13,6 +13,7 @@ from neurocohort.cluster.planning.text import plan_text
 from neurocohort.cluster.profiles import Profile, this_machine
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.controls import chance_holds
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.record import Record
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
 from neurocohort.files import write_table
@@ -66,7 +67,7 @@ def _control(**metrics: float) -> list[str]:
     row = {"cohort": "ixi", "part": "held-out", "group": "all", "metric": "mae", "n": 9}
     rows = [row | {"model": "network", "value": 9.0, "ci_low": 8.0, "ci_high": 10.0} | metrics]
     rows.append(row | {"model": "mean", "value": 12.0, "ci_low": 11.0, "ci_high": 13.0})
-    return [chance_holds(pd.DataFrame(rows), "regression")["sentence"]]
+    return [chance_holds(pd.DataFrame(rows), "regression").sentence]
 
 
 def _headline(
@@ -158,10 +159,9 @@ def _same_groups(cdr: tuple[float, ...]) -> list[str]:
         table,
         pd.DataFrame({"cohort": "y", "scan_id": list("gh"), "part": "train", "age": [30.0, 60.0]}),
         None,
-        resamples=100,
-        seed=1,
+        Bootstrap(100, seed=1),
     )
-    return [row["note"] for row in rows]
+    return [row.note for row in rows]
 
 
 PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {

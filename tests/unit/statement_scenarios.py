@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from neurocohort.dataset.quality_flags import SMALLEST_COHORT
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
 from neurocohort.evaluation.tables import evaluation_tables
@@ -120,7 +121,7 @@ class Scenario:
         copies = [tables["predictions"].assign(member=f"seed-{number + 1}") for number in range(members)]
         scans = {cohort: read_table(self.root / "data" / cohort / "scans.tsv") for cohort in self.config["cohorts"]}
         made = evaluation_tables(
-            **tables, members=pd.concat(copies), scans=scans, kind=settings["task"], resamples=40, seed=1
+            **tables, members=pd.concat(copies), scans=scans, kind=settings["task"], bootstrap=Bootstrap(40, seed=1)
         )
         for name, table in made:
             write_table(folder / f"{name}.tsv", table)

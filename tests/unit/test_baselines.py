@@ -8,7 +8,7 @@ from neurocohort.cli import app
 from neurocohort.dataset.folds import BaselineFit, baseline_fits, predicted_rows
 from neurocohort.dataset.pack_index import COLUMNS, index_table, row_sha256
 from neurocohort.evaluation import voxel_baselines as voxels
-from neurocohort.evaluation.baselines import atlas_labels, atlases, value_baselines
+from neurocohort.evaluation.baselines import atlases, value_baselines
 from neurocohort.files import read_table, write_table
 from neurocohort.learning.prediction_tables import baseline_rows
 from sklearn.linear_model import Ridge
@@ -67,12 +67,11 @@ def baselines(kind: str, samples, qc, images, training, target="variable", seed=
     return value_baselines(
         samples,
         qc,
-        "regression" if kind == "regression" else "classification",
-        fits=fits or [BaselineFit(0, training, np.ones_like(training))],
+        fits or [BaselineFit(0, training, np.ones_like(training))],
+        None if images is None else reader(samples, images),
         target=target,
-        images=None if images is None else reader(samples, images),
+        classes=KINDS[kind],
         seed=seed,
-        classes=KINDS[kind] or 2,
     )
 
 
@@ -249,9 +248,7 @@ def test_volumes_are_read_once_whatever_the_folds():
     reads = []
     for fits in (baseline_fits(samples, 3), [BaselineFit(0, development, ~development)]):
         sizes: list[int] = []
-        value_baselines(
-            samples, qc, "regression", fits=fits, target="mmse", images=reader(samples, images, sizes), seed=1
-        )
+        value_baselines(samples, qc, fits, reader(samples, images, sizes), target="mmse", classes=0, seed=1)
         reads.append(sizes)
     assert reads[0] == reads[1]
 
@@ -411,6 +408,13 @@ def test_class_without_a_training_scan_has_no_probability():
 # --- the atlas ----------------------------------------------------------------------------------------------------
 
 
+def atlas_labels(maps):
+    """The atlas of one fit on all ``maps``."""
+    maps = list(maps)
+    fit = BaselineFit(0, np.ones(len(maps), bool), np.zeros(len(maps), bool))
+    return atlases([fit], lambda rows: iter(maps))[0]
+
+
 def test_atlas_is_the_most_frequent_label_of_the_training_scans():
     labels = np.array([[[[1, 2]]], [[[1, 3]]], [[[0, 3]]]], dtype=np.uint8)
     assert atlas_labels(labels).tolist() == [[[1, 3]]]
@@ -420,7 +424,7 @@ def test_atlas_takes_the_maps_one_by_one_and_the_lowest_of_equally_frequent_labe
     maps = np.random.default_rng(0).integers(0, 4, (6, 4, 5, 3)).astype(np.uint8)
     counts = np.stack([(maps == label).sum(axis=0) for label in range(4)])
     np.testing.assert_array_equal(atlas_labels(one for one in maps), counts.argmax(axis=0))
-    with pytest.raises(ValueError, match="a label map at least"):
+    with pytest.raises(ValueError, match="at least one label map"):
         atlas_labels(iter(()))
 
 
@@ -438,7 +442,7 @@ def test_atlas_of_a_fold_has_none_of_its_own_maps():
     for fit in fits:
         np.testing.assert_array_equal(found[fit.fold], atlas_labels(maps[fit.training]))
     assert np.bincount(read).max() == 2, "no map is read for every fold"
-    with pytest.raises(ValueError, match="a label map at least"):
+    with pytest.raises(ValueError, match="at least one label map"):
         atlases(
             [
                 BaselineFit(0, np.ones(60, bool), np.zeros(60, bool)),

@@ -6,7 +6,7 @@ import pytest
 from neurocohort.errors import InputError
 from neurocohort.evaluation.controls import chance_holds
 from neurocohort.evaluation.evaluate import evaluate
-from neurocohort.evaluation.intervals import auc_score_interval, participant_interval
+from neurocohort.evaluation.intervals import Bootstrap, auc_score_interval, participant_interval
 from neurocohort.evaluation.metrics import CLASSES_METRICS, CLASSIFICATION_METRICS, REGRESSION_METRICS
 from scipy import stats
 from sklearn import metrics as sk
@@ -32,11 +32,14 @@ def test_auc_equals_scikit_learns_with_ties_too():
     assert CLASSIFICATION_METRICS["balanced_accuracy"](target, prediction) == pytest.approx(expected)
 
 
+def mean_of(values: np.ndarray):
+    """The statistic whose interval is that of the mean of ``values``."""
+    return lambda weights: (weights * values).sum(axis=1) / weights.sum(axis=1)
+
+
 def test_interval_of_a_mean_is_near_the_closed_form():
     values = RNG.normal(0, 1, 200)
-    low, high, method = participant_interval(
-        lambda rows: float(values[rows].mean()), np.arange(200), resamples=4000, seed=1
-    )
+    low, high, method = participant_interval(mean_of(values), np.arange(200), Bootstrap(4000, seed=1))
     expected = stats.t.interval(0.95, 199, values.mean(), values.std(ddof=1) / np.sqrt(200))
     assert method == "bca" and (low, high) == pytest.approx(expected, abs=0.02)
 
@@ -45,9 +48,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     inside = 0
     for repeat in range(200):
         errors = np.abs(np.random.default_rng(repeat).normal(0, 5, 60))
-        low, high, _ = participant_interval(
-            lambda rows, errors=errors: float(errors[rows].mean()), np.arange(60), resamples=500, seed=repeat
-        )
+        low, high, _ = participant_interval(mean_of(errors), np.arange(60), Bootstrap(500, seed=repeat))
         inside += low <= 5 * np.sqrt(2 / np.pi) <= high
     assert 0.90 <= inside / 200 <= 0.985
 
@@ -55,20 +56,25 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_repeated_scans_of_a_person_are_drawn_together():
     """Ten copies of each person tell no more than one: the interval must not shrink."""
     values = RNG.normal(0, 1, 30)
-    once = participant_interval(lambda rows: float(values[rows].mean()), np.arange(30), resamples=2000, seed=1)
+    once = participant_interval(mean_of(values), np.arange(30), Bootstrap(2000, seed=1))
     tenfold = np.repeat(values, 10)
     people = np.repeat(np.arange(30), 10)
-    repeated = participant_interval(lambda rows: float(tenfold[rows].mean()), people, resamples=2000, seed=1)
+    repeated = participant_interval(mean_of(tenfold), people, Bootstrap(2000, seed=1))
     assert repeated[:2] == pytest.approx(once[:2], abs=0.05)
 
 
 def test_degenerate_distribution_falls_back_to_percentiles_and_says_so():
-    low, high, method = participant_interval(lambda rows: 0.5, np.arange(20), resamples=200, seed=1)
+    low, high, method = participant_interval(
+        lambda weights: np.full(len(weights), 0.5), np.arange(20), Bootstrap(200, seed=1)
+    )
     assert (low, high, method) == (0.5, 0.5, "percentile")
 
 
 def test_one_person_has_no_interval():
-    assert participant_interval(lambda rows: 1.0, np.array(["a", "a"]), resamples=100, seed=1)[2] == "none"
+    assert (
+        participant_interval(lambda weights: np.ones(len(weights)), np.array(["a", "a"]), Bootstrap(100, seed=1))[2]
+        == "none"
+    )
 
 
 def predictions(kind: str, count: int = 24) -> pd.DataFrame:
@@ -90,7 +96,7 @@ def test_every_model_has_every_figure_with_an_interval_around_it():
     table = predictions("regression")
     validation = table.assign(part="validation")
     baseline = table.assign(prediction=50.0, model="mean")
-    metrics = evaluate(pd.concat([table, validation]), baseline, "regression", resamples=200, seed=1)
+    metrics = evaluate(pd.concat([table, validation]), baseline, "regression", Bootstrap(200, seed=1))
     assert set(metrics["part"]) == {"held-out"}, "the validation part chose the epoch: no figure on it"
     assert set(metrics["model"]) == {"network", "mean"} and set(metrics["group"]) == {"all", "site=x", "site=y"}
     finite = metrics.dropna(subset="value")
@@ -102,7 +108,7 @@ def test_every_model_has_every_figure_with_an_interval_around_it():
 
 def test_constant_classifier_has_an_auc_of_one_half():
     table = predictions("classification")
-    metrics = evaluate(table, table.assign(prediction=0.4, model="majority"), "classification", resamples=200, seed=1)
+    metrics = evaluate(table, table.assign(prediction=0.4, model="majority"), "classification", Bootstrap(200, seed=1))
     auc = metrics[(metrics["metric"] == "auc") & (metrics["group"] == "all")].set_index("model")
     assert auc.loc["majority", ["value", "ci_low", "ci_high"]].tolist() == [0.5, 0.5, 0.5]
     network = auc.loc["network"]
@@ -161,7 +167,7 @@ def test_figures_of_several_classes_have_intervals_and_a_constant_is_at_chance()
     target, probabilities = of_classes(48)
     table = class_table(target, probabilities)
     constant = class_table(target, np.tile([0.5, 0.3, 0.2], (48, 1))).assign(model="majority")
-    metrics = evaluate(table, constant, "classification", resamples=200, seed=1)
+    metrics = evaluate(table, constant, "classification", Bootstrap(200, seed=1))
     assert set(metrics["metric"]) == set(CLASSES_METRICS) and set(metrics["group"]) == {"all", "site=x", "site=y"}
     whole = metrics[metrics["group"] == "all"].set_index(["model", "metric"])
     for name, metric in CLASSES_METRICS.items():
@@ -175,7 +181,10 @@ def test_figures_of_several_classes_have_intervals_and_a_constant_is_at_chance()
 def test_perfect_macro_auc_is_no_proof_of_certainty():
     target = np.arange(24) % 3
     metrics = evaluate(
-        class_table(target, np.eye(3)[target]), pd.DataFrame(columns=["model"]), "classification", resamples=100, seed=1
+        class_table(target, np.eye(3)[target]),
+        pd.DataFrame(columns=["model"]),
+        "classification",
+        Bootstrap(100, seed=1),
     )
     row = metrics[(metrics["metric"] == "auc_macro") & (metrics["group"] == "all")].squeeze()
     assert row["value"] == row["ci_high"] == 1.0 and row["interval"] == "newcombe" and 0.6 < row["ci_low"] < 0.95
@@ -184,7 +193,7 @@ def test_perfect_macro_auc_is_no_proof_of_certainty():
 def test_more_than_ten_classes_keep_their_order():
     target = np.arange(44) % 11
     table = class_table(target, np.eye(11)[target])
-    metrics = evaluate(table[sorted(table)], pd.DataFrame(columns=["model"]), "classification", resamples=50, seed=1)
+    metrics = evaluate(table[sorted(table)], pd.DataFrame(columns=["model"]), "classification", Bootstrap(50, seed=1))
     assert metrics.loc[(metrics["metric"] == "accuracy") & (metrics["group"] == "all"), "value"].item() == 1.0
 
 
@@ -204,23 +213,23 @@ def judged(kind: str, noise: float, repeat: int = 0, count: int = 60) -> pd.Data
     table["prediction"] = known
     constant = table.assign(prediction=table["target"].mean(), model="mean" if kind == "regression" else "majority")
     table, constant = table.assign(site="x"), constant.assign(site="x")
-    return evaluate(table, constant, kind, resamples=100, seed=1)
+    return evaluate(table, constant, kind, Bootstrap(100, seed=1))
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_control_holds_chance_where_nothing_was_learned_and_not_where_the_truth_was(kind):
-    held = [chance_holds(judged(kind, np.inf, repeat), kind)["holds"] for repeat in range(10)]
+    held = [chance_holds(judged(kind, np.inf, repeat), kind).holds for repeat in range(10)]
     assert np.mean(held) >= 0.8
     record = chance_holds(judged(kind, 0.5), kind)
-    assert record["holds"] is False and "Look for a leak" in record["sentence"]
-    assert record["metric"] == ("mae" if kind == "regression" else "auc")
-    assert record["ci_low"] <= record["value"] <= record["ci_high"]
+    assert record.holds is False and "Look for a leak" in record.sentence
+    assert record.metric == ("mae" if kind == "regression" else "auc")
+    assert record.ci_low <= record.value <= record.ci_high
 
 
 def test_network_that_is_worse_than_the_mean_is_no_leak():
     table = predictions("regression").assign(prediction=lambda rows: 100 - rows["target"])
-    metrics = evaluate(table, table.assign(prediction=50.0, model="mean"), "regression", resamples=200, seed=1)
-    assert chance_holds(metrics, "regression")["holds"] is True
+    metrics = evaluate(table, table.assign(prediction=50.0, model="mean"), "regression", Bootstrap(200, seed=1))
+    assert chance_holds(metrics, "regression").holds is True
 
 
 def test_several_permutations_are_judged_by_their_mean_and_their_spread():
@@ -229,26 +238,26 @@ def test_several_permutations_are_judged_by_their_mean_and_their_spread():
         judged("classification", 0.5),
         judged("classification", 0.5).assign(value=0.15, ci_low=0.08, ci_high=0.25),
     )
-    assert chance_holds(better, "classification")["holds"] is False
+    assert chance_holds(better, "classification").holds is False
     both = chance_holds([better, worse], "classification")
-    assert both["holds"] is True and both["ci_low"] < 0.5 < both["ci_high"] and "2 permutations" in both["sentence"]
+    assert both.holds is True and both.ci_low < 0.5 < both.ci_high and "2 permutations" in both.sentence
     assert (
-        chance_holds([judged("classification", 0.5, repeat) for repeat in range(4)], "classification")["holds"] is False
+        chance_holds([judged("classification", 0.5, repeat) for repeat in range(4)], "classification").holds is False
     )
 
 
 def test_control_of_several_classes_is_judged_by_the_macro_auc():
     target, _ = of_classes(60)
     table = class_table(target, np.random.default_rng(3).dirichlet(np.ones(3), 60))
-    metrics = evaluate(table, pd.DataFrame(columns=["model"]), "classification", resamples=200, seed=1)
+    metrics = evaluate(table, pd.DataFrame(columns=["model"]), "classification", Bootstrap(200, seed=1))
     record = chance_holds(metrics, "classification")
-    assert record["metric"] == "auc_macro" and record["chance"] == 0.5 and record["holds"] is True
+    assert record.metric == "auc_macro" and record.chance == 0.5 and record.holds is True
 
 
 def test_control_without_numbers_says_so_and_a_segmentation_has_none():
     table = predictions("classification").assign(target=1)  # one class: no AUC
-    metrics = evaluate(table, table.assign(model="majority"), "classification", resamples=50, seed=1)
+    metrics = evaluate(table, table.assign(model="majority"), "classification", Bootstrap(50, seed=1))
     record = chance_holds(metrics, "classification")
-    assert record["holds"] is None and "can't be judged" in record["sentence"]
+    assert record.holds is None and "can't be judged" in record.sentence
     with pytest.raises(InputError, match="regression or a classification; found segmentation"):
         chance_holds(metrics, "segmentation")

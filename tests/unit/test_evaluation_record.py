@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 from neurocohort.cli import app
 from neurocohort.evaluation import record
-from neurocohort.evaluation.record import Evaluation, evaluation_of, hashed_ids, read_record, record_evaluation
+from neurocohort.evaluation.record import (
+    Evaluation,
+    evaluation_of,
+    evaluation_with,
+    hashed_ids,
+    read_record,
+    record_evaluation,
+)
 from neurocohort.files import read_json, write_table
 from neurocohort.study.members import all_experiments
 from typer.testing import CliRunner
@@ -31,7 +38,7 @@ HELD_OUT = people("p1", "p2")
 
 
 def evaluation(weights: str = "w1", experiment: str = "age", split: str = "s1", **settings) -> Evaluation:
-    return Evaluation("study", experiment, SETTINGS | settings, {"a": split}, {"seed-1": weights, "seed-2": "w"})
+    return evaluation_with("study", experiment, SETTINGS | settings, {"a": split}, {"seed-1": weights, "seed-2": "w"})
 
 
 def test_each_model_that_was_tested_on_these_participants_counts_once(tmp_path):
@@ -77,7 +84,7 @@ def test_repetition_is_the_same_record_with_the_time_of_the_first(tmp_path, monk
     assert read_json(path)["first_evaluated"].startswith("20")
     later = type("Later", (), {"now": staticmethod(lambda zone: pd.Timestamp("2100-01-01", tz=zone))})
     monkeypatch.setattr(record, "datetime", later)
-    shuffled = Evaluation(
+    shuffled = evaluation_with(
         "copy", "renamed", dict(reversed(SETTINGS.items())), {"a": "s1"}, {"seed-2": "w1", "seed-1": "w"}
     )
     assert record_evaluation(tmp_path, shuffled, HELD_OUT.iloc[::-1]) == path
@@ -222,7 +229,7 @@ def test_kind_follows_from_the_experiment_that_the_configuration_makes():
         "leave_one_site_out": ["x"],
     }
     found = all_experiments({"age": SETTINGS | experiment})
-    kinds = {name: Evaluation("study", name, settings, {}, {}).kind for name, settings in found.items()}
+    kinds = {name: evaluation_with("study", name, settings, {}, {}).kind for name, settings in found.items()}
     assert kinds == {
         "age": "experiment",
         "age_shuffled-target-1": "control",

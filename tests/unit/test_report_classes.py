@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import read_table, write_table
 from neurocohort.report.headline import headline
@@ -37,7 +38,7 @@ def study(tmp_path, monkeypatch) -> dict:
     beside = {"members": predictions.assign(member="seed-1"), "samples": read_table(folder / "samples.tsv")}
     scans = {"oasis1": read_table(arguments["data"] / "oasis1" / "scans.tsv")}
     for name, table in evaluation_tables(predictions=predictions, baselines=baselines, **beside, scans=scans,
-                                         kind="classification", resamples=100, seed=1):  # fmt: skip
+                                         kind="classification", bootstrap=Bootstrap(100, seed=1)):  # fmt: skip
         write_table(folder / f"{name}.tsv", table)
     return arguments | {"experiments": EXPERIMENTS | RATED}
 

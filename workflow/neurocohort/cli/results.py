@@ -46,16 +46,9 @@ def baselines(
         found.insert(0, "model", "atlas")
     else:
         qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
-        fitted = value_baselines(
-            table,
-            qc,
-            task,
-            fits=fits,
-            target=target,
-            images=lambda wanted: np.asarray(packed.stack_images(wanted)),
-            seed=seed,
-            classes=classes,
-        )
+        of_task = classes if task == "classification" else 0
+        images = lambda wanted: np.asarray(packed.stack_images(wanted))  # noqa: E731
+        fitted = value_baselines(table, qc, fits, images, target=target, classes=of_task, seed=seed)
         for name, reason in fitted.left_out.items():
             print(f"no baseline {name}: {reason}")
         found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})
@@ -81,6 +74,7 @@ def evaluate(
 ) -> None:
     """Write the metrics of the network and of the baselines, each with its interval, and the tables beside them, into FOLDER,
     where the experiment's predictions lie. That the networks of the MEMBERS were evaluated is recorded first."""
+    from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
     from neurocohort.evaluation.tables import evaluation_tables
     from neurocohort.files import read_table, write_table
@@ -99,17 +93,19 @@ def evaluate(
     record_evaluation(results.parent / FOLDER, evaluation, tables["predictions"])
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
-    for name, table in evaluation_tables(**tables, scans=scans, kind=task, resamples=resamples, seed=seed):
+    for name, table in evaluation_tables(**tables, scans=scans, kind=task, bootstrap=Bootstrap(resamples, seed)):
         write_table(folder / f"{name}.tsv", table)
 
 
 @command
 def control(output: Path, task: str, metrics: Files) -> None:
     """Say whether the METRICS of an experiment's controls hold chance within their interval."""
+    from dataclasses import asdict
+
     from neurocohort.evaluation.controls import chance_holds
     from neurocohort.files import read_table, write_json
 
-    write_json(output, chance_holds([read_table(table) for table in metrics], task))
+    write_json(output, asdict(chance_holds([read_table(table) for table in metrics], task)))
 
 
 @command

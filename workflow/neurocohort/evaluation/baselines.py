@@ -1,7 +1,9 @@
-"""What a network must beat: a constant, models of tissue volumes, age and sex, linear models of the voxels, and the atlas.
+"""What a network must beat: a constant, models of tissue volumes, age and sex, linear models of the voxels, and an atlas.
 
-All are fitted on training scans alone, with cross-validation once for each fold, as the networks are. A classification's
-baselines weigh the classes alike, as the network's loss does.
+All are fitted on training scans only, and once for each fold with cross-validation, like the networks. So thresholds and bias
+lines that are fitted on the out-of-fold predictions are comparable. The tested parts are predicted by a fit on all development
+rows, which is a stronger baseline than the mean of the folds. The baselines of a classification weight the classes equally, like
+the network's loss.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurocohort.dataset.folds import BaselineFit, joined
@@ -26,18 +28,19 @@ NO_VOLUMES = (
     "No training cohort has volumes in the scans' own space: a scan in MNI space (`mni_space: true`) was scaled to the "
     "template."
 )
+NO_MAP = "an atlas needs at least one label map"
 FEWEST_PARTICIPANTS = 3  # for a fit on volumes, age and sex
-CONSTANTS = ("mean", "majority")  # which need one
-REGRESSION, CLASSIFICATION = "regression", "classification"
+CONSTANTS = ("mean", "majority")  # need one participant
 
 Model = Callable[[np.ndarray], np.ndarray]  # training rows (bool) to the predictions for every row
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """``predictions`` by baseline, a row a sample: values or probabilities of class 1 (rows,), or (rows, K) probabilities of
-    K > 2 classes; NaN in the rows that a baseline can't predict. ``left_out``: by baseline that could not be fitted, the reason
-    as a sentence.
+    """The predictions of each baseline, and the reason, a sentence, for each one that could not be fitted.
+
+    Predictions have one row for each sample: values or probabilities of class 1 (rows,), or (rows, K) probabilities of K > 2
+    classes; NaN in the rows that a baseline can't predict.
     """
 
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
@@ -47,90 +50,84 @@ class Baselines:
 def value_baselines(
     samples: pd.DataFrame,
     qc: pd.DataFrame,
-    kind: str,
-    *,
     fits: Sequence[BaselineFit],
-    target: str,
     images: Images | None,
+    *,
+    target: str,
+    classes: int,
     seed: int,
-    classes: int = 2,
 ) -> Baselines:
     """The baselines of a regression or a classification for the rows that one of ``fits`` predicts; NaN for others.
 
     - ``mean`` or ``majority``: the mean of the training targets, or the proportions of their classes, for everybody.
     - ``age_sex`` and ``volumes``: ridge or logistic regression on age and sex, or on the fractions of CSF, GM and WM, the brain's
-      volume, age and sex. A variable is no fair input to its own prediction: with ``target`` age or sex that one is left out
-      of ``volumes``, and there is no ``age_sex``. Missing values take the training mean. Only cohorts with volumes in the
-      scans' own space take part in ``volumes``: it is fitted on their rows, and is NaN for the rows of a cohort without any.
-    - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; absent where ``images`` is None.
+      volume, age and sex. If the target is age or sex, ``volumes`` goes without it and there is no ``age_sex``. Missing values
+      are replaced by the training mean. ``volumes`` is NaN for cohorts without volumes in the scans' own space.
+    - ``voxel_ridge`` and ``voxel_svm``: see `voxel_baselines`; only with ``images``.
 
-    ``samples``: scan_id, participant_id, cohort, target, age, sex. ``qc``: the cohorts' quality tables, for the volumes, which
-    are n/a for scans in MNI space. ``fits``: those of `baseline_fits`; the first one's training rows include those of the
-    others. ``classes``: of a classification, coded 0 to ``classes`` - 1. ``seed``: of the folds within the training rows.
+    A baseline that can't be fitted in one fold is left out.
 
-    No row is predicted by a fit that it was in. With cross-validation the development rows are predicted out of fold, like the
-    network's, so that thresholds and bias lines fitted on them are comparable; the tested parts are predicted by a fit on
-    all development rows, which is a stronger baseline than the mean of the folds' fits. A baseline that can't be fitted in one
-    fold is left out altogether.
+    Args:
+        samples: scan_id, participant_id, cohort, target, age, sex.
+        qc: Quality tables of the cohorts, for the volumes; these are n/a for scans in MNI space.
+        fits: See `baseline_fits`; the first one's training rows include those of the others.
+        images: Reads the volumes of rows of ``samples``.
+        target: Name of the predicted variable.
+        classes: Number of classes of a classification, coded from 0; 0 for a regression.
+        seed: Seed of the folds within the training rows.
     """
     values, people = samples["target"].to_numpy(dtype=float), samples["participant_id"].to_numpy()
     volumes = _volumes(samples, qc)
-    # Of a cohort without volumes of its own, no row is fitted on and none is predicted.
-    measured = volumes.groupby("cohort")["volume_brain_ml"].transform("count").to_numpy() > 0
+    measured = volumes.groupby("cohort")["volume_brain_ml"].transform("count").to_numpy() > 0  # by cohort
     found = Baselines()
-    for name, model in _models(_inputs(samples, volumes, target), values, kind, classes).items():
+    for name, model in _models(_inputs(samples, volumes, target), values, classes).items():
         usable = measured if name == "volumes" else np.ones(len(samples), dtype=bool)
-        if fits[0].training.any() and not (fits[0].training & usable).any():
-            found.left_out[name] = NO_VOLUMES
-            continue
         fitted = [fit.training & usable for fit in fits]
-        faults = (
-            fit.about(_fault(name, people[rows], values[rows], kind)) for fit, rows in zip(fits, fitted, strict=True)
-        )
-        if fault := next(filter(None, faults), ""):
+        faults = [
+            fit.about(_fault(name, people[rows], values[rows], classes)) for fit, rows in zip(fits, fitted, strict=True)
+        ]
+        if fits[0].training.any() and not fitted[0].any():
+            found.left_out[name] = NO_VOLUMES
+        elif fault := next(filter(None, faults), ""):
             found.left_out[name] = fault
-            continue
-        found.predictions[name] = joined(fits, [model(rows) for rows in fitted])
-        found.predictions[name][~usable] = np.nan
+        else:
+            found.predictions[name] = joined(fits, [model(rows) for rows in fitted])
+            found.predictions[name][~usable] = np.nan
     if images is not None:
-        voxels, left_out = voxel_baselines(
-            samples, images, fits=fits, classes=0 if kind == REGRESSION else classes, seed=seed
-        )
-        found.predictions.update(voxels)
-        found.left_out.update(left_out)
+        voxels, left_out = voxel_baselines(samples, images, fits=fits, classes=classes, seed=seed)
+        return Baselines(found.predictions | voxels, found.left_out | left_out)
     return found
 
 
 def atlases(
     fits: Sequence[BaselineFit], label_maps: Callable[[np.ndarray], Iterable[np.ndarray]]
 ) -> dict[int, np.ndarray]:
-    """By fold, the registered atlas of each fit: `atlas_labels` of its training rows' maps.
+    """The registered atlas of each fit by its fold, (X, Y, Z) uint8: the most frequent label of each voxel in the training maps.
 
-    ``label_maps``: the maps of the rows that it is given, (rows,) bool, one by one. Each map is read once for the first fit
-    and once for its own fold: a fold's counts are those of the first fit less the maps that the fold leaves out. Raises
-    ValueError where a fit has no training row.
+    Ties are resolved to the lowest label. Each map is read once for the first fit and once for its own fold: the counts of a
+    fold are those of the first fit minus the maps that the fold leaves out.
+
+    Args:
+        fits: See `baseline_fits`.
+        label_maps: Yields the maps of the given rows, (rows,) bool, one at a time.
+
+    Raises:
+        ValueError: If a fit has no training row.
     """
     if not all(fit.training.any() for fit in fits):
-        raise ValueError("an atlas needs a label map at least")
+        raise ValueError(NO_MAP)
     first = fits[0].training
     whole = _label_counts(label_maps(first))
     found = {}
     for fit in fits:
         left_out = first & ~fit.training
         counts = whole - _label_counts(label_maps(left_out)) if left_out.any() else whole
-        found[fit.fold] = _most_frequent(counts)
+        found[fit.fold] = counts.argmax(axis=0).astype(np.uint8)
     return found
 
 
-def atlas_labels(label_maps: Iterable[np.ndarray]) -> np.ndarray:
-    """The registered atlas: each voxel's most frequent label in the training part's maps, (X, Y, Z) uint8 each, taken one by
-    one; of equally frequent labels the lowest. Raises ValueError where there is no map.
-    """
-    return _most_frequent(_label_counts(label_maps))
-
-
 def _label_counts(label_maps: Iterable[np.ndarray]) -> np.ndarray:
-    """How many of the maps have each label at each voxel, (labels, X, Y, Z) uint32."""
+    """The number of maps with each label at each voxel, (labels, X, Y, Z) uint32."""
     counts = None
     for labels in label_maps:
         if counts is None:
@@ -138,22 +135,18 @@ def _label_counts(label_maps: Iterable[np.ndarray]) -> np.ndarray:
         for label, count in enumerate(counts):
             count += labels == label
     if counts is None:
-        raise ValueError("an atlas needs a label map at least")
+        raise ValueError(NO_MAP)
     return counts
 
 
-def _most_frequent(counts: np.ndarray) -> np.ndarray:
-    return counts.argmax(axis=0).astype(np.uint8)
-
-
 def _volumes(samples: pd.DataFrame, qc: pd.DataFrame) -> pd.DataFrame:
-    """scan_id, cohort and volumes of each row of ``samples``; missing where the quality table has none."""
+    """scan_id, cohort and volumes of each row of ``samples``; missing where the quality table has no volume."""
     own_volumes = qc.reindex(columns=["scan_id", "volume_brain_ml", *VOLUME_COLUMNS])
     return samples[["scan_id", "cohort"]].merge(own_volumes, on="scan_id", how="left", validate="1:1")
 
 
 def _inputs(samples: pd.DataFrame, volumes: pd.DataFrame, target: str) -> dict[str, np.ndarray]:
-    """By baseline, the columns that it is fitted on, (rows, columns)."""
+    """The columns on which each baseline is fitted, (rows, columns)."""
     fair = [name for name in ("age", "sex") if name != target]
     covariates = samples.assign(sex=samples["sex"].map(SEX_NUMBERS))[fair].to_numpy(dtype=float)
     brain = volumes[["volume_brain_ml"]].to_numpy(dtype=float)
@@ -162,31 +155,32 @@ def _inputs(samples: pd.DataFrame, volumes: pd.DataFrame, target: str) -> dict[s
     return inputs | {"volumes": np.hstack([fractions, brain, covariates])}
 
 
-def _models(inputs: dict[str, np.ndarray], values: np.ndarray, kind: str, classes: int) -> dict[str, Model]:
-    if kind == REGRESSION:
-        constant = {"mean": lambda training: np.full(len(values), values[training].mean())}
-        return constant | {name: partial(_ridge, columns, values) for name, columns in inputs.items()}
+def _models(inputs: dict[str, np.ndarray], values: np.ndarray, classes: int) -> dict[str, Model]:
+    models: dict[str, Model] = {}
+    if not classes:
+        models["mean"] = lambda training: np.full(len(values), values[training].mean())
+        return models | {name: partial(_ridge, columns, values) for name, columns in inputs.items()}
     codes = values.astype(int)
-    constant = {"majority": lambda training: _shares(codes[training], classes, len(codes))}
-    return constant | {name: partial(_logistic, columns, codes, classes=classes) for name, columns in inputs.items()}
+    models["majority"] = lambda training: _proportions(codes[training], classes, len(codes))
+    return models | {name: partial(_logistic, columns, codes, classes=classes) for name, columns in inputs.items()}
 
 
-def _shares(codes: np.ndarray, classes: int, rows: int) -> np.ndarray:
-    shares = np.bincount(codes, minlength=classes) / len(codes)
-    return np.full(rows, shares[1]) if classes == 2 else np.tile(shares, (rows, 1))
+def _proportions(codes: np.ndarray, classes: int, rows: int) -> np.ndarray:
+    found = np.bincount(codes, minlength=classes) / len(codes)
+    return np.full(rows, found[1]) if classes == 2 else np.tile(found, (rows, 1))
 
 
-def _fault(name: str, people: np.ndarray, values: np.ndarray, kind: str) -> str:
+def _fault(name: str, people: np.ndarray, values: np.ndarray, classes: int) -> str:
     """Why the baseline can't be fitted on these training rows, a sentence; empty where it can."""
     count, fewest = len(set(people)), 1 if name in CONSTANTS else FEWEST_PARTICIPANTS
     if count < fewest:
         return f"The training scans are of {count} participant(s); a fit needs {fewest}."
-    if name not in CONSTANTS and kind == CLASSIFICATION and len(set(values)) < 2:
+    if name not in CONSTANTS and classes and len(set(values)) < 2:
         return "All training scans are of one class; a fit needs two."
     return ""
 
 
-def _prepared(model: object):
+def _prepared(model: object) -> Pipeline:
     return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), model)
 
 

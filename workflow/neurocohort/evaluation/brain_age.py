@@ -1,7 +1,7 @@
-"""Brain age beyond its error: corrected for regression to the mean, and on an external cohort's healthy and shared ages.
+"""Secondary results of brain age: corrected for regression to the mean, and for healthy people and the trained ages alone.
 
-Accuracy, the brain-predicted age difference (brain-PAD: ``bias``) and its slope on age (``bias_slope``), as predicted, are in
-metrics.tsv, by site, sex and age band too. What is here stands beside them, never in their place.
+Accuracy, the brain-predicted age difference (brain-PAD: ``bias``) and its slope on age (``bias_slope``) are in metrics.tsv, also
+by site, sex and age band. The results here complement them and never replace them.
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,18 @@ import numpy as np
 import pandas as pd
 
 from neurocohort.dataset.folds import FOLDED_PARTS
-from neurocohort.evaluation.evaluate import figures
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import (
     EXTERNAL,
     REGRESSION,
-    SMALLEST_GROUP,
     VALIDATION,
     cross_validated,
+    estimates,
     judged_parts,
+    too_few,
 )
-from neurocohort.evaluation.metrics import weighted_line
+from neurocohort.evaluation.metrics import once, weighted_line
+from neurocohort.evaluation.rows import DetailRow
 from neurocohort.evaluation.traits import healthy, with_traits
 
 AS_PREDICTED, CORRECTED = "as predicted", "bias-corrected"
@@ -29,7 +31,7 @@ NOT_IMPAIRED = "Rated 0 for dementia, or not rated."
 
 @dataclass(frozen=True)
 class BiasLine:
-    """The least-squares line of prediction on true value, and of how many ``participants`` the rows were."""
+    """The least-squares line of prediction on true value, fitted to the rows of a number of ``participants``."""
 
     slope: float
     intercept: float
@@ -39,54 +41,55 @@ class BiasLine:
         """prediction + (target - (slope * target + intercept)): de Lange and Cole 2020 (NeuroImage: Clinical 26, 102229), after
         Cole et al. 2018 (Molecular Psychiatry 23, 1385-1392).
 
-        It takes the tested person's own age, so that it makes brain-PAD comparable between ages but is no prediction: the
-        error that is left looks small for any model, and is 0 for one that always says the same (de Lange et al. 2022, Human
-        Brain Mapping 43, 3113-3129). Never report its error as accuracy.
+        The correction uses the tested person's own age. It makes brain-PAD comparable between ages but is no prediction: the
+        remaining error looks small for any model, and is 0 for a constant prediction (de Lange et al. 2022, Human Brain Mapping
+        43, 3113-3129). Never report this error as accuracy.
         """
         return prediction + target - (self.slope * target + self.intercept)
 
 
 def fit_bias(validation: pd.DataFrame) -> BiasLine | None:
-    """The line of ``prediction`` on ``target`` over validation rows; None with fewer than three participants or one age."""
+    """The line of ``prediction`` on ``target`` over validation rows; None for fewer than three participants or a single age."""
     target, prediction = (validation[name].to_numpy(dtype=float) for name in ("target", "prediction"))
-    participants = validation["participant_id"].nunique()
-    if participants < SMALLEST_GROUP or np.ptp(target) == 0:
+    if too_few(validation) or np.ptp(target) == 0:
         return None
-    slope, intercept = weighted_line(target, prediction)
-    return BiasLine(slope, intercept, participants)
+    slope, intercept = weighted_line(target, prediction, once(target))
+    return BiasLine(float(slope[0]), float(intercept[0]), validation["participant_id"].nunique())
 
 
 def regression_details(
-    everything: pd.DataFrame, samples: pd.DataFrame, traits: pd.DataFrame | None, *, resamples: int, seed: int
-) -> list[dict]:
-    """Rows of details.tsv (`details`) for every model of ``everything`` (`with_baselines`), validation rows included.
+    everything: pd.DataFrame, samples: pd.DataFrame, traits: pd.DataFrame | None, bootstrap: Bootstrap
+) -> list[DetailRow]:
+    """Rows of details.tsv for every model of a regression.
 
-    - setting ``bias-corrected``, group ``all``: the metrics of the corrected predictions; each model's line is fitted on its
-      own validation rows alone, those of all trained cohorts together. A model without enough of them has no such rows.
-    - setting ``as predicted``, external cohorts only: groups ``healthy``, ``shared age range`` (the ages, in ``age``, between
-      the youngest and the oldest participant of ``samples`` who was trained on) and ``healthy, shared age range``.
+    - setting ``bias-corrected``, group ``all``: the metrics of the corrected predictions. Each model's line is fitted on its own
+      validation rows, those of all trained cohorts together; a model with too few of them has no such rows.
+    - setting ``as predicted``, external cohorts only: groups ``healthy``, ``shared age range`` (ages between those of the
+      youngest and the oldest participant who was trained on) and ``healthy, shared age range``.
 
-    ``traits``: scans.tsv of the cohorts, with ``cohort``, or None; a cohort without CDR or ``dementia`` in it has no group
-    ``healthy``, which otherwise includes participants who were not rated (`healthy`). Groups of fewer than three participants
-    have no rows, nor has a group with the same scans as the whole cohort or as a group before it, whose note says so.
+    Groups of fewer than three participants have no rows. A group with the same scans as the whole cohort or as an earlier group
+    has none either; the note of the earlier group mentions it.
+
+    Args:
+        everything: Predictions of all models (`with_baselines`), validation rows included.
+        samples: samples.tsv.
+        traits: scans.tsv of the cohorts with ``cohort``, or None. A cohort without CDR and ``dementia`` has no group ``healthy``,
+            which otherwise includes participants without a rating (`healthy`).
+        bootstrap: Number of resamples and seed.
     """
-    rows = []
+    rows: list[DetailRow] = []
     trained = FOLDED_PARTS if cross_validated(everything, samples) else ("train",)
     ages = samples.loc[samples["part"].isin(trained), "age"].dropna()
-    lines = {
-        model: fit_bias(table)
-        for model, table in everything[everything["part"] == VALIDATION].groupby("model", sort=False)
-    }
-    for about, table in judged_parts(everything):
-        if line := lines.get(about["model"]):
-            corrected = line.corrected(table["target"].to_numpy(dtype=float), table["prediction"].to_numpy(dtype=float))
-            about_line = {"group": "all", "setting": CORRECTED, "note": _sentence(line)}
-            found = figures(table.assign(prediction=corrected), REGRESSION, resamples, seed)
-            rows += [about | about_line | figure for figure in found]
-        if about["part"] == EXTERNAL:
-            for group, chosen, note in _external_groups(with_traits(table, traits), ages):
-                about_group = {"group": group, "setting": AS_PREDICTED, "note": note}
-                rows += [about | about_group | figure for figure in figures(chosen, REGRESSION, resamples, seed)]
+    validation = everything[everything["part"] == VALIDATION]
+    lines = {model: fit_bias(table) for model, table in validation.groupby("model", sort=False)}
+    for part in judged_parts(everything):
+        if line := lines.get(part.model):
+            target, prediction = (part.table[name].to_numpy(dtype=float) for name in ("target", "prediction"))
+            corrected = part.table.assign(prediction=line.corrected(target, prediction))
+            rows += part.details("all", CORRECTED, _sentence(line), estimates(corrected, REGRESSION, bootstrap))
+        if part.part == EXTERNAL:
+            for group, chosen, note in _external_groups(with_traits(part.table, traits), ages):
+                rows += part.details(group, AS_PREDICTED, note, estimates(chosen, REGRESSION, bootstrap))
     return rows
 
 
@@ -97,7 +100,7 @@ def _external_groups(table: pd.DataFrame, ages: pd.Series) -> Iterator[tuple[str
         same = next((notes for _, other, notes in kept if (other == chosen).all()), None)
         if same is None and not chosen.all():
             kept.append((group, chosen, [note]))
-        elif same is not None and len(same) == 1:  # of both restrictions together there is no more to say
+        elif same is not None and len(same) == 1:  # for both restrictions together one sentence is enough
             same.append(f"The same scans are left by the restriction “{note.rstrip('.')}”.")
     for group, chosen, notes in kept:
         yield group, table[chosen], " ".join(notes)

@@ -1,26 +1,27 @@
-"""Whether probabilities mean what they say: the reliability curve, and the intercept and slope of a logistic recalibration."""
+"""Whether probabilities are calibrated: the reliability curve, and intercept and slope of a logistic recalibration."""
 
 import numpy as np
 import pandas as pd
 
-from neurocohort.evaluation.intervals import wilson_interval
-from neurocohort.evaluation.measures import SMALLEST_GROUP, Measure, estimate
+from neurocohort.evaluation.intervals import Bootstrap, wilson_interval
+from neurocohort.evaluation.measures import Measure, estimate, too_few
+from neurocohort.evaluation.metrics import once
+from neurocohort.evaluation.rows import Estimate
 
 SMALLEST_PROBABILITY = 1e-6  # predictions are stored with six decimals; the logit of 0 is not finite
 MOST_BINS, SCANS_A_BIN = 10, 10
 STEPS, LONGEST_STEP, CLOSE, CONVERGED = 50, 5.0, 1e-9, 1e-6
-STEEPEST = 50.0  # a larger coefficient is a separation, whose fit runs off to infinity
+STEEPEST = 50.0  # a larger coefficient means that the classes are separated, and the fit diverges
 
 
 def calibration_slope(
     target: np.ndarray, prediction: np.ndarray, weights: np.ndarray | None = None
 ) -> float | np.ndarray:
-    """b of logit P(case) = a + b logit(prediction), fitted to the rows by maximum likelihood (Cox 1958): 1 is ideal, less says
-    that probabilities are too extreme.
+    """b of logit P(case) = a + b logit(prediction), fitted by maximum likelihood (Cox 1958): 1 is ideal; below 1 the
+    probabilities are too extreme.
 
-    NaN with one class, one probability, or a perfect separation, whose slope is infinite. Of draws that separate the classes
-    it is 50 or -50: left out, they would make the interval too short on the side where they belong. Arrays as those of
-    `metrics`.
+    NaN for one class, one probability, or a perfect separation, whose slope is infinite. Resamples that separate the classes
+    get 50 or -50: without them the interval would be too short on that side. The arrays are those of `metrics`.
     """
     slope, separated = _logistic(target, _logit(prediction), weights, with_slope=True)[1:]
     return float(slope[0]) if weights is None else np.where(np.isnan(slope), separated, slope)
@@ -30,37 +31,29 @@ def calibration_intercept(
     target: np.ndarray, prediction: np.ndarray, weights: np.ndarray | None = None
 ) -> float | np.ndarray:
     """a of logit P(case) = a + logit(prediction), calibration in the large (Van Calster et al. 2019, BMC Medicine 17, 230):
-    0 is ideal, above 0 says that probabilities are too low.
+    0 is ideal; above 0 the probabilities are too low.
     """
     intercept = _logistic(target, _logit(prediction), weights, with_slope=False)[0]
     return float(intercept[0]) if weights is None else intercept
 
 
-def calibration_rows(table: pd.DataFrame, *, resamples: int, seed: int) -> list[dict]:
-    """calibration_intercept and calibration_slope, each with its bootstrap interval: metric, value, ci_low, ci_high, interval,
-    n (participants). None for fewer than three participants. The Brier score is among the metrics of `evaluate`.
-    """
-    people, codes = table["participant_id"].to_numpy(), (table["target"] > 0).to_numpy().astype(int)
-    if len(np.unique(people)) < SMALLEST_GROUP:
+def calibration_estimates(table: pd.DataFrame, bootstrap: Bootstrap) -> list[Estimate]:
+    """calibration_intercept and calibration_slope with their intervals; none for fewer than three participants."""
+    if too_few(table):
         return []
-    prediction, everywhere = table["prediction"].to_numpy(dtype=float), np.ones(len(table), dtype=bool)
+    codes, prediction = (table["target"] > 0).to_numpy().astype(int), table["prediction"].to_numpy(dtype=float)
+    people = table["participant_id"].to_numpy()
     return [
-        estimate(
-            metric.__name__,
-            Measure(metric, codes, prediction, everywhere, codes),
-            people,
-            resamples=resamples,
-            seed=seed,
-        )
+        estimate(metric.__name__, Measure(metric, codes, prediction, people, stratified=True), bootstrap)
         for metric in (calibration_intercept, calibration_slope)
     ]
 
 
 def reliability(table: pd.DataFrame) -> pd.DataFrame:
-    """The reliability curve: x (mean prediction), y (share of cases), low, high and n (participants) of each bin.
+    """The reliability curve: x (mean prediction), y (fraction of cases), low, high and n (participants) of each bin.
 
-    Bins of equally many scans by prediction, ten at most and of ten scans or more; equal predictions share a bin. The
-    interval is Wilson's, with as many trials as participants.
+    Bins have equal numbers of scans, sorted by prediction: at most ten bins of at least ten scans; equal predictions are in one
+    bin. The interval is Wilson's, with the number of participants as the number of trials.
     """
     prediction, case = table["prediction"].to_numpy(dtype=float), (table["target"] > 0).to_numpy()
     bins = int(np.clip(len(table) // SCANS_A_BIN, 1, MOST_BINS))
@@ -69,9 +62,8 @@ def reliability(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for value in np.unique(number):
         own = number == value
-        people, share = table.loc[own, "participant_id"].nunique(), float(case[own].mean())
-        low, high = wilson_interval(share, people)
-        rows.append({"x": prediction[own].mean(), "y": share, "low": low, "high": high, "n": people})
+        people, fraction = table.loc[own, "participant_id"].nunique(), float(case[own].mean())
+        rows.append((prediction[own].mean(), fraction, *wilson_interval(fraction, people), people))
     return pd.DataFrame(rows, columns=["x", "y", "low", "high", "n"])
 
 
@@ -83,11 +75,11 @@ def _logit(prediction: np.ndarray) -> np.ndarray:
 def _logistic(
     target: np.ndarray, logit: np.ndarray, weights: np.ndarray | None, *, with_slope: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Intercept and slope (fixed at 1 without ``with_slope``) by Newton's method, of all draws at once; NaN where there is none.
+    """Intercept and slope (1 without ``with_slope``) of all draws at once by Newton's method; NaN where there is none.
 
-    Third, the slope's bound, STEEPEST with its sign, where there is none because the classes are separated, else NaN.
+    The third array is STEEPEST with the slope's sign where the classes are separated, else NaN.
     """
-    drawn = np.ones((1, len(target))) if weights is None else weights
+    drawn = once(target) if weights is None else weights
     case = (target > 0).astype(float)
     cases, total = (drawn * case).sum(axis=-1), drawn.sum(axis=-1)
     intercept = np.zeros(len(drawn))
@@ -106,7 +98,7 @@ def _logistic(
                 by_intercept, by_slope = g0 / h00, np.zeros(len(drawn))
             step = np.maximum(np.abs(by_intercept), np.abs(by_slope))
             going = np.isfinite(step)
-            # A full step from far away can leap past the maximum and never come back.
+            # A full step from a distant start can pass the maximum and diverge.
             shortened = np.where(going, np.minimum(1, LONGEST_STEP / step), 0)
             intercept, slope = (
                 np.where(going, start + shortened * by, start)

@@ -1,7 +1,7 @@
-"""A classification of two classes beyond its AUC: at a threshold chosen on validation, calibrated or not, by clinical dementia
-rating, and among people of like age.
+"""Secondary results of a classification of two classes: at a threshold, calibration, by clinical dementia rating, and among
+people of similar age.
 
-The AUC, the average precision and the Brier score, by site, sex and age band too, are in metrics.tsv.
+AUC, average precision and Brier score are in metrics.tsv, also by site, sex and age band.
 """
 
 from collections.abc import Iterator
@@ -10,94 +10,100 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from neurocohort.evaluation.calibration import calibration_rows
-from neurocohort.evaluation.evaluate import figures
+from neurocohort.evaluation.calibration import calibration_estimates
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import (
     CLASSIFICATION,
-    SMALLEST_GROUP,
     Measure,
     estimate,
+    estimates,
     judged_parts,
     probability_columns,
+    too_few,
 )
-from neurocohort.evaluation.metrics import weighted_mean
+from neurocohort.evaluation.metrics import metric, weighted_mean
 from neurocohort.evaluation.operating_point import CONFUSION_COLUMNS, at_threshold, confusion, thresholds_of
+from neurocohort.evaluation.rows import DetailRow, Estimate
 from neurocohort.evaluation.traits import with_traits
 
-CALIPER_YEARS = 3.0  # between the two of a matched pair
+CALIPER_YEARS = 3.0  # largest age difference of a matched pair
 PLAIN, AT_THRESHOLD = "as predicted", "at threshold"
 
 
 def classification_details(
-    everything: pd.DataFrame, traits: pd.DataFrame | None, *, resamples: int, seed: int
-) -> list[dict]:
-    """Rows of details.tsv (`details`) for every model of ``everything`` (`with_baselines`), validation rows included.
+    everything: pd.DataFrame, traits: pd.DataFrame | None, bootstrap: Bootstrap
+) -> list[DetailRow]:
+    """Rows of details.tsv for every model of a classification of two classes; none for more classes.
 
-    - group ``all``, setting ``at threshold``: sensitivity, specificity, ppv, npv, balanced_accuracy at the model's threshold,
-      Youden's on its own validation rows (0.5 where those don't serve; the note says which).
+    - group ``all``, setting ``at threshold``: sensitivity, specificity, ppv, npv, balanced_accuracy at the model's threshold
+      (`thresholds_of`).
     - group ``all``, setting ``as predicted``: calibration_intercept and calibration_slope.
-    - group ``cdr=0.5`` and so on, both settings: the cases of that rating against all controls; only where ``traits``
-      (scans.tsv of the cohorts, with ``cohort``) has ``cdr``.
+    - groups ``cdr=0.5`` and so on, both settings: the cases with that rating against all controls.
     - group ``age-matched``, both settings: as many controls as cases, paired by age (`age_matched`).
     - groups ``all`` and ``age-matched``: age_difference, mean age of the cases minus that of the controls, in years.
 
-    Of more than two classes nothing of this is defined, and there are no rows. Parts of one class have no rows either.
+    Parts with a single class have no rows.
+
+    Args:
+        everything: Predictions of all models (`with_baselines`), validation rows included.
+        traits: scans.tsv of the cohorts with ``cohort``, for ``cdr``, or None.
+        bootstrap: Number of resamples and seed.
     """
     if probability_columns(everything):
         return []
-    thresholds, rows = thresholds_of(everything), []
-    for about, table in judged_parts(everything):
-        threshold = thresholds[about["model"]]
-        table = with_traits(table, traits)
-        if (table["target"] > 0).nunique() < 2 or table["participant_id"].nunique() < SMALLEST_GROUP:
+    thresholds, rows = thresholds_of(everything), list[DetailRow]()
+    for part in judged_parts(everything):
+        threshold, table = thresholds[part.model], with_traits(part.table, traits)
+        if (table["target"] > 0).nunique() < 2 or too_few(table):
             continue
         for group, chosen, note in _groups(table):
-            plain = {"group": group, "setting": PLAIN, "note": note}
-            at = {"group": group, "setting": AT_THRESHOLD, "note": " ".join(filter(None, [note, threshold.note]))}
             if group == "all":
-                rows += [about | plain | figure for figure in calibration_rows(chosen, resamples=resamples, seed=seed)]
+                rows += part.details(group, PLAIN, note, calibration_estimates(chosen, bootstrap))
             else:
-                rows += [about | plain | figure for figure in figures(chosen, CLASSIFICATION, resamples, seed)]
+                rows += part.details(group, PLAIN, note, estimates(chosen, CLASSIFICATION, bootstrap))
             if "=" not in group:
-                rows += [about | plain | figure for figure in _age_difference(chosen, resamples, seed)]
-            found = at_threshold(chosen, threshold.value, resamples=resamples, seed=seed)
-            rows += [about | at | figure for figure in found]
+                rows += part.details(group, PLAIN, note, _age_difference(chosen, bootstrap))
+            both_notes = " ".join(filter(None, [note, threshold.note]))
+            rows += part.details(group, AT_THRESHOLD, both_notes, at_threshold(chosen, threshold.value, bootstrap))
     return rows
 
 
 def confusion_table(everything: pd.DataFrame) -> pd.DataFrame:
-    """confusion.tsv: model, cohort, part, threshold, true, called, scans, participants; a row a cell of each matrix.
+    """confusion.tsv: model, cohort, part, threshold, true, called, scans, participants; one row for each cell of each matrix.
 
-    Two classes at the model's threshold (`thresholds_of`), more by the most probable class, and ``threshold`` is missing.
+    Two classes at the model's threshold (`thresholds_of`); more by the most probable class, with ``threshold`` missing.
     """
     many = bool(probability_columns(everything))
     thresholds = {} if many else {model: threshold.value for model, threshold in thresholds_of(everything).items()}
-    tables = [
-        confusion(table, thresholds.get(about["model"])).assign(
-            **about, threshold=thresholds.get(about["model"], np.nan)
-        )
-        for about, table in judged_parts(everything)
-    ]
+    tables = []
+    for part in judged_parts(everything):
+        threshold = thresholds.get(part.model)
+        about = {"model": part.model, "cohort": part.cohort, "part": part.part}
+        tables.append(confusion(part.table, threshold).assign(**about, threshold=np.nan if many else threshold))
     return (
         pd.concat(tables, ignore_index=True)[CONFUSION_COLUMNS] if tables else pd.DataFrame(columns=CONFUSION_COLUMNS)
     )
 
 
 def age_matched(table: pd.DataFrame, caliper_years: float = CALIPER_YEARS) -> pd.DataFrame:
-    """The rows of cases and controls that pair up by age: one scan a participant (the first by scan_id), each used once.
+    """Cases and controls in pairs of similar age, with one scan of each participant (the first by scan_id).
 
-    Of all ways to pair whose ages differ by ``caliper_years`` at most, the one with the most pairs and, among those, the
-    smallest sum of differences (optimal matching: Rosenbaum 1989, Journal of the American Statistical Association 84,
-    1024-1032), which greedy nearest neighbours come near. The result doesn't depend on the order of the rows. Columns as
-    ``table``'s, with ``pair`` (0, 1, ...), in the order of the cases' scan_id; no row where nobody pairs.
+    Among all pairings with age differences of at most ``caliper_years``, the one with the most pairs and then the smallest sum
+    of differences (optimal matching: Rosenbaum 1989, Journal of the American Statistical Association 84, 1024-1032). The result
+    doesn't depend on the order of the rows.
 
-    ``table``: participant_id, scan_id, age (years; rows without are left out) and target.
+    Args:
+        table: participant_id, scan_id, age (years; rows without an age are left out), target and any other columns.
+        caliper_years: Largest age difference of a pair.
+
+    Returns:
+        The columns of ``table`` and ``pair`` (0, 1, ...), in the order of the cases' scan_id; empty where there is no pair.
     """
     rows = table[table["age"].notna()].sort_values(["participant_id", "scan_id"]).drop_duplicates("participant_id")
     rows = rows.sort_values("scan_id", kind="stable")
     cases, controls = rows[rows["target"] > 0], rows[~(rows["target"] > 0)]
     apart = np.abs(cases["age"].to_numpy(dtype=float)[:, None] - controls["age"].to_numpy(dtype=float))
-    far = caliper_years * (min(apart.shape, default=0) + 1)  # one pair too far costs more than all that are near
+    far = caliper_years * (min(apart.shape) + 1)  # one pair beyond the caliper costs more than all pairs within it
     left, right = linear_sum_assignment(np.where(apart <= caliper_years, apart, far))
     near = apart[left, right] <= caliper_years
     paired = [
@@ -120,20 +126,19 @@ def _groups(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, str]]:
             yield "age-matched", matched, note
 
 
-def _age_difference(table: pd.DataFrame, resamples: int, seed: int) -> list[dict]:
+def _age_difference(table: pd.DataFrame, bootstrap: Bootstrap) -> list[Estimate]:
     if "age" not in table:
         return []
     rows = table[table["age"].notna()]
     codes = (rows["target"] > 0).to_numpy().astype(int)
     if len(np.unique(codes)) < 2:
         return []
+    people = rows["participant_id"].to_numpy()
+    measure = Measure(_difference, codes, rows["age"].to_numpy(dtype=float), people, stratified=True)
+    return [estimate("age_difference", measure, bootstrap)]
 
-    def difference(target: np.ndarray, age: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
-        of_cases, of_controls = (
-            weighted_mean(age[target == code], None if weights is None else weights[:, target == code])
-            for code in (1, 0)
-        )
-        return of_cases - of_controls
 
-    measure = Measure(difference, codes, rows["age"].to_numpy(dtype=float), np.ones(len(rows), dtype=bool), codes)
-    return [estimate("age_difference", measure, rows["participant_id"].to_numpy(), resamples=resamples, seed=seed)]
+@metric
+def _difference(target: np.ndarray, age: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    cases, controls = (weighted_mean(age[target == code], weights[:, target == code]) for code in (1, 0))
+    return cases - controls

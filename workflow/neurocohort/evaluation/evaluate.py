@@ -1,51 +1,43 @@
-"""The table of results: each metric with its interval, for the network and for every baseline, on the same rows."""
+"""metrics.tsv: each metric with its interval, for the network and for every baseline, on the same rows."""
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
-from neurocohort.evaluation.measures import (
-    COLUMNS,
-    POOLED,
-    SEGMENTATION,
-    SMALLEST_GROUP,
-    estimate,
-    judged_parts,
-    measures,
-    with_baselines,
-)
+from neurocohort.evaluation.intervals import Bootstrap
+from neurocohort.evaluation.measures import POOLED, SEGMENTATION, estimates, judged_parts, with_baselines
+from neurocohort.evaluation.rows import MetricRow, table_of
 
 AGE_BAND_YEARS = 20
 
 
-def evaluate(
-    predictions: pd.DataFrame, baselines: pd.DataFrame, kind: str, *, resamples: int, seed: int
-) -> pd.DataFrame:
+def evaluate(predictions: pd.DataFrame, baselines: pd.DataFrame, kind: str, bootstrap: Bootstrap) -> pd.DataFrame:
     """metrics.tsv: model, cohort, part, group, metric, value, ci_low, ci_high, interval, n (participants).
 
-    ``predictions``: the network's rows; ``baselines``: the same columns with ``model`` first. Each part of each cohort is
-    judged as a whole, by site, by sex and by age band (and by tissue for a segmentation); several trained cohorts' held-out
-    parts also together, as cohort ``all``. A classification with columns ``probability_0`` and upwards has more than two
-    classes. Every interval draws from the same seed, so models are compared on the same resamples. A perfect AUC, which has
-    no distribution to resample, gets a score-type interval (``newcombe``).
+    Each part of each cohort is judged as a whole and by group (`groups`); the held-out parts of several trained cohorts also
+    together, as cohort ``all``. All intervals use the same seed, so that models are compared on the same resamples.
+
+    Args:
+        predictions: The network's rows. A classification with columns ``probability_0`` and so on has more than two classes.
+        baselines: The same columns and ``model``.
+        kind: The task.
+        bootstrap: Number of resamples and seed.
     """
-    rows = []
-    for about, table in judged_parts(with_baselines(predictions, baselines)):
-        for group, chosen in groups(table, kind) if about["cohort"] != POOLED else [("all", table)]:
-            rows += [about | {"group": group} | figure for figure in figures(chosen, kind, resamples, seed)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    rows = [
+        MetricRow(part.model, part.cohort, part.part, group, estimate)
+        for part in judged_parts(with_baselines(predictions, baselines))
+        for group, chosen in (groups(part.table, kind) if part.cohort != POOLED else [("all", part.table)])
+        for estimate in estimates(chosen, kind, bootstrap)
+    ]
+    return table_of(rows, MetricRow)
 
 
 def groups(table: pd.DataFrame, kind: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield name and rows of every group: ``all``, ``tissue=``, ``site=``, ``sex=`` and ``age=`` in bands of twenty years.
 
-    Sites, sexes and bands that have everybody aren't told apart.
+    Groupings of sites, sexes or ages with a single value are skipped.
     """
-    yield "all", table
-    if kind == SEGMENTATION:
-        for tissue, chosen in table.groupby("tissue", sort=True):
-            yield f"tissue={tissue}", chosen
+    yield from whole_and_tissues(table, kind)
     columns = {name: table[name] for name in ("site", "sex") if name in table}
     if "age" in table:
         columns["age"] = age_bands(table["age"])
@@ -55,18 +47,15 @@ def groups(table: pd.DataFrame, kind: str) -> Iterator[tuple[str, pd.DataFrame]]
                 yield f"{name}={value}", table[values == value]
 
 
+def whole_and_tissues(table: pd.DataFrame, kind: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield name and rows of the groups ``all`` and, for a segmentation, ``tissue=``."""
+    yield "all", table
+    if kind == SEGMENTATION:
+        for tissue, chosen in table.groupby("tissue", sort=True):
+            yield f"tissue={tissue}", chosen
+
+
 def age_bands(ages: pd.Series) -> pd.Series:
-    """``20-39`` of 27.5 years, and so on; missing where the age is."""
+    """The band of each age in years, such as ``20-39``; missing where the age is missing."""
     lowest = ages.astype(float) // AGE_BAND_YEARS * AGE_BAND_YEARS
     return lowest.map(lambda low: f"{int(low)}-{int(low) + AGE_BAND_YEARS - 1}", na_action="ignore")
-
-
-def figures(table: pd.DataFrame, kind: str, resamples: int, seed: int) -> list[dict]:
-    """A record for each metric on the rows of ``table``; none where they are of fewer than three participants."""
-    people = table["participant_id"].to_numpy()
-    if len(np.unique(people)) < SMALLEST_GROUP:
-        return []
-    return [
-        estimate(name, measure, people, resamples=resamples, seed=seed)
-        for name, measure in measures(table, kind).items()
-    ]

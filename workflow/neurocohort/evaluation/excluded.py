@@ -1,26 +1,30 @@
-"""Whether the participants who were excluded differ from those who were kept: counts, fractions and tests, a variable each."""
+"""Whether excluded participants differ from those who were kept: counts, fractions and a test for each variable."""
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 EXCLUDED_COLUMNS = ["variable", "level", "excluded", "kept", "fraction_excluded", "test", "p", "p_holm"]
-FEWEST = 3  # participants on a side: fewer are counted, and not compared
-TABLES = 9999  # random ones for Fisher's test of more than two levels
+FEWEST = 3  # participants on each side for a test; fewer are only counted
+TABLES = 9999  # random tables for Fisher's test of more than two levels
 NOT_KNOWN = "not known"
 MANN_WHITNEY, FISHER = "mann_whitney", "fisher"
 
 
 def excluded_against_kept(people: pd.DataFrame, excluded: np.ndarray, seed: int) -> pd.DataFrame:
-    """A row a level of every variable of ``people`` (a row a participant): how many were excluded, how many kept.
+    """The number of excluded and kept participants at each level of every variable.
 
-    ``people``: numbers, compared by the Mann-Whitney U test, have one level ``mean (SD)`` with that text in ``excluded`` and
-    ``kept``; all other columns hold levels (text or an ordered categorical), compared by Fisher's exact test, which draws TABLES
-    tables from ``seed`` where there are more than two levels. ``excluded``: bool, of the rows of ``people``.
+    Args:
+        people: One row for each participant. Numbers are compared by the Mann-Whitney U test, and have one level ``mean (SD)``
+            with that text in ``excluded`` and ``kept``. Other columns hold levels (text or an ordered categorical), compared by
+            Fisher's exact test.
+        excluded: Whether each row of ``people`` is excluded, bool.
+        seed: Seed of the TABLES random tables that Fisher's test draws for more than two levels.
 
-    Columns: EXCLUDED_COLUMNS. ``fraction_excluded`` is of the level's participants, 0 to 1. ``p_holm``: corrected by Holm (1979)
-    for the tests of this table. Missing values are a level ``not known`` and take no part in the test. A variable without
-    two known levels is left out; p is NaN where FEWEST participants aren't known on either side.
+    Returns:
+        EXCLUDED_COLUMNS. ``fraction_excluded`` is that of the level's participants, 0 to 1. ``p_holm`` is corrected (Holm 1979)
+        for the tests of this table. Missing values are a level ``not known`` that is not tested. Variables with fewer than two
+        known levels are left out; p is NaN where a side has fewer than FEWEST known values.
     """
     tables = []
     for name in people:
@@ -31,22 +35,19 @@ def excluded_against_kept(people: pd.DataFrame, excluded: np.ndarray, seed: int)
             tables.append(table.assign(variable=name))
     if not tables:
         return pd.DataFrame(columns=EXCLUDED_COLUMNS)
-    tested = [table["p"].iloc[0] for table in tables]
-    for table, p in zip(tables, holm(tested), strict=True):
-        table["p_holm"] = p
-    return pd.concat(tables, ignore_index=True)[EXCLUDED_COLUMNS]
+    corrected = holm([table["p"].iloc[0] for table in tables])
+    tested = [table.assign(p_holm=p) for table, p in zip(tables, corrected, strict=True)]
+    return pd.concat(tested, ignore_index=True)[EXCLUDED_COLUMNS]
 
 
 def holm(values: list[float]) -> list[float]:
-    """P values corrected for their number by Holm's step-down procedure (1979); NaN is no test and stays."""
-    known = sorted(
-        (index for index, value in enumerate(values) if not np.isnan(value)), key=lambda index: values[index]
-    )
-    corrected, largest = [float("nan")] * len(values), 0.0
-    for place, index in enumerate(known):
-        largest = max(largest, min(1.0, values[index] * (len(known) - place)))
-        corrected[index] = largest
-    return corrected
+    """P values corrected for their number by Holm's step-down procedure (1979); NaN is not counted and stays NaN."""
+    p = np.array(values, dtype=float)
+    order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]  # NaN is sorted last
+    corrected = np.full(len(p), np.nan)
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected.tolist()
 
 
 def _numbers(values: pd.Series, excluded: np.ndarray) -> pd.DataFrame | None:
@@ -83,15 +84,13 @@ def _levels(values: pd.Series, excluded: np.ndarray, seed: int) -> pd.DataFrame 
         p = float(stats.fisher_exact(counts, method=method).pvalue)
     missing = values.isna().to_numpy()
     if missing.any():
-        levels, counts = (
-            [*levels, NOT_KNOWN],
-            np.vstack([counts, [(excluded & missing).sum(), (~excluded & missing).sum()]]),
-        )
+        levels.append(NOT_KNOWN)
+        counts = np.vstack([counts, [(excluded & missing).sum(), (~excluded & missing).sum()]])
     return pd.DataFrame(
         {
             "level": levels,
-            "excluded": [str(count) for count in counts[:, 0]],
-            "kept": [str(count) for count in counts[:, 1]],
+            "excluded": counts[:, 0].astype(str),
+            "kept": counts[:, 1].astype(str),
             "fraction_excluded": (counts[:, 0] / counts.sum(axis=1)).round(4),
             "test": FISHER,
             "p": p,
@@ -101,11 +100,5 @@ def _levels(values: pd.Series, excluded: np.ndarray, seed: int) -> pd.DataFrame 
 
 def _in_order(values: pd.Series) -> list[str]:
     """The known levels, numbers by size and before texts."""
-
-    def key(level: str) -> tuple:
-        try:
-            return (0, float(level), level)
-        except ValueError:
-            return (1, 0.0, level)
-
-    return sorted(map(str, values.dropna().unique()), key=key)
+    levels = pd.Series(sorted(map(str, values.dropna().unique())), dtype=object)
+    return levels.iloc[pd.to_numeric(levels, errors="coerce").argsort(kind="stable")].tolist()

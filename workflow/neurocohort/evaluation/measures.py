@@ -1,164 +1,201 @@
-"""What is measured of a table of predictions, and one row of a table of results: a value, its interval, and how many people."""
+"""What is measured in a table of predictions, and how a measure becomes an estimate with its interval."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from neurocohort.evaluation.intervals import auc_score_interval, participant_interval
+from neurocohort.evaluation.intervals import (
+    NO_INTERVAL,
+    Bootstrap,
+    Interval,
+    auc_score_interval,
+    participant_interval,
+)
 from neurocohort.evaluation.metrics import (
     CLASSES_METRICS,
     CLASSIFICATION_METRICS,
     REGRESSION_METRICS,
     SEGMENTATION_METRICS,
     Metric,
+    metric,
     weighted_mean,
 )
+from neurocohort.evaluation.rows import DetailRow, Estimate
 
 REGRESSION, CLASSIFICATION, SEGMENTATION = "regression", "classification", "segmentation"
-SMALLEST_GROUP = 3  # participants; fewer say nothing about a group
+SMALLEST_GROUP = 3  # participants; smaller groups have no results
 POOLED = "all"
 NETWORK = "network"
 VALIDATION, HELD_OUT, EXTERNAL = "validation", "held-out", "external"
 PROBABILITY = re.compile(r"probability_\d+")
 KEY = ["cohort", "scan_id", "tissue"]  # of a row; only a segmentation has tissues
-ABOUT = ["model", "cohort", "part", "group"]
-FOUND = ["metric", "value", "ci_low", "ci_high", "interval", "n"]
-COLUMNS = ABOUT + FOUND
-DECIMALS = 6
 AUCS = ("auc", "auc_macro")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric with the ``target`` and the ``prediction`` of each row that it compares; ``usable``: (rows,) bool, those for
-    which it is defined. Of more than two classes ``prediction`` is (rows, K). ``strata``: the classes, else None.
+    """A metric and what it compares.
+
+    Args:
+        metric: The function.
+        target: True values or classes, (rows,).
+        prediction: (rows,), or (rows, K) for K > 2 classes.
+        participants: The person of each row, (rows,).
+        stratified: Whether the classes in ``target`` are resampled separately.
+        skips_missing: Whether rows in which either is missing are left out.
     """
 
     metric: Metric
     target: np.ndarray
     prediction: np.ndarray
-    usable: np.ndarray
-    strata: np.ndarray | None = None
+    participants: np.ndarray
+    stratified: bool = False
+    skips_missing: bool = False
+
+    @property
+    def usable(self) -> np.ndarray:
+        """The rows that count, (rows,) bool."""
+        if self.skips_missing:
+            return np.isfinite(self.target) & np.isfinite(self.prediction)
+        return np.ones(len(self.target), dtype=bool)
+
+    def on(self, rows: np.ndarray) -> "Measure":
+        """The measure of some rows, (rows,) bool."""
+        chosen = {name: getattr(self, name)[rows] for name in ("target", "prediction", "participants")}
+        return replace(self, **chosen)
+
+    @property
+    def value(self) -> float:
+        """The metric of all rows; NaN where there is none."""
+        return self.metric(self.target, self.prediction) if len(self.target) else float("nan")
+
+    def resampled(self, weights: np.ndarray) -> np.ndarray:
+        """The metric of each draw of ``weights`` (draws, rows)."""
+        return self.metric(self.target, self.prediction, weights)
+
+    @property
+    def strata(self) -> np.ndarray | None:
+        """What `participant_interval` stratifies by."""
+        return self.target if self.stratified else None
+
+
+@dataclass(frozen=True)
+class JudgedPart:
+    """The predictions of one ``model`` in one ``part`` of a ``cohort``, or of several (`POOLED`)."""
+
+    model: str
+    cohort: str
+    part: str
+    table: pd.DataFrame
+
+    def details(self, group: str, setting: str, note: str, estimates: Iterable[Estimate]) -> list[DetailRow]:
+        """Rows of details.tsv about this part."""
+        return [DetailRow(self.model, self.cohort, self.part, group, estimate, setting, note) for estimate in estimates]
 
 
 def measures(table: pd.DataFrame, kind: str) -> dict[str, Measure]:
-    """By name, every metric of a ``kind`` of task on the rows of ``table``, in the order of the results.
+    """All metrics of a ``kind`` of task on the rows of ``table``, by name, in the order of the results.
 
-    A regression and a classification need target and prediction (or ``probability_0`` and upwards, of more than two classes).
-    Of a segmentation the rows are comparisons already, so a measure is the mean of a column; the columns that the table has
-    not are left out, and rows without a value (a distance to an empty surface) don't count.
+    A regression and a classification need the columns target and prediction (or ``probability_0`` and so on, for more than two
+    classes). In the table of a segmentation every column already compares two label maps, so that a measure is the mean of a
+    column; columns that the table doesn't have are left out, and missing values (a distance to an empty surface) don't count.
     """
+    people = table["participant_id"].to_numpy()
     if kind == SEGMENTATION:
         columns = {name: table[name].to_numpy(dtype=float) for name in SEGMENTATION_METRICS if name in table}
-        return {name: Measure(_mean, values, values, np.isfinite(values)) for name, values in columns.items()}
+        return {name: Measure(_mean, values, values, people, skips_missing=True) for name, values in columns.items()}
     target, prediction = (table[name].to_numpy(dtype=float) for name in ("target", "prediction"))
-    everywhere = np.ones(len(table), dtype=bool)
-    if kind == REGRESSION:
-        return {name: Measure(metric, target, prediction, everywhere) for name, metric in REGRESSION_METRICS.items()}
+    metrics = REGRESSION_METRICS
     if classes := probability_columns(table):
-        codes, probabilities = target.astype(int), table[classes].to_numpy(dtype=float)
-        return {
-            name: Measure(metric, codes, probabilities, everywhere, codes) for name, metric in CLASSES_METRICS.items()
-        }
-    codes = (target > 0).astype(int)
+        target, prediction, metrics = target.astype(int), table[classes].to_numpy(dtype=float), CLASSES_METRICS
+    elif kind == CLASSIFICATION:
+        target, metrics = (target > 0).astype(int), CLASSIFICATION_METRICS
     return {
-        name: Measure(metric, codes, prediction, everywhere, codes) for name, metric in CLASSIFICATION_METRICS.items()
+        name: Measure(function, target, prediction, people, stratified=kind == CLASSIFICATION)
+        for name, function in metrics.items()
     }
 
 
 def probability_columns(table: pd.DataFrame) -> list[str]:
-    """The names of the columns with the probabilities of more than two classes, class 0 first; none for two."""
-    return sorted(
-        (name for name in table if PROBABILITY.fullmatch(name)), key=lambda name: int(name.rpartition("_")[2])
-    )
+    """The names of the columns with the probabilities of more than two classes, class 0 first; none for two classes."""
+    return sorted(filter(PROBABILITY.fullmatch, table), key=lambda name: int(name.rpartition("_")[2]))
 
 
 def headline_metric(table: pd.DataFrame, kind: str) -> str:
-    """The metric that a table is judged by, where one must do."""
+    """The metric by which a table is judged, where there can be only one."""
     if kind == CLASSIFICATION:
         return "auc_macro" if probability_columns(table) else "auc"
     return {REGRESSION: "mae", SEGMENTATION: "dice"}[kind]
 
 
-def estimate(name: str, measure: Measure, participants: np.ndarray, *, resamples: int, seed: int) -> dict:
-    """metric, value, ci_low, ci_high, interval and n (participants with a usable row) of one ``measure``.
+def estimate(name: str, measure: Measure, bootstrap: Bootstrap) -> Estimate:
+    """The value of ``measure`` with its interval; ``n`` are the participants with a usable row.
 
-    ``participants``: (rows,). The interval is `participant_interval`'s; an AUC of 0 or 1, which has no distribution to
-    resample, gets a score-type one (``newcombe``). Value and interval are NaN, and ``interval`` is ``none``, where the
-    metric is not defined.
+    An AUC of 0 or 1 is the same in all resamples, and gets a score-type interval (``newcombe``). Value and interval are NaN
+    where the metric is not defined.
     """
-    usable = measure.usable
-    target, prediction, people = measure.target[usable], measure.prediction[usable], participants[usable]
-    strata = None if measure.strata is None else measure.strata[usable]
-    value = measure.metric(target, prediction) if len(people) else float("nan")
-    low, high, method = float("nan"), float("nan"), "none"
+    own = measure.on(measure.usable)
+    value, interval = own.value, NO_INTERVAL
     if np.isfinite(value):
-        low, high, method = participant_interval(
-            lambda weights: measure.metric(target, prediction, weights),
-            people,
-            resamples=resamples,
-            seed=seed,
-            strata=strata,
-            weighted=True,
-        )
-    if name in AUCS and value in (0.0, 1.0) and low == high:
-        (low, high), method = score_interval(value, target), "newcombe"
-    return result(name, value, (low, high), method, len(set(people)))
+        interval = participant_interval(own.resampled, own.participants, bootstrap, own.strata)
+    if name in AUCS and value in (0.0, 1.0) and interval.low == interval.high:
+        interval = Interval(*score_interval(value, own.target), "newcombe")
+    return Estimate(name, value, *interval, n=len(set(own.participants)))
 
 
-def result(name: str, value: float, interval: tuple[float, float], method: str, n: int) -> dict:
-    """The columns of FOUND, rounded."""
-    low, high = interval
-    values = {"value": value, "ci_low": low, "ci_high": high}
-    return (
-        {"metric": name}
-        | {key: round(float(number), DECIMALS) for key, number in values.items()}
-        | {"interval": method, "n": int(n)}
-    )
+def estimates(table: pd.DataFrame, kind: str, bootstrap: Bootstrap) -> list[Estimate]:
+    """Every metric on the rows of ``table``; none for fewer than three participants."""
+    if too_few(table):
+        return []
+    return [estimate(name, measure, bootstrap) for name, measure in measures(table, kind).items()]
+
+
+def too_few(table: pd.DataFrame) -> bool:
+    """Whether the rows are of fewer than three participants."""
+    return table["participant_id"].nunique() < SMALLEST_GROUP
 
 
 def with_baselines(predictions: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
-    """The network's rows and the baselines' in one table, by ``model``."""
+    """The rows of the network and those of the baselines in one table, distinguished by ``model``."""
     return pd.concat([predictions.assign(model=NETWORK), baselines], ignore_index=True)
 
 
 def cross_validated(everything: pd.DataFrame, samples: pd.DataFrame) -> bool:
-    """Whether scans of the split's part ``train`` were validated on, as they are in folds. ``samples``: samples.tsv."""
+    """Whether scans of the split's part ``train`` (in ``samples``, samples.tsv) have validation rows, as with folds."""
     key = ["cohort", "scan_id"]
     trained = pd.MultiIndex.from_frame(samples.loc[samples["part"] == "train", key])
     return bool(trained.isin(pd.MultiIndex.from_frame(everything.loc[everything["part"] == VALIDATION, key])).any())
 
 
-def judged_parts(everything: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """Yield model, cohort, part and rows of what results may be told on; of several cohorts' held-out parts the whole too.
+def judged_parts(everything: pd.DataFrame) -> Iterator[JudgedPart]:
+    """Yield each part that results may be computed on, and the held-out parts of several cohorts together.
 
-    A model that lacks one of these cohorts has no whole: it would be of other people than the network's. The validation part
-    isn't among them: it chose the epoch, and a figure on it would flatter.
+    A model that lacks one of these cohorts has no pooled part: its participants would differ from the network's. The
+    validation part is left out: the epoch was chosen on it, so that its results are too good.
     """
     tested = everything[everything["part"] != VALIDATION]
     for (model, cohort, part), table in tested.groupby(["model", "cohort", "part"], sort=False):
-        yield {"model": model, "cohort": cohort, "part": part}, table.reset_index(drop=True)
+        yield JudgedPart(model, cohort, part, table.reset_index(drop=True))
     held_out = tested[tested["part"] == HELD_OUT]
     cohorts = held_out["cohort"].nunique()
-    if cohorts > 1:
-        for model, table in held_out.groupby("model", sort=False):
-            if table["cohort"].nunique() < cohorts:
-                continue
-            yield {"model": model, "cohort": POOLED, "part": HELD_OUT}, table.reset_index(drop=True)
-
-
-def _mean(_: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
-    return weighted_mean(values, weights)
+    for model, table in held_out.groupby("model", sort=False) if cohorts > 1 else ():
+        if table["cohort"].nunique() == cohorts:
+            yield JudgedPart(str(model), POOLED, HELD_OUT, table.reset_index(drop=True))
 
 
 def score_interval(value: float, target: np.ndarray) -> tuple[float, float]:
-    """Newcombe's interval of an AUC of 0 or 1. Of a mean over classes it is the mean of their limits, which is no narrower than
+    """Newcombe's interval of an AUC of 0 or 1. For a mean over classes, the mean of their limits, which is at least as wide as
     the interval of the mean."""
     counts = np.bincount(target)
     cases = counts[1:] if len(counts) == 2 else counts
     limits = [auc_score_interval(value, int(count), int(len(target) - count)) for count in cases]
     low, high = np.mean(limits, axis=0)
     return float(low), float(high)
+
+
+@metric
+def _mean(_: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return weighted_mean(values, weights)

@@ -1,20 +1,25 @@
-"""A classification at a threshold: chosen on the validation part, then judged elsewhere."""
+"""A classification at a threshold that is chosen on the validation part and judged on the other parts."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from neurocohort.evaluation.intervals import wilson_interval
-from neurocohort.evaluation.measures import SMALLEST_GROUP, VALIDATION, Measure, estimate, probability_columns, result
+from neurocohort.evaluation.intervals import Bootstrap, wilson_interval
+from neurocohort.evaluation.measures import VALIDATION, Measure, estimate, probability_columns, too_few
 from neurocohort.evaluation.metrics import DECISION_THRESHOLD, balanced_accuracy, counts_by_score
+from neurocohort.evaluation.rows import Estimate
 
 CONFUSION_COLUMNS = ["model", "cohort", "part", "threshold", "true", "called", "scans", "participants"]
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Call a case where the probability is at least ``value``. ``chosen``: on the validation part; ``note``: how, a sentence."""
+    """A case is called where the probability is at least ``value``.
+
+    ``chosen``: whether it was chosen on the validation part; ``note``: a sentence on how.
+    """
 
     value: float
     chosen: bool
@@ -24,9 +29,12 @@ class Threshold:
 def youden_threshold(target: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
     """The threshold with the largest sensitivity + specificity - 1 (Youden 1950), and that index.
 
-    ``target``: (rows,), above 0 for cases; ``prediction``: (rows,) probabilities. Between two neighbouring predictions every
-    threshold calls the same: the middle is taken; of several as good, the nearest to 0.5, then the lowest. Raises ValueError
-    where there are not both cases and controls.
+    All thresholds between two neighbouring predictions are equivalent; the middle is used. Among equally good thresholds the
+    one nearest to 0.5 is used, then the lowest. Raises ValueError where there are no cases or no controls.
+
+    Args:
+        target: Above 0 for cases, (rows,).
+        prediction: Probabilities, (rows,).
     """
     scores, cases, controls = (found.ravel() for found in counts_by_score(target, prediction))
     if not cases.sum() or not controls.sum():
@@ -39,7 +47,7 @@ def youden_threshold(target: np.ndarray, prediction: np.ndarray) -> tuple[float,
 
 
 def choose_threshold(validation: pd.DataFrame) -> Threshold:
-    """Youden's threshold on validation rows (all trained cohorts'); 0.5, and the note says so, where these are of one class."""
+    """Youden's threshold on the validation rows of all trained cohorts; 0.5, with a note, where they have only one class."""
     target, prediction = (validation[name].to_numpy(dtype=float) for name in ("target", "prediction"))
     cases = int((target > 0).sum())
     if not cases or cases == len(target):
@@ -55,7 +63,7 @@ def choose_threshold(validation: pd.DataFrame) -> Threshold:
 
 
 def thresholds_of(everything: pd.DataFrame) -> dict[str, Threshold]:
-    """`choose_threshold` for each model of ``everything`` (`with_baselines`), on its own validation rows."""
+    """The threshold of each model of ``everything`` (`with_baselines`), chosen on its own validation rows."""
     validation = everything["part"] == VALIDATION
     return {
         model: choose_threshold(everything[validation & (everything["model"] == model)])
@@ -63,41 +71,37 @@ def thresholds_of(everything: pd.DataFrame) -> dict[str, Threshold]:
     }
 
 
-def at_threshold(table: pd.DataFrame, threshold: float, *, resamples: int, seed: int) -> list[dict]:
-    """sensitivity, specificity, ppv, npv and balanced_accuracy of calling a case from ``threshold`` upwards, each with its
-    interval: metric, value, ci_low, ci_high, interval, n (participants).
+def at_threshold(table: pd.DataFrame, threshold: float, bootstrap: Bootstrap) -> list[Estimate]:
+    """sensitivity, specificity, ppv, npv and balanced_accuracy when a case is called from ``threshold`` upwards.
 
-    The proportions have Wilson's, with as many trials as participants (a person's repeated scans count as one); ``n`` are the
-    participants that the proportion is of. The predictive values hold for the share of cases among these rows alone. The
-    balanced accuracy has the bootstrap's. No rows for fewer than three participants.
+    The proportions have Wilson's interval, with participants as trials (repeated scans of a person count once); ``n`` are the
+    participants in the denominator. The predictive values hold only for the fraction of cases among these rows. The balanced
+    accuracy has a bootstrap interval. Empty for fewer than three participants.
     """
-    people = table["participant_id"].to_numpy()
-    if len(np.unique(people)) < SMALLEST_GROUP:
+    if too_few(table):
         return []
+    people = table["participant_id"].to_numpy()
     case, prediction = (table["target"] > 0).to_numpy(), table["prediction"].to_numpy(dtype=float)
     called = prediction >= threshold
-    rows = [
-        _proportion(name, right, among, people)
-        for name, right, among in (
-            ("sensitivity", called, case),
-            ("specificity", ~called, ~case),
-            ("ppv", case, called),
-            ("npv", ~case, ~called),
-        )
+    proportions = {
+        "sensitivity": (called, case),
+        "specificity": (~called, ~case),
+        "ppv": (case, called),
+        "npv": (~case, ~called),
+    }
+    accuracy = partial(balanced_accuracy, threshold=threshold)
+    measure = Measure(accuracy, case.astype(int), prediction, people, stratified=True)
+    return [
+        *(_proportion(name, right, among, people) for name, (right, among) in proportions.items()),
+        estimate("balanced_accuracy", measure, bootstrap),
     ]
-    codes = case.astype(int)
-
-    def metric(target: np.ndarray, found: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
-        return balanced_accuracy(target, found, weights, threshold)
-
-    measure = Measure(metric, codes, prediction, np.ones(len(codes), dtype=bool), codes)
-    return [*rows, estimate("balanced_accuracy", measure, people, resamples=resamples, seed=seed)]
 
 
 def confusion(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:
-    """The confusion matrix as a row a cell: true, called, scans, participants (each counted in every cell that they are in).
+    """The confusion matrix with one row for each cell: true, called, scans, participants.
 
-    Two classes: called 1 from ``threshold`` upwards. More: the most probable class; ``threshold`` is not looked at.
+    A participant counts in every cell in which they have a scan. Two classes: class 1 is called from ``threshold`` upwards. More
+    classes: the most probable class is called, and ``threshold`` is not used.
     """
     classes = len(probability_columns(table)) or 2
     true = table["target"].astype(int) if classes > 2 else (table["target"] > 0).astype(int)
@@ -106,11 +110,11 @@ def confusion(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:
     for code in range(classes):
         for answer in range(classes):
             people = table.loc[(true == code) & (called == answer), "participant_id"]
-            rows.append({"true": code, "called": answer, "scans": len(people), "participants": people.nunique()})
-    return pd.DataFrame(rows)
+            rows.append((code, answer, len(people), people.nunique()))
+    return pd.DataFrame(rows, columns=["true", "called", "scans", "participants"])
 
 
-def _proportion(name: str, right: np.ndarray, among: np.ndarray, people: np.ndarray) -> dict:
+def _proportion(name: str, right: np.ndarray, among: np.ndarray, people: np.ndarray) -> Estimate:
     n = len(np.unique(people[among]))
-    share = float(right[among].mean()) if n else float("nan")
-    return result(name, share, wilson_interval(share, n), "wilson" if n else "none", n)
+    fraction = float(right[among].mean()) if n else float("nan")
+    return Estimate(name, fraction, *wilson_interval(fraction, n), "wilson" if n else "none", n)

@@ -1,73 +1,79 @@
-"""The record of evaluations: a small JSON file for each model that was ever tested on a held-out part, in a folder of its own.
+"""The record of evaluations: a small JSON file for each model that was ever tested on a held-out part.
 
-The folder lies outside every rule's outputs, which Snakemake deletes before a rerun. It grows: a file is written once, under the
-key of what was evaluated, and a repetition finds it there. How many models were tested on a held-out part before the one that is
-reported is what a reader must know to judge its result; without a record nobody could state it.
+The folder is not an output of a rule, since Snakemake deletes outputs before a rerun. A file is written once, under the key of
+what was evaluated, and a repetition finds it. To judge a result a reader must know how many models were tested on the held-out
+part before the reported one.
 """
 
 import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, StrictStr, ValidationError
 
 from neurocohort.errors import InputError
 from neurocohort.evaluation.measures import EXTERNAL, HELD_OUT
 from neurocohort.files import read_json, sha256_of, write_json
 
-FOLDER = "evaluations"  # beside the results
+FOLDER = "evaluations"  # next to the results
 EXPERIMENT, CONTROL, WITHOUT_SITE = "experiment", "control", "without_site"
 KINDS = (EXPERIMENT, CONTROL, WITHOUT_SITE)
 ID_DIGITS = 12
-TEXTS = ("key", "study", "experiment", "kind", "target", "configuration", "first_evaluated")
-HASHES_BY_NAME = ("splits", "weights")
-LISTS = ("held_out", "external")
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What is evaluated: an experiment's networks, with what they were made and tested by. All hashes are sha256.
+class Evaluation(BaseModel):
+    """What is evaluated: the networks of an experiment, their settings and data. All hashes are sha256.
 
-    ``settings``: the experiment as `neurocohort.study.members.all_experiments` completes it. ``splits``: the hash of split.tsv by
-    cohort, external ones too. ``weights``: the hash of model.safetensors by member.
+    Args:
+        key: The same for a repetition: same configuration, splits and weights, whatever the names.
+        study: Name of the study.
+        experiment: Name of the experiment.
+        kind: ``control`` (trained on permuted targets), ``without_site`` (one site left out), else ``experiment``.
+        task: As in the experiment's settings, like the next two.
+        target: The predicted variable.
+        cohorts: The trained cohorts.
+        configuration: Hash of the settings, whatever the order of the keys.
+        splits: Hash of split.tsv by cohort, external ones included.
+        weights: Hash of model.safetensors by member.
     """
 
-    study: str
-    experiment: str
-    settings: dict
-    splits: dict[str, str]
-    weights: dict[str, str]
+    key: StrictStr
+    study: StrictStr
+    experiment: StrictStr
+    kind: StrictStr
+    task: Any = None
+    target: StrictStr
+    cohorts: Any = None
+    configuration: StrictStr
+    splits: dict[str, StrictStr]
+    weights: dict[str, StrictStr]
 
-    @property
-    def configuration(self) -> str:
-        """The hash of ``settings``, whatever the order of the keys."""
-        return _sha256(json.dumps(self.settings, sort_keys=True))
 
-    @property
-    def key(self) -> str:
-        """The same for a repetition: same settings, splits and weights, under whatever name."""
-        return _key(self.configuration, self.splits, self.weights)
+class StoredEvaluation(Evaluation):
+    """A file of the record, with the tested participants (`hashed_ids`). The time is that of the first evaluation."""
 
-    @property
-    def kind(self) -> str:
-        """``control`` (trained on permuted targets), ``without_site`` (a site left out in turn), else ``experiment``."""
-        if self.settings.get("permutation"):
-            return CONTROL
-        return WITHOUT_SITE if self.settings.get("left_out_site") else EXPERIMENT
+    held_out: list[StrictStr]
+    external: list[StrictStr]
+    first_evaluated: StrictStr
 
 
 @dataclass(frozen=True)
 class Record:
-    """Which models were tested on some held-out participants.
+    """The models that were tested on some held-out participants.
 
-    ``models``: how many different ones (sets of weights) of kind ``experiment``; ``controls`` and ``without_site``: of the other
-    kinds. ``experiments``: the names of those of kind ``experiment``, as study/experiment, in the order of their first
-    evaluation. ``own``: whether the evaluation that was asked about is among them. ``problems``: a sentence for each file that
-    is no record of an evaluation, and so isn't counted.
+    Args:
+        models: Number of different models (sets of weights) of kind ``experiment``.
+        controls: The same for kind ``control``.
+        without_site: The same for kind ``without_site``.
+        experiments: Those of kind ``experiment`` as study/experiment, in the order of their first evaluation.
+        own: Whether the reported evaluation is among them.
+        problems: A sentence for each file that is not the record of an evaluation, and isn't counted.
     """
 
     models: int = 0
@@ -75,32 +81,52 @@ class Record:
     without_site: int = 0
     experiments: tuple[str, ...] = ()
     own: bool = False
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
 
 
-def evaluation_of(results: Path, study: str, experiment: str, settings: dict, members: Sequence[str]) -> Evaluation:
-    """The evaluation of an experiment whose networks and splits are under ``results``, read as they are now.
+def evaluation_of(
+    results: Path, study: str, experiment: str, settings: dict[str, Any], members: Sequence[str]
+) -> Evaluation:
+    """The evaluation of an experiment from the networks and splits that are under ``results`` now.
 
-    ``members``: the names of the experiment's networks (`study.members.members_of`). Raises FileNotFoundError where the
-    weights of one, or the split of a cohort, are not there.
+    ``members`` are the names of its networks (`study.members.members_of`). Raises FileNotFoundError for missing weights or
+    splits.
     """
     cohorts = [*settings["cohorts"], *(settings.get("external") or [])]
+    splits = {cohort: sha256_of(results / cohort / "split.tsv") for cohort in cohorts}
     folder = results / "experiments" / experiment
+    weights = {member: sha256_of(folder / member / "model.safetensors") for member in members}
+    return evaluation_with(study, experiment, settings, splits, weights)
+
+
+def evaluation_with(
+    study: str, experiment: str, settings: dict[str, Any], splits: dict[str, str], weights: dict[str, str]
+) -> Evaluation:
+    """The evaluation with these hashes. ``settings``: the experiment as completed by `study.members.all_experiments`."""
+    kind = WITHOUT_SITE if settings.get("left_out_site") else EXPERIMENT
+    configuration = _sha256(json.dumps(settings, sort_keys=True))
     return Evaluation(
-        study,
-        experiment,
-        settings,
-        {cohort: sha256_of(results / cohort / "split.tsv") for cohort in cohorts},
-        {member: sha256_of(folder / member / "model.safetensors") for member in members},
+        key=_key(configuration, splits, weights),
+        study=study,
+        experiment=experiment,
+        kind=CONTROL if settings.get("permutation") else kind,
+        configuration=configuration,
+        splits=splits,
+        weights=weights,
+        **{name: settings[name] for name in ("task", "target", "cohorts")},
     )
 
 
 def record_evaluation(folder: Path, evaluation: Evaluation, predictions: pd.DataFrame) -> Path:
-    """Write the record of ``evaluation`` into ``folder`` unless it is there already, and return its path.
+    """Write the record of ``evaluation`` into ``folder`` unless it exists, and return its path.
 
-    ``predictions``: cohort, part and participant_id of what was predicted; who is held out or external is recorded by
-    `hashed_ids`. A file of that name that is no record is replaced, and a line on standard error says so. The time is that
-    of the first evaluation. Two jobs may write the same record at once: the file is whole in any case.
+    Two jobs may write the same record at once: the file is complete in any case. A file of that name that is not a record is
+    replaced, with a line on standard error.
+
+    Args:
+        folder: The folder of the record.
+        evaluation: What was evaluated.
+        predictions: cohort, part and participant_id of the predictions.
     """
     path = folder / f"{evaluation.key}.json"
     if path.exists():
@@ -109,42 +135,34 @@ def record_evaluation(folder: Path, evaluation: Evaluation, predictions: pd.Data
             return path
         except InputError as error:
             print(f"{error} It is replaced.", file=sys.stderr)
-    parts = {part: predictions[predictions["part"] == part] for part in (HELD_OUT, EXTERNAL)}
+    tested = {part: sorted(hashed_ids(predictions[predictions["part"] == part])) for part in (HELD_OUT, EXTERNAL)}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(
         path,
-        {
-            "key": evaluation.key,
-            "study": evaluation.study,
-            "experiment": evaluation.experiment,
-            "kind": evaluation.kind,
-            "task": evaluation.settings["task"],
-            "target": evaluation.settings["target"],
-            "cohorts": evaluation.settings["cohorts"],
-            "configuration": evaluation.configuration,
-            "splits": evaluation.splits,
-            "weights": evaluation.weights,
-            "held_out": sorted(hashed_ids(parts[HELD_OUT])),
-            "external": sorted(hashed_ids(parts[EXTERNAL])),
-            "first_evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
+        evaluation.model_dump() | {"held_out": tested[HELD_OUT], "external": tested[EXTERNAL], "first_evaluated": now},
     )
     return path
 
 
 def hashed_ids(participants: pd.DataFrame) -> set[str]:
-    """The first 12 hexadecimal digits of the sha256 of each ``cohort<tab>participant_id``, so that no record names anybody."""
+    """The first 12 hexadecimal digits of the sha256 of each ``cohort<tab>participant_id``, so that a record names nobody."""
     pairs = participants[["cohort", "participant_id"]].drop_duplicates().itertuples(index=False)
     return {_sha256(f"{cohort}\t{participant}")[:ID_DIGITS] for cohort, participant in pairs}
 
 
 def read_record(folder: Path, held_out: pd.DataFrame, target: str, own: str = "") -> Record:
-    """What ``folder`` holds on the participants of ``held_out`` (cohort, participant_id; any number of rows each).
+    """The models in ``folder`` that were tested on participants of ``held_out``.
 
-    An evaluation counts where one of them is among its held-out or its external participants, and where it is of ``target``.
-    ``own``: the key of the reported evaluation (`Evaluation.key`). A folder that isn't there holds nothing. Files that can't be
-    read, or are something else, are reported in ``problems``; hidden ones, which are being written, are passed over.
+    An evaluation of ``target`` counts if one of them is among its held-out or external participants. An absent folder is an empty
+    record. Hidden files, which are being written, are skipped.
+
+    Args:
+        folder: The folder of the record.
+        held_out: cohort, participant_id; any number of rows for each.
+        target: The predicted variable.
+        own: Key of the reported evaluation (`Evaluation.key`).
     """
-    wanted, found, problems = hashed_ids(held_out), [], []
+    wanted, found, problems = hashed_ids(held_out), list[StoredEvaluation](), []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.name.startswith("."):
             continue
@@ -152,51 +170,45 @@ def read_record(folder: Path, held_out: pd.DataFrame, target: str, own: str = ""
             found.append(_read(path))
         except InputError as error:
             problems.append(str(error))
-    of_target = [one for one in found if one["target"] == target]
-    tested = [one for one in of_target if not wanted.isdisjoint(one["held_out"] + one["external"])]
-    tested.sort(key=lambda one: (one["first_evaluated"], one["key"]))
-    of_kind = {kind: [one for one in tested if one["kind"] == kind] for kind in KINDS}
+    tested = [one for one in found if one.target == target and not wanted.isdisjoint(one.held_out + one.external)]
+    tested.sort(key=lambda one: (one.first_evaluated, one.key))
+    of_kind = {kind: [one for one in tested if one.kind == kind] for kind in KINDS}
     return Record(
         models=_different(of_kind[EXPERIMENT]),
         controls=_different(of_kind[CONTROL]),
         without_site=_different(of_kind[WITHOUT_SITE]),
-        experiments=tuple(dict.fromkeys(f"{one['study']}/{one['experiment']}" for one in of_kind[EXPERIMENT])),
-        own=any(one["key"] == own for one in tested),
+        experiments=tuple(dict.fromkeys(f"{one.study}/{one.experiment}" for one in of_kind[EXPERIMENT])),
+        own=any(one.key == own for one in tested),
         problems=tuple(problems),
     )
 
 
-def _different(records: Iterable[dict]) -> int:
-    return len({tuple(sorted(one["weights"].values())) for one in records})
+def _different(records: Iterable[StoredEvaluation]) -> int:
+    return len({tuple(sorted(one.weights.values())) for one in records})
 
 
-def _read(path: Path) -> dict:
-    """The record at ``path``. Raises InputError where it is none: other content, or another than its name and its key say."""
+def _read(path: Path) -> StoredEvaluation:
+    """The record at ``path``. Raises InputError where it is none: other content, or a name or key that doesn't match it."""
     try:
-        found = read_json(path)
+        content = read_json(path)
     except InputError as error:
-        raise _none(path, f"it can't be read as JSON ({error.__cause__})") from error
-    if not isinstance(found, dict):
-        raise _none(path, "it holds no JSON object")
-    checks = {name: isinstance(found.get(name), str) for name in TEXTS}
-    checks |= {name: isinstance(found.get(name), dict) and _are_texts(found[name].values()) for name in HASHES_BY_NAME}
-    checks |= {name: isinstance(found.get(name), list) and _are_texts(found[name]) for name in LISTS}
-    if wrong := [name for name, right in checks.items() if not right]:
-        raise _none(path, f"it has no usable {', '.join(wrong)}")
-    if found["kind"] not in KINDS:
-        raise _none(path, f"its kind is {found['kind']!r}; expected {', '.join(KINDS)}")
-    key = _key(found["configuration"], found["splits"], found["weights"])
-    if not key == found["key"] == path.stem:
-        raise _none(path, "its name, its key and its content don't belong together")
+        raise _no_record(path, f"it can't be read as JSON ({error.__cause__})") from error
+    if not isinstance(content, dict):
+        raise _no_record(path, "it holds no JSON object")
+    try:
+        found = StoredEvaluation(**content)
+    except ValidationError as error:
+        wrong = dict.fromkeys(str(one["loc"][0]) for one in error.errors())
+        raise _no_record(path, f"it has no usable {', '.join(wrong)}") from error
+    if found.kind not in KINDS:
+        raise _no_record(path, f"its kind is {found.kind!r}; expected {', '.join(KINDS)}")
+    if not _key(found.configuration, found.splits, found.weights) == found.key == path.stem:
+        raise _no_record(path, "its name, its key and its content don't belong together")
     return found
 
 
-def _none(path: Path, why: str) -> InputError:
+def _no_record(path: Path, why: str) -> InputError:
     return InputError(f"{path} is no record of an evaluation: {why}. Restore it from a copy, or move it elsewhere.")
-
-
-def _are_texts(values: Iterable) -> bool:
-    return all(isinstance(value, str) for value in values)
 
 
 def _key(configuration: str, splits: dict[str, str], weights: dict[str, str]) -> str:

@@ -1,30 +1,27 @@
-"""How far an experiment's members (its seeds and folds) lie apart: an uncertainty that no resample of participants shows."""
+"""How much the members of an experiment (its seeds and folds) differ, which resampling participants doesn't show."""
 
 import numpy as np
 import pandas as pd
 
-from neurocohort.evaluation.measures import DECIMALS, judged_parts, measures
-
-SPREAD_COLUMNS = ["cohort", "part", "metric", "members", "mean", "sd", "lowest", "highest"]
+from neurocohort.evaluation.measures import judged_parts, measures
+from neurocohort.evaluation.rows import SpreadRow, table_of
 
 
 def member_spread(members: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """spread.tsv: of each metric the mean, standard deviation (n - 1), lowest and highest value over the members.
+    """spread.tsv: the mean, standard deviation (n - 1), lowest and highest value of each metric over the members.
 
-    ``members``: members.tsv. Its members are judged one by one on the same held-out and external rows, as `evaluate` judges
-    their mean; that ensemble may be better than each of them. ``sd`` is missing for a single member. Columns: cohort, part,
-    metric, members, mean, sd, lowest, highest.
+    Each of ``members`` (members.tsv) is judged on the same held-out and external rows, as `evaluate` judges their mean; that
+    ensemble may be better than each of them. ``sd`` is missing for a single member. Columns: cohort, part, metric, members,
+    mean, sd, lowest, highest.
     """
-    values: dict[tuple, list[float]] = {}
-    for about, table in judged_parts(members.rename(columns={"member": "model"})):
-        for name, measure in measures(table, kind).items():
-            usable = measure.usable
-            value = measure.metric(measure.target[usable], measure.prediction[usable]) if usable.any() else np.nan
-            values.setdefault((about["cohort"], about["part"], name), []).append(value)
+    # members.tsv has no participants, and none are resampled here.
+    tables = members.rename(columns={"member": "model"}).assign(participant_id=members["scan_id"])
+    values: dict[tuple[str, str, str], list[float]] = {}
+    for part in judged_parts(tables):
+        for name, measure in measures(part.table, kind).items():
+            values.setdefault((part.cohort, part.part, name), []).append(measure.on(measure.usable).value)
     rows = []
-    for (cohort, part, metric), found in values.items():
-        spread = {"mean": np.mean(found), "sd": np.std(found, ddof=1) if len(found) > 1 else np.nan}
-        spread |= {"lowest": np.min(found), "highest": np.max(found)}
-        about = {"cohort": cohort, "part": part, "metric": metric, "members": len(found)}
-        rows.append(about | {name: round(float(value), DECIMALS) for name, value in spread.items()})
-    return pd.DataFrame(rows, columns=SPREAD_COLUMNS)
+    for key, found in values.items():
+        sd = float(np.std(found, ddof=1)) if len(found) > 1 else float("nan")
+        rows.append(SpreadRow(*key, len(found), float(np.mean(found)), sd, float(np.min(found)), float(np.max(found))))
+    return table_of(rows, SpreadRow)

@@ -1,4 +1,4 @@
-"""The tables that an experiment's evaluation leaves, by name: what is judged, compared, drawn and told apart in them."""
+"""The tables that the evaluation of an experiment writes, by name."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from neurocohort.evaluation.comparisons import compare
 from neurocohort.evaluation.curves import CURVE_COLUMNS, curve_table
 from neurocohort.evaluation.details import details
 from neurocohort.evaluation.evaluate import evaluate
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import CLASSIFICATION, with_baselines
 from neurocohort.evaluation.operating_point import CONFUSION_COLUMNS
 from neurocohort.evaluation.shift import shift_rows
@@ -23,22 +24,28 @@ def evaluation_tables(
     samples: pd.DataFrame,
     scans: dict[str, pd.DataFrame],
     kind: str,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield metrics, comparisons, details, curves, confusion, shift and spread with their tables; a table that a ``kind`` of task
-    doesn't have has its columns and no rows.
+    """Yield metrics, comparisons, details, curves, confusion, shift and spread with their tables.
 
-    ``scans``: scans.tsv by cohort; the other tables are those of the experiment's folder.
+    A table that doesn't exist for a task has its columns and no rows.
+
+    Args:
+        predictions: predictions.tsv of the experiment; the next three are its files of the same names.
+        baselines: Predictions of the baselines.
+        members: Predictions of the single networks.
+        samples: The experiment's scans with their parts.
+        scans: scans.tsv by cohort.
+        kind: The task.
+        bootstrap: Number of resamples and seed.
     """
-    options = {"resamples": resamples, "seed": seed}
     everything = with_baselines(predictions, baselines)
-    yield "metrics", evaluate(predictions, baselines, kind, **options)
-    yield "comparisons", compare(predictions, baselines, kind, **options)
     traits = pd.concat([table.assign(cohort=cohort) for cohort, table in scans.items()], ignore_index=True)
-    yield "details", details(predictions, baselines, samples, traits, kind, **options)
+    yield "metrics", evaluate(predictions, baselines, kind, bootstrap)
+    yield "comparisons", compare(predictions, baselines, kind, bootstrap)
+    yield "details", details(predictions, baselines, samples, traits, kind, bootstrap)
     classified = kind == CLASSIFICATION
-    yield "curves", curve_table(everything, **options) if classified else pd.DataFrame(columns=CURVE_COLUMNS)
+    yield "curves", curve_table(everything, bootstrap) if classified else pd.DataFrame(columns=CURVE_COLUMNS)
     yield "confusion", confusion_table(everything) if classified else pd.DataFrame(columns=CONFUSION_COLUMNS)
-    yield "shift", shift_rows(predictions, baselines, samples, kind, **options)
+    yield "shift", shift_rows(predictions, baselines, samples, kind, bootstrap)
     yield "spread", member_spread(members, kind)

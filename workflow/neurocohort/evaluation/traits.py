@@ -1,4 +1,4 @@
-"""What scans.tsv says of people beyond age and sex, beside their predictions."""
+"""Dementia ratings from scans.tsv, joined to predictions."""
 
 import numpy as np
 import pandas as pd
@@ -7,22 +7,22 @@ TRAITS = ("cdr", "dementia")  # where a cohort has them
 
 
 def with_traits(table: pd.DataFrame, traits: pd.DataFrame | None) -> pd.DataFrame:
-    """``table`` with those columns of TRAITS that ``traits`` has, by cohort and scan_id; without ``traits`` as it is.
+    """``table`` with the columns of TRAITS that ``traits`` has, joined by cohort and scan_id; unchanged without ``traits``.
 
-    A value that isn't a number is missing: a cohort of one's own may mean something else by the name.
+    Values that aren't numbers are missing: in another cohort the same name may mean something else.
     """
-    columns = [] if traits is None else [name for name in TRAITS if name in traits and name not in table]
-    if not columns:
+    if traits is None:
         return table
+    columns = [name for name in TRAITS if name in traits and name not in table]
     numbers = traits[["cohort", "scan_id"]].join(traits[columns].apply(pd.to_numeric, errors="coerce"))
     return table.merge(numbers, on=["cohort", "scan_id"], how="left", validate="m:1")
 
 
 def healthy(table: pd.DataFrame) -> np.ndarray | None:
-    """Which rows (rows,) are of participants whom no row of ``table`` rates above 0; None where no row has a rating.
+    """The rows, (rows,) bool, of participants without a rating above 0 in any row; None where no row has a rating.
 
-    Participants without any rating are among them: OASIS-1 didn't rate its young. Whether they are healthy, nobody examined.
-    A participant who is rated above 0 at one session is not among them at another one that has no rating.
+    Participants without any rating are included: OASIS-1 didn't rate young people. A participant with a rating above 0 at one
+    session is excluded at all sessions.
     """
     names = [name for name in TRAITS if name in table]
     ratings = table[names].to_numpy(dtype=float)

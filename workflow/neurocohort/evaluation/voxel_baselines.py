@@ -1,7 +1,7 @@
-"""Linear models of the voxels: ridge regression and a linear support vector machine, without ever holding the volumes.
+"""Linear models of the voxels: ridge regression and a linear support vector machine, without all volumes in memory.
 
-Both see a volume only through its products with the training volumes, so a matrix of them (the linear kernel) is all they
-need: it is summed up in chunks over the memory-mapped arrays.
+Both need only the products of each volume with the training volumes (the linear kernel), which are summed in chunks over the
+memory-mapped arrays.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +23,9 @@ Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
 
 FOLDS = 5
 FEWEST_PARTICIPANTS = 5
-FEWEST_OF_A_CLASS = 2  # participants: one to fit on and one to try on
+FEWEST_OF_A_CLASS = 2  # participants: one to fit on and one to validate on
 CHUNK_BYTES = 256 * 2**20  # of eight-bit voxels; two chunks are in memory at a time
-BLOCK_VOXELS = 2**16  # converted to float at a time; a float32 sum over so many is good to six digits
+BLOCK_VOXELS = 2**16  # converted to float at a time; a float32 sum of this length has six correct digits
 # Strongest regularisation first, so that it wins a tie. The kernel's mean diagonal is 1 when they apply.
 STRENGTHS = np.logspace(2, -4, 7)
 
@@ -33,15 +33,22 @@ STRENGTHS = np.logspace(2, -4, 7)
 def voxel_baselines(
     samples: pd.DataFrame, images: Images, *, fits: Sequence[BaselineFit], classes: int, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Predictions by ``voxel_ridge`` and ``voxel_svm`` for the rows that ``fits`` predict, else NaN, and why any is missing.
+    """Predictions by ``voxel_ridge`` and ``voxel_svm`` for the rows that ``fits`` predict, else NaN; and why one is missing.
 
-    ``fits``: see `value_baselines`; the volumes are read for the first one alone. ``classes``: 0 for a regression, whose
-    predictions are values (rows,); else the number of classes: probabilities of class 1 (rows,), or (rows, classes) where there
-    are more than two. The strength is chosen by cross-validation within each fit's training rows, whole participants at a
-    time: the smallest mean squared error, or the largest AUC. Decision values become probabilities by a logistic fit on the
-    cross-validated ones (Platt 1999), each class against the rest.
+    The strength is chosen by cross-validation of whole participants within the training rows of each fit: the smallest mean
+    squared error, or the largest AUC. Decision values become probabilities by a logistic fit on the cross-validated ones (Platt
+    1999), each class against the rest.
 
-    Raises ValueError where the first fit's training rows lack one of another's.
+    Args:
+        samples: participant_id, target and what ``images`` needs.
+        images: Reads the volumes of rows of ``samples``; called for the first fit only.
+        fits: See `value_baselines`.
+        classes: 0 for a regression, with values (rows,); else the number of classes, with probabilities of class 1 (rows,), or
+            (rows, classes) for more than two.
+        seed: Seed of the cross-validation.
+
+    Raises:
+        ValueError: If the first fit's training rows lack one of another's.
     """
     models = {"voxel_ridge": ridge, "voxel_svm": _svm_decision if classes else _svm_regression}
     all_people, all_targets = samples["participant_id"].to_numpy(), samples["target"].to_numpy(dtype=float)
@@ -56,7 +63,7 @@ def voxel_baselines(
         people, targets = all_people[training], all_targets[training]
         folds = [
             fold for fold in _folds(people, targets, classes, seed) if len(fold[1])
-        ]  # few people may leave one empty
+        ]  # with few people one may be empty
         own = gram if training is whole else gram_of_fold(gram, whole, training)
         own = own / max(float(np.diag(own[training]).mean()), 1e-12)  # the strengths then suit any grid
         for name, model in models.items():
@@ -69,10 +76,10 @@ def voxel_baselines(
 
 
 def gram_of_fold(gram: np.ndarray, whole: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """`voxel_gram` of the rows ``training``, from that of the rows ``whole``, which include them; (rows,) bool both.
+    """`voxel_gram` of the rows ``training``, computed from that of the rows ``whole`` without reading a volume.
 
-    The mean of the fold's training rows is subtracted in place of that of the whole, and no volume is read. Raises ValueError
-    where ``whole`` lacks a row.
+    Both are (rows,) bool. The volumes are centred on the mean of the fold's training rows instead of the mean of all. Raises
+    ValueError where ``whole`` lacks one of the rows.
     """
     if (training & ~whole).any():
         raise ValueError("a fold has training rows that the products were not computed for.")
@@ -81,15 +88,17 @@ def gram_of_fold(gram: np.ndarray, whole: np.ndarray, training: np.ndarray) -> n
 
 
 def voxel_gram(samples: pd.DataFrame, images: Images, training: np.ndarray) -> np.ndarray:
-    """Products of every volume with every training volume, (rows, training rows) float64, after the training rows' mean of
-    each voxel has been subtracted from all. Reads some rows at a time; the memory does not grow with the volumes.
+    """Products of every volume with every training volume, (rows, training rows) float64, centred on the training mean.
+
+    Only some volumes are in memory at a time, whatever their number.
     """
     voxels = int(np.prod(images(samples.iloc[:1]).shape[1:]))
     size = max(CHUNK_BYTES // voxels, 1)
     fitted = np.flatnonzero(training)
     others = np.flatnonzero(~training)
-    fitted_chunks = [fitted[start : start + size] for start in range(0, len(fitted), size)]
-    other_chunks = [others[start : start + size] for start in range(0, len(others), size)]
+    fitted_chunks, other_chunks = (
+        [rows[start : start + size] for start in range(0, len(rows), size)] for rows in (fitted, others)
+    )
 
     def read(rows: np.ndarray) -> np.ndarray:
         return images(samples.iloc[rows]).reshape(len(rows), voxels)
@@ -110,15 +119,15 @@ def voxel_gram(samples: pd.DataFrame, images: Images, training: np.ndarray) -> n
         for rows in [*fitted_chunks[number:], *other_chunks]:
             left = right if rows is columns else read(rows)
             gram[rows, place] = _products(left, right, mean)
-    square = np.tril(gram[fitted])  # the upper half of a symmetric matrix was left to be filled in
+    square = np.tril(gram[fitted])  # only the lower half of this symmetric matrix was computed
     gram[fitted] = square + np.tril(square, -1).T
     return gram
 
 
 def ridge(kernel: np.ndarray, targets: np.ndarray, tested: np.ndarray, strength: float) -> np.ndarray:
-    """Ridge regression with an intercept: ``kernel`` (n, n) and ``targets`` (n,) of the fit, ``tested`` (m, n) to (m,) values.
+    """Ridge regression with an intercept; equals scikit-learn's Ridge on the voxels with ``alpha=strength``.
 
-    Equals scikit-learn's Ridge on the voxels with ``alpha=strength``.
+    Fitted to ``kernel`` (n, n) and ``targets`` (n,); returns values (m,) for ``tested`` (m, n).
     """
     centring = KernelCenterer().fit(kernel)
     model = KernelRidge(alpha=strength, kernel="precomputed")
@@ -134,7 +143,7 @@ def _svm_regression(kernel: np.ndarray, targets: np.ndarray, tested: np.ndarray,
 
 def _svm_decision(kernel: np.ndarray, signs: np.ndarray, tested: np.ndarray, strength: float) -> np.ndarray:
     if len(set(signs)) < 2:
-        return np.zeros(len(tested))  # folds of very few participants can leave one class: nothing to tell apart
+        return np.zeros(len(tested))  # a fold of very few participants may have one class
     model = SVC(kernel="precomputed", C=1 / strength, class_weight="balanced")
     return model.fit(kernel, signs).decision_function(tested)
 
@@ -174,7 +183,7 @@ def _cross_validated(fit: Fit, kernel: np.ndarray, targets: np.ndarray, folds: l
 def _platt(cross_validated: np.ndarray, positive: np.ndarray, decisions: np.ndarray) -> np.ndarray:
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
     model.fit(cross_validated[:, None], positive)
-    if model[-1].coef_[0, 0] <= 0:  # no better than chance when tried: it has nothing to say, least of all the reverse
+    if model[-1].coef_[0, 0] <= 0:  # not better than chance in the cross-validation
         return np.full(len(decisions), 0.5)
     return model.predict_proba(decisions[:, None])[:, 1]
 
@@ -197,7 +206,7 @@ def _fault(people: np.ndarray, targets: np.ndarray, classes: int) -> str:
         if len(by_class) < classes or min(by_class) < FEWEST_OF_A_CLASS:
             return (
                 f"A class has fewer than {FEWEST_OF_A_CLASS} participants among the training scans; a fit of voxels, which is "
-                "tried on participants that it was not fitted on, needs as many of each."
+                "validated on participants that it was not fitted on, needs as many of each."
             )
     return ""
 

@@ -1,6 +1,6 @@
 """The tables of predictions, of networks and of baselines alike: one row a scan, or one a scan and tissue."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ def overlap_rows(
     predicted: Iterable[np.ndarray],
     reference: Iterable[np.ndarray],
     spacing_mm: float,
-    surfaces: Callable[[np.ndarray, np.ndarray, list[float]], list[dict]] | None = None,
+    surfaces: Callable[[np.ndarray, np.ndarray, list[float]], Sequence[object]] | None = None,
 ) -> pd.DataFrame:
     """The table of a segmentation: Dice and volumes on the study's grid (mL) by scan and tissue.
 
@@ -66,14 +66,15 @@ def overlap_rows(
     ``surfaces``: what else to measure of the two maps, given the three voxel sizes in mm, a record a tissue.
     """
     rows, voxel_ml = [], spacing_mm**3 / 1000
-    records = samples[ID_COLUMNS].to_dict("records")
-    for sample, predicted_labels, reference_map in zip(records, predicted, reference, strict=True):
-        more = surfaces(predicted_labels, reference_map, [spacing_mm] * 3) if surfaces else [{}] * len(TISSUES)
-        for label, (tissue, further) in enumerate(zip(TISSUES, more, strict=True), start=1):
-            found, true = predicted_labels == label, reference_map == label
-            volumes = {
-                "volume_ml": round(int(found.sum()) * voxel_ml, 3),
-                "reference_ml": round(int(true.sum()) * voxel_ml, 3),
+    for sample, found, true in zip(samples[ID_COLUMNS].to_dict("records"), predicted, reference, strict=True):
+        more = [vars(one) for one in surfaces(found, true, [spacing_mm] * 3)] if surfaces else [{}] * len(TISSUES)
+        for label, tissue in enumerate(TISSUES, start=1):
+            own, own_true = found == label, true == label
+            values = {
+                "tissue": tissue.upper(),
+                "dice": round(dice(own, own_true), 6),
+                "volume_ml": round(int(own.sum()) * voxel_ml, 3),
+                "reference_ml": round(int(own_true.sum()) * voxel_ml, 3),
             }
-            rows.append(sample | {"tissue": tissue.upper(), "dice": round(dice(found, true), 6)} | volumes | further)
+            rows.append(sample | values | more[label - 1])
     return pd.DataFrame(rows)

@@ -1,0 +1,111 @@
+"""The rows of the result tables as dataclasses, and the one function that makes a table of them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+
+import pandas as pd
+
+DECIMALS = 6
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The value of a metric with its 95 % interval.
+
+    ``interval`` is the method, ``none`` where there is no interval; ``n`` is the number of participants.
+    """
+
+    metric: str
+    value: float
+    ci_low: float = NAN
+    ci_high: float = NAN
+    interval: str = "none"
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A row of metrics.tsv."""
+
+    model: str
+    cohort: str
+    part: str
+    group: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class DetailRow(MetricRow):
+    """A row of details.tsv: ``setting`` is how it was computed, ``note`` a sentence on it, or empty."""
+
+    setting: str
+    note: str
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """A row of comparisons.tsv: the network minus a baseline."""
+
+    baseline: str
+    best: str
+    cohort: str
+    part: str
+    group: str
+    metric: str
+    network_value: float
+    baseline_value: float
+    difference: float
+    ci_low: float
+    ci_high: float
+    interval: str
+    n: int
+    in_favour_of: str
+
+
+@dataclass(frozen=True)
+class ShiftRow:
+    """A row of shift.tsv: a test cohort or site, and what the model was trained on."""
+
+    model: str
+    trained_on: str
+    development_participants: int
+    cohort: str
+    site: str
+    part: str
+    seen: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class SpreadRow:
+    """A row of spread.tsv: a metric over the members of an experiment."""
+
+    cohort: str
+    part: str
+    metric: str
+    members: int
+    mean: float
+    sd: float
+    lowest: float
+    highest: float
+
+
+def table_of(rows: Iterable[object], kind: type) -> pd.DataFrame:
+    """The table of ``rows``, which are dataclasses of one ``kind``; numbers are rounded to six decimals.
+
+    The columns are the fields; those of an `Estimate` stand in its place.
+    """
+    return pd.DataFrame([list(_cells(row)) for row in rows], columns=_columns(kind))
+
+
+def _columns(kind: type) -> list[str]:
+    return [name for field in fields(kind) for name in (_columns(Estimate) if field.type is Estimate else [field.name])]
+
+
+def _cells(row: object) -> Iterator[object]:
+    for value in vars(row).values():
+        if is_dataclass(value):
+            yield from _cells(value)
+        else:
+            yield round(float(value), DECIMALS) if isinstance(value, float) else value
