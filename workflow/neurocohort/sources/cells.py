@@ -46,19 +46,38 @@ class Sheet(NamedTuple):
     unseen: list[Unseen]
 
 
-class NumberedRows(NamedTuple):
-    """The header, and the cleaned cells of the rows below it by row number (the header is row 1). Empty rows are left out."""
+class Table(NamedTuple):
+    """A sheet with a header. ``body``: the cells of the rows below it."""
 
+    path: Path
     header: list[str]
-    rows: dict[int, list]
+    body: list[list]
     sheet: Sheet
 
+    def rows(self) -> dict[int, list]:
+        """The cleaned cells of each row by row number (the header is row 1), as many as the header has; no empty rows.
 
-def read_rows(path: Path, sheet: str | None = None, comments: str | None = None) -> NumberedRows:
-    """Read a table with a header from a file; the options are those of `read_sheet`.
+        Raises:
+            InputError: If a row is longer than the header.
+        """
+        rows = {}
+        for number, row in enumerate(self.body, start=2):
+            cells = [clean(cell) for cell in row]
+            if any(cell is not None for cell in cells[len(self.header) :]):
+                raise InputError(
+                    f"{self.path}, row {number} has {len(cells)} cells, and the header has {len(self.header)}: put texts that "
+                    "hold the separator in quotes."
+                )
+            if any(cell is not None for cell in cells):
+                rows[number] = cells[: len(self.header)] + [None] * (len(self.header) - len(cells))
+        return rows
+
+
+def read_table(path: Path, sheet: str | None = None, comments: str | None = None) -> Table:
+    """Read a file with a header; the options are those of `read_sheet`.
 
     Raises:
-        InputError: If the file can't be read, a row is longer than the header, or a cell would be lost.
+        InputError: If the file can't be read, or a cell would be lost.
     """
     try:
         read = read_sheet(read_bytes(path), sheet, comments)
@@ -72,18 +91,7 @@ def read_rows(path: Path, sheet: str | None = None, comments: str | None = None)
             "names. Correct it, or fetch it again."
         ) from error
     first, *body = read.rows or [[]]
-    header = ["" if cell is None else str(cell).strip() for cell in first]
-    rows = {}
-    for number, row in enumerate(body, start=2):
-        cells = [clean(cell) for cell in row]
-        if any(cell is not None for cell in cells[len(header) :]):
-            raise InputError(
-                f"{path}, row {number} has {len(cells)} cells, and the header has {len(header)}: put texts that hold the "
-                "separator in quotes."
-            )
-        if any(cell is not None for cell in cells):
-            rows[number] = cells[: len(header)] + [None] * (len(header) - len(cells))
-    return NumberedRows(header, rows, read)
+    return Table(path, ["" if cell is None else str(cell).strip() for cell in first], body, read)
 
 
 def read_sheet(content: bytes, sheet: str | None = None, comments: str | None = None) -> Sheet:
