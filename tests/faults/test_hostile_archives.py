@@ -128,7 +128,7 @@ def long_name(size: int) -> bytes:
     ("content", "word"),
     [
         (zipped(long_name(1 << 33) + bytes(64 << 20)), "a member's header of 8589934592 bytes"),
-        (zipped(bytes(10240)) + bomb(512), "goes on behind its end"),
+        (zipped(bytes(10240)) + bomb(512), "continues after its end"),
         (zipped(tarfile.TarInfo("a").tobuf())[:-4], "cut short or damaged"),
         (tarfile.TarInfo("a").tobuf(), "no proper end"),
         (gzip.compress(bytes(10240), mtime=0)[:-8] + bytes(8), "cut short or damaged"),

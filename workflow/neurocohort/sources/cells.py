@@ -17,11 +17,31 @@ from neurocohort.user_files import UnusableFile, read_bytes
 
 MISSING = ("", "N/A", "NA", "NAN")
 # What other programs write for a missing value. `variables` notes them or takes them as missing.
-MISSING_TEXTS = ("NONE", "NULL", "NIL", ".", "-", "--", "?", "MISSING", "#N/A", "#NUM!", "#VALUE!", "#REF!", "#DIV/0!")
-MISSING_TEXTS += ("#NAME?", "#NULL!", "<NA>", "NAT", "N.A.", "N.A", "UNKNOWN", "UNK", "NOT AVAILABLE", "NOT APPLICABLE")
-MISSING_TEXTS += ("\u2013", "\u2014")  # dashes of a word processor
-MISSING_NUMBERS = (-1.0, -3.0, -4.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888.0, -999.0, -9999.0)
-MISSING_NUMBERS += (88.0, 99.0, 777.0, 888.0, 998.0, 999.0, 8888.0, 9998.0, 9999.0, 99999.0)
+MISSING_TEXTS = (
+    *(
+        "NONE",
+        "NULL",
+        "NIL",
+        ".",
+        "-",
+        "--",
+        "?",
+        "MISSING",
+        "#N/A",
+        "#NUM!",
+        "#VALUE!",
+        "#REF!",
+        "#DIV/0!",
+        "#NAME?",
+        "#NULL!",
+    ),
+    *("<NA>", "NAT", "N.A.", "N.A", "UNKNOWN", "UNK", "NOT AVAILABLE", "NOT APPLICABLE"),
+    *("\u2013", "\u2014"),  # dashes of a word processor
+)
+MISSING_NUMBERS = (
+    *(-1.0, -3.0, -4.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888.0, -999.0, -9999.0),
+    *(88.0, 99.0, 777.0, 888.0, 998.0, 999.0, 8888.0, 9998.0, 9999.0, 99999.0),
+)
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 XLS, XLSX = bytes.fromhex("d0cf11e0"), b"PK\x03\x04"
 

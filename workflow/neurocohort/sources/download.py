@@ -20,7 +20,7 @@ import urllib3
 
 from neurocohort import files
 from neurocohort.errors import InputError
-from neurocohort.progress import Progress
+from neurocohort.progress import transfer_shown
 from neurocohort.sources.sources import SourceFile
 from neurocohort.sources.verify import HEAD_BYTES, WEB_PAGE, Expected
 from neurocohort.text import size as shown_size
@@ -240,12 +240,13 @@ def _understand(response: requests.Response, begun: _Begun, part: Path) -> tuple
 
 def _copy(response: requests.Response, part: Path, start: int, total: int | None, expected: Expected) -> None:
     head_checked = start >= HEAD_BYTES
-    with part.open("r+b") as stream, Progress(part.name.removesuffix(".part"), total, start) as progress:
+    name = part.name.removesuffix(".part")
+    with part.open("r+b") as stream, transfer_shown(name, total, start) as progress:
         stream.seek(start)
         # read1 returns what has arrived, so that a broken connection loses no byte.
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             stream.write(chunk)
-            progress.advance(len(chunk))
+            progress.update(len(chunk))
             if not head_checked and stream.tell() >= HEAD_BYTES:
                 stream.flush()
                 if problem := expected.why_wrong_head(part):
