@@ -56,7 +56,7 @@ CONTENTS: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "header_alone.nii.gz": (zipped(good()[:352]), "cut short"),
     "bomb.nii.gz": (lambda: bomb(4096), "can't be read as NIfTI"),
     "bomb_behind.nii.gz": (lambda: bomb(4096, good()), "its header asks for 27808"),
-    "bomb_in_one.nii.gz": (lambda: zipped(good() + bytes(256 * MEBIBYTE)), "goes on behind its voxels"),
+    "bomb_in_one.nii.gz": (lambda: zipped(good() + bytes(256 * MEBIBYTE)), "continues after its voxels"),
     "huge_dims.nii": (nifti2((30000, 30000, 30000)), "30000 x 30000 x 30000 voxels of float32"),
     "huge_dims.nii.gz": (zipped(nifti2((30000, 30000, 30000))), "30000 x 30000 x 30000 voxels"),
     "overflowing_dims.nii": (nifti2((2**62, 2**62, 4)), "The header asks for"),

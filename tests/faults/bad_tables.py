@@ -176,8 +176,8 @@ OWN: dict[str, Table] = {
     "identifiers that become one": Table(
         own("A_1,a.nii.gz,31,A", "A-1,b.nii.gz,32,A"), Must("which are both sub-A1 in BIDS")
     ),
-    "identifiers that differ in capitals": Table(
-        own("A1,a.nii.gz,31,A", "a1,b.nii.gz,32,A"), Must(noted="sub-A1 and sub-a1 of scans.csv differ in capitals")
+    "identifiers that differ only in capitals": Table(
+        own("A1,a.nii.gz,31,A", "a1,b.nii.gz,32,A"), Must(noted="sub-A1 and sub-a1 of scans.csv differ only in capitals")
     ),
     "identifiers that differ in zeros": Table(
         own("1,a.nii.gz,31,A", "01,b.nii.gz,32,A"), Must(noted="differ only in capitals or leading zeros")
@@ -199,7 +199,7 @@ OWN: dict[str, Table] = {
         scores("22,5", "23,1", "24"), Must(noted=("score is categories and not a number", "decimals with a point")), TSV
     ),
     "thousands": Table(scores("1,234.5", "2,345.0", "3"), Must(noted="score is categories and not a number"), TSV),
-    "below a limit of detection": Table(scores("<5", "7", "9"), Must(noted="'<5' beside numbers"), TSV),
+    "below a limit of detection": Table(scores("<5", "7", "9"), Must(noted="'<5' in addition to numbers"), TSV),
     "measures with their units": Table(
         scores("50 kg", "61kg", "70"), Must(noted="score is categories and not a number"), TSV
     ),
@@ -227,7 +227,7 @@ OWN: dict[str, Table] = {
     ),
     "n/a in all its forms": Table(scores("NA", " n/a ", "24"), Must(values={"score": ["n/a", "n/a", "24"]}), TSV),
     "an unknown class": Table(column("group", "AD", "unknown", "CN"), Must(noted="holds unknown for 1 scan(s)"), TSV),
-    "classes that differ in capitals": Table(
+    "classes that differ only in capitals": Table(
         column("group", "AD", "ad", "CN"),
         Must(noted="'AD', 'ad', which differ only in capitals, blanks or zeros"),
         TSV,
@@ -346,7 +346,7 @@ OWN: dict[str, Table] = {
         own("01,sub-07_T1w.nii.gz,31,A"), Must(noted="named as sub-07, and is used for this participant")
     ),
     "no image is there": Table(own("01,x.nii.gz,31,A"), Must("names 1 image(s), and none of them is there")),
-    "an image in the folder that is written": Table(in_cohort, Must("lies in")),
+    "an image in the folder that is written": Table(in_cohort, Must("is inside")),
 }
 
 

@@ -155,7 +155,7 @@ def test_a_folder_that_may_not_be_read_is_a_row(tmp_path):
     (source / "sub-02" / "anat").chmod(0)
     ingest_bids(source, tmp_path / "data")
     assert read_table(tmp_path / "data" / "exclusions.tsv")["reason"].tolist() == [
-        "sub-02/anat may not be read by you."
+        "sub-02/anat can't be read: you have no permission."
     ]
 
 

@@ -140,7 +140,7 @@ def test_any_text_in_a_cell_of_oasis1_is_its_value_or_missing_or_refused(text, c
     rows = [[*OASIS1_ROWS[0]]]
     rows[0][OASIS1_COLUMNS.index(column)] = text
     try:
-        people, _, nameless = read_oasis1_table(write_rows(folder / "oasis.csv", OASIS1_COLUMNS, rows))
+        people, _, nameless, _ = read_oasis1_table(write_rows(folder / "oasis.csv", OASIS1_COLUMNS, rows))
     except InputError as error:
         assert "oasis.csv" in str(error)
         return

@@ -33,13 +33,13 @@ def test_refusal_tells_what_the_job_saw(monkeypatch, tmp_path):
 
 def test_refusal_tells_the_driver(monkeypatch, tmp_path):
     fake_nvidia_smi(tmp_path, monkeypatch, "echo 'Some GPU, 999.10'; echo 'Some GPU, 999.10'")
-    with pytest.raises(InputError, match=r"nvidia-smi says `Some GPU, 999\.10; Some GPU, 999\.10`"):
+    with pytest.raises(InputError, match=r"nvidia-smi reports `Some GPU, 999\.10; Some GPU, 999\.10`"):
         choose_device("cuda")
 
 
 def test_refusal_tells_why_the_driver_could_not_be_asked(monkeypatch, tmp_path):
     fake_nvidia_smi(tmp_path, monkeypatch, "echo 'no driver is running' >&2; exit 9")
-    with pytest.raises(InputError, match="nvidia-smi says `no driver is running`"):
+    with pytest.raises(InputError, match="nvidia-smi reports `no driver is running`"):
         choose_device("cuda")
 
 

@@ -16,7 +16,7 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.sources import download as module
 from neurocohort.sources.download import download
-from neurocohort.sources.sources import read_source, source_table
+from neurocohort.sources.sources import SourceFile, read_source, source_table
 from servers import Fault, FileServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -56,9 +56,11 @@ class Place:
         self.served = folder / "served" / "scans.tar"
 
     def get(self, *urls, destination=None, **changes):
-        arguments = {"size_bytes": None, "md5": None, "magic": "tar", "checksums_record": self.record, **QUICK}
-        addresses = list(urls) or [self.server.url("scans.tar")]
-        download(addresses, destination or self.destination, **{**arguments, **changes})
+        destination = destination or self.destination
+        quick = {name: changes.pop(name, value) for name, value in QUICK.items()}
+        addresses = urls or (self.server.url("scans.tar"),)
+        file = SourceFile("scans", destination.name, addresses, **{"magic": "tar", **changes})
+        download(file, destination, **quick)
 
     @property
     def md5(self):
@@ -107,8 +109,9 @@ def test_a_run_ended_between_the_last_byte_and_the_rename_asks_for_nothing_again
 def test_a_run_that_was_killed_is_resumed_by_the_next_run(place):
     place.server.faults = [Fault("stall", 1_000_000)]
     run = "import sys; from neurocohort.sources.download import download; "
-    run += "download(sys.argv[1:2], sys.argv[2], size_bytes=None, md5=None, magic='tar', checksums_record=sys.argv[3])"
-    command = [sys.executable, "-c", run, place.server.url("scans.tar"), str(place.destination), str(place.record)]
+    run += "from neurocohort.sources.sources import SourceFile; "
+    run += "download(SourceFile('scans', 'scans.tar', (sys.argv[1],), magic='tar'), sys.argv[2])"
+    command = [sys.executable, "-c", run, place.server.url("scans.tar"), str(place.destination)]
     process = subprocess.Popen(command)
     deadline = time.monotonic() + 20
     while not (place.part.exists() and place.part.stat().st_size >= 900_000) and time.monotonic() < deadline:
@@ -244,7 +247,7 @@ def test_every_address_is_named_with_its_reason_when_none_works(place):
 @pytest.mark.parametrize("magic", ["tar", None])
 def test_a_web_page_with_status_200_is_called_a_web_page(place, magic):
     place.server.faults = [Fault("html")]
-    with pytest.raises(InputError, match=r"a web page \(HTML\) in the file's place"):
+    with pytest.raises(InputError, match=r"a web page \(HTML\) instead of the file"):
         place.get(magic=magic)
     assert list(place.destination.parent.iterdir()) == []
     assert len(place.server.requests) == 1
@@ -331,7 +334,7 @@ def test_the_record_keeps_the_rows_of_other_files(place):
 
 def test_a_full_disk_is_told_before_the_first_byte(place, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(InputError, match=r"has 0.00 GB free, and 0.07 GB are needed for scans.tar"):
+    with pytest.raises(InputError, match=r"has 0 kB free, and 70.1 MB are needed for scans.tar"):
         place.get()
     assert list(place.destination.parent.iterdir()) == []
 
@@ -409,7 +412,7 @@ def test_the_shipped_source_tables_name_every_file_once():
     ("text", "message"),
     [
         ("title: x\n", "the key homepage is absent"),
-        ("title: 3\nhomepage: x\n", "title is 3; str is expected"),
+        ("title: 3\nhomepage: x\n", "title is 3: Input should be a valid string"),
         ("checksum: x\n", "the key checksum is not known"),
     ],
 )

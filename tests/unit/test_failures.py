@@ -17,7 +17,7 @@ LOGS = {  # what the programs themselves print
     ],
     "time": ["slurmstepd: error: *** JOB 12 ON node CANCELLED AT 2026-11-26T00:00:00 DUE TO TIME LIMIT ***"],
     "GPU": [
-        "error: `device: cuda` was asked for and no GPU is visible: CUDA_VISIBLE_DEVICES is not set, nvidia-smi is not installed",
+        "error: `device: cuda` is set and no GPU is visible: CUDA_VISIBLE_DEVICES is not set, nvidia-smi is not installed",
         "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
     ],
     "disk": [

@@ -15,7 +15,7 @@ from neurocohort.imaging import synthstrip
 from neurocohort.imaging.synthstrip import extract_brain_synthstrip
 from neurocohort.imaging.volume import Volume
 from neurocohort.sources.download import download
-from neurocohort.sources.sources import read_source, source_table
+from neurocohort.sources.sources import SourceFile, read_source, source_table
 from scipy import ndimage
 from servers import FileServer
 
@@ -65,9 +65,8 @@ def test_the_downloaded_weights_give_the_mask_of_the_package_itself(checkpoint, 
     weights = tmp_path / "resources" / "synthstrip.1.pt"
     with FileServer(checkpoint.parent) as server:
         published = {"size_bytes": checkpoint.stat().st_size, "sha256": sha256_of(checkpoint)}
-        record = tmp_path / "checksums.tsv"
-        addresses = [server.url("synthstrip.1.pt")]
-        download(addresses, weights, md5=None, magic=None, checksums_record=record, **published)
+        address = server.url("synthstrip.1.pt")
+        download(SourceFile("weights", "synthstrip.1.pt", (address,), **published), weights)
     scan, _ = head(OBLIQUE)
     mask = extract_brain_synthstrip(scan, weights)
 

@@ -1,4 +1,4 @@
-"""Where the workflow's own files lie."""
+"""The places of the workflow's own files."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ SNAKEFILE = "Snakefile"
 
 
 def workflow_files(checkout: Path = CHECKOUT) -> list[Path]:
-    """The Snakefile that users run, the one that it includes, and that one's rule files, in this order; none where the package
-    is installed without them."""
+    """The Snakefile that users run, the included one, and its rule files, in this order; none if the package has no workflow."""
     files = [checkout / SNAKEFILE, checkout / "workflow" / SNAKEFILE]
     return [*files, *sorted((checkout / "workflow" / "rules").glob("*.smk"))] if all(map(Path.is_file, files)) else []

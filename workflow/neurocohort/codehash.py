@@ -1,9 +1,9 @@
 """The hash of the code behind one subcommand: an edit reruns what it can change, a reworded comment reruns nothing.
 
-The hash covers what the source means (see `codemeaning`): of the subcommand's own function in cli/, and of the package's
-modules that it imports, directly or through one another; and the data files that lie beside those modules. It is computed from
-the sources alone; nothing is imported. It is computed at the start of every Snakemake process, each job of a cluster among
-them, so what a file means is kept in a cache beside Python's own compiled files, by the file's content.
+The hash covers the meaning (see `codemeaning`) of the subcommand's function in cli/ and of all modules of the package that it
+imports, directly or indirectly, and the data files in the folders of these modules. It is computed from the sources; nothing is
+imported. Every Snakemake process computes it, also each job of a cluster, so that the meaning of each file is cached by its
+content, next to Python's compiled files.
 """
 
 import ast
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +22,10 @@ from neurocohort.files import write_text
 PACKAGE = "neurocohort"
 ROOT = Path(__file__).resolve().parent
 COMMANDS = ROOT / "cli"
-# Modules whose work is only seen on a terminal or in a log. The hash leaves them out, so no result may depend on them.
+# Modules that only print to a terminal or log. The hash leaves them out, so no result may depend on them.
 ONLY_SHOWN = {"progress.py"}
 CACHE = "codehash.json"
-WHOLE = ""  # the name under which a module's own code is kept
+WHOLE = ""  # the name of a module's own code
 
 
 class Code(NamedTuple):
@@ -36,15 +37,17 @@ class Code(NamedTuple):
 
 @cache
 def code_hash(subcommand: str) -> str:
-    """Sixteen hexadecimal digits for the code behind ``neurocohort <subcommand>``. Raises KeyError for an unknown one."""
+    """The hash (16 hexadecimal digits) of the code behind ``neurocohort <subcommand>``. Raises KeyError for an unknown one."""
     function = _functions()[subcommand.replace("-", "_")]
     return _hash(function.meaning, covered_files(subcommand))
 
 
 @cache
 def module_hash(module: str) -> str:
-    """Sixteen hexadecimal digits for one module of the package, such as ``imaging.preprocess``, and the code behind it. Raises
-    FileNotFoundError for an unknown one."""
+    """The hash (16 hexadecimal digits) of one module, such as ``imaging.preprocess``, and the code behind it.
+
+    Raises FileNotFoundError for an unknown one.
+    """
     file = _file_of(f"{PACKAGE}.{module}")
     if file is None:
         raise FileNotFoundError(f"the package has no module {module}")
@@ -52,7 +55,7 @@ def module_hash(module: str) -> str:
 
 
 def covered_files(subcommand: str) -> set[Path]:
-    """The modules and data files that the hash covers, beside the subcommand's own function."""
+    """The modules and data files that the hash covers, in addition to the subcommand's function."""
     return _behind(_files_of(_functions()[subcommand.replace("-", "_")]))
 
 
@@ -65,7 +68,7 @@ def _hash(meaning: str, files: set[Path]) -> str:
 
 
 def _behind(files: set[Path]) -> set[Path]:
-    """``files``, all that they import, directly or through one another, and the data files beside them."""
+    """``files``, all modules that they import directly or indirectly, and the data files in their folders."""
     found: set[Path] = set()
     waiting = set(files)
     while waiting:
@@ -88,8 +91,10 @@ def _modules() -> dict[Path, Code]:
 
 @cache
 def _package() -> tuple[dict[Path, Code], dict[str, Code]]:
-    """`_modules` and `_functions`, from the cache where it has them."""
-    kept, used, modules, functions = _read_cache(), {}, {}, {}
+    """`_modules` and `_functions`, from the cache if it has them."""
+    kept, used = _read_cache(), {}
+    modules: dict[Path, Code] = {}
+    functions: dict[str, Code] = {}
     for file in sorted(file for file in ROOT.rglob("*.py") if not _is_hidden(file)):
         source, of_functions = file.read_bytes(), file.parent == COMMANDS and file.name != "__init__.py"
         key = f"{'functions' if of_functions else 'module'} {hashlib.sha256(source).hexdigest()}"
@@ -107,7 +112,7 @@ def _codes(source: bytes, of_functions: bool) -> dict[str, Code]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        # A file that is being edited: what imports it will fail and say why. What doesn't may go on.
+        # A file that is being edited: subcommands that import it will fail with a reason, others may run.
         return {WHOLE: Code(hashlib.sha256(source).hexdigest(), [])}
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)] if of_functions else []
     return {WHOLE: _code(tree)} | {node.name: _code(node) for node in functions}
@@ -119,7 +124,7 @@ def _code(tree: ast.AST) -> Code:
 
 
 def _files_of(code: Code) -> set[Path]:
-    """The modules that ``code`` imports, with the packages that they lie in."""
+    """The modules that ``code`` imports, with their packages."""
     names = set(code.imports)
     names |= {name[:end] for name in names for end, letter in enumerate(name) if letter == "."}
     files = {file for name in names if (file := _file_of(name))}
@@ -128,7 +133,7 @@ def _files_of(code: Code) -> set[Path]:
 
 @cache
 def _file_of(module: str) -> Path | None:
-    """The source of a module of this package; None for the package itself, for others, and for names that are no modules."""
+    """The source of a module of this package; None for the package itself and all other names."""
     first, *rest = module.split(".")
     if first != PACKAGE or not rest:
         return None
@@ -138,7 +143,7 @@ def _file_of(module: str) -> Path | None:
 
 @cache
 def _data_files(folder: Path) -> frozenset[Path]:
-    """Templates and the like below ``folder``; not at the package's root, whose folders are other stages."""
+    """Templates and other data files in ``folder`` and below; none of the package's root, whose folders are other stages."""
     if folder == ROOT:
         return frozenset()
     return frozenset(
@@ -149,17 +154,17 @@ def _data_files(folder: Path) -> frozenset[Path]:
 
 
 def _is_hidden(path: Path) -> bool:
-    """Whether it is an editor's file, such as the lock of a module that is open, and not the package's."""
+    """Whether it is an editor's file, such as the lock of an open module."""
     return path.name.startswith(".") or path.name.endswith("~")
 
 
 def cache_path() -> Path:
-    """Where what files mean is kept: with Python's own compiled files."""
+    """The file of the cache: next to Python's compiled files."""
     return Path(importlib.util.cache_from_source(str(ROOT / "codehash.py"))).with_name(CACHE)
 
 
 def _read_cache() -> dict[str, dict[str, list]]:
-    """By the sha256 of a file's content its codes; empty where there is no cache, or one that is damaged or of other code."""
+    """The codes of each file by its sha256; empty if there is no cache, or if it is damaged or was made by other code."""
     try:
         kept = json.loads(cache_path().read_bytes())
         return kept["files"] if kept["seal"] == _seal(kept["files"]) else {}
@@ -167,12 +172,12 @@ def _read_cache() -> dict[str, dict[str, list]]:
         return {}
 
 
-def _write_cache(files: dict[str, dict[str, Code]]) -> None:
-    with contextlib.suppress(OSError):  # a read-only place: the next process parses again, which takes about a second
+def _write_cache(files: Mapping[str, Mapping[str, object]]) -> None:
+    with contextlib.suppress(OSError):  # a read-only folder: the next process parses again, which takes about a second
         write_text(cache_path(), json.dumps({"files": files, "seal": _seal(files)}))
 
 
-def _seal(files: dict) -> str:
-    """A digest of the cache's content and of the code that made it, so that nothing else is believed."""
+def _seal(files: Mapping[str, Mapping[str, object]]) -> str:
+    """A digest of the cache's content and of the code that made it."""
     own = b"".join(Path(source).read_bytes() for source in (__file__, codemeaning.__file__))
     return hashlib.sha256(own + json.dumps(files, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which device a job computes on. A job that was promised a GPU and sees none fails at once and says what it saw."""
+"""The device on which a job computes. A job that needs a GPU and sees none fails at once, with details."""
 
 import os
 import shutil
@@ -13,16 +13,16 @@ DRIVER_TIMEOUT_S = 20.0
 
 
 def choose_device(asked: str) -> torch.device:
-    """``auto`` takes a GPU where one is visible; ``cuda`` insists on it; ``cpu`` never looks.
+    """The device for ``auto`` (a GPU if one is visible), ``cuda`` or ``cpu``.
 
-    Raises InputError where a GPU was asked for and none is visible.
+    Raises InputError if ``asked`` is ``cuda`` and no GPU is visible.
     """
     if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")
     raise InputError(
-        "`device: cuda` was asked for and no GPU is visible: CUDA_VISIBLE_DEVICES is "
+        "`device: cuda` is set and no GPU is visible: CUDA_VISIBLE_DEVICES is "
         f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}, {_driver()}, torch is {torch.__version__} built for CUDA "
         f"{torch.version.cuda or 'none'}. Run on a GPU queue, install the CUDA build of torch, or set `device: auto`."
     )
@@ -34,12 +34,12 @@ def device_name(device: torch.device) -> str:
 
 
 def _driver() -> str:
-    """What nvidia-smi says of the driver, as part of a sentence."""
+    """The output of nvidia-smi on the driver, as part of a sentence."""
     if shutil.which(DRIVER_QUERY[0]) is None:
         return "nvidia-smi is not installed"
     try:
-        told = subprocess.run(DRIVER_QUERY, capture_output=True, text=True, timeout=DRIVER_TIMEOUT_S)
+        done = subprocess.run(DRIVER_QUERY, capture_output=True, text=True, timeout=DRIVER_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"nvidia-smi failed ({error})"
-    lines = (told.stdout.strip() or told.stderr.strip() or "nothing").splitlines()
-    return f"nvidia-smi says `{'; '.join(line.strip() for line in lines)}`"
+    lines = (done.stdout.strip() or done.stderr.strip() or "nothing").splitlines()
+    return f"nvidia-smi reports `{'; '.join(line.strip() for line in lines)}`"

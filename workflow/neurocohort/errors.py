@@ -1,29 +1,34 @@
-"""The kinds of error that a person should see as a sentence, never as a traceback."""
+"""The errors that a person sees as a sentence, without a traceback."""
 
 import errno
 import re
 
-OUT_OF_MEMORY = re.compile(  # how numpy, torch, ITK and the C++ library say that there is no memory
+OUT_OF_MEMORY = re.compile(  # messages of numpy, torch, ITK and the C++ library
     r"Cannot allocate memory|can't allocate memory|Unable to allocate|Failed to allocate memory|bad.?alloc|out of memory",
     re.IGNORECASE,
 )
 
 
 class InputError(Exception):
-    """Something the user gave is wrong: the message names the file, column or key, what was found, what was
-    expected, and what to do. The command line prints it alone and exits with 2."""
+    """A wrong input of the user.
+
+    The message names the file, column or key, what was found, what was expected, and what to do. The command line prints only
+    the message, and exits with 2.
+    """
 
 
 class JobFailed(Exception):
-    """A job did part of its work and could not do the rest, by no fault of the input: the message names what is left and why.
-    The command line prints it alone and exits with 1, and the job is tried again."""
+    """A job could not finish, for a reason other than its input. The message names what is left and why.
+
+    The command line prints only the message and exits with 1, and the job is tried again.
+    """
 
 
 class StorageFailed(JobFailed, OSError):
-    """A file or folder could not be written, by the fault of the disk: full, quota used up, read-only, no permission. It is an
-    OSError, so that a cache which need not be written can do without.
+    """A file or folder could not be written because of the disk: full, quota used up, read-only, no permission.
 
-    ``path`` is what was to be written, ``reason`` what is wrong with its disk, and what to do; ``failed`` is what failed.
+    It is an OSError, so that writers of optional caches can ignore it. ``reason``: what is wrong, and what to do. ``failed``: the
+    operation that failed.
     """
 
     def __init__(self, path: object, reason: str, failed: str = "written"):
@@ -37,9 +42,9 @@ class StorageFailed(JobFailed, OSError):
 
 
 class ScanExcluded(Exception):
-    """A scan can't be used. It ends as a row of the exclusions table; the other scans go on.
+    """A scan can't be used; it becomes a row of the exclusions table, and the other scans continue.
 
-    ``stage`` is the step that found it (``read``, ``brain_extraction``, ...), ``reason`` a sentence for the table.
+    ``stage``: the step that found it (``read``, ``brain_extraction``, ...). ``reason``: a sentence for the table.
     """
 
     def __init__(self, stage: str, reason: str):
@@ -56,10 +61,10 @@ STORAGE_REASONS = {
     errno.EACCES: NO_PERMISSION,
     errno.EPERM: NO_PERMISSION,
     errno.EFBIG: "it would be larger than files may be here. Look at `ulimit -f`, and at the limits of the file system.",
-    errno.EIO: "the disk reports an error. Its administrator can say more.",
+    errno.EIO: "the disk reports an error. Ask its administrator.",
 }
-READING_TOO = (errno.EACCES, errno.EPERM, errno.EIO)  # errors of a file that is read may have these numbers as well
-STORAGE_WORDS = {  # how libraries say it whose errors have no number
+READING_TOO = (errno.EACCES, errno.EPERM, errno.EIO)  # numbers that errors of reading can have as well
+STORAGE_WORDS = {  # messages of libraries whose errors have no number
     errno.ENOSPC: r"No space left on device",
     errno.EDQUOT: r"Disk quota exceeded",
     errno.EROFS: r"Read-only file system",
@@ -69,15 +74,15 @@ STORAGE_WORDS = {  # how libraries say it whose errors have no number
 
 
 def storage_reason(error: BaseException) -> str:
-    """What ``error`` says of a disk that can't be written: a sentence of STORAGE_REASONS, or empty."""
+    """The sentence of STORAGE_REASONS that fits an error of a disk; empty for other errors."""
     if isinstance(error, StorageFailed):
         return error.reason
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
         number = next((key for key, words in STORAGE_WORDS.items() if re.search(words, str(error))), None)
-    return STORAGE_REASONS.get(number, "")
+    return STORAGE_REASONS.get(number, "") if number else ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that an allocation failed."""
+    """Whether the error is a failed allocation."""
     return isinstance(error, MemoryError) or bool(OUT_OF_MEMORY.search(str(error)))

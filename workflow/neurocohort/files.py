@@ -1,6 +1,6 @@
-"""Writing files aside and renaming them: a file under its final name is whole, and a second writer does no harm.
+"""Reading and writing files. A file is written under a temporary name and renamed: under its final name it is complete.
 
-pandas is imported where a table is read: every Snakemake process imports this module.
+Every Snakemake process imports this module, so that pandas is only imported when a table is read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, StorageFailed, storage_reason
 
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-LEAST_FREE_BYTES = 1 << 20  # less is a full disk, whatever a library says of its failure
-FORGOTTEN_S = 3600.0  # another machine's file that nobody has written to for so long has no writer any more
+LEAST_FREE_BYTES = 1 << 20  # less is a full disk, whatever the library's error
+FORGOTTEN_S = 3600.0  # a temporary file of another machine that is older has no writer any more
 ASIDE = re.compile(r"\.(?P<host>.+?)\.(?P<pid>\d+)\.(?P<name>.+)")
 
 
 def aside_of(path: Path) -> Path:
-    """A name beside ``path`` with the same suffixes, under which it is made before it is renamed. It holds the machine and the
-    process id, so that two writers of the same output do not meet."""
+    """The temporary name of a file: same folder and suffixes, with the machine and the process id to keep writers apart."""
     return path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
 
 
 @contextmanager
 def written_aside(path: Path | str) -> Iterator[Path]:
-    """Yield the name ``aside_of(path)``; rename the file made there to ``path`` when the block succeeds.
+    """Yield a temporary name, and rename the file made there to ``path`` if the block succeeds.
 
-    What writers that were killed have left in the folder is removed first. Raises StorageFailed where the disk can't be written.
+    Temporary files of killed writers in the folder are deleted first. Raises StorageFailed if the disk can't be written.
     """
     path = Path(path)
     aside = aside_of(path)
@@ -57,7 +56,7 @@ def written_aside(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def folder_written_aside(path: Path | str) -> Iterator[Path]:
-    """As `written_aside`, for a folder: the one made at the yielded name takes the place of ``path`` when the block succeeds."""
+    """Like `written_aside`, for a folder: the folder made at the yielded name replaces ``path`` if the block succeeds."""
     path = Path(path)
     aside = aside_of(path)
     try:
@@ -74,8 +73,7 @@ def folder_written_aside(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def _disk_named(path: Path, aside: Path) -> Iterator[None]:
-    """Raise StorageFailed for ``path`` where writing ``aside`` fails by the fault of the disk, however a library says it. An
-    error that names another file, such as one that is read, passes."""
+    """Turn an error of the disk in writing ``aside`` into StorageFailed for ``path``; errors of other files pass."""
     try:
         yield
     except Exception as error:
@@ -99,13 +97,13 @@ def _is_full(folder: Path) -> bool:
 
 
 def _remove_forgotten(path: Path) -> None:
-    """Delete what killed writers left: this machine's of any file in the folder, another's of ``path``; once a folder."""
+    """Delete temporary files of killed writers: this machine's in the whole folder (once), another machine's of ``path``."""
     folder = path.parent
     first = folder not in _CLEARED
     _CLEARED.add(folder)
     try:
         found = [(entry.name, ASIDE.fullmatch(entry.name)) for entry in os.scandir(folder)] if first else []
-    except OSError:  # nothing there yet, or not to be read: the writing itself will say
+    except OSError:  # absent or unreadable: the writing itself raises
         return
     for name, parts in found:
         if not parts:
@@ -119,7 +117,7 @@ def _remove_forgotten(path: Path) -> None:
             _delete(aside)
 
 
-_CLEARED: set[Path] = set()  # folders that this process has looked through
+_CLEARED: set[Path] = set()  # folders that this process has searched
 
 
 def _is_alive(process: int) -> bool:
@@ -148,25 +146,24 @@ def _delete(path: Path) -> None:
 
 
 def remove_asides(folder: Path | str, name: str) -> None:
-    """Delete what writers of ``name`` (which may have ``*``) in ``folder`` left when they were killed. Only for files that nobody
-    writes now."""
+    """Delete temporary files of ``name`` (which may have ``*``) in ``folder``. Nobody may be writing them."""
     for aside in Path(folder).glob(f".*.{name}"):
         _delete(aside)
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
+    """Write UTF-8 text; a failure leaves the old file."""
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, value: object) -> None:
-    """Write ``value`` as JSON in the order given; NaN is refused, missing is ``null``."""
+    """Write ``value`` as JSON. NaN is an error; a missing value is ``null``."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def keep_private(path: Path, original: Path) -> None:
-    """Take from ``path`` the permissions of group and others that ``original``, which it was made from, doesn't give."""
+    """Remove from ``path`` the permissions of group and others that its ``original`` lacks."""
     allowed = stat.S_IMODE(path.stat().st_mode) & (stat.S_IMODE(original.stat().st_mode) | stat.S_IRWXU)
     if allowed != stat.S_IMODE(path.stat().st_mode):
         path.chmod(allowed)
@@ -174,11 +171,11 @@ def keep_private(path: Path, original: Path) -> None:
 
 @contextmanager
 def private_as(originals: Iterable[Path]) -> Iterator[None]:
-    """Files written inside have no permission for group and others that one of ``originals`` doesn't give."""
+    """Files written in this block get no permission of group and others that one of ``originals`` lacks."""
     withheld = 0
     for original in originals:
         withheld |= ~stat.S_IMODE(original.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO) & 0o066
-    before = os.umask(0o077)  # there is no other way to read it
+    before = os.umask(0o077)  # the only way to read it
     os.umask(before | withheld)
     try:
         yield
@@ -186,16 +183,14 @@ def private_as(originals: Iterable[Path]) -> Iterator[None]:
         os.umask(before)
 
 
-def read_json(path: Path | str) -> dict:
-    """Read a JSON object. Raises InputError where the file is absent or isn't JSON."""
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file. Raises InputError if it is absent or isn't JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{path} is not there; run the workflow again to have it made.") from error
+        raise InputError(f"{path} is not there; run the workflow again to make it.") from error
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} can't be read as JSON: {error}. Delete it and run again to have it rebuilt."
-        ) from error
+        raise InputError(f"{path} can't be read as JSON: {error}. Delete it and run again to rebuild it.") from error
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
@@ -207,7 +202,7 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
 def read_table(path: Path | str, required: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read a BIDS-style TSV. Columns named ``*_id`` are text; only ``n/a`` and empty fields are missing.
 
-    Raises InputError where the file can't be read or a required column is absent.
+    Raises InputError if the file can't be read or a required column is absent.
     """
     import pandas as pd
 
@@ -216,7 +211,7 @@ def read_table(path: Path | str, required: tuple[str, ...] = ()) -> pd.DataFrame
         text_columns = {name: str for name in header if name.endswith("_id")}
         table = pd.read_csv(path, sep="\t", dtype=text_columns, na_values=["n/a", ""], keep_default_na=False)
     except FileNotFoundError as error:
-        raise InputError(f"{path} is not there; run the workflow again to have it made.") from error
+        raise InputError(f"{path} is not there; run the workflow again to make it.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a tab-separated table: {error}") from error
     missing = [name for name in required if name not in table.columns]

@@ -1,22 +1,24 @@
-"""How far a download, a training or a prediction has come: a bar on a terminal, lines now and then in a log file.
+"""The progress of a download, a training or a prediction: a bar on a terminal, lines now and then in a log file.
 
-The hash of the code behind a rule leaves this module out (`codehash.ONLY_SHOWN`): a change here reruns nothing, so nothing that
-a result depends on may stand here.
+The hash of the code behind a rule leaves this module out (`codehash.ONLY_SHOWN`), so that a change here reruns nothing. No result
+may depend on it.
 """
 
-import contextlib
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from typing import TextIO
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from tqdm import tqdm
 
 DOWNLOAD_LINE_EVERY_S = 60.0
 SCAN_LINE_EVERY_S = 10.0
+LOG_LINE = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {rate_fmt}\n"
+LOG_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}, {rate_fmt}\n"
 
 
 def terminal_stream() -> TextIO | None:
-    """The terminal: standard error, or, where the rule's log takes that, the one that Snakemake was started on."""
+    """The terminal: standard error or, if the rule's log takes that, the terminal on which Snakemake was started."""
     if sys.stderr.isatty():
         return sys.stderr
     if os.environ.get("NEUROCOHORT_TERMINAL"):
@@ -27,62 +29,27 @@ def terminal_stream() -> TextIO | None:
     return None
 
 
-class Progress:
-    """Shows the bytes of one transfer on standard error. ``total`` is in bytes, None where the server doesn't say."""
-
-    def __init__(self, name: str, total: int | None, start: int = 0):
-        self.name, self.total, self.done, self.start = name, total, start, start
-        self.bar = None
-        if (terminal := terminal_stream()) is not None:
-            from tqdm import tqdm
-
-            form = {"unit": "B", "unit_scale": True, "leave": False, "file": terminal}
-            self.bar = tqdm(desc=name, total=total, initial=start, **form)
-
-    def __enter__(self) -> "Progress":
-        self.began = self.last_line = time.monotonic()
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def advance(self, count: int) -> None:
-        self.done += count
-        if self.bar is not None:
-            self.bar.update(count)
-        elif (now := time.monotonic()) - self.last_line >= DOWNLOAD_LINE_EVERY_S:
-            self.last_line = now
-            share = f" of {self.total / 1e6:.0f} MB ({100 * self.done / self.total:.0f} %)" if self.total else " MB"
-            rate = (self.done - self.start) / 1e6 / (now - self.began)
-            print(f"{self.name}: {self.done / 1e6:.0f}{share}, {rate:.1f} MB/s", file=sys.stderr, flush=True)
+def transfer_shown(name: str, total: int | None, start: int = 0) -> tqdm:
+    """The progress of a transfer in bytes. ``total``: None if unknown. ``start``: the bytes that are there already."""
+    return _shown(DOWNLOAD_LINE_EVERY_S, desc=name, total=total, initial=start, unit="B", unit_scale=True)
 
 
-def in_turn(count: int, done: str) -> Iterator[int]:
-    """0 to ``count`` - 1, showing how many scans were ``done`` (such as "predicted"): a bar on a terminal, else a line on
-    standard error every ten seconds."""
-    if (terminal := terminal_stream()) is not None:
-        from tqdm import tqdm
-
-        yield from tqdm(range(count), desc=done, unit="scan", leave=False, file=terminal)
-        return
-    began = last = time.monotonic()
-    for index in range(count):
-        yield index
-        if (now := time.monotonic()) - last >= SCAN_LINE_EVERY_S:
-            last = now
-            rate = (index + 1) / (now - began)
-            print(f"{done} {index + 1} of {count} scans, {rate:.2f} a second", file=sys.stderr, flush=True)
+def in_turn(count: int, done: str) -> Iterable[int]:
+    """0 to ``count`` - 1, with the progress of a loop over scans. ``done``: what is done with them, such as "predicted"."""
+    return _shown(SCAN_LINE_EVERY_S, iterable=range(count), desc=done, unit="scan")
 
 
-@contextlib.contextmanager
-def steps_shown(label: str, done: int, steps: int, shown: bool, unit: str = "step") -> Iterator[Callable[[], None]]:
-    """Yield what is called after each step: it moves a bar on a terminal, and does nothing elsewhere."""
-    terminal = terminal_stream() if shown else None
-    if terminal is None:
-        yield lambda: None
-        return
-    from tqdm import tqdm
+def steps_shown(label: str, done: int, steps: int, shown: bool, unit: str = "step") -> tqdm:
+    """The progress of a loop, for ``with ... as bar`` and ``bar.update()``, only on a terminal and if ``shown``."""
+    return _shown(None if shown else 0.0, desc=label, total=steps, initial=done, unit=unit)
 
-    with tqdm(desc=label, total=steps, initial=done, leave=False, unit=unit, file=terminal) as bar:
-        yield lambda: bar.update() and None
+
+def _shown(line_every_s: float | None, **bar: Any) -> tqdm:
+    """A bar on the terminal; elsewhere a log line every ``line_every_s``, or nothing if that is None. 0: nothing anywhere."""
+    terminal = terminal_stream() if line_every_s != 0 else None
+    if terminal is not None:
+        return tqdm(**bar, leave=False, file=terminal)
+    every_s = line_every_s or 0.0
+    line = LOG_LINE if "iterable" in bar or bar["total"] else LOG_LINE_WITHOUT_TOTAL
+    often = {"mininterval": every_s, "maxinterval": every_s, "delay": every_s, "miniters": 1}
+    return tqdm(**bar, **often, bar_format=line, leave=False, file=sys.stderr, disable=not every_s)

@@ -1,7 +1,7 @@
-"""Opening the files of a user: regular files alone, never more of them than is plausible, and a clause on what is wrong.
+"""Opening a user's files: only regular files, up to a plausible size, with a clause on what is wrong.
 
-A named pipe, a device or an endless file in the place of an image or a table must not stop a cohort. Imports are light, because
-the configuration is checked with this at the start of every Snakemake process.
+A named pipe, a device or an endless file instead of an image or a table must not block a cohort. This module imports little,
+because the configuration is checked with it at the start of every Snakemake process.
 """
 
 import errno
@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,30 +22,32 @@ KIND_OF_FILE = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-FAULT_OF_PATH = {  # of this path alone; other errors, such as those of a disk, are the machine's
+FAULT_OF_PATH = {  # errors of this path; others, such as those of a disk, are the machine's
     errno.ENOENT: "is not there",
-    errno.EACCES: "may not be read by you",
-    errno.EPERM: "may not be read by you",
+    errno.EACCES: "can't be read: you have no permission",
+    errno.EPERM: "can't be read: you have no permission",
     errno.ELOOP: "is a link that leads back to itself",
-    errno.ENOTDIR: "is not there, because a part of its path is a file and no folder",
+    errno.ENOTDIR: "is not there, because a part of its path is a file and not a folder",
     errno.ENAMETOOLONG: "has a name or path that is too long for this machine",
-    errno.EINVAL: "has a name that this machine can't have",
-    errno.EILSEQ: "has a name that this machine can't have",
+    errno.EINVAL: "has a name that is invalid on this machine",
+    errno.EILSEQ: "has a name that is invalid on this machine",
     errno.ENXIO: "is a socket or a device, and a regular file is expected",
     errno.ENODEV: "is a device, and a regular file is expected",
 }
-FORMULA = re.compile(r"[=+\-@\t\r\n].", re.DOTALL)  # what a spreadsheet program runs; a sign alone is no formula
+FORMULA = re.compile(r"[=+\-@\t\r\n].", re.DOTALL)  # a text that a spreadsheet program runs; a sign alone is no formula
 TABLE_BYTES = 256 << 20
 JSON_BYTES = 16 << 20  # of a data dictionary
 
 
 class UnusableFile(Exception):
-    """A file of the user's can't be used. The text is a clause without its subject: ``is a named pipe, ...``."""
+    """A user's file can't be used. The text is a clause without its subject: ``is a named pipe, ...``."""
 
 
 def open_regular(path: Path | str) -> BinaryIO:
-    """Open a regular file for reading. Raises UnusableFile for anything else, without waiting for it, and where the path can't be
-    followed; errors of the machine are raised as they are."""
+    """Open a regular file for reading, without waiting for a pipe or device.
+
+    Raises UnusableFile for anything else and for a bad path; errors of the machine are raised as they are.
+    """
     try:
         # Opening a named pipe without O_NONBLOCK waits for a writer; on regular files it has no effect.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -61,21 +64,21 @@ def open_regular(path: Path | str) -> BinaryIO:
 
 
 def read_bytes(path: Path | str, limit: int = TABLE_BYTES) -> bytes:
-    """The content of a regular file of at most ``limit`` bytes. Raises UnusableFile where it can't be read or is larger."""
+    """The content of a regular file of at most ``limit`` bytes. Raises UnusableFile if it can't be read or is larger."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > limit:
             raise UnusableFile(f"has {size} bytes, and at most {limit} are expected")
         content = stream.read(limit + 1)  # some file systems report no size
     if len(content) > limit:
-        raise UnusableFile(f"has more than {limit} bytes, which are the most that are expected")
+        raise UnusableFile(f"has more than {limit} bytes, the largest size that is expected")
     return content
 
 
-def read_user_json(path: Path | str) -> dict:
-    """A JSON object that can be written again: numbers that aren't finite are None, and half characters are ``?``.
+def read_user_json(path: Path | str) -> Mapping[str, object]:
+    """Read a JSON object and make it valid: numbers that aren't finite become None, and half characters ``?``.
 
-    Raises UnusableFile where the file can't be read, and ValueError where it holds no JSON object.
+    Raises UnusableFile if the file can't be read, and ValueError if it has no JSON object.
     """
     content = read_bytes(path, JSON_BYTES)
     try:
@@ -94,7 +97,7 @@ def _finite(text: str) -> float | None:
 
 
 def fault_of_path(path: Path | str, error: OSError | ValueError) -> str:
-    """The clause for an error that is the path's own. Raises ``error`` where it is the machine's."""
+    """The clause for an error of the path. Raises ``error`` if it is the machine's."""
     if isinstance(error, ValueError):  # a null byte, or a character that file names can't have
         return FAULT_OF_PATH[errno.EINVAL]
     if error.errno not in FAULT_OF_PATH:
@@ -108,12 +111,12 @@ def fault_of_path(path: Path | str, error: OSError | ValueError) -> str:
 
 
 def kind_of_file(mode: int) -> str:
-    """What a file that isn't a regular one is called."""
+    """The name of a kind of file that isn't regular."""
     return next((name for is_kind, name in KIND_OF_FILE if is_kind(mode)), "no regular file")
 
 
 def fault_of_file(path: Path | str) -> str | None:
-    """The clause on why a file can't be read; None where it can. Raises errors of the machine."""
+    """Why a file can't be read, as a clause; None if it can. Raises errors of the machine."""
     try:
         open_regular(path).close()
     except UnusableFile as fault:
@@ -122,7 +125,7 @@ def fault_of_file(path: Path | str) -> str | None:
 
 
 def fault_of_folder(path: Path | str) -> str | None:
-    """The clause on why a folder can't be listed; None where it can. Raises errors of the machine."""
+    """Why a folder can't be listed, as a clause; None if it can. Raises errors of the machine."""
     try:
         with os.scandir(path):
             return None
@@ -134,17 +137,17 @@ def fault_of_folder(path: Path | str) -> str | None:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether an entry is a folder or leads to one; False where its link can't be followed."""
+    """Whether an entry is a folder or a link to one; False for a broken link."""
     return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
 
 
 def expanded(path: str) -> Path:
-    """The path with its ``~`` as a home folder, where there is such a user."""
+    """The path with ``~`` replaced by the home folder, if there is such a user."""
     return Path(os.path.expanduser(path))
 
 
 def printable(text: str) -> str:
-    """A text of the user's in one line of a table or log: bytes that aren't UTF-8 and control characters as escapes."""
+    """A user's text in one line, for a table or log: bytes that aren't UTF-8 and control characters are escaped."""
     shown = (
         one if one.isprintable() or unicodedata.category(one) == "Zs" else one.encode("unicode_escape").decode()
         for one in text
@@ -153,7 +156,7 @@ def printable(text: str) -> str:
 
 
 def is_formula(text: str) -> bool:
-    """Whether a spreadsheet program would run the text of a cell. A number is none, with a decimal comma either."""
+    """Whether a spreadsheet program would run the text of a cell. Numbers, also with a decimal comma, are no formulas."""
     if not FORMULA.match(text):
         return False
     try:
@@ -164,6 +167,6 @@ def is_formula(text: str) -> bool:
 
 
 def harmless(text: str) -> str:
-    """A sentence that may begin with a name of the user's, as a cell of a table: `printable`, and no formula."""
+    """A sentence as a safe cell of a table: `printable`, and no formula."""
     text = printable(text)
     return f"'{text}" if is_formula(text) else text

@@ -1,4 +1,4 @@
-"""Which neurocohort this is, and which BIDS it writes: for the files that name them."""
+"""The address of this code and the version of BIDS, for the files that state them."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ SSH_ADDRESS = re.compile(r"(?:ssh://)?[^@/]+@([^:/]+)[:/](.+)")
 
 
 def code_address() -> str | None:
-    """The address that the source tree was cloned from, as https; None without one, and for a folder of this machine."""
+    """The https address from which the source tree was cloned; None for a folder of this machine or without one."""
     command = ["git", "-C", str(Path(__file__).parent), "remote", "get-url", "origin"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
@@ -19,7 +19,7 @@ def code_address() -> str | None:
 
 
 def public_address(remote: str) -> str | None:
-    """A git remote's address without user and password, as https; None for a folder.
+    """The https address of a git remote, without user and password; None for a folder.
 
     ``git@example.org:group/name.git`` becomes ``https://example.org/group/name``.
     """

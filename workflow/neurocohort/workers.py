@@ -1,7 +1,7 @@
-"""Worker processes that do one task after the other, each within limits of memory and time, and that their parent outlives.
+"""Worker processes that do tasks one after the other, within limits of memory and time.
 
-A worker that dies counts against the task that it was at: when all others are done, that task is tried once more, alone, with all
-the memory. The death of the parent counts against nothing: its workers end with it, at once.
+If a worker dies, its task is tried once more after all others, alone and with all the memory. If the parent dies, its workers end
+at once, and no task is blamed.
 """
 
 import contextlib
@@ -17,16 +17,17 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 import psutil
 
 from neurocohort.errors import InputError, JobFailed, StorageFailed, is_out_of_memory
 
-TICK_S = 0.1  # between two looks at the workers' memory and time
+TICK_S = 0.1  # between two checks of the workers' memory and time
 MEGABYTE = 1_000_000
 MEMORY, TIME, CRASH = "memory", "time", "crash"
-# What a process does to itself, or the kernel to it. Any other signal came from outside, as when a scheduler ends the job.
+# Signals of the process itself or of the kernel. Any other comes from outside, for example when a scheduler ends the job.
 OWN_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 DONE, FAILED, NO_MEMORY, BROKEN = "done", "failed", "no memory", "broken"
@@ -41,15 +42,17 @@ class Limits:
 
 
 class Death(NamedTuple):
-    """Why a task ended its worker. ``cause``: MEMORY, TIME or CRASH; ``words``: part of a sentence about the task."""
+    """Why a worker died. ``cause``: MEMORY, TIME or CRASH. ``words``: the reason as part of a sentence about the task."""
 
     cause: str
     words: str
 
 
 class Outcome(NamedTuple):
-    """What became of a task: its ``result``, or its ``error`` in words, or the ``death`` of its worker, also when it was tried
-    alone. ``peak_mb``: the largest memory of its worker that was seen meanwhile."""
+    """The result of a task, or its error in words, or the death of its worker (also on the second try).
+
+    ``peak_mb``: the largest memory of the worker that was measured meanwhile, in 10^6 bytes.
+    """
 
     task: object
     result: object = None
@@ -65,12 +68,18 @@ Work = Callable[[object, object | None], object]  # the task, and the one that i
 def in_workers(
     prepare: Callable[[], Work], tasks: Sequence[object], *, workers: int, limits: Limits
 ) -> Iterator[Outcome]:
-    """Yield the outcome of each task, as they end.
+    """Yield the outcome of each task, in the order in which they end.
 
-    ``prepare`` is called once in each worker and returns the function that does a task, which gets the task that is likely to be
-    next as well, or None; it, the tasks and the results travel between processes. ``workers``: how many work at a time. Raises
-    InputError where ``prepare`` does, and JobFailed where a worker ends before its first task, or is ended by a signal from
-    outside.
+    Args:
+        prepare: Called once in each worker. Returns the function that does a task; its second argument is the probable next task,
+            or None. Everything is pickled.
+        tasks: The tasks.
+        workers: The number of processes.
+        limits: The memory of all workers together, and the time of one task.
+
+    Raises:
+        InputError: If ``prepare`` raises it.
+        JobFailed: If a worker ends before its first task, or by a signal from outside.
     """
     suspects = []
     count = min(workers, len(tasks))
@@ -86,11 +95,11 @@ def in_workers(
 
 @dataclass
 class _Worker:
-    process: multiprocessing.Process
+    process: BaseProcess
     connection: Connection
     limits: Limits
     task: object = None
-    busy: bool = True  # until it has sent what it is to send first
+    busy: bool = True  # until its first message
     began: float = field(default_factory=time.monotonic)
     peak_mb: float = 0.0
 
@@ -99,7 +108,7 @@ class _Worker:
         self.connection.send((task, upcoming))
 
     def over_limit(self) -> Death | None:
-        """Why the worker must be ended, if it must."""
+        """Why the worker must be ended; None if not."""
         with contextlib.suppress(psutil.Error):
             self.peak_mb = max(self.peak_mb, psutil.Process(self.process.pid).memory_info().rss / MEGABYTE)
         if self.peak_mb > self.limits.memory_mb:
@@ -119,8 +128,9 @@ def _memory_death(limits: Limits) -> Death:
 
 
 def _pool(prepare: Callable[[], Work], tasks: Sequence[object], count: int, limits: Limits) -> Iterator[Outcome]:
-    """The outcomes of tasks that ``count`` workers do, ``limits`` being those of each worker."""
-    waiting, workers = deque(tasks), []
+    """The outcomes of tasks by ``count`` workers. ``limits``: of each worker."""
+    waiting = deque(tasks)
+    workers: list[_Worker] = []
     try:
         while waiting or any(worker.task is not None for worker in workers):
             if waiting:
@@ -150,7 +160,7 @@ def _start(prepare: Callable[[], Work], limits: Limits) -> _Worker:
 
 
 def _watched(worker: _Worker) -> Outcome | None:
-    """End a worker that has gone beyond its limits; the outcome of its task then."""
+    """End a worker that exceeds its limits, and return the outcome of its task."""
     death = worker.over_limit()
     if death is None:
         return None
@@ -162,12 +172,12 @@ def _watched(worker: _Worker) -> Outcome | None:
 
 
 def _heard(worker: _Worker) -> Outcome | None:
-    """What a worker says: that it has begun, or how its task ended; or that it is dead."""
+    """Read a worker's message: it is ready, its task ended, or the worker is dead."""
     try:
         kind, content = worker.connection.recv()
     except (EOFError, ConnectionError):
         worker.process.join()
-        code, task = worker.process.exitcode, worker.task
+        code, task = worker.process.exitcode or 0, worker.task
         worker.end()
         return _dead(worker, task, code)
     task, seconds = worker.task, time.monotonic() - worker.began
@@ -175,7 +185,7 @@ def _heard(worker: _Worker) -> Outcome | None:
     if kind == BROKEN:
         worker.end()
         raise content
-    if task is None:  # it is ready for its first one
+    if task is None:  # it is ready for its first task
         return None
     if kind == NO_MEMORY:
         worker.end()
@@ -185,12 +195,13 @@ def _heard(worker: _Worker) -> Outcome | None:
 
 
 def _dead(worker: _Worker, task: object, code: int) -> Outcome:
+    """The outcome of the task of a worker that ended with exit code ``code``."""
     if code < 0 and -code not in OWN_SIGNALS:
         raise JobFailed(f"a worker was ended from outside, by {signal.Signals(-code).name}.")
     words = f"its process was killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
     if task is None:
         raise JobFailed(f"a worker could not begin: {words}; see above.")
-    # Nothing but the kernel, when memory runs out, kills a worker in this way while its parent lives on.
+    # SIGKILL, while the parent lives on, comes from the kernel when memory runs out.
     cause = MEMORY if -code == signal.SIGKILL else CRASH
     words += ", as the kernel does when memory runs out" if cause == MEMORY else ""
     return Outcome(task, death=Death(cause, words), seconds=time.monotonic() - worker.began, peak_mb=worker.peak_mb)
@@ -200,7 +211,7 @@ def _dead(worker: _Worker, task: object, code: int) -> Outcome:
 
 
 def _work(connection: Connection, prepare: Callable[[], Work], memory_mb: float, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent gets it too, and ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent gets it too, and ends its workers
     _die_with(parent)
     try:
         work = prepare()
@@ -223,7 +234,7 @@ def _work(connection: Connection, prepare: Callable[[], Work], memory_mb: float,
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, whatever it is at; elsewhere than on Linux it ends when its task does."""
+    """Let the kernel end this process when its parent dies (on Linux; elsewhere it ends after its task)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # the parent died before
@@ -231,9 +242,9 @@ def _die_with(parent: int) -> None:
 
 
 def _limit_memory(memory_mb: float) -> None:
-    """Let allocations beyond the limit fail, so that no large one outruns the parent's look at the memory.
+    """Let allocations beyond the limit fail, because a large one could be faster than the parent's check of the memory.
 
-    The kernel counts what is allocated and not what is used, so what this process has allocated and not used by now comes on top.
+    The kernel counts allocated memory, used or not. Memory that is allocated but not used by now is added to the limit.
     """
     if sys.platform != "linux":
         return

@@ -1,4 +1,4 @@
-"""Reading a user's YAML file: keys that stand once, and no file that grows without bounds when its aliases are followed."""
+"""Reading a user's YAML file. Repeated keys, and aliases that grow without bounds, are errors."""
 
 from pathlib import Path
 
@@ -7,15 +7,17 @@ import yaml
 from neurocohort.user_files import read_bytes
 
 LARGEST_BYTES = 1 << 20
-MOST_NODES = 100_000  # keys and values with every alias followed; the longest study of the tests has some 500
+MOST_NODES = 100_000  # keys and values, with aliases expanded; the longest study of the tests has about 500
 DEEPEST = 50  # groups within groups; a study has some 6
 
 
 def read_yaml(path: Path | str) -> object:
     """The content of a YAML file.
 
-    Raises UnusableFile where it can't be read or is large, UnicodeDecodeError where it isn't UTF-8, and yaml.YAMLError where it
-    isn't YAML, has a key twice, is nested too deeply, or grows too large by its aliases.
+    Raises:
+        UnusableFile: If it can't be read or is large.
+        UnicodeDecodeError: If it isn't UTF-8.
+        yaml.YAMLError: If it isn't YAML, has a key twice, is nested too deeply, or grows too large by its aliases.
     """
     text = read_bytes(path, LARGEST_BYTES).decode("utf-8-sig")
     try:
@@ -39,7 +41,7 @@ def read_yaml(path: Path | str) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error; plain YAML drops the first one silently."""
+    """YAML in which a repeated key is an error; the plain loader silently drops the first one."""
 
     def construct_mapping(self, node, deep=False):
         seen = {}
@@ -47,7 +49,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen and key.value != "<<":
-                problem = f"the key `{key.value}` stands here a second time, first in line {seen[key.value]}"
+                problem = f"the key `{key.value}` is repeated here, first in line {seen[key.value]}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen[key.value] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
@@ -57,12 +59,14 @@ _TOO_DEEP = f"its groups are nested more than {DEEPEST} deep"
 
 
 def _check_size(root: yaml.Node) -> None:
-    """Raise YAMLError where following the aliases gives too many nodes, or doesn't end."""
+    """Raise YAMLError if the expanded aliases have too many nodes, or an alias is inside its own value."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, above: tuple[int, ...]) -> int:
         if id(node) in above:
-            raise yaml.composer.ComposerError(None, None, "an alias stands inside what it refers to", node.start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, "an alias is inside the value to which it refers", node.start_mark
+            )
         if len(above) > DEEPEST:
             raise yaml.composer.ComposerError(None, None, _TOO_DEEP, node.start_mark)
         if id(node) not in sizes:

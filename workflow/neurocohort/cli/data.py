@@ -28,18 +28,7 @@ def download(source: str, key: str, destination: Path, base_url: str = "", stall
     from neurocohort.sources.download import download as fetch
     from neurocohort.sources.sources import read_source, source_table
 
-    file = read_source(source_table(source)).files[key]
-    published = not base_url  # a copy of one's own may differ: its first sight is recorded instead
-    fetch(
-        list(file.addresses(base_url or None)),
-        destination,
-        size_bytes=file.size_bytes if published else None,
-        md5=file.md5 if published else None,
-        sha256=file.sha256,
-        magic=file.magic,
-        checksums_record=destination.parent / "checksums.tsv",
-        stall_s=stall_seconds,
-    )
+    fetch(read_source(source_table(source)).files[key], destination, base=base_url or None, stall_s=stall_seconds)
 
 
 @command

@@ -101,7 +101,7 @@ def preprocess_batch(batch: Batch, machine: Machine) -> None:
             else:
                 failed.append(f"{task}: {problem}")
             print(_line(outcome, record, problem), flush=True)
-            step()
+            step.update()
     if failed:
         raise JobFailed(_words(failed, machine))
     remove_asides(batch.output.parent, batch.output.name)

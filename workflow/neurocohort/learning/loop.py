@@ -148,7 +148,7 @@ class Loop:
             for batch in batches:
                 self._step(batch, epoch, state["step"])
                 state["step"] += 1
-                step_done()
+                step_done.update()
                 due = time.monotonic() - self.saved_at > self.checkpoint_seconds
                 order = self.processes.most(STOP if stop.received else SAVE if due else GO_ON)
                 if order != GO_ON:

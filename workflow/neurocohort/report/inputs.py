@@ -8,7 +8,8 @@ import pandas as pd
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, sha256_of, write_table
 from neurocohort.report.sources import Sources
-from neurocohort.sources.inputs import read_inputs, recorded_sha256
+from neurocohort.sources.checksums import recorded_sha256
+from neurocohort.sources.inputs import read_inputs
 from neurocohort.sources.sources import store_of
 
 RECORD = "checksums.tsv"  # of the download rule, beside the archives

@@ -1,9 +1,11 @@
-"""Analyze 7.5 pairs into NIfTI with the orientation they were really stored in.
+"""Converting Analyze 7.5 pairs to NIfTI with the orientation in which they are stored.
 
-An Analyze header can't say how its axes lie. nibabel opens every pair as LAS (i to left, j to anterior, k to
-superior); OASIS-1's raw and averaged scans are stored ASL (i to anterior, j to superior, k to left), and believing
-the default would lay the head on its side and mirror it.
+An Analyze header doesn't state its orientation. nibabel opens every pair as LAS (i to left, j to anterior, k to superior).
+OASIS-1's raw and averaged scans are stored as ASL (i to anterior, j to superior, k to left); read as LAS, the head would be
+rotated and mirrored.
 """
+
+import struct
 
 import nibabel as nib
 import numpy as np
@@ -17,13 +19,16 @@ SCANNER, TALAIRACH = 1, 3  # NIfTI's codes for what the coordinates mean
 
 
 def analyze_to_nifti(header: bytes, data: bytes, stored: str) -> nib.Nifti1Image:
-    """Build the NIfTI image of one Analyze pair, voxels as stored: int16, or uint8 where the pair has 8 bits.
+    """Build the NIfTI image of one Analyze pair, with the stored voxels: int16, or uint8 for 8 bits. Scaling is ignored.
 
-    ``header`` and ``data`` are the contents of the .hdr and .img file, in either byte order. ``stored`` is ``ASL``
-    (the scanner's axes; the affine's origin lies at half the extent, as clinica writes it for OASIS-1) or ``LAS``
-    (atlas space; the affine is the one nibabel gives). Intensity scaling fields are ignored: the integers are the data.
+    Args:
+        header: Content of the .hdr file, in either byte order.
+        data: Content of the .img file.
+        stored: ``ASL`` (the scanner's axes; the origin is at half the extent, as clinica writes it for OASIS-1) or ``LAS``
+            (atlas space; nibabel's affine).
 
-    Raises ScanExcluded where the pair is unreadable, cut short, not three-dimensional or not 8- or 16-bit integers.
+    Raises:
+        ScanExcluded: If the pair is unreadable, cut short, not three-dimensional, or not of 8- or 16-bit integers.
     """
     try:
         head = Spm2AnalyzeHeader(header[:348], endianness=_byte_order(header), check=False)
@@ -58,7 +63,7 @@ def analyze_to_nifti(header: bytes, data: bytes, stored: str) -> nib.Nifti1Image
 
 
 def asl_affine(shape: tuple[int, int, int], spacing_mm: np.ndarray) -> np.ndarray:
-    """Voxels to RAS mm for axes that run to anterior, superior and left, with the origin at half the extent.
+    """The affine (voxels to RAS mm) of axes to anterior, superior and left, with the origin at half the extent.
 
     For 256 x 256 x 160 at 1 mm: x = 80 - k, y = i - 128, z = j - 128.
     """
@@ -78,7 +83,7 @@ def asl_affine(shape: tuple[int, int, int], spacing_mm: np.ndarray) -> np.ndarra
 def _byte_order(header: bytes) -> str:
     if len(header) < 348:
         raise ScanExcluded(STAGE, f"The Analyze header has {len(header)} bytes, and 348 are expected.")
-    for order, name in (("<", "little"), (">", "big")):
-        if int.from_bytes(header[:4], name) == 348:
+    for order in ("<", ">"):  # little-endian, big-endian
+        if struct.unpack_from(f"{order}i", header)[0] == 348:
             return order
     raise ScanExcluded(STAGE, "The Analyze header does not begin with its length, 348.")

@@ -1,6 +1,6 @@
-"""Reading tar archives member by member as they stream by, and refusing those that are broken or reach outside.
+"""Reading tar archives member by member in one pass, and refusing broken and unsafe ones.
 
-Nothing is ever unpacked under a name that the archive chooses: callers get bytes and write them where they decide.
+Nothing is unpacked under a name from the archive: callers get bytes and choose where to write them.
 """
 
 import gzip
@@ -10,17 +10,22 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from neurocohort.errors import InputError
 from neurocohort.nifti_files import LARGEST_FILE_BYTES, LARGEST_GZIP_RATIO
 from neurocohort.user_files import UnusableFile, open_regular, printable
 
-HEADER_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-HEADER_TYPES += (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+HEADER_TYPES = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)  # pax headers, and GNU's long names and links
 LONGEST_HEADER_BYTES = 1 << 20
 MOST_MEMBERS = 200_000  # a disc of OASIS-1 has some 2,000, and IXI 600
-LARGEST_SKIPPED_BYTES = 64 << 30  # of a member in a compressed archive, which must be unpacked to be passed over
+LARGEST_SKIPPED_BYTES = 64 << 30  # of a member in a compressed archive, which must be unpacked to be skipped
 LARGEST_PADDING_BYTES = 64 << 20  # behind an archive's end
 OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive",
@@ -31,13 +36,13 @@ OTHER_FORMATS = {
     b"BZh": "compressed with bzip2",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"\x1f\x9d": "compressed with compress",
-    b"<": "a page of HTML or XML, as servers send in the place of a file",
+    b"<": "a page of HTML or XML, as servers send instead of a file",
 }
 FIRST_BYTES = 8
 
 
 class Oversized(NamedTuple):
-    """In the place of a member's content: it has so many ``bytes``, which no image of a head has."""
+    """Replaces the content of a member that is larger than any image of a head. ``bytes``: its size."""
 
     bytes: int
 
@@ -46,9 +51,9 @@ class Oversized(NamedTuple):
 
 
 class StrictTarInfo(tarfile.TarInfo):
-    """Makes every end of an archive but the proper one an error; tarfile takes a cut at a header for the end.
+    """Treats every end of an archive without its end mark as an error; tarfile accepts a cut before a header.
 
-    Long names and other additions to a header, which tarfile reads whole, are limited.
+    It also limits long names and other extended headers, which tarfile reads whole.
     """
 
     @classmethod
@@ -59,7 +64,7 @@ class StrictTarInfo(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"no proper end of the archive: {error or 'it stops'}") from None
-        except ValueError as error:  # of a sparse member's numbers
+        except ValueError as error:  # from a sparse member's numbers
             raise tarfile.ReadError(f"a member's header has no number where one is expected: {error}") from None
 
     @classmethod
@@ -71,7 +76,7 @@ class StrictTarInfo(tarfile.TarInfo):
 
 
 class _Read:
-    """A file of which every byte that is read is hashed."""
+    """Counts and hashes every byte that is read from a file."""
 
     def __init__(self, stream: BinaryIO):
         self.stream, self.bytes, self.digest = stream, 0, hashlib.sha256()
@@ -86,20 +91,22 @@ class _Read:
 def stream_members(
     archive: Path | str, wanted: Callable[[str], bool], sums: dict[Path, tuple[int, str]] | None = None
 ) -> Iterator[tuple[str, bytes | Oversized | None]]:
-    """Yield (name, content) of the regular files of a .tar or .tar.gz in the archive's order.
+    """Yield (name, content) of the regular files of a .tar or .tar.gz, in the archive's order.
 
-    The content is None where ``wanted(name)`` is false, and an Oversized where it is larger than any image. ``sums`` gets the
-    length and the sha256 of the archive as it was read. Raises InputError where the archive is missing, damaged or cut short
-    (also after its last whole member), where it unpacks without end, and where a member is a link, a device, or has an absolute
-    path or ``..`` in its name.
+    Args:
+        archive: The archive.
+        wanted: Whether to read the content of a member with this name; it is None if not.
+        sums: Takes the length and sha256 of the archive.
+
+    Raises:
+        InputError: If the archive is absent, damaged or cut short (also after its last member), if it unpacks to more than a
+            cohort, or if a member is a link, a device, or has an absolute path or ``..`` in its name.
     """
     archive = Path(archive)
     try:
         raw = open_regular(archive)
     except UnusableFile as fault:
-        raise InputError(
-            f"The archive {archive} {fault}: let the download rule bring it, or correct its path."
-        ) from None
+        raise InputError(f"The archive {archive} {fault}: run the download again, or correct its path.") from None
     try:
         with raw:
             first = raw.read(FIRST_BYTES)
@@ -108,25 +115,10 @@ def stream_members(
             raw.seek(0)
             hashed = _Read(raw)
             longest = os.fstat(raw.fileno()).st_size * (LARGEST_GZIP_RATIO if compressed else 1)
-            # gzip's own reader, and not tarfile's: only the former checks the CRC.
-            stream = gzip.GzipFile(fileobj=hashed) if compressed else hashed
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=StrictTarInfo) as members:
-                for number, member in enumerate(members):
-                    _refuse_unsafe(archive, member)
-                    if members.offset > longest:  # tarfile would go on reading at the file's end for as many bytes
-                        raise tarfile.ReadError(f"{printable(member.name)} is said to end at byte {members.offset}")
-                    if number >= MOST_MEMBERS or (compressed and member.size > LARGEST_SKIPPED_BYTES):
-                        raise tarfile.ReadError(f"it unpacks to more than a cohort, at {printable(member.name)}")
-                    if member.isfile():
-                        name = str(PurePosixPath(member.name))
-                        yield name, (_content(members, member) if wanted(name) else None)
-            behind = 0
-            while block := stream.read(1 << 20):  # the CRC stands behind the last block
-                behind += len(block)
-                if block.count(0) < len(block):
-                    raise tarfile.ReadError("it goes on behind its end, as two archives do that were joined")
-                if compressed and behind > LARGEST_PADDING_BYTES:
-                    raise tarfile.ReadError("it goes on behind its end")
+            # gzip's own reader and not tarfile's: only gzip's checks the CRC.
+            stream: Any = gzip.GzipFile(fileobj=hashed) if compressed else hashed  # type: ignore[call-overload]
+            yield from _members(archive, stream, wanted, longest, compressed)
+            _read_end(stream, compressed)
             while hashed.read(1 << 22):
                 pass
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -137,19 +129,47 @@ def stream_members(
         sums[archive] = hashed.bytes, hashed.digest.hexdigest()
 
 
+def _members(
+    archive: Path, stream: Any, wanted: Callable[[str], bool], longest: int, compressed: bool
+) -> Iterator[tuple[str, bytes | Oversized | None]]:
+    """The regular files of an archive that unpacks to at most ``longest`` bytes."""
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=StrictTarInfo) as members:
+        for number, member in enumerate(members):
+            _refuse_unsafe(archive, member)
+            if members.offset > longest:  # tarfile would try to read as many bytes after the end of the file
+                raise tarfile.ReadError(f"{printable(member.name)} ends at byte {members.offset} by its header")
+            if number >= MOST_MEMBERS or (compressed and member.size > LARGEST_SKIPPED_BYTES):
+                raise tarfile.ReadError(f"it unpacks to more than a cohort, at {printable(member.name)}")
+            if member.isfile():
+                name = str(PurePosixPath(member.name))
+                yield name, (_content(members, member) if wanted(name) else None)
+
+
+def _read_end(stream: Any, compressed: bool) -> None:
+    """Read the padding after the last member, so that gzip checks the CRC, and refuse anything else there."""
+    padding = 0
+    while block := stream.read(1 << 20):
+        padding += len(block)
+        if block.count(0) < len(block):
+            raise tarfile.ReadError("it continues after its end, like two joined archives")
+        if compressed and padding > LARGEST_PADDING_BYTES:
+            raise tarfile.ReadError("it continues after its end")
+
+
 def _refuse_other_format(archive: Path, first: bytes) -> None:
     for magic, what in OTHER_FORMATS.items():
         if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(magic):
             raise InputError(
                 f"The archive {archive} is {what}, and a .tar or .tar.gz is expected: delete it and download it again, or pack "
-                "its files so."
+                "its files as one."
             )
 
 
 def _content(members: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | Oversized:
-    if member.size > LARGEST_FILE_BYTES:  # a sparse member claims bytes that the archive hasn't
+    if member.size > LARGEST_FILE_BYTES:  # a sparse member can claim bytes that the archive doesn't have
         return Oversized(member.size)
-    content = members.extractfile(member).read()
+    file = members.extractfile(member)
+    content = file.read() if file else b""
     if len(content) != member.size:
         raise tarfile.ReadError(f"{member.name} has {len(content)} of {member.size} bytes")
     return content

@@ -17,11 +17,31 @@ from neurocohort.user_files import UnusableFile, read_bytes
 
 MISSING = ("", "N/A", "NA", "NAN")
 # What other programs write for a missing value. `variables` notes them or takes them as missing.
-MISSING_TEXTS = ("NONE", "NULL", "NIL", ".", "-", "--", "?", "MISSING", "#N/A", "#NUM!", "#VALUE!", "#REF!", "#DIV/0!")
-MISSING_TEXTS += ("#NAME?", "#NULL!", "<NA>", "NAT", "N.A.", "N.A", "UNKNOWN", "UNK", "NOT AVAILABLE", "NOT APPLICABLE")
-MISSING_TEXTS += ("\u2013", "\u2014")  # dashes of a word processor
-MISSING_NUMBERS = (-1.0, -3.0, -4.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888.0, -999.0, -9999.0)
-MISSING_NUMBERS += (88.0, 99.0, 777.0, 888.0, 998.0, 999.0, 8888.0, 9998.0, 9999.0, 99999.0)
+MISSING_TEXTS = (
+    *(
+        "NONE",
+        "NULL",
+        "NIL",
+        ".",
+        "-",
+        "--",
+        "?",
+        "MISSING",
+        "#N/A",
+        "#NUM!",
+        "#VALUE!",
+        "#REF!",
+        "#DIV/0!",
+        "#NAME?",
+        "#NULL!",
+    ),
+    *("<NA>", "NAT", "N.A.", "N.A", "UNKNOWN", "UNK", "NOT AVAILABLE", "NOT APPLICABLE"),
+    *("\u2013", "\u2014"),  # dashes of a word processor
+)
+MISSING_NUMBERS = (
+    *(-1.0, -3.0, -4.0, -8.0, -9.0, -77.0, -88.0, -99.0, -777.0, -888.0, -999.0, -9999.0),
+    *(88.0, 99.0, 777.0, 888.0, 998.0, 999.0, 8888.0, 9998.0, 9999.0, 99999.0),
+)
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 XLS, XLSX = bytes.fromhex("d0cf11e0"), b"PK\x03\x04"
 
@@ -46,19 +66,38 @@ class Sheet(NamedTuple):
     unseen: list[Unseen]
 
 
-class NumberedRows(NamedTuple):
-    """The header, and the cleaned cells of the rows below it by row number (the header is row 1). Empty rows are left out."""
+class Table(NamedTuple):
+    """A sheet with a header. ``body``: the cells of the rows below it."""
 
+    path: Path
     header: list[str]
-    rows: dict[int, list]
+    body: list[list]
     sheet: Sheet
 
+    def rows(self) -> dict[int, list]:
+        """The cleaned cells of each row by row number (the header is row 1), as many as the header has; no empty rows.
 
-def read_rows(path: Path, sheet: str | None = None, comments: str | None = None) -> NumberedRows:
-    """Read a table with a header from a file; the options are those of `read_sheet`.
+        Raises:
+            InputError: If a row is longer than the header.
+        """
+        rows = {}
+        for number, row in enumerate(self.body, start=2):
+            cells = [clean(cell) for cell in row]
+            if any(cell is not None for cell in cells[len(self.header) :]):
+                raise InputError(
+                    f"{self.path}, row {number} has {len(cells)} cells, and the header has {len(self.header)}: put texts that "
+                    "hold the separator in quotes."
+                )
+            if any(cell is not None for cell in cells):
+                rows[number] = cells[: len(self.header)] + [None] * (len(self.header) - len(cells))
+        return rows
+
+
+def read_table(path: Path, sheet: str | None = None, comments: str | None = None) -> Table:
+    """Read a file with a header; the options are those of `read_sheet`.
 
     Raises:
-        InputError: If the file can't be read, a row is longer than the header, or a cell would be lost.
+        InputError: If the file can't be read, or a cell would be lost.
     """
     try:
         read = read_sheet(read_bytes(path), sheet, comments)
@@ -72,18 +111,7 @@ def read_rows(path: Path, sheet: str | None = None, comments: str | None = None)
             "names. Correct it, or fetch it again."
         ) from error
     first, *body = read.rows or [[]]
-    header = ["" if cell is None else str(cell).strip() for cell in first]
-    rows = {}
-    for number, row in enumerate(body, start=2):
-        cells = [clean(cell) for cell in row]
-        if any(cell is not None for cell in cells[len(header) :]):
-            raise InputError(
-                f"{path}, row {number} has {len(cells)} cells, and the header has {len(header)}: put texts that hold the "
-                "separator in quotes."
-            )
-        if any(cell is not None for cell in cells):
-            rows[number] = cells[: len(header)] + [None] * (len(header) - len(cells))
-    return NumberedRows(header, rows, read)
+    return Table(path, ["" if cell is None else str(cell).strip() for cell in first], body, read)
 
 
 def read_sheet(content: bytes, sheet: str | None = None, comments: str | None = None) -> Sheet:

@@ -1,7 +1,6 @@
-"""One file of a cohort, from the first address that works to its final name, resumed and verified on the way.
+"""Downloading one file of a source: resumed after an interruption, and checked before it gets its final name.
 
-A file under its final name has passed every check: length, leading bytes, the published md5, or, where nothing is
-published, the sha256 that was recorded at its first download.
+The checks are length, leading bytes, and the published checksum or, without one, the sha256 recorded at the first download.
 """
 
 import fcntl
@@ -10,9 +9,10 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -20,60 +20,72 @@ import urllib3
 
 from neurocohort import files
 from neurocohort.errors import InputError
-from neurocohort.progress import Progress
-from neurocohort.sources import verify
+from neurocohort.progress import transfer_shown
+from neurocohort.sources.sources import SourceFile
+from neurocohort.sources.verify import HEAD_BYTES, WEB_PAGE, Expected
+from neurocohort.text import size as shown_size
 from neurocohort.user_files import UnusableFile, expanded, open_regular
 
 logger = logging.getLogger(__name__)
 
-WAITS_S = (2.0, 5.0, 15.0, 45.0, 120.0)  # about threefold each; a file server is back from a restart within minutes
+WAITS_S = (2.0, 5.0, 15.0, 45.0, 120.0)  # a file server restarts within minutes
 STALL_S = 60.0
 CHUNK_BYTES = 1 << 20
-SPARE_BYTES = 64 << 20  # left free on the disk beside the file itself
-PROGRESS_BYTES = 1 << 20  # an attempt that gained this much was worth it: the count of attempts starts again
+SPARE_BYTES = 64 << 20  # left free on the disk
+PROGRESS_BYTES = 1 << 20  # after an attempt that gained this much, the count of attempts starts again
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
 class _MirrorError(Exception):
-    """This address won't give the file; the next one may."""
+    """This address doesn't have the file; the next one may."""
 
 
 class _TransferError(Exception):
-    """The transfer broke off, or the server is busy; the same address may go on."""
+    """The transfer broke off, or the server is busy; the same address may work later."""
 
     def __init__(self, message: str, wait_s: float = 0.0):
         super().__init__(message)
-        self.wait_s = wait_s  # what the server asked for by Retry-After
+        self.wait_s = wait_s  # by the server's Retry-After
+
+
+class _Begun(NamedTuple):
+    """An earlier transfer. ``start``: its bytes in the part file; ``validator``: for If-Range; ``total``: the file's length."""
+
+    start: int = 0
+    validator: str | None = None
+    total: int | None = None
 
 
 def download(
-    urls: Sequence[str],
+    file: SourceFile,
     destination: Path | str,
     *,
-    size_bytes: int | None,
-    md5: str | None,
-    magic: str | None,
-    checksums_record: Path | str,
-    sha256: str | None = None,
+    base: str | None = None,
     waits_s: Sequence[float] = WAITS_S,
     stall_s: float = STALL_S,
 ) -> None:
-    """Bring one file to ``destination`` from the first of ``urls`` that gives it whole.
+    """Bring one file to ``destination`` from the first address that has it whole.
 
-    ``urls`` are ``http(s)://`` or ``file://`` addresses or plain paths, in order of preference. A local file is
-    verified (but not held to ``checksums_record``) and linked by its absolute path. A remote one is written to
-    ``<destination>.part``, which stays after a failure and is resumed by HTTP Range (RFC 9110, 14) only when the server
-    vouches that the file is still the same.
+    Addresses are ``http(s)://``, ``file://`` or plain paths. A local file is checked (but not against the record) and linked. A
+    remote one is written to ``<destination>.part``, which stays after a failure. The next attempt resumes it by HTTP Range (RFC
+    9110, 14) only if the server confirms that the file is the same. If neither md5 nor sha256 is published, the sha256 of the
+    first download is recorded in ``checksums.tsv`` next to the file, and later ones must match it.
 
-    ``magic`` is ``tar``, ``gzip``, ``xls``, ``xlsx``, ``csv`` or None for anything. Where ``md5`` and ``sha256`` are None,
-    the sha256 of the first download is kept in ``checksums_record`` (TSV: file, bytes, sha256) and later ones must match it.
-    ``waits_s`` are the pauses between attempts at one address; ``stall_s`` is the longest silence allowed.
+    Args:
+        file: The file's addresses and published checksums.
+        destination: Its final path.
+        base: A user's own folder or address with the file; it need not have the published length and md5.
+        waits_s: Pauses between attempts at one address, in seconds.
+        stall_s: The longest silence of a server, in seconds.
 
-    Raises InputError when no address gives the file, saying for each why, and when the disk is too small.
+    Raises:
+        InputError: If no address has the file (with the reason for each), or the disk is too small.
     """
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    expected = verify.Expected(destination, size_bytes, md5, magic, Path(checksums_record), sha256)
+    published = (file.size_bytes, file.md5) if base is None else (None, None)
+    expected = Expected(destination, file.magic, *published, file.sha256)
+    urls = file.addresses(base)
     if not urls:
         raise InputError(f"No address is given for {destination.name}: list at least one under 'urls' of its source.")
     if destination.is_file() and not destination.is_symlink() and not expected.why_wrong(destination):
@@ -100,7 +112,7 @@ def download(
 
 
 def local_path(url: str) -> Path | None:
-    """The path that ``url`` means on this machine, or None where it is remote."""
+    """The path on this machine to which ``url`` refers; None if it is remote."""
     parts = urlsplit(url)
     if parts.scheme in ("http", "https"):
         return None
@@ -111,16 +123,16 @@ def local_path(url: str) -> Path | None:
     return expanded(url)
 
 
-def _link(source: Path, destination: Path, expected: verify.Expected) -> None:
+def _link(source: Path, destination: Path, expected: Expected) -> None:
     try:
         open_regular(source).close()
     except UnusableFile as fault:
         raise _MirrorError(f"{source.absolute()} {fault}.") from None
-    # A person's own file may change as they like: what an earlier download was doesn't bind it.
+    # A user's own file may change; it need not equal an earlier download.
     if problem := expected.why_wrong(source, against_record=False):
         raise _MirrorError(problem)
     if destination.absolute() == source.absolute():
-        raise InputError(f"The address {source} is the destination itself; give the file another place.")
+        raise InputError(f"The address {source} is the destination itself; move the file to another place.")
     with files.written_aside(destination) as aside:
         aside.symlink_to(source.resolve())
 
@@ -128,8 +140,8 @@ def _link(source: Path, destination: Path, expected: verify.Expected) -> None:
 # --- remote files -----------------------------------------------------------------------------------------------
 
 
-def _fetch(url: str, destination: Path, expected: verify.Expected, waits_s: tuple[float, ...], stall_s: float) -> None:
-    """Try one address until the file is whole and right, or the attempts without progress are used up."""
+def _fetch(url: str, destination: Path, expected: Expected, waits_s: tuple[float, ...], stall_s: float) -> None:
+    """Try one address until the file is whole and correct, or all attempts are used up."""
     part = destination.with_name(destination.name + ".part")
     waits = list(waits_s)
     with _locked(part), requests.Session() as session:
@@ -141,7 +153,7 @@ def _fetch(url: str, destination: Path, expected: verify.Expected, waits_s: tupl
                 if _size(part) - before >= PROGRESS_BYTES:
                     waits = list(waits_s)
                 if not waits:
-                    kept = f"; {_size(part)} bytes are kept in {part.name}, and the next run goes on from there"
+                    kept = f"; {_size(part)} bytes are kept in {part.name}, and the next run resumes from there"
                     tries = f"{interruption}, and {len(waits_s)} more attempts did no better"
                     raise _MirrorError(f"{tries}{kept if _size(part) else ''}.") from None
                 wait_s = max(waits.pop(0), interruption.wait_s)
@@ -154,31 +166,31 @@ def _fetch(url: str, destination: Path, expected: verify.Expected, waits_s: tupl
             _discard(part)
             if not resumed:
                 raise _MirrorError(problem)
-            # A wrong file made of two transfers may be a splice: one transfer from the first byte decides.
+            # A file of two transfers may be spliced from two versions: repeat it in one transfer.
     expected.record(part)
     part.replace(destination)
     _discard(part)
 
 
-def _transfer(session: requests.Session, url: str, part: Path, expected: verify.Expected, stall_s: float) -> bool:
-    """One request; True where it went on from bytes that were there before. The part file is complete on return."""
-    start, known = _resume_point(part, url, expected)
-    if start and start == known.get("bytes"):
+def _transfer(session: requests.Session, url: str, part: Path, expected: Expected, stall_s: float) -> bool:
+    """Complete the part file by one request. Returns whether it resumed an earlier transfer."""
+    begun = _begun_transfer(part, url, expected)
+    if begun.start and begun.start == begun.total:
         return True  # a run was ended between the last byte and the rename
-    headers = {"Accept-Encoding": "identity"}  # lengths and ranges then speak of the file itself
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        if known.get("validator"):
-            headers["If-Range"] = known["validator"]
+    headers = {"Accept-Encoding": "identity"}  # so that lengths and ranges are those of the file itself
+    if begun.start:
+        headers["Range"] = f"bytes={begun.start}-"
+        if begun.validator:
+            headers["If-Range"] = begun.validator
     try:
         with session.get(url, headers=headers, stream=True, timeout=(min(stall_s, 30.0), stall_s)) as response:
-            start, total = _understand(response, start, known, part)
+            start, total = _understand(response, begun, part)
             if total is not None and expected.size_bytes not in (None, total):
                 if "html" in response.headers.get("Content-Type", ""):
-                    raise _MirrorError(verify.WEB_PAGE)
+                    raise _MirrorError(WEB_PAGE)
                 raise _MirrorError(f"the server offers {total} bytes, and {expected.size_bytes} are expected.")
             if not start:
-                part.write_bytes(b"")  # before the notes: they must never speak of another version than the bytes
+                part.write_bytes(b"")  # before the notes, which must be those of the bytes
             _check_disk(part, start, total or expected.size_bytes)
             files.write_json(_notes(part), {"url": url, "validator": _validator(response), "bytes": total})
             _copy(response, part, start, total, expected)
@@ -193,51 +205,49 @@ def _transfer(session: requests.Session, url: str, part: Path, expected: verify.
     return start > 0
 
 
-def _resume_point(part: Path, url: str, expected: verify.Expected) -> tuple[int, dict]:
-    """The byte to go on from and what was noted of the earlier transfer; (0, {}) where the part can't be trusted."""
-    known = {}
-    with suppress(OSError, ValueError):
+def _begun_transfer(part: Path, url: str, expected: Expected) -> _Begun:
+    """The earlier transfer of the part file; an empty one if it can't be trusted."""
+    try:
         known = json.loads(_notes(part).read_text(encoding="utf-8"))
-    if known.get("url") != url:
+        begun = _Begun(_size(part), known["validator"], known["bytes"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return _Begun()
+    if known["url"] != url:
         # Another mirror has other validators. Only a checksum and a length can then tell a splice from the file.
-        if expected.md5 is None or known.get("bytes") is None:
-            return 0, {}
-        known["validator"] = None
-    if not known.get("validator") and known.get("bytes") is None:
-        return 0, {}
-    return _size(part), known
+        begun = begun._replace(validator=None) if expected.md5 and begun.total is not None else _Begun()
+    return begun if begun.validator or begun.total is not None else _Begun()
 
 
-def _understand(response: requests.Response, start: int, known: dict, part: Path) -> tuple[int, int | None]:
-    """Where the body of ``response`` begins in the file, and the file's whole length if the server tells it."""
+def _understand(response: requests.Response, begun: _Begun, part: Path) -> tuple[int, int | None]:
+    """The position of the response's body in the file, and the file's length if the server states it."""
     status = response.status_code
-    if status == 416:  # the part is as long as the file or longer: only a fresh transfer is sure
+    if status == 416:  # the part is as long as the file or longer: start again
         _discard(part)
         raise _TransferError("the server no longer has the rest of the file that was begun")
     if status in TRANSIENT_STATUS:
         raise _TransferError(f"the server answers {status} {response.reason}", _retry_after(response))
     if status not in (200, 206):
         raise _MirrorError(f"the server answers {status} {response.reason}.")
-    length = response.headers.get("Content-Length", "")
-    length = int(length) if length.isdigit() else None
     if status == 200:
-        return 0, length
+        length = response.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdigit() else None
     span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-    if not span or int(span[1]) != start or known.get("bytes") not in (None, int(span[2])):
+    if not span or int(span[1]) != begun.start or begun.total not in (None, int(span[2])):
         _discard(part)
-        raise _TransferError("the file on the server is another one than the one that was begun; starting anew")
-    return start, int(span[2])
+        raise _TransferError("the file on the server is another one than the one that was begun; starting again")
+    return begun.start, int(span[2])
 
 
-def _copy(response: requests.Response, part: Path, start: int, total: int | None, expected: verify.Expected) -> None:
-    head_checked = start >= verify.HEAD_BYTES
-    with part.open("r+b") as stream, Progress(part.name.removesuffix(".part"), total, start) as progress:
+def _copy(response: requests.Response, part: Path, start: int, total: int | None, expected: Expected) -> None:
+    head_checked = start >= HEAD_BYTES
+    name = part.name.removesuffix(".part")
+    with part.open("r+b") as stream, transfer_shown(name, total, start) as progress:
         stream.seek(start)
-        # read1 hands over what has arrived: a connection that breaks loses no byte that came through it.
+        # read1 returns what has arrived, so that a broken connection loses no byte.
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             stream.write(chunk)
-            progress.advance(len(chunk))
-            if not head_checked and stream.tell() >= verify.HEAD_BYTES:
+            progress.update(len(chunk))
+            if not head_checked and stream.tell() >= HEAD_BYTES:
                 stream.flush()
                 if problem := expected.why_wrong_head(part):
                     stream.truncate(0)
@@ -250,21 +260,21 @@ def _check_disk(part: Path, start: int, total: int | None) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < needed:
         raise InputError(
-            f"The disk of {part.parent.absolute()} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are "
+            f"The disk of {part.parent.absolute()} has {shown_size(free)} free, and {shown_size(needed)} are "
             f"needed for {part.name.removesuffix('.part')}: free some space, or run where there is more."
         )
 
 
 @contextmanager
-def _locked(part: Path):
-    """Hold the part file alone: two runs that share a folder would write into each other's bytes."""
+def _locked(part: Path) -> Iterator[None]:
+    """Lock the part file against a second run in the same folder."""
     with part.open("ab") as stream:
         try:
             # flock, not lockf: the latter is lost as soon as this process closes the file once.
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{part} is being downloaded by another process: wait for it, then run again.") from None
-        except OSError:  # a file system without locks: go on as one did before locks
+        except OSError:  # a file system without locks
             pass
         try:
             yield
@@ -274,12 +284,12 @@ def _locked(part: Path):
 
 
 def _notes(part: Path) -> Path:
-    """Where the address, validator and length of the transfer in ``part`` are noted."""
+    """The file with the address, validator and length of the transfer in ``part``."""
     return part.with_name(part.name + ".json")
 
 
 def _discard(part: Path) -> None:
-    """Forget the transfer. The part file is emptied and not deleted, because its lock is held."""
+    """Forget the transfer. The part file is emptied but not deleted, because it is locked."""
     if part.exists():
         with part.open("r+b") as stream:
             stream.truncate(0)
@@ -291,7 +301,7 @@ def _size(part: Path) -> int:
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What identifies this version of the file in If-Range: a strong ETag, or else its date (RFC 9110, 13.1.5)."""
+    """The identifier of this version of the file for If-Range: a strong ETag, or else its date (RFC 9110, 13.1.5)."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 

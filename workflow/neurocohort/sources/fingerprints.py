@@ -1,7 +1,7 @@
-"""What lies in a user's own BIDS folder or table, as one hash: a new, changed or missing file changes it, a touched one doesn't.
+"""One hash of a user's BIDS folder or table: a new, changed or missing file changes it, a touched one doesn't.
 
-Computed at the start of every Snakemake process, so no image is opened that has its size and time of the last time, and the
-imports are light.
+Every Snakemake process computes it, so that this module imports little, and no image is opened whose size and time are those of
+the last run.
 """
 
 import contextlib
@@ -29,34 +29,35 @@ from neurocohort.user_files import read_bytes
 
 # A .mat file holds the orientation of an Analyze pair, and a .json may hold the age at the scan.
 WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm", ".json")
-SMALL_BYTES = 1_000_000  # files that the ingest didn't hash are hashed up to this size, such as tables
+SMALL_BYTES = 1_000_000  # larger files that the ingest didn't hash aren't hashed here
 
 
 def fingerprint_bids(source: Path | str, folder: Path | str | None = None) -> str:
-    """sha256 (64 hexadecimal digits) over name and mark of every image and table that ingest_bids may read.
+    """The hash of a BIDS folder: sha256 over name and mark of every image and table that `ingest_bids` may read.
 
-    ``folder``: the cohort's, in which it is kept what was seen (see `SeenFiles`). Raises InputError where ``source`` isn't a
-    folder.
+    ``folder``: the cohort's folder, with the record of seen files (`SeenFiles`). Raises InputError if ``source`` isn't a folder.
     """
     return _fingerprint(hashlib.sha256(), _watched_bids(Path(source)), folder)
 
 
 def fingerprint_table(table: Path | str, folder: Path | str | None = None, *, base: Path | None = None) -> str:
-    """sha256 (64 hexadecimal digits) over the table's content, and the mark of each file that it names.
+    """The hash of a table of scans: sha256 over its content and the mark of each file that it names.
 
-    ``folder``: as of `fingerprint_bids`. ``base``: the folder that relative paths start from; the table's own where it is None.
-    Raises InputError where the table can't be read or has no column ``path``.
+    ``folder``: the cohort's folder. ``base``: the folder of relative paths; the table's own if None. Raises InputError if the
+    table can't be read or has no column ``path``.
     """
     table = Path(table)
-    watched = _watched_table(table, base)  # which says what is wrong with a table that can't be read
+    watched = _watched_table(table, base)  # raises a clear error for an unreadable table
     return _fingerprint(hashlib.sha256(read_bytes(table)), watched, folder)
 
 
 def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, str]) -> None:
-    """Keep in the cohort's ``folder`` what is in the files of ``source``, a BIDS folder or a table, after the ingest.
+    """Record the files of a BIDS folder or table after the ingest.
 
-    ``hashes``: the sha256 of the files that the ingest read. The others, which it only looks at the names of, are hashed here
-    where they are small.
+    Args:
+        source: The BIDS folder or table.
+        folder: The cohort's folder, in which the record is kept.
+        hashes: The sha256 of the files that the ingest read. Others are hashed here if they are small.
     """
     source, seen = Path(source), SeenFiles(Path(folder) / NAME)
     watched = _watched_bids(source) if os.path.isdir(source) else _watched_table(source, None)
@@ -79,7 +80,7 @@ def _fingerprint(digest: "hashlib._Hash", watched: Iterable[tuple[str, Path | st
 
 
 def _watched_bids(source: Path) -> Iterator[tuple[str, Path | str]]:
-    """A name and the path of each file that matters, there or not; what is wrong with a folder has no path."""
+    """Name and path of each file that matters, whether it exists or not. The problem of a folder has an empty path."""
     tables = [source / name for name in (*BIDS_TABLES, *BIDS_SIDECARS)]
     sessions = [path for _, path in session_tables(source)]
     for path in (*tables, *sessions, *(path.with_suffix(".json") for path in sessions)):

@@ -1,4 +1,4 @@
-"""Which of the T1-weighted images of one session is taken, by the entities of their names, and why the others are left out."""
+"""The choice among the T1-weighted images of one session, by the entities of their names."""
 
 import os
 import re
@@ -7,25 +7,27 @@ from typing import NamedTuple
 
 from neurocohort.sources.local_files import run_number, stem_and_suffix
 
-NATIVE = ("none", "no", "pre", "native", "0")  # values of ce- that are no contrast agent
-# Labels of acq- that say so, such as gd, postGd and mprageContrast, and not precontrast or posterior.
+NATIVE = ("none", "no", "pre", "native", "0")  # values of ce- that mean no contrast agent
+# Labels of acq- that mean a contrast agent, such as gd, postGd and mprageContrast, and not precontrast or posterior.
 ENHANCED = re.compile(
     r"(?<!no)(?<!non)(?<!pre)(contrast|gado|enhanced)|gd$|^gad$|^ce$|^post(?!er)|post$", re.IGNORECASE
 )
-NO_MAGNITUDE = ("phase", "real", "imag")  # values of part- that are no picture of tissues
+NO_MAGNITUDE = ("phase", "real", "imag")  # values of part- without tissue contrast
 ENTITY = re.compile(r"(?:^|_)([a-z]+)-([A-Za-z0-9+]+)(?=_)")
 
 
 class Choice(NamedTuple):
-    """``taken``: the images that are taken, in the order of their runs. ``left``: each other one and the reason."""
+    """``taken``: the chosen images, by run. ``left``: the others, and why they are left out."""
 
     taken: list[os.DirEntry]
     left: list[tuple[os.DirEntry, str]]
 
 
 def misfiled(name: str, participant: str, session: str | None) -> str:
-    """Whose image a file in the folder of ``participant`` and ``session`` (as the folders are named) says that it is, where it
-    is another's: ``sub-01`` or ``ses-1``; else empty."""
+    """The participant or session that a file is named after, such as ``sub-01``, if it isn't that of its folder; else empty.
+
+    ``participant`` and ``session`` are the names of the folders.
+    """
     for folder in filter(None, (participant, session)):
         if name.startswith(f"{folder}_") or f"_{folder}_" in name or f"_{folder}." in name:
             continue
@@ -37,11 +39,11 @@ def misfiled(name: str, participant: str, session: str | None) -> str:
 
 
 def choose_images(images: Sequence[os.DirEntry], run: str) -> Choice:
-    """Choose of one session's images (by run, then name): the ``first`` or ``last`` of the best kind, or ``all`` of it.
+    """Choose among one session's images: the ``first`` or ``last`` of the best kind (by run, then name), or ``all`` of it.
 
-    The best kind is native before contrast-enhanced (``ce-`` or ``acq-``), whole before a slab (``chunk-``), combined before a
-    single echo (``echo-``). Phase, real and imaginary parts (``part-``) are never taken. Of reconstructions of one acquisition
-    (``rec-``) the plain one is taken, or the first.
+    Native is better than contrast-enhanced (``ce-`` or ``acq-``), whole than a slab (``chunk-``), combined than a single echo
+    (``echo-``). Phase, real and imaginary parts (``part-``) are never used. Of several reconstructions of one acquisition
+    (``rec-``) the plain one is used, or the first.
     """
     if len(images) == 1 and "part-" not in images[0].name:  # nearly every session
         return Choice([*images], [])
@@ -67,7 +69,7 @@ def choose_images(images: Sequence[os.DirEntry], run: str) -> Choice:
 
 
 def is_enhanced(image: os.DirEntry) -> bool:
-    """Whether its name says that a contrast agent was given."""
+    """Whether the name means that a contrast agent was given."""
     if "ce-" not in image.name and "acq-" not in image.name:  # nearly every image
         return False
     entities = _entities(image)

@@ -6,7 +6,7 @@ Voxels and orientation don't change. DICOM is refused, with the command that con
 import os
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -149,7 +149,7 @@ def _from_analyze_pair(path: Path, header: bytes, voxels_path: Path) -> tuple[by
         image = nib.load(path)
         if len(header) < 348 or not isinstance(image, nib.AnalyzeImage):
             raise ValueError("it is no Analyze header of 348 bytes")
-        proxy = image.dataobj
+        proxy: Any = image.dataobj
         kind, affine = image.get_data_dtype(), np.asarray(image.affine, dtype=float)
     except Exception as error:  # nibabel raises many kinds on a damaged header or orientation file
         problem = str(error).replace(str(path), path.name)

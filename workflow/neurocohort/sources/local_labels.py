@@ -5,6 +5,7 @@ and a network would learn the wrong tissues.
 """
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -29,7 +30,8 @@ def check_labels(labels_path: Path, image_path: Path) -> None:
     Raises:
         ScanExcluded: If one of these doesn't hold.
     """
-    labels, image = nib.load(labels_path), nib.load(image_path)
+    labels: Any = nib.load(labels_path)
+    image: Any = nib.load(image_path)
     shape, expected = (spatial_shape(one.shape, STAGE) for one in (labels, image))
     if shape != expected:
         raise _excluded(f"it has {by(shape)} voxels, and its image {by(expected)}; expected the image's grid.")

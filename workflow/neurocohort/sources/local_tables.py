@@ -14,7 +14,7 @@ from typing import NamedTuple
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind, Notes
 from neurocohort.sources.bids_labels import EXPECTED, Labels
-from neurocohort.sources.cells import MISSING_TEXTS, Sheet, read_rows
+from neurocohort.sources.cells import MISSING_TEXTS, Sheet, read_table
 from neurocohort.sources.columns import KNOWN_VARIABLES, OWN_COLUMNS, PATH_COLUMNS
 from neurocohort.sources.data_dictionary import Entries, Translation, read_dictionary
 from neurocohort.sources.local_files import BIDS_TABLES, session_tables
@@ -68,7 +68,8 @@ def read_local_table(
         InputError: If the file can't be read, lacks a required column, repeats its header, or has a row of another length or a
             cell that would be lost (`cells`).
     """
-    header, cells, sheet = read_rows(path)
+    table = read_table(path)
+    header, sheet = table.header, table.sheet
     columns = _named(header, kept)
     if missing := [name for name in required if name not in columns]:
         several = f" in {sheet.names[0]}, the first of its {len(sheet.names)} sheets" if len(sheet.names) > 1 else ""
@@ -78,7 +79,7 @@ def read_local_table(
         )
     rows: dict[int, Texts] = {}
     broken: list[str] = []
-    for number, row in cells.items():
+    for number, row in table.rows().items():
         texts = [_text(cell) for cell in row]
         if len(header) > 1 and texts == header:
             raise InputError(f"{path}, row {number} repeats the header, as of two tables in one file: delete that row.")
@@ -171,8 +172,8 @@ def _add(
         key = participant, session or ""
         if values != first_rows.setdefault(key, (number, values))[1]:
             raise InputError(
-                f"{path}, rows {first_rows[key][0]} and {number} are both of {' '.join(filter(None, key))} and differ; delete one "
-                "of them, or distinguish them by a column session_id."
+                f"{path}, rows {first_rows[key][0]} and {number} are both of {' '.join(filter(None, key))} and differ; delete "
+                "one of them, or distinguish them by a column session_id."
             )
         values = translation.of(values)
         if session:

@@ -155,7 +155,7 @@ class _Pairs:
             self._write_labels(session)
 
     def _write_labels(self, session: str) -> None:
-        """Write the labels and their image once both are there. The labels take the image's header, which is another program's."""
+        """Write the labels and their image once both are there. The labels take the header of the image."""
         keys = (session, "dseg"), (session, "reference")
         if all(key in self.held for key in keys):
             labels, reference = (self.held.pop(key) for key in keys)

@@ -1,7 +1,7 @@
-"""Which scans are preprocessed in one job: ``data/<cohort>/batches.tsv``, written by the ingest and read by the rules.
+"""The batches of scans that one job preprocesses: ``data/<cohort>/batches.tsv``, written by ingest and read by the rules.
 
-A scan's batch follows from the hash of its id and the number of batches, so a new scan changes the content of one batch alone.
-The number of batches is a power of two: it changes when a cohort doubles, and then each batch is divided in two.
+A scan's batch follows from the hash of its id and the number of batches, so that a new scan changes only one batch. The number
+of batches is a power of two: when a cohort doubles, each batch is divided in two.
 """
 
 import csv
@@ -13,14 +13,14 @@ from neurocohort.errors import InputError
 from neurocohort.files import write_text
 
 COLUMNS = ("scan_id", "batch", "content")
-MIN_BATCHES = 4  # of a small cohort, so that the cores of a laptop all work; more would spend their time on imports
-MIN_SCANS = 4  # in each of these, on average
+MIN_BATCHES = 4  # of a small cohort, to use all cores of a laptop; more would waste time on imports
+MIN_SCANS = 4  # in each of them, on average
 
 
 def batch_count(scans: int, size: int) -> int:
-    """The number of batches of a cohort of ``scans``, a power of two: a batch has ``size`` scans on average at most.
+    """The number of batches, a power of two, with at most ``size`` scans in a batch on average.
 
-    A cohort that would have fewer than MIN_BATCHES has those, as far as it has MIN_SCANS scans for each.
+    A small cohort has up to MIN_BATCHES batches with MIN_SCANS scans each.
     """
     wanted = max(-(-scans // size), min(MIN_BATCHES, scans // MIN_SCANS), 1)
     return 1 << (wanted - 1).bit_length()
@@ -32,22 +32,23 @@ def batch_of(scan_id: str, count: int) -> str:
 
 
 def content_of(hashes: Mapping[str, str]) -> str:
-    """The hash (sha256, hexadecimal) of all that preprocessing reads of a scan. ``hashes``: the sha256 of each of its files, by
-    the column of scans.tsv that names the file."""
+    """The sha256 (hexadecimal) of all files of a scan that preprocessing reads.
+
+    ``hashes``: the sha256 of each file, by the column of scans.tsv with its path.
+    """
     text = "".join(f"{column}\0{hashes[column]}\n" for column in sorted(hashes))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_batches(path: Path, contents: Mapping[str, str], size: int) -> None:
-    """Write batches.tsv of a cohort. ``contents``: by scan_id, `content_of` its files; ``size``: scans in a batch, on average at
-    most."""
+    """Write batches.tsv. ``contents``: `content_of` each scan, by scan_id. ``size``: most scans in a batch, on average."""
     count = batch_count(len(contents), size)
     rows = [COLUMNS, *((scan_id, batch_of(scan_id, count), contents[scan_id]) for scan_id in sorted(contents))]
     write_text(path, "".join("\t".join(row) + "\n" for row in rows))
 
 
 def read_batches(path: Path | str) -> dict[str, dict[str, str]]:
-    """By batch, in order of name, its scans: the content's hash by scan_id. Raises InputError where the table can't be read."""
+    """The content's hash by batch (sorted) and scan_id. Raises InputError if the table can't be read."""
     batches: dict[str, dict[str, str]] = {}
     try:
         with open(path, newline="", encoding="utf-8") as stream:
@@ -62,6 +63,6 @@ def read_batches(path: Path | str) -> dict[str, dict[str, str]]:
 
 
 def batch_hash(contents: Mapping[str, str]) -> str:
-    """One hash (16 hexadecimal digits) over the scans of a batch and their contents: another scan or image changes it."""
+    """One hash (16 hexadecimal digits) over the scans of a batch and their contents."""
     text = "".join(f"{scan_id}\0{contents[scan_id]}\n" for scan_id in sorted(contents))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The files that scans.tsv names, for the rules: read at the start of Snakemake's every process, so with light imports."""
+"""Reading the paths of scans.tsv for the rules. Every Snakemake process imports this module, so it imports little."""
 
 import csv
 from pathlib import Path
@@ -10,8 +10,9 @@ MISSING = ("n/a", "")
 
 
 def read_scan_paths(table: Path | str) -> dict[str, dict[str, str | None]]:
-    """By scan_id, in the table's order, its files by column of ``scans.tsv``; None where a scan has none, and no entry for a
-    column that the table hasn't. Raises InputError where the table can't be read or lacks ``scan_id`` or ``path``.
+    """The files of each scan, by scan_id (in the table's order) and column of ``scans.tsv``; None if a scan has none.
+
+    Columns that the table lacks have no entry. Raises InputError if the table can't be read or lacks ``scan_id`` or ``path``.
     """
     try:
         with open(table, newline="", encoding="utf-8") as stream:

@@ -1,8 +1,8 @@
-"""What is remembered of a user's own files, so that a file that was only touched or copied again isn't taken for another one.
+"""A record of a user's files, so that a file that was only touched or copied again doesn't count as changed.
 
-A file is known by a mark: its size and time when it was first seen. Where its size, time and inode are those of the last time,
-the mark stays without a look inside. Where only size and content are, as after `touch`, the content is hashed once and the mark
-stays as well. The ingest notes the contents, since it reads them anyway.
+Each file has a mark: its size and time when it was first seen. The mark stays if size, time and inode are unchanged. If only the
+size is, as after `touch`, the content is hashed, and the mark stays if that is unchanged. The ingest records the contents, since
+it reads them anyway.
 """
 
 import contextlib
@@ -28,8 +28,7 @@ class Seen(NamedTuple):
 
 
 class SeenFiles:
-    """The files that an earlier run saw, by absolute path. ``path``: where that is kept; a file that is absent or damaged means
-    that nothing was seen."""
+    """The files that an earlier run saw, by absolute path. ``path``: of the record, which may be absent or damaged."""
 
     def __init__(self, path: Path | str | None):
         self.path, self.changed = path, False
@@ -39,8 +38,7 @@ class SeenFiles:
                 self.files = {name: Seen(*entry) for name, entry in json.loads(Path(path).read_bytes()).items()}
 
     def mark(self, path: Path | str) -> str:
-        """The file's mark; ABSENT where there is none, so that its coming is a change. Links are followed, and
-        pipes, devices and folders aren't opened."""
+        """The file's mark; ABSENT if there is no file. Links are followed; pipes, devices and folders aren't opened."""
         try:
             status = os.stat(path)
         except (OSError, ValueError):  # a name that no file can have
@@ -57,7 +55,7 @@ class SeenFiles:
         return f"{status.st_size} {status.st_mtime_ns}"
 
     def note(self, path: Path | str, sha256: str) -> None:
-        """Remember a file's content. A file that is gone by now is not noted."""
+        """Record a file's content, unless the file is gone."""
         mark = self.mark(path)
         with contextlib.suppress(OSError):
             status = os.stat(path)
@@ -65,7 +63,7 @@ class SeenFiles:
             self.files[os.path.abspath(path)], self.changed = Seen(state, mark, sha256), True
 
     def save(self) -> None:
-        """Write what has changed; nothing where the place can't be written, which costs the next run the same hashes again."""
+        """Write the record if it changed. If it can't be written, the next run computes the same hashes again."""
         if self.changed and self.path is not None:
             with contextlib.suppress(OSError):
                 write_text(self.path, json.dumps(self.files, indent=0) + "\n")

@@ -72,10 +72,10 @@ def _ages(
             session: _date(rows[session].get("acq_time")) or _scan_date(plan, source, scan)
             for session, scan in scans.items()
         }
-        known = {session: date for session, date in dates.items() if date is not None}
-        if len(known) == len(dates):  # which session is first is certain only if every session has a date
-            first = min(known.values())
-            years = {session: (date - first).days / UNITS_PER_YEAR["day"] for session, date in known.items()}
+        dated = {session: date for session, date in dates.items() if date is not None}
+        if len(dated) == len(dates):  # which session is first is certain only if every session has a date
+            first = min(dated.values())
+            years = {session: (date - first).days / UNITS_PER_YEAR["day"] for session, date in dated.items()}
             way = "the participant's age, used as that of the first session, and acq_time"
             return {session: age + delay for session, delay in years.items()}, way
     ages = {session: _patient_age(scan) for session, scan in scans.items()}

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import pandas as pd
 
 from neurocohort.errors import InputError
-from neurocohort.sources.cells import read_rows
+from neurocohort.sources.cells import read_table
 from neurocohort.sources.variable_numbers import number_of
 
 Key = TypeVar("Key", int, str)
@@ -71,7 +71,8 @@ def read_spreadsheet(
     Raises:
         InputError: If the file can't be read, lacks a required column or has it twice, or has a row longer than the header.
     """
-    header, rows, _ = read_rows(Path(path), sheet, comments)
+    found = read_table(Path(path), sheet, comments)
+    header = found.header
     if missing := [name for name in required if name not in header]:
         raise InputError(
             f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(filter(None, header)) or 'none'}. "
@@ -79,6 +80,7 @@ def read_spreadsheet(
         )
     if twice := [name for name in required if header.count(name) > 1]:
         raise InputError(f"{path} has the column(s) {', '.join(twice)} twice; expected each once.")
+    rows = found.rows()
     table = pd.DataFrame(list(rows.values()), columns=header, index=list(rows), dtype=object)
     table = table.loc[:, [name != "" for name in header]]
     return table[table.notna().any(axis=1)]

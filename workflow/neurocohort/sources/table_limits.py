@@ -1,21 +1,24 @@
-"""Tables that would fill the memory are refused before they are read: packed bombs, and cells far off the others.
+"""Refusing tables that would fill the memory before they are read: zip bombs, and cells far away from the others.
 
-Imports are light, because the configuration is checked with this at the start of every Snakemake process.
+This module imports little, because the configuration is checked with it at the start of every Snakemake process.
 """
 
 import io
 import re
 import zipfile
+from typing import IO
 
 LARGEST_UNPACKED = 512 << 20  # bytes of a workbook
 MOST_CELLS = 10_000_000  # 10,000 scans with 1,000 variables
 BLOCK_BYTES = 1 << 20
 CELL = re.compile(rb'<c r="([A-Z]{1,3})([0-9]{1,7})"')
-MERGED = re.compile(rb'<mergeCell ref="[A-Z]{1,3}[0-9]{1,7}:([A-Z]{1,3})([0-9]{1,7})"')  # each of these cells is made
+MERGED = re.compile(
+    rb'<mergeCell ref="[A-Z]{1,3}[0-9]{1,7}:([A-Z]{1,3})([0-9]{1,7})"'
+)  # a reader creates each of these cells
 
 
 def check_table(content: bytes) -> None:
-    """Raise ValueError where a .xlsx or a text would become more cells, or unpack to more bytes, than a cohort's table has."""
+    """Raise ValueError if a .xlsx or a text would have more cells, or unpack to more bytes, than a cohort's table."""
     if content.startswith(b"PK\x03\x04"):
         _check_workbook(content)
         return
@@ -25,11 +28,11 @@ def check_table(content: bytes) -> None:
 
 
 def check_reach(last_row: int, last_column: int) -> None:
-    """Raise ValueError where the cells of a sheet lie so far apart that filling up what is between them takes the memory."""
+    """Raise ValueError if the cells of a sheet are so far apart that the empty cells between them would fill the memory."""
     if last_row * last_column > MOST_CELLS:
         raise ValueError(
-            f"its cells reach to row {last_row} and column {last_column}, more than {MOST_CELLS} cells; delete what lies far "
-            "off the table"
+            f"its cells reach to row {last_row} and column {last_column}, more than {MOST_CELLS} cells; delete cells far "
+            "away from the table"
         )
 
 
@@ -43,8 +46,8 @@ def _check_workbook(content: bytes) -> None:
                     _check_sheet(stream)
 
 
-def _check_sheet(stream: zipfile.ZipExtFile) -> None:
-    """A reader fills up the rows and columns between the first and the last cell, wherever those are."""
+def _check_sheet(stream: IO[bytes]) -> None:
+    """Find the last row and column: a reader creates all cells up to there."""
     last_row = last_column = 0
     rest = b""
     while block := stream.read(BLOCK_BYTES):  # at most the size in the directory, which was checked

@@ -9,6 +9,6 @@ AGE_RANGE_YEARS = (0.0, 120.0)
 
 
 def number_of(text: str) -> float | None:
-    """The number that ``text`` is, None where it is none or not finite."""
+    """The number in ``text``; None if it isn't a finite number."""
     value = float(text) if NUMBER_TEXT.fullmatch(text) else math.inf
     return value if math.isfinite(value) else None

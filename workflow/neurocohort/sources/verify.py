@@ -1,13 +1,11 @@
-"""Whether a file is the one that was wanted: leading bytes, length, published md5, or the sha256 of its first download.
+"""Checks of a downloaded file: leading bytes, length, published checksum, or the sha256 of its first download.
 
-What is published decides. Where nothing is, the first download is looked through for signs that it is cut short,
-trusted, and written down; every later download must equal it.
+If no checksum is published, the first download is searched for signs that it is cut short, and recorded; every later download
+must equal it.
 """
 
-import fcntl
 import gzip
 import hashlib
-import os
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -15,13 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
-from neurocohort import files
 from neurocohort.sources.archives import StrictTarInfo
+from neurocohort.sources.checksums import RECORD, read_checksums, record_checksum
 from neurocohort.sources.whole_tables import TABLES, why_table_is_cut
 
-WEB_PAGE = "the server sent a web page (HTML) in the file's place: a login, a notice, or an address that moved."
+WEB_PAGE = "the server sent a web page (HTML) instead of the file: a login, a notice, or an address that moved."
 HEAD_BYTES = 4096
 _BLOCK_BYTES = 1 << 22
 
@@ -47,17 +43,16 @@ MAGIC: dict[str, tuple[str, Callable[[bytes], bool]]] = {
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of a file before it comes. ``name`` in the record is the destination's path beside the record."""
+    """What is known of a file before its download. ``magic``: its kind, a key of MAGIC; None for anything."""
 
     destination: Path
-    size_bytes: int | None
-    md5: str | None
     magic: str | None
-    checksums_record: Path
+    size_bytes: int | None = None
+    md5: str | None = None
     sha256: str | None = None
 
     def why_wrong_head(self, path: Path) -> str | None:
-        """A sentence on the first bytes of ``path``, or None where they are as expected."""
+        """A sentence on what is wrong with the first bytes of ``path``, or None."""
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
         if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower().startswith((b"<!doctype html", b"<html", b"<head")):
@@ -67,60 +62,41 @@ class Expected:
         return None
 
     def why_wrong(self, path: Path, against_record: bool = True) -> str | None:
-        """A sentence on what is wrong with the file at ``path``, or None where it passes every check."""
+        """A sentence on what is wrong with the file at ``path``, or None if it passes every check."""
         if problem := self.why_wrong_head(path):
             return problem
         size = path.stat().st_size
         if self.size_bytes not in (None, size):
             return f"the file has {size} bytes, and {self.size_bytes} are expected."
-        if self.md5 is not None:
-            md5 = _checksums(path)["md5"]
-            return None if md5 == self.md5.lower() else f"the md5 is {md5}, and {self.md5.lower()} is expected."
-        if self.sha256 is not None:
-            sha256 = _checksums(path)["sha256"]
-            return None if sha256 == self.sha256 else f"the sha256 is {sha256}, and {self.sha256} is expected."
-        recorded = self._recorded() if against_record else None
+        for kind, published in (("md5", self.md5), ("sha256", self.sha256)):
+            if published is not None:
+                found = _checksums(path)[kind]
+                return (
+                    None
+                    if found == published.lower()
+                    else f"the {kind} is {found}, and {published.lower()} is expected."
+                )
+        record = self.destination.with_name(RECORD)
+        recorded = read_checksums(record).get(self.destination.name) if against_record else None
         if recorded is None:
             return _why_cut_short(path, self.magic)
-        if (sha256 := _checksums(path)["sha256"]) != recorded:
+        if (sha256 := _checksums(path)["sha256"]) != recorded[1]:
             return (
-                f"the sha256 is {sha256}, and its first download had {recorded} (noted in "
-                f"{self.checksums_record}). If the new file is the right one, delete that line and run again."
+                f"the sha256 is {sha256}, and its first download had {recorded[1]} (noted in {record}). If the new file is the "
+                "right one, delete that line and run again."
             )
         return None
 
     def record(self, path: Path) -> None:
-        """Write the file's length and sha256 into the record, replacing what stood there for it."""
-        self.checksums_record.parent.mkdir(parents=True, exist_ok=True)
-        row = {"file": self._name, "bytes": path.stat().st_size, "sha256": _checksums(path)["sha256"]}
-        # Several archives of a cohort may finish at once, and each rewrites the whole record.
-        with self.checksums_record.with_name(f".{self.checksums_record.name}.lock").open("w") as lock:
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            rows = [other for other in self._rows() if other["file"] != self._name]
-            rows = sorted([*rows, row], key=lambda other: other["file"])
-            table = pd.DataFrame(rows, columns=["file", "bytes", "sha256"])
-            files.write_table(self.checksums_record, table)
-
-    @property
-    def _name(self) -> str:
-        beside = os.path.relpath(self.destination.absolute(), self.checksums_record.parent.absolute())
-        return Path(beside).as_posix()
-
-    def _rows(self) -> list[dict]:
-        if not self.checksums_record.exists():
-            return []
-        return files.read_table(self.checksums_record, ("file", "bytes", "sha256")).to_dict("records")
-
-    def _recorded(self) -> str | None:
-        return next((row["sha256"] for row in self._rows() if row["file"] == self._name), None)
+        """Record length and sha256 of the file at ``path`` as those of the destination."""
+        record_checksum(self.destination, path.stat().st_size, _checksums(path)["sha256"])
 
 
 _known_sums: dict[tuple, dict[str, str]] = {}
 
 
 def _checksums(path: Path) -> dict[str, str]:
-    """md5 and sha256 in one pass; kept per file version, because a check is followed by a record of the same file."""
+    """md5 and sha256 in one pass; cached, because a check is followed by a record of the same file."""
     status = path.stat()
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if key not in _known_sums:
@@ -134,7 +110,7 @@ def _checksums(path: Path) -> dict[str, str]:
 
 
 def _why_cut_short(path: Path, magic: str | None) -> str | None:
-    """Look a file of unknown checksum through to its end, so that a cut archive is never trusted."""
+    """Read a file without a known checksum to its end, so that a cut archive is found."""
     try:
         if magic == "tar":
             with tarfile.open(path, "r:", tarinfo=StrictTarInfo) as archive:

@@ -1,4 +1,4 @@
-"""Whether a downloaded table is whole, by its content alone: servers that state no length may close the connection anywhere."""
+"""Checks by content that a downloaded table is whole: a server that states no length may close the connection anywhere."""
 
 import csv
 import io
@@ -18,8 +18,11 @@ OLE_HEADER_SECTORS = 109  # numbers of allocation-table sectors that the header 
 
 
 def why_table_is_cut(path: Path, magic: str) -> str | None:
-    """A sentence on why the table isn't whole, or None: a .csv ends with a line end and has all columns in each row, a .xls has
-    every sector that it uses, and a .xlsx its directory and the right sum of each part."""
+    """A sentence on why the table isn't whole, or None.
+
+    A whole .csv ends with a line end and has all columns in each row, a .xls has every sector that it uses, and a .xlsx has its
+    directory and the correct checksum of each part.
+    """
     try:
         content = read_bytes(path)
     except UnusableFile as fault:
@@ -57,7 +60,7 @@ def _zip_fault(content: bytes) -> str | None:
 
 
 def _ole_fault(content: bytes) -> str | None:
-    """By the allocation table: for each sector of the file what follows it, or that it is free."""
+    """Check an old Excel file (OLE) by its allocation table, which lists the sectors in use."""
     try:
         sector_bytes = 1 << struct.unpack_from("<H", content, 30)[0]
         tables = struct.unpack_from("<I", content, 44)[0]
