@@ -14,10 +14,10 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -51,20 +51,20 @@ class Outcome(NamedTuple):
     """What became of a task: its ``result``, or its ``error`` in words, or the ``death`` of its worker, also when it was tried
     alone. ``peak_mb``: the largest memory of its worker that was seen meanwhile."""
 
-    task: object
-    result: object = None
+    task: Any
+    result: Any = None
     error: str = ""
     death: Death | None = None
     seconds: float = 0.0
     peak_mb: float = 0.0
 
 
-Work = Callable[[object, object | None], object]  # the task, and the one that is likely to be next
+Work = Callable[[Any, Any | None], Any]  # the task, and the one that is likely to be next
 
 
 def in_workers(
     prepare: Callable[[], Work], tasks: Sequence[object], *, workers: int, limits: Limits
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Yield the outcome of each task, as they end.
 
     ``prepare`` is called once in each worker and returns the function that does a task, which gets the task that is likely to be
