@@ -47,9 +47,8 @@ def segment_tissues(brain: Volume, mask: np.ndarray, priors: np.ndarray, *, seed
 
 def tissue_volumes_ml(probabilities: np.ndarray, voxel_ml: float) -> dict[str, float | None]:
     """Return the volumes in mL by tissue, and their sum as ``brain``, from probabilities (3, X, Y, Z)."""
-    sums = [float(tissue.sum()) for tissue in probabilities]
-    volumes = {name: round(total * voxel_ml, 3) for name, total in zip(TISSUES, sums, strict=True)}
-    return {"brain": round(sum(volumes.values()), 3)} | volumes
+    volumes = [round(float(tissue.sum()) * voxel_ml, 3) for tissue in probabilities]
+    return {"brain": round(sum(volumes), 3), **dict(zip(TISSUES, volumes, strict=True))}
 
 
 def _chosen(brain: Volume, inside: np.ndarray, seed: int) -> np.ndarray:

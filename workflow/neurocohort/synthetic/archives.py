@@ -65,8 +65,8 @@ class IxiRow:
     qualification: int
     birth: str
     available: int
-    study: datetime.date | None
-    age: float | None
+    study: datetime.date
+    age: float
 
 
 def write_ixi_archives(
@@ -207,29 +207,29 @@ def _ixi_person(ixi_id: int, age: float, rng: np.random.Generator) -> IxiRow:
 
 def _write_ixi_table(path: Path, people: list[IxiRow], roles: np.ndarray, rng: np.random.Generator) -> None:
     """Write the sheet `Table`, with numbers as ids and the errors of the real table."""
-    zeros = dict.fromkeys(("height", "weight", "ethnic", "marital", "occupation", "qualification"), 0)
     usable = rng.permutation(np.nonzero(roles == "usable")[0])
-    rows = []
+    rows: list[tuple] = []
     for place, (row, role) in enumerate(zip(people, roles, strict=True)):
         if role == "no_row":
             continue
         if role in ("no_age", "no_scan"):
-            row = replace(row, study=None, age=None, available=int(role == "no_age"))
+            rows.append((*astuple(row)[:-3], int(role == "no_age"), None, None))
+            continue
         if place == usable[0]:
             row = replace(row, height=1520)
         if place == usable[1]:
             row = replace(row, height=0, weight=0, ethnic=0)
-        rows.append(row)
+        rows.append(astuple(row))
         if place == usable[2]:
-            rows.append(replace(row, **zeros))
+            zeros = replace(row, height=0, weight=0, ethnic=0, marital=0, occupation=0, qualification=0)
+            rows.append(astuple(zeros))
         if role == "conflict":
             birth = datetime.date.fromisoformat(row.birth) + datetime.timedelta(days=1828)
-            rows.append(replace(row, birth=birth.isoformat(), age=row.age - 1828 / 365.25))
+            rows.append(astuple(replace(row, birth=birth.isoformat(), age=row.age - 1828 / 365.25)))
     book = xlwt.Workbook()
     sheet = book.add_sheet("Table")
     date_style = xlwt.easyxf(num_format_str="YYYY-MM-DD")
-    columns = zip(IXI_COLUMNS, *map(astuple, rows), strict=True)
-    for column, values in enumerate(columns):
+    for column, values in enumerate(zip(IXI_COLUMNS, *rows, strict=True)):
         for line, value in enumerate(values):
             if isinstance(value, datetime.date):
                 sheet.write(line, column, value, date_style)
