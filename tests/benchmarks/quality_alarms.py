@@ -25,7 +25,7 @@ import pandas as pd  # noqa: E402
 from known_scans import REPOSITORY, SHARED_DATA, heads, label_maps  # noqa: E402
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits  # noqa: E402
 from neurocohort.files import write_table  # noqa: E402
-from neurocohort.imaging.preprocess import Settings, preprocess_scan  # noqa: E402
+from neurocohort.imaging.preprocess import Exclusion, ScanImages, Settings, preprocess_scan  # noqa: E402
 from neurocohort.imaging.template import make_template, read_template  # noqa: E402
 from neurocohort.study.configuration import read_checked  # noqa: E402
 
@@ -190,10 +190,11 @@ def run(case: Case) -> dict:
             if not case.fault and missing > 1 - WHOLE:
                 row |= {"group": "faults of painted heads", "fault": f"cut by the border, {_class_of(missing)}"}
         settings = Settings("percentile", seed=1, mni_space=case.mni_space, skull_stripped=case.stripped)
-        record = preprocess_scan(path, Path(name) / "out", "scan", _worker["template"], settings)
-    beyond = beyond_limits(record["metrics"], _worker["limits"], mni_space=case.mni_space)
-    stage, reason = beyond or (record["stage"], record["reason"])
-    return row | {"stage": stage, "reason": reason, "notes": " ".join(record["notes"])} | record["metrics"]
+        result = preprocess_scan(ScanImages(path), _worker["template"], settings)
+    beyond = beyond_limits(result.metrics, _worker["limits"], mni_space=case.mni_space)
+    excluded = result.exclusion or Exclusion("", "")
+    stage, reason = beyond or (excluded.stage or None, excluded.reason or None)
+    return row | {"stage": stage, "reason": reason, "notes": " ".join(result.notes)} | result.metrics
 
 
 def _class_of(missing: float) -> str:

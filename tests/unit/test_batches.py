@@ -197,7 +197,7 @@ def test_an_index_whose_scans_are_exchanged_is_refused(results, tmp_path):
     index = read_table(folder / "index.tsv")
     index.loc[[0, 1], "scan_id"] = index.loc[[1, 0], "scan_id"].to_numpy()
     write_table(folder / "index.tsv", index)
-    with pytest.raises(InputError, match=r"row \d of .*images.npy isn't what index.tsv beside it says of a-\d"):
+    with pytest.raises(InputError, match=r"row \d of .*images.npy doesn't match a-\d"):
         open_packed(folders, ["T1w"]).stack_images(TRAIN)
 
 
@@ -206,7 +206,7 @@ def test_images_and_labels_of_different_runs_are_refused(results, tmp_path, name
     folder, folders = damaged(results, tmp_path)
     array = np.load(folder / f"{name}.npy")
     np.save(folder / f"{name}.npy", array[[1, 0, *range(2, len(array))]])  # the same scans in another order
-    with pytest.raises(InputError, match=rf"{name}.npy isn't what index.tsv"):
+    with pytest.raises(InputError, match=rf"{name}.npy doesn't match"):
         loader(folder.parents[2], task=Segmentation())
         epoch(loader(folder.parents[2], task=Segmentation()))
     np.save(folder / f"{name}.npy", array[1:])
@@ -216,7 +216,7 @@ def test_images_and_labels_of_different_runs_are_refused(results, tmp_path, name
 
 def test_a_sample_that_the_pack_lacks_is_named(results):
     packed = open_packed(packed_folders(TRAIN, results), ["T1w"])
-    with pytest.raises(InputError, match="holds no scan nobody"):
+    with pytest.raises(InputError, match="has no scan nobody"):
         packed.places(TRAIN.assign(scan_id="nobody"))
 
 

@@ -67,14 +67,17 @@ def test_a_scan_is_computed_again_for_the_code_that_computes_it_and_not_for_that
     """The hash in the scan's own record: a change in how batches are done runs them, and they keep every scan."""
     root, hashes = package
 
+    def scan_code() -> str:
+        return codehash.module_hash("imaging.preprocess") + codehash.module_hash("imaging.scan_files")
+
     def after(file: str) -> bool:
         hashes()
-        before = codehash.module_hash("imaging.preprocess")
+        before = scan_code()
         (root / file).write_text((root / file).read_text() + "\nADDED = 1\n")
         hashes()
-        return codehash.module_hash("imaging.preprocess") != before
+        return scan_code() != before
 
-    assert after("imaging/registration.py") and after("imaging/tissues.py")
+    assert after("imaging/registration.py") and after("imaging/tissues.py") and after("imaging/scan_files.py")
     assert not after("imaging/batch.py") and not after("workers.py") and not after("progress.py")
 
 

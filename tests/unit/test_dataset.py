@@ -313,7 +313,7 @@ def test_guard_does_not_pass_what_it_cannot_check(column):
 
 def test_a_long_list_of_leaks_is_cut():
     samples = select(two_cohorts())
-    with pytest.raises(InputError, match=r"40 participant\(s\) stand on more than one side.*; and 30 more") as raised:
+    with pytest.raises(InputError, match=r"40 participant\(s\) are in more than one part.* and 30 more") as raised:
         check_no_leakage(pd.concat([samples, samples.assign(part="elsewhere")]).query("cohort == 'ixi'"))
     assert str(raised.value).count("sub-ixi") == 30  # ten participants, each with both scans
 

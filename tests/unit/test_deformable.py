@@ -275,7 +275,7 @@ def test_volume_changes_are_measured_and_a_fold_is_seen():
 def test_a_fold_and_a_worse_fit_are_exclusions_with_their_numbers(by_hand):
     check_deformation(by_hand)
     with pytest.raises(ScanExcluded, match=r"registration: .* folds 0\.50 % of the brain, expected at most 0\.10 %"):
-        check_deformation(dataclasses.replace(by_hand, folded_share=0.005))
+        check_deformation(dataclasses.replace(by_hand, folded_fraction=0.005))
     with pytest.raises(ScanExcluded, match=r"registration: .* Dice 0\.900, less than the 0\.930 after the affine"):
         check_deformation(dataclasses.replace(by_hand, mask_dice=0.9))
 

@@ -13,7 +13,8 @@ from neurocohort.dataset.derivative import write_dataset_files
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table, write_json
 from neurocohort.imaging.derivatives import qc_path, raw_uri, scan_folder
-from neurocohort.imaging.preprocess import Settings, preprocess_scan
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
+from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.sources.ixi import DESCRIPTION
 from neurocohort.version import BIDS_VERSION, public_address
@@ -46,12 +47,12 @@ def study(tmp_path_factory) -> Path:
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         nib.save(nib.Nifti1Image(data, template.grid.affine), path)
-    extra = {"labels_path": labels, "labels_reference_path": t1w, "further": {"T2w": t2w}}
+    with_extra = ScanImages(t1w, {"T2w": t2w}, labels)
     registration = "deformable" if HAS_GREEDY else "affine"
-    for path, name, kind, others in ((t1w, SCAN_ID, "affine", extra), (second, run, registration, {})):
+    for images, name, kind in ((with_extra, SCAN_ID, "affine"), (ScanImages(second), run, registration)):
         settings = Settings("percentile", registration=kind, **SETTINGS)
-        record = preprocess_scan(path, scan_folder(preproc, name), name, template, settings, **others)
-        assert record["status"] == "ok", record["reason"]
+        record = write_scan(preprocess_scan(images, template, settings), scan_folder(preproc, name), name)
+        assert record.status == "ok", record.reason
     write_dataset_files(preproc, raw, has_labels=True)
     return folder
 

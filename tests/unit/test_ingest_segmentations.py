@@ -13,7 +13,8 @@ import SimpleITK as sitk  # noqa: N813
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
 from neurocohort.imaging.overlap import dice
-from neurocohort.imaging.preprocess import Settings, preprocess_scan
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
+from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume, sample_labels
 from neurocohort.sources.bids import ingest_bids
@@ -298,15 +299,14 @@ def test_labels_drawn_on_the_scan_go_to_the_grid_with_it(tmp_path):
         nib.save(nib.Nifti1Image(voxels, away).as_reoriented(order), tmp_path / f"{name}.nii.gz")
     scan, drawn_on_it = tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz"
     settings = Settings("percentile", seed=1, skull_stripped=True)
-    record = preprocess_scan(
-        scan, tmp_path / "out", "scan", template, settings, labels_path=drawn_on_it, labels_reference_path=scan
-    )
-    assert record["status"] == "ok", record["reason"]
-    there = np.asarray(nib.load(tmp_path / "out" / record["outputs"]["dseg"]["file"]).dataobj)
+    result = preprocess_scan(ScanImages(scan, labels=drawn_on_it), template, settings)
+    record = write_scan(result, tmp_path / "out", "scan")
+    assert record.status == "ok", record.reason
+    there = np.asarray(nib.load(tmp_path / "out" / record.outputs["dseg"].file).dataobj)
     for tissue in (1, 2, 3):
         assert dice(there == tissue, labels == tissue) > 0.9, tissue
     # By the scan's own transform, to the voxel: no second registration stands between a scan and what is drawn on it.
-    transform = sitk.ReadTransform(str(tmp_path / "out" / record["outputs"]["xfm"]["file"]))
+    transform = sitk.ReadTransform(str(tmp_path / "out" / record.outputs["xfm"].file))
     lps = np.diag([-1.0, -1.0, 1.0, 1.0])
     to_scan = np.eye(4)
     to_scan[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))

@@ -9,9 +9,11 @@ from neurocohort.errors import ScanExcluded
 from neurocohort.imaging.brain_extraction import content_mask
 from neurocohort.imaging.intensity_scale import to_common_scale
 from neurocohort.imaging.overlap import dice
-from neurocohort.imaging.preprocess import Settings, preprocess_scan
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
 from neurocohort.imaging.quality import quality_numbers
 from neurocohort.imaging.reading import read_scan
+from neurocohort.imaging.scan_files import write_scan
+from neurocohort.imaging.scan_record import ScanRecord
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume
 
@@ -130,14 +132,14 @@ def template(tmp_path_factory):
 
 def preprocessed(
     image, factor: float, offset: float, kind, folder, template
-) -> tuple[dict, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[ScanRecord, np.ndarray, np.ndarray, np.ndarray]:
     """The record, the mask, the preprocessed image, and where the scan's corners and middle lie in the template."""
     data = np.asarray(image.dataobj).astype(np.float64) * factor + offset
     folder.mkdir()
     nib.save(nib.Nifti1Image(data.astype(kind), image.affine), folder / "raw.nii.gz")
-    record = preprocess_scan(folder / "raw.nii.gz", folder, "scan", template, SETTINGS)
-    assert record["status"] == "ok", record["reason"]
-    files = {name: folder / entry["file"] for name, entry in record["outputs"].items()}
+    record = write_scan(preprocess_scan(ScanImages(folder / "raw.nii.gz"), template, SETTINGS), folder, "scan")
+    assert record.status == "ok", record.reason
+    files = {name: folder / output.file for name, output in record.outputs.items()}
     transform = sitk.ReadTransform(str(files["inverse_xfm"]))
     points = np.array([[x, y, z] for x in (-60, 60) for y in (-80, 60) for z in (-40, 60)], dtype=float)
     places = np.array([transform.TransformPoint(point) for point in points.tolist()])
@@ -173,10 +175,10 @@ def test_a_real_head_of_any_offset_and_scale_gives_the_same_results(
     assert dice(mask > 0, expected_mask > 0) >= 0.995
     assert np.linalg.norm(places - expected_places, axis=1).max() < 0.2
     for name, volume in expected["volumes_ml"].items():
-        assert record["volumes_ml"][name] == pytest.approx(volume, rel=0.01), name
+        assert record.volumes_ml[name] == pytest.approx(volume, rel=0.01), name
     assert (
         np.abs(preproc - expected_preproc).mean() < 0.002
         and np.corrcoef(preproc.ravel(), expected_preproc.ravel())[0, 1] > 0.999
     )
     for name in ("cnr", "snr_wm", "cjv", "contrast_wm_gm"):
-        assert record["metrics"][name] == pytest.approx(expected["metrics"][name], rel=0.02), name
+        assert record.metrics[name] == pytest.approx(expected.metrics[name], rel=0.02), name

@@ -13,7 +13,8 @@ from neurocohort.files import read_json, read_table, write_json
 from neurocohort.imaging.deformable import PointMap, sample_deformed
 from neurocohort.imaging.derivatives import qc_path, scan_folder
 from neurocohort.imaging.overlap import dice
-from neurocohort.imaging.preprocess import Settings, preprocess_scan
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
+from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Grid, Volume
 from neurocohort.learning import label_maps
@@ -102,10 +103,9 @@ def written(request, template, scan_to_template, raw_grid, anatomy, tmp_path_fac
     )
     nib.save(image, results / "raw.nii.gz")
     settings = Settings("percentile", seed=1, registration=request.param, skull_stripped=True)
-    record = preprocess_scan(
-        results / "raw.nii.gz", scan_folder(results / "toy" / "preproc", SCAN_ID), SCAN_ID, template, settings
-    )
-    assert record["status"] == "ok", record["reason"]
+    result = preprocess_scan(ScanImages(results / "raw.nii.gz"), template, settings)
+    record = write_scan(result, scan_folder(results / "toy" / "preproc", SCAN_ID), SCAN_ID)
+    assert record.status == "ok", record.reason
     scans = pd.DataFrame({"cohort": ["toy"], "scan_id": [SCAN_ID]})
     volumes = write_label_maps(scans, [anatomy], results, results / "label_maps")
     return request.param, results, volumes

@@ -11,7 +11,9 @@ from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.files import read_table, write_table
 from neurocohort.imaging.derivatives import scan_folder
 from neurocohort.imaging.mni_space import MARGIN_MM, within_template
-from neurocohort.imaging.preprocess import Settings, preprocess_scan
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
+from neurocohort.imaging.scan_files import write_scan
+from neurocohort.imaging.scan_record import ScanRecord
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume
 
@@ -38,13 +40,12 @@ def brain() -> nib.Nifti1Image:
     return nib.Nifti1Image(np.where(data > 0, 800 * np.clip(data + noise, 0.05, None), 0), image.affine)
 
 
-def preprocessed(image: nib.Nifti1Image, folder, template, **changes) -> dict:
+def preprocessed(image: nib.Nifti1Image, folder, template, **changes) -> ScanRecord:
     folder.mkdir(exist_ok=True, parents=True)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine), folder / "scan.nii.gz")
     options = {"seed": 1, "skull_stripped": True, "mni_space": True} | changes
-    return preprocess_scan(
-        folder / "scan.nii.gz", scan_folder(folder, "scan"), "scan", template, Settings("percentile", **options)
-    )
+    result = preprocess_scan(ScanImages(folder / "scan.nii.gz"), template, Settings("percentile", **options))
+    return write_scan(result, scan_folder(folder, "scan"), "scan")
 
 
 def judged(folder, **changes) -> pd.Series:
@@ -69,11 +70,11 @@ def with_eyes(image: nib.Nifti1Image) -> nib.Nifti1Image:
 
 def test_a_scan_in_mni_space_has_no_volume_that_looks_native(brain, template, tmp_path):
     record = preprocessed(brain, tmp_path / "scan", template)
-    assert record["status"] == "ok", record["reason"]
-    assert record["volumes_ml"] == dict.fromkeys(("brain", "csf", "gm", "wm"))
-    assert not [name for name in record["metrics"] if name.endswith("_ml")]
-    assert record["metrics"]["mask_to_template"] == pytest.approx(1, abs=0.02)
-    assert record["metrics"]["template_shift_mm"] < 3
+    assert record.status == "ok", record.reason
+    assert record.volumes_ml == dict.fromkeys(("brain", "csf", "gm", "wm"))
+    assert not [name for name in record.metrics if name.endswith("_ml")]
+    assert record.metrics["mask_to_template"] == pytest.approx(1, abs=0.02)
+    assert record.metrics["template_shift_mm"] < 3
     scans = pd.DataFrame({"scan_id": ["scan"], "participant_id": ["p"], "site": [None]})
     none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
     write_table(tmp_path / "qc.tsv", quality_tables(scans, none, tmp_path / "scan")[0])
@@ -83,9 +84,9 @@ def test_a_scan_in_mni_space_has_no_volume_that_looks_native(brain, template, tm
 
 def test_the_same_scan_as_a_native_one_has_its_volumes(brain, template, tmp_path):
     record = preprocessed(brain, tmp_path / "native", template, mni_space=False)
-    assert record["status"] == "ok", record["reason"]
-    assert record["volumes_ml"]["brain"] == pytest.approx(record["metrics"]["mask_ml"], rel=0.01)
-    assert "mask_to_template" not in record["metrics"]
+    assert record.status == "ok", record.reason
+    assert record.volumes_ml["brain"] == pytest.approx(record.metrics["mask_ml"], rel=0.01)
+    assert "mask_to_template" not in record.metrics
 
 
 def test_limits_in_ml_are_about_native_heads_alone(brain, template, tmp_path):
@@ -105,10 +106,10 @@ def test_information_that_falls_with_atrophy_excludes_nobody_in_mni_space(brain,
 def test_eyes_that_the_strip_left_are_removed_and_do_not_cost_the_scan(brain, template, tmp_path):
     plain, left = preprocessed(brain, tmp_path / "plain", template), with_eyes(brain)
     record = preprocessed(left, tmp_path / "eyes", template)
-    assert record["status"] == "ok", record["reason"]
-    assert plain["metrics"]["outside_template"] < 0.001 < 0.05 < record["metrics"]["outside_template"]
-    assert record["metrics"]["template_dice"] > 0.9
-    mask = nib.load(scan_folder(tmp_path / "eyes", "scan") / record["outputs"]["brain_mask"]["file"])
+    assert record.status == "ok", record.reason
+    assert plain.metrics["outside_template"] < 0.001 < 0.05 < record.metrics["outside_template"]
+    assert record.metrics["template_dice"] > 0.9
+    mask = nib.load(scan_folder(tmp_path / "eyes", "scan") / record.outputs["brain_mask"].file)
     inside = np.asarray(mask.dataobj) > 0
     for centre in EYES_MM:
         front = np.array(centre) + np.array([0, 20, -10])
@@ -136,8 +137,8 @@ def test_a_brain_that_is_tilted_is_excluded_though_the_masks_overlap(brain, temp
     centre = np.array([0, -18, 8.5])
     tilt[:3, 3] = centre - tilt[:3, :3] @ centre
     record = preprocessed(nib.Nifti1Image(brain.dataobj, tilt @ brain.affine), tmp_path / "tilted", template)
-    assert record["metrics"]["template_dice"] > 0.9
-    assert record["stage"] == "registration" and "would still move the brain" in record["reason"]
+    assert record.metrics["template_dice"] > 0.9
+    assert record.stage == "registration" and "would still move the brain" in record.reason
 
 
 def test_a_whole_head_and_a_native_brain_that_are_said_to_be_in_mni_space_are_excluded(brain, template, tmp_path):
@@ -156,7 +157,7 @@ def test_a_scan_that_lies_elsewhere_is_excluded_with_what_to_do(brain, template,
     elsewhere = brain.affine.copy()
     elsewhere[:3, 3] += 400
     record = preprocessed(nib.Nifti1Image(brain.dataobj, elsewhere), tmp_path / "far", template)
-    assert record["stage"] == "registration" and "remove `mni_space`" in record["reason"]
+    assert record.stage == "registration" and "remove `mni_space`" in record.reason
 
 
 def test_what_is_kept_lies_within_the_margin_and_in_one_piece(template):

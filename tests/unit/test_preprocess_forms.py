@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 from neurocohort.imaging.overlap import dice
-from neurocohort.imaging.preprocess import Settings, preprocess_scan
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
+from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.template import make_template, read_template
 
 SETTINGS = Settings("percentile", seed=1)
@@ -27,7 +28,8 @@ def marked(shared_data, template_file, tmp_path_factory):
     """The head with a dark spot in its left temporal lobe, and its result as it was stored first."""
     folder = tmp_path_factory.mktemp("marked")
     image = nib.load(shared_data / SCAN)
-    preprocess_scan(shared_data / SCAN, folder / "plain", "scan", read_template(template_file), SETTINGS)
+    plain = preprocess_scan(ScanImages(shared_data / SCAN), read_template(template_file), SETTINGS)
+    write_scan(plain, folder / "plain", "scan")
     import SimpleITK as sitk  # noqa: N813
 
     (text,) = (folder / "plain").glob("*from-T1w_to-*_xfm.txt")
@@ -51,9 +53,9 @@ def results(marked, template_file, tmp_path_factory):
         header.set_data_dtype(np.dtype(np.int16).newbyteorder(byte_order))
         path = folder / f"{codes}.nii.gz"
         nib.save(nib.Nifti1Image(np.asarray(stored.dataobj), stored.affine, header), path)
-        record = preprocess_scan(path, folder / codes, "scan", template, SETTINGS)
-        assert record["status"] == "ok", record["reason"]
-        found[codes] = record, nib.load(folder / codes / record["outputs"]["preproc_T1w"]["file"]).get_fdata()
+        record = write_scan(preprocess_scan(ScanImages(path), template, SETTINGS), folder / codes, "scan")
+        assert record.status == "ok", record.reason
+        found[codes] = record, nib.load(folder / codes / record.outputs["preproc_T1w"].file).get_fdata()
     return found
 
 
@@ -64,8 +66,8 @@ def test_five_storage_orders_and_both_byte_orders_give_one_result(results):
         inside = (data > 0) & (first > 0)
         assert np.corrcoef(data[inside], first[inside])[0, 1] > 0.995, codes
         assert np.abs(data[inside] - first[inside]).mean() < 0.01, codes
-        for name, value in first_record["volumes_ml"].items():
-            assert record["volumes_ml"][name] == pytest.approx(value, rel=0.02), (codes, name)
+        for name, value in first_record.volumes_ml.items():
+            assert record.volumes_ml[name] == pytest.approx(value, rel=0.02), (codes, name)
 
 
 def test_left_stays_left_in_each(results, template_file):

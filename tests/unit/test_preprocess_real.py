@@ -1,6 +1,6 @@
 """The whole preprocessing chain on real IXI heads: what works on a synthetic head can fail on them without a warning."""
 
-import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +8,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 from neurocohort.imaging.overlap import dice
-from neurocohort.imaging.preprocess import Settings, preprocess_scan
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
+from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume, sample
 
@@ -26,20 +27,24 @@ def template(tmp_path_factory):
 
 
 def outputs_of(record, folder):
-    return {name: folder / entry["file"] for name, entry in record["outputs"].items()}
+    return {name: folder / output.file for name, output in record.outputs.items()}
+
+
+def preprocessed(path, folder, template, **labels):
+    return write_scan(preprocess_scan(ScanImages(path, **labels), template, SETTINGS), folder, "scan")
 
 
 @pytest.mark.parametrize("scan", HH_SCANS)
 def test_real_head_is_extracted_registered_and_stays_the_right_way_round(shared_data, template, tmp_path, scan):
     path = shared_data / "ixi_hh_2mm" / f"{scan}_T1_2mm.nii.gz"
-    record = preprocess_scan(path, tmp_path, "scan", template, SETTINGS)
-    assert record["status"] == "ok", record["reason"]
+    record = preprocessed(path, tmp_path, template)
+    assert record.status == "ok", record.reason
     files = outputs_of(record, tmp_path)
     regions_image = nib.load(shared_data / "ixi_hh_2mm" / f"{scan}_T1_2mm_DLMUSE.nii.gz")
     regions = np.asarray(regions_image.dataobj)
     mask = np.asarray(nib.load(files["brain_mask"]).dataobj) > 0
     assert dice(mask, regions > 0) >= 0.97
-    assert record["metrics"]["template_dice"] >= 0.92
+    assert record.metrics["template_dice"] >= 0.92
 
     transform = sitk.ReadTransform(str(files["inverse_xfm"]))  # as ITK tools read it: native points to template points
     sides = {}
@@ -65,22 +70,22 @@ def test_tilted_head_ends_where_the_upright_one_does(shared_data, template, tmp_
     for name, turn in (("upright", np.eye(4)), ("tilted", tilt)):
         path = tmp_path / f"{name}.nii.gz"
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine), path)
-        record = preprocess_scan(path, tmp_path / name, "scan", template, SETTINGS)
-        assert record["status"] == "ok", record["reason"]
+        record = preprocessed(path, tmp_path / name, template)
+        assert record.status == "ok", record.reason
         to_template = itk_matrix(outputs_of(record, tmp_path / name)["inverse_xfm"]) @ turn
         places.append(nib.affines.apply_affine(to_template @ image.affine, bright))
     assert np.linalg.norm(places[0] - places[1], axis=1).mean() < 3
 
 
 def test_original_ixi_scan_is_preprocessed(shared_data, template, tmp_path):
-    record = preprocess_scan(shared_data / "IXI533-Guys-1066-T1.nii.gz", tmp_path, "scan", template, SETTINGS)
-    assert record["status"] == "ok", record["reason"]
-    assert record["metrics"]["template_dice"] >= 0.92
+    record = preprocessed(shared_data / "IXI533-Guys-1066-T1.nii.gz", tmp_path, template)
+    assert record.status == "ok", record.reason
+    assert record.metrics["template_dice"] >= 0.92
     preproc = nib.load(outputs_of(record, tmp_path)["preproc_T1w"])
     assert preproc.shape == (56, 64, 56) and nib.aff2axcodes(preproc.affine) == ("R", "A", "S")
     data = preproc.get_fdata()
     assert data.min() == 0 and 0.99 <= data.max() <= 1
-    brain, tissues = record["volumes_ml"]["brain"], [record["volumes_ml"][name] for name in ("csf", "gm", "wm")]
+    brain, tissues = record.volumes_ml["brain"], [record.volumes_ml[name] for name in ("csf", "gm", "wm")]
     assert abs(sum(tissues) - brain) < 0.01 * brain and min(tissues) > 0.08 * brain
 
 
@@ -88,10 +93,9 @@ def test_same_scan_gives_the_same_bytes_whatever_the_threads(shared_data, templa
     path = shared_data / "ixi_hh_2mm" / f"{HH_SCANS[0]}_T1_2mm.nii.gz"
     records = []
     for folder in ("first", "second"):
-        preprocess_scan(path, tmp_path / folder, "scan", template, SETTINGS)
+        records.append(preprocessed(path, tmp_path / folder, template))
         # What a busy job would have left behind: the second run must not care.
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(2)
-        records.append(json.loads((tmp_path / folder / "scan_qc.json").read_text()))
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     assert records[0] == records[1], "the record holds the sha256 of every image"
     for name, file in outputs_of(records[0], tmp_path / "first").items():
@@ -107,16 +111,9 @@ def test_labels_in_another_space_follow_their_reference_to_the_template(shared_d
     brain = np.asarray(scan.dataobj) * (labels > 0)
     nib.save(nib.Nifti1Image(brain.astype(np.int16), moved), tmp_path / "reference.nii.gz")
     nib.save(nib.Nifti1Image(labels, moved), tmp_path / "labels.nii.gz")
-    record = preprocess_scan(
-        f"{stem}.nii.gz",
-        tmp_path / "out",
-        "scan",
-        template,
-        SETTINGS,
-        labels_path=tmp_path / "labels.nii.gz",
-        labels_reference_path=tmp_path / "reference.nii.gz",
-    )
-    assert record["status"] == "ok", record["reason"]
+    drawn = {"labels": tmp_path / "labels.nii.gz", "labels_reference": tmp_path / "reference.nii.gz"}
+    record = preprocessed(Path(f"{stem}.nii.gz"), tmp_path / "out", template, **drawn)
+    assert record.status == "ok", record.reason
     files = outputs_of(record, tmp_path / "out")
     found = np.asarray(nib.load(files["dseg"]).dataobj) > 0
     to_scan = np.linalg.inv(itk_matrix(files["inverse_xfm"]))

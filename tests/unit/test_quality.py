@@ -227,24 +227,24 @@ def test_notes_of_preprocessing_name_the_scans_that_are_used(tmp_path):
 # --- steps that fail --------------------------------------------------------------------------------------------------
 
 
-def preprocessed(monkeypatch, folder, step) -> dict:
-    """The record of a scan whose steps are ``step(record)``."""
-    monkeypatch.setattr(preprocess, "_run", lambda record, *others: step(record))
-    settings = preprocess.Settings("percentile", seed=1)
-    return preprocess.preprocess_scan(folder / "scan.nii.gz", folder, "sub-1", None, settings)
+def preprocessed(monkeypatch, folder, metrics, error=None) -> preprocess.PreprocessedScan:
+    """The result of a scan with these ``metrics``, at which a stage then fails with ``error``."""
 
+    def stages(result, *_):
+        yield result.with_metrics(metrics)
+        if error:
+            raise error
 
-def failing(error):
-    def step(record):
-        raise error
-
-    return step
+    monkeypatch.setattr(preprocess, "_stages", stages)
+    images, settings = preprocess.ScanImages(folder / "scan.nii.gz"), preprocess.Settings("percentile", seed=1)
+    return preprocess.preprocess_scan(images, None, settings)
 
 
 def test_an_image_that_a_step_fails_on_is_a_row(monkeypatch, tmp_path):
-    record = preprocessed(monkeypatch, tmp_path, failing(RuntimeError("N4: Zero-valued spacing")))
-    assert (record["status"], record["stage"]) == ("excluded", "preprocessing")
-    assert "RuntimeError: N4: Zero-valued spacing" in record["reason"]
+    result = preprocessed(monkeypatch, tmp_path, {"mask_ml": 300.0}, RuntimeError("N4: Zero-valued spacing"))
+    assert result.exclusion.stage == "preprocessing" and result.metrics == {"mask_ml": 300.0}
+    assert "the brain mask has 300 mL" in result.exclusion.reason
+    assert "RuntimeError: N4: Zero-valued spacing" in result.exclusion.reason
 
 
 @pytest.mark.parametrize(
@@ -253,11 +253,10 @@ def test_an_image_that_a_step_fails_on_is_a_row(monkeypatch, tmp_path):
 )
 def test_a_fault_of_the_machine_or_the_program_excludes_nobody(monkeypatch, tmp_path, error):
     with pytest.raises(type(error)):
-        preprocessed(monkeypatch, tmp_path, failing(error))
-    assert not list(tmp_path.rglob("*_qc.json"))
+        preprocessed(monkeypatch, tmp_path, {}, error)
 
 
 def test_a_number_that_is_not_finite_excludes_its_scan_and_is_named(monkeypatch, tmp_path):
-    record = preprocessed(monkeypatch, tmp_path, lambda record: record["metrics"].update(cnr=float("nan"), efc=0.5))
-    assert record["status"] == "excluded" and "cnr" in record["reason"]
-    assert record["metrics"] == {"cnr": None, "efc": 0.5}
+    result = preprocessed(monkeypatch, tmp_path, {"cnr": float("nan"), "efc": 0.5})
+    assert "cnr" in result.exclusion.reason
+    assert result.metrics == {"cnr": None, "efc": 0.5}

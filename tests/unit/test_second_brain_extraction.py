@@ -123,7 +123,7 @@ def test_weights_that_are_cut_of_another_network_or_absent_are_named(checkpoint,
     scan = head(OBLIQUE)[0]
     cut = tmp_path / "cut.pt"
     cut.write_bytes(checkpoint.read_bytes()[:100_000])
-    with pytest.raises(InputError, match=r"cut\.pt can't be loaded as SynthStrip's weights .* fetched anew"):
+    with pytest.raises(InputError, match=r"cut\.pt can't be loaded as SynthStrip's weights .* fetch it again"):
         extract_brain_synthstrip(scan, cut)
     other = tmp_path / "other.pt"
     torch.save({"model_state_dict": torch.nn.Linear(2, 2).state_dict()}, other)

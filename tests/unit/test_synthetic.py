@@ -16,8 +16,8 @@ from neurocohort.files import read_table
 from neurocohort.sources import ixi, oasis1
 from neurocohort.synthetic.anatomy import FIELDS, prepare_anatomy
 from neurocohort.synthetic.archives import write_ixi_archives, write_oasis1_archives
-from neurocohort.synthetic.heads import GUYS, IOP, OASIS, draw_head, draw_person
-from neurocohort.synthetic.painting import MARKER_MNI_MM
+from neurocohort.synthetic.heads import GUYS, IOP, OASIS, Grid, draw_head, draw_person
+from neurocohort.synthetic.painting import MARKER_MNI_MM, HeadFeatures
 from scipy import ndimage
 
 SPACING_MM = 4.0
@@ -65,11 +65,10 @@ def ras_grid(spacing_mm: float) -> tuple[tuple[int, int, int], np.ndarray]:
     return shape, affine
 
 
-def head_of(anatomy, age, cdr, seed, site=GUYS, spacing_mm=SPACING_MM, **options):
+def head_of(anatomy, age, cdr, seed, site=GUYS, spacing_mm=SPACING_MM, **features):
     rng = np.random.default_rng(seed)
     person = draw_person(anatomy, age=age, sex="F", cdr=cdr, rng=rng)
-    shape, affine = ras_grid(spacing_mm)
-    return draw_head(anatomy, person, site, shape=shape, affine=affine, rng=rng, **options)
+    return draw_head(anatomy, person, site, Grid(*ras_grid(spacing_mm)), rng=rng, features=HeadFeatures(**features))
 
 
 def digests(folder: Path) -> dict[str, str]:

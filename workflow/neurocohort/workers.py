@@ -14,11 +14,15 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+<<<<<<< HEAD
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
+=======
+from typing import Any, NamedTuple
+>>>>>>> h-imaging
 
 import psutil
 
@@ -54,21 +58,26 @@ class Outcome(NamedTuple):
     ``peak_mb``: the largest memory of the worker that was measured meanwhile, in 10^6 bytes.
     """
 
-    task: object
-    result: object = None
+    task: Any
+    result: Any = None
     error: str = ""
     death: Death | None = None
     seconds: float = 0.0
     peak_mb: float = 0.0
 
 
-Work = Callable[[object, object | None], object]  # the task, and the one that is likely to be next
+Work = Callable[[Any, Any | None], Any]  # the task, and the one that is likely to be next
 
 
 def in_workers(
     prepare: Callable[[], Work], tasks: Sequence[object], *, workers: int, limits: Limits
+<<<<<<< HEAD
 ) -> Iterator[Outcome]:
     """Yield the outcome of each task, in the order in which they end.
+=======
+) -> Generator[Outcome, None, None]:
+    """Yield the outcome of each task, as they end.
+>>>>>>> h-imaging
 
     Args:
         prepare: Called once in each worker. Returns the function that does a task; its second argument is the probable next task,

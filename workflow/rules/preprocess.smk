@@ -36,7 +36,7 @@ rule preprocess_batch:
         ),
     params:
         code=code_hash("preprocess-batch"),
-        scan_code=module_hash("imaging.preprocess"),
+        scan_code=module_hash("imaging.preprocess") + module_hash("imaging.scan_files"),
         scans=lambda w: batch_hash(scans_of_batch(w)),
         settings=preprocess_settings,
         data="data/{cohort}",

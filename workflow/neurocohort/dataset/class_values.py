@@ -1,29 +1,29 @@
-"""The values of a classification's target as texts, and which of them a class means. Imports are light."""
+"""The values of a classification's target as text, and the classes that they belong to. It imports nothing heavy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-NAMED = 10  # as many values as a message has room for
-Classes = list[str | float | list[str | float]]
+NAMED = 10  # values or names in a message
+Classes = Sequence[str | float | Sequence[str | float]]
 
 
 def listed_classes(classes: Classes) -> list[list]:
-    """Each class as a list of values."""
+    """Return each class as a list of values."""
     return [values if isinstance(values, list) else [values] for values in classes]
 
 
 def value_text(value: object) -> str:
-    """A value as the text by which classes name it: 1.0 is 1."""
+    """Return a value as text, as classes name it: 1.0 is 1."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def sorted_texts(values: Iterable) -> list[str]:
-    """Every value once, as text, numbers by size and before texts."""
+    """Return every value once, as text: numbers by size, then texts."""
     texts = {value_text(value) for value in values}
     return sorted(texts, key=lambda text: (0, float(text), text) if _is_number(text) else (1, 0.0, text))
 
 
 def spelt_as_found(given: str, found: Iterable[str]) -> str:
-    """``given``, or what it means where the table spells it otherwise: 1.0 for 1, false for False."""
+    """Return ``given`` in the table's spelling: 1 for 1.0, False for false."""
     if given in found:
         return given
     if _is_number(given):
@@ -32,7 +32,7 @@ def spelt_as_found(given: str, found: Iterable[str]) -> str:
 
 
 def undecided(found: list[str], target: str) -> str:
-    """A sentence where a target without ``classes`` isn't 0 and 1, so that the positive class isn't known; else empty."""
+    """Return an error message if a target without ``classes`` isn't 0 and 1: which class is positive? Else return nothing."""
     if set(found) <= {"0", "1"}:
         return ""
     remedy = "write `classes: [negative, positive]`"
@@ -46,10 +46,10 @@ def undecided(found: list[str], target: str) -> str:
     )
 
 
-def few_values(values: list[str]) -> str:
-    """The first values, and how many more there are."""
+def few_values(values: Sequence[str], separator: str = ", ") -> str:
+    """Return the first values, and how many more there are."""
     more = f" and {len(values) - NAMED} more" if len(values) > NAMED else ""
-    return (", ".join(values[:NAMED]) or "none at all") + more
+    return (separator.join(values[:NAMED]) or "none at all") + more
 
 
 def _is_number(value: str) -> bool:

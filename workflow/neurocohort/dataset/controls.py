@@ -1,4 +1,4 @@
-"""The control of permuted targets: what a training learns of them must not help on the truth."""
+"""The control experiment with permuted targets: a network that learns them must not predict the true ones."""
 
 import numpy as np
 import pandas as pd
@@ -7,13 +7,18 @@ SHUFFLED_PARTS = ("train", "validation")
 
 
 def shuffle_targets(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """``samples`` whose targets are permuted among the participants of ``train``, and among those of ``validation``.
+    """Permute the targets among the participants of ``train``, and among those of ``validation``.
 
-    For values and classes, not for label maps. The targets of the other parts stay: the control is judged on the truth. A
-    participant gets the targets of another one, scan by scan in the table's order (from the first again where the other has
-    fewer scans), so that what is constant in a person stays so. The permutation is random and balanced: participants of like
-    targets receive targets from the whole range alike, as in a Latin square. An unrestricted one agrees or disagrees a little
-    with the truth by chance; a network finds that, and then ranks the held-out participants by the truth, or against it.
+    The other parts keep their targets: the control is evaluated on the truth. A participant gets the targets of another one,
+    scan by scan in the table's order (repeated if that one has fewer scans), so that a constant of a person stays constant.
+
+    The permutation is random and balanced: participants with similar targets get targets from the whole range, as in a Latin
+    square. Without this restriction a permutation correlates a little with the truth by chance, a network finds that, and its
+    predictions for the held-out participants correlate with the truth too.
+
+    Args:
+        samples: Samples of a regression or classification.
+        seed: Seed of the permutation.
     """
     targets, parts, people = (samples[name].to_numpy() for name in ("target", "part", "participant_id"))
     shuffled = targets.copy()
@@ -28,11 +33,11 @@ def shuffle_targets(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _balanced_permutation(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The donor of each receiver: neighbours in size, block by block, draw one donor each from every stratum of sizes."""
+    """Return each participant's donor: within a block of similar values, one donor comes from each stratum of values."""
     count = len(values)
     ranked = np.lexsort((generator.random(count), values))  # equal values in a random order
     block = max(round(count**0.5), 1)
-    strata = np.concatenate([generator.permutation(block) for _ in range(0, count, block)] or [[]])[:count]
+    strata = np.concatenate([generator.permutation(block) for _ in range(0, count, block)] or [np.empty(0)])[:count]
     donors = np.empty(count, dtype=int)
     donors[ranked[np.lexsort((generator.random(count), strata))]] = ranked
     return donors

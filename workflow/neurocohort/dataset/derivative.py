@@ -1,6 +1,6 @@
-"""What makes the folder of a cohort's preprocessed scans a BIDS derivative dataset: the files at its top.
+"""The top-level files that make the folder of a cohort's preprocessed scans a BIDS derivative dataset.
 
-They are written once a cohort, after the scans: jobs that run side by side would overwrite one another's.
+They are written once per cohort, after all scans, because jobs that run at the same time would overwrite each other's files.
 """
 
 import os
@@ -34,10 +34,15 @@ LABELS_LINE = (
 
 
 def write_dataset_files(preproc: Path, raw: Path, *, has_labels: bool) -> None:
-    """Write ``.bidsignore``, ``README.md``, ``dseg.tsv`` and, last, ``dataset_description.json`` into ``preproc``.
+    """Write ``.bidsignore``, ``README.md``, ``dseg.tsv`` and, last, ``dataset_description.json``.
 
-    ``raw``: the cohort's raw BIDS dataset. ``has_labels``: whether any scan has tissue labels, whose names ``dseg.tsv`` gives.
-    Raises InputError where the raw dataset's description is missing or can't be read.
+    Args:
+        preproc: The folder of the preprocessed scans.
+        raw: The cohort's raw BIDS dataset.
+        has_labels: Whether any scan has tissue labels; ``dseg.tsv`` has their names.
+
+    Raises:
+        InputError: If the raw dataset's description is missing or can't be read.
     """
     given = read_json(raw / DESCRIPTION)
     name = f"{given.get('Name', raw.name)}, preprocessed"
@@ -48,18 +53,14 @@ def write_dataset_files(preproc: Path, raw: Path, *, has_labels: bool) -> None:
         write_table(preproc / "dseg.tsv", LABELS)
     else:
         (preproc / "dseg.tsv").unlink(missing_ok=True)
-    write_json(preproc / DESCRIPTION, _description(name, given, os.path.relpath(raw, preproc)))
-
-
-def _description(name: str, given: dict, raw: str) -> dict:
-    """``given``: the raw dataset's description; ``raw``: the way to it."""
-    description = {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": "derivative"}
-    description |= {key: given[key] for key in ("License", "Acknowledgements", "ReferencesAndLinks") if key in given}
     generated = {"Name": "neurocohort", "Version": __version__}
     if address := code_address():
         generated["CodeURL"] = address
-    return description | {
+    description: dict[str, object] = {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": "derivative"}
+    description |= {key: given[key] for key in ("License", "Acknowledgements", "ReferencesAndLinks") if key in given}
+    description |= {
         "GeneratedBy": [generated],
-        "SourceDatasets": given.get("SourceDatasets") or [{"URL": raw}],
-        "DatasetLinks": {RAW_DATASET: raw},
+        "SourceDatasets": given.get("SourceDatasets") or [{"URL": os.path.relpath(raw, preproc)}],
+        "DatasetLinks": {RAW_DATASET: os.path.relpath(raw, preproc)},
     }
+    write_json(preproc / DESCRIPTION, description)

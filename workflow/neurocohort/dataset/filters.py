@@ -1,9 +1,10 @@
-"""The filter of an experiment: which variables it names, and that it only compares them with values."""
+"""The filter of an experiment: parse it safely, list its variables, and apply it to scans."""
 
 import ast
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from neurocohort.errors import InputError
 
@@ -11,21 +12,25 @@ ALLOWED = "a filter compares variables with numbers or quoted texts (<, <=, ==, 
 ALLOWED += "comparisons by and, or, not"
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.In, ast.NotIn)
 MOST_CHARACTERS = 5000
-DEEPEST = 40  # groups within groups
+DEEPEST = 40  # nested groups
 
 
 def filter_columns(condition: str) -> set[str]:
-    """The variables that a filter names. Raises InputError for anything but comparisons of variables with values."""
+    """Return the variables in a filter.
+
+    Raises:
+        InputError: If it isn't comparisons of variables with values.
+    """
     return {node.id for node in ast.walk(_parsed(condition)) if isinstance(node, ast.Name)}
 
 
 def _parsed(condition: str) -> ast.expr:
-    """The filter as a tree that `_value` can work out. Raises InputError for anything else."""
+    """Parse a filter to a tree that `_value` can evaluate; raise InputError for anything else."""
     if len(condition) > MOST_CHARACTERS:
         raise InputError(f"the filter has {len(condition)} characters; expected at most {MOST_CHARACTERS}.")
     try:
         tree = ast.parse(condition.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two where it is nested very deeply
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two if it is nested very deeply
         raise InputError(f"the filter `{condition}` can't be read; {ALLOWED}.") from None
     for part, problem in _problems(tree, 1):
         found = ast.get_source_segment(condition.strip(), part) or type(part).__name__
@@ -34,7 +39,7 @@ def _parsed(condition: str) -> ast.expr:
 
 
 def _problems(node: ast.expr, depth: int) -> Iterator[tuple[ast.expr, str]]:
-    """The parts of a condition that aren't allowed, and why."""
+    """Yield the parts of a condition that aren't allowed, and why."""
     if depth > DEEPEST:
         yield node, f"is nested more than {DEEPEST} deep"
         return
@@ -50,7 +55,7 @@ def _problems(node: ast.expr, depth: int) -> Iterator[tuple[ast.expr, str]]:
                 yield node, "isn't allowed"
             if isinstance(node.ops[-1], ast.In | ast.NotIn):
                 if not isinstance(last, ast.List):
-                    yield node, "has no list behind `in`"
+                    yield node, "has no list after `in`"
                     return
                 sides += last.elts
             else:
@@ -64,28 +69,32 @@ def _problems(node: ast.expr, depth: int) -> Iterator[tuple[ast.expr, str]]:
 
 
 def _value_problems(node: ast.expr) -> Iterator[tuple[ast.expr, str]]:
-    """Nothing for a variable, a number with or without a minus, or a text."""
-    sign = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
-    value = node.operand if sign else node
-    known = isinstance(value, ast.Constant) and isinstance(value.value, int | float if sign else int | float | str)
-    if not known and (sign or not isinstance(value, ast.Name)):
-        yield node, "isn't allowed"
-    elif known and not isinstance(value.value, str) and not value.value <= sys.float_info.max:
-        yield node, "is a larger number than any value"
+    """Allow a variable, a text, and a number with or without a minus."""
+    match node:
+        case ast.Name() | ast.Constant(value=str()):
+            pass
+        case (
+            ast.Constant(value=int() | float() as number)
+            | ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number))
+        ):
+            if not number <= sys.float_info.max:
+                yield node, "is a larger number than any value"
+        case _:
+            yield node, "isn't allowed"
 
 
 def compile_filter(condition: str) -> Callable[[Mapping[str, object]], bool]:
-    """A function that says whether a scan, by its variables, fulfils a filter; one that it lacks is missing.
+    """Compile a filter to a function of a scan's variables by name.
 
-    A missing value (None or NaN) is unequal to everything, in no list, and neither below nor above. The function raises
-    InputError where a number is compared with a text by order.
+    A missing value (None, NaN, or a variable that the scan lacks) is unequal to everything, in no list, and neither smaller nor
+    larger. The function raises InputError if it orders a number and a text.
     """
     tree = _parsed(condition)
     return lambda row: bool(_value(tree, row, condition))
 
 
 def named_values(condition: str) -> Iterator[tuple[str, list[object]]]:
-    """Each variable of a filter that is compared with ``==`` or ``in``, and the values that would fulfil that comparison."""
+    """Yield each variable that a filter compares by ``==`` or ``in``, with the values for which the comparison is true."""
     for node in ast.walk(_parsed(condition)):
         if not isinstance(node, ast.Compare) or len(node.ops) > 1 or not isinstance(node.ops[0], ast.Eq | ast.In):
             continue
@@ -93,14 +102,15 @@ def named_values(condition: str) -> Iterator[tuple[str, list[object]]]:
         if not isinstance(name, ast.Name):
             name, given = given, name
         values = given.elts if isinstance(given, ast.List) else [given]
-        if isinstance(name, ast.Name) and all(isinstance(value, ast.Constant) for value in values):
-            yield name.id, [value.value for value in values]
+        constants = [value.value for value in values if isinstance(value, ast.Constant)]
+        if isinstance(name, ast.Name) and len(constants) == len(values):
+            yield name.id, list(constants)
 
 
 ORDERS = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 
 
-def _value(node: ast.expr, row: Mapping[str, object], condition: str) -> object:
+def _value(node: ast.expr, row: Mapping[str, object], condition: str) -> Any:
     match node:
         case ast.Constant():
             return node.value
@@ -111,17 +121,19 @@ def _value(node: ast.expr, row: Mapping[str, object], condition: str) -> object:
             return [_value(item, row, condition) for item in node.elts]
         case ast.UnaryOp(op=ast.Not()):
             return not _value(node.operand, row, condition)
-        case ast.UnaryOp():
-            return -_value(node.operand, row, condition)
+        case ast.UnaryOp(operand=ast.Constant(value=int() | float() as number)):
+            return -number
         case ast.BoolOp():
             holds = all if isinstance(node.op, ast.And) else any
             return holds(_value(item, row, condition) for item in node.values)
+    if not isinstance(node, ast.Compare):
+        raise TypeError(f"_parsed allows no {type(node).__name__}")
     sides = [_value(side, row, condition) for side in (node.left, *node.comparators)]
     pairs = zip(node.ops, sides[:-1], sides[1:], strict=True)
     return all(_compared(operation, left, right, condition) for operation, left, right in pairs)
 
 
-def _compared(operation: ast.cmpop, left: object, right: object, condition: str) -> bool:
+def _compared(operation: ast.cmpop, left: Any, right: Any, condition: str) -> bool:
     if isinstance(operation, ast.In | ast.NotIn):
         within = left is not None and left in right
         return within == isinstance(operation, ast.In)
@@ -133,6 +145,6 @@ def _compared(operation: ast.cmpop, left: object, right: object, condition: str)
         return bool(ORDERS[type(operation)](left, right))
     except TypeError:
         raise InputError(
-            f"the filter `{condition}` compares {left!r} with {right!r}; expected two numbers, or two texts (which "
-            "stand in quotes)."
+            f"the filter `{condition}` compares {left!r} with {right!r}; expected two numbers, or two texts (in "
+            "quotes)."
         ) from None

@@ -1,4 +1,4 @@
-"""Which part a sample has in one training of a cross-validation, and which rows each fit of a baseline is for."""
+"""The parts of samples in one training of a cross-validation, and the rows of each fit of a baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-FOLDED_PARTS = ("train", "validation")  # the held-out part is outside every fold: no choice may see it
+FOLDED_PARTS = ("train", "validation")  # the held-out part is in no fold: no choice may depend on it
 
 
 @dataclass(frozen=True)
 class BaselineFit:
-    """One fit of a baseline: on the rows ``training`` for the rows ``predicted``, (rows,) bool both, with no row in common.
+    """One fit of a baseline.
 
-    ``fold``: the fold that ``predicted`` is; 0 for the fit whose predictions the tested parts get.
+    Attributes:
+        fold: The fold that is predicted; 0 for the fit that predicts the tested parts.
+        training: The rows that are fitted, (rows,) bool.
+        predicted: The rows that are predicted, (rows,) bool; none is in ``training``.
     """
 
     fold: int
@@ -21,13 +24,15 @@ class BaselineFit:
     predicted: np.ndarray
 
     def about(self, reason: str) -> str:
-        """``reason``, a sentence or nothing, with the fold that it holds for."""
+        """Return ``reason``, a sentence or nothing, with its fold."""
         return f"In fold {self.fold}: {reason}" if reason and self.fold else reason
 
 
 def with_fold(samples: pd.DataFrame, fold: int) -> pd.DataFrame:
-    """The samples with the ``part`` that they have where ``fold`` validates: of train and validation together, the fold's
-    samples are ``validation`` and the others ``train``. Fold 0 leaves the split's own parts.
+    """Return the samples with their ``part`` in the training of a fold.
+
+    Of train and validation together, the fold's samples are ``validation`` and the others ``train``. Fold 0 keeps the split's
+    parts.
     """
     if fold == 0:
         return samples
@@ -37,13 +42,15 @@ def with_fold(samples: pd.DataFrame, fold: int) -> pd.DataFrame:
 
 
 def baseline_fits(samples: pd.DataFrame, folds: int) -> list[BaselineFit]:
-    """The fits that give a baseline its predictions for the rows that the networks predict.
+    """Return the fits of a baseline for all rows that the networks predict.
 
-    Without cross-validation (``folds`` 0): one, on the part ``train``, for all other rows. With it: one on all development
-    rows for the held-out and external ones, and one a fold, on the development rows of the other folds, as a network of that
-    fold is trained. A fold without rows has no fit. A development row of no fold is in every fit's training rows.
+    Without cross-validation there is one fit, on ``train``, for all other rows. With it there is one fit on all development
+    rows for the held-out and external rows, and one fit per fold on the development rows of the other folds, as for the
+    networks. A fold without rows has no fit. A development row without a fold is in the training rows of every fit.
 
-    ``samples``: part, and with ``folds`` also fold.
+    Args:
+        samples: Table with part, and with cross-validation also fold.
+        folds: Number of folds; 0 without cross-validation.
     """
     if not folds:
         training = (samples["part"] == "train").to_numpy()
@@ -58,9 +65,9 @@ def baseline_fits(samples: pd.DataFrame, folds: int) -> list[BaselineFit]:
 
 
 def predicted_rows(samples: pd.DataFrame, fits: list[BaselineFit]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The rows of ``samples`` that one of ``fits`` predicts, in their order, and which these are, (rows,) bool.
+    """Return the rows of ``samples`` that a fit predicts, in their order, and a mask of them, (rows,) bool.
 
-    A fold's rows are called ``validation`` in ``part`` whatever the split says of them, as in the networks' predictions.
+    The ``part`` of a fold's rows is ``validation`` as in the networks' predictions, also if the split has another one.
     """
     predicted = np.any([fit.predicted for fit in fits], axis=0)
     in_fold = np.any([fit.predicted & (fit.fold > 0) for fit in fits], axis=0)
@@ -68,7 +75,7 @@ def predicted_rows(samples: pd.DataFrame, fits: list[BaselineFit]) -> tuple[pd.D
 
 
 def joined(fits: Sequence[BaselineFit], predictions: Sequence[np.ndarray]) -> np.ndarray:
-    """One array from the ``predictions`` of each fit, (rows, ...) each: of a fit the rows that it is for; NaN where none is."""
+    """Join the predictions of the fits, (rows, ...) each: every row has those of its own fit, or NaN without one."""
     found = np.full(predictions[0].shape, np.nan)
     for fit, values in zip(fits, predictions, strict=True):
         found[fit.predicted] = values[fit.predicted]

@@ -1,6 +1,6 @@
-"""The record of a cohort's split: who was ever given a part keeps it, and the file's last line holds the hash of the rest.
+"""The record of a cohort's split: existing assignments never change. The last line of the file is the hash of the other lines.
 
-The record lies outside every rule's outputs, which Snakemake deletes before a rerun. It grows, and nothing in it changes.
+The record isn't an output of any rule, because Snakemake deletes outputs before a rerun. New participants are added to it.
 """
 
 import hashlib
@@ -13,21 +13,25 @@ from neurocohort.errors import InputError
 from neurocohort.files import write_text
 
 LAST_LINE = "# sha256 "
-FOLDS = "fold_{}"  # the column for this number of folds: another number of folds moves nobody to another part
+FOLDS = "fold_{}"  # a column per number of folds: parts don't depend on it
 
 
 def frozen_path(folder: Path | str, cohort: str, *, validation: float, held_out: float, seed: int) -> Path:
-    """Where the record of a cohort's split with these settings lies: another seed or share is another split.
+    """Return the path of the record of a cohort's split with these settings; other settings are another split.
 
-    The number of folds isn't among them: the record has a column for each number that was ever asked for.
+    The number of folds isn't one of them: the record has a column for each number.
     """
     return Path(folder) / cohort / f"validation-{validation!r}_held_out-{held_out!r}_seed-{seed}.tsv"
 
 
 def load_frozen(path: Path | str, folds: int = 0) -> pd.DataFrame | None:
-    """The recorded split, None where nothing is recorded: participant_id, part, stratum, fold (missing where not dealt).
+    """Read the recorded split: participant_id, part, stratum, and fold, which is missing if it isn't assigned yet.
 
-    Raises InputError where the file's content doesn't match the hash in its last line.
+    Returns:
+        The split; None if there is no record.
+
+    Raises:
+        InputError: If the file's content doesn't match the hash in its last line.
     """
     record = _read(Path(path))
     if record is None:
@@ -38,10 +42,15 @@ def load_frozen(path: Path | str, folds: int = 0) -> pd.DataFrame | None:
 
 
 def freeze(path: Path | str, table: pd.DataFrame, folds: int = 0) -> None:
-    """Add to the record at ``path`` whom it lacks, and the folds that it lacks, from a split made with `load_frozen`'s.
+    """Add new participants and folds to a record. The file is replaced as a whole, and only if something is new.
 
-    ``table``: participant_id, part, stratum, fold. The file is replaced as a whole, and only where something is new.
-    Raises InputError as `load_frozen` does, and where ``table`` contradicts the record.
+    Args:
+        path: The record.
+        table: participant_id, part, stratum, fold; it keeps the assignments of `load_frozen`.
+        folds: Number of folds; 0 for none.
+
+    Raises:
+        InputError: As `load_frozen`, or if ``table`` contradicts the record.
     """
     path = Path(path)
     record = _read(path)
@@ -62,7 +71,7 @@ def freeze(path: Path | str, table: pd.DataFrame, folds: int = 0) -> None:
 
 def _read(path: Path) -> pd.DataFrame | None:
     try:
-        text = path.read_text(encoding="utf-8")  # line ends of any kind: version control may have changed them
+        text = path.read_text(encoding="utf-8")  # any line ends: version control may have changed them
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -70,9 +79,9 @@ def _read(path: Path) -> pd.DataFrame | None:
     body, _, recorded = text.rpartition(LAST_LINE)
     if recorded.strip() != _sha256(body):
         raise InputError(
-            f"{path} isn't as it was written: its content doesn't match the sha256 in its last line. It records which part "
-            "of the split every participant got, for good. Restore it from a copy; or, if the change is meant, move the "
-            "table elsewhere and give it as the cohort's `split_file`."
+            f"{path} was changed: its content doesn't match the sha256 in its last line. It is the permanent record of every "
+            "participant's part of the split. Restore it from a copy; or, if the change is intended, move the table elsewhere "
+            "and give it as the cohort's `split_file`."
         )
     table = pd.read_csv(io.StringIO(body), sep="\t", dtype=str, na_values=["n/a"], keep_default_na=False)
     return table.astype({name: "Int64" for name in table if name.startswith(FOLDS.format(""))})

@@ -1,6 +1,7 @@
-"""The index of a pack, ``index.tsv``: which scan each row of its arrays holds, with the hashes of the row's image and labels."""
+"""The index of a pack, ``index.tsv``: the scan in each row of its arrays, with the hashes of the row's image and labels."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,15 +15,22 @@ COLUMNS = ["row", "scan_id", "has_labels", "image_sha256", "labels_sha256"]
 
 
 def row_sha256(scan_id: str, row: np.ndarray) -> str:
-    """The sha256 of a scan's id and its row of an array, so that neither the array nor the index can be another one's."""
+    """Return the sha256 of a scan's id and its row of an array, which ties the array to the index."""
     digest = hashlib.sha256(f"{scan_id}\0".encode())
-    digest.update(np.ascontiguousarray(row))
+    digest.update(np.ascontiguousarray(row).data)
     return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class PackIndex:
-    """Where a pack's scans are. ``rows``: by scan_id; ``sha256``: by row, its scan and the hashes of image and labels."""
+    """The rows of a pack's scans.
+
+    Attributes:
+        folder: The pack.
+        rows: Row by scan_id.
+        sha256: By row, its scan and the hashes of image and labels.
+        checked: Array and row of the rows whose hash was checked.
+    """
 
     folder: Path
     rows: dict[str, int]
@@ -30,27 +38,28 @@ class PackIndex:
     checked: set[tuple[str, int]] = field(default_factory=set)
 
     def row(self, scan_id: str) -> int:
-        """The scan's row. Raises InputError where the pack has none."""
+        """Return a scan's row; raise InputError if the pack doesn't have it."""
         if scan_id not in self.rows:
-            raise InputError(f"{self.folder} holds no scan {scan_id}, which the samples have; delete it and run again.")
+            raise InputError(f"{self.folder} has no scan {scan_id}, which the samples have; delete it and run again.")
         return self.rows[scan_id]
 
     def check(self, array: str, row: int, content: np.ndarray) -> None:
-        """Raise InputError unless a row's ``content`` is its scan's; each row is hashed once. ``array``: images or labels."""
+        """Raise InputError if the ``content`` of a row of ``images`` or ``labels`` isn't its scan's; each row is hashed once."""
         if (array, row) not in self.checked:
             scan_id, *hashes = self.sha256[row]
             if row_sha256(scan_id, content) != hashes[array == "labels"]:
                 raise InputError(
-                    f"row {row} of {self.folder / array}.npy isn't what index.tsv beside it says of {scan_id}: one of the two is "
-                    f"of another run, or damaged. Delete {self.folder} and run again."
+                    f"row {row} of {self.folder / array}.npy doesn't match {scan_id} in index.tsv next to it: one of the two is "
+                    f"from another run, or damaged. Delete {self.folder} and run again."
                 )
             self.checked.add((array, row))
 
 
 def read_index(folder: Path, images: int, labels: int) -> PackIndex:
-    """Read ``index.tsv`` in ``folder``, whose arrays have ``images`` and ``labels`` rows.
+    """Read ``index.tsv`` in a folder whose arrays have ``images`` and ``labels`` rows.
 
-    Raises InputError where it can't be read, lacks a column, or names other rows than the arrays have.
+    Raises:
+        InputError: If it can't be read, lacks a column, or has other rows than the arrays.
     """
     table = read_table(folder / "index.tsv", required=tuple(COLUMNS))
     rows = table["row"].tolist()
@@ -63,6 +72,6 @@ def read_index(folder: Path, images: int, labels: int) -> PackIndex:
     return PackIndex(folder, dict(zip(table["scan_id"], rows, strict=True)), dict(zip(rows, hashes, strict=True)))
 
 
-def index_table(rows: list[dict]) -> pd.DataFrame:
-    """The table that `read_index` reads."""
+def index_table(rows: Sequence[tuple]) -> pd.DataFrame:
+    """Return the index as a table, from rows of COLUMNS."""
     return pd.DataFrame(rows, columns=COLUMNS)

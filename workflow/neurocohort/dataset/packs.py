@@ -1,7 +1,7 @@
-"""Which of a cohort's two packs a scan lies in, and in which row.
+"""The two packs of a cohort: which scan is in which, and in which row.
 
-``development`` is trained and validated on, ``held-out`` is opened once, by the prediction; so a training has no file at all
-with a held-out scan in it.
+``development`` is for training and validation. ``held-out`` is opened once, by the prediction, so that no file of a training
+contains a held-out scan.
 """
 
 import pandas as pd
@@ -12,9 +12,14 @@ PACK_OF_PART = {"train": DEVELOPMENT, "validation": DEVELOPMENT, "held-out": HEL
 
 
 def packed_scans(qc: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
-    """Where each usable scan is packed: scan_id, pack and row (in that pack), in the order of ``qc``.
+    """Return where each usable scan is packed.
 
-    ``split``: participant_id and part. A participant whose part is ``excluded`` is packed nowhere.
+    Args:
+        qc: The quality table.
+        split: participant_id and part. Participants whose part is ``excluded`` aren't packed.
+
+    Returns:
+        scan_id, pack, and row in that pack, in the order of ``qc``.
     """
     usable = qc.loc[qc["status"] == "ok", ["scan_id", "participant_id"]]
     part = usable["participant_id"].map(split.drop_duplicates("participant_id").set_index("participant_id")["part"])

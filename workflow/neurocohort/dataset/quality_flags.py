@@ -1,14 +1,14 @@
-"""What makes a quality number unusual: its robust score, and on which side of the others a fault of the scan would lie."""
+"""Unusual quality numbers: their robust scores, and the side on which a fault of the scan would be."""
 
 import numpy as np
 import pandas as pd
 
 MAD_TO_SD = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
-SMALLEST_SITE = 20  # of normal values, 0.3 % have a score above 3.5 with 20 scans, and 3 % with 5
+SMALLEST_SITE = 20  # scans; with 20, 0.3 % of normal values have a score above 3.5, with 5 scans 3 %
 SMALLEST_COHORT = 10  # with fewer scans no score is computed
 
 LOW, HIGH = "low", "high"
-BAD_SIDES = {  # a number that is not here may be wrong on both sides
+BAD_SIDES = {  # both for numbers that aren't here
     "mask_ml": (LOW, HIGH),
     "mask_to_template": (LOW, HIGH),
     "mask_border_cm2": (HIGH,),
@@ -35,24 +35,28 @@ BAD_SIDES = {  # a number that is not here may be wrong on both sides
 
 
 def bad_sides(name: str) -> tuple[str, ...]:
-    """On which sides (``low``, ``high``) the number ``name`` points at a fault of the scan.
+    """Return the sides (``low``, ``high``) on which a number indicates a fault of the scan.
 
-    Volumes do on none: they are results. Atrophy makes them unusual, and a flag or an exclusion for it would be about the ill.
-    The size of the brain mask (`mask_ml`) is the number that shows a mask that cuts or leaks.
+    Volumes have none, because they are results: atrophy makes them unusual, and it would be the ill who are flagged or
+    excluded. The size of the brain mask (`mask_ml`) shows a mask that is too small or too large.
     """
     return () if name.startswith("volume_") else BAD_SIDES.get(name, (LOW, HIGH))
 
 
 def is_flag(name: str, score: float, limit: float) -> bool:
-    """Whether the robust ``score`` of the number ``name`` is ``limit`` or more on a side of a fault; False for NaN."""
+    """Return whether a number's robust score is at least ``limit`` on a side of a fault; False for NaN."""
     return abs(score) >= limit and (LOW if score < 0 else HIGH) in bad_sides(name)
 
 
 def robust_z_by_site(values: pd.Series, site: pd.Series) -> pd.Series:
-    """Distance from the median of the site in robust standard deviations (median absolute deviation), rounded to 3 digits.
+    """Return the distance from the site's median in robust standard deviations, rounded to 3 digits.
 
-    A site of fewer than SMALLEST_SITE scans is scored against the scans of all sites together. NaN for all in a cohort of fewer
-    than SMALLEST_COHORT, and where the median absolute deviation is 0.
+    A site with fewer than SMALLEST_SITE scans is compared with all sites together. The score is NaN in a cohort with fewer than
+    SMALLEST_COHORT scans, and if the median absolute deviation is 0.
+
+    Args:
+        values: A quality number of each scan.
+        site: The site of each scan.
     """
     result = pd.Series(np.nan, index=values.index)
     if values.notna().sum() < SMALLEST_COHORT:

@@ -1,4 +1,4 @@
-"""The cohort's quality table and its exclusions: one row a scan, with scores among the scans of its site."""
+"""A cohort's quality table, with a row per scan and scores among the scans of a site, and its exclusions."""
 
 from pathlib import Path
 
@@ -7,13 +7,14 @@ import pandas as pd
 from neurocohort.dataset.quality_flags import SMALLEST_COHORT, SMALLEST_SITE, is_flag, robust_z_by_site
 from neurocohort.dataset.quality_limits import QualityLimits, beyond_limits
 from neurocohort.errors import InputError
-from neurocohort.files import read_json, read_table
+from neurocohort.files import read_table
 from neurocohort.imaging.derivatives import qc_path
+from neurocohort.imaging.scan_record import read_record
 from neurocohort.notes import PREPROCESSING, Kind, Note, Notes
 from neurocohort.sources.scan_batches import read_batches
 
 EXCLUSION_COLUMNS = ["participant_id", "scan_id", "stage", "reason"]
-BATCH_RESULTS = "preproc_batches"  # the folder of what each batch of scans leaves
+BATCH_RESULTS = "preproc_batches"  # the folder of the batches' tables
 
 
 def quality_tables(
@@ -23,27 +24,37 @@ def quality_tables(
     limits: QualityLimits = QualityLimits(),  # noqa: B008  (it is frozen)
     keys: dict[str, str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
-    """The tables ``qc`` (a row a scan) and ``exclusions`` (ingest's rows, then preprocessing's), and the notes on usable scans.
+    """Make the quality table and the exclusions of a cohort.
 
-    ``scans``: ingest's table; ``preproc``: the folder of the preprocessed scans. A scan beyond one of ``limits`` is excluded.
-    ``keys``: by scan_id, the key that its record must have. Raises InputError where a record is missing or has another key.
+    Args:
+        scans: The ingest's table.
+        ingest_exclusions: The ingest's exclusions.
+        preproc: The folder of the preprocessed scans.
+        limits: A scan beyond one of them is excluded.
+        keys: By scan_id, the key that its record must have.
+
+    Returns:
+        ``qc``, a row per scan; ``exclusions``, those of the ingest and then those of preprocessing; the notes on usable scans.
+
+    Raises:
+        InputError: If a record is missing or has another key.
     """
     rows, noted = [], {}
     for scan in scans.itertuples():
-        record = read_json(qc_path(preproc, scan.scan_id))
-        if keys is not None and record.get("key") != keys.get(scan.scan_id):
+        record = read_record(qc_path(preproc, scan.scan_id))
+        if keys is not None and record.key != keys.get(scan.scan_id):
             raise InputError(
                 f"{qc_path(preproc, scan.scan_id)} isn't the record that the scan's batch left; delete it and the tables in "
                 f"{preproc.with_name(BATCH_RESULTS)}, and run again."
             )
         row = {"scan_id": scan.scan_id, "participant_id": scan.participant_id, "site": scan.site}
-        row |= {key: record[key] for key in ("status", "stage", "reason")}
-        if beyond := beyond_limits(record["metrics"], limits, mni_space=record.get("mni_space", False)):
+        row |= {"status": record.status, "stage": record.stage, "reason": record.reason}
+        if beyond := beyond_limits(record.metrics, limits, mni_space=record.mni_space):
             row |= {"status": "excluded", "stage": beyond[0], "reason": beyond[1]}
-        row["has_labels"] = "yes" if "dseg" in record["outputs"] else "no"
-        row |= record["metrics"] | {f"volume_{name}_ml": value for name, value in record["volumes_ml"].items()}
+        row["has_labels"] = "yes" if "dseg" in record.outputs else "no"
+        row |= record.metrics | {f"volume_{name}_ml": value for name, value in record.volumes_ml.items()}
         rows.append(row)
-        noted[scan.scan_id] = record.get("notes", [])
+        noted[scan.scan_id] = record.notes
     qc = pd.DataFrame(rows)
     numbers = [name for name in qc.columns if pd.api.types.is_numeric_dtype(qc[name]) and qc[name].notna().any()]
     for name in numbers:
@@ -56,7 +67,7 @@ def quality_tables(
 
 
 def _notes(qc: pd.DataFrame, noted: dict[str, list[str]], limits: QualityLimits) -> list[Note]:
-    """What preprocessing noted of the scans that are used; the reason of an excluded one says what is to be known of it."""
+    """The notes on usable scans; an excluded scan has its reason instead."""
     notes = Notes(PREPROCESSING)
     if limits.max_outlier_z and len(qc) < SMALLEST_COHORT:
         found = f"scores need {SMALLEST_COHORT} scans, and the cohort has {len(qc)}"
@@ -67,9 +78,8 @@ def _notes(qc: pd.DataFrame, noted: dict[str, list[str]], limits: QualityLimits)
     return notes.notes
 
 
-def _have_made_again(gone: dict[str, Path], preproc: Path) -> None:
-    """Delete the tables of the batches whose scans, by id in ``gone``, were deleted: the next run does those again. Raises
-    InputError, which says so."""
+def _redo_batches(gone: dict[str, Path], preproc: Path) -> None:
+    """Raise InputError, and delete the tables of the batches with missing scans (by id), so that the next run repeats them."""
     for table in set(gone.values()):
         table.unlink(missing_ok=True)
     first = ", ".join(sorted(gone)[:3]) + (" and others" if len(gone) > 3 else "")
@@ -80,13 +90,12 @@ def _have_made_again(gone: dict[str, Path], preproc: Path) -> None:
 
 
 def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> None:
-    """Mark the usable scans with a score beyond ``limit``, on a side that points at a fault, as excluded, with their most extreme
-    number as the reason."""
+    """Exclude the usable scans with a score beyond ``limit`` on a side of a fault; the most extreme number is the reason."""
     for row in qc.index[qc["status"] == "ok"]:
         scores = {name: float(qc.at[row, f"{name}_z"]) for name in numbers}
         beyond = {name: abs(score) for name, score in scores.items() if is_flag(name, score, limit)}
         if beyond:
-            name = max(beyond, key=beyond.get)
+            name = max(beyond, key=lambda name: beyond[name])
             reason = (
                 f"{name} is {qc.at[row, name]:.4g}, {beyond[name]:.1f} robust standard deviations "
                 f"{'below' if scores[name] < 0 else 'above'} the median of its site (of the cohort, where the site has fewer "
@@ -98,15 +107,16 @@ def _exclude_outliers(qc: pd.DataFrame, numbers: list[str], limit: float) -> Non
 def read_preproc_tables(
     data: Path, results: Path, limits: QualityLimits
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[Note]]:
-    """quality_tables of what the ingest left in ``data`` and the batches of scans in ``results``, the cohort's folders."""
+    """Read what the ingest left in ``data`` and the batches of scans in ``results``, and make the `quality_tables`."""
     scans = read_table(data / "scans.tsv", required=("scan_id", "participant_id", "site"))
     exclusions = read_table(data / "exclusions.tsv", required=tuple(EXCLUSION_COLUMNS))
-    keys, gone = {}, {}
+    keys: dict[str, str] = {}
+    gone: dict[str, Path] = {}
     for batch in read_batches(data / "batches.tsv"):
         path = results / BATCH_RESULTS / f"{batch}.tsv"
         done = read_table(path, required=("scan_id", "key_id"))
         keys |= dict(zip(done["scan_id"], done["key_id"], strict=True))
         gone |= {scan: path for scan in done["scan_id"] if not qc_path(results / "preproc", scan).is_file()}
     if gone:
-        _have_made_again(gone, results / "preproc")
+        _redo_batches(gone, results / "preproc")
     return quality_tables(scans, exclusions, results / "preproc", limits, keys)

@@ -1,7 +1,11 @@
-"""The samples of one experiment: which scans it uses, in which part, and how many were left after each step."""
+"""The samples of one experiment: its scans, their parts, and the number of scans left after each step."""
+
+from collections.abc import Iterator, Mapping
+from typing import TypedDict
 
 import pandas as pd
 
+from neurocohort.dataset.class_values import Classes
 from neurocohort.dataset.filters import compile_filter
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.packs import packed_scans
@@ -14,23 +18,40 @@ KEPT_COLUMNS = ["scan_id", "participant_id", "cohort", "site", "part", "fold", "
 KEPT_COLUMNS += ["voxels_sha256"]
 
 
+class CohortTables(TypedDict):
+    """The tables of a cohort."""
+
+    scans: pd.DataFrame
+    qc: pd.DataFrame
+    split: pd.DataFrame
+
+
 def select_samples(
-    cohorts: dict[str, dict[str, pd.DataFrame]],
+    cohorts: Mapping[str, CohortTables],
     external: list[str],
     *,
     task: str,
     target: str,
     query: str,
-    classes: list[str] | None = None,
+    classes: Classes | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The experiment's ``samples`` and its ``flow`` (cohort, step, scans, participants left after the step).
+    """Select the scans of an experiment. Participants whose part is ``excluded`` are left out.
 
-    ``cohorts``: by name, the tables ``scans``, ``qc`` and ``split``. Cohorts in ``external``
-    are never trained on. ``query``: a filter on the columns of scans.tsv, empty for none; a column that a cohort lacks is
-    missing in all its rows, so ``dementia != 1`` keeps a cohort without ratings. ``classes``: of a classification, the values
-    of ``target`` that are class 0 and class 1; scans with others are left out. Participants whose part is ``excluded`` are left
-    out of every cohort. Raises InputError where the target's values don't fit the task, where a part that training needs is
-    empty, and where something leaks (`check_no_leakage`).
+    Args:
+        cohorts: The cohorts' tables, by name.
+        external: Cohorts that are tested and never trained on.
+        task: regression, classification or segmentation.
+        target: The variable to predict.
+        query: A filter on the columns of scans.tsv, or empty. A column that a cohort lacks is missing in all its rows, so that
+            ``dementia != 1`` keeps a cohort without ratings.
+        classes: Of a classification, the values of ``target`` for each class; scans with other values are left out.
+
+    Returns:
+        ``samples``, and ``flow``: cohort, step, and the scans and participants that are left after the step.
+
+    Raises:
+        InputError: If the values of the target don't fit the task, if a part that training needs is empty, or if something leaks
+            (`check_no_leakage`).
     """
     values = {}
     if task != "segmentation":
@@ -38,48 +59,55 @@ def select_samples(
     samples, flow = [], []
     for name, tables in cohorts.items():
         rows = _rows(name, tables, values.get(name, target))
-        steps = [("preprocessed and of sufficient quality", rows["status"] == "ok")]
-        if (tables["split"]["part"] == EXCLUDED).any():
-            steps.append(("not excluded by the split file", rows["part"] != EXCLUDED))
-        if query:
-            steps.append((f"filter: {query}", rows.index.isin(_fulfilling(tables["scans"], query))))
-        if task == "segmentation":
-            steps.append(("with a reference segmentation", rows["has_labels"] == "yes"))
-        else:
-            steps.append((f"with a value of {target}", rows["target"].notna()))
-        if classes:
-            steps.append((f"{target} is {' or '.join(class_names(classes))}", rows["target"] != OTHER))
-        kept = rows.index == rows.index
-        for step, holds in [("ingested", kept), *steps]:
-            kept = kept & holds
+        kept = pd.Series(True, index=rows.index)
+        for step, fulfilled in _steps(rows, tables, task, target, query, classes):
+            kept &= fulfilled
             people = rows.loc[kept, "participant_id"]
             flow.append({"cohort": name, "step": step, "scans": len(people), "participants": people.nunique()})
         rows = rows[kept].astype({"row": int})
         samples.append(rows.assign(part="external", fold=pd.NA) if name in external else rows)
-    selected = (
-        pd.concat(samples, ignore_index=True)[KEPT_COLUMNS].sort_values(["cohort", "scan_id"]).reset_index(drop=True)
-    )
+    selected = pd.concat(samples, ignore_index=True)[KEPT_COLUMNS]
+    selected = selected.sort_values(["cohort", "scan_id"]).reset_index(drop=True)
     check_no_leakage(selected)
     for part in PARTS:
         if not (selected["part"] == part).any():
             raise InputError(
-                f"no scan is left in the part {part!r} for the target {target!r}: see the steps in flow.tsv; a larger cohort, "
-                "another filter or other shares under `split` are the ways out."
+                f"no scan is left in the part {part!r} for the target {target!r}: see the steps in flow.tsv; use a larger "
+                "cohort, another filter, or other fractions under `split`."
             )
     return selected, pd.DataFrame(flow)
 
 
-def _rows(cohort: str, tables: dict[str, pd.DataFrame], target: pd.Series | str) -> pd.DataFrame:
-    """A row a scan, with what samples.tsv keeps of it; ``row`` is missing for scans that aren't packed.
+def _steps(
+    rows: pd.DataFrame, tables: CohortTables, task: str, target: str, query: str, classes: Classes | None
+) -> Iterator[tuple[str, pd.Series]]:
+    """The name of each step of the selection, and the rows that fulfil it."""
+    yield "ingested", pd.Series(True, index=rows.index)
+    yield "preprocessed and of sufficient quality", rows["status"] == "ok"
+    if (tables["split"]["part"] == EXCLUDED).any():
+        yield "not excluded by the split file", rows["part"] != EXCLUDED
+    if query:
+        fulfilled = map(compile_filter(query), tables["scans"].to_dict("records"))
+        yield f"filter: {query}", pd.Series(fulfilled, index=rows.index, dtype=bool)
+    if task == "segmentation":
+        yield "with a reference segmentation", rows["has_labels"] == "yes"
+    else:
+        yield f"with a value of {target}", rows["target"].notna()
+    if classes:
+        yield f"{target} is {' or '.join(class_names(classes))}", rows["target"] != OTHER
 
-    Nothing else of scans.tsv comes along: a variable of a user's may be called part, row or target too.
+
+def _rows(cohort: str, tables: CohortTables, target: pd.Series | str) -> pd.DataFrame:
+    """A row per scan with the columns of samples.tsv; ``row`` is missing for scans that aren't packed.
+
+    Other columns of scans.tsv aren't copied: a user's variable may be called part, row or target too.
     """
     scans, split, qc = tables["scans"], tables["split"], tables["qc"].set_index("scan_id")
     twice = sorted(set(split.loc[split["participant_id"].duplicated(), "participant_id"]))
     if twice:
         raise InputError(
             f"the split of {cohort} names {len(twice)} participant(s) more than once: {', '.join(twice[:10])}. All sessions of "
-            f"a person share one part; delete results/{cohort}/split.tsv and run again, or correct the cohort's `split_file`."
+            f"a person are in one part; delete results/{cohort}/split.tsv and run again, or correct the cohort's `split_file`."
         )
     packed = packed_scans(tables["qc"], split).set_index("scan_id")
     split = split.set_index("participant_id")
@@ -100,9 +128,3 @@ def _rows(cohort: str, tables: dict[str, pd.DataFrame], target: pd.Series | str)
             f"than the scans; delete results/{cohort}/split.tsv and run again."
         )
     return rows.astype({"fold": "Int64"})
-
-
-def _fulfilling(scans: pd.DataFrame, query: str) -> pd.Index:
-    """The index of the scans for which the filter holds."""
-    holds = compile_filter(query)
-    return scans.index[[holds(row) for row in scans.to_dict("records")]]

@@ -1,4 +1,4 @@
-"""One site left out of the training, to be tested on whole: how far a network carries to a scanner that it never saw."""
+"""Leave one site out of the training and test on it: does a network generalise to a new scanner?"""
 
 import pandas as pd
 
@@ -7,17 +7,21 @@ from neurocohort.errors import InputError
 
 
 def without_site(samples: pd.DataFrame, site: str) -> pd.DataFrame:
-    """The rows of ``samples`` (`select_samples`) with every participant of ``site`` in the part ``external``.
+    """Put all participants of a site into the part ``external``, also their scans at other sites.
 
-    A participant with scans at several sites goes with all of them, so that nobody is on two sides. Raises InputError where
-    no scan is of that site, or where what is left lacks a part that training needs.
+    Args:
+        samples: The samples of `select_samples`.
+        site: The site.
+
+    Raises:
+        InputError: If no scan is from that site, or if a part that training needs is then empty.
     """
     sites = samples["site"].astype("string")
     here = sites == site
     if not here.any():
         known = ", ".join(sorted(sites.dropna().unique())) or "none"
         raise InputError(
-            f"`leave_one_site_out` names the site {site!r}, which no sample of the experiment is of; expected one of its sites: "
+            f"`leave_one_site_out` names the site {site!r}, which no sample of the experiment has; expected one of its sites: "
             f"{known}."
         )
     people = pd.MultiIndex.from_frame(samples[["cohort", "participant_id"]])
@@ -28,7 +32,7 @@ def without_site(samples: pd.DataFrame, site: str) -> pd.DataFrame:
     for part in PARTS:
         if not (left["part"] == part).any():
             raise InputError(
-                f"without the site {site!r} no sample is left in the part {part!r}; take the site out of `leave_one_site_out`, "
+                f"without the site {site!r} no sample is left in the part {part!r}; remove the site from `leave_one_site_out`, "
                 "or give the experiment more cohorts."
             )
     return left

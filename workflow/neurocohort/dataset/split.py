@@ -1,6 +1,6 @@
-"""The split of a cohort: by participant, stratified, seeded, so that no person stands on two sides.
+"""The split of a cohort: by participant, so that all scans of a person are in one part, stratified, and seeded.
 
-Who has a part keeps it: participants that come in later are dealt around those who are there.
+Existing assignments never change: new participants are assigned so that the parts stay balanced.
 """
 
 import logging
@@ -9,15 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from neurocohort.dataset.class_values import value_text
 from neurocohort.dataset.folds import FOLDED_PARTS
 
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "held-out")
-EXCLUDED = "excluded"  # a part of a user's split file alone: its participants are used nowhere
+EXCLUDED = "excluded"  # a part in a user's split file: its participants are used nowhere
 PEOPLE_PER_AGE_BAND = 6
 MOST_AGE_BANDS = 8
-# What later participants and folds are balanced over: everybody together, each class, what divides it, and all at once.
+# New participants and folds are balanced in these groups: everybody, each class, each class by one variable, and all of them.
 LEVELS = ((), ("class",), ("class", "band"), ("class", "site"), ("class", "sex"), ("class", "band", "site", "sex"))
 
 
@@ -31,28 +32,35 @@ def split_participants(
     frozen: pd.DataFrame | None = None,
     class_column: str = "dementia",
 ) -> pd.DataFrame:
-    """Assign each participant of ``scans`` to train, validation or held-out, and those of the first two to a fold.
+    """Assign each participant to train, validation or held-out, and those of the first two to a fold.
 
-    ``validation`` and ``held_out`` are shares (0 to 1) of the participants; ``folds`` is 2 or more, or 0 for none. All
-    sessions of a person share one part. Returns the columns participant_id, part, stratum, fold (1 to ``folds``, missing
-    for the held-out part), in the order of participant_id; the order of ``scans``' rows doesn't matter.
+    Participants are ordered by class, age band, site and sex, and randomly where these are equal; the parts are dealt in their
+    fractions along that order, from a random start. So each class and age band is divided as evenly as its count allows, and
+    sites and sexes within it. The folds are dealt along the same order, each participant to the smallest fold, and among equal
+    ones to the fold with the fewest of the same part, class, age band, site and sex.
 
-    People are put in order of class (``class_column``, where the cohort has it), age band, site and sex, those alike in all
-    four at random; the parts are dealt along that order in their shares, from a random start. So each class and age band is
-    divided as evenly as its count allows, and sites and sexes within it. The folds are dealt along the same order, each to
-    the smallest fold, and among equals to the one that has fewest of the same part, class, age band, site and sex.
+    Participants in ``frozen`` keep part, stratum and fold, also if they are excluded. A new participant gets the part, and the
+    fold, with the largest shortfall in the whole; among those less than one person apart, with the largest in the participant's
+    own class, age band, site and sex. Age bands are those of the cohort when a participant is added. If there are fewer
+    participants than folds, some folds are empty; this is logged.
 
-    ``frozen`` is an earlier split (the same columns; ``fold`` may be missing or absent). Everybody named there keeps part,
-    stratum and fold, those of another part than the three (excluded) too; those who are gone from ``scans`` are left out. New
-    participants go to the part, and the fold, that is furthest behind its share in the whole and, among those less than a
-    person apart, in the participant's own class, age band, site and sex. Age bands are those of the cohort as it is when a
-    participant comes in. Where there are fewer people than folds, some folds stay empty, and the log says so.
+    Args:
+        scans: The cohort's scans.tsv; the order of its rows doesn't matter.
+        validation: Fraction of the participants, 0 to 1.
+        held_out: Fraction of the participants, 0 to 1.
+        seed: Seed of the random order.
+        folds: Number of folds, 2 or more; 0 for none.
+        frozen: An earlier split, with the columns of the result; fold may be missing.
+        class_column: The variable for the class, if the cohort has it.
+
+    Returns:
+        participant_id, part, stratum and fold (1 to ``folds``, missing for the held-out part), ordered by participant_id.
     """
     generator = np.random.default_rng(seed)
     people = _in_order(scans, class_column, generator)
-    shares = np.array([1.0 - validation - held_out, validation, held_out])
+    fractions = np.array([1.0 - validation - held_out, validation, held_out])
     if frozen is None or not people["participant_id"].isin(frozen["participant_id"]).any():
-        people["part"] = _deal_in_order(len(people), shares, generator)
+        people["part"] = _deal_in_order(len(people), fractions, generator)
         people["fold"] = pd.array([pd.NA] * len(people), dtype="Int64")
     else:
         kept = frozen.set_index("participant_id").reindex(people["participant_id"]).reset_index(drop=True)
@@ -63,7 +71,7 @@ def split_participants(
         )
         if people["part"].isna().any():
             noise = np.random.default_rng([seed, 1])
-            people["part"] = _deal_to_furthest_behind(people, "part", PARTS, shares, LEVELS, noise)
+            people["part"] = _deal_by_shortfall(people, "part", PARTS, fractions, LEVELS, noise)
     if folds:
         people["fold"] = _with_folds(people, folds, np.random.default_rng([seed, 2]))
     columns = ["participant_id", "part", "stratum", "fold"]
@@ -71,7 +79,7 @@ def split_participants(
 
 
 def _in_order(scans: pd.DataFrame, class_column: str, generator: np.random.Generator) -> pd.DataFrame:
-    """One row a participant, from their first session, in the order in which parts are dealt."""
+    """A row per participant, from their first session, in the order in which parts are dealt."""
     first = scans.sort_values(["participant_id", "session_id"]).drop_duplicates("participant_id").copy()
     for name in (class_column, "age", "sex"):
         if name not in first:
@@ -88,54 +96,46 @@ def _in_order(scans: pd.DataFrame, class_column: str, generator: np.random.Gener
 
 
 def _text(values: pd.Series) -> pd.Series:
-    """Values as text: sites and classes may be numbers in a table of one's own. ``?`` for missing."""
-
-    def one(value: object) -> str:
-        if pd.isna(value):
-            return "?"
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-    return values.astype(object).map(one)
+    """Values as text, because sites and classes may be numbers in a user's table; ``?`` if missing."""
+    return values.astype(object).map(lambda value: "?" if pd.isna(value) else value_text(value))
 
 
 def _age_bands(age: pd.Series) -> pd.Series:
-    """Bands of about equal counts by their number, as text; people without an age share one, after the others."""
+    """Bands of about equal counts, as text; people without an age are in one of their own, after the others."""
     bands = int(np.clip(age.notna().sum() // PEOPLE_PER_AGE_BAND, 1, MOST_AGE_BANDS))
     rank = age.rank(method="first", pct=True)
     return np.ceil(rank * bands).map(lambda band: "missing" if np.isnan(band) else f"band {band:.0f} of {bands}")
 
 
-def _deal_in_order(count: int, shares: np.ndarray, generator: np.random.Generator) -> list[str]:
-    """Parts for ``count`` people in their order: each gets the part that is furthest behind its share."""
-    dealt = generator.uniform(-0.5, 0.5, len(PARTS)) * (shares > 0)
+def _deal_in_order(count: int, fractions: np.ndarray, generator: np.random.Generator) -> list[str]:
+    """Parts for ``count`` people in their order: each gets the part with the largest shortfall."""
+    dealt = generator.uniform(-0.5, 0.5, len(PARTS)) * (fractions > 0)
     parts = []
     for done in range(1, count + 1):
-        chosen = int(np.argmax(np.where(shares > 0, shares * done - dealt, -np.inf)))
+        chosen = int(np.argmax(np.where(fractions > 0, fractions * done - dealt, -np.inf)))
         dealt[chosen] += 1
         parts.append(PARTS[chosen])
     return parts
 
 
-def _deal_to_furthest_behind(
+def _deal_by_shortfall(
     people: pd.DataFrame,
     column: str,
     values: Sequence,
-    shares: np.ndarray,
+    fractions: np.ndarray,
     levels: Sequence[tuple[str, ...]],
     noise: np.random.Generator,
 ) -> list:
-    """``column`` with its missing fields dealt from ``values``, given the others; after Pocock and Simon's minimisation.
+    """Fill the missing fields of ``column`` from ``values``, after Pocock and Simon's minimisation.
 
-    Each person in turn gets the value whose shortfall, summed over the person's group at each of ``levels``, is largest,
-    among those less than one person short of the largest shortfall in the whole: so shares hold to within a person or two
-    whatever the groups are, and folds of equal shares differ by one at most. ``noise`` breaks ties.
+    Each person in turn gets the value with the largest shortfall, summed over the person's group at each of ``levels``, among
+    those less than one person behind the largest shortfall in the whole. So the fractions are correct to within a person or two
+    for any groups, and folds differ by one person at most. ``noise`` breaks ties.
     """
-    given = pd.Categorical(
-        people[column], categories=list(values)
-    ).codes  # -1: to be dealt, or of no value in ``values``
+    given = pd.Categorical(people[column], categories=list(values)).codes  # -1: missing, or not in ``values``
     groups = [np.zeros(len(people), int)]
     groups += [people.groupby(list(level), sort=False).ngroup().to_numpy() for level in levels if level]
-    # A row a group of each level, the levels one after the other; what is dealt to each value there.
+    # ``dealt`` counts each value in each group: a row per group, the levels one after the other.
     starts = np.cumsum([0, *(int(group.max()) + 1 for group in groups)])
     rows = np.stack(groups, axis=1) + starts[:-1]
     dealt = np.zeros((starts[-1], len(values)))
@@ -145,8 +145,8 @@ def _deal_to_furthest_behind(
     result = people[column].tolist()
     for person in np.flatnonzero(people[column].isna().to_numpy()):
         own = dealt[rows[person]]
-        short = shares * (own.sum(axis=1, keepdims=True) + 1) - own
-        whole = np.where(shares > 0, short[0], -np.inf)
+        short = fractions * (own.sum(axis=1, keepdims=True) + 1) - own
+        whole = np.where(fractions > 0, short[0], -np.inf)
         score = np.where(whole > whole.max() - 1 + 1e-9, short.sum(axis=0) + ties[person], -np.inf)
         chosen = int(np.argmax(score))
         dealt[rows[person], chosen] += 1
@@ -155,14 +155,14 @@ def _deal_to_furthest_behind(
 
 
 def _with_folds(people: pd.DataFrame, folds: int, noise: np.random.Generator) -> pd.Series:
-    """The folds of everybody in train and validation; those who have one keep it."""
+    """The folds of everybody in train and validation; existing ones don't change."""
     folded = people["part"].isin(FOLDED_PARTS)
     if folds > folded.sum():
         logger.warning("There are %d folds and %d participants for them: some folds are empty.", folds, folded.sum())
-    shares = np.full(folds, 1 / folds)
+    fractions = np.full(folds, 1 / folds)
     inside = people[folded].reset_index(drop=True)
     levels = [*LEVELS, ("part",), ("class", "part")]
-    dealt = _deal_to_furthest_behind(inside, "fold", range(1, folds + 1), shares, levels, noise)
+    dealt = _deal_by_shortfall(inside, "fold", range(1, folds + 1), fractions, levels, noise)
     result = pd.Series(pd.NA, index=people.index, dtype="Int64")
     result[folded] = pd.array(dealt, dtype="Int64")
     return result

@@ -1,10 +1,11 @@
-"""A split of the user's own: a table that gives each participant of a cohort a part, checked before it is used."""
+"""The user's own split: a table with a part for each participant of a cohort, checked before it is used."""
 
 import logging
 from pathlib import Path
 
 import pandas as pd
 
+from neurocohort.dataset.class_values import few_values
 from neurocohort.dataset.split import EXCLUDED, FOLDED_PARTS, PARTS
 from neurocohort.errors import InputError
 from neurocohort.sources.bids_labels import as_label
@@ -12,7 +13,7 @@ from neurocohort.sources.spreadsheets import read_spreadsheet
 
 logger = logging.getLogger(__name__)
 
-# In any case, and with a space or `_` for `-`.
+# In upper or lower case, and with a space or `_` instead of `-`.
 SYNONYMS = {
     "training": "train",
     "val": "validation",
@@ -23,23 +24,28 @@ SYNONYMS = {
 }
 PART_NAMES = {name: name for name in (*PARTS, EXCLUDED)} | SYNONYMS
 PREFIX = "sub-"
-NAMED = 10  # as many names as a message has room for
 
 
 def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0) -> pd.DataFrame:
-    """The split in a .tsv, .csv, .xls or .xlsx of the user's: participant_id, part, stratum, fold, one row a participant.
+    """Read a split from a .tsv, .csv, .xls or .xlsx.
 
-    The file has the columns participant_id (with or without ``sub-``) and part: train, validation, held-out, or excluded
-    for participants that are to be used nowhere; ``training``, ``val``, ``test``, ``heldout`` and the like are understood
-    (SYNONYMS). It may have a row for each scan, with session_id or scan_id; a participant's rows must agree. ``fold`` (1 to
-    the number of folds; empty for held-out and excluded) may be absent; where it has values, everybody in train and
-    validation has one. With ``folds`` (the study's number, 0 for none) their numbers must agree, and the column may be
-    called ``fold_<folds>`` as in the record of a split. Lines that begin with ``#`` are left out. ``stratum`` is missing
-    in the result, and so is ``fold`` where the file has none: `split_participants` with this split as ``frozen`` fills both.
+    The file has the columns participant_id (with or without ``sub-``) and part: train, validation, held-out, or excluded for
+    participants that are used nowhere; SYNONYMS are understood. It may have a row for each scan, with session_id or scan_id; a
+    participant's rows must agree. The column fold (1 to the number of folds; empty for held-out and excluded) is optional; if
+    it has values, everybody in train and validation needs one. It may be called ``fold_<folds>`` as in the record of a split.
+    Lines that begin with ``#`` are ignored. Participants and scans that the cohort lacks are only logged.
 
-    ``scans``: the cohort's scans.tsv. Raises InputError, with rows or names, for what contradicts any of this, for
-    participants of the cohort that the file lacks, and where train, validation or held-out is empty. Participants and scans
-    that the cohort lacks are only noted in the log.
+    Args:
+        path: The file.
+        scans: The cohort's scans.tsv.
+        folds: The study's number of folds, which the file's must be; 0 for none.
+
+    Returns:
+        A row per participant: participant_id, part, stratum, fold. ``stratum`` is missing, and ``fold`` if the file has none:
+        `split_participants` with this split as ``frozen`` fills both.
+
+    Raises:
+        InputError: If the file contradicts any of this, lacks participants of the cohort, or leaves a part empty.
     """
     path = Path(path)
     rows = _read(path)
@@ -52,7 +58,7 @@ def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0) -> pd
     _refuse_two_values(path, rows, "fold", "folds")
 
     split = rows.drop_duplicates("participant_id")[["participant_id", "part", "fold"]]
-    _note_strangers(path, rows, scans)
+    _log_unknown(path, rows, scans)
     _refuse_missing(path, split, known)
     split = split[split["participant_id"].isin(known)].sort_values("participant_id").reset_index(drop=True)
     _refuse_empty_parts(path, split)
@@ -64,7 +70,7 @@ def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0) -> pd
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise InputError(f"`split_file` names {path}, which isn't there; correct the path, or leave the key out.")
+        raise InputError(f"`split_file` names {path}, which isn't there; correct the path, or remove the key.")
     rows = read_spreadsheet(path, ("participant_id", "part"), comments="#")
     twice = sorted(set(rows.columns[rows.columns.duplicated()]))
     if twice:
@@ -75,7 +81,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} has no rows; expected one for each participant of the cohort.")
     nameless = rows.index[rows["participant_id"].isna()]
     if len(nameless):
-        raise InputError(f"{path}, row {nameless[0]} has no participant_id; fill it in, or take the row out.")
+        raise InputError(f"{path}, row {nameless[0]} has no participant_id; fill it in, or remove the row.")
     return rows
 
 
@@ -92,7 +98,7 @@ def _parts(path: Path, given: pd.Series) -> pd.Series:
         found = "is empty" if given[row] is None else f"is {given[row]!r}"
         raise InputError(
             f"{path}, row {row}: part {found}; expected train, validation, held-out (also called test), or excluded for a "
-            f"participant that is to be left out. {len(unknown)} row(s) are so."
+            f"participant that is not to be used. {len(unknown)} row(s) are wrong."
         )
     return parts
 
@@ -118,39 +124,39 @@ def _refuse_two_values(path: Path, rows: pd.DataFrame, column: str, what: str) -
         first = rows.loc[rows["participant_id"] == crossing[0], column]
         found = ", ".join(f"{'none' if pd.isna(value) else value} in row {row}" for row, value in first.items())
         raise InputError(
-            f"{path} gives {len(crossing)} participant(s) two {what}: {_few(crossing)} ({crossing[0]}: {found}). All sessions "
-            f"of a person share one; give each participant's rows the same {column}."
+            f"{path} gives {len(crossing)} participant(s) two {what}: {few_values(crossing)} ({crossing[0]}: {found}). All "
+            f"sessions of a person have the same one; give each participant's rows the same {column}."
         )
 
 
-def _note_strangers(path: Path, rows: pd.DataFrame, scans: pd.DataFrame) -> None:
-    strangers = sorted(set(rows["participant_id"]) - set(scans["participant_id"]))
-    if strangers:
-        logger.warning("%s names %d participant(s) that the cohort lacks: %s.", path, len(strangers), _few(strangers))
+def _log_unknown(path: Path, rows: pd.DataFrame, scans: pd.DataFrame) -> None:
+    unknown = sorted(set(rows["participant_id"]) - set(scans["participant_id"]))
+    if unknown:
+        logger.warning("%s names %d participant(s) that the cohort lacks: %s.", path, len(unknown), few_values(unknown))
     for column in ("session_id", "scan_id"):
         if column in rows and column in scans:
-            named = rows.loc[rows[column].notna() & ~rows["participant_id"].isin(strangers), ["participant_id", column]]
+            named = rows.loc[rows[column].notna() & ~rows["participant_id"].isin(unknown), ["participant_id", column]]
             there = set(zip(scans["participant_id"], scans[column].astype(str), strict=True))
             absent = [
                 f"{who} {which}" for who, which in named.itertuples(index=False) if (who, str(which)) not in there
             ]
             if absent:
-                logger.warning("%s names %d scan(s) that the cohort lacks: %s.", path, len(absent), _few(absent))
+                logger.warning("%s names %d scan(s) that the cohort lacks: %s.", path, len(absent), few_values(absent))
 
 
 def _refuse_missing(path: Path, split: pd.DataFrame, known: set[str]) -> None:
     missing = sorted(known - set(split["participant_id"]))
     if not missing:
         return
-    strangers = sorted(set(split["participant_id"]) - known)
+    unknown = sorted(set(split["participant_id"]) - known)
     hint = (
-        f" The file has participants that the cohort lacks: {_few(strangers)}; are they spelt otherwise?"
-        if strangers
+        f" The file has participants that the cohort lacks: {few_values(unknown)}; are they spelled differently?"
+        if unknown
         else ""
     )
     raise InputError(
-        f"{path} lacks {len(missing)} of the cohort's {len(known)} participants: {_few(missing)}. Give each a part; those "
-        f"that are to be left out on purpose get the part `{EXCLUDED}`.{hint}"
+        f"{path} lacks {len(missing)} of the cohort's {len(known)} participants: {few_values(missing)}. Give each a part; those "
+        f"that are not to be used get the part `{EXCLUDED}`.{hint}"
     )
 
 
@@ -171,14 +177,14 @@ def _check_folds(path: Path, split: pd.DataFrame, folds: int) -> None:
     without = split.loc[inside & split["fold"].isna(), "participant_id"]
     if len(without):
         raise InputError(
-            f"{path} gives {len(without)} participant(s) of train and validation no fold: {_few(list(without))}. Give "
-            "everybody there a fold, or leave the column out."
+            f"{path} gives {len(without)} participant(s) of train and validation no fold: {few_values(list(without))}. Give "
+            "everybody there a fold, or remove the column."
         )
     outside = split.loc[~inside & split["fold"].notna(), "participant_id"]
     if len(outside):
         raise InputError(
-            f"{path} gives {len(outside)} held-out or excluded participant(s) a fold: {_few(list(outside))}. Folds divide train "
-            "and validation alone; empty the fields."
+            f"{path} gives {len(outside)} held-out or excluded participant(s) a fold: {few_values(list(outside))}. Folds "
+            "divide train and validation only; empty the fields."
         )
     found = sorted(split.loc[inside, "fold"].unique())
     expected = list(range(1, max(folds or found[-1], 2) + 1))
@@ -187,7 +193,3 @@ def _check_folds(path: Path, split: pd.DataFrame, folds: int) -> None:
             f"{path} has the folds {', '.join(map(str, found))}; expected 1 to {expected[-1]}, each with a participant"
             + (f" (`split.folds` is {folds})." if folds else ".")
         )
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -1,4 +1,4 @@
-"""What a network learns of a variable: a number as it stands, or 0, 1, 2, ... for the classes of a classification."""
+"""The targets of a network: a variable's numbers, or 0, 1, 2, ... for the classes of a classification."""
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from neurocohort.dataset.class_values import (
 from neurocohort.errors import InputError
 
 SEX_CLASSES = {"F": 0, "M": 1}
-OTHER = -1  # the target of a scan whose value belongs to none of the classes
+OTHER = -1  # the target of a scan whose value is in no class
 MISSING = float("nan")
 SEPARATOR = "|"  # between the values of one class on the command line
 
@@ -22,12 +22,20 @@ SEPARATOR = "|"  # between the values of one class on the command line
 def target_values(
     scans: dict[str, pd.DataFrame], task: str, target: str, classes: Classes | None = None
 ) -> dict[str, pd.Series]:
-    """By cohort, the target of each row of its ``scans``: missing where the variable is, or where the cohort lacks it.
+    """Return the target of each scan; it is missing where the variable is, or if the cohort lacks the variable.
 
-    For a regression the variable's numbers. For a classification 0, 1 and so on: with ``classes`` (two or more values, or lists
-    of values, class 0 first; in two classes the negative one) OTHER for every other value; without, a column of 0 and 1 is
-    taken as it stands, and ``sex`` is F = 0, M = 1. Raises InputError where the values are of another kind, and where no
-    cohort has any value of one of the ``classes``.
+    Args:
+        scans: By cohort, its scans.tsv.
+        task: ``regression``: the target is a number. ``classification``: it is the number of the class, from 0.
+        target: The variable.
+        classes: Two or more values, or lists of values; of two classes the first is the negative one. The target of other values
+            is OTHER. Without classes, values of 0 and 1 are the target, and ``sex`` is F = 0, M = 1.
+
+    Returns:
+        By cohort, a series with the index of its scans.
+
+    Raises:
+        InputError: If the values are of another kind, or if no cohort has a value of one of the classes.
     """
     columns = {name: table[target] for name, table in scans.items() if target in table}
     if task == "regression":
@@ -45,9 +53,10 @@ def target_values(
 
 
 def read_classes(options: list[str]) -> list[list[str]]:
-    """The classes as the command line gives them, the values of one joined by ``|``: ``["0", "0.5", "1|2"]``.
+    """Read the classes of the command line, where ``|`` separates the values of a class: ``["0", "0.5", "1|2"]``.
 
-    Raises InputError for a class with an empty value.
+    Raises:
+        InputError: For a class with an empty value.
     """
     classes = [[value.strip() for value in option.split(SEPARATOR)] for option in options]
     for option, values in zip(options, classes, strict=True):
@@ -60,7 +69,7 @@ def read_classes(options: list[str]) -> list[list[str]]:
 
 
 def class_names(classes: Classes) -> list[str]:
-    """A name for each class, its values joined by a slash: ``["0", "0.5", "1/2"]`` of ``[0, 0.5, [1, 2]]``."""
+    """Return a name for each class, its values joined by a slash: ``["0", "0.5", "1/2"]`` for ``[0, 0.5, [1, 2]]``."""
     return ["/".join(map(str, values)) for values in listed_classes(classes)]
 
 
@@ -108,5 +117,5 @@ def _refuse_undecided(columns: dict[str, pd.Series], target: str) -> None:
 
 
 def _found(columns: dict[str, pd.Series]) -> list[str]:
-    """Every value there is, as text."""
+    """All values, as text."""
     return sorted_texts(value for column in columns.values() for value in column.dropna().unique())

@@ -47,10 +47,11 @@ def _load_networks(device: str) -> tuple[dict[str, torch.Tensor], dict[str, torc
     """The weights by layer of the network for the box and of that for the brain."""
     from deepbet.utils import DATA_PATH  # where its wheel puts the weights
 
-    return tuple(
+    box, brain = (
         {name: weight.detach() for name, weight in torch.jit.load(path, map_location=device).state_dict().items()}
         for path in (f"{DATA_PATH}/models/bbox_model.pt", f"{DATA_PATH}/models/model.pt")
     )
+    return box, brain
 
 
 def _nearest(source: tuple, target: tuple) -> list[np.ndarray]:

@@ -71,21 +71,32 @@ class PointMap:
 
 @dataclass(frozen=True)
 class Deformation:
-    """What register_deformable found, with numbers to judge it by.
+    """A deformable registration, with numbers to judge it by. Below, u and v are displacements, and v is the inverse of u.
 
-    ``template_to_scan``: x to ``affine @ (x + u(x))``. ``scan_to_template``: p to ``y + v(y)`` with
-    ``y = inverse(affine) @ p``, where v undoes u. ``mask_dice`` and ``affine_mask_dice``: overlap of the template's mask and
-    the scan's, 0 to 1, with u and without. ``folded_share``: share of the template's brain, 0 to 1, in which the Jacobian
-    determinant of ``x + u(x)`` is not positive. ``jacobian_range``: its smallest and largest value there; 2 means twice
-    the volume in the scan, after the affine.
+    Attributes:
+        template_to_scan: x to ``affine @ (x + u(x))``.
+        scan_to_template: p to ``y + v(y)`` with ``y = inverse(affine) @ p``.
+        mask_dice: Overlap of the brain masks of template and scan after the deformation, 0 to 1.
+        affine_mask_dice: The same after the affine alone.
+        folded_fraction: Fraction of the template's brain in which the Jacobian determinant of ``x + u(x)`` is not positive.
+        jacobian_range: Its smallest and largest value; 2 means twice the volume in the scan, after the affine.
     """
 
     template_to_scan: PointMap
     scan_to_template: PointMap
     mask_dice: float
     affine_mask_dice: float
-    folded_share: float
+    folded_fraction: float
     jacobian_range: tuple[float, float]
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers of the quality table."""
+        return {
+            "deformed_dice": round(self.mask_dice, 5),
+            "folded_share": round(self.folded_fraction, 6),
+            "jacobian_min": round(self.jacobian_range[0], 4),
+            "jacobian_max": round(self.jacobian_range[1], 4),
+        }
 
 
 def deformable_available() -> str | None:
@@ -126,7 +137,7 @@ def register_deformable(
         scan_to_template,
         mask_dice=dice(fixed_mask, sample_deformed(mask, grid, template_to_scan).data > 0.5),
         affine_mask_dice=dice(fixed_mask, sample(mask, grid, affine).data > 0.5),
-        folded_share=1.0 - float(np.mean(determinant > 0)),  # so that a value that is no number counts as folded
+        folded_fraction=1.0 - float(np.mean(determinant > 0)),  # so that a value that is no number counts as folded
         jacobian_range=(float(determinant.min()), float(determinant.max())),
     )
 
@@ -137,10 +148,10 @@ def check_deformation(deformation: Deformation) -> None:
     Never the affine in its place without a word: a cohort in which some scans are deformed and others are not would
     carry the difference into every result.
     """
-    if deformation.folded_share > MAX_FOLDED_SHARE:
+    if deformation.folded_fraction > MAX_FOLDED_SHARE:
         raise ScanExcluded(
             "registration",
-            f"the deformable registration folds {100 * deformation.folded_share:.2f} % of the brain, expected at most "
+            f"the deformable registration folds {100 * deformation.folded_fraction:.2f} % of the brain, expected at most "
             f"{100 * MAX_FOLDED_SHARE:.2f} %",
         )
     if deformation.mask_dice < deformation.affine_mask_dice - DICE_TOLERANCE:

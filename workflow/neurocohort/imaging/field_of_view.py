@@ -64,7 +64,7 @@ def missing_fraction(scan: Volume, template: Template, to_scan: np.ndarray, *, s
 
 def _shown_planes(data: np.ndarray, axis: int) -> np.ndarray:
     """For each plane across ``axis`` whether it has an image, or lies before or behind all that have one: bool (n,)."""
-    shown = data.any(axis=tuple({0, 1, 2} - {axis}))
+    shown = np.any(data, axis=tuple({0, 1, 2} - {axis}))
     first, last = np.flatnonzero(shown)[[0, -1]]
     shown[:first] = shown[last + 1 :] = True
     return shown

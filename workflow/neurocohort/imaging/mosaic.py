@@ -7,45 +7,43 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from neurocohort.files import written_aside
+from neurocohort.imaging.template import Template
 from neurocohort.imaging.volume import Volume, sample, world_grid
 
 PANEL = 116  # pixels, width and height of a slice
 SLICES_PER_ROW = 8
+NATIVE_SPACING_MM = 2.0
+TITLE_HEIGHT = 18  # pixels
 BRAIN_COLOUR = (230, 159, 0)  # Okabe-Ito orange: the mask found on the scan
 TEMPLATE_COLOUR = (86, 180, 233)  # Okabe-Ito sky blue: the template's contours
 WEBP_QUALITY = 80
 
+Contour = tuple[np.ndarray, tuple[int, int, int]]  # mask, colour
 
-def write_mosaic(
-    path: Path,
-    *,
-    scan: Volume,
-    brain_mask: np.ndarray,
-    registered: np.ndarray,
-    template_mask: np.ndarray,
-    template_wm: np.ndarray,
-    title: str,
-) -> None:
-    """Write the mosaic: two rows of the scan with its brain mask, two of the registered brain with the template's contours.
 
-    ``scan`` and ``brain_mask`` (bool) are in native space; ``registered``, ``template_mask`` and ``template_wm`` (bool) on the
-    study's grid.
+def draw_mosaic(scan: Volume, brain_mask: np.ndarray, registered: np.ndarray, template: Template) -> Image.Image:
+    """Draw two rows of the scan with its brain mask, and two of the registered brain with the template's contours.
+
+    Args:
+        scan: The raw scan.
+        brain_mask: bool, same shape as ``scan``.
+        registered: The brain on the study's grid.
+        template: The template.
     """
-    extent = np.ones(scan.data.shape, dtype=bool)
-    grid = world_grid(scan, extent, 2.0, margin_mm=0.0)
-    native = sample(scan, grid).data
+    grid = world_grid(scan, np.ones(scan.data.shape, dtype=bool), NATIVE_SPACING_MM, margin_mm=0.0)
     native_mask = sample(Volume(brain_mask, scan.affine), grid).data > 0.5
-    native = _to_grey(native, native_mask)
-    fixed = _to_grey(registered, template_mask)
-    rows = []
-    for data, contours, around in (
-        (native, [(native_mask, BRAIN_COLOUR)], native_mask),
-        (fixed, [(template_wm, TEMPLATE_COLOUR), (template_mask, TEMPLATE_COLOUR)], template_mask),
-    ):
-        rows += [_row(data, contours, around, axis) for axis in (2, 0)]
-    picture = Image.fromarray(np.vstack(rows))
-    canvas = Image.new("RGB", (picture.width, picture.height + 18))
-    canvas.paste(picture, (0, 18))
+    native = _to_grey(sample(scan, grid).data, native_mask)
+    contours = [(template.tissues[2] > 0.5, TEMPLATE_COLOUR), (template.mask, TEMPLATE_COLOUR)]
+    rows = [_row(native, [(native_mask, BRAIN_COLOUR)], native_mask, axis) for axis in (2, 0)]
+    rows += [_row(_to_grey(registered, template.mask), contours, template.mask, axis) for axis in (2, 0)]
+    return Image.fromarray(np.vstack(rows))
+
+
+def write_mosaic(path: Path, mosaic: Image.Image, scan_id: str) -> None:
+    """Write the mosaic with a title that names the scan."""
+    canvas = Image.new("RGB", (mosaic.width, mosaic.height + TITLE_HEIGHT))
+    canvas.paste(mosaic, (0, TITLE_HEIGHT))
+    title = f"{scan_id}   rows 1-2: scan with brain mask; rows 3-4: registered brain, template contours"
     ImageDraw.Draw(canvas).text((4, 3), title, fill=(255, 255, 255))
     with written_aside(path) as aside:
         canvas.save(aside, "WEBP", quality=WEBP_QUALITY, method=4)
@@ -58,15 +56,15 @@ def _to_grey(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (np.clip((data - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
 
 
-def _row(data: np.ndarray, contours: list, around: np.ndarray, axis: int) -> np.ndarray:
+def _row(data: np.ndarray, contours: list[Contour], around: np.ndarray, axis: int) -> np.ndarray:
     present = np.flatnonzero(around.any(axis=tuple(a for a in range(3) if a != axis)))
     first, last = (present[0], present[-1]) if len(present) else (0, data.shape[axis] - 1)
     picked = np.linspace(first, last, SLICES_PER_ROW + 2)[1:-1].round().astype(int)
     return np.hstack([_panel(data, contours, axis, index) for index in picked])
 
 
-def _panel(data: np.ndarray, contours: list, axis: int, index: int) -> np.ndarray:
-    # Radiologists' screens put superior or anterior up; the left of the picture is the left of the head (neurological).
+def _panel(data: np.ndarray, contours: list[Contour], axis: int, index: int) -> np.ndarray:
+    # Superior or anterior is up, as radiologists have it; the left of the picture is the left of the head (neurological).
     flat = np.take(data, index, axis=axis).T[::-1]
     factor = PANEL / max(flat.shape)
     grey = ndimage.zoom(flat.astype(np.float32), factor, order=1)

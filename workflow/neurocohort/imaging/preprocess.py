@@ -1,58 +1,60 @@
-"""One scan from its raw head to the study's grid: brain mask, bias field, affine, intensities, volumes, quality.
+"""Preprocess one scan: brain mask, bias field, registration to the template, tissue volumes, intensities, quality numbers.
 
-The brain is found first, on the raw scan, because a head with neck and face registers to a brain-only template badly and
-without a warning. Everything that is written goes into one folder (see `derivatives` for the names); ``*_qc.json`` is written
-last and lists the rest.
+The brain is extracted first, on the raw scan, because a head with neck and face registers badly to a brain-only template, without
+any warning. Nothing is written here: `scan_files.write_scan` writes the result.
 """
 
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from neurocohort.errors import ScanExcluded, is_out_of_memory
-from neurocohort.files import write_json
-from neurocohort.imaging.bias_field import fit_log_field, remove_field
+from neurocohort.imaging.bias_field import CorrectedBrain, correct_bias
 from neurocohort.imaging.brain_extraction import content_mask, extract_brain
 from neurocohort.imaging.contrast import tissue_contrast
-from neurocohort.imaging.deformable import check_deformation, register_deformable
-from neurocohort.imaging.derivatives import TEMPLATE_SPACE, mosaic_name, qc_name, raw_uri
+from neurocohort.imaging.deformable import Deformation, check_deformation, register_deformable
 from neurocohort.imaging.doubts import doubts
+from neurocohort.imaging.extra_images import check_coverage, corrected_image, register_extra
 from neurocohort.imaging.field_of_view import cut_area_cm2, missing_fraction
 from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then
 from neurocohort.imaging.mni_space import check_shift, fit_in_place, within_template
-from neurocohort.imaging.mosaic import write_mosaic
+from neurocohort.imaging.mosaic import draw_mosaic
 from neurocohort.imaging.pose import pose_numbers
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
 from neurocohort.imaging.reading import read_labels, read_scan
 from neurocohort.imaging.registration import Registration, register_affine
-from neurocohort.imaging.rigid import register_rigid
-from neurocohort.imaging.scan_files import ScanFiles
+from neurocohort.imaging.scan_record import Numbers
+from neurocohort.imaging.scan_results import Derivatives, Exclusion, PreprocessedScan, ScanImages
 from neurocohort.imaging.template import Template
 from neurocohort.imaging.tissues import TISSUES, segment_tissues, tissue_volumes_ml
 from neurocohort.imaging.volume import Volume, cropped, grid_of, sample, world_grid
 
-SURE_WHITE_MATTER = 0.8
-RIGID_SPACING_MM = 1.5
-LEAST_COVERAGE = 0.9  # of the brain, by an image of another modality
+WHITE_MATTER_PROBABILITY = 0.8  # of the template's voxels that are taken as white matter
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
-# Below these, further starts of the registration are tried: overlap with the template's mask (0 to 1), and mutual information
-# with the template (nats). The limits of the configuration decide later which scans are excluded (dataset/quality_limits.py).
+LABEL_REFERENCE_SPACING_MM = 2.0
+# Below these limits the registration tries more starts: Dice of the brain masks (0 to 1), mutual information with the template
+# (nats). The limits of the configuration decide later which scans are excluded (dataset/quality_limits.py).
 MIN_DICE, MIN_MUTUAL_INFORMATION = 0.9, 0.5
-EXCLUDED = {"status": "excluded", "stage": "preprocessing"}
-BELIEVABLE_ML = (700.0, 2200.0)  # of a brain mask
+PLAUSIBLE_ML = (700.0, 2200.0)  # of a brain mask
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the result depends on, beside the scan and the template.
+    """The settings that the result depends on.
 
-    ``registration``: affine, or deformable after it. ``brain_extraction``: deepbet, or synthstrip with its ``weights``.
-    ``skull_stripped``, ``mni_space``: what the scan is already, so that the step is left out. In MNI space the mask is limited to
-    the surroundings of the template's brain.
+    Attributes:
+        intensity: How intensities are scaled (`intensity.normalise`).
+        seed: Seed of everything random.
+        registration: ``affine``, or ``deformable`` after it.
+        brain_extraction: ``deepbet`` or ``synthstrip``.
+        weights: SynthStrip's weights.
+        device: ``cpu`` or ``cuda``.
+        skull_stripped: The scan is skull-stripped already: its content is the brain mask.
+        mni_space: The scan is in MNI space already: it isn't registered, and its mask is limited to the template's brain.
     """
 
     intensity: str
@@ -66,176 +68,150 @@ class Settings:
 
 
 def preprocess_scan(
-    scan_path: Path,
-    folder: Path,
-    scan_id: str,
-    template: Template,
-    settings: Settings,
-    *,
-    labels_path: Path | None = None,
-    labels_reference_path: Path | None = None,
-    further: dict[str, Path] | None = None,
-    key: str = "",
-    read: Callable[[Path], Volume] | None = None,
-) -> dict:
-    """Preprocess one scan into ``folder`` and return the content of its ``*_qc.json``. ``key``: see imaging/records.py.
-    ``read``: how the scan is read; `read_scan` where it isn't given.
+    images: ScanImages, template: Template, settings: Settings, *, read: Callable[[Path], Volume] = read_scan
+) -> PreprocessedScan:
+    """Preprocess one scan, with the labels and the images of other modalities of its session.
 
-    A scan that can't be used, or that a step fails on, gets status ``excluded`` with stage and reason, and whatever was known by
-    then; errors of the machine (memory, disk, GPU) and of the program itself (names, types) are raised. The limits of quality are
-    not applied: a scan beyond them is preprocessed as far as it goes.
+    A scan that can't be used, or on which a stage fails, is returned with its exclusion and the results of the stages before.
+    The limits of quality are applied later: a scan beyond them is preprocessed as far as possible.
 
-    ``labels_path``: an optional label map in the space of ``labels_reference_path``, which
-    is the scan itself, or else a brain-only image of the same head that is registered to it; the labels are carried to the
-    study's grid. ``further``: by BIDS suffix, the session's images of other modalities, which are registered rigidly to the
-    scan.
+    Args:
+        images: The session's images. Labels are resampled to the study's grid. Images of other modalities are registered rigidly
+            to the scan.
+        template: The template.
+        settings: The settings.
+        read: Reads the scan.
 
-    ``notes`` holds sentences on what a person should know of a scan that is used all the same. ``volumes_ml`` holds the head's
-    own volumes in mL; in MNI space, where every head has the template's size, they are None.
+    Raises:
+        Exception: Errors of the machine (memory, disk, GPU) and of the program itself (names, types).
     """
-    record = {"scan_id": scan_id, "key": key, "status": "ok", "stage": None, "reason": None}
-    record |= {"mni_space": settings.mni_space, "metrics": {}, "volumes_ml": {}, "notes": [], "outputs": {}}
-    files = ScanFiles(folder, scan_id, Path(scan_path), record["outputs"])
+    result = PreprocessedScan(images, settings.mni_space)
     try:
-        _run(record, read or read_scan, files, template, settings, labels_path, labels_reference_path, further or {})
+        for so_far in _stages(result, template, settings, read):
+            result = so_far
     except ScanExcluded as excluded:
-        record |= {"status": "excluded", "stage": excluded.stage, "reason": excluded.reason}
+        result = replace(result, exclusion=Exclusion(excluded.stage, excluded.reason))
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         if is_out_of_memory(error) or "CUDA" in str(error):
             raise
         traceback.print_exc()  # into the batch's log
-        failure, hopeless = f"{type(error).__name__}: {error}", _why_hopeless(record["metrics"])
-        what = f"{hopeless}, and a step failed on it" if hopeless else "a step of the preprocessing failed on the image"
-        record |= EXCLUDED | {"reason": f"{what} ({failure}); look at the image, and at the log of its batch"}
-    _take_out_infinite(record)
-    record["notes"] = doubts(record["metrics"])
-    write_json(folder / qc_name(scan_id), record)
-    return record
+        failure, implausible = f"{type(error).__name__}: {error}", _why_implausible(result.metrics)
+        what = (
+            f"{implausible}, and a step failed on it"
+            if implausible
+            else "a step of the preprocessing failed on the image"
+        )
+        reason = f"{what} ({failure}); look at the image, and at the log of its batch"
+        result = replace(result, exclusion=Exclusion("preprocessing", reason))
+    return _without_infinite(result)
 
 
-def _take_out_infinite(record: dict) -> None:
-    """Set numbers that are not finite to None. They exclude a scan, unless the limits exclude it anyway: a mask of a few voxels
-    has no spread and no symmetry."""
-    found = []
-    for numbers in (record["metrics"], record["volumes_ml"]):
-        names = [name for name, value in numbers.items() if value is not None and not np.isfinite(value)]
-        numbers |= dict.fromkeys(names)
-        found += names
-    if found and record["status"] == "ok" and not _why_hopeless(record["metrics"]):
-        record |= EXCLUDED | {"reason": f"not a finite number: {', '.join(found)}; look at the image"}
+@dataclass(frozen=True)
+class Registered:
+    """A brain on the study's grid, and how it got there.
+
+    Attributes:
+        affine: 4 x 4, world points (RAS mm) of the template to those of the scan.
+        deformation: The deformable registration, if there was one.
+        image: The bias-corrected brain on the study's grid.
+        mask: bool, its mask there.
+    """
+
+    affine: np.ndarray
+    deformation: Deformation | None
+    image: Volume
+    mask: np.ndarray
+
+    @property
+    def to_scan(self) -> Mapping:
+        """From the template to the scan."""
+        return self.deformation.template_to_scan if self.deformation else self.affine
+
+    @property
+    def to_template(self) -> Mapping:
+        """From the scan to the template."""
+        return self.deformation.scan_to_template if self.deformation else np.linalg.inv(self.affine)
 
 
-def _run(record, read, files, template, settings, labels_path, labels_reference_path, further) -> None:
-    metrics, scan = record["metrics"], read(files.scan_path)
-    full_mask = _brain_mask(scan, settings)
+def _stages(
+    result: PreprocessedScan, template: Template, settings: Settings, read: Callable[[Path], Volume]
+) -> Iterator[PreprocessedScan]:
+    """Yield the result after each stage."""
+    scan = read(result.images.t1w)
+    mask = _brain_mask(scan, settings)
     if settings.mni_space:
-        record["volumes_ml"] = dict.fromkeys(("brain", *TISSUES))
-        full_mask, numbers = within_template(scan, full_mask, template)
-        metrics |= numbers
+        yield (result := replace(result, volumes_ml=dict.fromkeys(("brain", *TISSUES))))
+        mask, numbers = within_template(scan, mask, template)
     else:
-        metrics["mask_ml"] = round(float(np.count_nonzero(full_mask)) * scan.voxel_ml, 3)
-    cut_cm2, skull_stripped = cut_area_cm2(scan, full_mask, skull_stripped=settings.skull_stripped)
-    metrics["mask_border_cm2"] = round(cut_cm2, 3)
+        numbers = {"mask_ml": round(float(np.count_nonzero(mask)) * scan.voxel_ml, 3)}
+    yield (result := result.with_metrics(numbers))
+    cut_cm2, skull_stripped = cut_area_cm2(scan, mask, skull_stripped=settings.skull_stripped)
+    yield (result := result.with_metrics({"mask_border_cm2": round(cut_cm2, 3)}))
+    brain = correct_bias(scan, mask)
+    yield (result := result.with_metrics({"bias_field_cv": round(float(brain.field.std()), 5)}))
 
-    head, mask = cropped(scan, full_mask)
-    log_field = fit_log_field(head, mask)
-    brain = remove_field(head, log_field)
-    field = np.exp(sample(log_field, grid_of(head)).data[mask])
-    metrics["bias_field_cv"] = round(float(field.std()), 5)
-
-    if settings.mni_space:
-        found, shift_mm = fit_in_place(brain, mask, template, settings.seed)
-        metrics["template_shift_mm"] = round(shift_mm, 3)
-    else:
-        found = _register(template.fit, template.fit_mask, brain, mask, settings, MIN_DICE)
-        metrics |= pose_numbers(found.fixed_to_moving)
-    metrics["mutual_information"] = round(found.mutual_information, 5)
-    metrics |= {"template_dice": round(found.mask_dice, 5), "registration_starts": found.starts}
-    missing = missing_fraction(
-        scan, template, found.fixed_to_moving, skull_stripped=skull_stripped or settings.skull_stripped
-    )
-    metrics["missing_brain"] = round(missing, 5)
-    to_scan: Mapping = found.fixed_to_moving
-    to_template: Mapping = np.linalg.inv(found.fixed_to_moving)
+    affine, shift_mm, fit = _align(brain, template, settings)
+    yield (result := result.with_metrics(fit))
+    missing = missing_fraction(scan, template, affine, skull_stripped=skull_stripped or settings.skull_stripped)
+    yield (result := result.with_metrics({"missing_brain": round(missing, 5)}))
     deformation = None
     if settings.registration == "deformable" and not settings.mni_space:
-        deformation = register_deformable(
-            template.fit, template.fit_mask, brain, mask, found.fixed_to_moving, seed=settings.seed
-        )
-        to_scan, to_template = deformation.template_to_scan, deformation.scan_to_template
-        metrics |= {
-            "deformed_dice": round(deformation.mask_dice, 5),
-            "folded_share": round(deformation.folded_share, 6),
-            "jacobian_min": round(deformation.jacobian_range[0], 4),
-            "jacobian_max": round(deformation.jacobian_range[1], 4),
-        }
-    on_grid = sample_by(brain, template.grid, to_scan)
-    mask_on_grid = sample_by(Volume(mask, brain.affine), template.grid, to_scan).data > 0.5
-    metrics |= tissue_contrast(on_grid.data, mask_on_grid, template.tissues)
-    picture = {"scan": scan, "brain_mask": full_mask, "registered": on_grid.data * mask_on_grid}
-    _write_picture(files, template, picture)
-    if settings.mni_space:
-        check_shift(shift_mm)
+        fixed = template.fit, template.fit_mask
+        deformation = register_deformable(*fixed, brain.image, brain.mask, affine, seed=settings.seed)
+        yield (result := result.with_metrics(deformation.metrics()))
+    registered = _resample(brain, template, affine, deformation)
+    yield (result := result.with_metrics(tissue_contrast(registered.image.data, registered.mask, template.tissues)))
+    mosaic = draw_mosaic(scan, mask, registered.image.data * registered.mask, template)
+    yield (result := replace(result, mosaic=mosaic))
+    check_shift(shift_mm)
     if deformation is not None:
         check_deformation(deformation)
+    yield from _image_stages(result, scan, mask, brain, registered, template, settings)
 
-    template_shares = np.stack(
-        [sample_by(Volume(t, template.grid.affine), grid_of(brain), to_template).data for t in template.tissues]
-    )
-    tissues = segment_tissues(brain, mask, template_shares, seed=settings.seed)
+
+def _image_stages(
+    result: PreprocessedScan,
+    scan: Volume,
+    mask: np.ndarray,
+    brain: CorrectedBrain,
+    registered: Registered,
+    template: Template,
+    settings: Settings,
+) -> Iterator[PreprocessedScan]:
+    """Yield the result after each of the stages that make the images of a registered scan."""
+    tissues = _tissue_maps(brain, template, registered.to_template, settings.seed)
     if not settings.mni_space:
-        record["volumes_ml"] = tissue_volumes_ml(tissues, brain.voxel_ml)
-    metrics |= quality_numbers(scan, brain, mask, tissues, field)
-    metrics["symmetry"] = left_right_symmetry(on_grid.data, mask_on_grid)
-
-    channels, sources = {"T1w": on_grid.data}, {"T1w": [raw_uri(files.scan_path)]}
-    for modality, path in further.items():
-        channels[modality] = _further_on_grid(files, metrics, modality, path, brain, mask, to_scan, template, settings)
-        sources[modality] = [raw_uri(path), files.own(f"xfm_{modality}")]
-    files.brain_mask(Volume(full_mask, scan.affine))
-    files.tissue_maps(tissues, brain.affine, grid_of(scan))
-    files.affine("xfm", "T1w", TEMPLATE_SPACE, found.fixed_to_moving)
-    files.affine("inverse_xfm", TEMPLATE_SPACE, "T1w", np.linalg.inv(found.fixed_to_moving))
-    if deformation is not None:
-        files.displacement("displacement", "T1w", TEMPLATE_SPACE, to_scan)
-        files.displacement("inverse_displacement", TEMPLATE_SPACE, "T1w", to_template)
-    for modality, data in channels.items():
-        preproc = normalise(data, mask_on_grid, settings.intensity, template.tissues[2] > SURE_WHITE_MATTER)
-        made_from = [*sources[modality], files.own("brain_mask"), *files.to_template()]
-        files.preprocessed(modality, Volume(preproc, template.grid.affine), made_from)
-    if labels_path is not None:
-        to_reference, drawn = np.eye(4), [labels_path]
-        if labels_reference_path != files.scan_path:
-            drawn.append(labels_reference_path)
-            to_reference = _to_reference(labels_reference_path, brain, mask, settings)
-        labels = sample_labels_by(read_labels(labels_path), template.grid, then(to_scan, to_reference))
-        files.labels(labels, [*map(raw_uri, drawn), *files.to_template()])
-
-
-def _why_hopeless(metrics: dict[str, float]) -> str:
-    """Of a scan that is no whole brain, a sentence on what it is: a step may well fail on it; else nothing."""
-    volume_ml, low_dice = metrics.get("mask_ml"), metrics.get("template_dice", 1.0)
-    if volume_ml is not None and not BELIEVABLE_ML[0] <= volume_ml <= BELIEVABLE_ML[1]:
-        return f"the brain mask has {volume_ml:.0f} mL"
-    if low_dice < MIN_DICE:
-        return f"the brain mask overlaps the template's with Dice {low_dice:.3f}"
-    return ""
-
-
-def _register(fixed, fixed_mask, brain, mask, settings: Settings, min_dice: float) -> Registration:
-    """Register the bias-corrected brain, resampled to the fixed image's spacing, which it needs no finer."""
-    grid = world_grid(brain, mask, float(fixed.spacing_mm[0]))
-    moving = sample(Volume(brain.data * mask, brain.affine), grid, smooth=True)
-    moving_mask = sample(Volume(mask, brain.affine), grid, smooth=True).data > 0.5
-    return register_affine(
-        fixed,
-        fixed_mask,
-        moving,
-        moving_mask,
-        seed=settings.seed,
-        min_dice=min_dice,
-        min_mutual_information=MIN_MUTUAL_INFORMATION,
+        yield (result := replace(result, volumes_ml=tissue_volumes_ml(tissues, brain.image.voxel_ml)))
+    numbers = quality_numbers(scan, brain.image, brain.mask, tissues, brain.field)
+    yield (result := result.with_metrics(numbers))
+    symmetry = left_right_symmetry(registered.image.data, registered.mask)
+    yield (result := result.with_metrics({"symmetry": symmetry}))
+    channels = {"T1w": registered.image}
+    for modality, path in result.images.extra.items():
+        extra = register_extra(path, modality, brain, seed=settings.seed)
+        yield (result := result.with_metrics({f"coverage_{modality}": round(extra.coverage, 5)}))
+        check_coverage(extra, modality)
+        image = corrected_image(extra)
+        yield (result := replace(result, extra_affines={**result.extra_affines, modality: extra.scan_to_image}))
+        channels[modality] = sample_by(image, template.grid, then(registered.to_scan, extra.scan_to_image))
+    white_matter = template.tissues[2] > WHITE_MATTER_PROBABILITY
+    preprocessed = {
+        modality: Volume(
+            normalise(channel.data, registered.mask, settings.intensity, white_matter), template.grid.affine
+        )
+        for modality, channel in channels.items()
+    }
+    derivatives = Derivatives(
+        Volume(mask, scan.affine),
+        Volume(tissues, brain.image.affine),
+        registered.affine,
+        registered.deformation,
+        preprocessed,
     )
+    yield (result := replace(result, derivatives=derivatives))
+    if result.images.labels is not None:
+        to_labels = then(registered.to_scan, _scan_to_labels(result.images, brain, settings.seed))
+        yield replace(result, labels=sample_labels_by(read_labels(result.images.labels), template.grid, to_labels))
 
 
 def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
@@ -248,44 +224,100 @@ def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
     return extract_brain(scan, device=settings.device)
 
 
-def _further_on_grid(files, metrics, modality, path, brain, mask, to_scan, template, settings) -> np.ndarray:
-    """Another image of the session on the study's grid: rigidly registered to the scan, its own bias field removed."""
-    image = read_scan(path)
-    near = world_grid(brain, mask, max(RIGID_SPACING_MM, float(brain.spacing_mm.max())))
-    fixed = sample(brain, near, smooth=True)
-    fixed_mask = sample(Volume(mask, brain.affine), near, smooth=True).data > 0.5
-    scan_to_image = register_rigid(fixed, fixed_mask, image, modality, seed=settings.seed)
-    mask_there = sample(Volume(mask, brain.affine), grid_of(image), np.linalg.inv(scan_to_image)).data > 0.5
-    covered = np.count_nonzero(mask_there) * image.voxel_ml / (np.count_nonzero(mask) * brain.voxel_ml)
-    metrics[f"coverage_{modality}"] = round(float(covered), 5)
-    if covered < LEAST_COVERAGE:
-        raise ScanExcluded(
-            "registration",
-            f"the {modality} image covers {covered:.0%} of the brain, expected at least {LEAST_COVERAGE:.0%}",
-        )
-    image, mask_there = cropped(image, mask_there)
-    corrected = remove_field(image, fit_log_field(image, mask_there))
-    files.affine(f"xfm_{modality}", modality, "T1w", scan_to_image)
-    return sample_by(corrected, template.grid, then(to_scan, scan_to_image)).data
-
-
-def _to_reference(reference_path, brain, mask, settings) -> np.ndarray:
-    """The scan's world points to those of the brain-only image that a label map was drawn on, 4 x 4."""
-    reference = read_scan(reference_path)
-    reference, reference_mask = cropped(reference, reference.data > 0)
-    coarse = world_grid(brain, mask, max(2.0, float(brain.spacing_mm.max())))
-    fixed = sample(Volume(brain.data * mask, brain.affine), coarse, smooth=True)
-    fixed_mask = sample(Volume(mask, brain.affine), coarse, smooth=True).data > 0.5
-    return _register(fixed, fixed_mask, reference, reference_mask, settings, LABEL_REFERENCE_DICE).fixed_to_moving
-
-
-def _write_picture(files: ScanFiles, template: Template, picture: dict) -> None:
-    file = mosaic_name(files.scan_id)
-    write_mosaic(
-        files.folder / file,
-        **picture,
-        template_mask=template.mask,
-        template_wm=template.tissues[2] > 0.5,
-        title=f"{files.scan_id}   rows 1-2: scan with brain mask; rows 3-4: registered brain, template contours",
+def _align(brain: CorrectedBrain, template: Template, settings: Settings) -> tuple[np.ndarray, float, Numbers]:
+    """The affine from template to scan, the shift in mm that is left (known in MNI space only), and the quality numbers."""
+    shift_mm = 0.0
+    if settings.mni_space:
+        found, shift_mm = fit_in_place(brain.image, brain.mask, template, settings.seed)
+        numbers = {"template_shift_mm": round(shift_mm, 3)}
+    else:
+        found = _register(template.fit, template.fit_mask, brain.image, brain.mask, settings.seed, MIN_DICE)
+        numbers = pose_numbers(found.fixed_to_moving)
+    return (
+        found.fixed_to_moving,
+        shift_mm,
+        {
+            **numbers,
+            "mutual_information": round(found.mutual_information, 5),
+            "template_dice": round(found.mask_dice, 5),
+            "registration_starts": found.starts,
+        },
     )
-    files.note("mosaic", file)
+
+
+def _register(
+    fixed: Volume, fixed_mask: np.ndarray, image: Volume, mask: np.ndarray, seed: int, min_dice: float
+) -> Registration:
+    """Register the brain of ``image``, resampled to the spacing of the fixed image: a finer one would gain nothing."""
+    moving, moving_mask = _resampled_brain(image, mask, float(fixed.spacing_mm[0]))
+    return register_affine(
+        fixed,
+        fixed_mask,
+        moving,
+        moving_mask,
+        seed=seed,
+        min_dice=min_dice,
+        min_mutual_information=MIN_MUTUAL_INFORMATION,
+    )
+
+
+def _resampled_brain(image: Volume, mask: np.ndarray, spacing_mm: float) -> tuple[Volume, np.ndarray]:
+    grid = world_grid(image, mask, spacing_mm)
+    brain = sample(Volume(image.data * mask, image.affine), grid, smooth=True)
+    return brain, sample(Volume(mask, image.affine), grid, smooth=True).data > 0.5
+
+
+def _resample(
+    brain: CorrectedBrain, template: Template, affine: np.ndarray, deformation: Deformation | None
+) -> Registered:
+    to_scan = deformation.template_to_scan if deformation else affine
+    image, mask = (sample_by(volume, template.grid, to_scan) for volume in (brain.image, brain.mask_volume))
+    return Registered(affine, deformation, image, mask.data > 0.5)
+
+
+def _tissue_maps(brain: CorrectedBrain, template: Template, to_template: Mapping, seed: int) -> np.ndarray:
+    """Probabilities of CSF, GM and WM on the brain's grid, (3, X, Y, Z)."""
+    grid = grid_of(brain.image)
+    priors = [sample_by(Volume(tissue, template.grid.affine), grid, to_template).data for tissue in template.tissues]
+    return segment_tissues(brain.image, brain.mask, np.stack(priors), seed=seed)
+
+
+def _scan_to_labels(images: ScanImages, brain: CorrectedBrain, seed: int) -> np.ndarray:
+    """World points (RAS mm) of the scan to those of the image on which the labels were drawn, 4 x 4."""
+    if images.labels_reference is None:
+        return np.eye(4)
+    reference = read_scan(images.labels_reference)
+    spacing_mm = max(LABEL_REFERENCE_SPACING_MM, float(brain.image.spacing_mm.max()))
+    fixed = _resampled_brain(brain.image, brain.mask, spacing_mm)
+    moving = cropped(reference, reference.data > 0)
+    return _register(*fixed, *moving, seed, LABEL_REFERENCE_DICE).fixed_to_moving
+
+
+def _why_implausible(metrics: Numbers) -> str:
+    """Why a scan can't be a whole brain, so that a failing step is no surprise; empty if it can."""
+    volume_ml, dice = metrics.get("mask_ml"), metrics.get("template_dice")
+    if volume_ml is not None and not PLAUSIBLE_ML[0] <= volume_ml <= PLAUSIBLE_ML[1]:
+        return f"the brain mask has {volume_ml:.0f} mL"
+    if dice is not None and dice < MIN_DICE:
+        return f"the brain mask overlaps the template's with Dice {dice:.3f}"
+    return ""
+
+
+def _without_infinite(result: PreprocessedScan) -> PreprocessedScan:
+    """Replace numbers that are not finite by None, add the notes, and exclude the scan for such a number.
+
+    A scan that is excluded anyway keeps its reason. One that the limits will exclude isn't excluded here: a mask of a few
+    voxels has no spread and no symmetry.
+    """
+    tables = result.metrics, result.volumes_ml
+    infinite = [
+        name for table in tables for name, value in table.items() if value is not None and not np.isfinite(value)
+    ]
+    metrics, volumes = (
+        {name: None if name in infinite else value for name, value in table.items()} for table in tables
+    )
+    result = replace(result, metrics=metrics, volumes_ml=volumes, notes=doubts(metrics))
+    if infinite and result.exclusion is None and not _why_implausible(metrics):
+        reason = f"not a finite number: {', '.join(infinite)}; look at the image"
+        result = replace(result, exclusion=Exclusion("preprocessing", reason))
+    return result

@@ -1,6 +1,6 @@
-"""Reading a scan: any orientation, oblique or not, integer or float, NIfTI or Analyze, to a float32 volume.
+"""Read scans of any orientation and number type, NIfTI or Analyze, as float32 volumes, and write NIfTI images.
 
-What can't be used is refused here, with the reason that the exclusions table will show.
+A scan that can't be used is refused here, with the reason that the exclusions table shows.
 """
 
 import zlib
@@ -17,27 +17,24 @@ from neurocohort.imaging.volume import Volume
 from neurocohort.nifti_files import bytes_of_voxels, read_nifti
 from neurocohort.user_files import UnusableFile, open_regular
 
-SPACING_RANGE_MM = (0.3, 7.0)  # finer than any clinical head scan, coarser than any that shows the cortex
-MINIMUM_INDEPENDENCE = 0.05  # of the axes: what is left of a unit cube
-MINIMUM_EXTENT_MM = 80.0  # a head is some 200 mm long: less is not one
+SPACING_RANGE_MM = (0.3, 7.0)  # clinical head scans aren't finer; coarser ones don't show the cortex
+MINIMUM_INDEPENDENCE = 0.05  # volume spanned by the unit vectors along the axes; 1 if they are orthogonal
+MINIMUM_EXTENT_MM = 80.0  # a head is about 200 mm long
 MINIMUM_DISTINCT_VALUES = 16
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
 def read_scan(path: Path | str) -> Volume:
-    """Read a scan as float32 with a valid affine, its intensities on the common scale (air is 0, see intensity_scale.py).
+    """Read a scan as float32 on the common intensity scale, where air is 0 (see intensity_scale.py).
 
-    Non-finite voxels are refused, not repaired.
-
-    Raises ScanExcluded(stage ``read``) for an unreadable or truncated file, a wrong dimension, an impossible affine,
-    non-finite voxels, or an image without content.
+    Raises:
+        ScanExcluded: If the file can't be read or is truncated, or has a wrong dimension, an impossible affine, voxels that are
+            not finite, or no content.
     """
     data, affine = _load(Path(path))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = SPACING_RANGE_MM
-    independence = abs(np.linalg.det(affine[:3, :3])) / max(
-        float(np.prod(spacing)), 1e-30
-    )  # 1 for axes at right angles
+    independence = abs(np.linalg.det(affine[:3, :3])) / max(float(np.prod(spacing)), 1e-30)
     if not np.isfinite(affine).all() or independence < MINIMUM_INDEPENDENCE:
         raise ScanExcluded("read", "the affine in the header is not finite or can't be inverted")
     if (spacing < low).any() or (spacing > high).any():
@@ -56,7 +53,11 @@ def read_scan(path: Path | str) -> Volume:
 
 
 def read_labels(path: Path | str) -> Volume:
-    """Read a label map as uint8; raises ScanExcluded(stage ``read``) where it can't be read or holds no label."""
+    """Read a label map as uint8.
+
+    Raises:
+        ScanExcluded: If it can't be read, has values other than 0 to 255, or no label.
+    """
     data, affine = _load(Path(path))
     labels = np.rint(data)
     if labels.min() < 0 or labels.max() > 255 or not labels.any():
@@ -65,11 +66,17 @@ def read_labels(path: Path | str) -> Volume:
 
 
 def write_image(path: Path, data: np.ndarray, affine: np.ndarray, *, slope: float | None = None) -> None:
-    """Write a NIfTI file (``.nii.gz`` at a light compression, its header free of a date, so equal data give equal bytes).
+    """Write a NIfTI file; equal data give equal bytes.
 
-    ``slope``: what readers multiply the stored numbers by.
+    Args:
+        path: The file, ``.nii.gz``.
+        data: The voxels.
+        affine: 4 x 4, voxel index to RAS mm.
+        slope: Readers multiply the stored numbers by it.
     """
-    image = nib.Nifti1Image(np.asfortranarray(data), affine)  # the file's order: nibabel would turn slice after slice
+    image = nib.Nifti1Image(
+        np.asfortranarray(data), affine
+    )  # in the file's order; nibabel would reorder slice by slice
     image.set_sform(affine, code=4 if "_space-MNI" in path.name else 1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
@@ -85,7 +92,7 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
         shape = tuple(n for n in image.shape if n != 1) if len(image.shape) > 3 else image.shape
         if len(shape) != 3 or min(shape) < 2:
             raise ScanExcluded("read", f"the image has the shape {image.shape}, expected three dimensions")
-        # A file's order is numpy's reversed; every step works along the order of numpy and of the masks.
+        # The file is in Fortran order; all stages need the order of numpy and of the masks.
         data = np.ascontiguousarray(np.asarray(image.dataobj, dtype=np.float32).reshape(shape))
     except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -94,11 +101,13 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _load_pair(path: Path) -> nib.spatialimages.SpatialImage:
-    """An image that isn't one NIfTI file, such as an Analyze pair. Its voxels aren't read yet."""
+    """Open an image that isn't a single NIfTI file, such as an Analyze pair, without reading its voxels."""
     try:
         open_regular(path).close()
     except UnusableFile as fault:
         raise ScanExcluded("read", f"{path.name} {fault}") from fault
     image = nib.load(path)
+    if not isinstance(image, nib.spatialimages.SpatialImage):
+        raise ImageFileError(f"{path.name} isn't an image")
     bytes_of_voxels(image.shape, image.get_data_dtype(), "read")
     return image

@@ -1,11 +1,10 @@
-"""Affine registration of brain to brain, with a check on the result and further starts when it fails.
+"""Affine registration of a brain to a brain.
 
-SimpleITK's Mattes mutual information: as accurate as ANTs' affine and a third of its time. A registration that fails
-still returns a transform, so the overlap of the two brain masks and the information that the brains share decide whether to
-believe it.
+By SimpleITK's Mattes mutual information, which is as accurate as ANTs' affine in a third of its time. A failed registration still
+returns a transform, so the overlap of the brain masks and the mutual information decide whether to trust it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +17,41 @@ from neurocohort.imaging.volume import Grid, Volume, grid_of, sample
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world is LPS, nibabel's RAS
 HISTOGRAM_BINS = 32
-# From an upright start a head that lies tilted ends in a wrong optimum, whose mask overlap looks good: so several starts are
-# tried at once, on copies so coarse that each takes a tenth of a second, and the best similarity goes on.
+# From an upright start, the registration of a tilted head ends in a wrong optimum with a good overlap of the masks. So several
+# starts are tried, on copies so coarse that each takes a tenth of a second, and the one with the most information is refined.
 START_DEGREES = 25.0
 START_MM, MIDDLE_MM = 8.0, 4.0
 
 
 @dataclass(frozen=True)
-class Registration:
-    """``fixed_to_moving``: 4 x 4, world points (RAS mm) of the fixed image to those of the moving one.
+class Search:
+    """One optimisation: the fraction of voxels that is sampled, first and last step in mm, and the number of iterations."""
 
-    ``mask_dice``: overlap of the fixed mask and the moved one, 0 to 1. ``mutual_information``: Mattes, in nats, larger is
-    better. ``starts``: how many of the starts were refined until one was found.
+    fraction: float
+    step_mm: float
+    min_step_mm: float
+    iterations: int
+
+
+SIMILARITY_SEARCHES = {
+    START_MM: Search(1.0, 8.0, 0.1, 20),
+    MIDDLE_MM: Search(0.3, 4.0, 0.02, 60),
+}
+AFFINE_SEARCH = Search(0.5, 1.0, 0.02, 100)  # on copies of MIDDLE_MM
+# The two brain masks come from different programs: one search of the whole image includes their edge, one of the inner brain
+# doesn't. On painted and synthetic heads the mean of both results was closer to the truth than either.
+WHOLE_SEARCH, INNER_SEARCH = Search(0.1, 0.5, 0.01, 60), Search(0.2, 0.5, 0.01, 60)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The result of a registration.
+
+    Attributes:
+        fixed_to_moving: 4 x 4, world points (RAS mm) of the fixed image to those of the moving one.
+        mask_dice: Overlap of the fixed mask and the moved one, 0 to 1.
+        mutual_information: Mattes, in nats; larger is better.
+        starts: Number of starts that were refined.
     """
 
     fixed_to_moving: np.ndarray
@@ -48,85 +70,77 @@ def register_affine(
     min_dice: float,
     min_mutual_information: float,
 ) -> Registration:
-    """Register ``moving`` to ``fixed``, both brains (0 outside their masks) on grids along the world's axes.
+    """Register the brain ``moving`` to the brain ``fixed``.
 
-    Seven starts, upright and turned both ways about each axis, are tried at once on copies of 8 mm, and the best is
-    refined. While the masks overlap by less than ``min_dice`` or the brains share less than ``min_mutual_information``, the
-    next best start is refined as well, and the most information of all wins: a brain that lies wrong by 30 degrees can
-    overlap well. The caller decides whether the best is good.
+    Seven starts, upright and turned both ways about each axis, are tried on copies of 8 mm. The best is refined, then the
+    next best, until a result reaches both limits: a brain that is wrong by 30 degrees can overlap well.
+
+    Args:
+        fixed: 0 outside its mask, on a grid along the world's axes.
+        fixed_mask: bool.
+        moving: As ``fixed``.
+        moving_mask: bool.
+        seed: Seed of the sampled voxels.
+        min_dice: Enough overlap of the masks, 0 to 1.
+        min_mutual_information: Enough information in nats.
+
+    Returns:
+        The registration with the most mutual information. The caller decides whether it is good.
     """
-    # One thread: the sum over threads would change the last bits with their number, and the optimiser amplifies them. The
-    # method's own number does not reach the filters inside it; the process's does.
+    # One thread: a sum over threads depends on their number in its last bits, and the optimiser amplifies that. The method's own
+    # number doesn't reach the filters inside it; that of the process does.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    centre = tuple(np.array([-1.0, -1.0, 1.0]) * _centre(fixed, fixed_mask))
-    coarse, middle, fine = (
-        [to_image(volume if mm is None else _coarser(volume, mm)) for volume in (fixed, moving)]
-        for mm in (START_MM, MIDDLE_MM, None)
-    )
-    # The two masks come from different programs: one last fit looks at their edge too, one at what lies inside it alone. On
-    # painted and synthetic heads the mean of both was nearer to the truth than either.
+    centre = _lps_centre(fixed, fixed_mask)
+    coarse = [to_image(_coarser(volume, START_MM)) for volume in (fixed, moving)]
+    middle = [to_image(_coarser(volume, MIDDLE_MM)) for volume in (fixed, moving)]
+    fine = [to_image(volume) for volume in (fixed, moving)]
     inner = to_image(Volume(ndimage.binary_erosion(fixed_mask), fixed.affine)) > 0.5
-    found = []
-    for start in _starts(fixed, fixed_mask, moving, moving_mask):
-        similarity = _similarity(start, centre)
-        value = _climb(similarity, coarse, share=1.0, step_mm=8.0, least_mm=0.1, iterations=20, seed=seed)
-        found.append((value, similarity))
-    found.sort(key=lambda pair: -pair[0])
-    best: Registration | None = None
-    for count, (_, similarity) in enumerate(found, start=1):
-        _climb(similarity, middle, share=0.3, step_mm=4.0, least_mm=0.02, iterations=60, seed=seed)
-        affine = sitk.AffineTransform(3)  # from the similarity on to all twelve degrees of freedom
-        affine.SetCenter(centre)
-        affine.SetMatrix(similarity.GetMatrix())
-        affine.SetTranslation(similarity.GetTranslation())
-        _climb(affine, middle, share=0.5, step_mm=1.0, least_mm=0.02, iterations=100, seed=seed)
-        ends = []
-        for share, within in ((0.1, None), (0.2, inner)):
-            end = sitk.AffineTransform(affine)
-            _climb(end, fine, share=share, step_mm=0.5, least_mm=0.01, iterations=60, seed=seed, within=within)
-            ends.append(from_itk(end))
-        matrix = np.mean(ends, axis=0)
+    starts = [_similarity(start, centre) for start in _starts(fixed, fixed_mask, moving, moving_mask)]
+    values = [_maximise(start, coarse, SIMILARITY_SEARCHES[START_MM], seed) for start in starts]
+    found: list[Registration] = []
+    for start in np.argsort(-np.array(values), kind="stable"):
+        matrix = _refine(starts[start], centre, middle, fine, inner, seed)
         moved = sample(Volume(moving_mask, moving.affine), grid_of(fixed), matrix).data > 0.5
         information = _mutual_information(_to_itk(matrix), fine)
-        if best is None or information > best.mutual_information:
-            best = Registration(matrix, dice(fixed_mask, moved), information, count)
+        found.append(Registration(matrix, dice(fixed_mask, moved), information, len(found) + 1))
+        best = max(found, key=lambda one: one.mutual_information)
         if best.mask_dice >= min_dice and best.mutual_information >= min_mutual_information:
             break
     return best
 
 
 def compare_in_place(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray) -> Registration:
-    """What register_affine would return for two brains on one grid that need no registration: the identity, no start."""
+    """Return the identity as the registration of two brains on one grid, with its overlap and information."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # as in register_affine
     information = _mutual_information(_to_itk(np.eye(4)), [to_image(fixed), to_image(moving)])
     return Registration(np.eye(4), dice(fixed_mask, moving_mask), information, 0)
 
 
 def remaining_shift_mm(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, *, seed: int) -> float:
-    """How far the brain ``moving`` lies from where it should if the two share one space: mean over the fixed brain, in mm.
+    """Return how far a registration would still move a brain that should be in the space of ``fixed``.
 
-    It is the displacement by a similarity transform that starts from the identity and looks at copies of START_MM. Unlike the
-    overlap of masks it sees a tilt, and unlike the information it does not grow with atrophy.
+    It is the mean displacement, in mm, by a similarity transform from copies of START_MM, starting at the identity. Unlike the
+    overlap of the masks it is sensitive to a tilt, and unlike the mutual information it doesn't depend on atrophy.
     """
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # as in register_affine
-    centre = tuple(np.array([-1.0, -1.0, 1.0]) * _centre(fixed, fixed_mask))
     coarse = [to_image(_coarser(volume, START_MM)) for volume in (fixed, moving)]
-    similarity = _similarity(np.eye(4), centre)
-    _climb(similarity, coarse, share=1.0, step_mm=8.0, least_mm=0.1, iterations=20, seed=seed)
+    similarity = _similarity(np.eye(4), _lps_centre(fixed, fixed_mask))
+    _maximise(similarity, coarse, SIMILARITY_SEARCHES[START_MM], seed)
     moved = from_itk(similarity) - np.eye(4)
     points = np.argwhere(fixed_mask) @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
     return float(np.linalg.norm(points @ moved[:3, :3].T + moved[:3, 3], axis=1).mean())
 
 
 def write_itk_affine(path: Path, fixed_to_moving: np.ndarray) -> None:
-    """Write the transform as ITK's text file: what ANTs and SimpleITK apply to bring the moving image to the fixed grid.
+    """Write the transform in ITK's text format; ANTs and SimpleITK resample the moving image to the fixed grid with it.
 
-    Raises RuntimeError where the file doesn't hold it afterwards: SimpleITK reports no error on a full disk.
+    Raises:
+        RuntimeError: If the written file has another content: SimpleITK reports no error on a full disk.
     """
     transform = _to_itk(fixed_to_moving)
     sitk.WriteTransform(transform, str(path))
     if sitk.ReadTransform(str(path)).GetParameters() != transform.GetParameters():
-        raise RuntimeError(f"{path} doesn't hold the transform that was written")
+        raise RuntimeError(f"{path} doesn't contain the transform that was written")
 
 
 def _starts(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray) -> Iterator[np.ndarray]:
@@ -147,6 +161,11 @@ def _turn(axis: int, degrees: float) -> np.ndarray:
     turn[first, first] = turn[second, second] = cosine
     turn[first, second], turn[second, first] = -sine, sine
     return turn
+
+
+def _lps_centre(volume: Volume, mask: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = _centre(volume, mask)
+    return -x, -y, z
 
 
 def _centre(volume: Volume, mask: np.ndarray) -> np.ndarray:
@@ -170,37 +189,57 @@ def _similarity(start: np.ndarray, centre: tuple) -> sitk.Similarity3DTransform:
     return transform
 
 
-def _climb(
+def _refine(
+    similarity: sitk.Similarity3DTransform,
+    centre: tuple[float, float, float],
+    middle: Sequence[sitk.Image],
+    fine: Sequence[sitk.Image],
+    inner: sitk.Image,
+    seed: int,
+) -> np.ndarray:
+    """Refine a start to an affine transform, 4 x 4."""
+    _maximise(similarity, middle, SIMILARITY_SEARCHES[MIDDLE_MM], seed)
+    affine = sitk.AffineTransform(3)
+    affine.SetCenter(centre)
+    affine.SetMatrix(similarity.GetMatrix())
+    affine.SetTranslation(similarity.GetTranslation())
+    _maximise(affine, middle, AFFINE_SEARCH, seed)
+    whole = sitk.AffineTransform(affine)
+    _maximise(whole, fine, WHOLE_SEARCH, seed)
+    _maximise(affine, fine, INNER_SEARCH, seed, within=inner)
+    return np.mean([from_itk(whole), from_itk(affine)], axis=0)
+
+
+def _maximise(
     transform: sitk.Transform,
-    images: list[sitk.Image],
-    *,
-    share: float,
-    step_mm: float,
-    least_mm: float,
-    iterations: int,
+    images: Sequence[sitk.Image],
+    search: Search,
     seed: int,
     within: sitk.Image | None = None,
 ) -> float:
-    """Move ``transform`` uphill in mutual information; the value reached."""
+    """Change ``transform`` in place so that the mutual information grows, and return it."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetInterpolator(sitk.sitkLinear)
-    if share < 1:
+    if search.fraction < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(share, seed)
+        method.SetMetricSamplingPercentage(search.fraction, seed)
     if within is not None:
         method.SetMetricFixedMask(within)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=step_mm, minStep=least_mm, numberOfIterations=iterations, relaxationFactor=0.6
+        learningRate=search.step_mm,
+        minStep=search.min_step_mm,
+        numberOfIterations=search.iterations,
+        relaxationFactor=0.6,
     )
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(*images)
     return -float(method.GetMetricValue())
 
 
-def _mutual_information(transform: sitk.Transform, images: list[sitk.Image]) -> float:
-    """Over the whole fixed image, as the quality table has had it."""
+def _mutual_information(transform: sitk.Transform, images: Sequence[sitk.Image]) -> float:
+    """Mutual information over the whole fixed image."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetInterpolator(sitk.sitkLinear)
@@ -209,6 +248,7 @@ def _mutual_information(transform: sitk.Transform, images: list[sitk.Image]) -> 
 
 
 def to_image(volume: Volume) -> sitk.Image:
+    """Convert a volume on a grid along the world's axes to an ITK image, float32."""
     # The grid lies along the world's axes: flipping x and y (as views) gives ITK's identity direction.
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data[::-1, ::-1].T, dtype=np.float32))
     last = np.array([volume.data.shape[0] - 1, volume.data.shape[1] - 1, 0])
@@ -226,7 +266,8 @@ def _to_itk(fixed_to_moving: np.ndarray) -> sitk.AffineTransform:
     return transform
 
 
-def from_itk(transform: sitk.Transform) -> np.ndarray:
+def from_itk(transform: sitk.AffineTransform | sitk.Similarity3DTransform | sitk.Euler3DTransform) -> np.ndarray:
+    """Convert a linear ITK transform to a matrix, 4 x 4, in RAS mm."""
     matrix = np.array(transform.GetMatrix()).reshape(3, 3)
     centre, translation = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
     lps = np.eye(4)

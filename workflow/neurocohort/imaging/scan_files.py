@@ -1,7 +1,9 @@
-"""Writing the files of one preprocessed scan: each image with its sidecar, each file with its hash in the scan's record."""
+"""Write the files of one preprocessed scan: each image with its sidecar, and last the record with the hash of every file.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+The hashes of the code of this module and of `preprocess` are in each scan's key (workflow/rules/preprocess.smk).
+"""
+
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,110 +11,155 @@ import numpy as np
 from neurocohort.files import sha256_of, write_json, written_aside
 from neurocohort.imaging import derivatives
 from neurocohort.imaging.deformable import PointMap, write_itk_displacement
-from neurocohort.imaging.derivatives import TEMPLATE_URI, own_uri, raw_uri
+from neurocohort.imaging.derivatives import TEMPLATE_SPACE, TEMPLATE_URI, own_uri, raw_uri
+from neurocohort.imaging.mosaic import write_mosaic
 from neurocohort.imaging.reading import write_image
 from neurocohort.imaging.registration import write_itk_affine
+from neurocohort.imaging.scan_record import OutputFile, ScanRecord, write_record
+from neurocohort.imaging.scan_results import Derivatives, PreprocessedScan, ScanImages
 from neurocohort.imaging.tissues import TISSUES
-from neurocohort.imaging.volume import Grid, Volume, uncropped
+from neurocohort.imaging.volume import Volume, grid_of, uncropped
 
 # Steps of a tissue map, one byte a voxel. A power of two, so that a probability of 1 is read as 1 exactly.
 PROBABILITY_STEPS = 128
 
+Sidecar = dict[str, str | bool | list[str]]
+
+
+def write_scan(result: PreprocessedScan, folder: Path, scan_id: str, key: str = "") -> ScanRecord:
+    """Write what preprocessing made of a scan, and return its record, which is written last.
+
+    Args:
+        result: The result of `preprocess_scan`.
+        folder: The folder of the scan's files.
+        scan_id: Their names begin with it.
+        key: The record's key.
+    """
+    files = _ScanFiles(folder, scan_id)
+    if result.mosaic is not None:
+        file = derivatives.mosaic_name(scan_id)
+        write_mosaic(folder / file, result.mosaic, scan_id)
+        files.add("mosaic", file)
+    for modality, matrix in result.extra_affines.items():
+        files.affine(f"xfm_{modality}", modality, "T1w", matrix)
+    if result.derivatives is not None:
+        _write_native_maps(files, result.derivatives, raw_uri(result.images.t1w))
+        _write_transforms(files, result.derivatives)
+        _write_preprocessed(files, result.derivatives, result.images)
+    if result.labels is not None:
+        _write_labels(files, result.labels, result.images)
+    exclusion = result.exclusion
+    record = ScanRecord(
+        scan_id,
+        key,
+        "excluded" if exclusion else "ok",
+        exclusion.stage if exclusion else None,
+        exclusion.reason if exclusion else None,
+        mni_space=result.mni_space,
+        metrics=result.metrics,
+        volumes_ml=result.volumes_ml,
+        notes=result.notes,
+        outputs=files.outputs,
+    )
+    write_record(folder / derivatives.qc_name(scan_id), record)
+    return record
+
 
 @dataclass(frozen=True)
-class ScanFiles:
-    """Where the files of a scan go. ``outputs``: by name, ``file`` and ``sha256``; each written file is added to it.
-
-    ``scan_path``: the raw T1-weighted image, which the sidecars name.
-    """
+class _ScanFiles:
+    """The files of one scan that are written already, by name."""
 
     folder: Path
     scan_id: str
-    scan_path: Path
-    outputs: dict[str, dict[str, str]]
+    outputs: dict[str, OutputFile] = field(default_factory=dict)
 
-    def preprocessed(self, modality: str, image: Volume, sources: Sequence[str]) -> None:
-        """Write the preprocessed image of one modality on the study's grid. ``sources``: BIDS URIs of what it was made from."""
-        sidecar = {
-            "Description": f"{modality} image of the brain on the study's grid: bias field removed, registered to the template, "
-            "intensities scaled to 0..1, 0 outside the brain",
-            "Sources": [*sources],
-            "SpatialReference": TEMPLATE_URI,
-            "SkullStripped": True,
-        }
-        self._image(f"preproc_{modality}", derivatives.preproc_name(self.scan_id, modality), image, sidecar)
+    def add(self, name: str, file: str) -> None:
+        self.outputs[name] = OutputFile(file, sha256_of(self.folder / file))
 
-    def brain_mask(self, mask: Volume) -> None:
-        """Write the brain mask (bool) on the raw scan's grid."""
-        sidecar = {
-            "Description": "Brain mask on the raw scan's grid",
-            "Type": "Brain",
-            "Sources": [raw_uri(self.scan_path)],
-            "SpatialReference": raw_uri(self.scan_path),
-        }
-        image = Volume(mask.data.astype(np.uint8), mask.affine)
-        self._image("brain_mask", derivatives.brain_mask_name(self.scan_id), image, sidecar)
+    def uri(self, name: str) -> str:
+        """The BIDS URI of a file."""
+        return own_uri(self.scan_id, self.outputs[name].file)
 
-    def tissue_maps(self, shares: np.ndarray, affine: np.ndarray, grid: Grid) -> None:
-        """Write the maps of CSF, GM and WM, 0..1 in steps of 1/128, on the raw scan's grid.
+    def to_template(self) -> list[str]:
+        """The BIDS URIs of the transforms from the scan to the template."""
+        return [self.uri(name) for name in ("xfm", "displacement") if name in self.outputs]
 
-        They stay on that grid because their volumes are the head's own there, and nothing is interpolated: that costs a third
-        of carrying them to the study's grid. The transforms are there for users who need them on that grid.
-
-        ``shares``: (3, X, Y, Z), on a part of ``grid`` whose ``affine`` is given.
-        """
-        for tissue, share in zip(TISSUES, shares, strict=True):
-            label = derivatives.SUFFIXES[tissue]
-            steps = np.rint(share * PROBABILITY_STEPS).astype(np.uint8)
-            sidecar = {
-                "Description": f"Probability of {label} in each voxel, on the raw scan's grid",
-                "Sources": [raw_uri(self.scan_path), self.own("brain_mask")],
-                "SpatialReference": raw_uri(self.scan_path),
-                "Manual": False,
-            }
-            name = derivatives.tissue_map_name(self.scan_id, tissue)
-            image = uncropped(Volume(steps, affine), grid)
-            self._image(f"probseg_{label}", name, image, sidecar, slope=1 / PROBABILITY_STEPS)
-
-    def labels(self, labels: Volume, sources: Sequence[str]) -> None:
-        """Write the cohort's own tissue labels on the study's grid. ``sources``: BIDS URIs of what they were made from."""
-        sidecar = {
-            "Description": "Tissue labels that came with the cohort, on the study's grid",
-            "Sources": [*sources],
-            "SpatialReference": TEMPLATE_URI,
-        }
-        self._image("dseg", derivatives.labels_name(self.scan_id), labels, sidecar)
+    def image(self, name: str, file: str, image: Volume, sidecar: Sidecar, slope: float | None = None) -> None:
+        with written_aside(self.folder / file) as aside:
+            write_image(aside, image.data, image.affine, slope=slope)
+        self.add(name, file)
+        sidecar_file = derivatives.sidecar_name(file)
+        write_json(self.folder / sidecar_file, sidecar)
+        self.add(f"{name}_sidecar", sidecar_file)
 
     def affine(self, name: str, source: str, target: str, matrix: np.ndarray) -> None:
-        """Write an affine transform (4 x 4), as output ``name``."""
         file = derivatives.affine_name(self.scan_id, source, target)
         with written_aside(self.folder / file) as aside:
             write_itk_affine(aside, matrix)
-        self.note(name, file)
+        self.add(name, file)
 
     def displacement(self, name: str, source: str, target: str, point_map: PointMap) -> None:
-        """Write a deformable transform, as output ``name``."""
         file = derivatives.displacement_name(self.scan_id, source, target)
         with written_aside(self.folder / file) as aside:
             write_itk_displacement(aside, point_map)
-        self.note(name, file)
+        self.add(name, file)
 
-    def own(self, name: str) -> str:
-        """The BIDS URI of the output ``name``, written before."""
-        return own_uri(self.scan_id, self.outputs[name]["file"])
 
-    def to_template(self) -> list[str]:
-        """The BIDS URIs of the transforms from the scan to the template, written before."""
-        return [self.own(name) for name in ("xfm", "displacement") if name in self.outputs]
+def _write_native_maps(files: _ScanFiles, made: Derivatives, raw: str) -> None:
+    """Write the brain mask and the tissue maps on the raw scan's grid.
 
-    def note(self, name: str, file: str) -> None:
-        """Add the file to the outputs."""
-        self.outputs[name] = {"file": file, "sha256": sha256_of(self.folder / file)}
+    Tissue maps stay on that grid: their volumes there are the head's own, nothing is interpolated, and it takes a third of
+    the time of resampling them to the study's grid. Users who need them there have the transforms.
+    """
+    mask = Volume(made.brain_mask.data.astype(np.uint8), made.brain_mask.affine)
+    sidecar: Sidecar = {
+        "Description": "Brain mask on the raw scan's grid",
+        "Type": "Brain",
+        "Sources": [raw],
+        "SpatialReference": raw,
+    }
+    files.image("brain_mask", derivatives.brain_mask_name(files.scan_id), mask, sidecar)
+    for tissue, probability in zip(TISSUES, made.tissues.data, strict=True):
+        label = derivatives.SUFFIXES[tissue]
+        steps = Volume(np.rint(probability * PROBABILITY_STEPS).astype(np.uint8), made.tissues.affine)
+        sidecar = {
+            "Description": f"Probability of {label} in each voxel, on the raw scan's grid",
+            "Sources": [raw, files.uri("brain_mask")],
+            "SpatialReference": raw,
+            "Manual": False,
+        }
+        file = derivatives.tissue_map_name(files.scan_id, tissue)
+        image = uncropped(steps, grid_of(made.brain_mask))
+        files.image(f"probseg_{label}", file, image, sidecar, slope=1 / PROBABILITY_STEPS)
 
-    def _image(self, name: str, file: str, image: Volume, sidecar: dict, slope: float | None = None) -> None:
-        with written_aside(self.folder / file) as aside:
-            write_image(aside, image.data, image.affine, slope=slope)
-        self.note(name, file)
-        described = derivatives.sidecar_name(file)
-        write_json(self.folder / described, sidecar)
-        self.note(f"{name}_sidecar", described)
+
+def _write_transforms(files: _ScanFiles, made: Derivatives) -> None:
+    files.affine("xfm", "T1w", TEMPLATE_SPACE, made.affine)
+    files.affine("inverse_xfm", TEMPLATE_SPACE, "T1w", np.linalg.inv(made.affine))
+    if made.deformation is not None:
+        files.displacement("displacement", "T1w", TEMPLATE_SPACE, made.deformation.template_to_scan)
+        files.displacement("inverse_displacement", TEMPLATE_SPACE, "T1w", made.deformation.scan_to_template)
+
+
+def _write_preprocessed(files: _ScanFiles, made: Derivatives, images: ScanImages) -> None:
+    for modality, image in made.preprocessed.items():
+        sources = [raw_uri(images.extra.get(modality, images.t1w))]
+        sources += [files.uri(f"xfm_{modality}")] if modality in images.extra else []
+        sidecar: Sidecar = {
+            "Description": f"{modality} image of the brain on the study's grid: bias field removed, registered to the template, "
+            "intensities scaled to 0..1, 0 outside the brain",
+            "Sources": [*sources, files.uri("brain_mask"), *files.to_template()],
+            "SpatialReference": TEMPLATE_URI,
+            "SkullStripped": True,
+        }
+        files.image(f"preproc_{modality}", derivatives.preproc_name(files.scan_id, modality), image, sidecar)
+
+
+def _write_labels(files: _ScanFiles, labels: Volume, images: ScanImages) -> None:
+    sources = [raw_uri(path) for path in (images.labels, images.labels_reference) if path is not None]
+    sidecar: Sidecar = {
+        "Description": "Tissue labels that came with the cohort, on the study's grid",
+        "Sources": [*sources, *files.to_template()],
+        "SpatialReference": TEMPLATE_URI,
+    }
+    files.image("dseg", derivatives.labels_name(files.scan_id), labels, sidecar)

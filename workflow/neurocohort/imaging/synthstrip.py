@@ -1,8 +1,7 @@
-"""The brain mask of a raw head scan by SynthStrip (Hoopes et al. 2022), the second method beside deepbet.
+"""Brain extraction from a raw head scan by SynthStrip (Hoopes et al. 2022), the alternative to deepbet.
 
-The network and the resampling to and from its 1 mm grid are those of the package nipreps-synthstrip (Apache-2.0), the same
-code as MRIQC's. The weights are a file of their own, which a download rule fetches and checks
-(``source_tables/synthstrip.yaml``).
+The network, and the resampling to and from its 1 mm grid, come from the package nipreps-synthstrip (Apache-2.0), which MRIQC uses
+too. A download rule fetches and checks the weights (``source_tables/synthstrip.yaml``).
 """
 
 import pickle
@@ -12,48 +11,52 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from neurocohort.errors import InputError, ScanExcluded
+from neurocohort.imaging.brain_extraction import one_component
 from neurocohort.imaging.volume import Volume
 
-BORDER_MM = 1  # SynthStrip's own: the mask ends this far outside the predicted surface
-OUTSIDE_MM = 100  # the distance where the scan reaches beyond the network's grid: far from any brain
+BORDER_MM = 1  # SynthStrip's default: the mask ends this far outside the predicted surface
+OUTSIDE_MM = 100  # the distance to the brain outside of the network's grid
 BRIGHTEST_PERCENTILE = 99
 
 
-def extract_brain_synthstrip(scan: Volume, weights: Path, *, device: str = "cpu") -> np.ndarray:
-    """The brain mask of ``scan``, bool, of its shape: one component, without holes.
+def extract_brain_synthstrip(scan: Volume, weights: Path | None, *, device: str = "cpu") -> np.ndarray:
+    """Return the brain mask of a scan, bool, same shape: one component without holes.
 
-    ``weights``: the checkpoint ``synthstrip.1.pt``. ``device``: ``cpu`` or ``cuda``. One CPU core takes some 25 s and 2 GB
-    where the network's grid has 192 voxels along each axis, 110 s and 5.3 GB where it has 256 x 320 x 320 (an oblique scan
-    of IXI).
+    One CPU core takes about 25 s and 2 GB if the network's grid has 192 voxels along each axis, and 110 s and 5.3 GB if it has
+    256 x 320 x 320 (an oblique scan of IXI).
 
-    Raises InputError where the weights are absent or can't be loaded without running code from the file, and
-    ScanExcluded(stage ``brain_extraction``) where no brain is found.
+    Args:
+        scan: The raw scan.
+        weights: The checkpoint ``synthstrip.1.pt``.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        InputError: If the weights are missing, or can't be loaded without running code from the file.
+        ScanExcluded: If no brain is found.
     """
-    import torch  # torch takes a second to import; other steps do without
+    import torch  # takes a second; other stages don't need it
     from nipreps.synthstrip.cli import conform, resample_like
 
-    network = _load_network(Path(weights), device)
+    network = _load_network(weights, device)
     image = nib.Nifti1Image(scan.data, scan.affine)
     with warnings.catch_warnings():
-        # nitransforms announces that the name under which nipreps-synthstrip calls its resampling will change.
+        # nitransforms announces a new name for the function that nipreps-synthstrip uses for resampling.
         warnings.simplefilter("ignore", DeprecationWarning)
         conformed = conform(image)
         scaled = torch.from_numpy(_scaled(conformed.get_fdata(dtype=np.float32))).to(device)
         with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
             distance = _distance(network, scaled).cpu().numpy().squeeze()
         on_scan = resample_like(nib.Nifti1Image(distance, conformed.affine), image, cval=OUTSIDE_MM)
-    labels, count = ndimage.label(np.asarray(on_scan.dataobj) < BORDER_MM)
-    if count == 0:
+    mask = np.asarray(on_scan.dataobj) < BORDER_MM
+    if not mask.any():
         raise ScanExcluded("brain_extraction", "SynthStrip found no brain")
-    sizes = np.bincount(labels.ravel())[1:]
-    return ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
+    return one_component(mask)
 
 
 def _scaled(data: np.ndarray) -> np.ndarray:
-    """Intensities from 0 (the darkest) to 1 (the 99th percentile and above), shape (1, 1, X, Y, Z)."""
+    """Scale intensities from 0 (the darkest) to 1 (the 99th percentile and above), shape (1, 1, X, Y, Z)."""
     data = data - data.min()
     brightest = np.percentile(data, BRIGHTEST_PERCENTILE)
     if not brightest > 0:
@@ -62,9 +65,9 @@ def _scaled(data: np.ndarray) -> np.ndarray:
 
 
 def _distance(network, image):
-    """What ``network(image)`` gives, the distance to the brain's surface in mm (negative inside), in half its memory.
+    """Return ``network(image)``, the distance to the brain's surface in mm (negative inside), with half the memory.
 
-    The last convolutions, on the full grid with most channels, run slab by slab; nothing else differs from its forward().
+    The last convolutions, on the full grid with most channels, run slab by slab; the rest is the network's own forward().
     """
     import torch
 
@@ -81,9 +84,8 @@ def _distance(network, image):
             x = torch.cat([upsample(x), kept.pop()], dim=1)
     fine = kept.pop()
     thickness = 32
-    reach = 2 * len(
-        network.remaining
-    )  # each sees one voxel further; twice that, to stay at whole voxels of the coarse grid
+    # Each convolution needs one more voxel on each side; twice that, so that slabs end at voxels of the coarse grid.
+    reach = 2 * len(network.remaining)
     slabs = []
     for first in range(0, image.shape[2], thickness):
         low, high = max(0, first - reach), min(image.shape[2], first + thickness + reach)
@@ -94,11 +96,11 @@ def _distance(network, image):
     return torch.cat(slabs, dim=2)
 
 
-def _load_network(weights: Path, device: str):
+def _load_network(weights: Path | None, device: str):
     import torch
     from nipreps.synthstrip.model import StripModel
 
-    if not weights.is_file():
+    if weights is None or not weights.is_file():
         raise InputError(f"The weights of SynthStrip, {weights}, are not there; run the workflow again to fetch them.")
     network = StripModel()
     try:
@@ -107,13 +109,13 @@ def _load_network(weights: Path, device: str):
         network.load_state_dict(checkpoint["model_state_dict"])
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, TypeError, RuntimeError) as error:
         if "out of memory" in str(error).lower():
-            raise  # the machine's fault, not the file's: the job fails and is retried
+            raise  # an error of the machine: the job fails and is retried
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{weights} can't be loaded as SynthStrip's weights ({first_line.rstrip('.: ')}); a checkpoint that holds its "
-            "plain tensors under model_state_dict is expected. Delete it and run again to have it fetched anew."
+            f"{weights} can't be loaded as SynthStrip's weights ({first_line.rstrip('.: ')}); expected a checkpoint with "
+            "plain tensors under model_state_dict. Delete it and run again to fetch it again."
         ) from error
     for module in network.modules():
         if isinstance(module, torch.nn.LeakyReLU):
-            module.inplace = True  # the same values, in half the memory
+            module.inplace = True  # same values, half the memory
     return network.to(device).eval()

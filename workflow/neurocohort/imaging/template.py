@@ -8,15 +8,19 @@ import numpy as np
 from neurocohort.files import written_aside
 from neurocohort.imaging.volume import Grid, Volume, sample
 
-FIT_SPACING_MM = 2.0  # of the registration's copies: finer adds time and no accuracy to an affine
+FIT_SPACING_MM = 2.0  # of the copies for the registration: a finer one takes more time and gains no accuracy
 
 
 @dataclass(frozen=True)
 class Template:
-    """T1 brain on the fitting grid with its mask, and on the study's grid with mask and tissue shares.
+    """The template's T1-weighted brain.
 
-    ``fit``: intensities 0 to 1, 0 outside the brain, on a grid along the world's axes. ``tissues``: (3, X, Y, Z) float32,
-    shares of CSF, GM and WM on the study's grid, which sum to 1 inside ``mask``.
+    Attributes:
+        fit: The brain for registrations: intensities 0 to 1, 0 outside the brain, on a grid along the world's axes.
+        fit_mask: bool, its mask.
+        brain: The brain on the study's grid.
+        mask: bool, its mask.
+        tissues: Probabilities of CSF, GM and WM on the study's grid, (3, X, Y, Z) float32; their sum is 1 inside ``mask``.
     """
 
     fit: Volume
@@ -31,9 +35,9 @@ class Template:
         return Grid(self.brain.data.shape, self.brain.affine)
 
 
-def study_grid(spacing_mm: float, shape: tuple[int, int, int]) -> Grid:
-    """The study's grid: isotropic, along RAS, its middle on the middle of the template's brain."""
-    middle_mm = np.array([0.0, -18.0, 8.5])  # half-way between the brain mask's extremes on each axis
+def study_grid(spacing_mm: float, shape: tuple[int, ...]) -> Grid:
+    """Return the study's grid: isotropic, along RAS, centred on the template's brain."""
+    middle_mm = np.array([0.0, -18.0, 8.5])  # centre of the brain mask's bounding box
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = middle_mm - (np.array(shape) - 1) / 2 * spacing_mm
     return Grid(tuple(shape), affine)
@@ -53,8 +57,8 @@ def make_template(path: Path, spacing_mm: float, shape: tuple[int, int, int]) ->
     fit_affine[:3, 3] = t1.affine[:3, 3]
     fit_grid = Grid(fit_shape, fit_affine)
     mask = sample(full_mask, grid, smooth=True).data > 0.5
-    gm_share, wm_share = (np.clip(sample(map_, grid, smooth=True).data, 0, 1) for map_ in (gm, wm))
-    tissues = np.stack([np.clip(1 - gm_share - wm_share, 0, 1), gm_share, wm_share])
+    gm_map, wm_map = (np.clip(sample(map_, grid, smooth=True).data, 0, 1) for map_ in (gm, wm))
+    tissues = np.stack([np.clip(1 - gm_map - wm_map, 0, 1), gm_map, wm_map])
     tissues = np.where(mask, tissues / np.maximum(tissues.sum(axis=0), 1e-6), 0)
     with written_aside(path) as aside, open(aside, "wb") as stream:
         np.savez(
@@ -70,7 +74,7 @@ def make_template(path: Path, spacing_mm: float, shape: tuple[int, int, int]) ->
 
 
 def read_template(path: Path | str) -> Template:
-    """Read what make_template wrote."""
+    """Read the file that make_template has written."""
     with np.load(path) as arrays:
         return Template(
             fit=Volume(arrays["fit"], arrays["fit_affine"]),

@@ -1,8 +1,7 @@
-"""A scan in memory: a float32 array with its affine, and the one way to sample it on another grid.
+"""Volumes in memory: an array with its affine, and resampling to other grids.
 
-World coordinates are RAS millimetres throughout the package (nibabel's convention). Fitting steps (bias field,
-registration) work on copies whose axes are those of the world, so that a scan's storage order, obliqueness or shear never
-reaches a library that would treat it differently.
+World coordinates are RAS millimetres in the whole package, as in nibabel. Bias field and registration are fitted on copies
+with axes along the world's, so that no library has to handle a scan's storage order, obliqueness or shear.
 """
 
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-ROUNDING = 1e-4  # voxels: what lies this far outside of an image's last voxel lies on it
+ROUNDING = 1e-4  # voxels: points up to this far beyond the last voxel count as inside
 
 
 @dataclass(frozen=True)
 class Volume:
-    """``data``: array (X, Y, Z); ``affine``: 4 x 4, voxel index to RAS millimetres."""
+    """An image: its ``data``, (X, Y, Z) (a tissue map: (3, X, Y, Z)), and its ``affine``, 4 x 4, voxel index to RAS mm."""
 
     data: np.ndarray
     affine: np.ndarray
@@ -33,27 +32,27 @@ class Volume:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where an image is sampled: ``shape`` in voxels and the ``affine`` to RAS millimetres."""
+    """Sampling points: their ``shape`` in voxels, and their ``affine``, 4 x 4, voxel index to RAS mm."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: np.ndarray
 
 
 def grid_of(volume: Volume) -> Grid:
-    """The grid on which ``volume`` is sampled."""
+    """Return the grid of a volume."""
     return Grid(volume.data.shape, volume.affine)
 
 
 def world_grid(volume: Volume, mask: np.ndarray, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
-    """An isotropic grid along the world's axes that covers ``mask`` (bool, shape of the volume) and a margin."""
-    # The extremes of each world axis lie at the ends of the mask's columns: a hundredth of its voxels.
+    """Return an isotropic grid along the world's axes that covers ``mask`` (bool, same shape as the volume) and a margin."""
+    # The extremes along each world axis are at the ends of the mask's columns, which are 1 % of its voxels.
     columns = np.argwhere(mask.any(axis=2))
     along = mask[columns[:, 0], columns[:, 1]]
     first, last = along.argmax(axis=1), mask.shape[2] - 1 - along[:, ::-1].argmax(axis=1)
     ends = np.concatenate([np.column_stack([columns, end]) for end in (first, last)])
     world = ends @ volume.affine[:3, :3].T + volume.affine[:3, 3]
     low, high = world.min(axis=0) - margin_mm, world.max(axis=0) + margin_mm
-    # The middle of the mask, not its corner, anchors the grid: it is the same for any storage order of one head.
+    # The grid is centred on the mask, so that it is the same for any storage order of a head.
     count = np.ceil((high - low) / spacing_mm).astype(int) + 1
     origin = (low + high) / 2 - (count - 1) * spacing_mm / 2
     affine = np.diag([spacing_mm] * 3 + [1.0])
@@ -64,18 +63,22 @@ def world_grid(volume: Volume, mask: np.ndarray, spacing_mm: float, margin_mm: f
 def sample(
     volume: Volume, grid: Grid, template_to_scan: np.ndarray | None = None, *, order: int = 1, smooth: bool = False
 ) -> Volume:
-    """Sample ``volume`` on ``grid``; outside the field of view the value is 0.
+    """Resample a volume; outside its field of view the value is 0.
 
-    ``template_to_scan``: 4 x 4, maps world points of the grid to world points of the volume (identity by default).
-    ``order``: degree of the interpolating spline (0 nearest, 1 linear, 3 cubic). ``smooth`` filters the volume first with
-    the Gaussian whose width matches the coarser grid, so that a coarse copy holds means instead of picked voxels.
+    Args:
+        volume: The image.
+        grid: The grid of the result.
+        template_to_scan: 4 x 4, world points of the grid to those of the volume; default: the identity.
+        order: Degree of the interpolating spline: 0 nearest, 1 linear, 3 cubic.
+        smooth: Filter the volume first by a Gaussian that matches the coarser grid, so that a coarse copy has means of voxels
+            instead of single voxels.
     """
     between = np.eye(4) if template_to_scan is None else template_to_scan
     to_index = np.linalg.inv(volume.affine) @ between @ grid.affine
     data = np.asarray(volume.data, dtype=np.float32)
     if smooth:
         coarse_mm = np.linalg.norm(grid.affine[:3, :3], axis=0).mean()
-        # Half the ratio of the spacings leaves little aliasing and little blur; nothing is filtered where it is finer.
+        # Half the ratio of the spacings gives little aliasing and little blur. There is no filter along axes that get finer.
         ratio = coarse_mm / volume.spacing_mm
         sigma = np.where(ratio > 1.0, 0.5 * np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)), 0.0)
         data = ndimage.gaussian_filter(data, sigma, truncate=3.0) if sigma.any() else data
@@ -88,8 +91,8 @@ def sample(
 
 
 def _sample_linearly(data: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple) -> np.ndarray:
-    """What ndimage.affine_transform gives with order 1, in half of its time."""
-    import SimpleITK as sitk  # noqa: N813  (training, which has grids too, does without)
+    """Do what ndimage.affine_transform does with order 1, in half of its time."""
+    import SimpleITK as sitk  # noqa: N813  (training uses this module without it)
 
     transform = sitk.AffineTransform(3)  # ITK's axes are numpy's from last to first
     transform.SetMatrix(matrix[::-1, ::-1].ravel().tolist())
@@ -100,7 +103,7 @@ def _sample_linearly(data: np.ndarray, matrix: np.ndarray, offset: np.ndarray, s
     resampler.SetInterpolator(sitk.sitkLinear)
     resampler.SetSize([int(n) for n in shape[::-1]])
     sampled = sitk.GetArrayFromImage(resampler.Execute(sitk.GetImageFromArray(np.ascontiguousarray(data))))
-    # ITK has values as far as a voxel's outer face; the field of view ends at its centre, as in sample_deformed.
+    # ITK interpolates up to a voxel's outer face; here the field of view ends at its centre, as in sample_deformed.
     first, last = _columns_inside(matrix, offset, shape, data.shape)
     along = np.arange(shape[2], dtype=np.float32)
     sampled[(along < first[..., None]) | (along > last[..., None])] = 0
@@ -108,7 +111,7 @@ def _sample_linearly(data: np.ndarray, matrix: np.ndarray, offset: np.ndarray, s
 
 
 def _columns_inside(matrix: np.ndarray, offset: np.ndarray, shape: tuple, size: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """For each column of a grid of ``shape`` along its last axis, where it enters and leaves an image of ``size`` voxels."""
+    """Return, for each column along the last axis of a grid, where it enters and leaves an image of ``size`` voxels."""
     first, last = np.zeros(shape[:2]), np.full(shape[:2], shape[2] - 1.0)
     for steps, start, voxels in zip(matrix, offset, size, strict=True):
         index = start + steps[0] * np.arange(shape[0])[:, None] + steps[1] * np.arange(shape[1])
@@ -121,20 +124,20 @@ def _columns_inside(matrix: np.ndarray, offset: np.ndarray, shape: tuple, size: 
 
 
 def sample_labels(labels: Volume, grid: Grid, template_to_scan: np.ndarray) -> Volume:
-    """Sample a label map on ``grid``: the label with the largest linearly interpolated share (0 wins ties).
+    """Resample a label map: each voxel gets the label with the largest linearly interpolated fraction (0 wins ties).
 
-    Smoother at boundaries than the nearest voxel, and never a label that is not there.
+    Boundaries are smoother than with the nearest voxel, and no new label appears. ``template_to_scan``: as in `sample`.
     """
-    shares = [
+    fractions = [
         sample(Volume(labels.data == value, labels.affine), grid, template_to_scan).data
         for value in range(int(labels.data.max()) + 1)
     ]
-    # Outside the field of view every share is 0; background wins there because it comes first.
-    return Volume(np.argmax(shares, axis=0).astype(np.uint8), grid.affine)
+    # Outside the field of view every fraction is 0; background wins there because it comes first.
+    return Volume(np.argmax(fractions, axis=0).astype(np.uint8), grid.affine)
 
 
 def uncropped(part: Volume, grid: Grid) -> Volume:
-    """The part of an image that `cropped` left, on the image's whole grid again; 0 around it."""
+    """Return a part of an image (see `cropped`) on the image's whole ``grid``, with 0 around it."""
     first = np.rint(np.linalg.solve(grid.affine, part.affine[:, 3])[:3]).astype(int)
     whole = np.zeros(grid.shape, dtype=part.data.dtype)
     whole[tuple(slice(start, start + size) for start, size in zip(first, part.data.shape, strict=True))] = part.data
@@ -142,7 +145,7 @@ def uncropped(part: Volume, grid: Grid) -> Volume:
 
 
 def cropped(volume: Volume, mask: np.ndarray, margin_voxels: int = 3) -> tuple[Volume, np.ndarray]:
-    """The part of ``volume`` around ``mask`` and the mask's own part: later steps then touch a quarter of the voxels."""
+    """Crop a volume and its mask (bool) to the mask's bounding box, so that later stages handle a quarter of the voxels."""
     slices = bounding_box(mask, margin_voxels)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array([s.start for s in slices])
@@ -150,7 +153,7 @@ def cropped(volume: Volume, mask: np.ndarray, margin_voxels: int = 3) -> tuple[V
 
 
 def bounding_box(mask: np.ndarray, margin_voxels: int = 0) -> tuple[slice, ...]:
-    """The smallest box of voxels around ``mask`` (bool, not empty) with a margin that stays inside the array."""
+    """Return the bounding box of a mask (bool, not empty) with a margin, limited to the array."""
     slices = []
     for axis, size in enumerate(mask.shape):
         planes = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))

@@ -1,8 +1,7 @@
-"""The anatomy of the synthetic heads: the ICBM 152 maps that nilearn ships, turned into fields that grow and shrink.
+"""The anatomy of the synthetic heads: scalar fields made from the ICBM 152 maps that are part of nilearn.
 
-A head of given age and dementia rating is cut from these fields by three thresholds (cortex, lateral ventricle, temporal
-horn). The tables that lead from a wanted volume to its threshold are made here, so that the sizes of the effects are
-stated in `heads.py` in volumes and not in thresholds.
+Three thresholds of these fields (cortex, lateral ventricle, temporal horn) give a head of an age and dementia rating. The tables
+made here convert volumes to thresholds, so that `heads.py` can define effects in volumes.
 """
 
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ CHOROID_FISSURE_LINE = ((27, -9, -12), (25, -14, -11), (24, -22, -9), (22, -30, 
 HIPPOCAMPUS_RADIUS_MM = 5.5
 CHOROID_FISSURE_DELAY_MM = 1.5  # the fissure opens after the temporal horn
 
-HULL_CLOSING_MM = 14  # the skull bridges the gaps between lobes that are narrower than about twice this
+HULL_CLOSING_MM = 14  # gaps between lobes are closed if they are narrower than about twice this
 HULL_SPACING_MM = 3
 HULL_PADDING_MM = 63
 
 FIELDS = (
     "pial_order",
-    "white_share",
+    "white_fraction",
     "mask_distance",
     "ventricle_distance",
     "horn_distance",
@@ -35,13 +34,20 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Fields in MNI space and the tables from volumes to thresholds.
+    """Fields in MNI space, and tables that convert volumes to thresholds.
 
-    ``brain`` (voxels, 7) float32 at 1 mm: the columns of FIELDS, for the flattened grid of ``brain_shape`` whose first voxel
-    lies at ``brain_origin_mm`` (RAS axes). Distances in mm, negative inside; ``pial_order`` is high in tissue and low in
-    sulci; ``white_share`` is WM / (WM + GM); ``texture`` is a small intensity difference relative to white matter.
-    ``hull`` (x, y, z) float32: the distance in mm from the closed surface of the brain, over the whole head.
-    The tables are pairs of rising arrays: wanted quantity, threshold. ``mask_ml`` is the template's intracranial volume.
+    Attributes:
+        brain: (voxels, 7) float32 at 1 mm; its columns are FIELDS. Distances are in mm, negative inside. ``pial_order`` is
+            high in tissue and low in sulci; ``white_fraction`` is WM / (WM + GM); ``texture`` is a small difference of
+            intensity relative to white matter.
+        brain_shape: The shape of its grid, which is flattened.
+        brain_origin_mm: The first voxel of this grid (RAS axes).
+        hull: Distance in mm from the closed surface of the brain, float32 (x, y, z), over the whole head.
+        hull_origin_mm: Its first voxel.
+        mask_ml: The template's intracranial volume.
+        grey_fraction_table: Two increasing arrays: fraction of grey matter, threshold of ``pial_order``.
+        ventricle_ml_table: The same for the ventricles' volume and the shift of their wall in mm.
+        hippocampus_fraction_table: The same for the fraction of the hippocampus that is left and the temporal horn's radius.
     """
 
     brain: np.ndarray
@@ -50,25 +56,25 @@ class Anatomy:
     hull: np.ndarray
     hull_origin_mm: np.ndarray
     mask_ml: float
-    grey_share_table: tuple[np.ndarray, np.ndarray]
+    grey_fraction_table: tuple[np.ndarray, np.ndarray]
     ventricle_ml_table: tuple[np.ndarray, np.ndarray]
-    hippocampus_share_table: tuple[np.ndarray, np.ndarray]
+    hippocampus_fraction_table: tuple[np.ndarray, np.ndarray]
 
-    def pial_threshold(self, grey_share: float) -> float:
-        """The threshold of ``pial_order`` that leaves grey matter as this share of the intracranial volume."""
-        return float(np.interp(grey_share, *self.grey_share_table))
+    def pial_threshold(self, grey_fraction: float) -> float:
+        """Return the threshold of ``pial_order`` for grey matter as a fraction of the intracranial volume."""
+        return float(np.interp(grey_fraction, *self.grey_fraction_table))
 
     def ventricle_offset_mm(self, ventricle_ml: float) -> float:
-        """How far the lateral ventricles' wall moves outward to hold this volume (mL, at the template's size)."""
+        """Return how far the wall of the lateral ventricles moves outward for a volume in mL at the template's size."""
         return float(np.interp(ventricle_ml, *self.ventricle_ml_table))
 
-    def horn_radius_mm(self, hippocampus_share: float) -> float:
-        """The temporal horn's radius that leaves this share of the hippocampus."""
-        return float(np.interp(hippocampus_share, *self.hippocampus_share_table))
+    def horn_radius_mm(self, hippocampus_fraction: float) -> float:
+        """Return the radius of the temporal horn that leaves a fraction of the hippocampus."""
+        return float(np.interp(hippocampus_fraction, *self.hippocampus_fraction_table))
 
 
 def prepare_anatomy() -> Anatomy:
-    """Load the maps that come inside nilearn (ICBM 152 2009, 1 mm; no network) and derive the fields: a few seconds."""
+    """Load nilearn's ICBM 152 maps (2009, 1 mm), which need no network, and derive the fields; it takes a few seconds."""
     loaders = (
         datasets.load_mni152_template,
         datasets.load_mni152_gm_template,
@@ -81,66 +87,75 @@ def prepare_anatomy() -> Anatomy:
     box, origin = _bounding_box(full_mask, corner, margin=8)
     t1, grey, white = (np.asarray(image.dataobj, dtype=np.float32)[box] for image in images[:3])
     mask = full_mask[box]
+    fields = _fields(t1, grey, white, mask, origin)
+    brain = np.empty((mask.size, len(FIELDS)), np.float32)
+    for column, name in enumerate(FIELDS):
+        brain[:, column] = fields[name].ravel()
+    hull, hull_origin = _hull_distance(full_mask, corner)
+    return Anatomy(
+        brain,
+        mask.shape,
+        origin,
+        hull,
+        hull_origin,
+        float(mask.sum() / 1000),
+        _grey_fraction_table(fields, mask),
+        _ventricle_ml_table(fields["ventricle_distance"][mask]),
+        _hippocampus_fraction_table(fields, mask),
+    )
 
+
+def _fields(
+    t1: np.ndarray, grey: np.ndarray, white: np.ndarray, mask: np.ndarray, origin: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The FIELDS by name, each of the mask's shape."""
     tissue = grey + white
-    white_share = white / np.maximum(tissue, 0.05)
-    mask_distance = _signed_distance(mask)
-    ventricle = _lateral_ventricles((tissue < 0.5) & mask, origin)
-    ventricle_distance = _signed_distance(ventricle)
+    ventricle_distance = _signed_distance(_lateral_ventricles((tissue < 0.5) & mask, origin))
     hippocampus_distance = _distance_to_line(HIPPOCAMPUS_LINE, mask.shape, origin) - HIPPOCAMPUS_RADIUS_MM
     horn_distance = np.minimum(
         _distance_to_line(TEMPORAL_HORN_LINE, mask.shape, origin),
         _distance_to_line(CHOROID_FISSURE_LINE, mask.shape, origin) + CHOROID_FISSURE_DELAY_MM,
     )
-
-    # The averaged T1 is dark where people's sulci lie: thresholding it opens sulci where they are. The distance from white
-    # matter makes the cortex thin from its outside.
+    # The averaged T1 is dark where people have sulci, so a threshold opens sulci there. The distance from white matter makes the
+    # cortex thinner from the outside.
     white_distance = ndimage.distance_transform_edt(white < 0.5).astype(np.float32)
     pial_order = t1 - 0.012 * np.minimum(white_distance, 6.0)
     _, y, z = _grid_mm(mask.shape, origin)
-    # The folia of the cerebellum are too fine for these maps: without this they would dissolve in old age.
+    # The folia of the cerebellum are too fine for these maps: without this they would vanish in old age.
     pial_order += 0.06 * np.clip((-18 - z + 0.25 * (y + 40)) / 10, 0, 1) * np.clip((-30 - y) / 8, 0, 1)
-    # Where the ventricles and the temporal horn of this very template lie, a person with smaller ones has tissue.
+    # The ventricles and temporal horns of the template are tissue in people with smaller ones.
     filled = (ventricle_distance < 3) | (horn_distance < 4) | (hippocampus_distance < 0)
     pial_order[filled & mask] = 1.0
-    white_share = np.where(ventricle_distance < 2, np.maximum(white_share, 0.9), white_share)
-    white_share = np.where(hippocampus_distance < 0, 0.0, white_share)
-    texture = _texture(t1, grey, white)
+    white_fraction = white / np.maximum(tissue, 0.05)
+    white_fraction = np.where(ventricle_distance < 2, np.maximum(white_fraction, 0.9), white_fraction)
+    return {
+        "pial_order": pial_order,
+        "white_fraction": np.where(hippocampus_distance < 0, 0.0, white_fraction),
+        "mask_distance": _signed_distance(mask),
+        "ventricle_distance": ventricle_distance,
+        "horn_distance": horn_distance,
+        "hippocampus_distance": hippocampus_distance,
+        "texture": _texture(t1, grey, white),
+    }
 
-    cortical = mask & (ventricle_distance > 2)
+
+def _grey_fraction_table(fields: dict[str, np.ndarray], mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    cortical = mask & (fields["ventricle_distance"] > 2)
     thresholds = np.linspace(0.2, 0.75, 551)
-    grey_ml, _ = np.histogram(pial_order[cortical], [*thresholds, np.inf], weights=(1 - white_share)[cortical])
-    grey_share = grey_ml[::-1].cumsum()[::-1] / mask.sum()
-    offsets = np.arange(-4, 12.01, 0.25)
-    ventricle_ml = np.searchsorted(np.sort(ventricle_distance[mask & (ventricle_distance < 13)]), offsets) / 1000
-    radii = np.arange(0, 12.01, 0.25)
-    hippocampus = np.sort(horn_distance[(hippocampus_distance < 0) & mask])
-    hippocampus_share = 1 - np.searchsorted(hippocampus, radii) / hippocampus.size
+    grey = (1 - fields["white_fraction"])[cortical]
+    grey_ml, _ = np.histogram(fields["pial_order"][cortical], [*thresholds, np.inf], weights=grey)
+    return (grey_ml[::-1].cumsum()[::-1] / mask.sum())[::-1], thresholds[::-1]
 
-    columns = dict(
-        pial_order=pial_order,
-        white_share=white_share,
-        mask_distance=mask_distance,
-        ventricle_distance=ventricle_distance,
-        horn_distance=horn_distance,
-        hippocampus_distance=hippocampus_distance,
-        texture=texture,
-    )
-    brain = np.empty((mask.size, len(FIELDS)), np.float32)
-    for column, name in enumerate(FIELDS):
-        brain[:, column] = columns[name].ravel()
-    hull, hull_origin = _hull_distance(full_mask, corner)
-    return Anatomy(
-        brain=brain,
-        brain_shape=mask.shape,
-        brain_origin_mm=origin,
-        hull=hull,
-        hull_origin_mm=hull_origin,
-        mask_ml=float(mask.sum() / 1000),
-        grey_share_table=(grey_share[::-1], thresholds[::-1]),
-        ventricle_ml_table=(ventricle_ml, offsets),
-        hippocampus_share_table=(hippocampus_share[::-1], radii[::-1]),
-    )
+
+def _ventricle_ml_table(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.arange(-4, 12.01, 0.25)
+    return np.searchsorted(np.sort(distance[distance < 13]), offsets) / 1000, offsets
+
+
+def _hippocampus_fraction_table(fields: dict[str, np.ndarray], mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    radii = np.arange(0, 12.01, 0.25)
+    hippocampus = np.sort(fields["horn_distance"][(fields["hippocampus_distance"] < 0) & mask])
+    return (1 - np.searchsorted(hippocampus, radii) / hippocampus.size)[::-1], radii[::-1]
 
 
 def _bounding_box(mask: np.ndarray, corner: np.ndarray, margin: int) -> tuple[tuple[slice, ...], np.ndarray]:
@@ -158,16 +173,16 @@ def _signed_distance(inside: np.ndarray) -> np.ndarray:
     return np.where(inside, -inward, outward).astype(np.float32)
 
 
-def _grid_mm(shape: tuple[int, ...], origin: np.ndarray) -> list[np.ndarray]:
+def _grid_mm(shape: tuple[int, ...], origin: np.ndarray) -> tuple[np.ndarray, ...]:
     return np.ogrid[tuple(slice(start, start + size) for start, size in zip(origin, shape, strict=True))]
 
 
 def _lateral_ventricles(csf: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """The bodies, frontal horns and atria of the lateral ventricles among the CSF voxels of the template."""
+    """Bodies, frontal horns and atria of the lateral ventricles among the CSF voxels of the template."""
     x, y, z = _grid_mm(csf.shape, origin)
     third_ventricle = (np.abs(x) < 5) & (z < 9) & (y < 8)
     region = csf & (np.abs(x) < 36) & (y > -60) & (y < 34) & (z > -4) & (z < 30) & ~third_ventricle
-    # One erosion parts the ventricles from the cisterns and fissures that touch them.
+    # One erosion separates the ventricles from the cisterns and fissures that touch them.
     parts, _ = ndimage.label(ndimage.binary_erosion(region))
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
@@ -193,17 +208,19 @@ def _distance_to_line(line: tuple, shape: tuple[int, ...], origin: np.ndarray) -
 
 
 def _texture(t1: np.ndarray, grey: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """What the averaged T1 has beyond its tissue classes (brighter thalamus, darker caudate), in units of white matter."""
+    """Differences of the averaged T1 from its tissue classes (brighter thalamus, darker caudate), in units of white matter."""
     grey_mean, white_mean = np.median(t1[grey > 0.95]), np.median(t1[white > 0.95])
     total = grey + white
     expected = (grey * grey_mean + white * white_mean) / np.maximum(total, 0.05)
-    sure = (total > 0.95).astype(np.float32)
-    smooth = ndimage.gaussian_filter((t1 - expected) * sure, 1.5) / np.maximum(ndimage.gaussian_filter(sure, 1.5), 0.05)
+    certain = (total > 0.95).astype(np.float32)
+    smooth = ndimage.gaussian_filter((t1 - expected) * certain, 1.5) / np.maximum(
+        ndimage.gaussian_filter(certain, 1.5), 0.05
+    )
     return np.clip(smooth / white_mean, -0.12, 0.12)
 
 
 def _hull_distance(mask: np.ndarray, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance from the brain with the gaps between its lobes closed, on a coarse grid that holds the whole head."""
+    """Distance from the brain with the gaps between its lobes closed, on a coarse grid around the whole head."""
     coarse = mask[::HULL_SPACING_MM, ::HULL_SPACING_MM, ::HULL_SPACING_MM]
     padding = HULL_PADDING_MM // HULL_SPACING_MM
     padded = np.pad(coarse, padding)

@@ -1,8 +1,9 @@
-"""The files around synthetic heads: tar members, NIfTI and Analyze images, and the truth, all with reproducible bytes."""
+"""Files of synthetic cohorts: archives, NIfTI and Analyze images, and the truth, all with reproducible bytes."""
 
 import gzip
 import io
 import tarfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -16,7 +17,7 @@ ARCHIVE_TIME = 1_100_000_000  # seconds since 1970, of every member
 
 
 def nifti_gz(image: np.ndarray, affine: np.ndarray) -> bytes:
-    """A gzipped NIfTI-1 with sform = qform = scanner space."""
+    """Return a gzipped NIfTI-1 with sform and qform in scanner space."""
     nifti = nib.Nifti1Image(image, affine)
     nifti.header.set_xyzt_units("mm", "sec")
     nifti.set_sform(affine, 1)
@@ -25,7 +26,7 @@ def nifti_gz(image: np.ndarray, affine: np.ndarray) -> bytes:
 
 
 def analyze_pair(image: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[bytes, bytes]:
-    """Header and voxels of a big-endian Analyze 7.5 image with a fourth axis of length 1. It holds no orientation."""
+    """Return header and voxels of a big-endian Analyze 7.5 image with a fourth axis of length 1. It stores no orientation."""
     header = nib.AnalyzeHeader(endianness=">")
     header.set_data_dtype(image.dtype)
     header.set_data_shape((*image.shape, 1))
@@ -34,7 +35,7 @@ def analyze_pair(image: np.ndarray, spacing_mm: tuple[float, float, float]) -> t
 
 
 def gzipped(content: bytes) -> bytes:
-    """Compressed without a time or a name in the header."""
+    """Compress without a time or a name in the header."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=3, mtime=0) as stream:
         stream.write(content)
@@ -42,7 +43,7 @@ def gzipped(content: bytes) -> bytes:
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    """Write the members in the order of their names; compressed where ``path`` ends in .gz."""
+    """Write the members in the order of their names; compressed if ``path`` ends in .gz."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(members):
@@ -54,17 +55,26 @@ def write_tar(path: Path, members: dict[str, bytes]) -> None:
         aside.write_bytes(gzipped(content) if path.suffix == ".gz" else content)
 
 
-def write_truth(folder: Path, heads: list[tuple[dict, Head]]) -> None:
-    """Write ``truth/``: truth.tsv, and for every head its tissue labels and its affine from native to MNI (RAS mm).
+@dataclass(frozen=True)
+class Truth:
+    """The first columns of a scan's row in truth.tsv."""
 
-    Each head comes with the first columns of its row (id, age, sex, site, cdr, ...); volumes (mL) and pose follow.
-    """
+    id: str
+    age: float
+    sex: str
+    site: str
+    cdr: float | None
+    usable: int
+
+
+def write_truth(folder: Path, heads: list[tuple[Truth, Head]]) -> None:
+    """Write ``truth/``: truth.tsv with volumes (mL) and poses, and each head's tissue labels and affine from native to MNI."""
     rows = []
-    for row, head in heads:
+    for truth, head in heads:
         volumes = {f"{name}_ml": volume for name, volume in head.volumes_ml.items()}
-        rows.append({**row, **volumes, **head.pose})
-        with written_aside(folder / "truth" / f"{row['id']}_dseg.nii.gz") as aside:
+        rows.append({**asdict(truth), **volumes, **head.pose})
+        with written_aside(folder / "truth" / f"{truth.id}_dseg.nii.gz") as aside:
             aside.write_bytes(nifti_gz(head.labels, head.affine))
         lines = [" ".join(f"{value:.9f}" for value in line) for line in head.native_to_mni]
-        write_text(folder / "truth" / f"{row['id']}_from-native_to-MNI_affine.txt", "\n".join(lines) + "\n")
+        write_text(folder / "truth" / f"{truth.id}_from-native_to-MNI_affine.txt", "\n".join(lines) + "\n")
     write_table(folder / "truth" / "truth.tsv", pd.DataFrame(rows))
