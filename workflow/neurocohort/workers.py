@@ -17,12 +17,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-<<<<<<< HEAD
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple
-=======
 from typing import Any, NamedTuple
->>>>>>> h-imaging
 
 import psutil
 
@@ -71,13 +67,8 @@ Work = Callable[[Any, Any | None], Any]  # the task, and the one that is likely 
 
 def in_workers(
     prepare: Callable[[], Work], tasks: Sequence[object], *, workers: int, limits: Limits
-<<<<<<< HEAD
-) -> Iterator[Outcome]:
-    """Yield the outcome of each task, in the order in which they end.
-=======
 ) -> Generator[Outcome, None, None]:
-    """Yield the outcome of each task, as they end.
->>>>>>> h-imaging
+    """Yield the outcome of each task, in the order in which they end.
 
     Args:
         prepare: Called once in each worker. Returns the function that does a task; its second argument is the probable next task,
