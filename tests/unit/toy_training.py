@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -20,11 +21,13 @@ import numpy as np
 import pandas as pd
 import torch
 from neurocohort.files import read_json, write_json, write_text
-from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE
+from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, Interrupted
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.distributed import is_main_process
+from neurocohort.learning.loop import TrainingFiles
+from neurocohort.learning.run_record import EpochRow
 from neurocohort.learning.settings import TrainingSettings, read_settings
-from neurocohort.learning.training import Interrupted, Trained, print_line, train
+from neurocohort.learning.training import Trained, print_line, train
 
 CPU = torch.device("cpu")
 SIDE = 16
@@ -89,7 +92,7 @@ def run(
 ) -> Trained:
     """Train on the toy cohort of the settings' task, with the checkpoint ``name`` in ``folder``."""
     samples, packed = toy_cohort(settings.task)
-    return train(samples, packed, settings, device=CPU, checkpoint=folder / name, report=report, **options)
+    return train(samples, packed, settings, CPU, TrainingFiles(folder / name, **options), report)
 
 
 @contextmanager
@@ -122,13 +125,13 @@ def train_in_process(
     except Interrupted:
         sys.exit(INTERRUPTED_EXIT_CODE)
     if is_main_process():
-        write_json(folder / HISTORY, {"history": trained.history})
+        write_json(folder / HISTORY, {"history": [asdict(row) for row in trained.history]})
         write_text(folder / WEIGHTS_HASH, weights_hash(trained.weights))
 
 
-def result_of(folder: Path) -> tuple[str, list[dict]]:
+def result_of(folder: Path) -> tuple[str, list[EpochRow]]:
     """What a finished training left in ``folder``: the weights' hash and the history."""
-    return (folder / WEIGHTS_HASH).read_text(), read_json(folder / HISTORY)["history"]
+    return (folder / WEIGHTS_HASH).read_text(), [EpochRow(**row) for row in read_json(folder / HISTORY)["history"]]
 
 
 @cache

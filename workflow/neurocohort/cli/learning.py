@@ -32,13 +32,19 @@ def train(
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
     from neurocohort.files import read_table, sha256_of
-    from neurocohort.learning.checkpoint import INTERRUPTED_EXIT_CODE, checkpoint_seconds, remove_checkpoint
+    from neurocohort.learning.checkpoint import (
+        INTERRUPTED_EXIT_CODE,
+        Interrupted,
+        checkpoint_seconds,
+        remove_checkpoint,
+    )
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.distributed import is_main_process
+    from neurocohort.learning.loop import TrainingFiles
     from neurocohort.learning.model_files import write_model
     from neurocohort.learning.network_table import starting_weights
     from neurocohort.learning.settings import read_settings
-    from neurocohort.learning.training import Interrupted, attempts_of
+    from neurocohort.learning.training import attempts_of
     from neurocohort.learning.training import train as run
 
     wanted = read_settings(settings)
@@ -57,11 +63,9 @@ def train(
     checkpoint = checkpoints / f"{hashlib.sha256(chr(10).join(depends_on).encode()).hexdigest()[:20]}.pt"
     chosen = choose_device(device)
     packed = open_packed(folders, wanted.modalities)
-    seconds = checkpoint_seconds()
+    places = TrainingFiles(checkpoint, events, checkpoint_seconds())
     try:
-        trained = run(
-            table, packed, wanted, device=chosen, checkpoint=checkpoint, events=events, checkpoint_seconds=seconds
-        )
+        trained = run(table, packed, wanted, chosen, places)
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted
@@ -121,12 +125,12 @@ def predict(
         write_no_predictions(output, probabilities)
         return
     chosen = choose_device(device)
-    network, task, record = read_model(model, chosen)
+    trained = read_model(model, chosen)
     table = read_table(samples)
     check_no_leakage(table)
-    table = predicted_samples(table, record["settings"]["fold"])
-    packed = open_packed(packed_folders(table, results), record["settings"]["modalities"])
-    predictions = run(network, task, record, table, packed, chosen, probabilities)
+    table = predicted_samples(table, trained.settings.fold)
+    packed = open_packed(packed_folders(table, results), trained.settings.modalities)
+    predictions = run(trained, table, packed, probabilities)
     if probabilities:
         rows = overlap_rows(table, map(label_map, predictions), reference_labels(table, packed), spacing_mm)
     else:

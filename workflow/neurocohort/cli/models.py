@@ -36,16 +36,14 @@ def saliency(
 
     chosen = choose_device(device)
     model = first_used(member.parent for member in members)
-    network, task, run = read_model(model, chosen)
+    trained = read_model(model, chosen)
     table = read_table(samples)
     check_no_leakage(table)
     rows = chosen_scans(table, scans, seed)
-    packed = open_packed(packed_folders(rows, results), run["settings"]["modalities"])
+    packed = open_packed(packed_folders(rows, results), trained.settings.modalities)
     brain = read_template(template)
     spacing_mm = float(brain.grid.affine[0, 0])
-    maps, correlation = saliency_maps(
-        network, task, run, rows, packed, brain.mask, spacing_mm, chosen, method=method, seed=seed
-    )
+    maps, correlation = saliency_maps(trained, rows, packed, brain.mask, spacing_mm, method=method, seed=seed)
     with written_aside(folder / "saliency.npz") as aside, open(aside, "wb") as stream:
         np.savez_compressed(stream, **maps, mask=brain.mask.astype(np.uint8), affine=brain.grid.affine)
     write_json(

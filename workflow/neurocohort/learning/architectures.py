@@ -1,25 +1,27 @@
-"""The networks that an experiment can name: what each takes, and how it is built.
+"""The networks that an experiment can name, with their options and keyword arguments.
 
-One table serves the check of the configuration, the training, the plan and the MONAI bundle. This module imports no torch: it is
-read at the start of every Snakemake process.
+The table is used by the check of the configuration, the training, the plan and the MONAI bundle. This module imports no torch,
+since every Snakemake process imports it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 VALUE_TASKS, MAP_TASKS = ("regression", "classification"), ("segmentation",)
 NETS = "monai.networks.nets"  # the module of all networks but SFCN, which is our own
 SFCN = "SFCN"
+KeywordArguments = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is built with.
+    """The size and options of a network.
 
     Args:
         inputs: Input channels, one a modality.
         outputs: Output channels, or values.
-        widths: Channels of each level, from the input on.
+        widths: Channels of each level, beginning at the input.
         dropout: Fraction of the features that is dropped at random in training.
         norm: ``batch`` or ``group``.
     """
@@ -33,25 +35,25 @@ class Shape:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network by name.
+    """A type of network.
 
     Args:
-        tasks: The tasks that it can do.
-        target: Its class or function: a name in NETS, or SFCN.
-        arguments: Its keyword arguments for a shape, as JSON can hold them.
-        widths: The published channels of its levels; empty where it has channels of its own that can't be set.
-        fewest: Least number of levels that can be asked for.
-        most: Largest number of levels that can be asked for.
-        halvings: How often it halves its input; None for once less than it has levels.
-        multiple_of: What the channels of the first level must be a multiple of.
-        has_dropout: Whether it takes ``dropout``.
-        has_norm: Whether it takes ``norm``.
-        contiguous_on_cpu: Whether the usual memory layout is faster on a CPU than channels last.
+        tasks: The tasks for which it can be used.
+        target: Name of its class or function in NETS, or SFCN.
+        arguments: Keyword arguments for a shape, as plain values.
+        widths: The published channels of its levels; empty where its channels can't be set.
+        fewest: Smallest number of levels that can be set.
+        most: Largest number of levels that can be set.
+        halvings: Number of times it halves its input; None for the number of levels minus 1.
+        multiple_of: The channels of the first level must be a multiple of this.
+        has_dropout: Whether it has the option ``dropout``.
+        has_norm: Whether it has the option ``norm``.
+        contiguous_on_cpu: Whether the contiguous memory format is faster on a CPU than channels last.
     """
 
     tasks: tuple[str, ...]
     target: str
-    arguments: Callable[[Shape], dict]
+    arguments: Callable[[Shape], KeywordArguments]
     widths: tuple[int, ...] = ()
     fewest: int = 0
     most: int = 0
@@ -61,40 +63,42 @@ class Architecture:
     has_norm: bool = False
     contiguous_on_cpu: bool = False
 
-    def shape(self, channels: list[int] | None, inputs: int, outputs: int, **options: float | str) -> Shape:
-        """The shape with ``channels``, or with the published ones where none are given."""
-        return Shape(inputs, outputs, list(channels or self.widths), **options)
+    def shape(
+        self, channels: list[int] | None, inputs: int, outputs: int, dropout: float = 0.0, norm: str = "batch"
+    ) -> Shape:
+        """The shape with ``channels``, or with the published ones."""
+        return Shape(inputs, outputs, list(channels or self.widths), dropout, norm)
 
 
-def _volumes(shape: Shape) -> dict:
+def _volumes(shape: Shape) -> KeywordArguments:
     return {"spatial_dims": 3, "in_channels": shape.inputs, "out_channels": shape.outputs}
 
 
-def _sfcn(shape: Shape) -> dict:
+def _sfcn(shape: Shape) -> KeywordArguments:
     given = {"inputs": shape.inputs, "channels": shape.widths, "outputs": shape.outputs}
     return given | {"dropout": shape.dropout, "norm": shape.norm}
 
 
-def _densenet121(shape: Shape) -> dict:
+def _densenet121(shape: Shape) -> KeywordArguments:
     return _volumes(shape) | {"dropout_prob": shape.dropout}
 
 
-def _resnet18(shape: Shape) -> dict:
+def _resnet18(shape: Shape) -> KeywordArguments:
     return {"spatial_dims": 3, "n_input_channels": shape.inputs, "num_classes": shape.outputs}
 
 
-def _unet(shape: Shape) -> dict:
+def _unet(shape: Shape) -> KeywordArguments:
     strides = [2] * (len(shape.widths) - 1)
     return _volumes(shape) | {"channels": shape.widths, "strides": strides, "num_res_units": 1, "norm": "instance"}
 
 
-def _dynunet(shape: Shape) -> dict:
+def _dynunet(shape: Shape) -> KeywordArguments:
     strides = [2] * (len(shape.widths) - 1)
     kernels = {"kernel_size": [3] * len(shape.widths), "strides": [1, *strides], "upsample_kernel_size": strides}
     return _volumes(shape) | kernels | {"filters": shape.widths}
 
 
-def _segresnet(shape: Shape) -> dict:
+def _segresnet(shape: Shape) -> KeywordArguments:
     return _volumes(shape) | {"init_filters": shape.widths[0]}
 
 
@@ -115,7 +119,7 @@ ARCHITECTURES = {
         _densenet121,
         halvings=5,
         has_dropout=True,
-        # Channels last, a training step on one CPU core takes 0.5 to 0.9 of its time, but 1.08 with DenseNet's narrow layers.
+        # On one CPU core channels last multiplies the time of a step by 0.5 to 0.9, but by 1.08 with DenseNet's narrow layers.
         contiguous_on_cpu=True,
     ),
     "resnet18": Architecture(VALUE_TASKS, "resnet18", _resnet18, halvings=0),
@@ -129,6 +133,6 @@ ARCHITECTURES = {
         fewest=1,
         most=1,
         halvings=3,
-        multiple_of=8,  # its group norm divides the channels into eight
+        multiple_of=8,  # its group norm has eight groups
     ),
 }

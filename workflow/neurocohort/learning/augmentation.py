@@ -1,7 +1,7 @@
-"""Augmentation on the device: flip, movement, gamma, blur, bias field, noise, in the order in which a scan suffers them.
+"""Augmentation on the device: flip, movement, gamma, blur, bias field, noise, in the order in which they occur in a scan.
 
-What is drawn depends on (seed, epoch, sample) alone, so that neither workers nor memory nor a resume changes it. Drawing the
-parameters is one function and applying them another. A sample is computed by itself, bit for bit the same in any batch.
+Parameters are drawn in one function and applied in another. They depend only on (seed, epoch, sample), so that workers, memory
+and resuming don't change them. Each sample is computed separately, with the same bits in any batch.
 """
 
 import functools
@@ -11,22 +11,30 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from neurocohort.learning.data import LEVELS, standardise_
+from neurocohort.learning.data import LEVELS, Intensity, standardise_
 from neurocohort.learning.resampling import resample, resample_labels, source_box
 from neurocohort.learning.settings import Augmentation
 
-# Half of the samples keep their grid: interpolation blurs, and a network that saw only blurred edges misreads sharp ones.
-SHARE_OF_EACH = 0.5
-BIAS_NODES = 4  # a side: receive fields vary over the whole head
+# Half of the samples keep their grid: interpolation blurs, and a network trained only on blurred edges fails on sharp ones.
+PROBABILITY_OF_EACH = 0.5
+BIAS_NODES = 4  # on each side: receive fields vary slowly over the head
 BLUR_REACH = 3.0  # standard deviations
 NOISE_LEVELS = 2**16
-STREAM = 1  # beside (seed, epoch, sample): numpy takes (seed, epoch, 0) for (seed, epoch), which draws the order
+STREAM = 1  # added to (seed, epoch, sample): for numpy (seed, epoch, 0) is (seed, epoch), which draws the order
 
 
 @dataclass(frozen=True)
 class ChannelParameters:
-    """What befalls one channel. Modalities are separate acquisitions: each has its own contrast, sharpness, receive field after
-    correction, and noise. ``bias_nodes``: logs of the field, (4, 4, 4) over the volume, or None.
+    """The augmentation of one channel.
+
+    Modalities are separate acquisitions: each has its own contrast, sharpness, remaining bias field and noise.
+
+    Args:
+        log_gamma: Logarithm of the exponent.
+        blur_sd: Standard deviation of a Gaussian, voxels.
+        bias_nodes: Logarithm of the bias field at (4, 4, 4) nodes over the volume, or None.
+        noise_sd: Standard deviation of the noise, in standardised intensity.
+        noise_seed: Seed of the noise.
     """
 
     log_gamma: float = 0.0
@@ -38,9 +46,14 @@ class ChannelParameters:
 
 @dataclass(frozen=True)
 class AugmentationParameters:
-    """What befalls one sample; by default, nothing. The head is one, so its movement is common to the channels.
+    """The augmentation of one sample; by default, none. The movement of the head is common to all channels.
 
-    ``angles``: about the three axes, radians. ``shift``: shares of the field of view. ``scale``: output to input.
+    Args:
+        flip: Whether left and right are exchanged.
+        angles: About the three axes, radians.
+        shift: Fractions of the field of view.
+        scale: Output to input.
+        channels: Parameters of each channel.
     """
 
     flip: bool = False
@@ -51,23 +64,23 @@ class AugmentationParameters:
 
     @property
     def moved(self) -> bool:
-        """Whether its voxels leave the grid; a flip alone does not."""
+        """Whether its voxels must be interpolated; not for a flip alone."""
         return any(self.angles) or any(self.shift) or self.scale != 1
 
 
 def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int = 1) -> AugmentationParameters:
     """The random parameters of one sample in one epoch.
 
-    The same numbers are drawn whatever the limits: to change one leaves all else as it was.
+    The same random numbers are drawn for any limits, so that changing one limit changes nothing else.
     """
     generator = np.random.default_rng((seed, epoch, sample, STREAM))
-    mirrored, moved, recoloured, biased, noisy, blurred = generator.random(6) < SHARE_OF_EACH
+    mirrored, moved, recoloured, biased, noisy, blurred = generator.random(6) < PROBABILITY_OF_EACH
     angles, shift, scale = generator.uniform(-1, 1, 3), generator.uniform(-1, 1, 3), generator.uniform(-1, 1)
-    appearances = []
+    of_channels = []
     for _ in range(channels):
         nodes = generator.uniform(-1, 1, (BIAS_NODES,) * 3)
         gamma, blur, noise = generator.uniform(-1, 1), generator.random(), generator.random()
-        appearances.append(
+        of_channels.append(
             ChannelParameters(
                 log_gamma=recoloured * limits.log_gamma * gamma,
                 blur_sd=blurred * limits.blur_voxels * blur,
@@ -81,22 +94,22 @@ def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int
         angles=tuple(moved * np.deg2rad(limits.rotation_degrees) * angles),
         shift=tuple(moved * limits.shift * shift),
         scale=float(1 + moved * limits.scale * scale),
-        channels=tuple(appearances),
+        channels=tuple(of_channels),
     )
 
 
-def movement(drawn: AugmentationParameters, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def movement(parameters: AugmentationParameters, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Matrix (3 x 3) and offset (3,) from voxel indices of the moved volume to those of the volume of ``shape``.
 
-    The turn is about the volume's centre; voxels have equal sides. Left and right lie along the first array axis.
+    The rotation is about the volume's centre; voxels are isotropic. The first array axis is left to right.
     """
     from scipy.spatial.transform import Rotation
 
-    matrix = Rotation.from_euler("xyz", drawn.angles).as_matrix() * drawn.scale
-    if drawn.flip:
+    matrix = Rotation.from_euler("xyz", parameters.angles).as_matrix() * parameters.scale
+    if parameters.flip:
         matrix = matrix @ np.diag([-1.0, 1.0, 1.0])
     centre = (np.array(shape) - 1) / 2
-    return matrix, centre + np.array(drawn.shift) * shape - matrix @ centre
+    return matrix, centre + np.array(parameters.shift) * shape - matrix @ centre
 
 
 @torch.no_grad()
@@ -104,18 +117,27 @@ def augment(
     images: torch.Tensor | list[torch.Tensor],
     labels: torch.Tensor | list[torch.Tensor] | None,
     drawn: list[AugmentationParameters],
-    mean: list[float],
-    deviation: list[float],
+    intensity: Intensity,
     *,
     patch: tuple[int, ...] | None = None,
     starts: list[tuple[int, ...]] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Apply ``drawn`` (one entry a sample) to ``images`` (N times (C, X, Y, Z) uint8) and ``labels`` (N times (X, Y, Z) uint8).
+    """Apply the parameters ``drawn`` to a batch.
 
-    Returns the network's input (N, C, X, Y, Z) float32 and the labels, moved by the same geometry (nearest), both on the
-    images' device. With ``patch`` (sides in voxels) and ``starts`` (one a sample) they are boxes of the moved volumes: the
-    whole volume is at hand, so a patch has no border of its own. Noise comes from the recorded seed on the device that adds
-    it: CPU and GPU add different noise. What wasn't drawn isn't computed, and a sample that isn't moved keeps its voxels.
+    Patches are boxes of the moved whole volumes, so that a patch has no border effects of its own. Augmentations that weren't
+    drawn aren't computed, and a sample that isn't moved keeps its voxels. CPU and GPU generate different noise from one seed.
+
+    Args:
+        images: N times (C, X, Y, Z) uint8.
+        labels: N times (X, Y, Z) uint8, or None.
+        drawn: One entry for each sample.
+        intensity: Of the training part.
+        patch: Sides of a patch in voxels; None for whole volumes.
+        starts: First voxel of each sample's patch.
+
+    Returns:
+        The network's input (N, C, X, Y, Z) float32 and the labels, moved by the same geometry (nearest neighbour), on the
+        device of the images.
     """
     size = tuple(patch or images[0].shape[-3:])
     device = images[0].device
@@ -125,11 +147,11 @@ def augment(
         start = starts[index] if starts else (0, 0, 0)
         levels = _augmented_levels(images[index], parameters, start, size)
         inputs[index] = levels
-        standardise_(inputs[index], mean, deviation)
+        standardise_(inputs[index], intensity)
         for place, channel in enumerate(parameters.channels):
             if channel.noise_sd:
                 inputs[index, place].add_(_noise(size, channel, device).mul_(levels[place] > 0))
-        if moved_labels is not None:
+        if labels is not None and moved_labels is not None:
             moved_labels[index] = _moved_labels(labels[index], parameters, start, size)
     return inputs, moved_labels
 
@@ -137,16 +159,16 @@ def augment(
 def _augmented_levels(
     image: torch.Tensor, drawn: AugmentationParameters, start: tuple[int, ...], size: tuple[int, ...]
 ) -> torch.Tensor:
-    """The box from ``start`` on of the augmented ``image``, (C, *size) float32 in levels; all but the noise."""
+    """The box of the augmented ``image`` that begins at ``start``, (C, *size) float32 in levels, without noise."""
     shape = tuple(image.shape[1:])
     reach = max(_reach(channel.blur_sd) for channel in drawn.channels)
-    # A blurred patch needs what lies around it; beyond the whole volume there is nothing.
+    # A blurred patch needs its surroundings, within the whole volume.
     first = tuple(max(at - reach, 0) for at in start)
     last = tuple(min(at + side + reach, whole) for at, side, whole in zip(start, size, shape, strict=True))
     levels = _moved_levels(image, drawn, first, tuple(np.subtract(last, first).tolist()))
     for channel, level in zip(drawn.channels, levels, strict=True):
         if channel.blur_sd:
-            level.copy_(_blurred(level, channel.blur_sd).mul_(level > 0))  # outside of the brain 0, as in every scan
+            level.copy_(_blurred(level, channel.blur_sd).mul_(level > 0))  # the outside of the brain stays 0
     levels = levels[_box(np.subtract(start, first).tolist(), size)]
     for channel, level in zip(drawn.channels, levels, strict=True):
         if channel.bias_nodes is not None:
@@ -185,7 +207,7 @@ def _flipped(volume: torch.Tensor, drawn: AugmentationParameters) -> torch.Tenso
 
 
 def _contrasted(image: torch.Tensor, drawn: AugmentationParameters) -> torch.Tensor:
-    """uint8 levels to float32 after each channel's gamma: a table of 256 entries, since a power of each voxel is slow."""
+    """Float32 levels after each channel's gamma, from a table of 256 entries: a power for each voxel is slow."""
     levels = image.float()
     for index, channel in enumerate(drawn.channels):
         if channel.log_gamma:
@@ -230,9 +252,9 @@ def _bias_field(
 
 
 def _noise(size: tuple[int, ...], channel: ChannelParameters, device: torch.device) -> torch.Tensor:
-    """Gaussian noise of the channel's deviation from its seed, (*size) float32.
+    """Gaussian noise of the channel, (*size) float32.
 
-    On the CPU random 16-bit numbers are looked up in a table of quantiles: a third of the time of exact normal deviates.
+    On the CPU random 16-bit numbers index a table of quantiles, in a third of the time of exact normal deviates.
     """
     if device.type != "cpu":
         generator = torch.Generator(device).manual_seed(channel.noise_seed)
@@ -244,5 +266,5 @@ def _noise(size: tuple[int, ...], channel: ChannelParameters, device: torch.devi
 
 @functools.cache
 def _normal_quantiles() -> np.ndarray:
-    shares = (torch.arange(NOISE_LEVELS, dtype=torch.float64) + 0.5) / NOISE_LEVELS
-    return torch.special.ndtri(shares).float().numpy()
+    probabilities = (torch.arange(NOISE_LEVELS, dtype=torch.float64) + 0.5) / NOISE_LEVELS
+    return torch.special.ndtri(probabilities).float().numpy()

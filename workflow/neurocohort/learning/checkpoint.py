@@ -1,6 +1,6 @@
-"""Checkpoints that survive a kill: written aside, synced, renamed, and read with plain values and tensors only.
+"""Checkpoints that survive a kill: written under another name, synced and renamed; only plain values and tensors are read.
 
-Also what asks a training to stop: SIGTERM or SIGUSR1, which is noted and answered at the next step.
+Also the request to stop a training: after SIGTERM or SIGUSR1 it stops at the next step.
 """
 
 import contextlib
@@ -10,24 +10,24 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from neurocohort.errors import InputError
 from neurocohort.files import written_aside
 
-SECONDS_VARIABLE = (
-    "NEUROCOHORT_CHECKPOINT_SECONDS"  # of the environment: it is the machine's matter, and moves no result
-)
-INTERRUPTED_EXIT_CODE = 75  # EX_TEMPFAIL: the job was told to stop and can be submitted again
+# An environment variable, since it depends on the machine and changes no result.
+SECONDS_VARIABLE = "NEUROCOHORT_CHECKPOINT_SECONDS"
+INTERRUPTED_EXIT_CODE = 75  # EX_TEMPFAIL: the job was stopped and can be submitted again
 
 
 class Interrupted(Exception):
-    """A signal asked the loop to stop; the checkpoint is written and the same command goes on from it."""
+    """The training was stopped by a signal; the checkpoint is written, and the same command continues from it."""
 
 
 class StopRequest:
-    """Within its block, remembers that SIGTERM or SIGUSR1 came; the loop asks at each step and decides when to stop."""
+    """Within its ``with`` block, ``received`` states whether SIGTERM or SIGUSR1 arrived; the loop checks it at each step."""
 
     def __enter__(self) -> "StopRequest":
         self.received = False
@@ -43,7 +43,7 @@ class StopRequest:
 
 
 def checkpoint_seconds(usual: float = 60.0) -> float:
-    """Seconds between two checkpoints: ``usual``, or what the environment says. Raises InputError for no such number."""
+    """Seconds between two checkpoints: ``usual``, or the environment variable. Raises InputError where it is not a number."""
     given = os.environ.get(SECONDS_VARIABLE, str(usual))
     try:
         seconds = float(given)
@@ -54,8 +54,8 @@ def checkpoint_seconds(usual: float = 60.0) -> float:
     return seconds
 
 
-def save_checkpoint(path: Path, state: dict) -> None:
-    """Write ``state`` (tensors, numbers, texts, lists and dicts of them) so that a power cut leaves the old or the new."""
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers, texts, lists and dicts of them); a power cut leaves the old or the new file."""
     with written_aside(path) as aside:
         torch.save(state, aside)
         with open(aside, "rb") as stream:
@@ -68,35 +68,34 @@ def save_checkpoint(path: Path, state: dict) -> None:
             os.close(folder)
 
 
-def load_checkpoint(path: Path, report: Callable[[str], None] = print) -> dict | None:
-    """The state at ``path``, its tensors on the CPU; None where there is none.
+def load_checkpoint(path: Path, report: Callable[[str], None] = print) -> dict[str, Any] | None:
+    """The state at ``path``, with tensors on the CPU; None where there is none.
 
-    A file that isn't whole, as a full disk may leave it, is renamed to ``<name>.unreadable``, told to ``report`` and
-    counts as none: the job would fail on it forever.
+    An incomplete file, such as a full disk may leave, is renamed to ``<name>.unreadable`` and reported; the training then
+    starts over, since the job would fail on it forever.
     """
     if not path.is_file():
         return None
-    content = path.read_bytes()  # apart: that the disk can't be read is no fault of the file, and a retry may read it
+    content = path.read_bytes()  # not below: an error of the disk is no fault of the file, and a retry may succeed
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # of half a file torch raises nearly anything
+    except Exception as error:  # for an incomplete file torch raises nearly any exception
         aside = _unreadable(path)
         os.replace(path, aside)
         reason = str(error).strip().split("\n")[0]
         report(
-            f"the checkpoint {path} can't be read ({reason}); it is set aside as {aside.name}, training starts over."
+            f"the checkpoint {path} can't be read ({reason}); it is renamed to {aside.name}, and training starts over."
         )
         return None
 
 
 def attempt_file(path: Path, number: int) -> Path:
-    """The place of attempt ``number``, counted from 1, of what lies at ``path``: ``path`` itself, then ``<name>-attempt-2``."""
+    """The path of attempt ``number`` (from 1): ``path`` itself, then ``<name>-attempt-2`` and so on."""
     return path if number == 1 else path.with_name(f"{path.stem}-attempt-{number}{path.suffix}")
 
 
 def remove_checkpoint(path: Path, attempts: int = 1) -> None:
-    """Remove the checkpoints of a training that is done in up to ``attempts`` attempts, and what killed writers left half
-    written beside them."""
+    """Remove the checkpoints of a finished training with up to ``attempts`` attempts, and files of killed writers."""
     for one in (attempt_file(path, number) for number in range(1, attempts + 1)):
         for left in (one, _unreadable(one), *one.parent.glob(f".*.{one.name}")):
             left.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The packed cohorts as learning sees them: memory-mapped eight-bit volumes, found by the pack's own index.
+"""The packed cohorts: memory-mapped eight-bit volumes, found through the index of each pack.
 
-A pack is a folder with the scans of some of a cohort's participants (``development`` or ``held-out``). Only the packs that the
-given samples lie in are opened, so that a training can't read a held-out volume: the folder need not even be there.
+A pack is a folder with the scans of some participants of a cohort (``development`` or ``held-out``). Only the packs of the given
+samples are opened, so that a training can't read a held-out volume; the folder need not even exist.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,11 +23,22 @@ Pack = tuple[str, str]  # cohort and name of the pack, as samples.tsv has them
 
 
 @dataclass(frozen=True)
-class PackedImages:
-    """Arrays by (cohort, pack), uint8: ``images`` (scans, channels, X, Y, Z) and ``labels`` (scans, X, Y, Z).
+class Intensity:
+    """``mean`` and standard ``deviation`` of each channel inside the brain, in levels from 0 to 255."""
 
-    ``channels``: by (cohort, pack), which of its channels to take, in which order. ``indices``: of packs on disk, their index;
-    each row is checked against it when it is first read.
+    mean: list[float]
+    deviation: list[float]
+
+
+@dataclass(frozen=True)
+class PackedImages:
+    """The arrays of packs, by (cohort, pack).
+
+    Args:
+        images: (scans, channels, X, Y, Z) uint8.
+        labels: (scans, X, Y, Z) uint8.
+        channels: The channels to use, in order.
+        indices: The index of packs on disk; each row is checked against it when it is first read.
     """
 
     images: dict[Pack, np.ndarray]
@@ -36,12 +47,11 @@ class PackedImages:
     indices: dict[Pack, PackIndex] = field(default_factory=dict)
 
     def places(self, samples: pd.DataFrame) -> list[tuple[Pack, int]]:
-        """For each row of ``samples``: its (cohort, pack) and its row there. Raises InputError for a scan that isn't packed."""
+        """(cohort, pack) and row in the pack of each row of ``samples``. Raises InputError for a scan that isn't packed."""
         found = []
-        for sample in samples.itertuples():
-            pack = (sample.cohort, sample.pack)
-            row = self.indices[pack].row(sample.scan_id) if pack in self.indices else int(sample.row)
-            found.append((pack, row))
+        for cohort, name, scan, row in samples[["cohort", "pack", "scan_id", "row"]].itertuples(index=False):
+            pack = (cohort, name)
+            found.append((pack, self.indices[pack].row(scan) if pack in self.indices else int(row)))
         return found
 
     def image(self, pack: Pack, row: int) -> np.ndarray:
@@ -59,38 +69,35 @@ class PackedImages:
         return content
 
     def each_image(self, samples: pd.DataFrame) -> Iterator[np.ndarray]:
-        """The scans of ``samples``' rows in their order, one (C, X, Y, Z) uint8 at a time."""
+        """The scans of ``samples`` in order, one (C, X, Y, Z) uint8 at a time."""
         return (self.image(pack, row) for pack, row in self.places(samples))
 
     def stack_images(self, samples: pd.DataFrame) -> torch.Tensor:
-        """The scans of ``samples``' rows in their order, (N, C, X, Y, Z) uint8, in memory."""
+        """The scans of ``samples`` in order, (N, C, X, Y, Z) uint8, in memory."""
         return torch.from_numpy(np.stack(list(self.each_image(samples))))
-
-    def stack_labels(self, samples: pd.DataFrame) -> torch.Tensor:
-        """The label maps of ``samples``' rows in their order, (N, X, Y, Z) uint8, in memory."""
-        return torch.from_numpy(np.stack([self.label_map(pack, row) for pack, row in self.places(samples)]))
 
 
 def packed_folders(samples: pd.DataFrame, results: Path) -> dict[Pack, Path]:
-    """The folders of the packs in which ``samples`` lie, and of no others, by (cohort, pack)."""
+    """The folders of the packs that contain ``samples``, by (cohort, pack)."""
     packs = samples[["cohort", "pack"]].drop_duplicates().sort_values(["cohort", "pack"])
     return {(s.cohort, s.pack): Path(results) / s.cohort / "packed" / s.pack for s in packs.itertuples()}
 
 
 def open_packed(folders: dict[Pack, Path], modalities: list[str]) -> PackedImages:
-    """Map the arrays that lie in ``folders``; ``modalities`` become the channels, in their order.
+    """Map the arrays in ``folders``; ``modalities`` become the channels, in this order.
 
-    Raises InputError where an array is missing or isn't whole, where the index is of other arrays,
-    where a cohort was packed without one of the modalities, and
-    where two packs lie on different grids.
+    Raises:
+        InputError: If an array is missing or incomplete, if the index doesn't match the arrays, if a cohort was packed without
+            one of the modalities, or if two packs have different grids.
     """
-    images, labels, channels, indices = {}, {}, {}, {}
+    opened = PackedImages({}, {}, {})
+    images, labels, channels, indices = opened.images, opened.labels, opened.channels, opened.indices
     for pack, folder in folders.items():
         images[pack], labels[pack] = (_mapped(folder / name) for name in ("images.npy", "labels.npy"))
         packed = read_table(folder / "channels.tsv", required=("modality",))["modality"].tolist()
         if absent := [modality for modality in modalities if modality not in packed]:
             raise InputError(
-                f"{folder} holds {', '.join(packed)} and not {', '.join(absent)}: name it under the cohort's `modalities`."
+                f"{folder} contains {', '.join(packed)} but not {', '.join(absent)}: name it under the cohort's `modalities`."
             )
         channels[pack] = [packed.index(modality) for modality in modalities]
         indices[pack] = read_index(folder, len(images[pack]), len(labels[pack]))
@@ -98,42 +105,46 @@ def open_packed(folders: dict[Pack, Path], modalities: list[str]) -> PackedImage
     if len(grids) > 1:
         found = "; ".join(f"{folder}: {' x '.join(map(str, grid))}" for grid, folder in grids.items())
         raise InputError(f"the packed cohorts differ in their grid ({found}); delete these folders and run again.")
-    return PackedImages(images, labels, channels, indices)
+    return opened
 
 
-def intensity_statistics(scans: Iterable[np.ndarray | torch.Tensor]) -> tuple[list[float], list[float]]:
+def intensity_statistics(scans: Iterable[np.ndarray | torch.Tensor]) -> Intensity:
     """Mean and standard deviation of each channel's voxels above 0 in the *training* scans; 0 is outside the brain.
 
-    ``scans``: (C, X, Y, Z) uint8 each, such as `PackedImages.each_image` reads them one by one; a whole (N, C, X, Y, Z) does
-    as well. The voxels are counted by level in integers, so the result depends neither on their order nor on threads. Raises
-    InputError where a channel is 0 everywhere.
+    The voxels are counted by level in integers, so that the result depends neither on their order nor on threads.
+
+    Args:
+        scans: (C, X, Y, Z) uint8 each, one at a time.
+
+    Raises:
+        InputError: If a channel is 0 everywhere.
     """
     counts: np.ndarray | int = 0
     for scan in scans:
         counts = counts + np.stack([np.bincount(channel.ravel(), minlength=LEVELS) for channel in np.asarray(scan)])
-    means, deviations = [], []
-    levels = np.arange(LEVELS)
+    found, levels = Intensity([], []), np.arange(LEVELS)
     for index, channel in enumerate(np.atleast_2d(counts)):
         inside = channel * (levels > 0)
         if not inside.any():
             raise InputError(
                 f"channel {index + 1} of the packed training scans is 0 everywhere: there is nothing to learn from."
             )
-        means.append(float((inside * levels).sum() / inside.sum()))
-        variance = float((inside * (levels - means[-1]) ** 2).sum() / inside.sum())
-        deviations.append(max(variance**0.5, SMALLEST_DEVIATION))
-    return means, deviations
+        mean = float((inside * levels).sum() / inside.sum())
+        variance = float((inside * (levels - mean) ** 2).sum() / inside.sum())
+        found.mean.append(mean)
+        found.deviation.append(max(variance**0.5, SMALLEST_DEVIATION))
+    return found
 
 
-def to_input(images: torch.Tensor, mean: list[float], deviation: list[float]) -> torch.Tensor:
-    """(..., C, X, Y, Z) levels to the network's input in float32; the outside keeps one constant value a channel."""
-    return standardise_(images.to(torch.float32, copy=True), mean, deviation)
+def to_input(images: torch.Tensor, intensity: Intensity) -> torch.Tensor:
+    """(..., C, X, Y, Z) levels to the network's input in float32; the outside of the brain is constant in each channel."""
+    return standardise_(images.to(torch.float32, copy=True), intensity)
 
 
-def standardise_(levels: torch.Tensor, mean: list[float], deviation: list[float]) -> torch.Tensor:
-    """The float32 ``levels`` (..., C, X, Y, Z) less their channel's ``mean``, over its ``deviation``, in place."""
-    for channel, (centre, spread) in enumerate(zip(mean, deviation, strict=True)):
-        levels.select(-4, channel).sub_(centre).div_(spread)  # plain numbers: a tensor of them would hold a GPU up
+def standardise_(levels: torch.Tensor, intensity: Intensity) -> torch.Tensor:
+    """Subtract the mean of each channel from the float32 ``levels`` (..., C, X, Y, Z) and divide by its deviation, in place."""
+    for channel, (mean, deviation) in enumerate(zip(intensity.mean, intensity.deviation, strict=True)):
+        levels.select(-4, channel).sub_(mean).div_(deviation)  # plain numbers: a GPU would wait for a tensor of them
     return levels
 
 

@@ -1,7 +1,7 @@
-"""One training over several processes, started by torchrun: a GPU each, or gloo on CPUs.
+"""One training over several processes, started by torchrun: one for each GPU, or gloo on CPUs.
 
-Each process has its share of every batch; gradients are averaged, and what is decided (to save, to stop, which epoch is best)
-is decided by all at the same step. The first process alone writes.
+Each process computes a part of every batch, and gradients are averaged. All processes decide to save, to stop or which epoch is
+best at the same step. Only the main process, which has rank 0, writes.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from neurocohort.learning.checkpoint import Interrupted
 
 @dataclass(frozen=True)
 class Processes:
-    """``rank``: this process's number, from 0; ``size``: how many there are; ``device``: this one's own."""
+    """``rank``: number of this process, from 0; ``size``: number of processes; ``device``: that of this process."""
 
     rank: int
     size: int
@@ -30,7 +30,7 @@ class Processes:
         return self.rank == 0
 
     def most(self, number: int) -> int:
-        """The largest ``number`` of all processes. Over gloo, also between GPUs: their queues of work are not waited for."""
+        """The largest ``number`` of all processes. Always over gloo, which doesn't wait for the work queue of a GPU."""
         if self.size == 1:
             return number
         shared = torch.tensor(number)
@@ -38,15 +38,15 @@ class Processes:
         return int(shared)
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Wait until every process calls this."""
         self.most(0)
 
     def total(self, number: float) -> float:
-        """The sum of the processes' numbers, the same bits in each."""
+        """The sum of the numbers of all processes, with the same bits in each."""
         return sum(self.gather(number))
 
     def gather(self, value: object) -> list:
-        """The processes' values in the order of their ranks."""
+        """The values of all processes in the order of their ranks."""
         if self.size == 1:
             return [value]
         values: list = [None] * self.size
@@ -54,35 +54,35 @@ class Processes:
         return values
 
     def share_buffers(self, network: nn.Module) -> None:
-        """Give every process the first one's batch statistics, which each has followed on its own share."""
+        """Copy the main process's batch statistics to all; each process has computed its own from its part of the batches."""
         if self.size > 1:
             for buffer in network.buffers():
                 distributed.broadcast(buffer, 0)
 
     def with_common_statistics(self, network: nn.Module) -> nn.Module:
-        """``network`` with its batch norms computed over all processes; torch has that on GPUs only."""
+        """``network`` with batch norms over all processes; torch supports this on GPUs only."""
         if self.size > 1 and self.device.type == "cuda":
             return nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return network
 
     def averaging(self, network: nn.Module) -> nn.Module:
-        """A module around ``network`` that averages the gradients over the processes; itself where there is but one."""
+        """A wrapper of ``network`` that averages gradients over the processes; ``network`` itself for a single process."""
         if self.size == 1:
             return network
-        # Weights of one channel or one voxel fit two layouts, and their gradients may have the other: they are copied then.
+        # Weights of one channel or voxel are valid in two memory formats, and their gradients are copied if theirs is the other.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         own = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(network, device_ids=own, gradient_as_bucket_view=True)
 
 
 def is_main_process() -> bool:
-    """Whether this process is the only one or the first of torchrun's, the one that writes."""
+    """Whether this process is the only one or torchrun's first one; it is the one that writes."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextlib.contextmanager
 def joined(asked: int, device: torch.device) -> Iterator[Processes]:
-    """Meet the other processes of this training, ``asked`` of them in all.
+    """Connect the processes of this training, ``asked`` in total.
 
     Raises InputError where torchrun started another number, and where there are fewer GPUs than processes.
     """
@@ -110,10 +110,10 @@ def joined(asked: int, device: torch.device) -> Iterator[Processes]:
     distributed.init_process_group(backend)
     try:
         yield Processes(rank, size, device)
-    except Interrupted:  # all stop at the same step; after any other error they don't, and leaving would wait for them
+    except Interrupted:  # all stop at the same step; after another error this call would wait for the others
         distributed.destroy_process_group()
         raise
     distributed.destroy_process_group()
 
 
-_VARIABLES = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what torchrun sets, and what they are without it
+_VARIABLES = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # set by torchrun, and their values without it

@@ -1,8 +1,8 @@
-"""The mean over an experiment's members (its seeds and folds), and the members kept apart beside it.
+"""The mean over the members of an experiment (its seeds and folds), and a table of the single members.
 
-With cross-validation a member validates on its own fold alone: those rows are averaged over the members that were not trained
-on them, the held-out and external rows over all. Only networks that are used (`network_table`) are averaged; a fold that has
-none has no validation rows in the mean.
+With cross-validation a member validates on its own fold only: validation rows are averaged over the members that were not
+trained on them, held-out and external rows over all. Only used networks (`network_table`) are averaged; a fold without any has
+no validation rows in the mean.
 """
 
 from collections.abc import Iterator
@@ -17,17 +17,18 @@ from neurocohort.learning.prediction_tables import ID_COLUMNS
 from neurocohort.progress import in_turn
 
 KEY = ["cohort", "scan_id"]
+Scan = tuple[str, str]  # cohort and scan_id
 DECIMALS = 6
 MEMBER_COLUMNS = ["member", "scan_id", "cohort", "part"]
 MEMBER_VALUES = ["tissue", "target", "prediction", "dice", "volume_ml", "reference_ml"]
 
 
 def average_values(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The ensemble's table from its members' (`value_rows`), by member's name; rows in the order of cohort and scan.
+    """The table of the ensemble from those of its members (`value_rows`), sorted by cohort and scan.
 
-    ``prediction`` is the members' mean; of more than two classes the probabilities are averaged and the most probable class
-    is taken. ``spread``: the standard deviation over the members that predicted the scan, 0 for one; of more than two classes
-    that of the predicted class's probability. Raises InputError where the members' rows don't agree.
+    ``prediction`` is the mean; for more than two classes the class with the largest mean probability. ``spread`` is the standard
+    deviation over the members that predicted the scan, 0 for one; for more than two classes that of the predicted class's
+    probability. Raises InputError where the members' rows don't agree.
     """
     _check_agreement(tables)
     stacked = pd.concat(tables.values(), ignore_index=True)
@@ -47,7 +48,7 @@ def average_values(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def member_rows(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """members.tsv: the members' rows one member after the other, with its name in ``member``.
+    """members.tsv: the rows of all members.
 
     Columns: member, scan_id, cohort, part; then target, prediction (and the probabilities of more than two classes), or
     tissue, dice, volume_ml, reference_ml. A member without a model has no rows.
@@ -59,10 +60,10 @@ def member_rows(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def ensemble_scans(tables: dict[str, pd.DataFrame], samples: pd.DataFrame) -> pd.DataFrame:
-    """The scans that the members of a segmentation predicted, a row each in the order of cohort and scan.
+    """The scans that the members of a segmentation predicted, sorted by cohort and scan.
 
-    ``tables``: `overlap_rows` by member's name. Columns: as `overlap_rows` identifies a scan, ``part`` being the members', and
-    where it is packed, from ``samples``. Raises InputError where the members' scans don't agree, or ``samples`` lacks one.
+    ``tables`` are the members' (`overlap_rows`). Columns: ID_COLUMNS, and ``pack`` and ``row`` from ``samples``. Raises
+    InputError where the members' scans don't agree, or ``samples`` lacks one.
     """
     _check_agreement({name: _scans_of(table) for name, table in tables.items()})
     scans = _one_row_each(pd.concat(tables.values(), ignore_index=True)[ID_COLUMNS])
@@ -78,21 +79,21 @@ def ensemble_scans(tables: dict[str, pd.DataFrame], samples: pd.DataFrame) -> pd
 def mean_probabilities(
     scans: pd.DataFrame, tables: dict[str, pd.DataFrame], probabilities: dict[str, Path]
 ) -> Iterator[np.ndarray]:
-    """The mean over the members that predicted it of each row of ``scans``: (4, X, Y, Z) float32, 0 to 1, one at a time.
+    """Yield the mean probabilities of each row of ``scans`` over its members: (4, X, Y, Z) float32, 0 to 1.
 
-    ``tables``, ``probabilities``: by member's name, its `overlap_rows` and what `predict` wrote for the same scans.
+    ``tables`` (`overlap_rows`) and the files of ``probabilities`` (`predict`) of each member are of the same scans.
     """
     rows = {}
     for name, table in tables.items():
         predicted = pd.MultiIndex.from_frame(_scans_of(table)[KEY])
         if (stored := len(read_probabilities(probabilities[name]))) != len(predicted):
             raise InputError(
-                f"{probabilities[name]} holds {stored} scans and the predictions of {name} {len(predicted)}: delete both and run "
+                f"{probabilities[name]} contains {stored} scans and the predictions of {name} {len(predicted)}: delete both and run "
                 "again to have them rebuilt."
             )
         rows[name] = predicted.get_indexer(pd.MultiIndex.from_frame(scans[KEY]))
     for index in in_turn(len(scans), "averaged"):
-        # Mapped anew for each scan: what is looked at of one map would stay in memory.
+        # Mapped again for each scan: what has been read from a map would stay in memory.
         found = [read_probabilities(probabilities[name])[row[index]] for name, row in rows.items() if row[index] >= 0]
         total = np.zeros(found[0].shape, dtype=np.float32)
         for member in found:
@@ -101,7 +102,7 @@ def mean_probabilities(
 
 
 def _scans_of(table: pd.DataFrame) -> pd.DataFrame:
-    """The scans of a table with a row a scan and tissue, in its order."""
+    """The scans of a table with one row for each scan and tissue, in its order."""
     return table[[*KEY, "part"]].drop_duplicates(KEY)
 
 
@@ -112,32 +113,35 @@ def _one_row_each(stacked: pd.DataFrame) -> pd.DataFrame:
 def _check_agreement(tables: dict[str, pd.DataFrame]) -> None:
     """Raise InputError unless all members have the same tested rows, and equal or disjoint validation rows, in one order."""
     first_name = next(iter(tables))
-    tested, validations, targets = {}, {}, {}
+    tested: dict[str, list[Scan]] = {}
+    validations: dict[str, list[Scan]] = {}
+    targets: dict[Scan, float] = {}
     for name, table in tables.items():
-        scans = list(zip(table["cohort"], table["scan_id"], strict=True))
-        if len(set(scans)) < len(scans):
+        if table.duplicated(KEY).any():
             raise InputError(f"the predictions of {name} have a scan twice: delete them and run again.")
-        validates = (table["part"] == "validation").tolist()
-        tested[name] = [scan for scan, validating in zip(scans, validates, strict=True) if not validating]
+        validates = table["part"] == "validation"
+        tested[name], own = (
+            list(zip(*(table[key][rows] for key in KEY), strict=True)) for rows in (~validates, validates)
+        )
         if tested[name] != tested[first_name]:
             raise InputError(
                 _difference("held-out and external scans", first_name, tested[first_name], name, tested[name])
             )
-        own = [scan for scan, validating in zip(scans, validates, strict=True) if validating]
         for other_name, other in validations.items():
             if own != other and set(own) & set(other):
                 raise InputError(_difference("validation scans", other_name, other, name, own))
         validations[name] = own
-        for scan, target in zip(scans, table["target"], strict=True) if "target" in table else ():
-            if targets.setdefault(scan, target) != target:
+        for *scan, target in zip(*(table[key] for key in (*KEY, "target")), strict=True) if "target" in table else ():
+            known = targets.setdefault((scan[0], scan[1]), target)
+            if known != target:
                 raise InputError(
-                    f"the target of {scan[1]} ({scan[0]}) is {targets[scan]} in one member and {target} in {name}: delete the "
+                    f"the target of {scan[1]} ({scan[0]}) is {known} in one member and {target} in {name}: delete the "
                     "older predictions and run again."
                 )
 
 
-def _difference(what: str, first_name: str, first: list[tuple], name: str, other: list[tuple]) -> str:
-    """A sentence on the first place where two lists of scans differ."""
+def _difference(what: str, first_name: str, first: list[Scan], name: str, other: list[Scan]) -> str:
+    """A sentence about the first difference between two lists of scans."""
     place = next((i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), min(len(first), len(other)))
     here, there = (" of ".join(reversed(scans[place])) if place < len(scans) else "no more" for scans in (first, other))
     return (

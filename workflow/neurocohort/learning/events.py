@@ -1,8 +1,10 @@
-"""What TensorBoard shows of a training: a point an epoch for each loss, the criterion and the learning rate."""
+"""The events of a training for TensorBoard: losses, criterion and learning rate of each epoch."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from neurocohort.learning.run_record import EpochRow
 
 SCALARS = {
     "train_loss": "loss/train",
@@ -13,21 +15,21 @@ SCALARS = {
 
 
 @contextlib.contextmanager
-def epoch_events(folder: Path | None, first_epoch: int) -> Iterator[Callable[[dict], None]]:
-    """Yield a function that writes a row of the history to ``folder``; it does nothing where ``folder`` is None.
+def epoch_events(folder: Path | None, first_epoch: int) -> Iterator[Callable[[EpochRow], None]]:
+    """Yield a function that writes a row of the history to ``folder``; without ``folder`` it does nothing.
 
-    ``first_epoch``: of those that come; what an interrupted run wrote of it and of later ones is told to be void.
+    Events that an interrupted run wrote for ``first_epoch`` and later ones are discarded.
     """
     if folder is None:
-        yield lambda entry: None
+        yield lambda row: None
         return
-    from torch.utils.tensorboard import SummaryWriter  # slow to import: only for who looks at it
+    from torch.utils.tensorboard import SummaryWriter  # slow to import: only where it is used
 
     with SummaryWriter(str(folder), purge_step=first_epoch) as writer:
 
-        def note(entry: dict) -> None:
+        def write(row: EpochRow) -> None:
             for name, tag in SCALARS.items():
-                writer.add_scalar(tag, entry[name], entry["epoch"])
+                writer.add_scalar(tag, getattr(row, name), row.epoch)
             writer.flush()
 
-        yield note
+        yield write

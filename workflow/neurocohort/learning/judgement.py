@@ -1,11 +1,11 @@
-"""Whether a trained network has learned anything: how far its predictions of the validation scans lie apart.
+"""Whether a trained network has learned anything: the spread of its predictions of the validation scans.
 
-A network that gives every scan nearly the same answer can have a good loss, that of the mean or of the class counts, and would
-pull its experiment's average towards it. This tests for that alone, not for whether the answers are right: metrics do.
+A network with nearly the same prediction for every scan can have an acceptable loss, that of the mean or of the class counts,
+and would pull the average of its experiment towards it. Whether predictions are correct is left to the metrics.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,25 +14,30 @@ from neurocohort.learning.batches import Batch
 from neurocohort.learning.loop import BEST, Loop
 from neurocohort.learning.networks import load_weights
 from neurocohort.learning.outcomes import FIRST, LATEST
-from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, TISSUE_LABELS, Task
+from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, TISSUE_LABELS, Regression, Task
 
-# Below it, a network has learned nothing. Regression: standard deviation of the predictions by that of the targets. The best
-# prediction that correlates with the target by r has a ratio of r, so that 0.1 explains 1 % of the variance; a brain-age network
-# has some 0.9. Classification: standard deviation of a class's probability, in halves. It is 1 where all scans are certain and
-# the classes equal; at 0.05, a probability varies by 0.025. Segmentation: fraction of the reference's tissues, over all scans,
-# that are found at all; below a half, most tissues are missing from most scans.
+# With a smaller spread a network has learned nothing. Regression: standard deviation of the predictions divided by that of the
+# targets. The best prediction with a correlation of r has a ratio of r, so that 0.1 explains 1 % of the variance; a brain-age
+# network has about 0.9. Classification: standard deviation of a class's probability, divided by 0.5. It is 1 for equal classes
+# that are predicted with certainty; at 0.05, a probability varies by 0.025. Segmentation: fraction of the reference's tissues,
+# over all scans, of which at least a voxel is predicted.
 LEAST_SPREAD = {REGRESSION: 0.1, CLASSIFICATION: 0.05, SEGMENTATION: 0.5}
-# Of the training targets' standard deviation: validation targets that lie closer together leave a good network little to tell
-# apart, and its predictions may well be alike.
+# Standard deviation of the validation targets, divided by that of the training targets. If it is smaller, the predictions of a
+# good network may be similar too.
 LEAST_TARGET_SPREAD = 0.25
-WAYS_OUT = "a smaller `learning_rate` or `precision: float32` are the usual ways out"
+WAYS_OUT = "a smaller `learning_rate` or `precision: float32` usually helps"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """``learned``: None where it isn't judged. ``spread``: as `prediction_spread` has it, None where there is none;
-    ``least_spread``: the smallest that passes. ``edge``: `FIRST` where the first epoch that could be kept was kept and others
-    followed, `LATEST` where it was the last of all, else empty. ``reason``: why nothing was learned or judged, else empty.
+    """Whether a network learned anything.
+
+    Args:
+        learned: None where it isn't judged.
+        reason: Why nothing was learned, or why it isn't judged; else empty.
+        spread: See `prediction_spread`; None where there is none.
+        least_spread: The smallest spread that passes.
+        edge: `FIRST` where the first possible epoch was kept and others followed, `LATEST` where the last one was kept.
     """
 
     learned: bool | None
@@ -41,23 +46,22 @@ class Judgement:
     least_spread: float
     edge: str
 
-    def as_dict(self) -> dict:
-        """Plain values, for run.json."""
-        return asdict(self)
-
 
 def judge(loop: Loop, batches: Iterator[Batch]) -> Judgement:
-    """Apply the kept weights of the finished ``loop`` to the validation part, ``batches`` being this process's share of it.
+    """Judge the kept weights of the finished ``loop`` on the validation part.
 
-    The loop's network has them afterwards. Every process has to call it, and gets the same judgement.
+    ``batches`` are those of this process. Every process must call this, and gets the same judgement. The network of the loop
+    has the kept weights afterwards.
     """
     epoch, settings, least = loop.kept_epoch(), loop.settings, LEAST_SPREAD[loop.task.kind]
     edge = _edge(loop)
     if epoch is None:
-        reason = f"the training ended after {loop.state['epoch']} epoch(s) without a finite validation loss to keep; {WAYS_OUT}"
+        reason = (
+            f"the training ended after {loop.state.epoch} epoch(s) without a finite validation loss to keep; {WAYS_OUT}"
+        )
         return Judgement(False if settings.judged else None, reason, None, least, edge)
     load_weights(loop.network, loop.kept_weights())
-    own = [_noted(loop.task, outputs, targets) for outputs, targets in loop.outputs(batches)]
+    own = [_compared(loop.task, outputs, targets) for outputs, targets in loop.outputs(batches)]
     pairs = [pair for one in loop.processes.gather(own) for pair in one]
     predicted, targets = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     if unfit := _unfit(loop.task, targets):
@@ -72,11 +76,11 @@ def judge(loop: Loop, batches: Iterator[Batch]) -> Judgement:
 
 
 def prediction_spread(task: Task, predicted: np.ndarray, targets: np.ndarray) -> float:
-    """How far predictions of several scans lie apart.
+    """How much the predictions of several scans differ.
 
-    Regression, two (N,) arrays: their standard deviations' ratio. Classification, (N, K) probabilities: the largest standard
-    deviation of a class's probability, in halves, 0 to 1. Segmentation, two (N, 3) arrays that say which tissues are in a label
-    map: the fraction of the reference's that are in the predicted one.
+    Regression, two (N,) arrays: the ratio of their standard deviations. Classification, (N, K) probabilities: the largest
+    standard deviation of a class's probability, divided by 0.5. Segmentation, two (N, 3) bool arrays of the tissues that each
+    label map contains: the fraction of the reference's tissues that are in the predicted map.
     """
     if task.kind == REGRESSION:
         return float(predicted.std() / targets.std())
@@ -85,14 +89,15 @@ def prediction_spread(task: Task, predicted: np.ndarray, targets: np.ndarray) ->
     return float(predicted[targets].mean())
 
 
-def _noted(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Of one batch, what `prediction_spread` takes."""
+def _compared(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The arguments of `prediction_spread` for one batch."""
     if task.kind != SEGMENTATION:
         return task.predict(outputs).double().cpu().numpy(), targets.double().cpu().numpy()
-    return tuple(
+    predicted, reference = (
         np.column_stack([(labels == tissue).flatten(1).any(dim=1).cpu().numpy() for tissue in range(1, TISSUE_LABELS)])
         for labels in (outputs.argmax(dim=1), targets)
     )
+    return predicted, reference
 
 
 def _unfit(task: Task, targets: np.ndarray) -> str:
@@ -102,7 +107,7 @@ def _unfit(task: Task, targets: np.ndarray) -> str:
     if len(np.unique(targets)) < 2:
         what = "one class" if task.kind == CLASSIFICATION else "one target"
         return f"the {len(targets)} validation scan(s) have only {what}, so it is not judged"
-    if task.kind == REGRESSION and targets.std() < LEAST_TARGET_SPREAD * task.scale:
+    if isinstance(task, Regression) and targets.std() < LEAST_TARGET_SPREAD * task.scale:
         return (
             f"the targets of the {len(targets)} validation scans have a standard deviation of {targets.std():.3g}, less than "
             f"{LEAST_TARGET_SPREAD:g} times that of the training scans ({task.scale:.3g}), so it is not judged"
@@ -121,7 +126,7 @@ def _shortfall(task: Task, spread: float, least: float) -> str:
 
 
 def _edge(loop: Loop) -> str:
-    epoch, run = loop.kept_epoch(), loop.state["epoch"]
+    epoch, run = loop.kept_epoch(), loop.state.epoch
     if loop.settings.keep != BEST or epoch is None:
         return ""
     if epoch == loop.window < run:

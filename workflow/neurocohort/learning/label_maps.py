@@ -1,11 +1,12 @@
 """A segmentation as files: for each scan a label map on the study's grid and one on the grid of the raw scan.
 
-The second is made from the probabilities, not from the first: each tissue's is interpolated linearly through the stored
-transform, and the largest wins, so there is one resampling and no staircase of the coarser grid.
+The second one is computed from the probabilities: each tissue's is interpolated linearly through the stored transform, and the
+largest one gives the label. So there is one resampling, without the steps of the coarser grid.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -32,14 +33,22 @@ LPS_FROM_RAS = np.array([-1, -1, 1], dtype=np.float32)
 def write_label_maps(
     scans: pd.DataFrame, probabilities: Iterable[np.ndarray], results: Path, folder: Path
 ) -> pd.DataFrame:
-    """Write both label maps of each scan into ``folder``/<cohort>, with ``dseg.tsv``, which names the labels.
+    """Write both label maps of each scan and ``dseg.tsv``, which names the labels.
 
-    ``scans``: cohort and scan_id; ``probabilities``: (4, X, Y, Z) for each row, background, CSF, GM and WM on the study's grid;
-    ``results``: where the preprocessed scans lie. The names end in ``_space-<template>_dseg.nii.gz`` and, as BIDS calls the
-    raw scan's grid, ``_space-orig_dseg.nii.gz``.
+    The names end in ``_space-<template>_dseg.nii.gz`` and, with BIDS' name for the raw scan's grid, ``_space-orig_dseg.nii.gz``.
 
-    Returns volumes.tsv: cohort, scan_id, tissue and volume_ml, the volume in the raw scan's space; missing for a scan that came
-    in MNI space, where it is not the head's own. Raises InputError where a preprocessed scan or its transform is missing.
+    Args:
+        scans: cohort and scan_id.
+        probabilities: (4, X, Y, Z) for each row: background, CSF, GM and WM on the study's grid.
+        results: The folder of the preprocessed cohorts.
+        folder: Where to write, with one subfolder for each cohort.
+
+    Returns:
+        volumes.tsv: cohort, scan_id, tissue and volume_ml in the raw scan's space; missing for a scan that came in MNI space,
+        where it isn't the volume of the person's own head.
+
+    Raises:
+        InputError: If a preprocessed scan or its transform is missing.
     """
     rows = []
     for scan, maps in zip(scans[["cohort", "scan_id"]].to_dict("records"), probabilities, strict=True):
@@ -66,22 +75,25 @@ def write_label_maps(
 
 
 def labels_on_grid(probabilities: np.ndarray, affine: np.ndarray, grid: Grid, mapping: Mapping) -> Volume:
-    """The most probable label at each voxel of ``grid``, uint8, from ``probabilities`` (labels, X, Y, Z; 0 is background).
+    """The most probable label at each voxel of ``grid``, uint8; background outside the field of view of the probabilities.
 
-    ``affine``: 4 x 4, the probabilities' voxels to world points (RAS mm); ``mapping``: world points of ``grid`` to those.
-    Background where the probabilities' field of view ends.
+    Args:
+        probabilities: (labels, X, Y, Z); 0 is background.
+        affine: From their voxels to world points (RAS mm), 4 x 4.
+        grid: The grid of the raw scan.
+        mapping: From world points of ``grid`` to those of the probabilities.
     """
     labels = np.zeros(grid.shape, dtype=np.uint8)
     tissue = label_map(probabilities) > 0
     if not tissue.any():
         return Volume(labels, grid.affine)
-    # A mean of neighbours can favour a tissue only if one of them does: all else is background and need not be sampled.
+    # Only voxels with a tissue neighbour can become tissue; the rest is background and isn't sampled.
     box = tuple(
         slice(max(0, int(index.min()) - 1), int(index.max()) + 2) for index in map(np.unique, np.nonzero(tissue))
     )
-    shares = [np.asarray(share[box], dtype=np.float32) for share in probabilities]
+    cropped = [np.asarray(one[box], dtype=np.float32) for one in probabilities]
     first = np.array([side.start for side in box], dtype=float)
-    to_index, last = np.linalg.inv(affine), np.array(shares[0].shape) - 1
+    to_index, last = np.linalg.inv(affine), np.array(cropped[0].shape) - 1
     thickness = max(1, SLAB_VOXELS // int(np.prod(grid.shape[1:])))
     for start in range(0, grid.shape[0], thickness):
         slab = labels[start : start + thickness]
@@ -89,26 +101,26 @@ def labels_on_grid(probabilities: np.ndarray, affine: np.ndarray, grid: Grid, ma
         voxels[..., 0] += start
         index = _applied(to_index, _mapped(mapping, _applied(grid.affine, voxels))) - first
         inside = ((index >= 0) & (index <= last)).all(axis=-1)
-        sampled = [ndimage.map_coordinates(share, index[inside].T, order=1) for share in shares]
+        sampled = [ndimage.map_coordinates(one, index[inside].T, order=1) for one in cropped]
         slab[inside] = np.argmax(sampled, axis=0)
     return Volume(labels, grid.affine)
 
 
-def read_scan_to_template(folder: Path, record: dict) -> Mapping:
-    """What preprocessing stored in ``folder``: the way from world points of the raw scan (RAS mm) to those of the template.
+def read_scan_to_template(folder: Path, record: dict[str, Any]) -> Mapping:
+    """The stored mapping from world points of the raw scan (RAS mm) to those of the template: an affine, and any displacement.
 
-    ``record``: the content of the scan's ``*_qc.json``. The affine alone, or with the displacement after it.
+    ``folder`` contains the preprocessed scan; ``record`` is the content of its ``*_qc.json``.
     """
     transform = sitk.ReadTransform(str(_output(folder, record, "inverse_xfm")))
     matrix = from_itk(sitk.AffineTransform(transform))
     if "inverse_displacement" not in record["outputs"]:
         return matrix
-    image = nib.load(_output(folder, record, "inverse_displacement"))
+    image: Any = nib.load(_output(folder, record, "inverse_displacement"))
     displacement = np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0] * LPS_FROM_RAS
     return PointMap(matrix, displacement, Grid(displacement.shape[:3], image.affine), np.eye(4))
 
 
-def _output(folder: Path, record: dict, name: str) -> Path:
+def _output(folder: Path, record: dict[str, Any], name: str) -> Path:
     entry = record["outputs"].get(name)
     if entry is None or not (folder / entry["file"]).is_file():
         raise InputError(f"{folder} lacks the scan's {name}: delete the folder and run again to have it rebuilt.")
@@ -116,7 +128,7 @@ def _output(folder: Path, record: dict, name: str) -> Path:
 
 
 def _grid(path: Path) -> Grid:
-    image = nib.load(path)
+    image: Any = nib.load(path)
     return Grid(image.shape, np.asarray(image.affine, dtype=np.float64))
 
 

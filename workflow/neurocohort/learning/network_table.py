@@ -1,6 +1,6 @@
-"""Which of an experiment's networks are used: networks.tsv, the networks in the average, and the one that stands for all.
+"""Which networks of an experiment are used: networks.tsv, the networks that are averaged, and the one that represents them.
 
-A network that learned nothing, or whose training ended without a model, would only spoil an average of others that did learn.
+A network that learned nothing, or whose training ended without a model, would only make the average worse.
 """
 
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.errors import InputError
-from neurocohort.files import read_json
 from neurocohort.learning.judgement import WAYS_OUT
-from neurocohort.learning.model_files import RUN, WEIGHTS
+from neurocohort.learning.model_files import WEIGHTS, read_run
 from neurocohort.learning.outcomes import NO, NOT_JUDGED, YES
+from neurocohort.learning.run_record import Run
 
 ANSWERS = {True: YES, False: NO, None: NOT_JUDGED}
 ALL_USED = "no network of the experiment learned anything, so that all are averaged"
@@ -20,44 +20,36 @@ COLUMNS = ["member", "fold", "seed", "attempts", "epochs", "best_epoch", "criter
 COLUMNS += ["learned", "used", "reason"]
 
 
-def read_runs(folders: Iterable[Path]) -> dict[str, dict]:
-    """By member's name, run.json of each of the members' ``folders``."""
-    return {folder.name: read_json(folder / RUN) for folder in folders}
+def read_runs(folders: Iterable[Path]) -> dict[str, Run]:
+    """The content of run.json in the ``folders`` of members, by member."""
+    return {folder.name: read_run(folder) for folder in folders}
 
 
-def network_table(runs: dict[str, dict]) -> pd.DataFrame:
-    """networks.tsv: a row a member, in their order.
+def network_table(runs: dict[str, Run]) -> pd.DataFrame:
+    """networks.tsv: one row for each member, in their order.
 
-    ``member``; ``fold``, 0 without cross-validation; ``seed`` of the kept weights; ``attempts``, trainings that it took;
-    ``epochs`` run and ``best_epoch`` kept; ``criterion`` by which it was; ``spread`` of its predictions of the validation scans
-    and ``least_spread``, the smallest that passes; ``edge`` (see `judgement.Judgement`); ``learned``: yes, no, or not judged;
-    ``used``: yes or no, whether it is in the average; ``reason``: sentences on what is not as usual. Raises InputError where no
-    network has a model.
+    ``fold``: 0 without cross-validation; ``seed``: of the kept weights; ``attempts``: number of trainings; ``epochs``: number
+    of epochs run; ``best_epoch``: the kept one, and its ``criterion``; ``spread``: of the predictions of the validation scans,
+    and ``least_spread``, the smallest that passes; ``edge``: see `judgement.Judgement`; ``learned``: yes, no, or not judged;
+    ``used``: whether it is averaged; ``reason``: sentences on anything unusual. Raises InputError where no network has a model.
     """
     used = set(used_members(runs))
     rows = []
     for member, run in runs.items():
         learning = run["learning"]
-        rows.append(
-            {
-                "member": member,
-                "fold": run["settings"]["fold"],
-                "seed": run["seed"],
-                "attempts": len(learning["attempts"]),
-                "epochs": run["epochs_run"],
-                **{name: run[name] for name in ("best_epoch", "criterion")},
-                **{name: learning[name] for name in ("spread", "least_spread", "edge")},
-                "learned": ANSWERS[learning["learned"]],
-                "used": ANSWERS[member in used],
-                "reason": "; ".join(_reasons(member, runs, used)),
-            }
-        )
+        attempts, answers = len(learning["attempts"]), (ANSWERS[learning["learned"]], ANSWERS[member in used])
+        about_epochs = (run["epochs_run"], run["best_epoch"], run["criterion"])
+        about_spread = (learning["spread"], learning["least_spread"], learning["edge"])
+        reasons = "; ".join(_reasons(member, runs, used))
+        fold, seed = run["settings"]["fold"], run["seed"]
+        rows.append((member, fold, seed, attempts, *about_epochs, *about_spread, *answers, reasons))
     return pd.DataFrame(rows, columns=COLUMNS).astype({"best_epoch": "Int64"})
 
 
-def used_members(runs: dict[str, dict]) -> list[str]:
-    """The members whose predictions are averaged: those that learned something or are not judged; where there are none, all
-    that have a model. Raises InputError where no training left one.
+def used_members(runs: dict[str, Run]) -> list[str]:
+    """The members whose predictions are averaged: those that learned something or are not judged, or else all with a model.
+
+    Raises InputError where no training left a model.
     """
     usable = [member for member, run in runs.items() if run["best_epoch"] is not None]
     if not usable:
@@ -69,16 +61,18 @@ def used_members(runs: dict[str, dict]) -> list[str]:
 
 
 def first_used(folders: Iterable[Path]) -> Path:
-    """Of members' ``folders``, in order of preference, the first whose network learned something or is not judged, or else the
-    first with a model. Raises InputError where none has one.
+    """The first of the members' ``folders`` whose network learned something or is not judged, or else the first with a model.
+
+    Raises InputError where none has a model.
     """
     by_name = {folder.name: folder for folder in folders}
     return by_name[used_members(read_runs(by_name.values()))[0]]
 
 
 def starting_weights(candidates: list[Path]) -> tuple[Path, str]:
-    """The weights that a transfer starts from: of the model.safetensors ``candidates``, in order of preference, those of
-    `first_used`. And a warning where that network learned nothing, else an empty text.
+    """The weights that a transfer starts from, and a warning where that network learned nothing, else an empty text.
+
+    ``candidates`` are model.safetensors files in order of preference; `first_used` chooses.
     """
     folder = first_used(path.parent for path in candidates)
     learning = read_runs([folder])[folder.name]["learning"]
@@ -86,7 +80,7 @@ def starting_weights(candidates: list[Path]) -> tuple[Path, str]:
     return folder / WEIGHTS, warning if learning["learned"] is False else ""
 
 
-def _reasons(member: str, runs: dict[str, dict], used: set[str]) -> Iterable[str]:
+def _reasons(member: str, runs: dict[str, Run], used: set[str]) -> Iterable[str]:
     run = runs[member]
     if run["learning"]["reason"]:
         yield run["learning"]["reason"]

@@ -14,9 +14,9 @@ GROUPS = 8
 class SFCN(nn.Module):
     """The simple fully convolutional network of Peng et al. 2021 (Medical Image Analysis 68, 101871).
 
-    Five blocks of 3 x 3 x 3 convolution, batch norm, max pooling and ReLU, one of 1 x 1 x 1 convolution, then the average over
-    the volume, dropout and a linear head. ``norm`` ``group`` puts group norm in the place of batch norm. Input
-    (N, inputs, X, Y, Z) with each side at least 32; output (N, outputs), logits.
+    Five blocks of 3 x 3 x 3 convolution, batch norm (or group norm), max pooling and ReLU, one of 1 x 1 x 1 convolution, then
+    the average over the volume, dropout and a linear head. Input (N, inputs, X, Y, Z) with each side at least 32; output
+    (N, outputs), logits.
     """
 
     def __init__(self, inputs: int, channels: list[int], outputs: int, dropout: float, norm: str):
@@ -57,25 +57,27 @@ def build_network(
     shape = architecture.shape(channels, inputs, outputs, dropout=dropout, norm=norm)
     if architecture.target == SFCN.__name__:
         return SFCN(**architecture.arguments(shape))
-    from monai.networks import nets  # takes seconds, and those who train an SFCN don't need it
+    from monai.networks import nets  # slow to import, and not needed for an SFCN
 
     return getattr(nets, architecture.target)(**architecture.arguments(shape))
 
 
 def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and batch statistics by name, each once: DynUNet knows its layers by two names."""
+    """Parameters and batch statistics by name, each once: DynUNet has two names for each layer."""
     once = {name for name, _ in (*network.named_parameters(), *network.named_buffers())}
     return {name: tensor for name, tensor in network.state_dict().items() if name in once}
 
 
 def copied_weights(network: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of `weights_of` on the CPU in the usual layout."""
-    plain = {"device": "cpu", "copy": True, "memory_format": torch.contiguous_format}
-    return {name: tensor.detach().to(**plain) for name, tensor in weights_of(network).items()}
+    """A copy of `weights_of` on the CPU in contiguous memory format."""
+    return {
+        name: tensor.detach().to(device="cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in weights_of(network).items()
+    }
 
 
 def load_weights(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Give ``network`` what `weights_of` returned of one like it. Raises InputError where names or shapes differ."""
+    """Load weights that `weights_of` returned into ``network``. Raises InputError where names or shapes differ."""
     expected = weights_of(network)
     differing = sorted(set(expected) ^ set(weights))
     differing += [name for name in expected if name in weights and expected[name].shape != weights[name].shape]
@@ -84,4 +86,4 @@ def load_weights(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
             f"the weights don't fit the network: {len(differing)} tensors differ, such as {differing[0]}. They were made with "
             "other settings or another version; train it again."
         )
-    network.load_state_dict(weights, strict=False)  # DynUNet's second names are missing
+    network.load_state_dict(weights, strict=False)  # not strict: DynUNet's second names are missing

@@ -1,4 +1,4 @@
-"""In which arithmetic and memory layout a network computes on a device, and torch's global switches that go with it."""
+"""The arithmetic and the memory format of a network on a device, and the global settings of torch for them."""
 
 import contextlib
 from dataclasses import dataclass
@@ -18,29 +18,29 @@ TYPES = {BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}
 
 @dataclass(frozen=True)
 class Precision:
-    """``name``: float32, bfloat16 or float16; ``layout``: of volumes and of the network's weights."""
+    """``name``: float32, bfloat16 or float16; ``layout``: memory format of volumes and weights."""
 
     name: str
     device: torch.device
     layout: torch.memory_format
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """Within it, the network's convolutions and products are computed in this precision."""
+        """A context in which convolutions and products are computed in this precision."""
         if self.name == FLOAT32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=TYPES[self.name])
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Keeps gradients within float16's range; does nothing in the other precisions."""
+        """Keeps gradients in the range of float16; does nothing in the other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == FLOAT16)
 
     def to_memory_format(self, volumes: Volumes) -> Volumes:
-        """A batch (N, C, X, Y, Z) or a network, in the layout."""
-        return volumes.to(memory_format=self.layout)
+        """A batch (N, C, X, Y, Z) or a network in this memory format."""
+        return volumes.to(memory_format=self.layout)  # type: ignore[call-overload]
 
 
 def choose_precision(settings: TrainingSettings, device: torch.device) -> Precision:
-    """``auto`` is bfloat16 where the GPU computes in it, float16 on other GPUs, and float32 on a CPU.
+    """The precision of ``settings``: ``auto`` is bfloat16 where the GPU supports it, float16 on other GPUs, float32 on a CPU.
 
     Raises InputError for float16 on a CPU and for bfloat16 on a GPU without it.
     """
@@ -59,24 +59,23 @@ def choose_precision(settings: TrainingSettings, device: torch.device) -> Precis
         )
     if name == BFLOAT16 and not has_bfloat16:
         raise InputError(
-            f"`precision: bfloat16` was asked for, and the GPU ({torch.cuda.get_device_name(device)}) doesn't compute in it; "
+            f"`precision: bfloat16` was asked for, and the GPU ({torch.cuda.get_device_name(device)}) doesn't support it; "
             "set `precision: auto`."
         )
     return Precision(name, device, layout)
 
 
 def set_up_torch(threads: int, device: torch.device, precision: str) -> None:
-    """Set what torch keeps for the whole process: threads, determinism on a CPU, and how a GPU multiplies.
+    """Set torch's global settings: threads, determinism on a CPU, and the multiplication on a GPU.
 
-    Who names float32 gets it; otherwise what autocast leaves in float32 may be multiplied with ten bits (TF32).
+    With float32 a GPU multiplies exactly. Otherwise it may use ten bits (TF32) for what autocast leaves in float32.
     """
-    torch.set_num_threads(threads)  # float sums depend on it, so it is a setting and not the machine's choice
+    torch.set_num_threads(threads)  # a setting, not the machine's choice: sums of floats depend on it
     torch.use_deterministic_algorithms(device.type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = (
-        False  # nothing here reads it, and filling takes a tenth of a step
-    )
+    # Uninitialised memory is never read here, and filling it takes a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # the fastest kernel for a size is looked for once: sizes stay the same
+        torch.backends.cudnn.benchmark = True  # searches the fastest kernel once, since sizes don't change
         exact = "ieee" if precision == FLOAT32 else "tf32"
-        torch.backends.cudnn.conv.fp32_precision = exact
+        torch.backends.cudnn.conv.fp32_precision = exact  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.fp32_precision = exact

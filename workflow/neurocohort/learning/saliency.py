@@ -1,10 +1,11 @@
 """Where in template space a network looks: an occlusion or Grad-CAM map, averaged over held-out scans.
 
-Beside it stands the map of the same network with random weights (Adebayo et al. 2018, Sanity Checks for Saliency Maps): where
-the two agree, the map shows the brain's shape and the architecture, not what was learned.
+It is compared with the map of the same network with random weights (Adebayo et al. 2018, Sanity Checks for Saliency Maps): where
+both agree, the map shows the shape of the brain and the architecture, not what was learned.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,25 +15,60 @@ from torch import nn
 
 from neurocohort.errors import InputError
 from neurocohort.learning.data import PackedImages, to_input
+from neurocohort.learning.model_files import Model
 from neurocohort.learning.precision import FLOAT32, choose_precision, set_up_torch
-from neurocohort.learning.settings import read_settings
-from neurocohort.learning.tasks import REGRESSION, Task
+from neurocohort.learning.tasks import Classification, Regression, Task
 from neurocohort.learning.training import network_of
 from neurocohort.progress import in_turn
 
 OCCLUSION, GRAD_CAM = "occlusion", "grad_cam"
 HELD_OUT = "held-out"
 BLOCK_MM = 30.0  # hidden at a time: about the size of a thalamus
-HIDDEN_IN = 3  # scans in which each block is hidden, dealt out so that every scan has its share of blocks
-BRAIN_SHARE = 0.25  # of a block: with less there is nothing in it to hide
+HIDDEN_IN = 3  # scans in which each block is hidden; the blocks are distributed evenly over the scans
+BRAIN_FRACTION = 0.25  # of a block: blocks with less brain aren't hidden
 BATCH = 4
-LEAST_SIDE = 4  # voxels of a layer's output: Grad-CAM takes the deepest layer that has them, else there is no map
+LEAST_SIDE = 4  # voxels: Grad-CAM uses the deepest layer with an output of at least this size
 
 Evidence = Callable[[torch.Tensor], torch.Tensor]
+Block = tuple[int, int, int]  # the place of a block, counted in blocks along each axis
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks to hide: those of the template's brain ``mask`` (X, Y, Z) in a grid of blocks of ``edge`` voxels.
+
+    ``seed`` determines which block is hidden in which scan.
+    """
+
+    mask: np.ndarray
+    edge: int
+    seed: int
+
+    @property
+    def counts(self) -> list[int]:
+        """Number of blocks along each axis."""
+        return [-(-side // self.edge) for side in self.mask.shape]
+
+    def places(self) -> list[Block]:
+        """The blocks that contain enough brain."""
+        x, y, z = self.counts
+        padding = [(0, count * self.edge - side) for count, side in zip(self.counts, self.mask.shape, strict=True)]
+        padded = np.pad(self.mask, padding)
+        fractions = padded.reshape(x, self.edge, y, self.edge, z, self.edge).mean(axis=(1, 3, 5))
+        return [(int(i), int(j), int(k)) for i, j, k in np.argwhere(fractions >= BRAIN_FRACTION)]
+
+    def interpolated(self, values: dict[Block, float]) -> np.ndarray:
+        """The values at every voxel, linear between the centres of the blocks that have one."""
+        sums, weights = np.zeros(self.counts), np.zeros(self.counts)
+        for place, value in values.items():
+            sums[place], weights[place] = value, 1.0
+        centres = np.meshgrid(*((np.arange(side) + 0.5) / self.edge - 0.5 for side in self.mask.shape), indexing="ij")
+        summed, weighed = (ndimage.map_coordinates(one, centres, order=1, mode="nearest") for one in (sums, weights))
+        return np.divide(summed, weighed, out=np.zeros(self.mask.shape), where=weighed > 0)
 
 
 def chosen_scans(samples: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """At most ``count`` held-out rows of ``samples``, drawn by ``seed``, in their order. Raises InputError without any."""
+    """At most ``count`` random held-out rows of ``samples``, in their order. Raises InputError where there is none."""
     rows = samples[samples["part"] == HELD_OUT].reset_index(drop=True)
     if rows.empty:
         raise InputError(
@@ -43,78 +79,79 @@ def chosen_scans(samples: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 
 
 def saliency_maps(
-    network: nn.Module,
-    task: Task,
-    run: dict,
+    model: Model,
     scans: pd.DataFrame,
     packed: PackedImages,
     mask: np.ndarray,
     spacing_mm: float,
-    device: torch.device,
     *,
     method: str,
     seed: int,
 ) -> tuple[dict[str, np.ndarray], float | None]:
-    """The maps of ``scans`` (rows of samples.tsv) by name, and the rank correlation of the first two inside the brain.
+    """The maps of ``scans`` by name, and the rank correlation of the first two inside the brain.
 
-    Maps, (X, Y, Z) float32, 0 outside ``mask`` (bool, the template's brain): ``network`` and ``random``, each 0 to 1 by its own
-    maximum; ``mean_image``, the scans' mean intensity, 0 to 1. ``run``: run.json; ``seed``: of the random weights and of which
-    block is hidden in which scan. Spearman's correlation is None where a map is the same everywhere.
+    Args:
+        model: The trained network.
+        scans: Rows of samples.tsv.
+        packed: Their volumes.
+        mask: The template's brain, bool.
+        spacing_mm: Voxel size.
+        method: OCCLUSION or GRAD_CAM.
+        seed: Of the random weights and of which block is hidden in which scan.
+
+    Returns:
+        Maps (X, Y, Z) float32, 0 outside ``mask``: ``network`` and ``random``, each divided by its maximum; ``mean_image``, the
+        mean intensity of the scans, 0 to 1. Spearman's correlation, None where a map is constant.
     """
-    settings = read_settings(run["settings"]).model_copy(update={"precision": FLOAT32})
-    set_up_torch(settings.threads, device, settings.precision)
-    precision = choose_precision(settings, device)
+    settings = model.settings.model_copy(update={"precision": FLOAT32})
+    set_up_torch(settings.threads, model.device, settings.precision)
+    precision = choose_precision(settings, model.device)
     torch.manual_seed(seed)
-    untrained = network_of(settings, task).eval().to(device)
-    intensity, found = run["intensity"], {}
-    for name, one in (("network", network), ("random", untrained)):
-        one = precision.to_memory_format(one.eval())
-
-        def evidence(inputs: torch.Tensor, of: nn.Module = one) -> torch.Tensor:
-            return _evidence(task, of(precision.to_memory_format(inputs)))
-
-        inputs = (
-            to_input(torch.from_numpy(scan)[None].to(device), intensity["mean"], intensity["deviation"])
-            for scan in packed.each_image(scans)
-        )
-        counted = (scan for _, scan in zip(in_turn(len(scans), f"looked through ({name})"), inputs, strict=True))
+    untrained = network_of(settings, model.task).to(model.device)
+    maps = {}
+    for name, network in (("network", model.network), ("random", untrained)):
+        one = precision.to_memory_format(network.eval())
+        turns = in_turn(len(scans), f"looked through ({name})")
+        images = (image for _, image in zip(turns, packed.each_image(scans), strict=True))
+        inputs = (to_input(torch.from_numpy(image)[None].to(model.device), model.intensity) for image in images)
         if method == OCCLUSION:
-            # Made on the device as the scans are: a GPU divides by a number otherwise than a CPU, in the last bit.
-            nothing = torch.zeros(1, len(intensity["mean"]), 1, 1, 1, device=device)
-            outside = to_input(nothing, intensity["mean"], intensity["deviation"])
-            edge = max(1, round(BLOCK_MM / spacing_mm))
-            found[name] = occlusion_map(evidence, counted, len(scans), outside, mask, edge, seed)
+
+            def evidence(volumes: torch.Tensor, of: nn.Module = one) -> torch.Tensor:
+                return _evidence(model.task, of(precision.to_memory_format(volumes)))
+
+            # Computed on the device, like the scans: a GPU's division differs from a CPU's in the last bit.
+            nothing = torch.zeros(1, len(model.intensity.mean), 1, 1, 1, device=model.device)
+            blocks = Blocks(mask, max(1, round(BLOCK_MM / spacing_mm)), seed)
+            found = occlusion_map(evidence, inputs, len(scans), to_input(nothing, model.intensity), blocks)
         else:
-            found[name] = grad_cam_map(one, task, counted)
-    maps = {name: _scaled(map_, mask) for name, map_ in found.items()}
+            found = grad_cam_map(one, model.task, inputs)
+        maps[name] = _scaled(found, mask)
+    correlation = _correlation(maps["network"][mask], maps["random"][mask])
     mean_image = sum(scan[0].astype(np.float64) for scan in packed.each_image(scans)) / (255 * len(scans))
-    return maps | {"mean_image": mean_image.astype(np.float32)}, _correlation(
-        maps["network"][mask], maps["random"][mask]
-    )
+    return maps | {"mean_image": mean_image.astype(np.float32)}, correlation
 
 
 def occlusion_map(
-    evidence: Evidence,
-    scans: Iterator[torch.Tensor],
-    count: int,
-    outside: torch.Tensor,
-    mask: np.ndarray,
-    edge: int,
-    seed: int,
+    evidence: Evidence, scans: Iterator[torch.Tensor], count: int, outside: torch.Tensor, blocks: Blocks
 ) -> np.ndarray:
-    """How much ``evidence`` changes, on average, when a block of the brain is hidden: (X, Y, Z) float64, interpolated
-    linearly between the blocks' centres.
+    """The mean change of ``evidence`` when a block of the brain is hidden, interpolated between blocks: (X, Y, Z) float64.
 
-    ``scans``: ``count`` inputs (1, C, X, Y, Z), standardised; voxels that equal ``outside`` (1, C, 1, 1, 1) stay as they are,
-    the others of a block become 0, the mean intensity of the training part. ``edge``: of a block, in voxels. Each block is
-    hidden in HIDDEN_IN of the scans. ``evidence``: (N, C, X, Y, Z) to (N, values); of several values the largest for the scan
-    as it is counts.
+    Each block is hidden in HIDDEN_IN of the scans.
+
+    Args:
+        evidence: Network outputs (N, values) for inputs (N, C, X, Y, Z). Of several values, the one that is largest for the
+            unchanged scan counts.
+        scans: ``count`` standardised inputs (1, C, X, Y, Z).
+        count: Number of scans.
+        outside: The value outside of the brain, (1, C, 1, 1, 1). Voxels with this value stay unchanged; the others of a hidden
+            block become 0, the mean intensity of the training part.
+        blocks: The blocks.
     """
-    places = _blocks(mask, edge)
-    order = np.random.default_rng(seed).permutation(len(places))
+    places, edge = blocks.places(), blocks.edge
+    order = np.random.default_rng(blocks.seed).permutation(len(places))
     hidden_in = {
-        place: {(number * HIDDEN_IN + turn) % count for turn in range(HIDDEN_IN)}
-        for number, place in enumerate(places[index] for index in order)
+        places[index]: {(number * HIDDEN_IN + turn) % count for turn in range(HIDDEN_IN)}
+        for number, index in enumerate(order)
     }
     total = dict.fromkeys(places, 0.0)
     for index, inputs in enumerate(scans):
@@ -132,31 +169,33 @@ def occlusion_map(
                 changes = (evidence(hidden)[:, value] - plain[value]).abs().tolist()
                 for place, change in zip(batch, changes, strict=True):
                     total[place] += change / len(hidden_in[place])
-    return _between_blocks(total, mask.shape, edge)
+    return blocks.interpolated(total)
 
 
 def grad_cam_map(network: nn.Module, task: Task, scans: Iterator[torch.Tensor]) -> np.ndarray:
-    """The mean Grad-CAM map (Selvaraju et al. 2017) of ``scans`` (1, C, X, Y, Z each): (X, Y, Z) float64, 0 or more.
+    """The sum of the Grad-CAM maps (Selvaraju et al. 2017) of ``scans`` (1, C, X, Y, Z each): (X, Y, Z) float64, 0 or more.
 
-    Of the deepest layer whose output has LEAST_SIDE voxels on each side, and of what raises the predicted value, or the
-    predicted class's log odds. MONAI's GradCAM interpolates it to the scan's grid.
+    Computed for the deepest layer whose output has LEAST_SIDE voxels on each side, and for what raises the predicted value or
+    the predicted class's log odds. MONAI's GradCAM interpolates it to the grid of the scan.
     """
     from monai.visualize import GradCAM  # MONAI is slow to import: only where it is used
 
-    told = _Told(network, task)
-    total, cam = 0.0, None
+    with_evidence = _WithEvidence(network, task)
+    total, cam = np.zeros(()), None
     for inputs in scans:
         inputs = inputs.contiguous()
         if cam is None:
-            cam = GradCAM(told, target_layers=_deep_layer(told, inputs), postprocessing=lambda map_: map_)
+            cam = GradCAM(
+                with_evidence, target_layers=_deep_layer(with_evidence, inputs), postprocessing=lambda map_: map_
+            )
         with torch.no_grad():
-            value = int(told(inputs)[0].argmax())
+            value = int(with_evidence(inputs)[0].argmax())
         total = total + cam(inputs, class_idx=value)[0, 0].detach().cpu().double().numpy()
     return total
 
 
-class _Told(nn.Module):
-    """A network whose outputs are its evidence, as GradCAM wants one."""
+class _WithEvidence(nn.Module):
+    """A network whose outputs are its evidence, as GradCAM needs it."""
 
     def __init__(self, network: nn.Module, task: Task):
         super().__init__()
@@ -169,53 +208,36 @@ class _Told(nn.Module):
 def _evidence(task: Task, outputs: torch.Tensor) -> torch.Tensor:
     """(N, 1) predicted values of a regression; of a classification log odds, (N, 1) of class 1 or (N, K) of K classes.
 
-    Log odds go on changing where a probability is as good as 1.
+    Log odds still change where a probability is nearly 1.
     """
     outputs = outputs.float()
-    if task.kind == REGRESSION:
+    if isinstance(task, Regression):
         return task.predict(outputs)[:, None]
-    if task.outputs == 1:
+    if isinstance(task, Classification) and task.outputs == 1:
         return outputs
     others = [torch.cat([outputs[:, :k], outputs[:, k + 1 :]], dim=1) for k in range(outputs.shape[1])]
     return outputs - torch.stack([torch.logsumexp(other, dim=1) for other in others], dim=1)
 
 
-def _blocks(mask: np.ndarray, edge: int) -> list[tuple[int, int, int]]:
-    """The places of the blocks, counted in blocks along each axis, that hold enough brain."""
-    counts = [-(-side // edge) for side in mask.shape]
-    padded = np.pad(mask, [(0, count * edge - side) for count, side in zip(counts, mask.shape, strict=True)])
-    shares = padded.reshape(counts[0], edge, counts[1], edge, counts[2], edge).mean(axis=(1, 3, 5))
-    return [tuple(map(int, place)) for place in np.argwhere(shares >= BRAIN_SHARE)]
-
-
-def _between_blocks(values: dict[tuple[int, int, int], float], shape: tuple[int, ...], edge: int) -> np.ndarray:
-    """The values of blocks at every voxel, linear between the centres of those that have one."""
-    counts = [-(-side // edge) for side in shape]
-    sums, weights = np.zeros(counts), np.zeros(counts)
-    for place, value in values.items():
-        sums[place], weights[place] = value, 1.0
-    centres = np.meshgrid(*((np.arange(side) + 0.5) / edge - 0.5 for side in shape), indexing="ij")
-    summed, weighed = (ndimage.map_coordinates(one, centres, order=1, mode="nearest") for one in (sums, weights))
-    return np.divide(summed, weighed, out=np.zeros(shape), where=weighed > 0)
-
-
-def _deep_layer(told: _Told, inputs: torch.Tensor) -> str:
-    """The name of the deepest stage whose output is large enough: a child of the network, or a child's child."""
+def _deep_layer(network: _WithEvidence, inputs: torch.Tensor) -> str:
+    """The name of the deepest layer with a large enough output: a child of the network, or a child of a child."""
     seen: list[str] = []
 
-    def noted(name: str) -> Callable:
-        def note(module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
             if isinstance(output, torch.Tensor) and output.ndim == inputs.ndim and min(output.shape[2:]) >= LEAST_SIDE:
                 seen.append(name)
 
-        return note
+        return hook
 
     stages = [
-        (name, module) for name, module in told.named_modules() if name.startswith("network.") and name.count(".") <= 2
+        (name, module)
+        for name, module in network.named_modules()
+        if name.startswith("network.") and name.count(".") <= 2
     ]
-    hooks = [module.register_forward_hook(noted(name)) for name, module in stages]
+    hooks = [module.register_forward_hook(hook_of(name)) for name, module in stages]
     with torch.no_grad():
-        told(inputs)
+        network(inputs)
     for hook in hooks:
         hook.remove()
     if not seen:
@@ -232,7 +254,7 @@ def _scaled(map_: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's, rounded; None where one is the same everywhere."""
+    """Spearman's correlation, rounded; None where one of the maps is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     ranks = [pd.Series(values).rank() for values in (first, second)]

@@ -1,12 +1,12 @@
-"""One training from samples to the weights that are kept: the same for the three tasks, resumed to the bit. A network that
-learned nothing is trained again with another seed.
+"""One training, from samples to the weights that are kept: the same for the three tasks, and resumed with the same bits. A
+network that learned nothing is trained again with another seed.
 
 The intensity statistics and the task's constants are fitted on the training part, the epoch is chosen on the validation part,
 and no other part is read.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,48 +16,58 @@ from torch import nn
 
 from neurocohort.dataset.folds import with_fold
 from neurocohort.errors import InputError
-from neurocohort.learning.batches import TrainingBatches, evaluation_batches
-from neurocohort.learning.checkpoint import Interrupted, StopRequest, attempt_file
-from neurocohort.learning.data import PackedImages, intensity_statistics
+from neurocohort.learning.batches import BatchSource, TrainingBatches, evaluation_batches
+from neurocohort.learning.checkpoint import StopRequest, attempt_file
+from neurocohort.learning.data import Intensity, PackedImages, intensity_statistics
 from neurocohort.learning.distributed import Processes, joined
 from neurocohort.learning.events import epoch_events
 from neurocohort.learning.judgement import Judgement, judge
-from neurocohort.learning.loop import Loop
+from neurocohort.learning.loop import Loop, TrainingFiles
 from neurocohort.learning.networks import build_network, copied_weights
 from neurocohort.learning.outcomes import FIRST, LATEST
 from neurocohort.learning.precision import Precision, choose_precision, set_up_torch
+from neurocohort.learning.run_record import Attempt, EpochRow
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task
 from neurocohort.learning.transfer import check_freezing, take_weights
 
-EDGES = {  # where the best epoch lies at one
-    FIRST: "warning: epoch {kept}, the first that could be kept, was the best of {run}: all that followed made it worse.",
+EDGES = {  # where the best epoch is the first or last possible one
+    FIRST: "warning: epoch {kept}, the first that could be kept, was the best of {run}: all later epochs were worse.",
     LATEST: "note: the last of {run} epochs was the best; a longer training may be better.",
 }
-__all__ = ["Interrupted", "Trained", "network_of", "parts_of", "print_line", "train"]
 
 
 def print_line(line: str) -> None:
-    """Print at once: a log file is looked at while the training runs."""
+    """Print without buffering: people read the log file while the training runs."""
     print(line, flush=True)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The kept weights, the task and statistics they go with, and the history, one dict an epoch.
+    """A finished training.
 
-    ``best_epoch``, the epoch that is kept, ``criterion`` by which it was chosen and ``validation_loss`` (both are means over
-    that epoch and up to four before) are 0, None and None where no epoch with a finite loss could be kept; ``weights`` are those
-    that it started from then (of a control, whose ``best_epoch`` is None, the last ones). ``seed``: of these weights.
-    ``judgement``: whether anything was learned; ``attempts``: a record of each training with another seed. ``seconds``: all
-    that this training took, over its interruptions; ``scans_per_second``: of the steps alone, over all processes.
+    Args:
+        weights: The kept weights. Where there is none, those that the training started from, or of a control the last ones.
+        task: The task with its constants.
+        intensity: Of the training part.
+        history: One row for each epoch.
+        parameters: Number of parameters of the network.
+        precision: Precision of the training.
+        memory: See `TrainingBatches`.
+        best_epoch: The epoch that is kept. Where no epoch with a finite loss could be kept 0, or None for a control.
+        criterion: Its criterion, the mean over that epoch and up to four earlier ones; None where there is none.
+        validation_loss: Its loss, likewise.
+        seconds: Time that the training took, interruptions excluded.
+        scans_per_second: Speed of the steps, over all processes.
+        seed: Seed of these weights.
+        judgement: Whether anything was learned.
+        attempts: Each training with another seed.
     """
 
     weights: dict[str, torch.Tensor]
     task: Task
-    mean: list[float]
-    deviation: list[float]
-    history: list[dict]
+    intensity: Intensity
+    history: list[EpochRow]
     parameters: int
     precision: str
     memory: str
@@ -68,121 +78,133 @@ class Trained:
     scans_per_second: float
     seed: int
     judgement: Judgement
-    attempts: list[dict] = field(default_factory=list)
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What the attempts of one training share."""
+    """What all attempts of one training have in common."""
 
     training: pd.DataFrame
     validation: pd.DataFrame
     packed: PackedImages
     processes: Processes
     stop: StopRequest
-    checkpoint: Path
-    events: Path | None
-    tell: Callable[[str], None]
-    checkpoint_seconds: float
+    files: TrainingFiles
+    report: Callable[[str], None]
 
 
 def train(
     samples: pd.DataFrame,
     packed: PackedImages,
     settings: TrainingSettings,
-    *,
     device: torch.device,
-    checkpoint: Path,
-    events: Path | None = None,
+    files: TrainingFiles,
     report: Callable[[str], None] = print_line,
-    checkpoint_seconds: float = 60.0,
 ) -> Trained:
-    """Train on ``samples``' training rows, choosing the epoch on their validation rows (see `parts_of`).
+    """Train a network, and choose the epoch on the validation rows.
 
-    The other rows are not read. A network that learned nothing (`judgement`) is trained again with another seed, up to
-    ``settings.retrain`` times; where none learned anything, the one whose predictions lie farthest apart is returned.
-    ``checkpoint``: where to save, every ``checkpoint_seconds``, and from where to go on if it exists; further attempts have
-    files of their own next to it (`attempt_file`). ``events``: a folder for TensorBoard. ``report`` is called with one line an
-    epoch. Raises Interrupted after SIGTERM or SIGUSR1, and InputError for settings that don't go together and for parts without
-    a scan.
+    A network that learned nothing (`judgement`) is trained again with another seed, up to ``settings.retrain`` times. Where no
+    attempt learned anything, the network with the largest spread of predictions is returned.
+
+    Args:
+        samples: samples.tsv; only the training and validation rows (`parts_of`) are read.
+        packed: The volumes of these rows.
+        settings: The training.
+        device: Where to train.
+        files: The checkpoint, from which an interrupted training continues; later attempts have files of their own next to it
+            (`attempt_file`).
+        report: Called with a line for each epoch.
+
+    Raises:
+        Interrupted: After SIGTERM or SIGUSR1.
+        InputError: If settings are incompatible or a part has no scan.
     """
     check_freezing(settings)
     parts = parts_of(samples, settings.fold)
     with StopRequest() as stop, joined(settings.processes, device) as processes:
-        tell = report if processes.is_main_process else _silent
-        job = _Job(*parts, packed, processes, stop, checkpoint, events, tell, checkpoint_seconds)
+        report = report if processes.is_main_process else _silent
+        job = _Job(*parts, packed, processes, stop, files, report)
         done: list[Trained] = []
         for number in range(1, attempts_of(settings) + 1):
             done.append(_attempt(job, settings, number))
             if done[-1].judgement.learned is not False:
                 break
-            tell(_nothing_learned(done[-1], settings, number))
+            report(_nothing_learned(done[-1], settings, number))
     kept = done[-1] if done[-1].judgement.learned is not False else max(done, key=_known_spread)
     if kept.judgement.edge:
-        tell(EDGES[kept.judgement.edge].format(kept=kept.best_epoch, run=len(kept.history)))
-    return replace(kept, attempts=[_record(one) for one in done])
+        report(EDGES[kept.judgement.edge].format(kept=kept.best_epoch, run=len(kept.history)))
+    attempts = [
+        Attempt(one.seed, one.best_epoch, one.criterion, one.judgement.spread, one.judgement.learned) for one in done
+    ]
+    return replace(kept, attempts=tuple(attempts))
 
 
 def attempts_of(settings: TrainingSettings) -> int:
-    """How often a network is trained at most, each time with another seed."""
+    """The largest number of trainings of one network, each with another seed."""
     return 1 + settings.retrain if settings.judged else 1
 
 
 def attempt_seed(seed: int, number: int) -> int:
-    """The seed of attempt ``number``, counted from 1: ``seed`` itself, then numbers that follow from the two."""
+    """The seed of attempt ``number`` (from 1): ``seed`` itself, then numbers that follow from both."""
     return seed if number == 1 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
-    """One training with the seed of attempt ``number``. Where it learned nothing and others may follow, its checkpoint is left
-    finished: an interruption of the next attempt costs nothing of this one."""
+    """One training with the seed of attempt ``number``.
+
+    If it learned nothing and others may follow, its finished state stays in its checkpoint: an interruption of the next
+    attempt then costs nothing of this one.
+    """
     settings = settings.model_copy(update={"seed": attempt_seed(settings.seed, number)})
-    processes, checkpoint = job.processes, attempt_file(job.checkpoint, number)
+    processes, report = job.processes, job.report
+    files = replace(
+        job.files,
+        checkpoint=attempt_file(job.files.checkpoint, number),
+        events=job.files.events and attempt_file(job.files.events, number),
+    )
     precision = choose_precision(settings, processes.device)
     set_up_torch(settings.threads, processes.device, precision.name)
-    mean, deviation = intensity_statistics(job.packed.each_image(job.training))
+    intensity = intensity_statistics(job.packed.each_image(job.training))
     targets = None if settings.task == SEGMENTATION else job.training["target"].to_numpy(np.float64)
-    task = fit_task(settings, targets)
-    shared = job.packed, task, settings, mean, deviation, processes.device
-    batches = TrainingBatches(job.training, *shared, rank=processes.rank)
-    network = _starting_network(settings, task, precision, processes, job.tell)
+    source = BatchSource(job.packed, fit_task(settings, targets), settings, intensity, processes.device)
+    batches = TrainingBatches(job.training, source, processes.rank)
+    network = _starting_network(source, precision, processes, report)
     start = copied_weights(network)
-    loop = Loop(network, task, batches, settings, precision, processes, checkpoint, job.checkpoint_seconds)
-    if loop.resume(job.tell):
-        place = f"epoch {loop.state['epoch'] + 1}, step {loop.state['step'] + 1}"
-        job.tell(f"going on from {checkpoint}: {'all epochs are done' if loop.finished() else place}")
+    loop = Loop(network, batches, precision, processes, files)
+    if loop.resume(report):
+        place = f"epoch {loop.state.epoch + 1}, step {loop.state.step + 1}"
+        report(f"continuing from {files.checkpoint}: {'all epochs are done' if loop.finished() else place}")
     own = job.validation.iloc[processes.rank :: processes.size]
-    events = job.events and attempt_file(job.events, number)
-    with epoch_events(events if processes.is_main_process else None, loop.state["epoch"] + 1) as note:
+    events = files.events if processes.is_main_process else None
+    with epoch_events(events, loop.state.epoch + 1) as write_event:
         while not loop.finished():
             loop.finish_epoch(job.stop)
-            entry = loop.close_epoch(*loop.validate(evaluation_batches(own, *shared), len(job.validation)))
-            note(entry)
-            job.tell(_line(entry, settings.epochs))
-    judgement = judge(loop, evaluation_batches(own, *shared))
+            row = loop.close_epoch(*loop.validate(evaluation_batches(own, source), len(job.validation)))
+            write_event(row)
+            report(_line(row, settings.epochs))
+    judgement = judge(loop, evaluation_batches(own, source))
     if judgement.learned is False and settings.retrain:
         loop.save()
-    return _trained(loop, mean, deviation, judgement, start)
+    return _trained(loop, judgement, start)
 
 
 def parts_of(samples: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows to train on and those to validate on. Fold 0 has the split's own parts; in another, the fold's rows of the two
-    validate and the others train. Raises InputError where one of them is empty.
-    """
+    """The rows to train on and those to validate on; see `with_fold`. Raises InputError where one of them is empty."""
     table = with_fold(samples, fold)
-    parts = tuple(table[table["part"] == name].reset_index(drop=True) for name in ("train", "validation"))
-    for name, rows in zip(("train on", "validate on"), parts, strict=True):
+    train, validation = (table[table["part"] == name].reset_index(drop=True) for name in ("train", "validation"))
+    for name, rows in (("train on", train), ("validate on", validation)):
         if rows.empty:
             place = f"fold {fold}" if fold else "the split"
             raise InputError(
                 f"{place} leaves no sample to {name}, of {len(samples)} in all; a larger cohort, a less strict filter or other "
-                "shares under `split` are the ways out."
+                "fractions under `split` may help."
             )
-    return parts
+    return train, validation
 
 
 def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
-    """The network that ``settings`` ask for, with the task's number of outputs."""
+    """The network of ``settings`` with the task's number of outputs and random weights."""
     return build_network(
         settings.network,
         settings.channels,
@@ -194,49 +216,39 @@ def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
 
 
 def _starting_network(
-    settings: TrainingSettings, task: Task, precision: Precision, processes: Processes, tell: Callable[[str], None]
+    source: BatchSource, precision: Precision, processes: Processes, report: Callable[[str], None]
 ) -> nn.Module:
+    settings = source.settings
     torch.manual_seed(settings.seed)
-    network = network_of(settings, task)
+    network = network_of(settings, source.task)
     if settings.weights:
-        tell(take_weights(network, Path(settings.weights)))
+        report(take_weights(network, Path(settings.weights)))
     return precision.to_memory_format(processes.with_common_statistics(network).to(processes.device))
 
 
-def _trained(
-    loop: Loop, mean: list[float], deviation: list[float], judgement: Judgement, start: dict[str, torch.Tensor]
-) -> Trained:
+def _trained(loop: Loop, judgement: Judgement, start: dict[str, torch.Tensor]) -> Trained:
     state, epoch = loop.state, loop.kept_epoch()
     weights = loop.kept_weights()
     if epoch is None and loop.settings.judged:
-        # The weights that it started from stand for a network that learned nothing: an experiment whose trainings all end so
-        # has its verdict too. A control has none, since it would be at chance without having been trained.
+        # The starting weights represent a network that learned nothing, so that an experiment in which all trainings end this
+        # way can be evaluated too. Not for a control, which would be at chance without any training.
         epoch, weights = 0, start
-    history = [entry | {"best": int(entry["epoch"] == epoch)} for entry in state["history"]]
     return Trained(
-        weights,
-        loop.task,
-        mean,
-        deviation,
-        history,
+        weights=weights,
+        task=loop.task,
+        intensity=loop.batches.source.intensity,
+        history=[replace(row, best=int(row.epoch == epoch)) for row in state.history],
         parameters=sum(parameter.numel() for parameter in loop.network.parameters()),
         precision=loop.precision.name,
         memory=loop.batches.memory,
         best_epoch=epoch,
         criterion=loop.window_mean("criterion", epoch) if epoch else None,
         validation_loss=loop.window_mean("validation_loss", epoch) if epoch else None,
-        seconds=state["seconds"] + state["validation_seconds"],
-        scans_per_second=len(history) * loop.scans / state["seconds"],
+        seconds=state.seconds + state.validation_seconds,
+        scans_per_second=len(state.history) * loop.scans / state.seconds,
         seed=loop.settings.seed,
         judgement=judgement,
     )
-
-
-def _record(trained: Trained) -> dict:
-    """An attempt, for run.json."""
-    judgement = trained.judgement
-    about = {"seed": trained.seed, "best_epoch": trained.best_epoch, "criterion": trained.criterion}
-    return about | {"spread": judgement.spread, "learned": judgement.learned}
 
 
 def _known_spread(trained: Trained) -> float:
@@ -256,14 +268,13 @@ def _nothing_learned(trained: Trained, settings: TrainingSettings, number: int) 
     )
 
 
-def _line(entry: dict, epochs: int) -> str:
-    loss, criterion = entry["validation_loss"], entry["criterion"]
-    calibrated = f"  after calibration {criterion:.4f}" if criterion != loss else ""
+def _line(row: EpochRow, epochs: int) -> str:
+    calibrated = f"  after calibration {row.criterion:.4f}" if row.criterion != row.validation_loss else ""
     return (
-        f"epoch {entry['epoch']}/{epochs}  training loss {entry['train_loss']:.4f}  "
-        f"validation loss {loss:.4f}{calibrated}  learning rate {entry['learning_rate']:.2e}"
+        f"epoch {row.epoch}/{epochs}  training loss {row.train_loss:.4f}  "
+        f"validation loss {row.validation_loss:.4f}{calibrated}  learning rate {row.learning_rate:.2e}"
     )
 
 
 def _silent(line: str) -> None:
-    """The processes beside the first one say nothing."""
+    """Only the main process reports."""

@@ -1,6 +1,7 @@
-"""Starting from another network's weights: which tensors are taken, and which stages learn in which epoch."""
+"""Starting from the weights of another network: which tensors are copied, and which stages learn in which epoch."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,21 +11,21 @@ from neurocohort.learning.networks import load_weights, weights_of
 from neurocohort.learning.settings import TrainingSettings
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
-NAMED = 4  # tensors left fresh that a report names; of more it tells the number
+NAMED = 4  # tensors that a message names; the others are counted
 
 
 def take_weights(network: nn.Module, path: Path) -> str:
-    """Copy the tensors of the safetensors file ``path`` whose name and shape ``network`` has too; return a line about it.
+    """Copy the tensors of the safetensors file ``path`` that match a tensor of ``network`` in name and shape.
 
-    What the file lacks or has in another shape, such as a head for other classes, keeps its fresh weights. Raises InputError
-    where the file is absent, is no safetensors file (a pickle above all), or shares no parameter with the network.
+    Tensors without a match, such as a head for other classes, keep their random weights. Returns a line about this. Raises
+    InputError where the file is absent, isn't a safetensors file, or has no parameter in common with the network.
     """
     given, own = _read(path), weights_of(network)
     taken = {name: given[name] for name, tensor in own.items() if name in given and given[name].shape == tensor.shape}
     parameters = {name for name, _ in network.named_parameters()}
     if not parameters & set(taken):
         raise InputError(
-            f"{path} has no tensor that this network could take by name and shape; it has {_few(sorted(given))}, the "
+            f"{path} has no tensor with the name and shape of one of this network's; it has {_few(sorted(given))}, the "
             f"network {_few(sorted(own))}. Give the weights of the same `network`."
         )
     load_weights(network, own | taken)
@@ -37,7 +38,7 @@ def take_weights(network: nn.Module, path: Path) -> str:
 
 
 def check_freezing(settings: TrainingSettings) -> None:
-    """Raise InputError where stages would be frozen that hold nothing learned yet."""
+    """Raise InputError where stages with random weights would be frozen."""
     if not settings.weights and (settings.frozen_epochs or settings.thaw_epochs):
         raise InputError(
             f"`frozen_epochs` is {settings.frozen_epochs} and `thaw_epochs` {settings.thaw_epochs} without `weights` to start "
@@ -46,10 +47,10 @@ def check_freezing(settings: TrainingSettings) -> None:
 
 
 def learning_stages(settings: TrainingSettings, count: int, epoch: int) -> int:
-    """How many of ``count`` stages, counted from the head, learn in ``epoch`` (from 0).
+    """The number of the ``count`` stages, counted from the head, that learn in ``epoch`` (from 0).
 
-    The head alone for ``frozen_epochs``; then one more, and one more after each ``thaw_epochs``, or all at once where that is
-    0. Two frozen epochs and a thaw every three: 1, 1, 2, 2, 2, 3, 3, 3, 4, ...
+    The head only for ``frozen_epochs``; then one more, and another one after every ``thaw_epochs``, or all at once where that is
+    0. For two frozen epochs and a thaw every three: 1, 1, 2, 2, 2, 3, 3, 3, 4, ...
     """
     if not settings.weights:
         return count
@@ -61,41 +62,44 @@ def learning_stages(settings: TrainingSettings, count: int, epoch: int) -> int:
 
 
 def set_learning(parts: list[nn.ModuleList], learning: int) -> None:
-    """Let the last ``learning`` of a network's stages learn, in training mode; the others keep weights and batch statistics."""
+    """Let the last ``learning`` stages learn, in training mode; the others keep their weights and batch statistics."""
     for index, part in enumerate(parts):
         learns = index >= len(parts) - learning
         part.requires_grad_(learns).train(learns)
 
 
 def stages(network: nn.Module) -> list[nn.ModuleList]:
-    """The parts of ``network`` that freeze and thaw together, from the input to the head; every parameter is in one."""
+    """The parts of ``network`` that are frozen and thawed together, from input to head; each parameter is in one of them."""
+    return [nn.ModuleList(part) for part in _stages(network)]
+
+
+def _stages(network: Any) -> list[list[nn.Module]]:
     children = dict(network.named_children())
     match type(network).__name__:
         case "SFCN":
-            parts = [*_blocks(network.features), [network.classifier]]
+            return [*_blocks(network.features), [network.classifier]]
         case "DenseNet121":
             blocks = dict(network.features.named_children())
             names = [["conv0", "norm0"], *([f"denseblock{i}", f"transition{i}"] for i in (1, 2, 3))]
             names.append(["denseblock4", "norm5"])
-            parts = [*([blocks[name] for name in group] for group in names), [network.class_layers]]
+            return [*([blocks[name] for name in group] for group in names), [network.class_layers]]
         case "ResNet":
             layers = [[children[f"layer{i}"]] for i in (1, 2, 3, 4)]
-            parts = [[network.conv1, network.bn1], *layers, [network.fc]]
+            return [[network.conv1, network.bn1], *layers, [network.fc]]
         case "UNet":
-            parts = _nested(network.model)
+            return _nested(network.model)
         case "DynUNet":
             inner = [[layer] for layer in (*network.downsamples, network.bottleneck, *network.upsamples)]
-            parts = [[network.input_block], *inner, [network.output_block]]
+            return [[network.input_block], *inner, [network.output_block]]
         case "SegResNet":
             rising = [list(pair) for pair in zip(network.up_samples, network.up_layers, strict=True)]
-            parts = [[network.convInit], *([layer] for layer in network.down_layers), *rising, [network.conv_final]]
+            return [[network.convInit], *([layer] for layer in network.down_layers), *rising, [network.conv_final]]
         case name:
             raise ValueError(f"the stages of {name} are not known")
-    return [nn.ModuleList(part) for part in parts]
 
 
 def _blocks(features: nn.Sequential) -> list[list[nn.Module]]:
-    """SFCN's layers, cut behind each ReLU."""
+    """The layers of an SFCN, split after each ReLU."""
     blocks: list[list[nn.Module]] = [[]]
     for layer in features:
         blocks[-1].append(layer)
@@ -104,8 +108,8 @@ def _blocks(features: nn.Sequential) -> list[list[nn.Module]]:
     return blocks[:-1]
 
 
-def _nested(block: nn.Module) -> list[list[nn.Module]]:
-    """MONAI's UNet holds each level within the one above: down, (what is below), up."""
+def _nested(block: Any) -> list[list[nn.Module]]:
+    """The levels of MONAI's UNet, which are nested: down, (level below), up."""
     from monai.networks.layers import SkipConnection
 
     if isinstance(block, nn.Sequential) and len(block) == 3 and isinstance(block[1], SkipConnection):
@@ -121,7 +125,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix.lower() in PICKLES:
         raise InputError(
             f"`weights: {path}` is a pickle by its ending, and a pickle can run any program when it is read; expected a "
-            "safetensors file. Convert it where you trust it: safetensors.torch.save_file(torch.load(path), new_path)."
+            "safetensors file. Convert it if you trust it: safetensors.torch.save_file(torch.load(path), new_path)."
         )
     try:
         return load_file(path)

@@ -1,4 +1,6 @@
-"""What a network returns for whole volumes, or for windows of them where it was trained on patches."""
+"""Apply a network to whole volumes, or to windows of them where it was trained on patches."""
+
+from typing import cast
 
 import torch
 from torch import nn
@@ -10,10 +12,10 @@ WINDOW_BATCH = 4
 
 
 def network_outputs(network: nn.Module, inputs: torch.Tensor, settings: TrainingSettings) -> torch.Tensor:
-    """What ``network`` returns for ``inputs`` (N, C, X, Y, Z): of whole volumes, or, where ``settings.patch`` is set, of
-    windows of that size, half overlapping and weighted by a Gaussian (MONAI's SlidingWindowInferer), as (N, outputs, X, Y, Z).
+    """The outputs of ``network`` for ``inputs`` (N, C, X, Y, Z): for whole volumes, or with ``settings.patch`` for windows.
 
-    Autocast and gradients are the caller's to switch.
+    Windows have the size of a patch, overlap by half and are weighted by a Gaussian (MONAI's SlidingWindowInferer); the result is
+    (N, outputs, X, Y, Z). The caller sets autocast and gradients.
     """
     if not settings.patch:
         return network(inputs)
@@ -24,7 +26,7 @@ def network_outputs(network: nn.Module, inputs: torch.Tensor, settings: Training
         WINDOW_BATCH,
         overlap=WINDOW_OVERLAP,
         mode="gaussian",
-        padding_mode="replicate",  # a window larger than the volume: the border goes on, and 0 would be tissue there
+        padding_mode="replicate",  # for a window larger than the volume; a border of 0 would be tissue
     )
-    # Under autocast too, the weighted sum is one of float32.
-    return windows(inputs, lambda window: network(window).float())
+    # The weighted sum is computed in float32 under autocast too.
+    return cast(torch.Tensor, windows(inputs, lambda window: network(window).float()))

@@ -1,9 +1,12 @@
-"""What differs between the three tasks: the network's outputs, the loss, and what a prediction is.
+"""What differs between the three tasks: the network's outputs, the loss, and the prediction.
 
-A task is fitted on the training part alone: age bins, class weights and the target's scale never see another part. Each task
+A task is fitted on the training part only: age bins, class weights and the target's scale never see another part. Each task
 is a frozen dataclass of plain values with the same members: ``kind``; ``outputs``, how many values or channels the network
-returns; ``target_dtype``; ``loss(outputs, targets)``, the mean of the samples' losses; ``predict(outputs)``; ``as_dict()``.
+returns; ``target_dtype``; ``loss(outputs, targets)``, the mean of the samples' losses; ``predict(outputs)``.
 """
+
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -23,26 +26,32 @@ __all__ = [
     "Task",
     "fit_task",
     "task_from",
+    "task_values",
 ]
 
 Task = Regression | Classification | Segmentation
-TASKS = {task.kind: task for task in (Regression, Classification, Segmentation)}
-WITH_SOFT_BINS = ("sfcn",)  # the other networks have the plain head: one value
+TASKS: dict[str, type[Task]] = {task.kind: task for task in (Regression, Classification, Segmentation)}
+WITH_SOFT_BINS = ("sfcn",)  # the other networks return a single value
 
 
 def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) -> Task:
     """The task of ``settings`` with its constants from the targets (scans,) of the training part; None for a segmentation.
 
-    Raises InputError where a class has no training scan, and where a target is none of the classes.
+    Raises InputError where a class has no training scan, and where a target is not one of the classes.
     """
-    if settings.task == SEGMENTATION:
+    if training_targets is None:
         return Segmentation()
     if settings.task == CLASSIFICATION:
         return Classification.fitted(training_targets, settings.classes)
     return Regression.fitted(training_targets, settings.soft_bins and settings.network in WITH_SOFT_BINS)
 
 
-def task_from(values: dict) -> Task:
-    """The task whose ``as_dict()`` is ``values``, as run.json keeps it."""
-    constants = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def task_values(task: Task) -> dict[str, Any]:
+    """The task as plain values, for run.json."""
+    return {"kind": task.kind, **asdict(task)}
+
+
+def task_from(values: dict[str, Any]) -> Task:
+    """The task of `task_values`, as read from run.json."""
+    constants: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return TASKS[constants.pop("kind")](**constants)

@@ -1,6 +1,6 @@
-"""Classification: one logit and a weighted positive class for two classes; for more a logit each and weighted classes."""
+"""Classification: one logit and a weighted positive class for two classes; else one logit and one weight for each class."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,9 +14,12 @@ CLASSIFICATION = "classification"
 
 @dataclass(frozen=True)
 class Classification:
-    """``classes``: how many, coded 0 and upwards. ``positive_weight``: of class 1 in the loss of two classes.
-    ``class_weights``: one a class where there are more than two, else empty. Both are from the training counts and make the
-    classes weigh the same in sum.
+    """A classification with loss weights from the training counts, such that all classes have the same total weight.
+
+    Args:
+        classes: Number of classes, coded from 0.
+        positive_weight: Weight of class 1, for two classes.
+        class_weights: Weight of each class, for more than two; else empty.
     """
 
     classes: int = 2
@@ -40,7 +43,7 @@ class Classification:
             lacking = ", ".join(map(str, np.flatnonzero(counts == 0)))
             raise InputError(
                 f"the training part's {len(codes)} scan(s) have none of class {lacking} (of 0 to {classes - 1}), so it can't be "
-                "learned: a larger cohort, merged `classes`, another split or fewer folds are the ways out."
+                "learned: a larger cohort, merged `classes`, another split or fewer folds may help."
             )
         if classes == 2:
             return cls(2, positive_weight=float(counts[0] / counts[1]))
@@ -52,17 +55,13 @@ class Classification:
         """Number of logits that the network returns for a scan."""
         return 1 if self.classes == 2 else self.classes
 
-    def as_dict(self) -> dict:
-        """Plain values, for run.json."""
-        return {"kind": self.kind} | asdict(self) | {"class_weights": list(self.class_weights)}
-
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The mean over the scans of their weighted cross-entropy: (N, outputs) logits, (N,) integer classes."""
         outputs = outputs.float()
         if self.classes == 2:
             weight = outputs.new_full((), self.positive_weight)
             return functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.float(), pos_weight=weight)
-        # torch's own mean divides by the batch's weights: a batch's loss would then not be the mean of its samples'.
+        # torch's own mean divides by the sum of the weights: the loss of a batch would not be the mean of its samples' losses.
         weights = torch.tensor(self.class_weights, device=outputs.device)
         return functional.cross_entropy(outputs, targets.long(), weight=weights, reduction="none").mean()
 

@@ -1,6 +1,6 @@
 """Regression: the expectation over soft bins after Peng et al. 2021, or one value."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +15,14 @@ BIN_MARGIN = 0.1  # of the training range, below and above it
 
 @dataclass(frozen=True)
 class Regression:
-    """``soft_bins``: whether the network returns a distribution over bins or one value. ``low``, ``high``: outer bin centres.
-    ``mean``, ``scale``: of the training targets, with which one value is standardised.
+    """A regression with constants from the training targets.
+
+    Args:
+        soft_bins: Whether the network returns a distribution over bins, or one value.
+        low: Centre of the lowest bin.
+        high: Centre of the highest bin.
+        mean: Mean of the targets, with which a single value is standardised.
+        scale: Their standard deviation, likewise.
     """
 
     soft_bins: bool
@@ -32,7 +38,7 @@ class Regression:
         """The bins and the scale from the training targets, (scans,)."""
         values = np.asarray(targets, dtype=np.float64)
         low, high = float(values.min()), float(values.max())
-        if high == low:  # equal targets still need bins that lie apart, and a scale
+        if high == low:  # equal targets still need different bins, and a scale
             return cls(soft_bins, low - 1.0, high + 1.0, low, 1.0)
         margin = BIN_MARGIN * (high - low)
         return cls(soft_bins, low - margin, high + margin, float(values.mean()), float(values.std()))
@@ -41,10 +47,6 @@ class Regression:
     def outputs(self) -> int:
         """Number of values that the network returns for a scan."""
         return SOFT_BINS if self.soft_bins else 1
-
-    def as_dict(self) -> dict:
-        """Plain values, for run.json."""
-        return {"kind": self.kind} | asdict(self)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The mean over (N, outputs) and (N,) values: Kullback-Leibler divergence of bins, or the standardised square error.

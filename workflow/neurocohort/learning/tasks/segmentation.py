@@ -1,4 +1,4 @@
-"""Segmentation of the tissues: background, CSF, GM and WM, a channel each."""
+"""Segmentation of the tissues, with one channel for each of background, CSF, GM and WM."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,15 +12,11 @@ TISSUE_LABELS = 4  # background, CSF, GM, WM
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Has no constants: the labels are the same in every cohort."""
+    """A segmentation; it has no constants, since the labels are the same in every cohort."""
 
     kind: ClassVar[str] = SEGMENTATION
     target_dtype: ClassVar[torch.dtype] = torch.uint8
     outputs: ClassVar[int] = TISSUE_LABELS
-
-    def as_dict(self) -> dict:
-        """Plain values, for run.json."""
-        return {"kind": self.kind}
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Soft Dice of the three tissues plus cross-entropy of all labels, the mean over the samples.
