@@ -50,10 +50,9 @@ def preprocess(folder: Path, name: str, batches: list[dict[str, str]]) -> dict[s
     """Preprocess ``batches`` one after the other, a process each, into a folder ``name``; returns what it took."""
     program = Path(sys.executable).parent / "neurocohort"
     out, before, begun = folder / name, os.times(), time.perf_counter()
-    for number, contents in enumerate(batches):
+    for contents in batches:
         rows = pd.DataFrame([(name, "000", content) for name, content in contents.items()], columns=COLUMNS)
         write_table(folder / "data" / "batches.tsv", rows)
-        output = out / "preproc_batches" / f"{number:03d}.tsv"
         command = [
             program,
             "preprocess-batch",
@@ -61,11 +60,13 @@ def preprocess(folder: Path, name: str, batches: list[dict[str, str]]) -> dict[s
             folder / "data",
             "--batch",
             "000",
-            "--preproc",
-            out / "preproc",
+            "--results",
+            out,
+            "--template",
+            folder / "template.npz",
         ]
-        command += ["--output", output, "--template", folder / "template.npz", "--settings", json.dumps(SETTINGS)]
-        command += ["--code", "benchmark", "--memory-mb", MEMORY_MB, "--workers", 1, "--attempt", 1, "--attempts", 1]
+        command += ["--settings", json.dumps(SETTINGS | {"code": "benchmark"})]
+        command += ["--machine", json.dumps({"memory_mb": MEMORY_MB})]
         subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system

@@ -1,6 +1,8 @@
 """Baselines: fitted on the training rows alone, out of fold with cross-validation, equal to scikit-learn's on whole arrays, and
 never a crash on a small part."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -479,10 +481,11 @@ def test_command_predicts_the_rows_of_the_networks_with_and_without_cross_valida
         "results": tmp_path / "results",
         "output": tmp_path / "baselines.tsv",
     }
-    options |= {"task": task, "target": "mmse", "modalities": "T1w", "classes": 2, "seed": 1, "spacing-mm": 2}
+    settings = {"task": task, "target": "mmse", "modalities": ["T1w"], "classes": 2, "seed": 1, "spacing_mm": 2}
     found = {}
     for folds in (0, 3):
-        command = [f"--{name}={value}" for name, value in (options | {"folds": folds}).items()]
+        command = [f"--{name}={value}" for name, value in options.items()]
+        command.append(f"--settings={json.dumps(settings | {'folds': folds})}")
         outcome = CliRunner().invoke(app, ["baselines", *command])
         assert outcome.exit_code == 0, outcome.output
         found[folds] = read_table(tmp_path / "baselines.tsv")

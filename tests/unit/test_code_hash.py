@@ -136,15 +136,21 @@ def test_renamed_variable_and_changed_constant_rerun(package):
 
 
 def test_help_text_of_an_option_reruns_nothing_and_its_default_does(package):
-    assert replaced(package, "cli/data.py", "permute the targets trained on: a control", "permute them") == set()
-    default = (
-        'leave_out_site: Annotated[str, typer.Option(help="test on this site\'s participants, and train on none")] = ""'
-    )
-    assert replaced(package, "cli/data.py", default, default.replace('""', '"HH"')) == {"select"}
+    assert replaced(package, "cli/data.py", "SplitSettings as JSON", "JSON") == set()
+    default = "split_file: Path | None = None"
+    assert replaced(package, "cli/data.py", default, default.replace("= None", "= Path()")) == {"split"}
+
+
+def test_description_of_a_key_reruns_nothing_and_a_key_reruns_its_own_stage(package):
+    assert replaced(package, "settings/training.py", "Scans in a step.", "Scans of a step.") == set()
+    found = appended(package, "settings/report.py")
+    assert not found & {"ingest", "preprocess-batch", "select", "train", "predict", "evaluate"}
+    assert "train" in appended(package, "settings/training.py")
+    assert "train" not in appended(package, "settings/evaluation.py")
 
 
 def test_change_of_one_subcommand_reruns_no_other(package):
-    assert replaced(package, "cli/data.py", '"seed": seed}', '"seed": seed + 1}') == {"split"}
+    assert replaced(package, "cli/data.py", "seed=wanted.seed", "seed=wanted.seed + 1") == {"split"}
 
 
 def test_a_package_behind_a_subcommand_counts_as_its_modules_do(package):

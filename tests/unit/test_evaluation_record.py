@@ -189,11 +189,10 @@ def study_of(root: Path, weights: bytes = b"weights") -> list[str]:
         "folder": folder,
         "data": root / "data",
         "results": root / "results",
-        "task": "regression",
-        "resamples": 100,
+        "study": "my study",
+        "intervals": json.dumps({"resamples": 100, "seed": 1}),
+        "settings": json.dumps(SETTINGS),
     }
-    options |= {"seed": 1, "study": "my study", "experiment": "age"}
-    options |= {"settings": json.dumps(SETTINGS)}
     return ["evaluate", *(f"--{name}={value}" for name, value in options.items()), "seed-1", "seed-2"]
 
 

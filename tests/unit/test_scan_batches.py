@@ -33,6 +33,8 @@ SETTINGS = {
     "brain_extraction": "deepbet",
     "registration": "affine",
     "device": "cpu",
+    "skull_stripped": False,
+    "mni_space": False,
 }
 MACHINE = Machine(memory_mb=3000)
 NAMES = [f"sub-{number:05d}_ses-1" for number in range(2000)]
@@ -195,8 +197,8 @@ def test_a_killed_batch_ends_with_the_files_of_one_that_was_not(cohort, undistur
     """Killed with -9 at many moments, the whole tree at once, and started again with the same words."""
     given = batch_in(cohort, tmp_path)
     command = [sys.executable, "-m", "neurocohort", "preprocess-batch", "--data", given.data, "--batch", "000"]
-    command += ["--preproc", given.preproc, "--output", given.output, "--template", given.template, "--code", "code"]
-    command += ["--settings", json.dumps(SETTINGS), "--memory-mb", 3000]
+    command += ["--results", given.output.parents[1], "--template", given.template]
+    command += ["--settings", json.dumps(SETTINGS | {"code": "code"}), "--machine", '{"memory_mb": 3000}']
     command = list(map(str, command))
     kills, seconds = 0, 2.0
     while not given.output.exists():

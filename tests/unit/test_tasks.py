@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from neurocohort.dataset.controls import shuffle_targets
-from neurocohort.dataset.targets import OTHER, class_names, read_classes, target_values
+from neurocohort.dataset.targets import OTHER, class_names, target_values
 from neurocohort.errors import InputError
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import fit_task, task_from
@@ -210,12 +210,8 @@ def test_classes_that_can_not_be_told_apart_are_refused(classes, said):
         target_values(scans("cdr", [0.0, 0.5, 1.0]), "classification", "cdr", classes)
 
 
-def test_classes_are_read_from_the_command_line():
-    assert read_classes(["0", "0.5", "1|2"]) == [["0"], ["0.5"], ["1", "2"]]
-    assert read_classes(["CN", "MCI | AD"]) == [["CN"], ["MCI", "AD"]]
-    assert class_names([0, 0.5, [1, 2]]) == ["0", "0.5", "1/2"] == class_names(read_classes(["0", "0.5", "1|2"]))
-    with pytest.raises(InputError, match=r"`--classes=1\|` has an empty value"):
-        read_classes(["0", "1|"])
+def test_classes_are_named_by_their_values():
+    assert class_names([0, 0.5, [1, 2]]) == ["0", "0.5", "1/2"] == class_names([["0"], ["0.5"], ["1", "2"]])
 
 
 # --- the control's targets ----------------------------------------------------------------------------------------

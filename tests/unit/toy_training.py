@@ -72,7 +72,8 @@ def toy_settings(task: str = "regression", **changes) -> TrainingSettings:
     values = {"task": task, "network": "sfcn", "channels": [4, 8, 8], "dropout": 0.2, "epochs": 3, "batch_size": 4}
     if task == "segmentation":
         values |= {"network": "unet", "channels": [4, 8], "dropout": 0.0}
-    return TrainingSettings(**(values | {"learning_rate": 0.01, "workers": 0, "retrain": 0} | changes))
+    usual = TrainingSettings(**values, learning_rate=0.01, workers=0, retrain=0)
+    return usual.model_copy(update=changes)  # which may be out of their ranges
 
 
 def weights_hash(weights: dict[str, torch.Tensor]) -> str:

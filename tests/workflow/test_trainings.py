@@ -1,5 +1,6 @@
 """Sweeps, folds, controls, transfer and more than two classes on the demo's cohorts; the held-out file is opened last."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -134,9 +135,10 @@ def test_baselines_of_a_cross_validation_predict_what_the_networks_predict(finis
         assert rows.set_index(key).sort_index()["target"].equals(networks["target"])
 
     samples = finished.path("results/experiments/patched/samples.tsv")
-    options = {"samples": samples, "results": finished.path("results"), "output": tmp_path / "atlas.tsv", "folds": 5}
-    options |= {"task": "segmentation", "target": "dseg", "modalities": "T1w", "classes": 2, "seed": 1, "spacing_mm": 3}
-    command = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    options = {"samples": samples, "results": finished.path("results"), "output": tmp_path / "atlas.tsv"}
+    settings = {"task": "segmentation", "target": "dseg", "modalities": ["T1w"], "classes": 2, "folds": 5, "seed": 1}
+    options["settings"] = json.dumps(settings | {"spacing_mm": 3})
+    command = [f"--{name}={value}" for name, value in options.items()]
     assert CliRunner().invoke(app, ["baselines", *command]).exit_code == 0
     atlas = table(tmp_path, "atlas.tsv")
     chosen = table(samples.parent, "samples.tsv")

@@ -33,6 +33,11 @@ from neurocohort.study.members import (
     without_site_names,
 )
 from neurocohort.notes import grouped, read_notes
+from neurocohort.settings.cohorts import IngestSettings
+from neurocohort.settings.evaluation import BaselineSettings
+from neurocohort.settings.experiment import SelectionSettings
+from neurocohort.settings.preprocessing import ScanSettings
+from neurocohort.settings.split import SplitSettings
 from snakemake_support.run import gpu_model, job_prefix, keep_whole, watch
 
 IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
@@ -144,19 +149,13 @@ def ingest_inputs(wildcards):
     return [archive(wildcards.cohort, key) for key in [*archives, table]]
 
 
-def ingest_options(wildcards):
-    """Where the command finds the cohort, by its source."""
-    cohort = wildcards.cohort
-    settings = COHORTS[cohort]
-    if settings["source"] == "bids":
-        return shlex.join(
-            f"--{key}={settings[key]}" for key in ("path", "pattern", "run")
-        )
-    if settings["source"] == "table":
-        return shlex.join([f"--path={settings['path']}"])
-    archives, table = source_files(cohort)
-    files = [archive(cohort, key) for key in archives]
-    return shlex.join([f"--table={archive(cohort, table)}", *files])
+def ingest_files(wildcards):
+    """Options of the ingest of a public cohort: its table and its archives."""
+    if is_local(wildcards.cohort):
+        return ""
+    archives, table = source_files(wildcards.cohort)
+    files = [archive(wildcards.cohort, key) for key in archives]
+    return shlex.join([f"--table={archive(wildcards.cohort, table)}", *files])
 
 
 def ingest_fingerprint(wildcards):
@@ -197,20 +196,12 @@ def cohort_tables(cohorts):
     return [name.format(cohort) for cohort in cohorts for name in names]
 
 
-def selection_options(wildcards):
-    """The classes of a classification, a list of several values joined by |, the seed of a control's permutation, and the site
-    that is left out."""
-    experiment = EXPERIMENTS[wildcards.experiment]
-    entries = [
-        entry if isinstance(entry, list) else [entry]
-        for entry in experiment.get("classes") or []
-    ]
-    options = [f"--classes={'|'.join(map(str, entry))}" for entry in entries]
-    if permutation := experiment["permutation"]:
-        options.append(f"--shuffle-seed={config['split']['seed'] + permutation}")
-    if experiment["left_out_site"]:
-        options.append(f"--leave-out-site={experiment['left_out_site']}")
-    return shlex.join(options)
+def selection_settings(experiment, **own):
+    """Settings of the selection of an experiment's samples. A control permutes its targets."""
+    settings = EXPERIMENTS[experiment]
+    if permutation := settings["permutation"]:
+        own["shuffle_seed"] = config["split"]["seed"] + permutation
+    return SelectionSettings.taken_from(settings, **own).as_json()
 
 
 def packed_arrays(cohorts, packs):
@@ -233,24 +224,16 @@ def brain_extraction_weights(cohort):
     return SYNTHSTRIP_WEIGHTS if needed else []
 
 
-NOT_OF_A_SCAN = (
-    "spacing_mm",
-    "shape",
-    "batch_size",
-    "weights_url",
-)  # of the template, the batches, a download
-
-
 # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it, such as that of skull_stripped.
 def preprocess_settings(wildcards):
     """What a scan's result depends on beside its files, the template and the code: as JSON, for the command and for its record."""
-    settings = {
-        key: value for key, value in PREPROCESSING.items() if key not in NOT_OF_A_SCAN
-    }
     of_cohort = COHORTS[wildcards.cohort]
-    for key in ("skull_stripped", "mni_space"):
-        settings[key] = bool(of_cohort.get(key))
-    return json.dumps(settings, sort_keys=True)
+    return ScanSettings.taken_from(
+        PREPROCESSING,
+        skull_stripped=bool(of_cohort.get("skull_stripped")),
+        mni_space=bool(of_cohort.get("mni_space")),
+        code=module_hash("imaging.preprocess") + module_hash("imaging.scan_files"),
+    ).as_json()
 
 
 STORES = {

@@ -25,18 +25,15 @@ rule split:
         runtime=by_attempt(10),
     params:
         code=code_hash("split"),
-        validation=config["split"]["validation"],
-        held_out=config["split"]["held_out"],
-        folds=config["split"]["folds"],
-        seed=config["split"]["seed"],
-        class_column=class_column,
+        settings=lambda w: SplitSettings.taken_from(
+            config["split"], class_column=class_column(w)
+        ).as_json(),
         split_file=lambda w, input: (
             f"--split-file={shlex.quote(input.split_file)}" if input.split_file else ""
         ),
     shell:
         "neurocohort split --scans {input.scans} --output {output} --cohort {wildcards.cohort} --frozen splits"
-        " --validation {params.validation} --held-out {params.held_out} --folds {params.folds} --seed {params.seed}"
-        " --class-column {params.class_column:q} {params.split_file} > {log} 2>&1"
+        " --settings {params.settings:q} {params.split_file} > {log} 2>&1"
 
 
 rule pack:
@@ -89,14 +86,12 @@ rule select_training:
         runtime=by_attempt(10),
     params:
         code=code_hash("select"),
-        task=lambda w: EXPERIMENTS[w.experiment]["task"],
-        target=lambda w: EXPERIMENTS[w.experiment]["target"],
-        query=lambda w: EXPERIMENTS[w.experiment]["filter"],
-        options=selection_options,
-        cohorts=lambda w: trained_cohorts(w.experiment),
+        settings=lambda w: selection_settings(
+            w.experiment, external=[], development=True
+        ),
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --task {params.task} --target {params.target} --query={params.query:q} --development {params.options} {params.cohorts} > {log} 2>&1"
+        " --settings {params.settings:q} > {log} 2>&1"
 
 
 rule select:
@@ -117,15 +112,7 @@ rule select:
         runtime=by_attempt(10),
     params:
         code=code_hash("select"),
-        task=lambda w: EXPERIMENTS[w.experiment]["task"],
-        target=lambda w: EXPERIMENTS[w.experiment]["target"],
-        query=lambda w: EXPERIMENTS[w.experiment]["filter"],
-        options=selection_options,
-        cohorts=lambda w: trained_cohorts(w.experiment),
-        external=lambda w: [
-            f"--external {cohort}" for cohort in EXPERIMENTS[w.experiment]["external"]
-        ],
+        settings=lambda w: selection_settings(w.experiment),
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --task {params.task} --target {params.target} --query={params.query:q} {params.options} {params.external} {params.cohorts}"
-        " > {log} 2>&1"
+        " --settings {params.settings:q} > {log} 2>&1"

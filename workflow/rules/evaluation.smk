@@ -31,19 +31,16 @@ rule baselines:
         runtime=by_attempt(60),
     params:
         code=code_hash("baselines"),
-        task=lambda w: EXPERIMENTS[w.experiment]["task"],
-        target=lambda w: EXPERIMENTS[w.experiment]["target"],
-        modalities=lambda w: ",".join(EXPERIMENTS[w.experiment]["modalities"]),
-        classes=class_count,
-        folds=lambda w: (
-            config["split"]["folds"] if training("cross_validation")(w) else 0
-        ),
-        seed=lambda w: training("seeds")(w)[0],
-        spacing_mm=SPACING_MM,
+        settings=lambda w: BaselineSettings.taken_from(
+            EXPERIMENTS[w.experiment],
+            classes=class_count(w),
+            folds=config["split"]["folds"] if training("cross_validation")(w) else 0,
+            seed=training("seeds")(w)[0],
+            spacing_mm=SPACING_MM,
+        ).as_json(),
     shell:
-        "neurocohort baselines --samples {input.samples} --results results --output {output} --task {params.task}"
-        " --target {params.target} --modalities {params.modalities} --classes {params.classes} --folds {params.folds}"
-        " --seed {params.seed} --spacing-mm {params.spacing_mm} > {log} 2>&1"
+        "neurocohort baselines --samples {input.samples} --results results --output {output}"
+        " --settings {params.settings:q} > {log} 2>&1"
 
 
 # The record of evaluations is in no declared output, since those are deleted before a rerun: it must never forget one.
@@ -85,16 +82,13 @@ rule metrics:
     params:
         code=code_hash("evaluate"),
         folder=lambda w, input: os.path.dirname(input.predictions),
-        task=lambda w: EXPERIMENTS[w.experiment]["task"],
-        resamples=config["evaluation"]["resamples"],
-        seed=config["evaluation"]["seed"],
         study=config["study"],
+        intervals=json.dumps(config["evaluation"]),
         settings=lambda w: json.dumps(EXPERIMENTS[w.experiment], sort_keys=True),
         members=lambda w: members(w.experiment),
     shell:
-        "neurocohort evaluate --folder {params.folder} --data data --results results --task {params.task}"
-        " --resamples {params.resamples} --seed {params.seed} --study {params.study:q}"
-        " --experiment {wildcards.experiment} --settings {params.settings:q} {params.members} > {log} 2>&1"
+        "neurocohort evaluate --folder {params.folder} --data data --results results --study {params.study:q}"
+        " --intervals {params.intervals:q} --settings {params.settings:q} {params.members} > {log} 2>&1"
 
 
 rule control:

@@ -53,12 +53,11 @@ if not IN_JOB or any(word.endswith("ingest_cohort") for word in sys.argv):
             runtime=by_attempt(240),
         params:
             code=code_hash("ingest"),
-            source=lambda w: COHORTS[w.cohort]["source"],
-            options=ingest_options,
+            settings=lambda w: IngestSettings.taken_from(
+                PREPROCESSING, COHORTS[w.cohort]
+            ).as_json(),
+            files=ingest_files,
             fingerprint=ingest_fingerprint,
-            modalities=modalities_of,
-            batch_size=PREPROCESSING["batch_size"],
             folder=lambda w, output: os.path.dirname(output[0]),
         shell:
-            "neurocohort ingest --source {params.source} --folder {params.folder} --modalities {params.modalities}"
-            " --batch-size {params.batch_size} {params.options} > {log} 2>&1"
+            "neurocohort ingest --folder {params.folder} --settings {params.settings:q} {params.files} > {log} 2>&1"

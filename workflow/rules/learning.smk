@@ -48,9 +48,8 @@ rule train:
         launch=lambda w: launcher(training("processes")(w)),
         device=config["device"],
     shell:
-        "{params.launch} train --samples {input.samples} --results results --folder {params.folder} --checkpoints checkpoints"
-        " --events tensorboard/{wildcards.experiment}/{wildcards.run} --settings {params.settings:q} --device {params.device}"
-        " --code {params.code} {params.start} > {log} 2>&1"
+        "{params.launch} train --samples {input.samples} --results results --folder {params.folder}"
+        " --settings {params.settings:q} --device {params.device} --code {params.code} {params.start} > {log} 2>&1"
 
 
 rule choose:

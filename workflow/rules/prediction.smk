@@ -78,9 +78,9 @@ rule ensemble:
         runtime=by_attempt(10),
     params:
         code=code_hash("ensemble"),
+        folder=lambda w, output: os.path.dirname(output.predictions),
     shell:
-        "neurocohort ensemble --output {output.predictions} --members-output {output.members}"
-        " --networks-output {output.networks} {input.members} > {log} 2>&1"
+        "neurocohort ensemble --folder {params.folder} {input.members} > {log} 2>&1"
 
 
 rule ensemble_segmentation:
@@ -110,11 +110,11 @@ rule ensemble_segmentation:
         runtime=by_attempt(120),
     params:
         code=code_hash("ensemble_segmentation"),
+        folder=lambda w, output: os.path.dirname(output.predictions),
         spacing_mm=SPACING_MM,
     shell:
-        "neurocohort ensemble-segmentation --samples {input.samples} --results results --output {output.predictions}"
-        " --members-output {output.members} --networks-output {output.networks} --label-maps {output.label_maps}"
-        " --spacing-mm {params.spacing_mm} {input.members} > {log} 2>&1"
+        "neurocohort ensemble-segmentation --folder {params.folder} --results results --spacing-mm {params.spacing_mm}"
+        " {input.members} > {log} 2>&1"
 
 
 rule saliency:
@@ -145,14 +145,11 @@ rule saliency:
     params:
         code=code_hash("saliency"),
         folder=lambda w, output: os.path.dirname(output.maps),
-        method=config["saliency"]["method"],
-        scans=config["saliency"]["scans"],
-        seed=config["saliency"]["seed"],
+        settings=json.dumps(config["saliency"]),
         device=config["device"],
     shell:
         "neurocohort saliency --samples {input.samples} --results results --template {input.template}"
-        " --folder {params.folder} --experiment {wildcards.experiment} --method {params.method} --scans {params.scans}"
-        " --seed {params.seed} --device {params.device} {input.weights} > {log} 2>&1"
+        " --folder {params.folder} --settings {params.settings:q} --device {params.device} {input.weights} > {log} 2>&1"
 
 
 if not IN_JOB:

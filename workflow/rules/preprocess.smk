@@ -36,17 +36,16 @@ rule preprocess_batch:
         ),
     params:
         code=code_hash("preprocess-batch"),
-        scan_code=module_hash("imaging.preprocess") + module_hash("imaging.scan_files"),
         scans=lambda w: batch_hash(scans_of_batch(w)),
         settings=preprocess_settings,
         data="data/{cohort}",
-        preproc="results/{cohort}/preproc",
+        results="results/{cohort}",
         weights=lambda w, input: f"--weights={input.weights}" if input.weights else "",
     shell:
-        "neurocohort preprocess-batch --data {params.data} --batch {wildcards.batch} --preproc {params.preproc}"
-        " --output {output} --template {input.template} {params.weights} --settings {params.settings:q}"
-        " --code {params.scan_code} --memory-mb {resources.mem_mb} --workers {threads} --attempt {resources.attempt}"
-        " --attempts {resources.attempts} > {log} 2>&1"
+        "neurocohort preprocess-batch --data {params.data} --results {params.results} --batch {wildcards.batch}"
+        " --template {input.template} {params.weights} --settings {params.settings:q}"
+        ' --machine \'{{"memory_mb": {resources.mem_mb}, "workers": {threads}, "attempt": {resources.attempt},'
+        ' "attempts": {resources.attempts}}}\' > {log} 2>&1'
 
 
 rule quality:
@@ -90,5 +89,4 @@ rule quality:
         results="results/{cohort}",
         limits=json.dumps(config["quality"]),
     shell:
-        "neurocohort quality --data {params.data} --results {params.results} --qc-output {output.qc}"
-        " --exclusions-output {output.exclusions} --notes-output {output.notes} --limits {params.limits:q} > {log} 2>&1"
+        "neurocohort quality --data {params.data} --results {params.results} --limits {params.limits:q} > {log} 2>&1"

@@ -1,11 +1,11 @@
-"""The subcommands that take a cohort from its source to samples: archives, raw BIDS, preprocessing, split, packs."""
+"""The subcommands from a source to samples: archives, raw BIDS, preprocessing, split, packs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neurocohort.cli.app import Names, command
+from neurocohort.cli.app import command
 
 
 @command
@@ -24,7 +24,7 @@ def synthetic(
 
 @command
 def download(source: str, key: str, destination: Path, base_url: str = "", stall_seconds: float = 60.0) -> None:
-    """Bring the file KEY of SOURCE (a name, or a table's path) to DESTINATION, resumed and checked; from BASE_URL if given."""
+    """Download the file KEY of SOURCE (a name, or a table's path) to DESTINATION, from BASE_URL if given."""
     from neurocohort.sources.download import download as fetch
     from neurocohort.sources.sources import read_source, source_table
 
@@ -33,40 +33,37 @@ def download(source: str, key: str, destination: Path, base_url: str = "", stall
 
 @command
 def ingest(
-    source: str,
     folder: Path,
-    batch_size: int,
+    settings: Annotated[str, typer.Option(help="IngestSettings as JSON")],
     table: Path | None = None,
-    path: Path | None = None,
-    pattern: str = "*_T1w.nii*",
-    run: str = "first",
-    modalities: str = "T1w",
     archives: Annotated[list[Path] | None, typer.Argument()] = None,
 ) -> None:
-    """Turn a source into the raw BIDS layout under FOLDER: ARCHIVES with their TABLE, or what lies at PATH."""
+    """Convert a source to the raw BIDS layout in FOLDER: ARCHIVES with their TABLE, or the path in SETTINGS."""
+    from neurocohort.settings.cohorts import IngestSettings
     from neurocohort.sources.fingerprints import note_sources
     from neurocohort.sources.scan_batches import write_batches
 
-    kinds = tuple(modalities.split(","))
-    if source == "ixi":
+    wanted = IngestSettings.read(settings)
+    kinds, place = tuple(wanted.modalities), Path(wanted.path or table or "")
+    if wanted.source == "ixi":
         from neurocohort.sources.ixi import ingest_ixi
 
-        done = ingest_ixi(archives or [], table, folder, modalities=kinds)
-    elif source == "oasis1":
+        done = ingest_ixi(archives or [], place, folder, modalities=kinds)
+    elif wanted.source == "oasis1":
         from neurocohort.sources.oasis1 import ingest_oasis1
 
-        done = ingest_oasis1(archives or [], table, folder)
-    elif source == "bids":
+        done = ingest_oasis1(archives or [], place, folder)
+    elif wanted.source == "bids":
         from neurocohort.sources.bids import ingest_bids
 
-        done = ingest_bids(path, folder, pattern=pattern, run=run, modalities=kinds)
+        done = ingest_bids(place, folder, pattern=wanted.pattern, run=wanted.run, modalities=kinds)
     else:
         from neurocohort.sources.table import ingest_table
 
-        done = ingest_table(path, folder, modalities=kinds)
-    if path is not None:
-        note_sources(path, folder, done.originals)
-    write_batches(folder / "batches.tsv", done.contents, batch_size)
+        done = ingest_table(place, folder, modalities=kinds)
+    if wanted.path:
+        note_sources(place, folder, done.originals)
+    write_batches(folder / "batches.tsv", done.contents, wanted.batch_size)
 
 
 @command
@@ -80,57 +77,47 @@ def template(output: Path, spacing_mm: float, shape: tuple[int, int, int]) -> No
 @command
 def preprocess_batch(
     data: Path,
+    results: Path,
     batch: str,
-    preproc: Path,
-    output: Path,
     template: Path,
-    settings: Annotated[
-        str, typer.Option(help="JSON: brain_extraction, registration, intensity, seed, device and so on")
-    ],
-    code: Annotated[
-        str,
-        typer.Option(help="hash of the code behind a scan; a new one computes all again"),
-    ],
-    memory_mb: int,
+    settings: Annotated[str, typer.Option(help="ScanSettings as JSON; another `code` computes every scan again")],
+    machine: Annotated[str, typer.Option(help="memory_mb, workers, attempt and attempts of the job, as JSON")],
     weights: Path | None = None,
-    workers: Annotated[int, typer.Option(help="scans that are preprocessed at a time")] = 1,
-    attempt: int = 1,
-    attempts: int = 1,
 ) -> None:
-    """Preprocess the scans of one BATCH of the cohort at DATA into PREPROC, but for those that are done already."""
+    """Preprocess the scans of one BATCH of the cohort in DATA into RESULTS, except those that are done already."""
     import json
 
     from neurocohort.imaging.batch import Batch, Machine
     from neurocohort.imaging.batch import preprocess_batch as run
+    from neurocohort.settings.preprocessing import ScanSettings
 
-    given = Batch(data, batch, preproc, output, template, weights, json.loads(settings), code)
-    run(given, Machine(memory_mb, workers, attempt, attempts))
+    wanted = ScanSettings.read(settings).as_dict()
+    code, output = wanted.pop("code"), results / "preproc_batches" / f"{batch}.tsv"
+    given = Batch(data, batch, results / "preproc", output, template, weights, wanted, code)
+    run(given, Machine(**json.loads(machine)))
 
 
 @command
 def quality(
     data: Path,
     results: Path,
-    qc_output: Path,
-    exclusions_output: Path,
-    notes_output: Path,
-    limits: Annotated[str, typer.Option(help="JSON: the block `quality` of the configuration")],
+    limits: Annotated[str, typer.Option(help="the keys `quality` of the configuration as JSON")],
 ) -> None:
-    """Collect the records of a cohort's scans into its tables of quality, exclusions and notes, exclude those beyond the LIMITS,
-    and describe the dataset of the preprocessed scans."""
-    import json
-
+    """Collect the records of a cohort's scans in RESULTS into tables of quality, exclusions and notes, exclude scans beyond the
+    LIMITS, and describe the dataset of preprocessed scans."""
     from neurocohort.dataset.derivative import write_dataset_files
     from neurocohort.dataset.quality_limits import QualityLimits
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
     from neurocohort.notes import write_notes
+    from neurocohort.settings.quality import Quality
 
-    qc, excluded, notes = read_preproc_tables(data, results, QualityLimits(**json.loads(limits)))
+    wanted = QualityLimits(**Quality.read(limits).as_dict())
+    qc, excluded, notes = read_preproc_tables(data, results, wanted)
     write_dataset_files(results / "preproc", data, has_labels=bool((qc["has_labels"] == "yes").any()))
-    write_table(qc_output, qc)
-    write_table(exclusions_output, excluded)
-    write_notes(notes_output, notes)
+    write_table(results / "qc.tsv", qc)
+    write_table(results / "exclusions.tsv", excluded)
+    write_notes(results / "notes.tsv", notes)
 
 
 @command
@@ -139,29 +126,25 @@ def split(
     output: Path,
     cohort: str,
     frozen: Path,
-    validation: float,
-    held_out: float,
-    folds: int,
-    seed: int,
-    class_column: str,
+    settings: Annotated[str, typer.Option(help="SplitSettings as JSON")],
     split_file: Path | None = None,
 ) -> None:
-    """Split a cohort by participant, around those whose part the folder FROZEN records; or take it from SPLIT_FILE."""
+    """Split a cohort by participant, and keep the parts that the folder FROZEN records; or take the parts from SPLIT_FILE."""
     from neurocohort.dataset.frozen_split import freeze, frozen_path, load_frozen
     from neurocohort.dataset.split import split_participants
     from neurocohort.dataset.split_file import read_split_file
     from neurocohort.files import read_table, write_table
+    from neurocohort.settings.split import SplitSettings
 
     table = read_table(scans, required=("participant_id", "session_id", "site"))
-    settings = {"validation": validation, "held_out": held_out, "seed": seed}
+    wanted = SplitSettings.read(settings)
     if split_file is not None:
-        given = read_split_file(split_file, table, folds)  # its parts, and strata and folds where it has none
-        write_table(output, split_participants(table, **settings, folds=folds, frozen=given, class_column=class_column))
+        given = read_split_file(split_file, table, wanted.folds)  # its parts, and strata and folds if it has none
+        write_table(output, split_participants(table, **wanted.as_dict(), frozen=given))
         return
-    record = frozen_path(frozen, cohort, **settings)
-    earlier = load_frozen(record, folds)
-    found = split_participants(table, **settings, folds=folds, frozen=earlier, class_column=class_column)
-    freeze(record, found, folds)
+    record = frozen_path(frozen, cohort, validation=wanted.validation, held_out=wanted.held_out, seed=wanted.seed)
+    found = split_participants(table, **wanted.as_dict(), frozen=load_frozen(record, wanted.folds))
+    freeze(record, found, wanted.folds)
     write_table(output, found)
 
 
@@ -193,40 +176,35 @@ def select(
     results: Path,
     samples: Path,
     flow: Path,
-    task: str,
-    target: str,
-    cohorts: Names,
-    query: str = "",
-    external: Annotated[list[str] | None, typer.Option()] = None,
-    classes: Annotated[list[str] | None, typer.Option(help="a class, its values joined by |; negative first")] = None,
-    shuffle_seed: Annotated[int | None, typer.Option(help="permute the targets trained on: a control")] = None,
-    leave_out_site: Annotated[str, typer.Option(help="test on this site's participants, and train on none")] = "",
-    development: Annotated[bool, typer.Option(help="write the rows that training may see, and no other")] = False,
+    settings: Annotated[str, typer.Option(help="SelectionSettings as JSON")],
 ) -> None:
-    """Select an experiment's samples from COHORTS and, tested but never trained on, the EXTERNAL ones."""
+    """Select an experiment's samples from its cohorts and, tested but never trained on, its external ones."""
+    from neurocohort.dataset.class_values import listed_classes
     from neurocohort.dataset.controls import shuffle_targets
     from neurocohort.dataset.packs import DEVELOPMENT
     from neurocohort.dataset.samples import SCAN_COLUMNS, select_samples
     from neurocohort.dataset.sites import without_site
-    from neurocohort.dataset.targets import read_classes
     from neurocohort.files import read_table, write_table
+    from neurocohort.settings.experiment import SelectionSettings
 
-    external = external or []
+    wanted = SelectionSettings.read(settings)
     tables = {
         name: {
             "scans": read_table(data / name / "scans.tsv", SCAN_COLUMNS),
             "qc": read_table(results / name / "qc.tsv", ("scan_id", "participant_id", "status", "has_labels")),
             "split": read_table(results / name / "split.tsv", ("participant_id", "part", "fold")),
         }
-        for name in [*cohorts, *external]
+        for name in [*wanted.cohorts, *wanted.external]
     }
-    groups = read_classes(classes or [])
-    selected, steps = select_samples(tables, external, task=task, target=target, query=query, classes=groups)
-    if leave_out_site:
-        selected = without_site(selected, leave_out_site)
-    if shuffle_seed is not None:
-        selected = shuffle_targets(selected, shuffle_seed)
-    if development:
+    groups = [[str(value).strip() for value in values] for values in listed_classes(wanted.classes or [])]
+    selected, steps = select_samples(
+        tables, wanted.external, task=wanted.task, target=wanted.target, query=wanted.filter, classes=groups
+    )
+    if wanted.left_out_site:
+        selected = without_site(selected, wanted.left_out_site)
+    if wanted.shuffle_seed is not None:
+        selected = shuffle_targets(selected, wanted.shuffle_seed)
+    if wanted.development:
         selected = selected[(selected["pack"] == DEVELOPMENT) & (selected["part"] != "external")]
     write_table(samples, selected)
     write_table(flow, steps)

@@ -1,4 +1,4 @@
-"""The subcommands of learning: train, choose among draws, predict, and what is made of several members."""
+"""The subcommands of learning: train, choose the settings of a sweep, predict, and average several networks."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,6 @@ def train(
     samples: Path,
     results: Path,
     folder: Path,
-    checkpoints: Path,
-    events: Path,
     settings: Annotated[str, typer.Option(help="TrainingSettings as JSON")],
     device: str,
     code: str,
@@ -23,18 +21,17 @@ def train(
         list[Path] | None, typer.Option(help="model.safetensors to start from, the preferred first")
     ] = None,
 ) -> None:
-    """Train one network into FOLDER; go on from its checkpoint, if a run of the very same job left one.
+    """Train one network into FOLDER. Continue from its checkpoint, if an interrupted run of the same job left one.
 
-    It starts from the first of the START networks that learned something; each has its run.json beside it.
+    The training starts from the first of the START networks that learned something; each is in a folder with its run.json.
     """
-    import hashlib
-
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
     from neurocohort.files import read_table, sha256_of
     from neurocohort.learning.checkpoint import (
         INTERRUPTED_EXIT_CODE,
         Interrupted,
+        checkpoint_path,
         checkpoint_seconds,
         remove_checkpoint,
     )
@@ -60,7 +57,8 @@ def train(
     if wanted.weights:
         files.append(Path(wanted.weights))
     depends_on = [code, settings, device, *(sha256_of(file) for file in files)]
-    checkpoint = checkpoints / f"{hashlib.sha256(chr(10).join(depends_on).encode()).hexdigest()[:20]}.pt"
+    checkpoint = checkpoint_path(results.parent / "checkpoints", depends_on)
+    events = results.parent / "tensorboard" / folder.relative_to(results / "experiments")
     chosen = choose_device(device)
     packed = open_packed(folders, wanted.modalities)
     places = TrainingFiles(checkpoint, events, checkpoint_seconds())
@@ -78,7 +76,7 @@ def train(
 def choose(
     folder: Path, draws: Annotated[str, typer.Option(help="by draw its values, as JSON")], output: Path, members: Names
 ):
-    """Write the table of a sweep: each draw's values, loss and criterion (means over MEMBERS), and which is chosen."""
+    """Write the table of a sweep: the values, loss and criterion of each draw (means over MEMBERS), and which one is chosen."""
     import json
 
     from neurocohort.files import write_table
@@ -139,33 +137,25 @@ def predict(
 
 
 @command
-def ensemble(output: Path, members_output: Path, networks_output: Path, members: Files) -> None:
-    """Average the predictions of an experiment's members that learned something, keep all of them apart too, and write the
-    table of its networks. MEMBERS: their predictions, each beside its run.json."""
+def ensemble(folder: Path, members: Files) -> None:
+    """Average the predictions of an experiment's members that learned something into FOLDER, with the predictions of each member
+    and the table of the networks. MEMBERS: the members' predictions, each in a folder with its run.json."""
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.ensembles import average_values, member_rows
     from neurocohort.learning.network_table import network_table, read_runs, used_members
 
     runs = read_runs(member.parent for member in members)
     tables = {member.parent.name: read_table(member) for member in members}
-    write_table(output, average_values({name: tables[name] for name in used_members(runs)}))
-    write_table(members_output, member_rows(tables))
-    write_table(networks_output, network_table(runs))
+    write_table(folder / "predictions.tsv", average_values({name: tables[name] for name in used_members(runs)}))
+    write_table(folder / "members.tsv", member_rows(tables))
+    write_table(folder / "networks.tsv", network_table(runs))
 
 
 @command
-def ensemble_segmentation(
-    samples: Path,
-    results: Path,
-    output: Path,
-    members_output: Path,
-    networks_output: Path,
-    label_maps: Path,
-    spacing_mm: float,
-    members: Files,
-) -> None:
-    """Average the probabilities of a segmentation's members that learned something into label maps, on the study's grid and
-    each scan's own, and write the table of its networks. MEMBERS: their predictions, each beside its run.json."""
+def ensemble_segmentation(folder: Path, results: Path, spacing_mm: float, members: Files) -> None:
+    """Average the probabilities of a segmentation's members that learned something into label maps in FOLDER, on the study's grid
+    and each scan's own, and write the same tables as `ensemble`. MEMBERS: the members' predictions, each in a folder with its
+    run.json."""
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
@@ -178,12 +168,13 @@ def ensemble_segmentation(
     every = {member.parent.name: read_table(member) for member in members}
     tables = {name: every[name] for name in used_members(runs)}
     probabilities = {member.parent.name: member.parent / "probabilities.npy" for member in members}
-    scans = ensemble_scans(tables, read_table(samples))
+    scans = ensemble_scans(tables, read_table(folder / "samples.tsv"))
     packed = open_packed(packed_folders(scans, results), ["T1w"])
     predicted = map(label_map, mean_probabilities(scans, tables, probabilities))
     rows = overlap_rows(scans, predicted, reference_labels(scans, packed), spacing_mm, surface_values)
-    volumes = write_label_maps(scans, mean_probabilities(scans, tables, probabilities), results, label_maps)
-    write_table(label_maps / "volumes.tsv", volumes)
-    write_table(members_output, member_rows(every))
-    write_table(networks_output, network_table(runs))
-    write_table(output, rows)
+    averaged = mean_probabilities(scans, tables, probabilities)
+    volumes = write_label_maps(scans, averaged, results, folder / "label_maps")
+    write_table(folder / "label_maps" / "volumes.tsv", volumes)
+    write_table(folder / "members.tsv", member_rows(every))
+    write_table(folder / "networks.tsv", network_table(runs))
+    write_table(folder / "predictions.tsv", rows)

@@ -1,4 +1,4 @@
-"""The subcommands that look into trained models and make them ready to be taken away."""
+"""The subcommands that explain and export trained models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,15 +14,12 @@ def saliency(
     results: Path,
     template: Path,
     folder: Path,
-    experiment: str,
-    method: str,
-    scans: int,
-    seed: int,
+    settings: Annotated[str, typer.Option(help="the keys `saliency` of the configuration as JSON")],
     device: str,
     members: Files,
 ) -> None:
-    """Write the saliency map of the first of the MEMBERS (model.safetensors files) that learned something, averaged over SCANS
-    held-out scans, and that of random weights."""
+    """Write the saliency map of the first of the MEMBERS (model.safetensors files) that learned something, averaged over held-out
+    scans, and that of random weights, into FOLDER, which is in the folder of the experiment."""
     import numpy as np
 
     from neurocohort.dataset.leakage import check_no_leakage
@@ -33,30 +30,34 @@ def saliency(
     from neurocohort.learning.model_files import read_model
     from neurocohort.learning.network_table import first_used
     from neurocohort.learning.saliency import BLOCK_MM, HELD_OUT, OCCLUSION, chosen_scans, saliency_maps
+    from neurocohort.settings.saliency import Saliency
 
+    wanted = Saliency.read(settings)
     chosen = choose_device(device)
     model = first_used(member.parent for member in members)
     trained = read_model(model, chosen)
     table = read_table(samples)
     check_no_leakage(table)
-    rows = chosen_scans(table, scans, seed)
+    rows = chosen_scans(table, wanted.scans, wanted.seed)
     packed = open_packed(packed_folders(rows, results), trained.settings.modalities)
     brain = read_template(template)
     spacing_mm = float(brain.grid.affine[0, 0])
-    maps, correlation = saliency_maps(trained, rows, packed, brain.mask, spacing_mm, method=method, seed=seed)
+    maps, correlation = saliency_maps(
+        trained, rows, packed, brain.mask, spacing_mm, method=wanted.method, seed=wanted.seed
+    )
     with written_aside(folder / "saliency.npz") as aside, open(aside, "wb") as stream:
         np.savez_compressed(stream, **maps, mask=brain.mask.astype(np.uint8), affine=brain.grid.affine)
     write_json(
         folder / "saliency.json",
         {
-            "method": method,
+            "method": wanted.method,
             "scans": len(rows),
             "part": HELD_OUT,
-            "seed": seed,
+            "seed": wanted.seed,
             "correlation": correlation,
-            "experiment": experiment,
+            "experiment": folder.parent.name,
             "member": model.name,
-            "block_mm": BLOCK_MM if method == OCCLUSION else None,
+            "block_mm": BLOCK_MM if wanted.method == OCCLUSION else None,
         },
     )
 

@@ -1,4 +1,4 @@
-"""The subcommands that judge and tell: baselines, metrics, the report, and the check of a configuration."""
+"""The subcommands for results: baselines, metrics, the report; and the check of a configuration."""
 
 import json
 import os
@@ -15,13 +15,7 @@ def baselines(
     samples: Path,
     results: Path,
     output: Path,
-    task: str,
-    target: str,
-    modalities: str,
-    classes: int,
-    folds: Annotated[int, typer.Option(help="of the cross-validation; 0 for none")],
-    seed: int,
-    spacing_mm: float,
+    settings: Annotated[str, typer.Option(help="BaselineSettings as JSON")],
 ) -> None:
     """Fit the baselines where the network is trained, once more for each fold, and apply them where the network is applied."""
     import numpy as np
@@ -33,22 +27,24 @@ def baselines(
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
+    from neurocohort.settings.evaluation import BaselineSettings
 
+    wanted = BaselineSettings.read(settings)
     table = read_table(samples)
-    fits = baseline_fits(table, folds)
+    fits = baseline_fits(table, wanted.folds)
     rows, predicted = predicted_rows(table, fits)
-    packed = open_packed(packed_folders(table, results), modalities.split(","))
-    if task == "segmentation":
+    packed = open_packed(packed_folders(table, results), wanted.modalities)
+    if wanted.task == "segmentation":
         by_fold = atlases(fits, lambda chosen: reference_labels(table[chosen], packed))
         fold_of = sum(fit.fold * fit.predicted for fit in fits)[predicted]
         references = reference_labels(rows, packed)
-        found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, spacing_mm, surface_values)
+        found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, wanted.spacing_mm, surface_values)
         found.insert(0, "model", "atlas")
     else:
         qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
-        of_task = classes if task == "classification" else 0
-        images = lambda wanted: np.asarray(packed.stack_images(wanted))  # noqa: E731
-        fitted = value_baselines(table, qc, fits, images, target=target, classes=of_task, seed=seed)
+        of_task = wanted.classes if wanted.task == "classification" else 0
+        images = lambda rows: np.asarray(packed.stack_images(rows))  # noqa: E731
+        fitted = value_baselines(table, qc, fits, images, target=wanted.target, classes=of_task, seed=wanted.seed)
         for name, reason in fitted.left_out.items():
             print(f"no baseline {name}: {reason}")
         found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})
@@ -64,42 +60,40 @@ def evaluate(
     folder: Path,
     data: Path,
     results: Path,
-    task: str,
-    resamples: int,
-    seed: int,
     study: str,
-    experiment: str,
+    intervals: Annotated[str, typer.Option(help="the keys `evaluation` of the configuration as JSON")],
     settings: Annotated[str, typer.Option(help="the experiment's configuration as JSON")],
     members: Names,
 ) -> None:
-    """Write the metrics of the network and of the baselines, each with its interval, and the tables beside them, into FOLDER,
-    where the experiment's predictions lie. That the networks of the MEMBERS were evaluated is recorded first."""
+    """Write the metrics of the network and the baselines, each with its interval, and the secondary tables into FOLDER, which is
+    named after the experiment and has its predictions. First record that the networks of the MEMBERS were evaluated."""
     from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
     from neurocohort.evaluation.tables import evaluation_tables
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.outcomes import YES
+    from neurocohort.settings.evaluation import Evaluation
 
+    wanted, experiment = Evaluation.read(intervals), json.loads(settings)
     names = ("predictions", "baselines", "members", "samples", "networks")
     tables = {name: read_table(folder / f"{name}.tsv") for name in names}
     networks = tables.pop("networks")
     used = set(networks.loc[networks["used"] == YES, "member"])
     in_mean = tables["members"]["member"].isin(used)  # the spread is of the networks in the mean
     tables["members"] = tables["members"][in_mean]
-    # Before any figure is there to be read, so that a run that is killed in between has it on record.
-    evaluation = evaluation_of(
-        results, study, experiment, json.loads(settings), [one for one in members if one in used]
-    )
+    # Recorded before any metric can be read: a run that is killed in between leaves its record.
+    evaluation = evaluation_of(results, study, folder.name, experiment, [one for one in members if one in used])
     record_evaluation(results.parent / FOLDER, evaluation, tables["predictions"])
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
-    for name, table in evaluation_tables(**tables, scans=scans, kind=task, bootstrap=Bootstrap(resamples, seed)):
+    bootstrap = Bootstrap(wanted.resamples, wanted.seed)
+    for name, table in evaluation_tables(**tables, scans=scans, kind=experiment["task"], bootstrap=bootstrap):
         write_table(folder / f"{name}.tsv", table)
 
 
 @command
 def control(output: Path, task: str, metrics: Files) -> None:
-    """Say whether the METRICS of an experiment's controls hold chance within their interval."""
+    """Write whether the intervals of the METRICS of an experiment's controls include chance."""
     from dataclasses import asdict
 
     from neurocohort.evaluation.controls import chance_holds
@@ -110,7 +104,7 @@ def control(output: Path, task: str, metrics: Files) -> None:
 
 @command
 def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path, configuration: str) -> None:
-    """Write the report. CONFIGURATION is the whole configuration as JSON; NEUROCOHORT_COMMAND holds the run's command."""
+    """Write the report. CONFIGURATION is the whole configuration as JSON; NEUROCOHORT_COMMAND is the run's command."""
     from neurocohort.report.report import write_report
 
     config = json.loads(configuration)
@@ -131,7 +125,7 @@ def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path
 
 @command
 def check(configfiles: Files) -> None:
-    """Check study files (merged in their order): what is wrong with them, and what ingest will do with cohorts of your own."""
+    """Check study files (merged in their order): their errors, and what ingest will do with cohorts of your own."""
     from neurocohort.study.configuration import read_checked
     from neurocohort.study.preview import preview
 
@@ -143,7 +137,7 @@ def check(configfiles: Files) -> None:
 
 @command
 def headline(results: Path, configfiles: Files) -> None:
-    """Print each experiment's headline with its interval, its verdict, and where the report lies."""
+    """Print each experiment's main result with its interval and its verdict, and where the report is."""
     from neurocohort.report.headline import headline as run
     from neurocohort.study.configuration import read_checked
 

@@ -16,7 +16,6 @@ from neurocohort.errors import InputError
 SEX_CLASSES = {"F": 0, "M": 1}
 OTHER = -1  # the target of a scan whose value is in no class
 MISSING = float("nan")
-SEPARATOR = "|"  # between the values of one class on the command line
 
 
 def target_values(
@@ -50,22 +49,6 @@ def target_values(
         coded = columns
     empty = {name: pd.Series(MISSING, index=table.index) for name, table in scans.items()}
     return empty | coded
-
-
-def read_classes(options: list[str]) -> list[list[str]]:
-    """Read the classes of the command line, where ``|`` separates the values of a class: ``["0", "0.5", "1|2"]``.
-
-    Raises:
-        InputError: For a class with an empty value.
-    """
-    classes = [[value.strip() for value in option.split(SEPARATOR)] for option in options]
-    for option, values in zip(options, classes, strict=True):
-        if not all(values):
-            raise InputError(
-                f"`--classes={option}` has an empty value; expected a value, or several joined by {SEPARATOR}, such as "
-                f"--classes=0 --classes=0.5 --classes='1{SEPARATOR}2'."
-            )
-    return classes
 
 
 def class_names(classes: Classes) -> list[str]:

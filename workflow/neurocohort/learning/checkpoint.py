@@ -4,6 +4,7 @@ Also the request to stop a training: after SIGTERM or SIGUSR1 it stops at the ne
 """
 
 import contextlib
+import hashlib
 import io
 import math
 import os
@@ -40,6 +41,11 @@ class StopRequest:
 
     def _note(self, *_: object) -> None:
         self.received = True
+
+
+def checkpoint_path(folder: Path, depends_on: list[str]) -> Path:
+    """The checkpoint in ``folder`` of the training that depends on these texts."""
+    return folder / f"{hashlib.sha256(chr(10).join(depends_on).encode()).hexdigest()[:20]}.pt"
 
 
 def checkpoint_seconds(usual: float = 60.0) -> float:

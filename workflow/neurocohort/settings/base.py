@@ -39,6 +39,12 @@ class Group(BaseModel):
             faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
             raise InputError(f"{cls.__name__} can't be read: {'; '.join(faults)}.") from error
 
+    @classmethod
+    def taken_from(cls, *groups: dict[str, Any], **own: Any) -> Self:
+        """Make the model from those keys of other groups that it has; later groups and ``own`` win. None stands for no value."""
+        given = {key: value for group in (*groups, own) for key, value in group.items()}
+        return cls(**{key: value for key, value in given.items() if key in cls.model_fields and value is not None})
+
     def as_dict(self) -> dict[str, Any]:
         """The keys with their values in plain built-ins, without absent keys."""
         return self.model_dump(exclude_none=True)

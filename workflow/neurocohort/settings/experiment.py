@@ -9,7 +9,7 @@ from neurocohort.settings.cohorts import Modality
 from neurocohort.settings.training import Network, Training, Transfer
 
 MOST_DRAWS = 1000  # of a sweep
-ClassValue = str | int | float
+ClassValue = Annotated[str, StringConstraints(pattern=r"\S")] | int | float
 ClassValues = Annotated[
     Annotated[ClassValue, Tag("one value")] | Annotated[list[ClassValue], Field(min_length=1), Tag("several values")],
     Discriminator(lambda value: "several values" if isinstance(value, list) else "one value"),

@@ -56,7 +56,8 @@ class Preprocessing(ScanKeys):
 
 
 class ScanSettings(ScanKeys):
-    """What the result of a scan depends on besides its files, the template and the code."""
+    """What the result of a scan depends on besides its files and the template. ``code``: the hash of the code behind it."""
 
+    code: str
     skull_stripped: bool
     mni_space: bool
