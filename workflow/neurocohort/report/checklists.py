@@ -13,7 +13,7 @@ import yaml
 
 from neurocohort.report import labels
 from neurocohort.report.methods import Methods
-from neurocohort.report.methods_facts import listed
+from neurocohort.text import listed
 from neurocohort.report.sources import Missing
 
 FOLDER = Path(__file__).parent / "checklists"

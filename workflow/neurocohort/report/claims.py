@@ -3,7 +3,7 @@ rerun gives."""
 
 from neurocohort.report import labels
 from neurocohort.report.gates import LEAKS
-from neurocohort.report.methods_facts import listed
+from neurocohort.text import listed
 from neurocohort.report.sources import Missing
 from neurocohort.study.members import transfer_chain
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from neurocohort.report import headline, labels, origins
 from neurocohort.report.development import fitted_on, folds_of
-from neurocohort.report.methods_facts import listed
+from neurocohort.text import listed
 from neurocohort.report.networks import Networks
 
 FEW = 100  # held-out participants: below it, intervals are wide enough to say so

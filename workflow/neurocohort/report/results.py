@@ -11,7 +11,7 @@ from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import COMPARISON_COLUMNS, comparison_sentence, comparison_table
 from neurocohort.report.development import fitted_on, folds_of, members_in_words
-from neurocohort.report.methods_facts import listed
+from neurocohort.text import listed
 from neurocohort.report.part import Content, Part
 from neurocohort.report.regression_results import regression
 from neurocohort.report.segmentation_results import segmentation

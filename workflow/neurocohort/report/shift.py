@@ -15,7 +15,7 @@ from neurocohort.evaluation.shift import (
     shift_matrix,
 )
 from neurocohort.report import labels
-from neurocohort.report.methods_facts import listed
+from neurocohort.text import listed
 from neurocohort.report.networks import networks_of
 from neurocohort.report.sources import Missing, Sources
 from neurocohort.report.tables import N_TOLD, Cell, Column, Row, Table, intervals_told, number_cell
