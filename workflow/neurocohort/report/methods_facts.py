@@ -120,10 +120,10 @@ def gather(
         flow = f"the flow of participants of {labels.cohort(name)}"
         own.scans = kept(sources.table(data / name / "scans.tsv", flow, ("participant_id", "scan_id")))
         own.ingest_exclusions = kept(
-            sources.table(data / name / "exclusions.tsv", flow, EXCLUSION_COLUMNS, empty_is_missing=False)
+            sources.table(data / name / "exclusions.tsv", flow, EXCLUSION_COLUMNS, may_be_empty=True)
         )
         own.exclusions = kept(
-            sources.table(results / name / "exclusions.tsv", flow, EXCLUSION_COLUMNS, empty_is_missing=False)
+            sources.table(results / name / "exclusions.tsv", flow, EXCLUSION_COLUMNS, may_be_empty=True)
         )
         quality = f"the quality table of {labels.cohort(name)}"
         own.quality = kept(sources.table(results / name / "qc.tsv", quality, ("scan_id", "status")))
@@ -160,7 +160,7 @@ def _experiment(sources: Sources, folder: Path, name: str, settings: dict, folds
     # Sections of their own show these and box them where they are missing; here a sentence depends on each.
     for table in OPTIONAL_TABLES:
         path = folder / f"{table}.tsv"
-        found = sources.table(path, f"the methods of {name}", empty_is_missing=False) if path.is_file() else None
+        found = sources.table(path, f"the methods of {name}", may_be_empty=True) if path.is_file() else None
         if isinstance(found, pd.DataFrame) and not found.empty:
             own.tables[table] = found
     record = folder / "saliency" / "saliency.json"
