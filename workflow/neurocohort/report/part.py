@@ -54,7 +54,7 @@ class Part:
             self.folder / file,
             f"{what} of {self.experiment}",
             (*required, "cohort", "part"),
-            empty_is_missing=not may_be_none,
+            may_be_empty=may_be_none,
         )
         if isinstance(table, Missing):
             return table

@@ -22,8 +22,8 @@ def cohort_flow(sources: Sources, data: Path, results: Path, cohort: str, experi
     ingest and preprocessing (`_notes`)."""
     what = f"the flow of participants of {labels.cohort(cohort)}"
     scans = sources.table(data / cohort / "scans.tsv", what, ("participant_id", "scan_id"))
-    ingest = sources.table(data / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
-    every = sources.table(results / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, empty_is_missing=False)
+    ingest = sources.table(data / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, may_be_empty=True)
+    every = sources.table(results / cohort / "exclusions.tsv", what, EXCLUSION_COLUMNS, may_be_empty=True)
     absent = [item for item in (scans, ingest, every) if isinstance(item, Missing)]
     flow = {"cohort": cohort, "steps": [], "missing": absent, "exclusions": [], "stages": [], "comparison": None}
     flow["notes"] = [
@@ -152,7 +152,7 @@ def split_check(
 def _notes(sources: Sources, path: Path, cohort: str) -> list[dict | Missing]:
     """The notes of one table by kind, with the name of the table. Each row has the scan or participant that it is about, empty
     for the cohort, and its sentence."""
-    table = sources.table(path, f"the notes on {labels.cohort(cohort)}", NOTE_COLUMNS, empty_is_missing=False)
+    table = sources.table(path, f"the notes on {labels.cohort(cohort)}", NOTE_COLUMNS, may_be_empty=True)
     if isinstance(table, Missing):
         return [table]
     whose = table["scan_id"].fillna(table["participant_id"]).fillna("")

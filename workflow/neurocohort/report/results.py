@@ -195,7 +195,7 @@ def _out_of_fold(part: Part) -> list[str]:
         part.folder / "details.tsv",
         f"the details of the results of {part.experiment}",
         DETAIL_COLUMNS,
-        empty_is_missing=False,
+        may_be_empty=True,
     )
     if isinstance(table, Missing):
         return []
