@@ -1,12 +1,15 @@
 """The checklists and the model card: that nothing is called filled which the report doesn't hold."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
-from neurocohort.report.checklists import checklists
+from neurocohort.report.checklists import checklists, parts_shown
 from neurocohort.report.methods import Methods, Paragraph
 from neurocohort.report.model_card import card_sections, model_card
 from neurocohort.report.model_limits import Known
 from neurocohort.report.sources import Missing
+from neurocohort.report.study import Folders, Run, read_study
 
 SECTIONS = {"participants", "split", "quality", "results", "external", "saliency", "models", "methods", "provenance"}
 TEXTS = {
@@ -27,7 +30,7 @@ MISSING = Missing(
 
 
 def methods_text(*left_out):
-    return Methods(tuple(Paragraph(name, name, (text,)) for name, text in TEXTS.items() if name not in left_out), ())
+    return Methods(tuple(Paragraph(name, name, text) for name, text in TEXTS.items() if name not in left_out), ())
 
 
 def experiment(**changed):
@@ -49,7 +52,9 @@ def status(items, checklist="CLAIM"):
 def made(methods=None, described=None, sections=SECTIONS, verdict="pass", provenance=None):
     described = [experiment()] if described is None else described
     provenance = {"git": {"commit": "abc"}} if provenance is None else provenance
-    return checklists(methods or methods_text(), described, sections, [{"verdict": verdict}], provenance)
+    study = read_study(Folders(Path("results")), {"experiments": {"age": SETTINGS | {"training": {"seeds": [1]}}}})
+    parts = parts_shown(described, [{"verdict": verdict}], provenance)
+    return checklists(study, methods or methods_text(), sections | parts)
 
 
 def test_checklists_have_the_guidelines_items():
@@ -138,7 +143,8 @@ def metrics():
 
 
 def test_card_tells_figures_with_intervals_beside_every_baseline(samples, metrics):
-    run = {"settings": {"network": "sfcn", "modalities": ["T1w"]}, "parameters": 1234, "torch": "2.0", "device": "cpu"}
+    settings = {"network": "sfcn", "modalities": ["T1w"]}
+    run = Run(settings=settings, parameters=1234, torch="2.0", device="cpu")
     card = model_card(known(run=run, metrics=metrics, samples=samples, licences={"ixi": "CC BY-SA 3.0"}))
     assert (
         "| Held-out, IXI | MAE | 5.00 [4.00, 6.00] | Training mean 12.00 [10.00, 14.00]; Tissue volumes 4.50 [3.50, 5.50] | 3 |"

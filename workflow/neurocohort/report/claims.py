@@ -1,17 +1,18 @@
-"""The page's statements on the whole study, each of which depends on what the run left: whom the results are of, and what a
-rerun gives."""
+"""Two statements of the page on the whole study: whether training saw the tested participants, and what a rerun gives."""
 
 from neurocohort.report import labels
 from neurocohort.report.gates import LEAKS
-from neurocohort.text import listed
 from neurocohort.report.sources import Missing
 from neurocohort.study.members import transfer_chain
+from neurocohort.text import listed
 
 
 def unseen_sentence(described: list[dict], experiments: dict[str, dict]) -> str:
-    """Whom the results are of: a claim only where every experiment's check of the split found nothing.
+    """Whether training saw the tested participants; a claim only where the check of every split found no leak.
 
-    ``described``: the experiments as the page describes them, with ``split``; ``experiments``: the configuration's.
+    Args:
+        described: The experiments as the page describes them, with ``split``.
+        experiments: The experiments of the configuration.
     """
     checks = [one["split"] for one in described]
     leaks = [
@@ -20,47 +21,51 @@ def unseen_sentence(described: list[dict], experiments: dict[str, dict]) -> str:
         if not isinstance(one["split"], Missing) and any(one["split"][key] for key in LEAKS)
     ]
     if leaks:
-        return f"Something is on two sides of the split of {listed(leaks)}: read the section Split before any result."
+        return f"Something is in two parts of the split of {listed(leaks)}: read the section Split before any result."
     if any(isinstance(check, Missing) or check["missing"] for check in checks):
-        return "Whether results are of participants that no training saw could not be checked: see the section Split."
+        return "It could not be checked whether training saw the tested participants: see the section Split."
     if given := given_weights(experiments):
         return (
-            f"The results are of participants outside the training of this study. Which participants the given weights of "
-            f"{listed(given)} were trained on is not known to the workflow."
+            "The results are of participants who were not in the training data of this study. The workflow does not know on "
+            f"which participants the given weights of {listed(given)} were trained."
         )
-    return "Every result is of participants that the networks behind it were not trained on."
+    return "Every result is of participants on whom its networks were not trained."
 
 
 def given_weights(experiments: dict[str, dict]) -> list[str]:
-    """The experiments, in words, whose training started from a file of the user's, directly or through another experiment."""
+    """The titles of experiments whose training started from a user's file, directly or through another experiment."""
     first = {name: transfer_chain(experiments, name)[-1] for name in experiments}
     return [labels.in_text(name) for name, origin in first.items() if experiments[origin].get("transfer")]
 
 
 def rerun_sentence(provenance: dict) -> str:
-    """What a rerun with the record of this page gives, and what speaks against it."""
-    against = []
+    """What a rerun gives, and the reasons against equal numbers.
+
+    Args:
+        provenance: The record of `provenance.collect`.
+    """
+    reasons = []
     git, packages = provenance["git"], provenance["packages"] or []
     if not git:
-        against.append("the code was in no git checkout")
+        reasons.append("the code was in no git checkout")
     elif git["dirty"]:
-        against.append("the code had uncommitted changes")
+        reasons.append("the code had uncommitted changes")
     if not provenance["command"]:
-        against.append("the command was not recorded")
+        reasons.append("the command was not recorded")
     if not packages:
-        against.append("the lock is missing")
+        reasons.append("the lock file is missing")
     # A build of the same version, such as torch's for the CPU, is the locked version.
     other = sum((package["installed"] or "").partition("+")[0] != package["locked"] for package in packages)
     if other:
-        against.append(
-            f"{labels.counted(other, 'package')} of the lock {'is' if other == 1 else 'are'} not installed in the locked version"
+        reasons.append(
+            f"{labels.counted(other, 'package')} of the lock file {'is' if other == 1 else 'are'} not installed in that version"
         )
-    if against:
-        return f"What a rerun needs is below, but {listed(against)}: it may give other numbers."
+    if reasons:
+        return f"The record for a rerun is below, but {listed(reasons)}. A rerun may give different numbers."
     devices = {str(run["device"]) for run in provenance["runs"] if run.get("device")}
     if devices == {"cpu"}:
         return (
             "With the same inputs, commit, command, configuration and packages, a rerun on the same machine gives the same "
             "numbers."
         )
-    return "What a rerun needs is below. Networks that are trained again on a GPU give slightly other numbers."
+    return "The record for a rerun is below. Networks that are trained again on a GPU give slightly different numbers."

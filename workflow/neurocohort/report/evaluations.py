@@ -7,9 +7,9 @@ import pandas as pd
 from neurocohort.errors import InputError
 from neurocohort.evaluation.record import FOLDER, Record, evaluation_of, read_record
 from neurocohort.report import labels
-from neurocohort.text import listed
 from neurocohort.report.networks import networks_of
 from neurocohort.study.members import all_experiments, members_of
+from neurocohort.text import listed
 
 SHOWN = 5  # names of experiments that a sentence has room for
 

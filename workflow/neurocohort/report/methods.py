@@ -1,7 +1,7 @@
 """The methods text: what this study did, in the past tense, from its configuration and its results.
 
-The sentences are Jinja templates, one for each paragraph, in ``templates/methods/``. A sentence appears only where its option was on
-and its record or table can be read. Citations are written ``[@key]``, which Pandoc reads with the report's ``references.bib``;
+The sentences are Jinja templates, one for each paragraph, in ``templates/methods/``. A sentence appears only where its option was
+on and its record or table can be read. Citations are written ``[@key]``, which Pandoc reads with the report's ``references.bib``;
 the page shows numbers.
 """
 
@@ -49,7 +49,18 @@ from neurocohort.study import members
 from neurocohort.text import listed, plain_number, times
 
 DESCRIBED = (  # modules whose constants the text states, by their own names
-    *(bias_field, brain_extraction, deformable, field_of_view, intensity, mni_space, registration, rigid, template, tissues),
+    *(
+        bias_field,
+        brain_extraction,
+        deformable,
+        field_of_view,
+        intensity,
+        mni_space,
+        registration,
+        rigid,
+        template,
+        tissues,
+    ),
     *(brain_age, classification_details, details, evaluate, measures, shift, voxel_baselines),
     *(constants, members, origins, quality_flags),
 )
@@ -98,7 +109,10 @@ class Methods:
         """Plain text with numbered citations and the references, as the page's button copies it."""
         parts = []
         for paragraph in self.paragraphs:
-            words = [piece if isinstance(piece, str) else f"[{', '.join(map(str, piece))}]" for piece in self.pieces(paragraph)]
+            words = [
+                piece if isinstance(piece, str) else f"[{', '.join(map(str, piece))}]"
+                for piece in self.pieces(paragraph)
+            ]
             parts.append(f"{paragraph.heading}\n{''.join(words)}")
         entries = [f"{place}. {reference.text}" for place, reference in enumerate(self.references, start=1)]
         return "\n\n".join([*parts, "\n".join(["References", *entries])]) + "\n"
@@ -123,7 +137,7 @@ def without_citations(text: str) -> str:
 
 def _environment(study: Study) -> Environment:
     """The templates' environment: the study, the constants of the modules that the text describes, and words."""
-    made = Environment(
+    made = Environment(  # noqa: S701 - plain text: Markdown and the page escape it
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.globals |= {module.__name__.rpartition(".")[2]: module for module in DESCRIBED}

@@ -14,7 +14,6 @@ from neurocohort.imaging import deformable
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.report import labels, origins
 from neurocohort.report.development import by_use
-
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Read, Run, Study
 from neurocohort.text import listed, plain_number

@@ -27,7 +27,7 @@ from neurocohort.report import (
     training,
 )
 from neurocohort.report import results as outcomes
-from neurocohort.report.checklists import checklists
+from neurocohort.report.checklists import checklists, parts_shown
 from neurocohort.report.crate import write_crate
 from neurocohort.report.development import folds_of, folds_sentence
 from neurocohort.report.evaluations import evaluations_of, evaluations_sentence
@@ -36,6 +36,7 @@ from neurocohort.report.methods import methods
 from neurocohort.report.model_card import experiment_card, licences_of
 from neurocohort.report.references import bibliography
 from neurocohort.report.sources import Missing, Sources
+from neurocohort.report.study import Folders, read_study
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time a zip can hold: the archive's bytes depend on its content alone
 PACKED = {".webp", ".png", ".zip"}
@@ -67,7 +68,8 @@ def write_report(
     The date of the report is today's, or that of the environment variable SOURCE_DATE_EPOCH where it is set; it stands
     once on the page and once in ``provenance.json``.
     """
-    sources = Sources((results, data, benchmarks, lock.parent, data.parent / "resources"))
+    written = read_study(Folders(results, data, benchmarks, lock), configuration, command)
+    sources = written.sources
     moment = datetime.fromtimestamp(float(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
     with folder_written_aside(output) as aside:
         (aside / "figures").mkdir()
@@ -77,6 +79,7 @@ def write_report(
         galleries = [quality.gallery(sources, results, cohort, aside, size) for cohort in cohorts]
         described = [
             _experiment(sources, data, results, name, settings, aside, configuration)
+            | {"card": experiment_card(written.experiments[name], written)}
             for name, settings in experiments.items()
         ]
         shifts = shift.matrices(sources, results, experiments)
@@ -108,15 +111,7 @@ def write_report(
             date=date,
         )
         write_json(aside / "provenance.json", json.loads(json.dumps(made_by, default=str)))
-        text = methods(
-            sources,
-            results=results,
-            data=data,
-            cohorts=cohorts,
-            experiments=experiments,
-            configuration=configuration,
-            packages=made_by["packages"],
-        )
+        text = methods(written)
         write_text(aside / "methods.md", text.markdown)
         write_text(aside / "references.bib", bibliography(list(text.references)))
         verdicts = headline(results, experiments)
@@ -135,7 +130,7 @@ def write_report(
         anchors |= {"saliency"} if any(one["saliency"] for one in described) else set()
         page = pages.index(
             methods=text,
-            checklists=checklists(text, described, anchors, verdicts, made_by),
+            checklists=checklists(written, text, anchors | parts_shown(described, verdicts, made_by)),
             unseen=claims.unseen_sentence(described, experiments),
             rerun=claims.rerun_sentence(made_by),
             study=study,
@@ -155,7 +150,7 @@ def write_report(
             date=date,
         )
         write_text(aside / "index.html", page)
-        write_crate(aside, made_by, licences=licences_of(data, cohorts, configuration))
+        write_crate(aside, made_by, licences=licences_of(written.cohorts.values()))
         _zip(aside, aside / "report.zip", study)
     return sources.missing
 
@@ -184,15 +179,6 @@ def _experiment(
             evaluations_of(results, name, None if absent else samples, configuration), settings["target"]
         ),
         "networks": learned if isinstance(learned, Missing) else networks.Networks(learned),
-        "card": experiment_card(
-            sources,
-            results,
-            name,
-            settings,
-            samples,
-            configuration,
-            licences_of(data, [*settings["cohorts"], *settings.get("external", [])], configuration),
-        ),
         "runs": training.learning(sources, results, name, settings, output, folds),
         "sweep": training.sweep(sources, results, name, settings),
         "control": training.control(sources, results, name, settings),

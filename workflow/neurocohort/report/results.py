@@ -11,7 +11,6 @@ from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import COMPARISON_COLUMNS, comparison_sentence, comparison_table
 from neurocohort.report.development import fitted_on, folds_of, members_in_words
-from neurocohort.text import listed
 from neurocohort.report.part import Content, Part
 from neurocohort.report.regression_results import regression
 from neurocohort.report.segmentation_results import segmentation
@@ -29,6 +28,7 @@ from neurocohort.report.tables import (
     number_of,
     with_interval,
 )
+from neurocohort.text import listed
 
 OVERLAPS = ("scan_id", "participant_id", "tissue", "dice", "volume_ml", "reference_ml")
 VALUES = ("scan_id", "participant_id", "site", "target", "prediction")

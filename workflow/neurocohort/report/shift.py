@@ -15,11 +15,11 @@ from neurocohort.evaluation.shift import (
     shift_matrix,
 )
 from neurocohort.report import labels
-from neurocohort.text import listed
 from neurocohort.report.networks import networks_of
 from neurocohort.report.sources import Missing, Sources
 from neurocohort.report.tables import N_TOLD, Cell, Column, Row, Table, intervals_told, number_cell
 from neurocohort.study.members import without_site_names
+from neurocohort.text import listed
 
 SHIFT_COLUMNS = ("model", "trained_on", "development_participants", "cohort", "site", "part", "seen", "metric", "value")
 SHIFT_COLUMNS += ("ci_low", "ci_high", "n")
