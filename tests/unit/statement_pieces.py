@@ -17,7 +17,6 @@ from neurocohort.evaluation.record import Record
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
 from neurocohort.files import write_table
 from neurocohort.report import checklists, exclusions, gates, saliency, shift
-from neurocohort.report.checklists import Held
 from neurocohort.report.claims import rerun_sentence, unseen_sentence
 from neurocohort.report.evaluations import evaluations_sentence
 from neurocohort.report.headline import headline_metric, headline_of
@@ -145,8 +144,9 @@ def _exclusion_counts(lost: int, of: int) -> list[str]:
 
 
 def _answers(commit: str | None) -> list[str]:
-    held = Held(Methods((), ()), [], {"provenance"}, [], {"git": {"commit": commit}})
-    items = (checklists._item({"id": "1", "text": "", "answer": name}, held) for name in ("code", "saliency"))
+    report = checklists.Report(Methods((), ()), {"provenance", *(["commit"] if commit else [])}, [])
+    questions = [checklists.Question(id="1", text="", answer=name) for name in ("code", "saliency")]
+    items = [checklists.item_of(question, report) for question in questions]
     return [text for item in items for text in (item.sentence, item.author)]
 
 
