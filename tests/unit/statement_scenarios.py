@@ -24,7 +24,7 @@ from neurocohort.report import quality
 from neurocohort.report.inputs import file_names
 from neurocohort.report.methods import methods
 from neurocohort.report.report import write_report
-from neurocohort.report.sources import Sources
+from neurocohort.report.study import Folders, Study, read_study
 from neurocohort.sources.sources import store_of
 from neurocohort.study.configuration import read_checked
 from neurocohort.study.members import all_experiments, members_of, training_settings
@@ -166,33 +166,20 @@ class Scenario:
 
     def text(self) -> str:
         """The methods text and the model cards, without the page."""
-        sources = Sources((self.results, self.root / "data"))
-        folders = {"results": self.results, "data": self.root / "data", "cohorts": list(self.config["cohorts"])}
-        packages = [{"name": name, "locked": version, "installed": version} for name, version in self.packages]
-        written = methods(
-            sources, **folders, experiments=self.experiments, configuration=self.config, packages=packages
-        )
-        return written.markdown
+        return methods(self.study()).markdown
 
-    def page(self, command: str = "snakemake --cores 2") -> str:
-        """Everything that the report's pages and its methods text say."""
+    def study(self, command: str = "") -> Study:
+        """The study of what the scenario left, with its packages in the lock."""
         lock = self.root / "envs" / "requirements.txt"
         if lock.is_file():
             lock.write_text("".join(f"{name}=={version}\n" for name, version in self.packages))
+        folders = Folders(self.results, self.root / "data", self.root / "benchmarks", lock)
+        return read_study(folders, self.config, command)
+
+    def page(self, command: str = "snakemake --cores 2") -> str:
+        """Everything that the report's pages and its methods text say."""
         output = self.results / "report"
-        write_report(
-            results=self.results,
-            data=self.root / "data",
-            cohorts=list(self.config["cohorts"]),
-            experiments=self.experiments,
-            study=self.config["study"],
-            demo=self.config["demo_data"],
-            configuration=self.config,
-            command=command,
-            lock=lock,
-            benchmarks=self.root / "benchmarks",
-            output=output,
-        )
+        write_report(self.study(command), output)
         pages = [output / "index.html", *sorted(output.glob("subjects/*/*.html"))]
         tables = [path.read_text() for path in output.glob("tables/*_details.tsv")]
         return "\n".join(
