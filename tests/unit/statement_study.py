@@ -170,19 +170,7 @@ class Scenario:
     def page(self, command: str = "snakemake --cores 2") -> str:
         """The text of the report's pages, and the methods text."""
         output = self.results / "report"
-        write_report(
-            results=self.results,
-            data=self.root / "data",
-            cohorts=list(self.config["cohorts"]),
-            experiments=self.experiments,
-            study=self.config["study"],
-            demo=self.config["demo_data"],
-            configuration=self.config,
-            command=command,
-            lock=self.root / "envs" / "requirements.txt",
-            benchmarks=self.root / "benchmarks",
-            output=output,
-        )
+        write_report(self.study(command), output)
         pages = [output / "index.html", *sorted(output.glob("subjects/*/*.html"))]
         tables = [path.read_text() for path in output.glob("tables/*_details.tsv")]
         return "\n".join(

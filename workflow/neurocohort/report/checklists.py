@@ -5,14 +5,18 @@ answer is given only where this report shows what it names. The rest of an item 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
+from neurocohort.report.headline import Verdict
 from neurocohort.report.methods import Methods
+from neurocohort.report.provenance import Provenance
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Study
 from neurocohort.text import listed
@@ -133,7 +137,7 @@ def checklists(study: Study, methods: Methods, shown: set[str]) -> list[Checklis
     return [_checklist(name, report) for name in ("tripod_ai", "claim")]
 
 
-def parts_shown(described: list[dict], verdicts: list[dict], provenance: dict) -> set[str]:
+def parts_shown(described: Sequence[Any], verdicts: list[Verdict], provenance: Provenance) -> set[str]:
     """The parts that the page shows for every experiment, by the names that answers use.
 
     Args:
@@ -141,17 +145,17 @@ def parts_shown(described: list[dict], verdicts: list[dict], provenance: dict) -
         verdicts: The records of `headline`.
         provenance: The record of `provenance.collect`.
     """
-    tables = [table for one in described for part in one["external"] for table in part["tables"]]
-    maps = [one["saliency"] for one in described if one["saliency"]]
+    tables = [table for one in described for part in one.external for table in part.tables]
+    maps = [one.saliency for one in described if one.saliency]
     parts = {
-        "split check": [one["split"] for one in described],
-        "flow": [one["flow"] for one in described],
-        "demographics": [one["demographics"] for one in described],
-        "cases": [one["held_out"]["cases"] for one in described],
+        "split check": [one.split for one in described],
+        "flow": [one.flow for one in described],
+        "demographics": [one.demographics for one in described],
+        "cases": [one.held_out.cases for one in described],
         "saliency maps": maps,
         "external results": tables,
-        "verdicts": [one["verdict"] != "missing" for one in verdicts],
-        "commit": [(provenance.get("git") or {}).get("commit")],
+        "verdicts": [one.state != "missing" for one in verdicts],
+        "commit": [provenance.git],
     }
     return {
         name for name, found in parts.items() if found and all(one and not isinstance(one, Missing) for one in found)

@@ -23,7 +23,6 @@ from neurocohort.evaluation import (
     shift,
     voxel_baselines,
 )
-from neurocohort.evaluation.record import Record
 from neurocohort.imaging import (
     bias_field,
     brain_extraction,
@@ -44,7 +43,7 @@ from neurocohort.report.markdown import escaped
 from neurocohort.report.networks import networks_sentence
 from neurocohort.report.references import CITATION, Reference, citations, cited, numbered
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import Experiment, Study, found, missing_of
+from neurocohort.report.study import Experiment, Study, missing_of
 from neurocohort.study import members
 from neurocohort.text import listed, plain_number, times
 
@@ -149,7 +148,7 @@ def _environment(study: Study) -> Environment:
         "experiments": list(study.experiments.values()),
         "class_names": class_names,
         "metric": labels.metric,
-        "evaluations": lambda one: evaluations_sentence(_evaluations(study, one), one.target),
+        "evaluations": lambda one: evaluations_sentence(evaluations_of(study, one), one.target),
         "folds_sentence": folds_sentence,
         "networks_sentence": networks_sentence,
         "shared": _shared,
@@ -216,7 +215,3 @@ def _markdown(text: str) -> str:
         words += escaped(text[end : citation.start()]) + citation[0]
         end = citation.end()
     return words + escaped(text[end:])
-
-
-def _evaluations(study: Study, one: Experiment) -> Record:
-    return evaluations_of(study.folders.results, one.name, found(one.samples), study.configuration)

@@ -167,9 +167,9 @@ def _data(heading: str, kind: str, known: Known) -> Section:
         return Section(heading, ("samples.tsv is missing.",))
     own = known.samples[known.samples["part"].isin(PARTS[kind])]
     rows = participants.demographics(own, known.settings, known.folds)
-    columns = {name: title for name, title in DATA_COLUMNS.items() if any(row[name] for row in rows)}
+    columns = {name: title for name, title in DATA_COLUMNS.items() if any(getattr(row, name) for row in rows)}
     sentences = _training_sentences(known) if kind == "training" else _evaluation_sentences(known)
-    table = Table(tuple(columns.values()), tuple(tuple(str(row[name]) for name in columns) for row in rows))
+    table = Table(tuple(columns.values()), tuple(tuple(str(getattr(row, name)) for name in columns) for row in rows))
     return Section(heading, tuple(sentences), table if rows else None)
 
 

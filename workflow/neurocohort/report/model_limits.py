@@ -71,8 +71,7 @@ def limits(known: Known) -> list[str]:
     if not settings.get("external"):
         sentences.append("It was not tested on an external cohort.")
     if metrics is not None:
-        records = headline.headline_of(metrics, "", settings)
-        sentences += [record["caveat"] for record in records if record.get("caveat")]
+        sentences += [one.caveat for one in headline.headline_of(metrics, "", settings) if one.caveat]
         sentences += external_caveats(metrics, settings)
         sentences += _shrinkage(metrics, settings)
     if settings["task"] == "segmentation":

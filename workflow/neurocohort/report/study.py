@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 import pandas as pd
 from pydantic import Field
 
+from neurocohort.imaging.derivatives import qc_path, scan_folder
 from neurocohort.notes import NOTE_COLUMNS
 from neurocohort.report import labels, origins
 from neurocohort.report.networks import Networks, spelt
@@ -95,6 +96,17 @@ class SaliencyRecord(Record):
     member: str = "the first"
 
 
+class ScanRecord(Record):
+    """*_qc.json: the record of a preprocessed scan."""
+
+    outputs: dict[str, dict | None] | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The names of its files by kind."""
+        return {kind: Path(entry["file"]).name for kind, entry in (self.outputs or {}).items() if entry}
+
+
 @dataclass(frozen=True)
 class Package:
     """A package of the lock; ``installed`` is its version here, None where it isn't installed."""
@@ -124,7 +136,7 @@ class Folders:
         return self.results, self.data, self.benchmarks, self.lock.parent, self.resources
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cohort:
     """A cohort: its block of the configuration, and its tables in ``data/<name>`` and ``results/<name>``."""
 
@@ -189,12 +201,20 @@ class Cohort:
             return "synthetic scans that the workflow painted, free of terms"
         return str(self.sources.optional(self.data / "dataset_description.json").get("License") or "")
 
+    def scan_record(self, scan_id: str, what: str) -> ScanRecord | Missing:
+        """The record of a scan, expected for ``what``."""
+        return self.sources.record(qc_path(self.results / "preproc", scan_id), what, ScanRecord)
+
+    def scan_file(self, record: ScanRecord, scan_id: str, kind: str, usual: str) -> Path:
+        """A scan's file of some kind; its name is ``usual`` where the record doesn't name it."""
+        return scan_folder(self.results / "preproc", scan_id) / record.files.get(kind, usual)
+
     @property
     def _flow(self) -> str:
         return f"the flow of participants of {self.title}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Experiment:
     """An experiment: its block of the configuration, and its tables and records in ``results/experiments/<name>``.
 
@@ -284,12 +304,12 @@ class Experiment:
 
     @cached_property
     def confusion(self) -> Read:
-        """The confusion matrices; no rows for a task other than classification."""
+        """The confusion matrices; without rows for a task other than classification."""
         return self._of_classification("confusion.tsv", "the confusion matrix", CONFUSION_COLUMNS)
 
     @cached_property
     def curves(self) -> Read:
-        """Points of the curves; no rows for a task other than classification."""
+        """Points of the curves; without rows for a classification of more than two classes and for other tasks."""
         return self._of_classification("curves.tsv", "the curves", CURVE_COLUMNS)
 
     @cached_property
@@ -349,10 +369,10 @@ class Experiment:
     def _of_classification(self, file: str, what: str, columns: tuple[str, ...]) -> Read:
         if self.task != "classification":
             return pd.DataFrame(columns=list(columns))
-        return self._table(file, what, columns)
+        return self._table(file, what, columns, may_be_empty=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """The whole study. ``configuration``: as validated; ``command``: the command line of the run; ``sources``: the ledger of
     what is missing."""
