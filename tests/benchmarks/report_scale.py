@@ -20,7 +20,6 @@ import nibabel as nib
 import numpy as np
 from neurocohort.files import read_json, write_json
 from neurocohort.imaging.derivatives import preproc_name
-from neurocohort.report.report import write_report
 from PIL import Image, ImageDraw
 from rows import append_rows
 from scipy import ndimage
@@ -53,13 +52,13 @@ def main() -> None:
 def measure(folder: Path, scans: int, viewers: int) -> dict:
     """Make the study in ``folder``, write its report in a process of its own, and look at it in a browser."""
     sys.path.insert(0, str(BENCHMARKS.parent / "unit"))
-    from report_fixture import make_study
+    from report_fixture import make_study, report
 
     study = make_study(folder, participants=scans // 2 + 1)
     study["configuration"] |= {"report": {"viewers": viewers}}
     mosaic_kb = enlarge(study["results"])
     started = time.perf_counter()
-    process = multiprocessing.get_context("spawn").Process(target=write_report, kwargs=study)
+    process = multiprocessing.get_context("spawn").Process(target=report, args=(study,))
     process.start()
     process.join()
     seconds = time.perf_counter() - started

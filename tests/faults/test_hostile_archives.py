@@ -19,7 +19,7 @@ from bad_tables import ixi
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, write_table
 from neurocohort.report import inputs
-from neurocohort.report.sources import Sources
+from neurocohort.report.study import Folders, read_study
 from neurocohort.sources.archives import StrictTarInfo, stream_members
 from neurocohort.sources.inputs import read_inputs
 from neurocohort.sources.ixi import ingest_ixi
@@ -195,8 +195,8 @@ def test_the_report_states_the_sum_of_what_was_read_and_not_of_what_lies_there_l
     before = sha256(archive)
     ingest_ixi([archive], store / "IXI.xls", data / "ixi")
     exchange_two_members(archive)
-    found = inputs.input_archives(Sources(()), IXI, tmp_path / "resources", tmp_path / "results", data)
-    assert {one["file"]: (one["sha256"], one["recorded"]) for one in found} == {
+    found = inputs.input_archives(read_study(Folders(tmp_path / "results", data), IXI))
+    assert {one.file: (one.sha256, one.recorded) for one in found} == {
         "resources/ixi/IXI-T1.tar": (before, True),
         "resources/ixi/IXI.xls": (sha256(store / "IXI.xls"), True),
     }

@@ -10,6 +10,9 @@ from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import sha256_of, write_json, write_table, write_text
 from neurocohort.imaging.derivatives import mosaic_name, qc_name, scan_folder
 from neurocohort.notes import PREPROCESSING, Kind, Notes, write_notes
+from neurocohort.report.report import write_report
+from neurocohort.report.sources import Missing
+from neurocohort.report.study import Folders, Study, read_study
 from PIL import Image, ImageDraw
 
 EXPERIMENTS = {
@@ -41,7 +44,7 @@ TISSUES = {"CSF": 300.0, "GM": 620.0, "WM": 480.0}
 
 
 def make_study(root: Path, participants: int = 28) -> dict:
-    """Write data, results, benchmarks and a lock under ``root``; return the arguments of ``write_report``."""
+    """Write data, results, benchmarks and a lock under ``root``; return the arguments of `study_of`, and ``output``."""
     generator = np.random.default_rng(7)
     results, data = root / "results", root / "data"
     cohorts = {
@@ -69,14 +72,11 @@ def make_study(root: Path, participants: int = 28) -> dict:
     return {
         "results": results,
         "data": data,
-        "cohorts": list(cohorts),
-        "experiments": EXPERIMENTS,
-        "study": "demo",
-        "demo": True,
         "configuration": {
             "study": "demo",
             "seed": 1,
-            "cohorts": {"ixi": {"source": "table"}},
+            "demo_data": True,
+            "cohorts": {"ixi": {"source": "table"}, "oasis1": {"source": "table"}},
             "experiments": EXPERIMENTS,
         },
         "command": "snakemake --cores 2 --configfile config/config.yaml",
@@ -84,6 +84,17 @@ def make_study(root: Path, participants: int = 28) -> dict:
         "benchmarks": root / "benchmarks",
         "output": results / "report",
     }
+
+
+def study_of(*, output: Path | None = None, **arguments) -> Study:
+    """The study of `make_study`'s arguments."""
+    folders = Folders(*(arguments[name] for name in ("results", "data", "benchmarks", "lock")))
+    return read_study(folders, arguments["configuration"], arguments["command"])
+
+
+def report(arguments: dict) -> list[Missing]:
+    """Write the report of `make_study`'s arguments; what was missing."""
+    return write_report(study_of(**arguments), arguments["output"])
 
 
 def _cohort(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +18,26 @@ from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.record import Record
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
 from neurocohort.files import write_table
-from neurocohort.report import checklists, exclusions, gates, saliency, shift
-from neurocohort.report.checklists import Held
+from neurocohort.report import exclusions, gates, saliency, shift
+from neurocohort.report.checklists import Question, Report, item_of
 from neurocohort.report.claims import rerun_sentence, unseen_sentence
 from neurocohort.report.evaluations import evaluations_sentence
-from neurocohort.report.headline import headline_metric, headline_of
+from neurocohort.report.headline import HEADLINES, Figure, Verdict, headline_metric, headline_of
 from neurocohort.report.methods import Methods
 from neurocohort.report.model_card import card_sections
 from neurocohort.report.model_limits import Known
 from neurocohort.report.networks import Networks, networks_sentence
+from neurocohort.report.participants import SplitCheck
+from neurocohort.report.provenance import Git, Provenance
 from neurocohort.report.sources import Missing
+from neurocohort.report.study import Control, Package
 from neurocohort.study.configuration import read_checked
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-VERDICT = {"experiment": "e", "metric": "mae", "target": "age", "cohort": "ixi", "verdict": "pass", "value": 5.0}
-VERDICT |= {"baseline_value": 14.0}
-CLEAN = {"overlapping": [], "crossing_folds": 0, "images": 0, "moved": [], "missing": [], "compared": 40}
+VERDICT = Verdict("e", "age", HEADLINES["regression"], "better", "ixi", Figure(5.0), Figure(14.0))
+CLEAN = SplitCheck([], "", [], compared=40)
 COMPARISON = {"baseline": "volumes", "difference": -2.0, "ci_low": -3.0, "ci_high": -1.0, "in_favour_of": "network"}
 
 
@@ -53,10 +56,20 @@ def network_rows(*learned: str, edge: str = "", attempts: int = 1) -> Networks:
     return Networks(pd.DataFrame(rows))
 
 
+def gates_of(verdict=None, split=None, control=None, comparison=COMPARISON, networks=None) -> list[gates.Gate]:
+    """The gates of a result that passes them all, with these changes."""
+    return gates.experiment_gates(
+        replace(VERDICT, **(verdict or {})),
+        replace(CLEAN, **(split or {})),
+        None if comparison is None else pd.Series(comparison),
+        networks or network_rows("yes"),
+        Control(**control) if control else None,
+    )
+
+
 def _gates(verdict=None, split=None, control=None, comparison=COMPARISON, networks=None) -> Iterator[str]:
-    described = {"split": CLEAN | (split or {}), "control": control, "networks": networks or network_rows("yes")}
-    for gate in gates.experiment_gates(VERDICT | (verdict or {}), described, comparison):
-        yield gate["told"]
+    for gate in gates_of(verdict, split, control, comparison, networks):
+        yield gate.finding
 
 
 def _saliency_reading(correlation: float) -> list[str]:
@@ -80,15 +93,15 @@ def _headline(
     task = {"brain_age": "regression", "dementia": "classification"}[experiment]
     settings, comparisons = {"task": task, "target": "age"}, None
     if paired:
-        row = about | {"baseline": headline_metric(settings)[1], "best": "yes", "in_favour_of": ""}
+        row = about | {"baseline": headline_metric(settings).trivial, "best": "yes", "in_favour_of": ""}
         comparisons = pd.DataFrame([row | dict(zip(("difference", "ci_low", "ci_high"), paired, strict=True))])
-    return [record["sentence"] for record in headline_of(metrics, experiment, settings, comparisons)]
+    return [verdict.sentence for verdict in headline_of(metrics, experiment, settings, comparisons)]
 
 
 def _rerun(**changed: object) -> list[str]:
-    package = {"name": "torch", "locked": "2", "installed": "2"}
-    record = {"git": {"dirty": False}, "packages": [package], "command": "make demo", "runs": [{"device": "cpu"}]}
-    return [rerun_sentence(record | changed)]
+    known = dict.fromkeys(Provenance.__dataclass_fields__)
+    known |= {"git": Git("a", False), "packages": (Package("torch", "2", "2"),), "command": "make demo"}
+    return [rerun_sentence(Provenance(**known | {"runs": [{"device": "cpu"}]} | changed))]
 
 
 MEAN = ("mean", 12.0, 11.0, 13.0)
@@ -145,9 +158,9 @@ def _exclusion_counts(lost: int, of: int) -> list[str]:
     return exclusions._counts(scans, gone, people, excluded, scans.head(0).assign(stage="ingest"))
 
 
-def _answers(commit: str | None) -> list[str]:
-    held = Held(Methods((), ()), [], {"provenance"}, [], {"git": {"commit": commit}})
-    items = (checklists._item({"id": "1", "text": "", "answer": name}, held) for name in ("code", "saliency"))
+def _answers(*shown: str) -> list[str]:
+    report = Report(Methods((), ()), {"provenance", *shown}, [])
+    items = (item_of(Question(id="1", text="", answer=name), report) for name in ("code", "saliency"))
     return [text for item in items for text in (item.sentence, item.author)]
 
 
@@ -167,7 +180,7 @@ def _same_groups(cdr: tuple[float, ...]) -> list[str]:
 PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "gates_pass": lambda: _gates(control={"holds": True}),
     "gates_fail": lambda: _gates(
-        {"verdict": "fail"},
+        {"judgement": "no better"},
         {"images": 1},
         {"holds": False},
         COMPARISON | {"in_favour_of": "baseline"},
@@ -180,7 +193,7 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
         COMPARISON | {"in_favour_of": "neither"},
         network_rows("yes", "no", "yes"),
     ),
-    "gates_one_left": lambda: _gates({"verdict": "missing"}, networks=network_rows("yes", "no")),
+    "gates_one_left": lambda: _gates({"network": None}, networks=network_rows("yes", "no")),
     "gates_early": lambda: _gates(comparison=COMPARISON | {"ci_low": None}, networks=network_rows("yes", edge="first")),
     "gates_again": lambda: _gates(comparison=None, networks=network_rows("yes", attempts=2)),
     "gates_not_judged": lambda: _gates(networks=network_rows("not judged")),
@@ -193,24 +206,24 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "rerun_same": lambda: _rerun(),
     "rerun_gpu": lambda: _rerun(runs=[{"device": "NVIDIA A100"}]),
     "rerun_no_git": lambda: _rerun(git=None, command="", packages=[]),
-    "rerun_dirty": lambda: _rerun(git={"dirty": True}, packages=[{"name": "torch", "locked": "2", "installed": None}]),
-    "unseen_unknown": lambda: [unseen_sentence([{"title": "Age", "split": ABSENT}], {})],
-    "unseen_known": lambda: [unseen_sentence([{"title": "Age", "split": CLEAN}], {})],
-    "complete": lambda: [gates.completeness_gate([])["told"]],
+    "rerun_dirty": lambda: _rerun(git=Git("a", True), packages=(Package("torch", "2", None),)),
+    "unseen_unknown": lambda: [unseen_sentence({"Age": ABSENT}, {})],
+    "unseen_known": lambda: [unseen_sentence({"Age": CLEAN}, {})],
+    "complete": lambda: [gates.completeness_gate([]).finding],
     "evaluations_one": lambda: [evaluations_sentence(Record(models=1, own=True), "age")],
     "evaluations_more": lambda: [evaluations_sentence(EVALUATED, "age")],
     "networks_some": lambda: [networks_sentence(network_rows("no", "yes"))],
     "limits_carried": lambda: _limits(_metrics(*CARRIED), 120, external=["oasis1"], **GIVEN),
     "limits_alone": lambda: _limits(_metrics(HOME), 30),
     "shift_partly": lambda: _shift(PARTLY_NEW),
-    "shift_site": lambda: [*_shift(NEW_SITE), shift._failed(["age_without-HH"])],
+    "shift_site": lambda: [*_shift(NEW_SITE), shift._failed(["age without-HH"])],
     "excluded_differ": lambda: _excluded(("Age", 0.01, "t", "1", "2")),
     "excluded_alike": lambda: _excluded(("Age", 0.9, "t", "1", "2"), ("CDR", np.nan, "", "1", "2")),
     "excluded_untested": lambda: _excluded(("CDR", np.nan, "", "1", "2")),
     "counts_all_lost": lambda: _exclusion_counts(9, 9),
     "counts_one_scan": lambda: _exclusion_counts(0, 9),
-    "answers_code": lambda: _answers("abc"),
-    "answers_no_code": lambda: _answers(None),
+    "answers_code": lambda: _answers("commit"),
+    "answers_no_code": lambda: _answers(),
     "groups_same": lambda: _same_groups((0, 0, 0, 0, 1, 1)),
     "groups_other": lambda: _same_groups((0, 1, 0, 0, 1, 0)),
     "networks_none": lambda: [networks_sentence(network_rows("no", "no")), networks_sentence(network_rows("no"))],

@@ -13,10 +13,9 @@ from monai.bundle import ConfigWorkflow, run, verify_net_in_out
 from monai.data import MetaTensor
 from neurocohort.dataset.pack import pack_scans
 from neurocohort.errors import InputError
-from neurocohort.export.bundle import write_bundle
+from neurocohort.export.bundle import licence_text, write_bundle
 from neurocohort.export.bundle_files.scans import find_scans, to_levels
 from neurocohort.export.bundle_files.weights import read_safetensors
-from neurocohort.export.bundle_metadata import licence_text
 from neurocohort.files import sha256_of, write_json
 from neurocohort.imaging.derivatives import labels_name, preproc_name, qc_path, scan_folder
 from neurocohort.imaging.reading import write_image
@@ -235,7 +234,7 @@ def test_licence_is_that_of_the_training_data():
     config["experiments"]["toy"]["cohorts"] = ["ixi", "mine"]
     config["cohorts"]["mine"] = {"source": "bids"}
     text = licence_text("toy", config)
-    assert "ShareAlike 3.0" in text and "their owner says" in text and "Data Use Agreement" not in text
+    assert "ShareAlike 3.0" in text and "terms of their owner" in text and "Data Use Agreement" not in text
     assert "ShareAlike" not in licence_text("toy", config | {"demo_data": True})
     config["experiments"]["toy"]["transfer"] = {"weights": "other.safetensors"}
     assert "started from other.safetensors" in licence_text("toy", config)
@@ -266,7 +265,7 @@ def test_safetensors_are_read_as_by_their_own_package(tmp_path):
     ("change", "told"),
     [
         (lambda data, affine: (data[:, 1:], affine), "has .* voxels and the model expects"),
-        (lambda data, affine: (data, affine + np.eye(4, k=3)), "lies elsewhere than the model's grid"),
+        (lambda data, affine: (data, affine + np.eye(4, k=3)), "is not on the model's grid"),
         (lambda data, affine: (data * 255, affine), "has intensities from 0 to 25[45].*expects 0 to 1"),
         (lambda data, affine: (data * 0, affine), "has intensities from 0 to 0"),
     ],
@@ -281,8 +280,8 @@ def test_scan_that_was_prepared_otherwise_is_refused(change, told):
 
 
 def test_folder_without_its_scans_is_said(preproc, tmp_path):
-    with pytest.raises(ValueError, match="holds no preprocessed scan"):
+    with pytest.raises(ValueError, match="contains no preprocessed scan"):
         find_scans(str(tmp_path), ["T1w"])
-    with pytest.raises(ValueError, match=r"sub-01_ses-1 lacks .*preproc_FLAIR"):
+    with pytest.raises(ValueError, match=r"sub-01_ses-1 has no .*preproc_FLAIR"):
         find_scans(str(preproc), ["T1w", "FLAIR"])
     assert [scan["scan_id"] for scan in find_scans(str(preproc), ["T1w", "T2w"])] == list(SCANS)

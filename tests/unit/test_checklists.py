@@ -1,12 +1,16 @@
 """The checklists and the model card: that nothing is called filled which the report doesn't hold."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
-from neurocohort.report.checklists import checklists
+from neurocohort.report.checklists import checklists, parts_shown
 from neurocohort.report.methods import Methods, Paragraph
 from neurocohort.report.model_card import card_sections, model_card
 from neurocohort.report.model_limits import Known
 from neurocohort.report.sources import Missing
+from neurocohort.report.study import Folders, Run, read_study
 
 SECTIONS = {"participants", "split", "quality", "results", "external", "saliency", "models", "methods", "provenance"}
 TEXTS = {
@@ -27,7 +31,7 @@ MISSING = Missing(
 
 
 def methods_text(*left_out):
-    return Methods(tuple(Paragraph(name, name, (text,)) for name, text in TEXTS.items() if name not in left_out), ())
+    return Methods(tuple(Paragraph(name, name, text) for name, text in TEXTS.items() if name not in left_out), ())
 
 
 def experiment(**changed):
@@ -38,7 +42,8 @@ def experiment(**changed):
         "runs": [{"member": "seed 1"}],
         "external": [],
     }
-    return whole | {"held_out": {"cases": [{"name": "best"}]}, "saliency": {"figure": 1}} | changed
+    whole |= {"held_out": SimpleNamespace(cases=["best"]), "saliency": "a map"}
+    return SimpleNamespace(**whole | changed)
 
 
 def status(items, checklist="CLAIM"):
@@ -48,8 +53,10 @@ def status(items, checklist="CLAIM"):
 
 def made(methods=None, described=None, sections=SECTIONS, verdict="pass", provenance=None):
     described = [experiment()] if described is None else described
-    provenance = {"git": {"commit": "abc"}} if provenance is None else provenance
-    return checklists(methods or methods_text(), described, sections, [{"verdict": verdict}], provenance)
+    provenance = provenance or SimpleNamespace(git="abc")
+    study = read_study(Folders(Path("results")), {"experiments": {"age": SETTINGS | {"training": {"seeds": [1]}}}})
+    parts = parts_shown(described, [SimpleNamespace(state=verdict)], provenance)
+    return checklists(study, methods or methods_text(), sections | parts)
 
 
 def test_checklists_have_the_guidelines_items():
@@ -70,7 +77,7 @@ def test_whole_report_fills_what_it_can_and_leaves_the_rest_to_the_author():
 
 
 def test_empty_report_fills_nothing():
-    empty = made(Methods((), ()), [], set(), "missing", {"git": None})
+    empty = made(Methods((), ()), [], set(), "missing", SimpleNamespace(git=None))
     assert [one.filled for one in empty] == [0, 0]
     assert all(item.sentence == "" for one in empty for item in one.items)
 
@@ -92,7 +99,7 @@ def test_answers_lead_to_what_is_on_the_page():
         ("36", {"described": [experiment(), experiment(demographics=MISSING)]}),
         ("35", {"described": [experiment(flow=MISSING)]}),
         ("31", {"described": [experiment(saliency=MISSING)]}),
-        ("39", {"described": [experiment(held_out={"cases": []})]}),
+        ("39", {"described": [experiment(held_out=SimpleNamespace(cases=[]))]}),
         ("37", {"verdict": "missing"}),
         ("20", {"sections": SECTIONS - {"split"}}),
         ("42", {"sections": SECTIONS - {"provenance"}}),
@@ -104,9 +111,9 @@ def test_item_is_not_filled_where_its_part_is_missing(number, changed):
 
 
 def test_external_testing_is_filled_by_external_results_alone():
-    part = {"tables": [{"cohort": "oasis1"}]}
+    part = SimpleNamespace(tables=[{"cohort": "oasis1"}])
     assert status(made(described=[experiment(external=[part])]))["33"] == "filled"
-    assert status(made(described=[experiment(external=[{"tables": [MISSING]}])]))["33"] == "for the author"
+    assert status(made(described=[experiment(external=[SimpleNamespace(tables=[MISSING])])]))["33"] == "for the author"
 
 
 SETTINGS = {"task": "regression", "target": "age", "cohorts": ["ixi"], "external": [], "modalities": ["T1w"],
@@ -138,7 +145,8 @@ def metrics():
 
 
 def test_card_tells_figures_with_intervals_beside_every_baseline(samples, metrics):
-    run = {"settings": {"network": "sfcn", "modalities": ["T1w"]}, "parameters": 1234, "torch": "2.0", "device": "cpu"}
+    settings = {"network": "sfcn", "modalities": ["T1w"]}
+    run = Run(settings=settings, parameters=1234, torch="2.0", device="cpu")
     card = model_card(known(run=run, metrics=metrics, samples=samples, licences={"ixi": "CC BY-SA 3.0"}))
     assert (
         "| Held-out, IXI | MAE | 5.00 [4.00, 6.00] | Training mean 12.00 [10.00, 14.00]; Tissue volumes 4.50 [3.50, 5.50] | 3 |"

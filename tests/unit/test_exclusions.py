@@ -10,9 +10,8 @@ import pytest
 from neurocohort.evaluation.excluded import EXCLUDED_COLUMNS, NOT_KNOWN, excluded_against_kept, holm
 from neurocohort.files import read_table, write_table
 from neurocohort.report.exclusions import compare_excluded
-from neurocohort.report.report import write_report
-from neurocohort.report.sources import Sources
-from report_fixture import make_study
+from neurocohort.report.study import Folders, read_study
+from report_fixture import make_study, report
 from scipy import stats
 
 DEMENTIA = {"dementia": {"task": "classification", "target": "dementia", "cohorts": ["archive"]}}
@@ -38,9 +37,11 @@ def compared(tmp_path: Path, scans: pd.DataFrame, lost: list[str], experiments: 
     later = scans.loc[scans["scan_id"].isin(lost), ["participant_id", "scan_id"]].assign(
         stage="registration", reason="x"
     )
-    tables = {"scans": scans, "ingest": ingest, "every": pd.concat([ingest, later])}
-    sources = Sources((tmp_path / "data",))
-    return compare_excluded(sources, tmp_path / "data", "archive", tables, experiments or {})
+    write_table(tmp_path / "data" / "archive" / "exclusions.tsv", ingest)
+    write_table(tmp_path / "results" / "archive" / "exclusions.tsv", pd.concat([ingest, later]))
+    configuration = {"cohorts": {"archive": {}}, "experiments": experiments or {}}
+    study = read_study(Folders(tmp_path / "results", tmp_path / "data"), configuration)
+    return compare_excluded(study, study.cohorts["archive"])
 
 
 def rows_of(found, variable: str) -> pd.DataFrame:
@@ -191,7 +192,7 @@ def study_with(original: dict, root: Path, excluded: int) -> dict:
 
 def test_page_has_the_table_its_verdict_and_its_download(original, tmp_path):
     arguments = study_with(original, tmp_path, excluded=3)
-    assert write_report(**arguments) == []
+    assert report(arguments) == []
     page = (arguments["output"] / "index.html").read_text()
     assert "Excluded and kept, OASIS-1" in page and "OASIS-1: 5 participants excluded after ingest, and 13 kept" in page
     assert ("No difference was found, which with 5 excluded" in page) or ("Excluded participants differ" in page)
@@ -211,7 +212,7 @@ def test_page_has_the_table_its_verdict_and_its_download(original, tmp_path):
 def test_a_lost_table_is_boxed_and_the_rest_of_the_page_stands(original, tmp_path):
     arguments = study_with(original, tmp_path, excluded=3)
     (arguments["data"] / "oasis1" / "scans.tsv").unlink()
-    missing = write_report(**arguments)
+    missing = report(arguments)
     assert "data/oasis1/scans.tsv" in {item.file for item in missing}
     page = (arguments["output"] / "index.html").read_text()
     assert "Excluded and kept, OASIS-1" not in page and "Excluded and kept, IXI" in page

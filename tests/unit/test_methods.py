@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from neurocohort.files import write_json, write_table
 from neurocohort.report import references
-from neurocohort.report.methods import methods, without_citations
-from neurocohort.report.sources import Sources
+from neurocohort.report.methods import TEMPLATES, methods, without_citations
+from neurocohort.report.study import COMPARISON_COLUMNS, METRIC_COLUMNS, Folders, read_study
 from neurocohort.study.configuration import read_checked
 from neurocohort.study.members import training_settings
 from report_fixture import make_study
@@ -52,15 +52,14 @@ def write_run(root: Path, name: str, experiment: dict, member: str) -> None:
     write_json(root / "results" / "experiments" / name / member / "run.json", run)
 
 
-def text_of(root: Path, configuration: dict, **more) -> dict[str, str]:
+def text_of(root: Path, configuration: dict) -> dict[str, str]:
     """The paragraphs by name."""
-    return {one.name: one.text for one in written(root, configuration, **more).paragraphs}
+    return {one.name: one.text for one in methods(study_of(root, configuration)).paragraphs}
 
 
-def written(root: Path, configuration: dict, sources: Sources | None = None, **more):
-    sources = sources or Sources((root / "results", root / "data"))
-    folders = {"results": root / "results", "data": root / "data", "cohorts": list(configuration["cohorts"])}
-    return methods(sources, **folders, experiments=configuration["experiments"], configuration=configuration, **more)
+def study_of(root: Path, configuration: dict):
+    folders = Folders(root / "results", root / "data", root / "benchmarks", root / "envs" / "requirements.txt")
+    return read_study(folders, configuration)
 
 
 def test_numbers_are_those_of_the_tables(study, demo):
@@ -105,7 +104,7 @@ OPTIONS = {
     "transfer": ("training", "started from the weights"),
     "seeds": ("training", "were averaged"),
     "modalities": ("preprocessing", "registered rigidly"),
-    "mni_space": ("preprocessing", "in MNI152 space by the study's configuration"),
+    "mni_space": ("preprocessing", "in MNI152 space according to the study's configuration"),
 }
 
 
@@ -140,7 +139,7 @@ def with_option(option: str, configuration: dict, root: Path) -> dict:
 def test_sentence_of_an_option_is_there_only_where_it_was_on(study, demo, option):
     paragraph, words = OPTIONS[option]
     assert words not in text_of(study, demo)[paragraph]
-    found = written(study, with_option(option, demo, study))
+    found = methods(study_of(study, with_option(option, demo, study)))
     assert words in {one.name: one.text for one in found.paragraphs}[paragraph]
     assert found.missing == ()
 
@@ -160,8 +159,8 @@ def test_tables_of_the_evaluation_bring_their_sentences(study, demo):
         path.unlink()
     assert "paired bootstrap" not in text_of(study, demo)["evaluation"]
     folder = study / "results" / "experiments" / "dementia"
-    write_table(folder / "comparisons.tsv", pd.DataFrame([{"baseline": "age_sex", "difference": 0.1}]))
-    details = {
+    write_table(folder / "comparisons.tsv", pd.DataFrame([dict.fromkeys(COMPARISON_COLUMNS, "x")]))
+    details = dict.fromkeys(METRIC_COLUMNS, "") | {
         "model": "network",
         "group": "all",
         "metric": "sensitivity",
@@ -196,11 +195,12 @@ def test_volumes_and_limits_in_ml_are_stated_of_native_scans_alone(study, demo):
     native, mixed, all_in_space = (
         text_of(study, in_mni_space(demo, *cohorts))["preprocessing"] for cohorts in ((), ("ixi",), ("ixi", "oasis1"))
     )
-    assert "Volumes of cerebrospinal fluid" in native and "2,200 ml" in native and "nats of information" in native
+    native_only = ("Volumes of cerebrospinal fluid", "2,200 ml", "mutual information between its brain")
+    assert all(words in native for words in native_only)
     for words in ("native scans", "have no volumes", "outside the template's brain", "would still have moved"):
         assert words not in native and words in mixed, words
     assert "2,200 ml (native scans only)" in mixed and "The scans of IXI have no volumes" in mixed
-    for words in ("Volumes of cerebrospinal fluid", "2,200 ml", "nats of information"):
+    for words in native_only:
         assert words not in all_in_space, words
     assert "were distinguished, for the quality numbers" in all_in_space and "Dice overlap" in all_in_space
 
@@ -232,23 +232,23 @@ def test_a_baseline_of_volumes_that_scans_in_mni_space_rule_out_has_its_reason(s
 def test_missing_record_goes_into_the_ledger_and_its_sentences_are_left_out(study, demo):
     (study / "results" / "experiments" / "tissue" / "seed-1" / "run.json").unlink()
     (study / "data" / "ixi" / "scans.tsv").unlink()
-    sources = Sources((study / "results", study / "data"))
-    found = written(study, demo, sources)
+    read = study_of(study, demo)
+    found = methods(read)
     assert {item.file for item in found.missing} == {"results/experiments/tissue/seed-1/run.json", "data/ixi/scans.tsv"}
-    assert list(found.missing) == sources.missing
+    assert set(found.missing) <= set(read.sources.missing)
     text = {one.name: one.text for one in found.paragraphs}
     assert "U-Net" not in text["training"] and "IXI had" not in text["data"]
 
 
 def test_empty_tree_gives_no_false_count(tmp_path, demo):
-    found = written(tmp_path, demo)
+    found = methods(study_of(tmp_path, demo))
     text = " ".join(one.text for one in found.paragraphs)
     assert found.missing and not re.search(r"\d+ scans", text) and "nan" not in text
 
 
 def test_bibliography_holds_exactly_what_is_cited(study, demo):
-    packages = [{"name": "snakemake", "locked": "9.0", "installed": "9.0"}]
-    found = written(study, demo, packages=packages)
+    (study / "envs" / "requirements.txt").write_text("snakemake==9.0\n")
+    found = methods(study_of(study, demo))
     keys = set(re.findall(r"@([\w-]+)", found.markdown))
     assert keys == {one.key for one in found.references} and "molder2021" in keys
     entries = re.findall(r"^@\w+\{([\w-]+),", references.bibliography(list(found.references)), re.MULTILINE)
@@ -258,8 +258,8 @@ def test_bibliography_holds_exactly_what_is_cited(study, demo):
 
 
 def test_every_reference_of_the_library_is_cited_by_some_sentence():
-    folder = Path(references.__file__).parent
-    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("methods*.py"))
+    sentences = [*TEMPLATES.glob("*.j2"), *Path(references.__file__).parent.glob("methods*.py")]
+    code = "".join(path.read_text(encoding="utf-8") for path in sentences)
     assert {key for key in references.library() if f"@{key}" not in code} == set()
     assert set(re.findall(r"\[@([\w-]+)\]", code)) - {"key"} <= set(references.library())
 

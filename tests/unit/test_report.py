@@ -14,9 +14,8 @@ import pytest
 from neurocohort.dataset.quality_flags import BAD_SIDES, bad_sides
 from neurocohort.files import read_table, sha256_of, write_table
 from neurocohort.report import quality
-from neurocohort.report.headline import JUDGEMENTS, headline, judgement_of
-from neurocohort.report.report import write_report
-from report_fixture import EXPERIMENTS, make_study
+from neurocohort.report.headline import HEADLINES, JUDGEMENTS, Figure, Verdict, headline, judgement_of
+from report_fixture import EXPERIMENTS, make_study, report, study_of
 
 
 class Page(HTMLParser):
@@ -62,7 +61,7 @@ def original(tmp_path_factory) -> dict:
 @pytest.fixture(scope="module")
 def whole(original) -> tuple[Page, dict]:
     """The page of a study in which nothing is missing; tests only read it."""
-    assert write_report(**original) == []
+    assert report(original) == []
     return Page(original["output"]), original
 
 
@@ -81,7 +80,7 @@ def study(original, tmp_path) -> dict:
 
 
 def report_of(arguments: dict) -> Page:
-    write_report(**arguments)
+    report(arguments)
     return Page(arguments["output"])
 
 
@@ -147,7 +146,7 @@ def test_every_side_of_a_fault_has_its_advice():
 
 def test_every_scan_has_a_row_and_a_reason_where_it_was_excluded(whole):
     page, arguments = whole
-    for cohort in arguments["cohorts"]:
+    for cohort in arguments["configuration"]["cohorts"]:
         quality = read_table(arguments["results"] / cohort / "qc.tsv")
         assert all(f"scan-{cohort}-{scan}" in page.ids() for scan in quality["scan_id"])
         for reason in read_table(arguments["results"] / cohort / "exclusions.tsv")["reason"]:
@@ -203,8 +202,13 @@ def test_provenance_names_configuration_split_lock_and_time(whole):
     ],
 )
 def test_verdict(model, baseline, gain, higher, verdict):
-    gain = dict(zip(("gain_low", "gain_high"), gain, strict=True))
-    assert JUDGEMENTS[judgement_of(model, baseline, gain, higher)][0] == verdict
+    task = HEADLINES["classification" if higher else "regression"]
+    assert JUDGEMENTS[judgement_of(Figure(model), Figure(baseline), Figure(0.0, *gain), task)][0] == verdict
+
+
+def verdict_on(study: dict, name: str) -> Verdict:
+    (verdict,) = headline([study_of(**study).experiments[name]])
+    return verdict
 
 
 def test_verdict_is_that_of_the_paired_difference_where_the_intervals_overlap(study):
@@ -213,30 +217,27 @@ def test_verdict_is_that_of_the_paired_difference_where_the_intervals_overlap(st
     metrics = read_table(path)
     metrics.loc[metrics["metric"] == "dice", ["ci_low", "ci_high"]] = (0.6, 0.95)
     write_table(path, metrics)
-    (record,) = headline(study["results"], {"tissue": EXPERIMENTS["tissue"]})
+    verdict = verdict_on(study, "tissue")
     row = read_table(path.with_name("comparisons.tsv")).query("metric == 'dice' and group == 'all'").squeeze()
-    assert record["verdict"] == "pass" and record["gain"] == pytest.approx(row["difference"])
+    assert verdict.state == "pass" and verdict.gain.value == pytest.approx(row["difference"])
     interval = f"{row['difference']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
-    assert f"Better than the trivial baseline by {interval}, paired by participant." in record["sentence"]
+    assert f"Better than the trivial baseline by {interval}, paired by participant." in verdict.sentence
     path.with_name("comparisons.tsv").unlink()
-    (record,) = headline(study["results"], {"tissue": EXPERIMENTS["tissue"]})
-    assert record["verdict"] == "warn" and "the paired difference has no interval" in record["sentence"]
+    verdict = verdict_on(study, "tissue")
+    assert verdict.state == "warn" and "the paired difference has no interval" in verdict.sentence
 
 
 def test_headline_says_the_numbers_and_a_baseline_that_is_as_good(whole):
     _, arguments = whole
-    records = {record["experiment"]: record for record in headline(arguments["results"], EXPERIMENTS)}
-    assert [records[name]["metric"] for name in EXPERIMENTS] == ["mae", "auc", "dice"]
-    dementia = records["dementia"]
-    assert dementia["verdict"] == "warn" and dementia["baseline"] == "majority" and dementia["baseline_value"] == 0.5
-    assert "the interval holds 0" in dementia["sentence"]
-    assert (
-        "0.780 [0.663, 0.897]" in dementia["sentence"]
-        and f"{dementia['n']} held-out participants" in dementia["sentence"]
-    )
-    assert "Age and sex alone reach 0.840" in dementia["sentence"]
-    assert records["tissue"]["caveat"] is None
-    assert "years" in records["brain_age"]["sentence"]
+    verdicts = {name: verdict_on(arguments, name) for name in EXPERIMENTS}
+    assert [verdicts[name].metric for name in EXPERIMENTS] == ["mae", "auc", "dice"]
+    dementia = verdicts["dementia"]
+    assert dementia.state == "warn" and dementia.headline.trivial == "majority" and dementia.trivial.value == 0.5
+    assert "the interval holds 0" in dementia.sentence
+    assert "0.780 [0.663, 0.897]" in dementia.sentence and f"{dementia.n} held-out participants" in dementia.sentence
+    assert "Age and sex alone reach 0.840" in dementia.sentence
+    assert verdicts["tissue"].caveat == ""
+    assert "years" in verdicts["brain_age"].sentence
 
 
 def test_verdict_is_of_the_held_out_part_not_of_the_external_cohort(study):
@@ -245,16 +246,16 @@ def test_verdict_is_of_the_held_out_part_not_of_the_external_cohort(study):
     chosen = (metrics["part"] == "external") & (metrics["model"] == "network") & (metrics["metric"] == "mae")
     metrics.loc[chosen, "value"] = 99.0
     write_table(path, metrics)
-    (record,) = headline(study["results"], {"brain_age": EXPERIMENTS["brain_age"]})
-    assert record["cohort"] == "ixi" and record["value"] < 20
+    verdict = verdict_on(study, "brain_age")
+    assert verdict.cohort == "ixi" and verdict.network.value < 20
 
 
 def test_constant_guess_has_an_auc_of_one_half_where_its_row_is_absent(study):
     path = study["results"] / "experiments" / "dementia" / "metrics.tsv"
     metrics = read_table(path)
     write_table(path, metrics[metrics["model"] != "majority"])
-    (record,) = headline(study["results"], {"dementia": EXPERIMENTS["dementia"]})
-    assert (record["baseline_value"], record["judgement"]) == (0.5, "unclear")
+    verdict = verdict_on(study, "dementia")
+    assert (verdict.trivial.value, verdict.judgement) == (0.5, "unclear")
 
 
 REMOVED = [

@@ -7,8 +7,7 @@ from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.tables import evaluation_tables
 from neurocohort.files import read_table, write_table
 from neurocohort.report.headline import headline
-from neurocohort.report.report import write_report
-from report_fixture import EXPERIMENTS, make_study
+from report_fixture import EXPERIMENTS, make_study, report, study_of
 
 RATED = {"dementia": EXPERIMENTS["dementia"] | {"target": "cdr", "classes": [0, 0.5, [1, 2]]}}
 
@@ -40,15 +39,16 @@ def study(tmp_path, monkeypatch) -> dict:
     for name, table in evaluation_tables(predictions=predictions, baselines=baselines, **beside, scans=scans,
                                          kind="classification", bootstrap=Bootstrap(100, seed=1)):  # fmt: skip
         write_table(folder / f"{name}.tsv", table)
-    return arguments | {"experiments": EXPERIMENTS | RATED}
+    arguments["configuration"] |= {"experiments": EXPERIMENTS | RATED}
+    return arguments
 
 
 def test_headline_is_the_macro_auc_with_the_best_baseline_beside_it(study):
-    (record,) = headline(study["results"], RATED)
-    assert (record["metric"], record["baseline"], record["baseline_value"]) == ("auc_macro", "majority", 0.5)
-    assert record["verdict"] == "pass" and 0.8 < record["value"] < 0.999 and record["caveat"] is None
-    assert record["best_baseline"] == "voxel_svm" and 0.5 < record["best_value"] < record["value"]
-    assert "The best of the other baselines, a linear support vector machine on the voxels: 0." in record["sentence"]
+    (verdict,) = headline([study_of(**study).experiments["dementia"]])
+    assert (*verdict.headline[:2], verdict.trivial.value) == ("auc_macro", "majority", 0.5)
+    assert verdict.state == "pass" and 0.8 < verdict.network.value < 0.999 and verdict.caveat == ""
+    assert verdict.best_name == "voxel_svm" and 0.5 < verdict.best.value < verdict.network.value
+    assert "The best of the other baselines, a linear support vector machine on the voxels: 0." in verdict.sentence
 
 
 def test_baseline_that_is_better_than_the_network_becomes_the_caveat(study):
@@ -56,14 +56,14 @@ def test_baseline_that_is_better_than_the_network_becomes_the_caveat(study):
     metrics = read_table(path)
     metrics.loc[(metrics["model"] == "volumes") & (metrics["metric"] == "auc_macro"), "value"] = 0.999
     write_table(path, metrics)
-    (record,) = headline(study["results"], RATED)
-    assert record["best_baseline"] == "volumes"
-    assert record["caveat"] == "Tissue volumes alone reach 0.999, no worse than the network."
-    assert record["sentence"].endswith(record["caveat"])
+    (verdict,) = headline([study_of(**study).experiments["dementia"]])
+    assert verdict.best_name == "volumes"
+    assert verdict.caveat == "Tissue volumes alone reach 0.999, no worse than the network."
+    assert verdict.sentence.endswith(verdict.caveat)
 
 
 def test_report_shows_every_metric_and_a_curve_of_each_class(study):
-    assert write_report(**study) == []
+    assert report(study) == []
     page = (study["output"] / "index.html").read_text(encoding="utf-8")
     drawn = (study["output"] / "figures" / "dementia_roc.svg").read_text(encoding="utf-8")
     for name in ("CDR 0", "CDR 0.5", "CDR 1/2"):
@@ -80,12 +80,13 @@ def test_class_that_the_held_out_part_lacks_has_no_curve(study):
     path = study["results"] / "experiments" / "dementia" / "predictions.tsv"
     predictions = read_table(path)
     write_table(path, predictions[predictions["target"] != 1])
-    write_report(**study)
+    report(study)
     drawn = (study["output"] / "figures" / "dementia_roc.svg").read_text(encoding="utf-8")
     assert "CDR 1/2" in drawn and "CDR 0.5" not in drawn
 
 
 def test_two_classes_by_lists_of_values_keep_the_usual_headline(study):
     settings = EXPERIMENTS["dementia"] | {"classes": [0, [0.5, 1, 2]]}
-    (record,) = headline(study["results"], {"dementia": settings})
-    assert record["metric"] == "auc"
+    study["configuration"] |= {"experiments": {"dementia": settings}}
+    (verdict,) = headline(study_of(**study).experiments.values())
+    assert verdict.metric == "auc"

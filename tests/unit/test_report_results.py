@@ -20,13 +20,14 @@ from neurocohort.imaging.derivatives import mosaic_name, scan_folder
 from neurocohort.report import labels, shift
 from neurocohort.report.figures import Drawing
 from neurocohort.report.origins import FAST, GIVEN, PAINTED
-from neurocohort.report.report import write_report
-from neurocohort.report.results import outcome
+from neurocohort.report.part import Content, Part
+from neurocohort.report.results import part_results
 from neurocohort.report.saliency import saliency
 from neurocohort.report.segmentation_results import REFERENCES
-from neurocohort.report.sources import Missing, Sources
+from neurocohort.report.sources import Missing
+from neurocohort.report.study import Study
 from neurocohort.report.tables import Table
-from report_fixture import EXPERIMENTS, make_study
+from report_fixture import EXPERIMENTS, make_study, report, study_of
 
 TABLES = ("comparisons.tsv", "details.tsv", "shift.tsv", "spread.tsv", "curves.tsv", "confusion.tsv")
 
@@ -39,7 +40,7 @@ def original(tmp_path_factory) -> dict:
 @pytest.fixture(scope="module")
 def page(original) -> str:
     """The text of the whole page, as a reader sees it."""
-    write_report(**original)
+    report(original)
     return text_of(original["output"] / "index.html")
 
 
@@ -62,17 +63,20 @@ def boxes_of(path: Path) -> set[str]:
     return set(re.findall(r'<div class="missing"[^>]*>\s*<p><strong>Missing: <code>(.*?)</code>', source))
 
 
-def told(study: dict, name: str, configuration: dict | None = None, **settings) -> tuple[dict, Sources]:
-    """The results of one experiment as the page describes them, and the ledger."""
-    sources = Sources((study["results"], study["data"]))
-    samples = read_table(study["results"] / "experiments" / name / "samples.tsv")
-    output = study["results"].parent / "page"
-    used = EXPERIMENTS[name] | settings
-    return outcome(sources, study["results"], name, used, samples, output, configuration or {}), sources
+def results_of(study: dict, name: str, cohorts: dict | None = None, **settings) -> tuple[Content, Study]:
+    """The results of one experiment on its held-out part, and the study."""
+    known = study_with(study, name, cohorts, **settings)
+    return part_results(Part(known.experiments[name], study["results"].parent / "page")), known
 
 
-def table_with(part: dict, words: str) -> Table:
-    found = [item for item in (*part["tables"], *part["details"]) if isinstance(item, Table)]
+def study_with(study: dict, name: str, cohorts: dict | None = None, **settings) -> Study:
+    """The study with one experiment, whose settings are changed."""
+    configuration = study["configuration"] | {"experiments": {name: EXPERIMENTS[name] | settings}}
+    return study_of(**study | {"configuration": configuration | ({"cohorts": cohorts} if cohorts else {})})
+
+
+def table_with(part: Content, words: str) -> Table:
+    found = [item for item in (*part.tables, *part.details) if isinstance(item, Table)]
     return next(table for table in found if words in f"{table.summary} {table.caption}")
 
 
@@ -117,20 +121,20 @@ def _is_shown(row: dict) -> bool:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_differences_to_every_baseline_stand_on_the_page_and_the_best_is_marked(original, page, name):
-    part, _ = told(original, name)
+    part, _ = results_of(original, name)
     rows = read_table(original["results"] / "experiments" / name / "comparisons.tsv")
     held_out = rows[rows["part"] == "held-out"].dropna(subset=["difference"])
-    table = table_with(part["held_out"], "Differences to every baseline")
+    table = table_with(part, "Differences to every baseline")
     cells = [cell for row in table.rows for cell in row.cells if cell.value is not None]
     assert sorted(cell.value for cell in cells) == sorted(held_out["difference"])
     assert sum("★ best" in cell.note for cell in cells) == (held_out["best"] == "yes").sum()
     assert sum("✓" in cell.note for cell in cells) == (held_out["in_favour_of"] == "network").sum()
-    assert part["held_out"]["sentences"][0] in page
+    assert part.sentences[0] in page
     metric = {"regression": "mae", "classification": "auc", "segmentation": "dice"}[EXPERIMENTS[name]["task"]]
     best = held_out.query("best == 'yes' and metric == @metric and group == 'all'").iloc[0]
     places = labels.metric(metric).decimals
-    assert labels.interval(best["ci_low"], best["ci_high"], places) in part["held_out"]["sentences"][0]
-    assert labels.model(best["baseline"]) in part["held_out"]["sentences"][0]
+    assert labels.interval(best["ci_low"], best["ci_high"], places) in part.sentences[0]
+    assert labels.model(best["baseline"]) in part.sentences[0]
 
 
 def test_every_metric_of_the_evaluation_has_a_label():
@@ -153,40 +157,42 @@ def test_every_metric_of_the_evaluation_has_a_label():
 
 
 def test_bias_corrected_values_stand_apart_and_say_what_they_are(original):
-    part, _ = told(original, "brain_age")
+    part, _ = results_of(original, "brain_age")
     details = read_table(original["results"] / "experiments" / "brain_age" / "details.tsv")
-    table = table_with(part["held_out"], "Bias-corrected")
+    table = table_with(part, "Bias-corrected")
     assert "fitted on validation scans only" in table.summary and "no measure of accuracy" in table.caption
     corrected = details[(details["setting"] == "bias-corrected") & (details["part"] == "held-out")]
     values = set(corrected.loc[corrected["metric"].isin(["mae", "rmse", "bias", "bias_slope"]), "value"])
     assert {cell.value for row in table.rows for cell in row.cells if cell.interval} == values
-    shown = {cell.value for row in part["held_out"]["tables"][0].rows for cell in row.cells}
+    shown = {cell.value for row in part.tables[0].rows for cell in row.cells}
     assert not shown & values
 
 
 def test_external_cohort_has_its_shared_ages_and_those_without_a_sign_of_dementia(original):
-    part, _ = told(original, "brain_age")
-    table = table_with(part["external"][0], "some of the participants only")
+    known = study_of(**original)
+    brain_age = known.experiments["brain_age"]
+    external = part_results(Part(brain_age, original["results"].parent / "page", known.cohorts["oasis1"]))
+    table = table_with(external, "some of the participants only")
     unimpaired = "Rated 0 for dementia or not rated"
     assert {row.head for row in table.rows} == {unimpaired, "Ages as in training", f"{unimpaired}, ages as in training"}
     assert "ealthy" not in table.summary + table.caption, "who was not rated may be ill"
-    assert part["external"][0]["name"] == "OASIS-1"
+    assert external.name == "OASIS-1"
 
 
 def test_operating_point_says_where_the_threshold_was_chosen(original):
-    part, _ = told(original, "dementia")
+    part, _ = results_of(original, "dementia")
     details = read_table(original["results"] / "experiments" / "dementia" / "details.tsv")
     at = details.query("model == 'network' and setting == 'at threshold' and group == 'all'").set_index("metric")
-    sentence = next(text for text in part["held_out"]["sentences"] if text.startswith("Threshold"))
+    sentence = next(text for text in part.sentences if text.startswith("Threshold"))
     assert sentence.startswith(at["note"].iloc[0]) and "validation part" in sentence
     for name in ("sensitivity", "specificity", "ppv", "npv", "balanced_accuracy"):
         assert written(at.loc[name].to_dict() | {"metric": name}) in sentence
 
 
 def test_confusion_matrix_has_a_row_a_true_class(original):
-    part, _ = told(original, "dementia")
+    part, _ = results_of(original, "dementia")
     cells = read_table(original["results"] / "experiments" / "dementia" / "confusion.tsv").query("model == 'network'")
-    table = table_with(part["held_out"], "Confusion matrix")
+    table = table_with(part, "Confusion matrix")
     assert [row.head for row in table.rows] == ["True: no dementia", "True: dementia"]
     for row in cells.to_dict("records"):
         assert table.rows[row["true"]].cells[row["called"]].text == str(row["scans"])
@@ -206,11 +212,11 @@ def test_more_than_two_classes_need_no_curves_and_have_a_full_matrix(study):
     columns = ["model", "cohort", "part", "threshold", "true", "called", "scans", "participants"]
     write_table(folder / "confusion.tsv", pd.DataFrame(cells, columns=columns))
     (folder / "curves.tsv").unlink()
-    part, sources = told(study, "dementia", classes=[0, 0.5, [1, 2]])
-    table = table_with(part["held_out"], "Confusion matrix")
+    part, known = results_of(study, "dementia", classes=[0, 0.5, [1, 2]])
+    table = table_with(part, "Confusion matrix")
     assert [row.head for row in table.rows] == ["True: dementia 0", "True: dementia 0.5", "True: dementia 1/2"]
     assert "by the most probable class" in table.summary
-    assert not [item for item in sources.missing if item.file.endswith("curves.tsv")]
+    assert not [item for item in known.sources.missing if item.file.endswith("curves.tsv")]
 
 
 @pytest.mark.parametrize(
@@ -223,15 +229,15 @@ def test_more_than_two_classes_need_no_curves_and_have_a_full_matrix(study):
     ],
 )
 def test_segmentation_says_what_it_agrees_with(original, cohort, reference):
-    part, _ = told(original, "tissue", configuration={"cohorts": {"oasis1": cohort}})
-    sentence = next(text for text in part["held_out"]["sentences"] if "agreement with" in text)
+    part, _ = results_of(original, "tissue", cohorts={"oasis1": cohort})
+    sentence = next(text for text in part.sentences if "agreement with" in text)
     assert reference in sentence
     assert ("not accuracy" in sentence) == ("FAST" in reference)
 
 
 def test_empty_predictions_are_counted_by_tissue(study):
-    part, _ = told(study, "tissue")
-    assert any(text.startswith("Empty predictions: none") for text in part["held_out"]["sentences"])
+    part, _ = results_of(study, "tissue")
+    assert any(text.startswith("Empty predictions: none") for text in part.sentences)
 
     def emptied(rows: pd.DataFrame) -> pd.DataFrame:
         chosen = (
@@ -242,52 +248,52 @@ def test_empty_predictions_are_counted_by_tissue(study):
         )
 
     changed(study["results"] / "experiments" / "tissue" / "details.tsv", emptied)
-    part, _ = told(study, "tissue")
-    assert any("CSF in 2 scans (Empty: sub-a, sub-b)" in text for text in part["held_out"]["sentences"])
+    part, _ = results_of(study, "tissue")
+    assert any("CSF in 2 scans (Empty: sub-a, sub-b)" in text for text in part.sentences)
 
 
 def test_segmentation_without_surface_distances_is_a_red_box(study):
     changed(study["results"] / "experiments" / "tissue" / "metrics.tsv", lambda rows: rows[rows["metric"] == "dice"])
-    _, sources = told(study, "tissue")
-    assert [item.why for item in sources.missing if "hd95_mm" in item.why]
+    _, known = results_of(study, "tissue")
+    assert [item.why for item in known.sources.missing if "hd95_mm" in item.why]
 
 
 def test_spread_shows_where_there_are_several_members(study):
-    part, _ = told(study, "brain_age")
-    assert not any("networks" in item.summary for item in part["held_out"]["details"] if isinstance(item, Table))
+    part, _ = results_of(study, "brain_age")
+    assert not any("networks" in item.summary for item in part.details if isinstance(item, Table))
     path = study["results"] / "experiments" / "brain_age" / "spread.tsv"
     changed(path, lambda rows: rows.assign(members=3, sd=0.25, lowest=4.5, highest=7.125, mean=5.75))
-    part, _ = told(study, "brain_age")
-    table = table_with(part["held_out"], "Over 3 networks")
+    part, _ = results_of(study, "brain_age")
+    table = table_with(part, "Over 3 networks")
     assert table.summary == "Over 3 networks MAE was 5.75 ± 0.25, from 4.50 to 7.12."
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_best_median_and_worst_scan_are_those_of_the_errors(original, name):
-    part, sources = told(original, name)
+    part, known = results_of(original, name)
     rows = read_table(original["results"] / "experiments" / name / "predictions.tsv").query("part == 'held-out'")
     if EXPERIMENTS[name]["task"] == "segmentation":
         errors = -rows.groupby("scan_id")["dice"].mean()
     else:
         errors = (rows["prediction"] - rows["target"]).abs().set_axis(rows["scan_id"])
     ordered = errors.sort_values().index
-    cases = {case["place"]: case for case in part["held_out"]["cases"]}
+    cases = {case.place: case for case in part.cases}
     assert list(cases) == ["Best", "Median", "Worst"]
     expected = {"Best": ordered[0], "Median": ordered[(len(ordered) - 1) // 2], "Worst": ordered[-1]}
-    assert {place: case["scan_id"] for place, case in cases.items()} == expected
-    assert all(isinstance(case["image"], Drawing) for case in cases.values())
-    assert all(case["page"].endswith(f"/{case['scan_id']}.html") for case in cases.values())
-    assert not [item for item in sources.missing if "mosaic" in item.what]
+    assert {place: case.scan_id for place, case in cases.items()} == expected
+    assert all(isinstance(case.image, Drawing) for case in cases.values())
+    assert all(case.page.endswith(f"/{case.scan_id}.html") for case in cases.values())
+    assert not [item for item in known.sources.missing if "mosaic" in item.what]
 
 
 def test_case_without_its_mosaic_is_a_red_box(study):
-    part, _ = told(study, "tissue")
-    worst = part["held_out"]["cases"][-1]["scan_id"]
+    part, _ = results_of(study, "tissue")
+    worst = part.cases[-1].scan_id
     shutil.rmtree(study["results"].parent / "page")
     (scan_folder(study["results"] / "oasis1" / "preproc", worst) / mosaic_name(worst)).unlink()
-    part, _ = told(study, "tissue")
-    assert isinstance(part["held_out"]["cases"][-1]["image"], Missing)
-    assert worst in part["held_out"]["cases"][-1]["image"].file
+    part, _ = results_of(study, "tissue")
+    assert isinstance(part.cases[-1].image, Missing)
+    assert worst in part.cases[-1].image.file
 
 
 def test_shift_has_a_row_for_a_left_out_site_with_its_test_under_that_site(study):
@@ -297,20 +303,20 @@ def test_shift_has_a_row_for_a_left_out_site_with_its_test_under_that_site(study
     seen = rows.assign(trained_on="ixi (Guys, IOP)", value=5.5)
     new = rows.assign(trained_on="ixi (Guys, IOP)", part="external", seen="new site", value=9.25)
     write_table(left_out / "shift.tsv", pd.concat([seen, new]))
-    experiments = {"brain_age": EXPERIMENTS["brain_age"] | {"leave_one_site_out": ["HH"]}}
-    sources = Sources((study["results"],))
-    (record,) = shift.matrices(sources, study["results"], experiments)
-    heads = [column.label for column in record["table"].columns]
-    by_name = {row.head: dict(zip(heads[1:], row.cells, strict=True)) for row in record["table"].rows}
+    write_table(left_out / "networks.tsv", read_table(base / "networks.tsv"))
+    known = study_with(study, "brain_age", leave_one_site_out=["HH"])
+    (matrix,) = shift.matrices(known)
+    heads = [column.label for column in matrix.table.columns]
+    by_name = {row.head: dict(zip(heads[1:], row.cells, strict=True)) for row in matrix.table.rows}
     row = by_name["Brain age without-HH"]
     assert (row["IXI, all"].text, row["IXI, HH"].text) == ("5.50", "9.25")
     assert "▲ new site" in row["IXI, HH"].note and "▲" not in row["IXI, all"].note
     assert row["Trained on"].text == "IXI (Guys, IOP)" and row["OASIS-1, all"].text == "–"
-    assert "9.25" in record["sentence"] and sources.missing == []
+    assert "9.25" in matrix.sentence and known.sources.missing == []
     (left_out / "shift.tsv").unlink()
-    (record,) = shift.matrices(sources, study["results"], experiments)
-    assert record["missing"][0].file == "results/experiments/brain_age_without-HH/shift.tsv"
-    assert len(record["table"].rows) == 1
+    (matrix,) = shift.matrices(study_with(study, "brain_age", leave_one_site_out=["HH"]))
+    assert matrix.missing[0].file == "results/experiments/brain_age_without-HH/shift.tsv"
+    assert len(matrix.table.rows) == 1
 
 
 def test_left_out_site_of_a_cohort_with_missing_sites_is_shown_under_its_name_and_claims_nothing(study):
@@ -320,15 +326,14 @@ def test_left_out_site_of_a_cohort_with_missing_sites_is_shown_under_its_name_an
     tested = rows.assign(part="external", seen="unknown", value=9.25)
     abroad = tested.assign(cohort="oasis1", seen="new cohort", value=7.5)
     write_table(base.with_name("brain_age_without-HH") / "shift.tsv", pd.concat([tested, abroad]))
-    experiments = {"brain_age": EXPERIMENTS["brain_age"] | {"leave_one_site_out": ["HH"]}}
-    (record,) = shift.matrices(Sources((study["results"],)), study["results"], experiments)
-    heads = [column.label for column in record["table"].columns]
+    (matrix,) = shift.matrices(study_with(study, "brain_age", leave_one_site_out=["HH"]))
+    heads = [column.label for column in matrix.table.columns]
     assert heads[3:] == ["IXI, all", "IXI, HH", "OASIS-1, all"], "an external cohort keeps its own name"
-    assert "on cohorts that training had not seen 7.50 years" in record["sentence"]
-    assert "not all known 9.25 years" in record["sentence"]
+    assert "on cohorts that training had not seen 7.50 years" in matrix.sentence
+    assert "not all known 9.25 years" in matrix.sentence
 
 
-def shift_told(study: dict, **edits: dict) -> dict:
+def matrix_of(study: dict, **edits: dict) -> shift.Matrix:
     """The matrix of brain age where shift.tsv has ``seen`` by cohort, such as ``ixi=["site"]`` for its rows in turn."""
     path = study["results"] / "experiments" / "brain_age" / "shift.tsv"
     table = read_table(path)
@@ -336,24 +341,20 @@ def shift_told(study: dict, **edits: dict) -> dict:
         own = table["cohort"] == cohort
         table.loc[own, "seen"] = np.resize(np.array(values, dtype=object), own.sum())
     write_table(path, table)
-    experiments = {"brain_age": EXPERIMENTS["brain_age"]}
-    (record,) = shift.matrices(Sources((study["results"],)), study["results"], experiments)
-    return record
+    (matrix,) = shift.matrices(study_with(study, "brain_age"))
+    return matrix
 
 
 def test_only_known_new_sites_and_cohorts_support_a_claim_about_unseen_data(study):
-    record = shift_told(study, ixi=["site"], oasis1=["new cohort"])
+    matrix = matrix_of(study, ixi=["site"], oasis1=["new cohort"])
     assert (
-        "on cohorts that training had not seen" in record["sentence"]
-        and "on sites that training had seen" in record["sentence"]
+        "on cohorts that training had not seen" in matrix.sentence
+        and "on sites that training had seen" in matrix.sentence
     )
-    assert "▲ scans of a cohort that training had not seen. Look along a row" in record["table"].caption
-    record = shift_told(study, ixi=["new site"], oasis1=["new cohort"])
-    assert "on sites and cohorts that training had not seen" in record["sentence"]
-    assert (
-        "▲ scans of a site or of a cohort" in record["table"].caption
-        and "Look along a row" not in record["table"].caption
-    )
+    assert "▲ scans of a cohort that training had not seen. Look along a row" in matrix.table.caption
+    matrix = matrix_of(study, ixi=["new site"], oasis1=["new cohort"])
+    assert "on sites and cohorts that training had not seen" in matrix.sentence
+    assert "▲ scans of a site or of a cohort" in matrix.table.caption and "Look along a row" not in matrix.table.caption
 
 
 @pytest.mark.parametrize(
@@ -365,13 +366,13 @@ def test_only_known_new_sites_and_cohorts_support_a_claim_about_unseen_data(stud
     ],
 )
 def test_where_no_site_is_known_to_be_new_nothing_is_claimed_of_other_scanners(study, seen, mark, words):
-    record = shift_told(study, ixi=[seen], oasis1=["site"])
-    assert words in record["sentence"] and "training had not seen:" not in record["sentence"]
-    assert "nothing here shows how far the network carries" in record["sentence"]
-    assert "▲" not in record["table"].caption + record["sentence"]
-    notes = " ".join(cell.note for row in record["table"].rows for cell in row.cells)
+    matrix = matrix_of(study, ixi=[seen], oasis1=["site"])
+    assert words in matrix.sentence and "training had not seen:" not in matrix.sentence
+    assert "nothing here shows how far the network carries" in matrix.sentence
+    assert "▲" not in matrix.table.caption + matrix.sentence
+    notes = " ".join(cell.note for row in matrix.table.rows for cell in row.cells)
     shown = {sign for sign in "▲△?" if sign in notes}
-    assert shown == set(mark[:1]) == {sign for sign in "▲△?" if sign in record["table"].caption}
+    assert shown == set(mark[:1]) == {sign for sign in "▲△?" if sign in matrix.table.caption}
     assert mark in notes
 
 
@@ -380,18 +381,17 @@ def test_new_site_without_a_defined_value_is_not_called_untested(study):
     table = read_table(path)
     table.loc[table["cohort"] == "oasis1", "value"] = np.nan
     write_table(path, table)
-    record = shift_told(study, oasis1=["new cohort"])
-    assert "that training had not seen not defined" in record["sentence"] and "No experiment" not in record["sentence"]
+    matrix = matrix_of(study, oasis1=["new cohort"])
+    assert "that training had not seen not defined" in matrix.sentence and "No experiment" not in matrix.sentence
 
 
 def test_saliency_shows_both_maps_and_their_correlation(original, page, tmp_path):
-    drawing = saliency(
-        Sources((original["results"],)), original["results"], "dementia", EXPERIMENTS["dementia"], tmp_path
-    )
+    experiments = study_of(**original).experiments
+    drawing = saliency(experiments["dementia"], tmp_path)
     assert isinstance(drawing, Drawing) and drawing.file.endswith(".webp")
     assert "correlate by 0.31" in drawing.caption and drawing.caption in page
     assert (tmp_path / drawing.file).stat().st_size < 100_000
-    assert saliency(Sources(()), original["results"], "tissue", EXPERIMENTS["tissue"], tmp_path) is None
+    assert saliency(experiments["tissue"], tmp_path) is None
 
 
 @pytest.mark.parametrize("damage", ["absent", "no image", "no array", "other shape", "no key"])
@@ -410,8 +410,7 @@ def test_saliency_that_cannot_be_read_is_a_red_box(study, tmp_path, damage):
     else:
         record = read_json(folder / "saliency.json")
         write_json(folder / "saliency.json", {key: value for key, value in record.items() if key != "correlation"})
-    sources = Sources((study["results"],))
-    found = saliency(sources, study["results"], "dementia", EXPERIMENTS["dementia"], tmp_path / "page")
+    found = saliency(study_of(**study).experiments["dementia"], tmp_path / "page")
     assert isinstance(found, Missing)
     assert found.file == f"results/experiments/dementia/saliency/saliency.{'json' if damage == 'no key' else 'npz'}"
 
@@ -422,7 +421,7 @@ def test_each_missing_table_is_a_red_box_and_the_rest_stands(study):
     removed |= {"results/experiments/tissue/details.tsv", "results/experiments/brain_age/saliency/saliency.npz"}
     for name in removed:
         (study["results"].parent / name).unlink()
-    write_report(**study)
+    report(study)
     index = study["output"] / "index.html"
     assert removed <= boxes_of(index)
     assert "Best, median and worst held-out scan" in text_of(index) and "Brain-PAD" in text_of(index)
@@ -430,21 +429,19 @@ def test_each_missing_table_is_a_red_box_and_the_rest_stands(study):
 
 def test_part_of_one_class_says_that_a_curve_has_no_meaning(study):
     changed(study["results"] / "experiments" / "dementia" / "predictions.tsv", lambda rows: rows.assign(target=1.0))
-    part, _ = told(study, "dementia")
-    assert [
-        item.why for item in part["held_out"]["figures"] if isinstance(item, Missing) and "1 of the two" in item.why
-    ]
+    part, _ = results_of(study, "dementia")
+    assert [item.why for item in part.figures if isinstance(item, Missing) and "1 of the two" in item.why]
 
 
 def test_table_of_an_only_cohort_has_no_column_for_it_and_pooled_cohorts_come_first(study):
-    part, _ = told(study, "dementia")
-    assert "Cohort" not in [column.label for column in table_with(part["held_out"], "Operating point").columns]
+    part, _ = results_of(study, "dementia")
+    assert "Cohort" not in [column.label for column in table_with(part, "Operating point").columns]
     path = study["results"] / "experiments" / "brain_age" / "metrics.tsv"
     changed(
         path,
         lambda rows: pd.concat([rows, rows[rows["part"] == "held-out"].assign(cohort="all")]),
     )
-    part, _ = told(study, "brain_age")
-    first, second = part["held_out"]["tables"]
+    part, _ = results_of(study, "brain_age")
+    first, second = part.tables
     assert first.summary == "" and first.caption.startswith("All cohorts")
     assert second.summary.startswith("IXI alone: MAE ")

@@ -8,14 +8,16 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.files import read_json, read_table, write_json, write_table
+from neurocohort.files import read_json, read_table, write_json
 from neurocohort.imaging.derivatives import preproc_name, scan_folder
 from neurocohort.report import gates, mosaics, viewers
-from neurocohort.report.provenance import run_id
-from neurocohort.report.report import write_report
+from neurocohort.report.cases import best_median_worst, errors_by_scan
+from neurocohort.report.headline import Figure
+from neurocohort.report.provenance import Git, run_id
+from neurocohort.report.quality import Gallery, GalleryCell, GalleryRow, QualityNumber
 from PIL import Image
-from report_fixture import make_study
-from statement_pieces import CLEAN, COMPARISON, VERDICT, network_rows
+from report_fixture import make_study, report
+from statement_pieces import COMPARISON, VERDICT, gates_of, network_rows
 
 VIEWED = "sub-IXI012_ses-1"
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -50,7 +52,7 @@ def study(tmp_path_factory) -> dict:
     arguments = make_study(tmp_path_factory.mktemp("subjects"), participants=12)
     write_scans(arguments["results"])
     arguments["configuration"] |= {"report": {"viewers": 3}}
-    write_report(**arguments)
+    report(arguments)
     return arguments
 
 
@@ -73,7 +75,7 @@ def boxes(source: str) -> list[str]:
 
 def test_every_scan_of_the_quality_table_has_a_page_below_4_mb(study):
     found = pages(study)
-    for cohort in study["cohorts"]:
+    for cohort in study["configuration"]["cohorts"]:
         assert set(read_table(study["results"] / cohort / "qc.tsv")["scan_id"]) <= set(found)
     assert max(map(len, found.values())) < 4e6
     assert all("sub-" in text and "Back to the gallery" in text for text in found.values())
@@ -119,22 +121,23 @@ def test_as_many_viewers_as_asked_for_the_cases_first(study):
     viewed = {scan for scan, page in pages(study).items() if "<iframe" in page}
     assert len(viewed) == 3
     predictions = read_table(study["results"] / "experiments" / "brain_age" / "predictions.tsv")
-    cases = viewers.cases(viewers.errors_by_scan(predictions, "regression"))
+    cases = best_median_worst(errors_by_scan(predictions, "regression"))
     assert {scan for _, scan in cases.values()} == viewed
 
 
 def test_cases_are_the_best_the_median_and_the_worst():
     table = pd.DataFrame({"cohort": "a", "part": ["held-out"] * 5 + ["validation"], "scan_id": list("edcbax"),
                           "target": 50.0, "prediction": [51, 48, 55, 58, 50, 90.0]})  # fmt: skip
-    found = viewers.cases(viewers.errors_by_scan(table, "regression"))
-    assert found == {"best": ("a", "a"), "median": ("a", "d"), "worst": ("a", "b")}
+    found = best_median_worst(errors_by_scan(table, "regression"))
+    assert found == {"Best": ("a", "a"), "Median": ("a", "d"), "Worst": ("a", "b")}
 
 
 def test_unusual_scans_get_a_viewer_before_the_others():
     def row(name, *scores):
-        return {"scan_id": name, "status": "ok", "outliers": [{"z": score} for score in scores]}
+        cells = [GalleryCell(QualityNumber("cnr", "CNR", 1, True), 1.0, score) for score in scores]
+        return GalleryRow(name, "", "", "ok", "", "", cells, None, "", {})
 
-    gallery = [{"cohort": "a", "rows": [row("plain"), row("odd", 4.0), row("oddest", -9.0, 3.6)]}]
+    gallery = [Gallery("a", rows=[row("plain"), row("odd", 4.0), row("oddest", -9.0, 3.6)])]
     assert viewers.chosen([], gallery, 2) == [("a", "oddest"), ("a", "odd")]
     assert viewers.chosen([("a", "plain"), ("a", "unknown")], gallery, 2) == [("a", "plain"), ("a", "oddest")]
 
@@ -177,7 +180,7 @@ def test_pictures_are_made_smaller_until_all_fit(tmp_path):
 def test_where_pictures_are_smaller_the_scans_page_keeps_the_full_one(study, tmp_path, monkeypatch):
     arguments = copied(study, tmp_path)
     monkeypatch.setattr(mosaics, "fitting_size", lambda files: mosaics.SIZES[-1])
-    write_report(**arguments)
+    report(arguments)
     folder = arguments["output"]
     with Image.open(folder / "mosaics" / "ixi" / f"{VIEWED}.webp") as small:
         assert small.width < 928
@@ -202,7 +205,7 @@ def test_one_file_that_is_lost_is_boxed_by_name_and_nothing_else_is(study, tmp_p
     place = scan_folder(Path(), viewed)
     name, what = file.format(scan=viewed, place=place), ONE_LOST[file].format(scan=viewed)
     (tmp_path / name).unlink()
-    ledger = write_report(**arguments)
+    ledger = report(arguments)
     index = (arguments["output"] / "index.html").read_text()
     assert set(boxes(index)) - set(before) == {name}
     assert what in " ".join(item.what for item in ledger if item.file == name)
@@ -216,10 +219,8 @@ def test_one_file_that_is_lost_is_boxed_by_name_and_nothing_else_is(study, tmp_p
     assert '<dt>Nothing missing</dt><dd class="gate fail">' in index
 
 
-def states(verdict=None, split=None, control=None, comparison=COMPARISON, networks=None) -> dict[str, str]:
-    described = {"split": CLEAN | (split or {}), "control": control, "networks": networks or network_rows("yes")}
-    found = gates.experiment_gates(VERDICT | (verdict or {}), described, comparison)
-    return {gate["name"]: gate["state"] for gate in found}
+def states(*changes, **more) -> dict[str, str]:
+    return {gate.name: gate.state for gate in gates_of(*changes, **more)}
 
 
 LEARNED, BEATS, CLEAR, LEAK, CONTROL = (
@@ -234,14 +235,14 @@ LEARNED, BEATS, CLEAR, LEAK, CONTROL = (
 def test_gates_pass_warn_and_fail():
     assert set(states(control={"holds": True}).values()) == {"pass"}
     assert states()[CONTROL] == "open"  # without a control there is nothing to judge
-    assert states({"value": 15.0, "verdict": "fail"})[BEATS] == "fail"
+    assert states({"network": Figure(15.0)})[BEATS] == "fail"
     assert states(comparison=COMPARISON | {"in_favour_of": "neither"})[CLEAR] == "warn"
     assert states(comparison=COMPARISON | {"in_favour_of": "baseline"})[CLEAR] == "fail"
     assert states(comparison=None)[CLEAR] == "open"
     assert states(split={"overlapping": ["ixi: a"]})[LEAK] == "fail"
     assert states(split={"images": 1})[LEAK] == "fail"
     assert states(control={"holds": False})[CONTROL] == "fail"
-    missing = states({"verdict": "missing"})
+    missing = states({"network": None})
     assert (missing[BEATS], missing[CLEAR]) == ("open", "open")
 
 
@@ -250,24 +251,21 @@ def test_gate_of_the_networks_names_those_that_learned_nothing():
     assert states(networks=network_rows("yes", "no", "yes"))[LEARNED] == "warn"
     assert states(networks=network_rows("yes", "yes", edge="first"))[LEARNED] == "warn"
     assert states(networks=network_rows("not judged"))[LEARNED] == "open"
-    described = {"split": CLEAN, "control": None, "networks": network_rows("yes", "no", "yes")}
-    gate = gates.experiment_gates(VERDICT, described, COMPARISON)[0]
-    assert "fold 2, seed 1" in gate["told"] and "over the other 2" in gate["told"]
+    gate = gates_of(networks=network_rows("yes", "no", "yes"))[0]
+    assert "fold 2, seed 1" in gate.finding and "over the other 2" in gate.finding
 
 
-def test_card_says_the_paired_difference_to_the_best_baseline(study, tmp_path):
-    path = study["results"] / "experiments" / "brain_age" / "comparisons.tsv"
+def test_card_states_the_paired_difference_to_the_best_baseline():
     row = COMPARISON | {"best": "yes", "cohort": "ixi", "part": "held-out", "group": "all", "metric": "mae"}
     others = [row | {"baseline": "mean", "best": "no"}, row | {"part": "external", "difference": 9.0}]
-    write_table(tmp_path / "experiments" / "brain_age" / "comparisons.tsv", pd.DataFrame([*others, row]))
-    found = gates.best_comparison(tmp_path, VERDICT | {"experiment": "brain_age"})
-    assert found["baseline"] == "volumes" and found["difference"] == -2.0, path
+    found = gates.best_comparison(VERDICT, pd.DataFrame([*others, row]))
+    assert found["baseline"] == "volumes" and found["difference"] == -2.0
     sentence = gates.difference_sentence(VERDICT, found)
     assert "tissue volumes alone" in sentence and "−2.00 years [−3.00, −1.00]" in sentence
 
 
 def test_run_id_follows_commit_configuration_and_splits():
-    first = run_id({"commit": "a", "dirty": False}, "c", {"split": "s"})
-    assert len(first) == 10 and first == run_id({"commit": "a", "dirty": True}, "c", {"split": "s"})
-    others = [run_id({"commit": "b"}, "c", {"split": "s"}), run_id({"commit": "a"}, "d", {"split": "s"})]
-    assert len({first, *others, run_id({"commit": "a"}, "c", {"split": "t"})}) == 4
+    first = run_id(Git("a", False), "c", {"split": "s"})
+    assert len(first) == 10 and first == run_id(Git("a", True), "c", {"split": "s"})
+    others = [run_id(Git("b", False), "c", {"split": "s"}), run_id(Git("a", False), "d", {"split": "s"})]
+    assert len({first, *others, run_id(Git("a", False), "c", {"split": "t"})}) == 4

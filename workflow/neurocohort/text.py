@@ -43,3 +43,13 @@ def duration(seconds: float) -> str:
             count = seconds / factor
             return f"{count:.0f} {unit}" if count >= 9.95 else f"{count:.1f}".removesuffix(".0") + f" {unit}"
     return f"{seconds:.0f} s"
+
+
+def plain_number(value: float) -> str:
+    """``3`` for 3.0, ``2,200`` for 2200, ``0.003`` for 0.003."""
+    return f"{value:,.0f}" if float(value) == int(value) else f"{value:g}"
+
+
+def times(sides: Iterable[int]) -> str:
+    """``56 × 64 × 56``."""
+    return " × ".join(str(side) for side in sides)

@@ -106,21 +106,11 @@ def control(output: Path, task: str, metrics: Files) -> None:
 def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path, configuration: str) -> None:
     """Write the report. CONFIGURATION is the whole configuration as JSON; NEUROCOHORT_COMMAND is the run's command."""
     from neurocohort.report.report import write_report
+    from neurocohort.report.study import Folders, read_study
 
-    config = json.loads(configuration)
-    write_report(
-        results=results,
-        data=data,
-        cohorts=list(config["cohorts"]),
-        experiments=config["experiments"],
-        study=config["study"],
-        demo=config["demo_data"],
-        configuration=config,
-        command=os.environ.get("NEUROCOHORT_COMMAND", ""),
-        lock=lock,
-        benchmarks=benchmarks,
-        output=output,
-    )
+    folders = Folders(results, data, benchmarks, lock)
+    command_line = os.environ.get("NEUROCOHORT_COMMAND", "")
+    write_report(read_study(folders, json.loads(configuration), command_line), output)
 
 
 @command
@@ -138,13 +128,14 @@ def check(configfiles: Files) -> None:
 @command
 def headline(results: Path, configfiles: Files) -> None:
     """Print each experiment's main result with its interval and its verdict, and where the report is."""
-    from neurocohort.report.headline import headline as run
+    from neurocohort.report.headline import headline as verdicts_of
+    from neurocohort.report.study import Folders, read_study
     from neurocohort.study.configuration import read_checked
 
     config = read_checked(configfiles)
     print()
-    for record in run(results, config["experiments"]):
-        print(f"{record['verdict'].upper():5} {record['sentence']}")
+    for verdict in verdicts_of(read_study(Folders(results), config).experiments.values()):
+        print(f"{verdict.state.upper():5} {verdict.sentence}")
     if config["demo_data"]:
         print("\nDEMO DATA, NOT A SCIENTIFIC RESULT")
     print(f"\nThe report: {(results / 'report' / 'index.html').resolve()}")

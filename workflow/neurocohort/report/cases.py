@@ -1,5 +1,6 @@
-"""The best, the median and the worst of the held-out scans: what a figure over all of them hides."""
+"""The best, the median and the worst of the held-out scans, which a figure over all scans hides."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -9,124 +10,121 @@ from neurocohort.errors import StorageFailed
 from neurocohort.imaging.derivatives import mosaic_name, scan_folder
 from neurocohort.report import labels, mosaics
 from neurocohort.report.figures import Drawing
-from neurocohort.report.part import Part
 from neurocohort.report.sources import Missing
+from neurocohort.report.study import Cohort, Experiment, Read
 
-PLACES = ("Best", "Median", "Worst")
 ADVICE = {
     "Best": "Look whether this scan is like most of the cohort: an easy one flatters.",
     "Median": "Half of the scans did better, half did worse: look at what is usual.",
     "Worst": "Look for movement, a brain mask that cuts or leaks, and outlines that miss the brain. None of them: the head is "
     "unusual, the reference wrong, or the network at fault.",
 }
+ScanKey = tuple[str, str]  # cohort, scan_id
 
 
-def cases(part: Part, results: Path, required: tuple[str, ...]) -> list[dict]:
-    """Up to three records with ``place`` (Best, Median, Worst), ``scan_id``, ``numbers`` (a sentence), ``image`` (the scan's
-    mosaic as the gallery has it, a Drawing or Missing) and ``page`` (its subject page, relative to the index; None without one).
+@dataclass(frozen=True)
+class Case:
+    """A scan with its place (Best, Median, Worst), its numbers in words, its mosaic, and its page (None without one)."""
 
-    By the absolute error of a regression, the distance of the probability from the true class, and the mean Dice over the
-    tissues. None where there are no predictions, which have a red box of their own.
+    place: str
+    scan_id: str
+    numbers: str
+    image: Drawing | Missing
+    page: str | None
+
+
+def cases(experiment: Experiment, predictions: Read, output: Path) -> list[Case]:
+    """The best, the median and the worst held-out scan; fewer where there are fewer scans.
+
+    Args:
+        experiment: The experiment.
+        predictions: Its predictions on the held-out part.
+        output: The report's folder, which has the mosaics of the gallery already.
     """
-    predictions = part.rows("predictions.tsv", "the figures", required)
     if isinstance(predictions, Missing):
         return []
-    scored = _scored(part, predictions).sort_values(["error", "scan_id"], kind="stable").reset_index(drop=True)
-    if scored.empty:
-        return []
-    chosen = {"Best": 0, "Median": (len(scored) - 1) // 2, "Worst": len(scored) - 1}
-    found, seen = [], set()
-    for place in ("Best", "Worst", "Median"):  # of two scans the second is the worst, not the median
-        if chosen[place] not in seen:
-            seen.add(chosen[place])
-            found.append(_case(part, results, scored.iloc[chosen[place]].to_dict(), place))
-    return sorted(found, key=lambda case: PLACES.index(case["place"]))
+    chosen = best_median_worst(errors_by_scan(predictions, experiment.task))
+    cohorts = {cohort.name: cohort for cohort in experiment.cohorts}
+    found = []
+    for place, (name, scan_id) in chosen.items():
+        rows = predictions[(predictions["cohort"] == name) & (predictions["scan_id"] == scan_id)]
+        quality = cohorts[name].quality
+        has_page = not isinstance(quality, Missing) and (quality["scan_id"] == scan_id).any()
+        caption = f"{place}: {scan_id} ({labels.cohort(name)}). {ADVICE[place]}"
+        image = _mosaic(cohorts[name], scan_id, output, caption)
+        page = f"subjects/{name}/{scan_id}.html" if has_page else None
+        found.append(Case(place, scan_id, _numbers(experiment, rows), image, page))
+    return found
 
 
-def _scored(part: Part, predictions: pd.DataFrame) -> pd.DataFrame:
-    """A row a scan: cohort, scan_id, error (larger is worse), numbers."""
-    task, target = part.settings["task"], part.settings["target"]
+def errors_by_scan(predictions: pd.DataFrame, task: str) -> pd.Series:
+    """The error of each held-out scan's prediction, smallest first, ties by scan_id, without those that aren't known.
+
+    Returns:
+        By (cohort, scan_id): the absolute error of a regression; 1 minus the probability of the true class; 1 minus the mean
+        Dice over the tissues.
+    """
+    rows = predictions[predictions["part"] == "held-out"]
     if task == "segmentation":
-        return pd.DataFrame(
-            [
-                {"cohort": cohort, "scan_id": scan_id, "error": -rows["dice"].mean(), "numbers": _overlap(rows)}
-                for (cohort, scan_id), rows in predictions.dropna(subset=["dice"]).groupby(
-                    ["cohort", "scan_id"], sort=False
-                )
-            ],
-            columns=["cohort", "scan_id", "error", "numbers"],
-        )
-    usable = predictions.dropna(subset=["target", "prediction"]).copy()
-    if task == "regression":
-        usable["error"] = (usable["prediction"] - usable["target"]).abs()
-        unit, places = labels.unit(target), 1
-        usable["numbers"] = [
-            f"predicted {labels.number(row['prediction'], places)}, true {labels.number(row['target'], places)}{unit}, "
-            f"difference {labels.number(row['prediction'] - row['target'], places)}{unit}"
-            for row in usable.to_dict("records")
-        ]
-    elif "probability_0" in usable:
-        names = part.classes
-        own = [float(row[f"probability_{int(row['target'])}"]) for row in usable.to_dict("records")]
-        usable["error"] = [1 - value for value in own]
-        usable["numbers"] = [
-            f"true class {names[int(code)]}, predicted with a probability of {labels.number(value, 2)}; called "
-            f"{names[int(called)]}"
-            for code, value, called in zip(usable["target"], own, usable["prediction"], strict=True)
-        ]
+        error = 1 - rows["dice"]
+    elif "probability_0" in rows:
+        rows = rows.dropna(subset=["target"])
+        columns = [f"probability_{code:.0f}" for code in rows["target"]]
+        own = [rows.at[index, name] for index, name in zip(rows.index, columns, strict=True)]
+        error = 1 - pd.Series(own, rows.index, dtype=float)
     else:
-        usable["error"] = (usable["prediction"] - (usable["target"] > 0)).abs()
-        usable["numbers"] = [
-            f"probability of {part.classes[1]} {labels.number(row['prediction'], 3)}, true class "
-            f"{part.classes[int(row['target'] > 0)]}"
-            for row in usable.to_dict("records")
-        ]
-    return usable[["cohort", "scan_id", "error", "numbers"]]
+        error = (rows["prediction"] - rows["target"]).abs()
+    by_scan = error.groupby([rows["cohort"].astype(str), rows["scan_id"]]).mean().dropna().rename("error").reset_index()
+    return by_scan.sort_values(["error", "scan_id"], kind="stable").set_index(["cohort", "scan_id"])["error"]
 
 
-def _overlap(rows: pd.DataFrame) -> str:
-    told = ", ".join(
-        f"{tissue} {labels.number(dice, 3)}" for tissue, dice in zip(rows["tissue"], rows["dice"], strict=True)
-    )
-    return f"Dice {labels.number(rows['dice'].mean(), 3)} on average ({told})"
+def best_median_worst(errors: pd.Series) -> dict[str, ScanKey]:
+    """The scans at the ends and in the middle of `errors_by_scan`, each once, by their place."""
+    last = len(errors) - 1
+    found: dict[int, str] = {}
+    for place, index in (("Best", 0), ("Worst", last), ("Median", last // 2)):  # of two scans, none is the median
+        if last >= 0:
+            found.setdefault(index, place)
+    keys = {index: errors.index[index] for index in sorted(found)}
+    return {found[index]: (str(cohort), str(scan_id)) for index, (cohort, scan_id) in keys.items()}
 
 
-def _case(part: Part, results: Path, scan: dict, place: str) -> dict:
-    cohort, scan_id = str(scan["cohort"]), str(scan["scan_id"])
-    what = f"the quality table of {labels.cohort(cohort)}"
-    quality = part.sources.table(results / cohort / "qc.tsv", what, ("scan_id", "status"))
-    has_page = not isinstance(quality, Missing) and (quality["scan_id"] == scan_id).any()  # a page for each of its rows
-    return {
-        "place": place,
-        "scan_id": scan_id,
-        "numbers": scan["numbers"],
-        "image": _mosaic(
-            part,
-            results,
-            cohort,
-            scan_id,
-            f"{place}: {scan_id} ({labels.cohort(cohort)}). {ADVICE[place]}",
-        ),
-        "page": f"subjects/{cohort}/{scan_id}.html" if has_page else None,
-    }
+def _numbers(experiment: Experiment, rows: pd.DataFrame) -> str:
+    """The prediction for one scan in words."""
+    if experiment.task == "segmentation":
+        known = rows.dropna(subset=["dice"])
+        tissues = zip(known["tissue"], known["dice"], strict=True)
+        by_tissue = ", ".join(f"{tissue} {labels.number(dice, 3)}" for tissue, dice in tissues)
+        return f"Dice {labels.number(known['dice'].mean(), 3)} on average ({by_tissue})"
+    row = rows.iloc[0]
+    true, predicted = row["target"], row["prediction"]
+    if experiment.task == "regression":
+        unit = labels.unit(experiment.target)
+        return (
+            f"predicted {labels.number(predicted, 1)}, true {labels.number(true, 1)}{unit}, "
+            f"difference {labels.number(predicted - true, 1)}{unit}"
+        )
+    names = experiment.classes
+    if "probability_0" in rows:
+        own = labels.number(row[f"probability_{int(true)}"], 2)
+        return f"true class {names[int(true)]}, predicted with a probability of {own}; called {names[int(predicted)]}"
+    return f"probability of {names[1]} {labels.number(predicted, 3)}, true class {names[int(true > 0)]}"
 
 
-def _mosaic(part: Part, results: Path, cohort: str, scan_id: str, caption: str) -> Drawing | Missing:
+def _mosaic(cohort: Cohort, scan_id: str, output: Path, caption: str) -> Drawing | Missing:
     """The mosaic that the gallery put into the report, else the scan's own."""
-    file = f"mosaics/{cohort}/{scan_id}.webp"
-    source = scan_folder(results / cohort / "preproc", scan_id) / mosaic_name(scan_id)
-    what = f"the mosaic of {scan_id}"
-    if not (part.output / file).is_file() and not source.is_file():
-        return part.sources.lack(source, what)
+    target = output / "mosaics" / cohort.name / f"{scan_id}.webp"
+    source = scan_folder(cohort.results / "preproc", scan_id) / mosaic_name(scan_id)
+    if not target.is_file() and not source.is_file():
+        return cohort.sources.lack(source, f"the mosaic of {scan_id}")
     try:
-        if not (part.output / file).is_file():
-            mosaics.place(source, part.output / file, None)
-        with Image.open(part.output / file) as image:
-            width, height = image.size
-    except StorageFailed:  # no fault of the image
+        if not target.is_file():
+            mosaics.place(source, target, None)
+        with Image.open(target) as image:
+            size = image.size
+    except StorageFailed:  # the image is not at fault
         raise
     except OSError:
-        (part.output / file).unlink(missing_ok=True)
-        return part.sources.lack(source, what, "The file is not an image that can be read.")
-    alt = f"Slices of {scan_id}: the scan with its brain mask, and the registered brain with the template's outlines"
-    return Drawing(file, alt, caption, width, height)
+        target.unlink(missing_ok=True)
+        return cohort.sources.lack(source, f"the mosaic of {scan_id}", mosaics.UNREADABLE)
+    return mosaics.drawing(cohort.name, scan_id, caption, size)

@@ -1,30 +1,75 @@
-"""The reporting checklists TRIPOD+AI and CLAIM: which of their items this report fills, where, and which are the author's.
+"""The reporting checklists TRIPOD+AI and CLAIM: the items that this report answers, where, and the items for the author.
 
-The items stand in ``checklists/*.yaml``, in our own words. An item is filled only by an answer of this module, and an
-answer is given only where what it names stands in this report; whatever an item needs beside that is the author's.
+The items are in ``checklists/claim.yaml`` and ``tripod_ai.yaml``, in our own words; the answers are in ``answers.yaml``. An
+answer is given only where this report shows what it names. The rest of an item is for the author.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
-from neurocohort.report import labels
+from neurocohort.report.headline import Verdict
 from neurocohort.report.methods import Methods
-from neurocohort.report.methods_facts import listed
+from neurocohort.report.provenance import Provenance
 from neurocohort.report.sources import Missing
+from neurocohort.report.study import Cohort, Study
+from neurocohort.text import listed
 
 FOLDER = Path(__file__).parent / "checklists"
-CHECKLISTS = ("tripod_ai", "claim")
 FILLED, AUTHOR = "filled", "for the author"
+
+
+class Answer(BaseModel):
+    """An answer of ``answers.yaml``, whose first lines describe the keys."""
+
+    anchor: str
+    sentence: str
+    pattern: str = ""
+    paragraph: str = ""
+    needs: frozenset[str] = frozenset()
+
+
+class Question(BaseModel):
+    """An item of a guideline: its number, its topic, the name of its answer, and what only the author can answer."""
+
+    id: str
+    text: str
+    answer: str = ""
+    author: str = ""
+
+
+class Section(BaseModel):
+    heading: str
+    items: list[Question]
+
+
+class Guideline(BaseModel):
+    """A checklist's file."""
+
+    title: str
+    name: str
+    source: str
+    sections: list[Section]
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item's number and topic; ``status``: filled or for the author; ``sentence``: what the report has for it, and
-    ``anchor``: where (empty for none); ``author``: what is left to say."""
+    """An item with its answer.
+
+    Attributes:
+        id: The item's number.
+        text: Its topic.
+        status: FILLED or AUTHOR.
+        sentence: What the report has on it; empty for nothing.
+        anchor: Where the report has it.
+        author: What the author has to add.
+    """
 
     id: str
     text: str
@@ -53,236 +98,102 @@ class Checklist:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What the report holds: its methods text, the experiments as the page describes them, the ids of its sections, its
-    verdicts (`headline`), and its provenance."""
+class Report:
+    """What the answers depend on.
+
+    Attributes:
+        methods: The methods text.
+        shown: The ids of the page's sections, and the names of `parts_shown` and `facts_of`.
+        prepared: The cohorts whose scans were prepared before they reached the workflow.
+    """
 
     methods: Methods
-    experiments: list[dict]
-    sections: set[str]
-    verdicts: list[dict]
-    provenance: dict
+    shown: set[str]
+    prepared: list[Cohort]
 
-    def says(self, paragraph: str, pattern: str = "") -> bool:
-        """Whether a paragraph of the methods text is there and holds ``pattern``."""
-        found = [one.text for one in self.methods.paragraphs if one.name == paragraph]
-        return bool(found) and re.search(pattern, found[0]) is not None
-
-    @property
-    def prepared(self) -> list[str]:
-        """The cohorts whose scans came prepared by others."""
-        cohorts = (self.provenance.get("configuration") or {}).get("cohorts") or {}
-        return [
-            labels.cohort(name)
-            for name, settings in cohorts.items()
-            if settings.get("skull_stripped") or settings.get("mni_space")
-        ]
-
-    def every(self, key: str) -> bool:
-        """Whether every experiment has ``key``, neither empty nor missing."""
-        found = [one.get(key) for one in self.experiments]
-        return bool(found) and all(value and not isinstance(value, Missing) for value in found)
+    def holds(self, answer: Answer) -> bool:
+        """Whether the report shows what the answer names."""
+        paragraphs = {one.name: one.text for one in self.methods.paragraphs}
+        name = answer.paragraph or answer.anchor.removeprefix("methods-")
+        on_page = name in paragraphs if answer.anchor.startswith("methods-") else answer.anchor in self.shown
+        found = not answer.pattern or re.search(answer.pattern, paragraphs.get(name, ""))
+        return bool(on_page and found and answer.needs <= self.shown)
 
 
-Answer = Callable[[Held], tuple[str, str] | None]  # a sentence and the anchor that it leads to, or None
+def checklists(study: Study, methods: Methods, shown: set[str]) -> list[Checklist]:
+    """Both checklists for a report.
 
-
-def checklists(
-    methods: Methods, experiments: list[dict], sections: set[str], verdicts: list[dict], provenance: dict
-) -> list[Checklist]:
-    """Both checklists for this report.
-
-    ``experiments``: the dicts that describe them on the page (flow, demographics, split, runs, held_out, external);
-    ``sections``: the ids of the page's sections; ``verdicts``: `headline`'s records; ``provenance``: `collect`'s.
+    Args:
+        study: The study.
+        methods: Its methods text.
+        shown: The ids of the page's sections, and the names of `parts_shown`.
     """
-    held = Held(methods, experiments, sections, verdicts, provenance)
-    return [_checklist(name, held) for name in CHECKLISTS]
-
-
-def _checklist(name: str, held: Held) -> Checklist:
-    table = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    sections = tuple((one["heading"], tuple(_item(item, held) for item in one["items"])) for one in table["sections"])
-    return Checklist(table["title"], table["name"], table["source"], sections)
-
-
-def _item(item: dict, held: Held) -> Item:
-    author = item.get("author", "")
-    if item.get("answer") == "preprocessing" and not author and held.prepared:
-        author = f"How the scans of {listed(held.prepared)} were prepared before they reached the workflow."
-    found = ANSWERS[item["answer"]](held) if "answer" in item else None
-    if found and found[1].startswith("methods-"):
-        found = found if held.says(found[1].removeprefix("methods-")) else None
-    elif found and found[1] not in held.sections:
-        found = None
-    sentence, anchor = found or ("", "")
-    if not found and not author:
-        author = "Nothing in this report answers it."
-    return Item(item["id"], item["text"], AUTHOR if author else FILLED, sentence, anchor, author)
-
-
-def _methods(paragraph: str, sentence: str, pattern: str = "") -> Answer:
-    """An answer that a paragraph of the methods text gives, where it holds ``pattern``."""
-    return lambda held: (sentence, f"methods-{paragraph}") if held.says(paragraph, pattern) else None
-
-
-def _described(key: str, sentence: str, anchor: str) -> Answer:
-    """An answer that a part of every experiment's description gives."""
-    return lambda held: (sentence, anchor) if held.every(key) else None
-
-
-def _automatic(held: Held) -> tuple[str, str] | None:
-    """Not where a cohort came prepared by others, or with a split that may exclude by hand."""
-    cohorts = (held.provenance.get("configuration") or {}).get("cohorts") or {}
-    if held.prepared or any(one.get("split_file") for one in cohorts.values()):
-        return None
-    return "Inputs were computed by programs alone, without a person's judgement.", "methods-preprocessing"
-
-
-def _performance(held: Held) -> tuple[str, str] | None:
-    if not held.verdicts or any(one["verdict"] == "missing" for one in held.verdicts):
-        return None
-    return (
-        "The tables of results give each metric with its 95 % interval, of the network and of every baseline.",
-        "results",
-    )
-
-
-def _external(held: Held) -> tuple[str, str] | None:
-    tables = [
-        table for one in held.experiments for part in one.get("external") or [] for table in part.get("tables", [])
+    prepared = [
+        cohort
+        for cohort in study.cohorts.values()
+        if cohort.settings.get("skull_stripped") or cohort.settings.get("mni_space")
     ]
-    if not tables or any(isinstance(table, Missing) for table in tables):
-        return None
-    return "External cohorts were tested, on which the experiment did not train.", "external"
+    report = Report(methods, shown | facts_of(study, prepared), prepared)
+    return [_checklist(name, report) for name in ("tripod_ai", "claim")]
 
 
-def _ensemble(held: Held) -> tuple[str, str] | None:
-    if held.says("training", r"were averaged"):
-        return "The members of each ensemble and their mean are described.", "methods-training"
-    if held.every("runs") and all(len(one["runs"]) == 1 for one in held.experiments):
-        return "There was no ensemble: one network was trained for each experiment.", "methods-training"
-    return None
+def parts_shown(described: Sequence[Any], verdicts: list[Verdict], provenance: Provenance) -> set[str]:
+    """The parts that the page shows for every experiment, by the names that answers use.
+
+    Args:
+        described: The experiments as the page describes them.
+        verdicts: The records of `headline`.
+        provenance: The record of `provenance.collect`.
+    """
+    tables = [table for one in described for part in one.external for table in part.tables]
+    maps = [one.saliency for one in described if one.saliency]
+    parts = {
+        "split check": [one.split for one in described],
+        "flow": [one.flow for one in described],
+        "demographics": [one.demographics for one in described],
+        "cases": [one.held_out.cases for one in described],
+        "saliency maps": maps,
+        "external results": tables,
+        "verdicts": [one.state != "missing" for one in verdicts],
+        "commit": [provenance.git],
+    }
+    return {
+        name for name, found in parts.items() if found and all(one and not isinstance(one, Missing) for one in found)
+    }
 
 
-def _differences(held: Held) -> tuple[str, str] | None:
-    if not held.every("demographics"):
-        return None
-    return (
-        "The table of participants has each part and cohort, so that they can be compared.",
-        "participants",
-    )
+def facts_of(study: Study, prepared: list[Cohort]) -> set[str]:
+    """What answers need to be true of the study."""
+    facts = set()
+    if not prepared and not any(cohort.settings.get("split_file") for cohort in study.cohorts.values()):
+        facts.add("automatic inputs")  # a given split may exclude by hand
+    if study.experiments and all(len(one.members) == 1 for one in study.experiments.values()):
+        facts.add("one network each")
+    return facts
 
 
-def _by_site(held: Held) -> tuple[str, str] | None:
-    pattern = r"computed by [^.]*\bsite\b|each tested cohort and site"
-    return ("Results are given by site, too.", "results") if held.says("evaluation", pattern) else None
+@cache
+def answers() -> dict[str, list[Answer]]:
+    """The answers of ``answers.yaml`` by name."""
+    table = yaml.safe_load((FOLDER / "answers.yaml").read_text(encoding="utf-8"))
+    return {name: [Answer(**one) for one in alternatives] for name, alternatives in table.items()}
 
 
-def _robustness(held: Held) -> tuple[str, str] | None:
-    pattern = r"results were also computed|each tested cohort and site|judged by itself"
-    found = held.says("evaluation", pattern)
-    return ("Results are given by group as well as for all.", "results") if found else None
+def _checklist(name: str, report: Report) -> Checklist:
+    table = Guideline(**yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+    sections = tuple((one.heading, tuple(item_of(item, report) for item in one.items)) for one in table.sections)
+    return Checklist(table.title, table.name, table.source, sections)
 
 
-def _operating_point(held: Held) -> tuple[str, str] | None:
-    found = held.says("evaluation", "sensitivity, specificity, predictive values.*Youden's index")
-    sentence = (
-        "Sensitivity, specificity and predictive values at the threshold chosen on the validation part, with intervals."
-    )
-    return (sentence, "results") if found else None
-
-
-def _code(held: Held) -> tuple[str, str] | None:
-    if not (held.provenance.get("git") or {}).get("commit"):
-        return None
-    return "The commit, the lock's hash and the command are given.", "provenance"
-
-
-def _weights(held: Held) -> tuple[str, str] | None:
-    found = "models" in held.sections
-    return (
-        ("Each network's card says where its weights are; the settings are in the provenance.", "models")
-        if found
-        else None
-    )
-
-
-def _saliency(held: Held) -> tuple[str, str] | None:
-    found = [one["saliency"] for one in held.experiments if one.get("saliency")]
-    if not found or any(isinstance(one, Missing) for one in found):
-        return None
-    return "Saliency averaged in template space, beside that of random weights.", "saliency"
-
-
-def _failures(held: Held) -> tuple[str, str] | None:
-    found = [(one.get("held_out") or {}).get("cases") for one in held.experiments]
-    return ("The best, the median and the worst cases with their images.", "results") if found and all(found) else None
-
-
-ANSWERS: dict[str, Answer] = {
-    "goal": _methods("data", "What each experiment predicted is named.", "The experiment"),
-    "data": _methods("data", "Sources with counts, and with ages, sexes and sites where they are known."),
-    "exclusions": _methods(
-        "data", "Exclusions are counted by stage; each has a row with its reason.", "excluded at ingest|No scan"
-    ),
-    "selection": _methods("data", "The scans that each experiment took, step by step.", "were used"),
-    "target": _methods(
-        "data", "The target of each experiment is named, with its coding where the cohort states it.", "The experiment"
-    ),
-    "reference_labels": _methods("data", "The reference segmentations are named.", "The reference was"),
-    "missing_values": _methods(
-        "data", "Scans without a value of the target were left out and are counted.", "step “with a|no scan lacked"
-    ),
-    "preprocessing": _methods(
-        "preprocessing",
-        "Every step of the workflow with its settings, and the limits beyond which a scan was excluded.",
-    ),
-    "predictors": _methods(
-        "training", "The network's input is the preprocessed volume; no predictor was chosen by hand.", "volumes of"
-    ),
-    "automatic": _automatic,
-    "poor_input": _methods("preprocessing", "The limits beyond which a scan is refused.", "A scan was excluded"),
-    "split": _methods(
-        "split", "How participants were assigned, the shares and the seed, and the counts.", "were divided|was given"
-    ),
-    "disjoint": _described(
-        "split", "Parts are disjoint by participant; participants and images in two parts are counted.", "split"
-    ),
-    "model": _methods("training", "Architecture, size, input and output of each network."),
-    "software": _methods("software", "Programs with their versions; all packages are in the provenance.", "Snakemake"),
-    "initialisation": _methods(
-        "training", "Whether from random weights, with the seed, or from given ones.", "random weights|started from"
-    ),
-    "training": _methods("training", "Loss, optimiser, schedule, batches, augmentation and epochs.", "AdamW"),
-    "final_model": _methods("training", "Which weights were kept, and how they were chosen.", "weights kept were"),
-    "ensemble": _ensemble,
-    "metrics": _methods("evaluation", "Metrics and curves, by task.", "measured by"),
-    "uncertainty": _methods(
-        "evaluation", "Intervals from resampling participants, and which kind each is.", "confidence intervals"
-    ),
-    "robustness": _robustness,
-    "by_site": _by_site,
-    "fairness": _methods(
-        "evaluation", "Results by sex and age band, where groups are large enough.", "computed by [^.]*(sex|age)"
-    ),
-    "imbalance": _methods("training", "The classes had equal weight in the loss.", "classes (had|with) equal weight"),
-    "output": _methods("evaluation", "Probabilities, and the threshold with how it was chosen.", "Youden's index"),
-    "updating": _methods(
-        "evaluation", "How many models were evaluated on the held-out participants.", "(?i)on record, "
-    ),
-    "saliency": _saliency,
-    "internal": _performance,
-    "external": _external,
-    "differences": _differences,
-    "flow": _described("flow", "Participants and scans left after each step, with those lost.", "participants"),
-    "demographics": _described(
-        "demographics", "Age, sex, target and, where known, sites of each part and cohort.", "participants"
-    ),
-    "performance": _performance,
-    "operating_point": _operating_point,
-    "failures": _failures,
-    "configuration": lambda held: ("The whole configuration and the command are in the provenance.", "provenance"),
-    "code": _code,
-    "licences": lambda held: ("The terms of each cohort stand in the model cards.", "models"),
-    "weights": _weights,
-}
+def item_of(question: Question, report: Report) -> Item:
+    """The item with the first of its answers that holds."""
+    author = question.author
+    if question.answer == "preprocessing" and not author and report.prepared:
+        cohorts = listed(cohort.title for cohort in report.prepared)
+        author = f"How the scans of {cohorts} were prepared before they reached the workflow."
+    alternatives = answers()[question.answer] if question.answer else []
+    answer = next((one for one in alternatives if report.holds(one)), None)
+    if answer is None and not author:
+        author = "Nothing in this report answers this item."
+    sentence, anchor = (answer.sentence, answer.anchor) if answer else ("", "")
+    return Item(question.id, question.text, AUTHOR if author else FILLED, sentence, anchor, author)

@@ -1,66 +1,64 @@
-"""The page's statements on the whole study, each of which depends on what the run left: whom the results are of, and what a
-rerun gives."""
+"""The page's statements on the whole study: which participants the results are of, and what a rerun gives."""
+
+from collections.abc import Mapping
 
 from neurocohort.report import labels
-from neurocohort.report.gates import LEAKS
-from neurocohort.report.methods_facts import listed
+from neurocohort.report.participants import SplitCheck
+from neurocohort.report.provenance import Provenance
 from neurocohort.report.sources import Missing
 from neurocohort.study.members import transfer_chain
+from neurocohort.text import listed
 
 
-def unseen_sentence(described: list[dict], experiments: dict[str, dict]) -> str:
-    """Whom the results are of: a claim only where every experiment's check of the split found nothing.
+def unseen_sentence(splits: Mapping[str, SplitCheck | Missing], experiments: dict[str, dict]) -> str:
+    """A sentence on whether training saw the participants of the results.
 
-    ``described``: the experiments as the page describes them, with ``split``; ``experiments``: the configuration's.
+    Args:
+        splits: By heading of each experiment, the check of its split.
+        experiments: That block of the configuration.
     """
-    checks = [one["split"] for one in described]
-    leaks = [
-        one["title"]
-        for one in described
-        if not isinstance(one["split"], Missing) and any(one["split"][key] for key in LEAKS)
-    ]
+    leaks = [heading for heading, split in splits.items() if not isinstance(split, Missing) and split.leaks]
     if leaks:
-        return f"Something is on two sides of the split of {listed(leaks)}: read the section Split before any result."
-    if any(isinstance(check, Missing) or check["missing"] for check in checks):
-        return "Whether results are of participants that no training saw could not be checked: see the section Split."
+        return f"Something is in two parts of the split of {listed(leaks)}: read the section Split before any result."
+    if any(isinstance(split, Missing) or split.missing for split in splits.values()):
+        return "It could not be checked whether training saw the tested participants: see the section Split."
     if given := given_weights(experiments):
         return (
-            f"The results are of participants outside the training of this study. Which participants the given weights of "
-            f"{listed(given)} were trained on is not known to the workflow."
+            "The results are of participants who were not in the training data of this study. The workflow does not know on "
+            f"which participants the given weights of {listed(given)} were trained."
         )
-    return "Every result is of participants that the networks behind it were not trained on."
+    return "Every result is of participants on whom its networks were not trained."
 
 
 def given_weights(experiments: dict[str, dict]) -> list[str]:
-    """The experiments, in words, whose training started from a file of the user's, directly or through another experiment."""
+    """The titles of the experiments whose training started from a file of the user's, directly or through another experiment."""
     first = {name: transfer_chain(experiments, name)[-1] for name in experiments}
     return [labels.in_text(name) for name, origin in first.items() if experiments[origin].get("transfer")]
 
 
-def rerun_sentence(provenance: dict) -> str:
-    """What a rerun with the record of this page gives, and what speaks against it."""
-    against = []
-    git, packages = provenance["git"], provenance["packages"] or []
-    if not git:
-        against.append("the code was in no git checkout")
-    elif git["dirty"]:
-        against.append("the code had uncommitted changes")
-    if not provenance["command"]:
-        against.append("the command was not recorded")
+def rerun_sentence(provenance: Provenance) -> str:
+    """A sentence on whether a rerun with the record of this page gives the same numbers."""
+    reasons = []
+    packages = provenance.packages or ()
+    if not provenance.git:
+        reasons.append("the code was in no git checkout")
+    elif provenance.git.dirty:
+        reasons.append("the code had uncommitted changes")
+    if not provenance.command:
+        reasons.append("the command was not recorded")
     if not packages:
-        against.append("the lock is missing")
+        reasons.append("the lock file is missing")
     # A build of the same version, such as torch's for the CPU, is the locked version.
-    other = sum((package["installed"] or "").partition("+")[0] != package["locked"] for package in packages)
+    other = sum((package.installed or "").partition("+")[0] != package.locked for package in packages)
     if other:
-        against.append(
-            f"{labels.counted(other, 'package')} of the lock {'is' if other == 1 else 'are'} not installed in the locked version"
+        reasons.append(
+            f"{labels.counted(other, 'package')} of the lock file {'is' if other == 1 else 'are'} not installed in that version"
         )
-    if against:
-        return f"What a rerun needs is below, but {listed(against)}: it may give other numbers."
-    devices = {str(run["device"]) for run in provenance["runs"] if run.get("device")}
-    if devices == {"cpu"}:
+    if reasons:
+        return f"The record for a rerun is below, but {listed(reasons)}. A rerun may give different numbers."
+    if provenance.devices == ["cpu"]:
         return (
             "With the same inputs, commit, command, configuration and packages, a rerun on the same machine gives the same "
             "numbers."
         )
-    return "What a rerun needs is below. Networks that are trained again on a GPU give slightly other numbers."
+    return "The record for a rerun is below. Networks that are trained again on a GPU give slightly different numbers."

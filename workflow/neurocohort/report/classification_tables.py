@@ -1,4 +1,4 @@
-"""The tables of a classification of two classes: at its operating point, calibration, by clinical dementia rating, people of like
+"""The tables of a classification of two classes: its operating point, calibration, by clinical dementia rating, people of similar
 age, and the confusion matrix (of more classes too)."""
 
 import pandas as pd
@@ -7,8 +7,11 @@ from neurocohort.report import labels
 from neurocohort.report.part import Part
 from neurocohort.report.sources import Missing
 from neurocohort.report.tables import (
+    COHORT,
+    MODEL,
     Cell,
     Column,
+    Key,
     Row,
     Table,
     first,
@@ -23,6 +26,7 @@ AS_PREDICTED, AT_THRESHOLD = "as predicted", "at threshold"
 AT_POINT = ("sensitivity", "specificity", "ppv", "npv", "balanced_accuracy")
 CALIBRATION = ("brier", "calibration_intercept", "calibration_slope")
 MATCHED = "age-matched"
+CASES = Key("group", "Cases", lambda group: group.replace("cdr=", "CDR "))
 
 
 def operating_sentence(part: Part, details: pd.DataFrame) -> list[str]:
@@ -31,15 +35,15 @@ def operating_sentence(part: Part, details: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     rows = rows[rows["cohort"] == lead_cohort(rows)]
-    told = ", ".join(
+    figures = ", ".join(
         f"{labels.metric(name).label.lower() if len(name) > 3 else labels.metric(name).label} "
         f"{with_interval(first(rows, metric=name))}"
         for name in AT_POINT
     )
-    return [f"{note_of(rows)} At it the network reached on the {part.name} part: {told}."]
+    return [f"{note_of(rows)} At it the network reached on the {part.name} part: {figures}."]
 
 
-def of_details(part: Part, metrics: pd.DataFrame | Missing, details: pd.DataFrame) -> list[Table]:
+def of_details(part: Part, details: pd.DataFrame) -> list[Table]:
     """The tables of the rows of details.tsv; none where it has none of this part."""
     at = details[details["setting"] == AT_THRESHOLD]
     plain = details[details["setting"] == AS_PREDICTED]
@@ -47,9 +51,9 @@ def of_details(part: Part, metrics: pd.DataFrame | Missing, details: pd.DataFram
         return []
     return [
         _operating_point(part, at[at["group"] == "all"]),
-        _calibration(part, plain[plain["group"] == "all"], metrics),
+        _calibration(part, plain[plain["group"] == "all"]),
         *_by_rating(part, plain, at),
-        *_of_like_age(part, plain, at),
+        *_of_similar_age(part, plain, at),
     ]
 
 
@@ -57,8 +61,8 @@ def confusion_matrix(part: Part, confusion: pd.DataFrame) -> Table:
     """The network's matrix: a row a true class, a column an answer, the scans in each cell."""
     rows = confusion[confusion["model"] == "network"]
     rows = rows[rows["cohort"] == lead_cohort(rows)] if len(rows) else rows
-    cells = {(int(row["true"]), int(row["called"])): row for row in rows.to_dict("records")}
-    names, lines = part.classes, []
+    cells = {(int(row["true"]), int(row["called"])): row for _, row in rows.iterrows()}
+    names, lines = part.experiment.classes, []
     for code, name in enumerate(names):
         found = [cells.get((code, answer)) for answer in range(len(names))]
         lines.append(Row(f"True: {name}", [_count(row) for row in found] + [_total(found)]))
@@ -74,44 +78,41 @@ def confusion_matrix(part: Part, confusion: pd.DataFrame) -> Table:
     )
 
 
-def _count(row: dict | None) -> Cell:
+def _count(row: pd.Series | None) -> Cell:
     if row is None:
         return Cell("–")
     scans, people = int(row["scans"]), int(row["participants"])
     return Cell(str(scans), note=f"({people})" if people != scans else "")
 
 
-def _total(found: list[dict | None]) -> Cell:
-    return Cell(str(sum(int(row["scans"]) for row in found if row)))
+def _total(found: list[pd.Series | None]) -> Cell:
+    return Cell(str(sum(int(row["scans"]) for row in found if row is not None)))
 
 
 def _operating_point(part: Part, rows: pd.DataFrame) -> Table:
     own = rows[(rows["model"] == "network") & (rows["cohort"] == lead_cohort(rows))]
     return metric_table(
         network_first(rows),
-        keys=["model", "cohort"],
-        heads=["Model", "Cohort"],
-        told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
+        [MODEL, COHORT],
         names=AT_POINT,
         caption=f"Operating point, {part.name}: a case is called from the model's own threshold upwards. PPV and NPV hold for "
-        f"the share of cases here alone. Of the network: {note_of(own)} The baselines' thresholds were chosen in the same way.",
+        f"the fraction of cases here alone. Of the network: {note_of(own)} "
+        "The baselines' thresholds were chosen in the same way.",
         summary="Operating point: sensitivity "
         f"{with_interval(first(own, metric='sensitivity'))}, specificity {with_interval(first(own, metric='specificity'))}.",
     )
 
 
-def _calibration(part: Part, rows: pd.DataFrame, metrics: pd.DataFrame | Missing) -> Table:
-    if not isinstance(metrics, Missing):
-        brier = metrics[(metrics["metric"] == "brier") & (metrics["group"] == "all")]
+def _calibration(part: Part, rows: pd.DataFrame) -> Table:
+    if not isinstance(part.metrics, Missing):
+        brier = part.metrics[(part.metrics["metric"] == "brier") & (part.metrics["group"] == "all")]
         rows = pd.concat([brier, rows], ignore_index=True)
     rows = network_first(rows[rows["metric"].isin(CALIBRATION)])
     own = rows[(rows["model"] == "network") & (rows["cohort"] == lead_cohort(rows))]
     found = {name: with_interval(first(own, metric=name)) for name in CALIBRATION}
     return metric_table(
         rows,
-        keys=["model", "cohort"],
-        heads=["Model", "Cohort"],
-        told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
+        [MODEL, COHORT],
         names=CALIBRATION,
         caption=f"Calibration, {part.name}. Intercept: 0 at best, above it probabilities are too low. Slope: 1 at best, below it "
         "they are too extreme; it is not defined where the probabilities separate the classes perfectly.",
@@ -128,24 +129,22 @@ def _by_rating(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Table]
     if rows.empty:
         return []
     cohort = lead_cohort(rows)
-    told = [
+    figures = [
         f"{group.removeprefix('cdr=')}: {with_interval(first(rows, cohort=cohort, group=group, metric='auc'))}"
         for group in dict.fromkeys(rows.loc[rows["cohort"] == cohort, "group"])
     ]
     return [
         metric_table(
             rows,
-            keys=["group", "cohort"],
-            heads=["Cases", "Cohort"],
-            told=lambda group, cohort: [group.replace("cdr=", "CDR "), labels.cohort(cohort)],
+            [CASES, COHORT],
             caption=f"The network by clinical dementia rating (CDR) of the cases, each against all controls, {part.name}. Look "
             "whether the very mild cases (0.5) are found: the severe ones are the easy ones.",
-            summary=f"AUC by clinical dementia rating: {'; '.join(told)}.",
+            summary=f"AUC by clinical dementia rating: {'; '.join(figures)}.",
         )
     ]
 
 
-def _of_like_age(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Table]:
+def _of_similar_age(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Table]:
     names = ("auc", "sensitivity", "specificity")
     rows = pd.concat([plain[plain["metric"].isin(("auc", "age_difference"))], at[at["metric"].isin(names)]])
     matched = network_first(rows[rows["group"] == MATCHED])
@@ -155,19 +154,17 @@ def _of_like_age(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Tabl
         return []
     own = matched[(matched["model"] == "network") & (matched["cohort"] == lead_cohort(matched))]
     others = matched[(matched["model"] == "age_sex") & (matched["cohort"] == lead_cohort(matched))]
-    beside = f", age and sex {with_interval(first(others, metric='auc'))}" if len(others) else ""
+    baseline = f", age and sex {with_interval(first(others, metric='auc'))}" if len(others) else ""
     after = with_interval(first(own, metric="age_difference"), " years")
     return [
         metric_table(
             matched,
-            keys=["model", "cohort"],
-            heads=["Model", "Cohort"],
-            told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
+            [MODEL, COHORT],
             names=(*names, "age_difference"),
             caption=f"Cases and controls of similar age, {part.name}. {note_of(own[own['metric'] == 'auc'])} "
             f"Mean age of the cases minus that of the controls: {before} in the whole part, {after} here. Look whether the "
             "network still lies above age and sex: if not, it may have learned age alone.",
             summary="Among cases and controls of similar age: AUC of the network "
-            f"{with_interval(first(own, metric='auc'))}{beside}.",
+            f"{with_interval(first(own, metric='auc'))}{baseline}.",
         )
     ]

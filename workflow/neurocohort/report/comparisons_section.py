@@ -5,29 +5,29 @@ import pandas as pd
 from neurocohort.report import headline, labels
 from neurocohort.report.part import Part
 from neurocohort.report.tables import (
-    N_TOLD,
+    MARKS,
+    N_COUNTS,
     Cell,
     Column,
     Row,
     Table,
-    intervals_told,
+    intervals_explained,
     lead_cohort,
     metric_column,
     metrics_in_order,
 )
 
-COMPARISON_COLUMNS = ("baseline", "best", "group", "metric", "difference", "ci_low", "ci_high", "n", "in_favour_of")
 DECIDED = {
     "network": "The interval leaves out 0: the network was better.",
     "baseline": "The interval leaves out 0: the baseline was better.",
-    "neither": "The interval holds 0: these participants did not tell the two apart.",
+    "neither": "The interval holds 0: these participants do not show which is better.",
 }
 FAVOUR = {"network": "✓ network", "baseline": "✗ baseline"}
 
 
 def comparison_sentence(comparisons: pd.DataFrame, settings: dict) -> list[str]:
     """The difference to the best baseline by the headline metric; no sentence where it isn't defined."""
-    name = headline.headline_metric(settings)[0]
+    name = headline.headline_metric(settings).metric
     rows = comparisons[(comparisons["metric"] == name) & (comparisons["group"] == "all")]
     rows = rows[(rows["cohort"] == lead_cohort(comparisons)) & (rows["best"] == "yes")].dropna(subset=["difference"])
     if rows.empty:
@@ -50,7 +50,7 @@ def comparison_table(comparisons: pd.DataFrame, part: Part) -> Table:
     names = metrics_in_order(comparisons)
     lines = []
     for (cohort, group, baseline), rows in comparisons.groupby(["cohort", "group", "baseline"], sort=False):
-        records = {row["metric"]: row for row in rows.to_dict("records")}
+        records = {row["metric"]: row for _, row in rows.iterrows()}
         where = labels.cohort(cohort) if group == "all" else f"{labels.cohort(cohort)}, {labels.group(group)}"
         cells = [Cell(where, right=False), *(_cell(records.get(name), name) for name in names)]
         lines.append(Row(labels.model(baseline), [*cells, Cell(str(int(rows["n"].max())))]))
@@ -60,7 +60,7 @@ def comparison_table(comparisons: pd.DataFrame, part: Part) -> Table:
         f"Network minus baseline, {part.name}, from a paired bootstrap: both were judged on the same resamples of participants, "
         "so that what makes a person hard for both cancels out. ★ best baseline by that metric, chosen on these very rows, which "
         "flatters it; ✓ in favour of the network and ✗ of the baseline where the interval leaves out 0. "
-        f"{intervals_told(comparisons)} {N_TOLD}",
+        f"{intervals_explained(comparisons)} {N_COUNTS}",
         [Column("Baseline", right=False), Column("Rows", right=False)]
         + [metric_column(name) for name in names]
         + [Column("n")],
@@ -70,12 +70,12 @@ def comparison_table(comparisons: pd.DataFrame, part: Part) -> Table:
     )
 
 
-def _cell(row: dict | None, name: str) -> Cell:
+def _cell(row: pd.Series | None, name: str) -> Cell:
     if row is None or not labels.is_number(row["difference"]):
         return Cell("–")
     places = labels.metric(name).decimals
     marks = [FAVOUR.get(row["in_favour_of"], ""), "★ best" if row["best"] == "yes" else ""]
-    mark = {"percentile": "†", "newcombe": "‡"}.get(row.get("interval"), "")
+    mark = MARKS.get(row.get("interval"), ("",))[0]
     return Cell(
         _signed(row["difference"], places),
         labels.interval(row["ci_low"], row["ci_high"], places),

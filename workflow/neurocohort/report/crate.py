@@ -1,6 +1,8 @@
-"""The run as an RO-Crate (Soiland-Reyes et al. 2022) in the report's folder: ``ro-crate-metadata.json`` says what ran, on
-what, and what came out, each with its sha256, after the profile Workflow Run Crate where the workflow's own files are at
-hand (copies lie in ``code/``), else Process Run Crate. Nobody is named as the agent: the workflow doesn't know who ran it.
+"""The run as an RO-Crate (Soiland-Reyes et al. 2022).
+
+``ro-crate-metadata.json`` in the report's folder describes the program, its inputs and its results, each with its sha256. The
+profile is Workflow Run Crate where the workflow's own files are available (copies are in ``code/``), else Process Run Crate. The
+crate names no agent, because the workflow doesn't know who ran it.
 """
 
 import shutil
@@ -24,7 +26,7 @@ PROCESS_RUN = ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.
 WORKFLOW_RUN = ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5")
 WORKFLOW_CRATE = ("https://w3id.org/workflowhub/workflow-ro-crate/1.0", "Workflow RO-Crate", "1.0")
 CODE_FOLDER, CONFIGURATION = "code", "configuration.yaml"
-EACH_FILE = ("tables",)  # folders whose files are described one by one; of pictures and pages, the folder alone
+EACH_FILE = ("tables",)  # folders whose files are described one by one; other folders are described as a whole
 FORMATS = {
     ".tsv": "text/tab-separated-values",
     ".json": "application/json",
@@ -36,15 +38,19 @@ FORMATS = {
     ".webp": "image/webp",
     ".png": "image/png",
 }
-LEFT_OUT = {METADATA, "report.zip"}  # the description itself, and a zip that holds it
+LEFT_OUT = {METADATA, "report.zip"}  # the description itself, and a zip file that contains it
 
 
 def write_crate(output: Path, provenance: dict, *, licences: dict[str, str], repository: Path | None = None) -> None:
     """Write ``ro-crate-metadata.json``, ``configuration.yaml`` and copies of the workflow's rules into the finished report.
 
-    ``output``: the report's folder, all else in it written, the zip not yet; ``provenance``: what `collect` returned;
-    ``licences``: by cohort, the terms of its data; ``repository``: where the Snakefile lies, by default the checkout that this
-    package runs from. Equal reports give equal bytes.
+    Equal reports give equal bytes.
+
+    Args:
+        output: The report's folder, complete except for the zip file.
+        provenance: The record of `provenance.collect`.
+        licences: The terms of the data, by cohort.
+        repository: The folder with the Snakefile; by default the checkout from which this package runs.
     """
     repository = repository or CHECKOUT
     write_text(output / CONFIGURATION, yaml.safe_dump(provenance["configuration"], sort_keys=False, allow_unicode=True))
@@ -73,7 +79,7 @@ def write_crate(output: Path, provenance: dict, *, licences: dict[str, str], rep
 
 
 def _results(crate: ROCrate, output: Path) -> list[Entity]:
-    """What the run left in the report: its files with their sha256, and folders of many pictures or pages as folders."""
+    """The files of the report with their sha256. A folder of pictures or pages is one entry."""
     found = []
     for path in sorted(output.iterdir()):
         if path.is_dir() and path.name in EACH_FILE:
@@ -95,13 +101,13 @@ def _describe_root(crate: ROCrate, provenance: dict, licences: dict[str, str]) -
     properties = {
         "@type": "CreativeWork",
         "name": "Terms of the data",
-        "description": f"The results derive from: {terms}.",
+        "description": f"The results are derived from: {terms}.",
     }
     crate.root_dataset["license"] = crate.add(ContextEntity(crate, "#terms", properties=properties))
 
 
 def _copied_rules(repository: Path, folder: Path) -> list[Path]:
-    """Copies of the Snakefile and of its rule files, the Snakefile first; none where there is no Snakefile."""
+    """Copies of the Snakefile and its rule files, the Snakefile first; empty without a Snakefile."""
     originals = workflow_files(repository)
     copies = [folder / path.relative_to(repository) for path in originals]
     for original, copy in zip(originals, copies, strict=True):
@@ -127,7 +133,7 @@ def _workflow(crate: ROCrate, output: Path, provenance: dict, rules: list[Path])
         "name": "neurocohort",
         "description": "From a brain-MRI cohort's archives to a held-out report.",
         "sha256": sha256_of(first),
-        **_version(provenance),
+        "version": _version(provenance),
     }
     path = first.relative_to(output).as_posix()
     workflow = crate.add(ComputationalWorkflow(crate, first, path, properties=properties))
@@ -140,22 +146,20 @@ def _workflow(crate: ROCrate, output: Path, provenance: dict, rules: list[Path])
 
 def _program(crate: ROCrate, provenance: dict) -> Entity:
     program = crate.add(
-        SoftwareApplication(crate, "#neurocohort", properties={"name": "neurocohort", **_version(provenance)})
+        SoftwareApplication(crate, "#neurocohort", properties={"name": "neurocohort", "version": _version(provenance)})
     )
     program["softwareRequirements"] = _packages(crate, provenance)
     return program
 
 
-def _version(provenance: dict) -> dict:
+def _version(provenance: dict) -> str:
     git = provenance.get("git") or {}
     dirty = " with uncommitted changes" if git.get("dirty") else ""
-    return (
-        {"version": f"commit {git['commit']}{dirty}"} if git.get("commit") else {"version": provenance["neurocohort"]}
-    )
+    return f"commit {git['commit']}{dirty}" if git.get("commit") else provenance["neurocohort"]
 
 
 def _packages(crate: ROCrate, provenance: dict) -> list[Entity]:
-    """The packages of the lock that are installed, as software with their versions."""
+    """The installed packages of the lock file with their versions."""
     packages = [one for one in provenance.get("packages") or [] if one["installed"]]
     return [
         crate.add(
@@ -168,7 +172,7 @@ def _packages(crate: ROCrate, provenance: dict) -> list[Entity]:
 
 
 def _input(crate: ROCrate, archive: dict) -> Entity:
-    """An archive that the study was made from, which is not in the crate: named by its hash where that is known."""
+    """An input archive, which is not in the crate; its identifier is its hash, where that is known."""
     identifier = f"hash://sha256/{archive['sha256']}" if archive["sha256"] else f"#missing-{Path(archive['file']).name}"
     properties = {"@type": "CreativeWork", "name": archive["file"]}
     properties["description"] = f"Input of the cohort {archive['cohort']}; not part of this crate"

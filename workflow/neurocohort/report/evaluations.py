@@ -1,41 +1,36 @@
-"""How many different models were evaluated on an experiment's held-out participants, from the record of evaluations."""
-
-from pathlib import Path
-
-import pandas as pd
+"""How many models were evaluated on an experiment's held-out participants, by the record of evaluations."""
 
 from neurocohort.errors import InputError
 from neurocohort.evaluation.record import FOLDER, Record, evaluation_of, read_record
 from neurocohort.report import labels
-from neurocohort.report.methods_facts import listed
-from neurocohort.report.networks import networks_of
+from neurocohort.report.sources import Missing
+from neurocohort.report.study import Experiment, Study
 from neurocohort.study.members import all_experiments, members_of
+from neurocohort.text import listed
 
-SHOWN = 5  # names of experiments that a sentence has room for
+SHOWN = 5  # names of experiments in a sentence
 
 
-def evaluations_of(results: Path, experiment: str, samples: pd.DataFrame | None, configuration: dict) -> Record:
-    """What is on record beside ``results`` for models of the experiment's target on its held-out participants.
-
-    ``samples``: samples.tsv; None, and networks that are not there, leave an empty record.
-    """
-    if samples is None:
+def evaluations_of(study: Study, experiment: Experiment) -> Record:
+    """The recorded evaluations of models of the experiment's target on its held-out participants; empty where its samples or its
+    networks are missing."""
+    if isinstance(experiment.samples, Missing):
         return Record()
-    settings = all_experiments({experiment: configuration["experiments"][experiment]})[experiment]
-    members = members_of(settings, (configuration.get("split") or {}).get("folds", 0))
-    networks = networks_of(results, experiment)
-    if networks is not None:
-        members = [member for member in members if member in networks.used_members]
+    name, results = experiment.name, study.folders.results
+    settings = all_experiments({name: experiment.settings})[name]
+    members = members_of(settings, study.block("split").get("folds", 0))
+    if not isinstance(experiment.networks, Missing):
+        members = [member for member in members if member in experiment.networks.used_members]
     try:
-        own = evaluation_of(results, configuration["study"], experiment, settings, members).key
+        own = evaluation_of(results, study.name, name, settings, members).key
     except (OSError, InputError):
         return Record()
-    held_out = samples[samples["part"] == "held-out"]
-    return read_record(results.parent / FOLDER, held_out, target=settings["target"], own=own)
+    held_out = experiment.samples[experiment.samples["part"] == "held-out"]
+    return read_record(results.parent / FOLDER, held_out, target=experiment.target, own=own)
 
 
 def evaluations_sentence(record: Record, target: str) -> str:
-    """How many models of the target were evaluated on these participants, as far as the record goes."""
+    """A sentence on how many models of the target were evaluated on these participants, by the record."""
     unread = ""
     if record.problems:
         unread = f" {labels.counted(len(record.problems), 'file')} of {FOLDER}/ could not be read and {_is(record)} not counted."
@@ -45,12 +40,12 @@ def evaluations_sentence(record: Record, target: str) -> str:
             f"participants is not known.{unread}"
         )
     words = labels.target(target)
-    beside = [
+    others = [
         labels.counted(count, noun)
         for count, noun in ((record.without_site, "network trained without a site"), (record.controls, "control"))
         if count
     ]
-    unread = (f" Tested on them as well: {listed(beside)}." if beside else "") + unread
+    unread = (f" Tested on them as well: {listed(others)}." if others else "") + unread
     if record.models == 1:
         return f"On record, one model of {words} was evaluated on these held-out participants: this one.{unread}"
     more = f" and {len(record.experiments) - SHOWN} more" if len(record.experiments) > SHOWN else ""

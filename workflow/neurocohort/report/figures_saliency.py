@@ -1,4 +1,4 @@
-"""The figure of a saliency map beside that of a network with random weights, both over the mean image, as WebP."""
+"""The figure of a saliency map next to that of a network with random weights, both over the mean image, as WebP."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from neurocohort.files import written_aside
-from neurocohort.report.figures import STYLE, Drawing
+from neurocohort.report.figures import STYLE
 
 PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))
 PLACES = (0.35, 0.5, 0.65)  # of the brain's extent along each axis
@@ -56,11 +56,6 @@ def saliency_figure(
         with written_aside(path) as aside:
             figure.savefig(aside, format="webp", dpi=DOTS_PER_INCH, pil_kwargs={"quality": WEBP_QUALITY, "method": 4})
     return tuple(round(side * DOTS_PER_INCH) for side in SIZE_IN)
-
-
-def saliency_drawing(path: Path, size: tuple[int, int], alt: str, caption: str) -> Drawing:
-    """The drawing of a WebP file in the page's folder ``figures``."""
-    return Drawing(f"figures/{path.name}", alt, caption, *size)
 
 
 def _slices(mask: np.ndarray, axis: int) -> list[int]:

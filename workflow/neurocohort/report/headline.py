@@ -1,30 +1,37 @@
-"""The one number of each experiment, beside the trivial baseline that it has to beat, and the verdict.
+"""The verdict on each experiment: its headline metric against the trivial baseline.
 
-``pass``: better, and the 95 % interval of the paired difference doesn't hold 0. ``warn``: better, but that interval holds 0 or is
-missing. ``fail``: no better, or no network learned anything. ``missing``: the numbers are not there. The page's verdict strip and
-the text that ends a run in the terminal both come from here. Network and baseline are compared on the same participants, so what
-makes a participant hard for both cancels out; their two own intervals may overlap although the difference is clear.
+``pass``: better, and the 95 % interval of the paired difference leaves out 0. ``warn``: better, but that interval includes 0 or
+is missing. ``fail``: not better, or no network learned anything. ``missing``: there are no numbers. The verdicts are on the page
+and in the terminal at the end of a run. Network and baseline are compared on the same participants: what makes a participant
+hard for both cancels out, so the paired difference may be clear although the two intervals overlap.
 """
 
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
-from neurocohort.errors import InputError
-from neurocohort.files import read_table
 from neurocohort.report import labels
-from neurocohort.report.networks import Networks, networks_of, networks_sentence
+from neurocohort.report.networks import Networks, networks_sentence
+from neurocohort.report.sources import Missing
+from neurocohort.report.study import COMPARISON_COLUMNS, Experiment, found
 
-# By task: the metric, the trivial baseline, and whether a higher value is better.
+
+class Headline(NamedTuple):
+    """The headline metric of a task, its trivial baseline, and whether a higher value is better."""
+
+    metric: str
+    trivial: str
+    higher_is_better: bool
+
+
 HEADLINES = {
-    "regression": ("mae", "mean", False),
-    "classification": ("auc", "majority", True),
-    "segmentation": ("dice", "atlas", True),
+    "regression": Headline("mae", "mean", False),
+    "classification": Headline("auc", "majority", True),
+    "segmentation": Headline("dice", "atlas", True),
 }
-MANY_CLASSES = ("auc_macro", "majority", True)  # of a classification of more than two
-COMPARISON_COLUMNS = ("baseline", "best", "cohort", "part", "group", "metric", "difference", "ci_low", "ci_high")
-COMPARISON_COLUMNS += ("in_favour_of",)
-METRIC_COLUMNS = ("model", "cohort", "part", "group", "metric", "value", "ci_low", "ci_high", "n")
+MANY_CLASSES = Headline("auc_macro", "majority", True)  # a classification of more than two classes
 BASELINE_PHRASES = {
     "mean": "predicting the training mean",
     "majority": "always answering the majority class",
@@ -35,51 +42,132 @@ BASELINE_PHRASES = {
     "voxel_svm": "a linear support vector machine on the voxels",
 }
 PLURAL = ("volumes", "age_sex")
-BEST = ("best_baseline", "best_value", "best_low", "best_high")
-DIFFERENCE = ("gain", "gain_low", "gain_high")
-# By judgement: the verdict that it is, and its words after the figures. ``gain``: of the network over the trivial baseline.
+# By judgement: the state of the verdict, and its words after the figures. ``gain``: of the network over the trivial baseline.
 JUDGEMENTS = {
     "better": ("pass", "Better than the trivial baseline by {gain}, paired by participant."),
     "unclear": ("warn", "Better than the trivial baseline by {gain}, paired by participant: the interval holds 0."),
     "no interval": ("warn", "Better than the trivial baseline, but the paired difference has no interval."),
     "no better": ("fail", "No better than the trivial baseline."),
-    "nothing learned": ("fail", ""),  # the sentence on the networks says it
+    "nothing learned": ("fail", ""),  # the sentence on the networks reports it
+    "missing": ("missing", ""),
 }
 
 
-def headline(results: Path, experiments: dict[str, dict]) -> list[dict]:
-    """One record an experiment (and a cohort, where an experiment has several and no pooled row named ``all``).
+@dataclass(frozen=True)
+class Figure:
+    """A value and its interval, whose ends are None where they are missing."""
 
-    A record has: experiment, task, target, cohort, metric, value, ci_low, ci_high, baseline, baseline_value,
-    baseline_low, baseline_high, gain, gain_low, gain_high (by how much the network is better than the trivial baseline on the
-    same participants), n (held-out participants), verdict, judgement (a key of JUDGEMENTS), sentence, networks (a sentence where
-    a network learned nothing, else empty), caveat (a sentence where a baseline that is not trivial does as well
-    as the network, else None), and the best of the baselines that are not trivial: best_baseline, best_value, best_low,
-    best_high. Values are None where they are missing.
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, value: str = "value") -> "Figure | None":
+        """The first of ``rows``, by its column ``value``; None where there is no value."""
+        if rows.empty or not labels.is_number(rows[value].iloc[0]):
+            return None
+        numbers = (rows[name].iloc[0] for name in (value, "ci_low", "ci_high"))
+        return cls(*(float(number) if labels.is_number(number) else None for number in numbers))  # type: ignore[arg-type]
+
+    def __neg__(self) -> "Figure":
+        return Figure(-self.value, None if self.high is None else -self.high, None if self.low is None else -self.low)
+
+    def text(self, metric: str, unit: str = "") -> str:
+        """``2.70 years [1.31, 4.02]`` with the decimals of the metric."""
+        places = labels.metric(metric).decimals
+        return f"{labels.number(self.value, places)}{unit} {labels.interval(self.low, self.high, places)}".rstrip()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The network against the trivial baseline on the held-out participants of a cohort.
+
+    ``judgement``: a key of JUDGEMENTS. ``gain``: by how much the network is better, paired by participant. ``best`` and
+    ``best_name``: the best of the baselines that are not trivial. ``n``: held-out participants. ``networks``: a sentence where a
+    network learned nothing. ``why``: why there are no numbers.
     """
-    records = []
-    for experiment, settings in experiments.items():
-        folder = results / "experiments" / experiment
-        try:
-            metrics = read_table(folder / "metrics.tsv", METRIC_COLUMNS)
-        except InputError:
-            records.append(_missing(experiment, settings, "its metrics.tsv is missing or incomplete"))
-            continue
-        networks = networks_of(results, experiment)
-        records += headline_of(metrics, experiment, settings, read_comparisons(folder), networks)
-    return records
+
+    experiment: str
+    target: str
+    headline: Headline
+    judgement: str
+    cohort: str | None = None
+    network: Figure | None = None
+    trivial: Figure | None = None
+    gain: Figure | None = None
+    best_name: str | None = None
+    best: Figure | None = None
+    n: int | None = None
+    networks: str = ""
+    why: str = ""
+
+    @property
+    def state(self) -> str:
+        """``pass``, ``warn``, ``fail`` or ``missing``."""
+        return JUDGEMENTS[self.judgement][0]
+
+    @property
+    def metric(self) -> str:
+        return self.headline.metric
+
+    @property
+    def unit(self) -> str:
+        """The unit of the metric with a leading space; empty where it has none."""
+        return labels.metric_unit(self.metric, self.target)
+
+    @property
+    def gain_text(self) -> str:
+        """``2.70 years [1.31, 4.02]``; empty where it isn't known."""
+        return self.gain.text(self.metric, self.unit) if self.gain else ""
+
+    @property
+    def caveat(self) -> str:
+        """Names the best of the other baselines where it is at least as good as the network; else empty."""
+        if self.best is None or self.network is None or _better(self.network, self.best, self.headline):
+            return ""
+        phrase = _phrase(str(self.best_name))
+        value = labels.number(self.best.value, labels.metric(self.metric).decimals)
+        reaches = "reach" if self.best_name in PLURAL else "reaches"
+        return f"{phrase[:1].upper()}{phrase[1:]} {reaches} {value}, no worse than the network."
+
+    @property
+    def other_baseline(self) -> str:
+        """A sentence on the best of the baselines that are not trivial; empty where there is none."""
+        if self.best is None:
+            return ""
+        return f"The best of the other baselines, {_phrase(str(self.best_name))}: {self.best.text(self.metric)}."
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, for the terminal."""
+        if self.network is None or self.trivial is None:
+            return f"{self.experiment}: no verdict, because {self.why}."
+        people = labels.counted(self.n or 0, "held-out participant")
+        words = [
+            f"{self.experiment}: {labels.metric(self.metric).name} {self.network.text(self.metric, self.unit)}",
+            f"on {people} of {labels.cohort_in_text(str(self.cohort))}, against {self.trivial.text(self.metric)}",
+            f"for {BASELINE_PHRASES[self.headline.trivial]}.",
+            JUDGEMENTS[self.judgement][1].format(gain=self.gain_text),
+            self.networks,
+            self.caveat or self.other_baseline,
+        ]
+        return " ".join(filter(None, words))
 
 
-def read_comparisons(folder: Path) -> pd.DataFrame:
-    """comparisons.tsv of an experiment's folder; without rows where the file is missing or incomplete."""
-    try:
-        return read_table(folder / "comparisons.tsv", COMPARISON_COLUMNS)
-    except InputError:
-        return pd.DataFrame(columns=COMPARISON_COLUMNS)
+def headline(experiments: Iterable[Experiment]) -> list[Verdict]:
+    """The verdicts on the experiments; several on one that has several cohorts and no pooled row named ``all``."""
+    verdicts = []
+    for one in experiments:
+        if isinstance(one.metrics, Missing):
+            verdicts.append(_missing(one.name, one.settings, "its metrics.tsv is missing or incomplete"))
+        else:
+            known = found(one.comparisons), found(one.networks)
+            verdicts += headline_of(one.metrics, one.name, one.settings, *known)
+    return verdicts
 
 
-def headline_metric(settings: dict) -> tuple[str, str, bool]:
-    """An experiment's headline metric, its trivial baseline, and whether a higher value is better."""
+def headline_metric(settings: dict) -> Headline:
+    """The headline of an experiment with these settings."""
     if settings["task"] == "classification" and len(settings.get("classes") or ()) > 2:
         return MANY_CLASSES
     return HEADLINES[settings["task"]]
@@ -91,21 +179,27 @@ def headline_of(
     settings: dict,
     comparisons: pd.DataFrame | None = None,
     networks: Networks | None = None,
-) -> list[dict]:
-    """The records of one experiment from its table of metrics, its ``comparisons``, and what its ``networks`` learned; without
-    these two, no verdict can be more than that the network is better."""
-    metric = headline_metric(settings)[0]
+) -> list[Verdict]:
+    """The verdicts on one experiment from its tables.
+
+    Args:
+        metrics: metrics.tsv.
+        experiment: Its name.
+        settings: Its block of the configuration.
+        comparisons: comparisons.tsv. Without it, no verdict is more than that the network is better.
+        networks: What its networks learned.
+    """
+    metric = headline_metric(settings).metric
     rows = held_out_rows(metrics, metric)
-    network = rows[rows["model"] == "network"]
-    if network.empty:
+    cohorts = list(dict.fromkeys(rows.loc[rows["model"] == "network", "cohort"]))
+    if not cohorts:
         return [_missing(experiment, settings, f"its metrics.tsv has no {metric} of the network on the held-out part")]
-    paired = held_out_rows(pd.DataFrame(columns=COMPARISON_COLUMNS) if comparisons is None else comparisons, metric)
-    cohorts = list(dict.fromkeys(network["cohort"]))
-    if "all" in cohorts:
-        cohorts = ["all"]
+    if comparisons is None:
+        comparisons = pd.DataFrame(columns=list(COMPARISON_COLUMNS))
+    paired = held_out_rows(comparisons, metric)
     return [
-        _record(rows[rows["cohort"] == cohort], paired[paired["cohort"] == cohort], experiment, settings, networks)
-        for cohort in cohorts
+        _verdict(rows[rows["cohort"] == cohort], paired[paired["cohort"] == cohort], experiment, settings, networks)
+        for cohort in (["all"] if "all" in cohorts else cohorts)
     ]
 
 
@@ -114,157 +208,54 @@ def held_out_rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table[(table["part"] == "held-out") & (table["group"] == "all") & (table["metric"] == metric)]
 
 
-def judgement_of(model: float, baseline: float, gain: dict, higher_is_better: bool) -> str:
-    """A key of JUDGEMENTS, from the values of network and baseline, and ``gain``: gain_low and gain_high (None where missing)."""
-    if not (model > baseline if higher_is_better else model < baseline):
+def judgement_of(network: Figure, trivial: Figure, gain: Figure | None, headline: Headline) -> str:
+    """A key of JUDGEMENTS, from the network, the trivial baseline and their paired difference."""
+    if not _better(network, trivial, headline):
         return "no better"
-    if gain["gain_low"] is None or gain["gain_high"] is None:
+    if gain is None or gain.low is None or gain.high is None:
         return "no interval"
-    return "better" if gain["gain_low"] > 0 else "unclear"
+    return "better" if gain.low > 0 else "unclear"
 
 
-def _gain(paired: pd.DataFrame, trivial: str, higher_is_better: bool) -> dict:
-    """By how much the network is better than the trivial baseline, with its interval; None where that isn't known."""
-    rows = paired[paired["baseline"] == trivial]
-    if rows.empty or not labels.is_number(rows["difference"].iloc[0]):
-        return dict.fromkeys(DIFFERENCE)
-    found = [rows[name].iloc[0] for name in ("difference", "ci_low", "ci_high")]
-    difference, low, high = (float(number) if labels.is_number(number) else None for number in found)
-    if not higher_is_better:
-        difference, low, high = (None if number is None else -number for number in (difference, high, low))
-    return dict(zip(DIFFERENCE, (difference, low, high), strict=True))
+def _better(one: Figure, other: Figure, headline: Headline) -> bool:
+    return one.value > other.value if headline.higher_is_better else one.value < other.value
 
 
-def _record(
+def _verdict(
     rows: pd.DataFrame, paired: pd.DataFrame, experiment: str, settings: dict, networks: Networks | None
-) -> dict:
-    metric, trivial, higher_is_better = headline_metric(settings)
-    model = _numbers(rows, "network")
-    baseline = _numbers(rows, trivial)
-    if baseline is None and metric in ("auc", "auc_macro"):
-        baseline = {"value": 0.5, "ci_low": None, "ci_high": None}  # the AUC of a constant, by definition
-    if model is None or baseline is None:
-        who = "the network" if model is None else f"the baseline '{trivial}'"
-        return _missing(experiment, settings, f"its metrics.tsv has no {metric} of {who} on the held-out part")
-    gain = _gain(paired, trivial, higher_is_better)
-    judgement = judgement_of(model["value"], baseline["value"], gain, higher_is_better)
-    if networks is not None and networks.none_learned:
-        judgement = "nothing learned"
-    best = _best(rows, trivial, higher_is_better)
-    record = {
-        "experiment": experiment,
-        "task": settings["task"],
-        "target": settings.get("target", ""),
-        "cohort": rows["cohort"].iloc[0],
-        "metric": metric,
-        **model,
-        "baseline": trivial,
-        "baseline_value": baseline["value"],
-        "baseline_low": baseline["ci_low"],
-        "baseline_high": baseline["ci_high"],
-        **gain,
-        "n": int(rows.loc[rows["model"] == "network", "n"].iloc[0]),
-        "verdict": JUDGEMENTS[judgement][0],
-        "judgement": judgement,
-        "networks": networks_sentence(networks),
-        **best,
-    }
-    record["caveat"] = _caveat(record, higher_is_better)
-    record["sentence"] = _sentence(record)
-    return record
-
-
-def _numbers(rows: pd.DataFrame, model: str) -> dict | None:
-    found = rows[rows["model"] == model]
-    if found.empty or not labels.is_number(found["value"].iloc[0]):
-        return None
-    row = found.iloc[0]
-    return {name: float(row[name]) if labels.is_number(row[name]) else None for name in ("value", "ci_low", "ci_high")}
-
-
-def _sentence(record: dict) -> str:
-    described = labels.metric(record["metric"])
-    places = described.decimals
-    unit = labels.unit(record["target"]) if record["metric"] == "mae" else ""
-    own = f"{labels.number(record['value'], places)}{unit}"
-    own_interval = labels.interval(record["ci_low"], record["ci_high"], places)
-    other = labels.number(record["baseline_value"], places)
-    other_interval = labels.interval(record["baseline_low"], record["baseline_high"], places)
-    people = labels.counted(record["n"], "held-out participant")
-    words = [
-        f"{record['experiment']}: {described.name} {own}",
-        own_interval,
-        f"on {people} of {labels.cohort_in_text(record['cohort'])}, against",
-        other,
-        other_interval,
-        f"for {BASELINE_PHRASES[record['baseline']]}.",
-        JUDGEMENTS[record["judgement"]][1].format(gain=gain_text(record)),
-        record["networks"],
-        record["caveat"] or beside(record),
-    ]
-    return " ".join(word for word in words if word)
-
-
-def gain_text(record: dict) -> str:
-    """``2.70 years [1.31, 4.02]``; empty where it isn't known."""
-    if record["gain"] is None:
-        return ""
-    places = labels.metric(record["metric"]).decimals
-    unit = labels.unit(record["target"]) if record["metric"] == "mae" else ""
-    interval = labels.interval(record["gain_low"], record["gain_high"], places)
-    return f"{labels.number(record['gain'], places)}{unit} {interval}".rstrip()
-
-
-def _best(rows: pd.DataFrame, trivial: str, higher_is_better: bool) -> dict:
-    """The best of the baselines that are not trivial."""
-    others = rows[~rows["model"].isin(["network", trivial])].dropna(subset=["value"])
-    if others.empty:
-        return dict.fromkeys(BEST)
-    name = others.loc[others["value"].idxmax() if higher_is_better else others["value"].idxmin(), "model"]
-    numbers = _numbers(rows, name) or {}
-    return dict(zip(BEST, (name, *(numbers.get(key) for key in ("value", "ci_low", "ci_high"))), strict=True))
-
-
-def _caveat(record: dict, higher_is_better: bool) -> str | None:
-    """Name the best of the other baselines where it is at least as good as the network."""
-    sign = 1.0 if higher_is_better else -1.0
-    if record["best_value"] is None or sign * record["best_value"] < sign * record["value"]:
-        return None
-    name = record["best_baseline"]
-    value = labels.number(record["best_value"], labels.metric(record["metric"]).decimals)
-    phrase = _phrase(name)
-    reaches = "reach" if name in PLURAL else "reaches"
-    return f"{phrase[:1].upper()}{phrase[1:]} {reaches} {value}, no worse than the network."
-
-
-def beside(record: dict) -> str:
-    """A sentence with the best of the baselines that are not trivial; empty where there is none."""
-    if record["best_value"] is None:
-        return ""
-    places = labels.metric(record["metric"]).decimals
-    value = labels.number(record["best_value"], places)
-    interval = labels.interval(record["best_low"], record["best_high"], places)
-    told = f"The best of the other baselines, {_phrase(record['best_baseline'])}: {value} {interval}"
-    return f"{told.rstrip()}."
+) -> Verdict:
+    head = headline_metric(settings)
+    network = Figure.of(rows[rows["model"] == "network"])
+    trivial = Figure.of(rows[rows["model"] == head.trivial])
+    if trivial is None and head.metric in ("auc", "auc_macro"):
+        trivial = Figure(0.5)  # the AUC of a constant, by definition
+    if network is None or trivial is None:
+        who = "the network" if network is None else f"the baseline '{head.trivial}'"
+        return _missing(experiment, settings, f"its metrics.tsv has no {head.metric} of {who} on the held-out part")
+    gain = Figure.of(paired[paired["baseline"] == head.trivial], "difference")
+    gain = -gain if gain and not head.higher_is_better else gain
+    none_learned = networks is not None and networks.none_learned
+    others = rows[~rows["model"].isin(["network", head.trivial])].dropna(subset=["value"])
+    best = others.sort_values("value", ascending=not head.higher_is_better, kind="stable").head(1)
+    return Verdict(
+        experiment,
+        settings.get("target", ""),
+        head,
+        "nothing learned" if none_learned else judgement_of(network, trivial, gain, head),
+        rows["cohort"].iloc[0],
+        network,
+        trivial,
+        gain,
+        next(iter(best["model"]), None),
+        Figure.of(best),
+        int(rows.loc[rows["model"] == "network", "n"].iloc[0]),
+        networks_sentence(networks),
+    )
 
 
 def _phrase(model: str) -> str:
     return BASELINE_PHRASES.get(model, f"the baseline '{model}'")
 
 
-def _missing(experiment: str, settings: dict, why: str) -> dict:
-    metric, trivial, _ = headline_metric(settings)
-    numbers = ("value", "ci_low", "ci_high", "baseline_value", "baseline_low", "baseline_high", "n", "caveat", "cohort")
-    empty = dict.fromkeys((*numbers, *DIFFERENCE, *BEST))
-    return {
-        "experiment": experiment,
-        "task": settings["task"],
-        "target": settings.get("target", ""),
-        "metric": metric,
-        "baseline": trivial,
-        **empty,
-        "verdict": "missing",
-        "judgement": "missing",
-        "networks": "",
-        "sentence": f"{experiment}: no verdict, because {why}.",
-    }
+def _missing(experiment: str, settings: dict, why: str) -> Verdict:
+    return Verdict(experiment, settings.get("target", ""), headline_metric(settings), "missing", why=why)

@@ -1,54 +1,41 @@
-"""Which archives a study was made from, with the sha256 of each: what the download recorded, or, where it recorded nothing
-(a file of the user's own that is linked), computed once and kept."""
+"""The archives that a study was made from, with the sha256 of each: as recorded by the download, or, for a file of the user's own
+that is linked, computed once and kept."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, sha256_of, write_table
-from neurocohort.report.sources import Sources
+from neurocohort.report.study import Cohort, Study
 from neurocohort.sources.checksums import recorded_sha256
 from neurocohort.sources.inputs import read_inputs
 from neurocohort.sources.sources import store_of
 
-RECORD = "checksums.tsv"  # of the download rule, beside the archives
-KEPT = "input_checksums.tsv"  # in the results: no output of a rule, so that Snakemake leaves it there
+RECORD = "checksums.tsv"  # of the download rule, next to the archives
+KEPT = "input_checksums.tsv"  # in the results; not an output of a rule, so Snakemake doesn't delete it
 COLUMNS = ("file", "bytes", "modified_ns", "sha256")
 
 
-def input_archives(
-    sources: Sources, configuration: dict, resources: Path, results: Path, data: Path | None = None
-) -> list[dict]:
-    """A record for each archive and table of the public cohorts: cohort, file, bytes, sha256, recorded.
+@dataclass(frozen=True)
+class InputArchive:
+    """An archive or table of a public cohort; ``recorded``: whether the sha256 is the download's own. Size and sha256 are None
+    where the file isn't there any more."""
 
-    Both are those of what the ingest read, where it left them in ``data``/<cohort>. ``recorded``: whether the sha256 is the
-    download's own. An archive that isn't there any more has None for both numbers and
-    stands in the ledger. Cohorts of the user's own have none: the sha256 of each of their images is in scans.tsv.
+    cohort: str
+    file: str
+    bytes: int | None
+    sha256: str | None
+    recorded: bool
+
+
+def input_archives(study: Study) -> list[InputArchive]:
+    """The archives and tables of the public cohorts, with size and sha256 of what the ingest read, where it recorded them.
+
+    Cohorts of the user's own have none: scans.tsv has the sha256 of each image.
     """
-    found = []
-    for cohort, settings in (configuration.get("cohorts") or {}).items():
-        folder = resources / store_of(settings)
-        read = read_inputs(data / cohort) if data else {}
-        for name in file_names(settings):
-            path = folder / name
-            shown = f"{resources.name}/{folder.name}/{name}"
-            if name in read:
-                size, sha256 = read[name]
-                known = recorded_sha256(path) == sha256
-                found.append({"cohort": cohort, "file": shown, "bytes": size, "sha256": sha256, "recorded": known})
-                continue
-            if not path.is_file():
-                sources.lack(path, f"the sha256 of an input of {cohort}")
-                found.append({"cohort": cohort, "file": shown, "bytes": None, "sha256": None, "recorded": False})
-                continue
-            size = path.stat().st_size
-            recorded = _recorded(path, size)
-            sha256 = recorded or _kept(path, shown, size, results / KEPT)
-            found.append(
-                {"cohort": cohort, "file": shown, "bytes": size, "sha256": sha256, "recorded": recorded is not None}
-            )
-    return found
+    return [_archive(study, cohort, name) for cohort in study.cohorts.values() for name in file_names(cohort.settings)]
 
 
 def file_names(settings: dict) -> list[str]:
@@ -62,30 +49,48 @@ def file_names(settings: dict) -> list[str]:
     return []
 
 
+def _archive(study: Study, cohort: Cohort, name: str) -> InputArchive:
+    resources = study.folders.resources
+    path = resources / store_of(cohort.settings) / name
+    shown = path.relative_to(resources.parent).as_posix()
+    read = read_inputs(cohort.data)
+    if name in read:
+        size, sha256 = read[name]
+        return InputArchive(cohort.name, shown, size, sha256, recorded_sha256(path) == sha256)
+    if not path.is_file():
+        study.sources.lack(path, f"the sha256 of an input of {cohort.name}")
+        return InputArchive(cohort.name, shown, None, None, False)
+    size = path.stat().st_size
+    recorded = _recorded(path, size)
+    sha256 = recorded or _kept(path, shown, size, study.folders.results / KEPT)
+    return InputArchive(cohort.name, shown, size, sha256, recorded is not None)
+
+
 def _recorded(path: Path, size: int) -> str | None:
-    """What a download noted of this file: beside it, or beside the file that it links to."""
+    """The sha256 that a download recorded of this file or of the file that it links to."""
     for place in dict.fromkeys((path, path.resolve())):
-        for row in _rows(place.with_name(RECORD), ("file", "bytes", "sha256")):
-            if row["file"] == place.name and int(row["bytes"]) == size:
-                return str(row["sha256"])
+        rows = _rows(place.with_name(RECORD), ("file", "bytes", "sha256"))
+        own = rows[(rows["file"] == place.name) & (rows["bytes"] == size)]
+        if len(own):
+            return str(own["sha256"].iloc[0])
     return None
 
 
 def _kept(path: Path, shown: str, size: int, record: Path) -> str:
-    """The sha256 as it was computed of this size and time before; computed now where it wasn't."""
+    """The sha256 as it was computed before for this size and time; computed now where it wasn't."""
     modified = path.stat().st_mtime_ns
     rows = _rows(record, COLUMNS)
-    for row in rows:
-        if (row["file"], int(row["bytes"]), int(row["modified_ns"])) == (shown, size, modified):
-            return str(row["sha256"])
-    own = {"file": shown, "bytes": size, "modified_ns": modified, "sha256": sha256_of(path)}
-    others = [row for row in rows if row["file"] != shown]
-    write_table(record, pd.DataFrame([*others, own], columns=list(COLUMNS)).sort_values("file"))
-    return own["sha256"]
+    known = rows[(rows["file"] == shown) & (rows["bytes"] == size) & (rows["modified_ns"] == modified)]
+    if len(known):
+        return str(known["sha256"].iloc[0])
+    own = pd.DataFrame([(shown, size, modified, sha256_of(path))], columns=list(COLUMNS))
+    others = rows[rows["file"] != shown]
+    write_table(record, (pd.concat([others, own]) if len(others) else own).sort_values("file"))
+    return str(own["sha256"].iloc[0])
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict]:
+def _rows(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
-        return read_table(path, columns).to_dict("records") if path.is_file() else []
+        return read_table(path, columns)[list(columns)]
     except InputError:
-        return []
+        return pd.DataFrame(columns=list(columns))

@@ -1,23 +1,22 @@
-"""The model card of an experiment (Mitchell et al. 2019, Proceedings of FAT*, 220-229): what its network is, what it is for,
-what it learned from, how well it did on whom, and where its limits lie. Every line comes from the run."""
+"""The model card of an experiment (Mitchell et al. 2019, Proceedings of FAT*, 220-229): its network, the intended use, the
+training data, the results, and the limits. Every line comes from the run."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.files import read_json
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE
-from neurocohort.report import headline, labels, origins, participants
+from neurocohort.report import headline, labels, participants
 from neurocohort.report.claims import given_weights
-from neurocohort.report.development import fitted_on, folds_of, folds_sentence, members_in_words
+from neurocohort.report.development import fitted_on, folds_sentence, members_in_words
 from neurocohort.report.markdown import escaped
-from neurocohort.report.methods_facts import listed, plain_number, times
 from neurocohort.report.model_limits import Known, limits, value_of
-from neurocohort.report.networks import networks_of, networks_sentence, spelt
-from neurocohort.report.sources import Missing, Sources
+from neurocohort.report.networks import networks_sentence
+from neurocohort.report.study import Cohort, Experiment, Study, found
 from neurocohort.study.members import members_of
+from neurocohort.text import listed, plain_number, times
 
 PARTS = {"training": ("train", "validation"), "evaluation": ("held-out", "external")}
 DATA_COLUMNS = {
@@ -40,7 +39,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a card: column headings, and rows of texts."""
+    """A table of a card, as texts."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -48,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading of the card with its sentences and, where it has one, a table."""
+    """A section of the card: its heading, its sentences, and sometimes a table."""
 
     heading: str
     sentences: tuple[str, ...]
@@ -81,70 +80,39 @@ def card_sections(known: Known) -> list[Section]:
     ]
 
 
-def experiment_card(
-    sources: Sources,
-    results: Path,
-    experiment: str,
-    settings: dict,
-    samples: pd.DataFrame | Missing,
-    configuration: dict,
-    licences: dict[str, str] | None = None,
-) -> list[Section]:
-    """`card_sections` for the page, with run.json and metrics.tsv read through the report's ledger."""
-    folder = results / "experiments" / experiment
-    folds = folds_of(settings, configuration)
-    trained = bool((settings.get("training") or {}).get("seeds"))
-    run = None
-    if trained:
-        member = members_of(settings, folds)[0]
-        run = sources.record(
-            folder / member / "run.json", f"the facts of the training of {experiment}, {spelt(member)}"
+def experiment_card(experiment: Experiment, study: Study) -> list[Section]:
+    """`card_sections` of an experiment of the report."""
+    return card_sections(
+        Known(
+            experiment.name,
+            experiment.settings,
+            study.configuration,
+            next((found(run) for run in experiment.runs.values()), None),
+            found(experiment.metrics),
+            found(experiment.samples),
+            found(experiment.networks),
+            licences_of((*experiment.cohorts, *experiment.external)),
         )
-    metrics = sources.table(folder / "metrics.tsv", f"the results of {experiment}", headline.METRIC_COLUMNS)
-    run, metrics, samples = (None if isinstance(one, Missing) else one for one in (run, metrics, samples))
-    networks = networks_of(results, experiment)
-    known = Known(experiment, settings, configuration, run, metrics, samples, networks, licences or {})
-    return card_sections(known)
+    )
 
 
-def licences_of(data: Path, cohorts: list[str], configuration: dict) -> dict[str, str]:
-    """By cohort, the licence that its dataset_description.json states; synthetic cohorts are called so. Unknown ones are left
-    out."""
-    found = {}
-    for name in cohorts:
-        description = data / name / "dataset_description.json"
-        settings = (configuration.get("cohorts") or {}).get(name) or {}
-        if origins.synthetic(settings):
-            found[name] = "synthetic scans that the workflow painted, free of terms"
-        elif description.is_file() and (licence := read_json(description).get("License")):
-            found[name] = str(licence)
-    return found
+def licences_of(cohorts: Iterable[Cohort]) -> dict[str, str]:
+    """The terms of the data by cohort, where they are known."""
+    return {cohort.name: cohort.licence for cohort in cohorts if cohort.licence}
 
 
 def _details(known: Known) -> Section:
-    settings, run, configuration = known.settings, known.run, known.configuration
-    said = TASKS[settings["task"]].format(target=labels.target(settings.get("target", "")))
-    own = (run or {}).get("settings") or {}
+    settings = known.settings
+    task = TASKS[settings["task"]].format(target=labels.target(settings.get("target", "")))
+    own = known.run.settings if known.run else {}
     name = own.get("network") or (settings.get("network") or {}).get("name", "unknown")
-    sentences = [f"The network {said} from a preprocessed brain MRI scan. Its architecture is {name}."]
-    if run is None:
-        sentences.append("The record of its training, run.json, is missing.")
-    else:
-        if "parameters" in run:
-            sentences.append(f"It has {run['parameters']:,} parameters.")
-        shape = (configuration.get("preprocessing") or {}).get("shape")
-        if shape:
-            spacing = plain_number(configuration["preprocessing"]["spacing_mm"])
-            inputs = listed(own.get("modalities") or settings.get("modalities") or ["T1w"])
-            sentences.append(f"Input: {inputs}, {times(shape)} voxels of {spacing} mm in {TEMPLATE_SPACE}, brain only.")
-        if run.get("torch"):
-            device = "a CPU" if run.get("device") == "cpu" else run.get("device")
-            sentences.append(f"It was trained with PyTorch {run['torch']} on {device}.")
+    sentences = [f"The network {task} from a preprocessed brain MRI scan. Its architecture is {name}."]
+    sentences += _training_details(known)
     members = members_of(settings, known.folds) if (settings.get("training") or {}).get("seeds") else []
     used = known.networks.used if known.networks else len(members)
     if used > 1:
         sentences.append(
-            f"The results are of the mean over {used} networks ({members_in_words(settings, known.folds)})."
+            f"Its predictions are the mean over {used} networks ({members_in_words(settings, known.folds)})."
         )
     if failed := networks_sentence(known.networks):
         sentences.append(failed)
@@ -156,33 +124,41 @@ def _details(known: Known) -> Section:
     return Section("Model details", tuple(sentences))
 
 
+def _training_details(known: Known) -> list[str]:
+    run, preprocessing = known.run, known.configuration.get("preprocessing") or {}
+    if run is None:
+        return ["The record of its training, run.json, is missing."]
+    sentences = [f"It has {run.parameters:,} parameters."] if run.parameters else []
+    if preprocessing.get("shape"):
+        grid = f"{times(preprocessing['shape'])} voxels of {plain_number(preprocessing['spacing_mm'])} mm"
+        inputs = listed(run.settings.get("modalities") or known.settings.get("modalities") or ["T1w"])
+        sentences.append(f"Input: {inputs}, {grid} in {TEMPLATE_SPACE}, brain only.")
+    if run.torch:
+        sentences.append(
+            f"It was trained with PyTorch {run.torch} on {'a CPU' if run.device == 'cpu' else run.device}."
+        )
+    return sentences
+
+
 def _intended(configuration: dict) -> Section:
-    sentences = ["Research on methods: as a reference to compare with, and to be tested on other cohorts."]
+    sentence = "Research on methods: a reference for comparisons, and a model to be tested on other cohorts."
     if configuration.get("demo_data"):
-        sentences = [
-            "To show that the workflow runs. It learned from synthetic heads and is of no use on people's scans."
-        ]
-    return Section("Intended use", tuple(sentences))
+        sentence = "To show that the workflow runs. It learned from synthetic heads and is of no use on people's scans."
+    return Section("Intended use", (sentence,))
 
 
 def _out_of_scope(known: Known) -> Section:
-    sentences = ["Diagnosis, prognosis, or any decision on a person.", "Scans that were preprocessed in another way."]
+    sentences = ["Diagnosis, prognosis, or any decision on a person.", "Scans with other preprocessing."]
     if known.samples is not None:
         trained = fitted_on(known.samples, known.folds)
-        ages = trained["age"].dropna()
+        ages, sites = trained["age"].dropna(), trained["site"].dropna().astype(str).unique()
         if len(ages):
             youngest, oldest = math.floor(ages.min()), math.ceil(ages.max())
-            seen = "whom its own training never saw" if known.settings.get("transfer") else "whom it never saw"
-            sentences.append(f"People younger than {youngest} or older than {oldest} years, {seen}.")
-        sites = trained["site"].dropna().astype(str).unique()
-        if len(sites):
             sentences.append(
-                f"Scanners and sites other than {listed(sorted(sites))}, unless it was tested there first."
+                f"People younger than {youngest} or older than {oldest} years: the training data of this study had none."
             )
-        else:
-            sentences.append(
-                "Other scanners and sites than those of its training cohorts, unless it was tested there first."
-            )
+        others = listed(sorted(sites)) if len(sites) else "those of its training cohorts"
+        sentences.append(f"Scanners and sites other than {others}, unless it was tested there first.")
     return Section("Out of scope", tuple(sentences))
 
 
@@ -191,28 +167,26 @@ def _data(heading: str, kind: str, known: Known) -> Section:
         return Section(heading, ("samples.tsv is missing.",))
     own = known.samples[known.samples["part"].isin(PARTS[kind])]
     rows = participants.demographics(own, known.settings, known.folds)
-    columns = {name: title for name, title in DATA_COLUMNS.items() if any(row[name] for row in rows)}
+    columns = {name: title for name, title in DATA_COLUMNS.items() if any(getattr(row, name) for row in rows)}
     sentences = _training_sentences(known) if kind == "training" else _evaluation_sentences(known)
-    table = Table(tuple(columns.values()), tuple(tuple(str(row[name]) for name in columns) for row in rows))
+    table = Table(tuple(columns.values()), tuple(tuple(str(getattr(row, name)) for name in columns) for row in rows))
     return Section(heading, tuple(sentences), table if rows else None)
 
 
 def _training_sentences(known: Known) -> list[str]:
     if folds := folds_sentence(known.samples, known.folds):
         return [folds]
-    keep = ((known.run or {}).get("settings") or {}).get("keep", "best")
-    chosen = "the epoch was chosen on the validation part" if keep == "best" else "no epoch was chosen"
-    return [f"Weights were fitted on the training part; {chosen}."]
+    if known.run is None or known.run.keep == "best":
+        return ["Weights were fitted on the training part. The epoch was chosen on the validation part."]
+    return ["Weights were fitted on the training part. No epoch was chosen."]
 
 
 def _evaluation_sentences(known: Known) -> list[str]:
     if labels.in_text(known.experiment) in given_weights(known.configuration.get("experiments") or {}):
         return [
-            "This study did not train on these participants. Whether the weights that it started from did is not known."
+            "This study did not train on these participants. Whether its initial weights were trained on them is not known."
         ]
-    return [
-        "Neither the training of this network nor the workflow's choice of its epoch or settings saw these participants."
-    ]
+    return ["These participants were used neither to train this network nor to choose its epoch or settings."]
 
 
 def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:
@@ -223,14 +197,13 @@ def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:
     others = metrics[(metrics["group"] == "all") & (metrics["model"] != "network")]
     _, trivial, _ = headline.headline_metric(settings)
     rows = []
-    for row in whole.to_dict("records"):
-        same = [others[name] == row[name] for name in ("cohort", "part", "metric")]
-        beside = others[same[0] & same[1] & same[2]]
-        names = {other["model"]: value_of(other) for other in beside.to_dict("records")}
-        first = {trivial: names.pop(trivial)} if trivial in names else {}
-        told = "; ".join(f"{labels.MODELS.get(name, name)} {value}" for name, value in (first | names).items())
+    for _, row in whole.iterrows():
+        same = others[(others[["cohort", "part", "metric"]] == row[["cohort", "part", "metric"]]).all(axis=1)]
+        values = {other["model"]: value_of(other) for _, other in same.iterrows()}
+        first = {trivial: values.pop(trivial)} if trivial in values else {}
+        baselines = "; ".join(f"{labels.MODELS.get(name, name)} {value}" for name, value in (first | values).items())
         where = f"{labels.PARTS.get(row['part'], row['part'])}, {labels.cohort(row['cohort'])}"
-        rows.append((where, labels.metric(row["metric"]).label, value_of(row), told or "–", str(int(row["n"]))))
+        rows.append((where, labels.metric(row["metric"]).label, value_of(row), baselines or "–", str(int(row["n"]))))
     sentence = "Values with 95 % intervals from resampling participants with all their scans; n counts participants."
     columns = ("Part and cohort", "Metric", "Network", "Baselines", "n")
     return Section(heading, (sentence,), Table(columns, tuple(rows)))
@@ -243,7 +216,8 @@ def _licence(settings: dict, licences: dict[str, str]) -> Section:
         for name in cohorts
     ]
     return Section(
-        "Licence of the data", (*sentences, "The weights were learned from these data: their terms go with them.")
+        "Licence of the data",
+        (*sentences, "The weights were learned from these data, so the terms of the data apply to them too."),
     )
 
 
@@ -252,7 +226,7 @@ def _row(cells: tuple[str, ...] | list[str]) -> str:
 
 
 def _spaced(lines: list[str]) -> str:
-    """Blocks with a blank line between them, the items of a list without."""
+    """Blank lines between blocks, none between the items of a list."""
     text = ""
     for before, line in zip(["", *lines], lines, strict=False):
         text += ("\n" if before.startswith("- ") and line.startswith("- ") else "\n\n") + line

@@ -1,5 +1,5 @@
-"""What a model card is made of, and the limits and caveats that follow from the run: few participants, one site, an external
-cohort on which the network fails, a baseline that does as well."""
+"""The input of a model card, and the limits that follow from the run: few participants, one site, an external cohort on which the
+network fails, a baseline that is as good."""
 
 from dataclasses import dataclass, field
 
@@ -7,31 +7,38 @@ import pandas as pd
 
 from neurocohort.report import headline, labels, origins
 from neurocohort.report.development import fitted_on, folds_of
-from neurocohort.report.methods_facts import listed
 from neurocohort.report.networks import Networks
+from neurocohort.report.study import Run
+from neurocohort.text import listed
 
-FEW = 100  # held-out participants: below it, intervals are wide enough to say so
-EXTERNAL_CORRELATION = 0.5  # a smaller one, in an external cohort, is a caveat
-REFERENCE_LIMITS = {  # of a segmentation, by where its reference labels are from
-    origins.FAST: "The reference labels of {cohorts} are FAST's: the figures are agreement with that program and not accuracy.",
-    origins.PAINTED: "The reference labels of {cohorts} are those that the synthetic scans were painted with.",
+MIN_HELD_OUT = 100  # participants; with fewer, the card states that intervals are wide
+MIN_EXTERNAL_CORRELATION = 0.5  # a smaller one in an external cohort is a caveat
+REFERENCE_LIMITS = {  # of a segmentation, by the origin of its reference labels
+    origins.FAST: "The reference labels of {cohorts} were made by FAST: the results measure agreement with FAST, not accuracy.",
+    origins.PAINTED: "The reference labels of {cohorts} are those from which the scans were simulated.",
     origins.GIVEN: "How the reference labels of {cohorts} were made is not known to the workflow.",
 }
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a card is made of; what can't be read is None, and the card's lines say that it is missing.
+    """The input of a card. What can't be read is None, and the card states that it is missing.
 
-    ``settings``: the experiment's block of ``configuration``; ``run``: run.json of its first member; ``metrics``, ``samples``:
-    its metrics.tsv and samples.tsv; ``networks``: its networks.tsv; ``licences``: by cohort, the licence in its
-    dataset_description.json.
+    Attributes:
+        experiment: The experiment's name.
+        settings: Its block of ``configuration``.
+        configuration: The whole configuration.
+        run: run.json of its first member.
+        metrics: metrics.tsv.
+        samples: samples.tsv.
+        networks: networks.tsv.
+        licences: The terms of the data by cohort, where they are known.
     """
 
     experiment: str
     settings: dict
     configuration: dict
-    run: dict | None = None
+    run: Run | None = None
     metrics: pd.DataFrame | None = None
     samples: pd.DataFrame | None = None
     networks: Networks | None = None
@@ -43,79 +50,87 @@ class Known:
 
 
 def limits(known: Known) -> list[str]:
-    """The sentences on what limits the network's use, each from the run's own figures."""
+    """The sentences on the limits of a network, each from the results of the run."""
     settings, samples, metrics = known.settings, known.samples, known.metrics
     sentences = []
     if known.configuration.get("demo_data"):
-        sentences.append("The data are synthetic: the figures say nothing about people.")
+        sentences.append("The data are synthetic: the results do not apply to people.")
     if known.networks is not None and known.networks.none_learned:
         sentences.append("The network learned nothing: do not use it.")
     if samples is not None:
         tested = samples[samples["part"] == "held-out"]
         count = tested[["cohort", "participant_id"]].drop_duplicates().shape[0]
-        if count < FEW:
+        if count < MIN_HELD_OUT:
             people = f"{labels.counted(count, 'participant')} {'was' if count == 1 else 'were'}"
             sentences.append(f"Only {people} held out: the intervals are wide.")
         sites = fitted_on(samples, known.folds)[["cohort", "site"]]
         if len(sites.drop_duplicates()) == 1 and sites["site"].notna().all() and not settings.get("transfer"):
-            sentences.append("It learned from one site; what it owes to that scanner can't be separated in these data.")
+            sentences.append(
+                "It learned from one site: effects of that site's scanner can't be separated from others in these data."
+            )
     if not settings.get("external"):
         sentences.append("It was not tested on an external cohort.")
     if metrics is not None:
-        records = headline.headline_of(metrics, "", settings)
-        sentences += [record["caveat"] for record in records if record.get("caveat")]
+        sentences += [one.caveat for one in headline.headline_of(metrics, "", settings) if one.caveat]
         sentences += external_caveats(metrics, settings)
         sentences += _shrinkage(metrics, settings)
     if settings["task"] == "segmentation":
         sentences += _reference_limits(settings, known.configuration)
     if metrics is not None and (metrics["metric"] == "average_precision").any():
-        sentences.append("Average precision holds for the fraction of cases among the tested participants alone.")
+        sentences.append(
+            "Average precision depends on the fraction of cases among the tested participants, and applies to that fraction only."
+        )
     return sentences
 
 
 def external_caveats(metrics: pd.DataFrame, settings: dict) -> list[str]:
-    """What went worse on each external cohort: no better than the trivial baseline, clearly worse than the held-out part, or
-    predictions that hardly follow the target."""
+    """A sentence for each external cohort on which the network fails.
+
+    It fails where its result is no better than the trivial baseline's or clearly worse than on the held-out part, or where its
+    predictions correlate weakly with the target.
+
+    Args:
+        metrics: metrics.tsv.
+        settings: The experiment's block of the configuration.
+    """
     name, trivial, higher_is_better = headline.headline_metric(settings)
-    rows = metrics[(metrics["group"] == "all") & (metrics["model"] == "network")]
-    at_home = rows[(rows["part"] == "held-out") & (rows["metric"] == name)]
-    at_home = at_home[
-        at_home["cohort"] == ("all" if "all" in set(at_home["cohort"]) else next(iter(at_home["cohort"]), None))
-    ]
+    label, own = labels.metric(name).label, {"model": "network", "metric": name}
+    at_home = _row(metrics, part="held-out", cohort="all", **own)
+    if at_home is None:
+        at_home = _row(metrics, part="held-out", **own)
     found = []
-    for cohort, own in rows[rows["part"] == "external"].groupby("cohort", sort=False):
-        said, label, title = [], labels.metric(name).label, labels.cohort(cohort)
-        figure = own[own["metric"] == name].dropna(subset=["value"])
-        if len(figure):
-            value = figure.iloc[0].to_dict()
-            other = metrics[
-                (metrics["cohort"] == cohort) & (metrics["part"] == "external") & (metrics["group"] == "all")
-            ]
-            other = other[(other["model"] == trivial) & (other["metric"] == name)].dropna(subset=["value"])
-            if len(other) and not _better(value, other.iloc[0].to_dict(), higher_is_better):
-                phrase = headline.BASELINE_PHRASES[trivial]
-                said.append(
-                    f"it is no better than {phrase} there ({label} {value_of(value)} against {value_of(other.iloc[0].to_dict())})"
-                )
-            elif len(at_home) and _clearly_worse(value, at_home.iloc[0].to_dict(), higher_is_better):
-                said.append(
-                    f"its {label} is {value_of(value)} there and {value_of(at_home.iloc[0].to_dict())} on the held-out part"
-                )
-        correlation = own[own["metric"] == "pearson_r"].dropna(subset=["value"])
-        if len(correlation) and correlation["value"].iloc[0] < EXTERNAL_CORRELATION:
+    for cohort in metrics.loc[metrics["part"] == "external", "cohort"].unique():
+        there = {"part": "external", "cohort": cohort}
+        result, baseline = _row(metrics, **own, **there), _row(metrics, model=trivial, metric=name, **there)
+        correlation = _row(metrics, model="network", metric="pearson_r", **there)
+        failures = []
+        if result is not None and baseline is not None and not _better(result, baseline, higher_is_better):
+            values = f"{label} {value_of(result)} against {value_of(baseline)}"
+            failures.append(f"it is no better than {headline.BASELINE_PHRASES[trivial]} there ({values})")
+        elif result is not None and at_home is not None and _clearly_worse(result, at_home, higher_is_better):
+            failures.append(f"its {label} is {value_of(result)} there and {value_of(at_home)} on the held-out part")
+        if correlation is not None and correlation["value"] < MIN_EXTERNAL_CORRELATION:
             target = labels.target(settings["target"])
-            said.append(f"its predictions follow {target} weakly (Pearson r {value_of(correlation.iloc[0].to_dict())})")
-        if said:
-            found.append(f"On the external cohort {title}, {listed(said)}.")
+            failures.append(f"its predictions correlate weakly with {target} (Pearson r {value_of(correlation)})")
+        if failures:
+            found.append(f"On the external cohort {labels.cohort(cohort)}, {listed(failures)}.")
     return found
 
 
-def _better(row: dict, other: dict, higher_is_better: bool) -> bool:
+def _row(metrics: pd.DataFrame, **where: str) -> pd.Series | None:
+    """The first row over all participants with a value and these cells."""
+    rows = metrics[(metrics["group"] == "all") & metrics["value"].notna()]
+    for column, cell in where.items():
+        rows = rows[rows[column] == cell]
+    return None if rows.empty else rows.iloc[0]
+
+
+def _better(row: pd.Series, other: pd.Series, higher_is_better: bool) -> bool:
     return row["value"] > other["value"] if higher_is_better else row["value"] < other["value"]
 
 
-def _clearly_worse(row: dict, other: dict, higher_is_better: bool) -> bool:
-    """Whether the whole interval of ``row`` lies on the worse side of that of ``other``."""
+def _clearly_worse(row: pd.Series, other: pd.Series, higher_is_better: bool) -> bool:
+    """Whether the two intervals don't overlap and that of ``row`` is worse."""
     return row["ci_high"] < other["ci_low"] if higher_is_better else row["ci_low"] > other["ci_high"]
 
 
@@ -126,8 +141,8 @@ def _shrinkage(metrics: pd.DataFrame, settings: dict) -> list[str]:
         return []
     target = labels.target(settings["target"])
     return [
-        f"Predictions shrink towards the mean {target} (slope of the error {value_of(slopes.iloc[0].to_dict())}): differences "
-        f"between groups of unlike {target} mean little uncorrected."
+        f"Predictions shrink towards the mean {target} (slope of the error {value_of(slopes.iloc[0])}): without "
+        f"a correction, differences between groups of different {target} mean little."
     ]
 
 
@@ -139,7 +154,7 @@ def _reference_limits(settings: dict, configuration: dict) -> list[str]:
     return [REFERENCE_LIMITS[kind].format(cohorts=listed(names)) for kind, names in cohorts.items()]
 
 
-def value_of(row: dict) -> str:
+def value_of(row: pd.Series) -> str:
     """The value of a row of metrics.tsv with its interval: ``3.79 [0.60, 8.29]``."""
     places = labels.metric(row["metric"]).decimals
     return f"{labels.number(row['value'], places)} {labels.interval(row['ci_low'], row['ci_high'], places)}".strip()

@@ -1,5 +1,5 @@
-"""The pictures of the gallery: the mosaics themselves where all of them are small enough for one page, else smaller copies,
-so that the page with its figures stays below 10 MB however many scans there are. The scans' own pages keep the full size."""
+"""The pictures of the gallery. If all mosaics are small enough for one page they are used as they are, else smaller copies, so
+that the page with its figures stays below 10 MB for any number of scans. The scans' own pages have the full size."""
 
 import io
 import os
@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from neurocohort.files import written_aside
+from neurocohort.report.figures import Drawing
 
 BUDGET_BYTES = 6_000_000  # for all pictures of the gallery: the page's text and figures need the rest of the 10 MB
-SAMPLED = 12  # mosaics that are made smaller to see what a size costs
+SAMPLED = 12  # mosaics that are encoded to measure the bytes of a size
+UNREADABLE = "The file is not an image that can be read."
 
 
 class Thumbnail(NamedTuple):
@@ -28,10 +30,8 @@ SIZES = (Thumbnail(640, 50), Thumbnail(480, 40), Thumbnail(400, 30), Thumbnail(3
 
 
 def fitting_size(mosaics: Sequence[Path], budget_bytes: int = BUDGET_BYTES) -> Thumbnail | None:
-    """The largest size at which all of ``mosaics`` fit into the budget; None where they fit as they are.
-
-    The smallest there is where none fits, as in a study of several thousand scans.
-    """
+    """The largest size at which all of ``mosaics`` fit into the budget, or the smallest size where none fits, as in a study of
+    several thousand scans; None where they fit as they are."""
     if sum(path.stat().st_size for path in mosaics) <= budget_bytes:
         return None
     picked = np.unique(np.linspace(0, len(mosaics) - 1, SAMPLED).round().astype(int))
@@ -43,10 +43,22 @@ def fitting_size(mosaics: Sequence[Path], budget_bytes: int = BUDGET_BYTES) -> T
 
 
 def place(mosaic: Path, target: Path, size: Thumbnail | None) -> tuple[int, int]:
-    """Put the mosaic to ``target``, in ``size`` or as it is, and return width and height. Raises OSError for no image."""
+    """Put a mosaic into the report.
+
+    Args:
+        mosaic: The image.
+        target: Where it goes.
+        size: The size of the copy; None for the image as it is.
+
+    Returns:
+        Its width and height in pixels.
+
+    Raises:
+        OSError: If the file is not an image.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     made = _encoded(mosaic, size) if size else None
-    with written_aside(target) as aside:  # a full disk is no broken image: it is raised as StorageFailed
+    with written_aside(target) as aside:  # raises StorageFailed for a full disk
         if made:
             aside.write_bytes(made)
         else:
@@ -55,8 +67,14 @@ def place(mosaic: Path, target: Path, size: Thumbnail | None) -> tuple[int, int]
         return image.size
 
 
+def drawing(cohort: str, scan_id: str, caption: str, size: tuple[int, int]) -> Drawing:
+    """A mosaic of the gallery on the page; ``size``: its width and height in pixels."""
+    alt = f"Slices of {scan_id}: the scan with its brain mask, and the registered brain with the template's outlines"
+    return Drawing(f"mosaics/{cohort}/{scan_id}.webp", alt, caption, *size)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give ``source`` a second name where the file system can: the report need not hold every mosaic twice."""
+    """Link ``source`` to ``target``, or copy it where the file system has no links, so that no mosaic takes space twice."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -65,7 +83,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def _encoded(mosaic: Path, size: Thumbnail) -> bytes | None:
-    """The smaller picture; None where the mosaic is no larger than that, or can't be read."""
+    """The smaller picture; None where the mosaic is not larger than that, or can't be read."""
     try:
         with Image.open(mosaic) as image:
             if image.width <= size.width:

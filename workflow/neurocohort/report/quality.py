@@ -1,20 +1,22 @@
 """The gallery of scans: each scan's mosaic, status and quality numbers, what is unusual about it, and what to do."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from neurocohort.dataset.quality_flags import SMALLEST_SITE, is_flag
 from neurocohort.errors import StorageFailed
-from neurocohort.files import read_table
-from neurocohort.imaging.derivatives import mosaic_name, qc_path, scan_folder
+from neurocohort.imaging.derivatives import mosaic_name, scan_folder
 from neurocohort.report import figures, labels, mosaics
 from neurocohort.report.figures import Drawing
 from neurocohort.report.mosaics import Thumbnail
-from neurocohort.report.sources import Missing, Sources
+from neurocohort.report.sources import Missing
+from neurocohort.report.study import Cohort
 
 IDENTITY = ("scan_id", "participant_id", "site", "status", "stage", "reason")
-SHOWN_OUTLIERS = 30  # the list above the gallery names the most extreme ones; the table marks them all
+SHOWN_OUTLIERS = 30  # scans in the list above the gallery; the table marks all
 
 # What the gallery has room for; each scan's page has all numbers.
 CORE = {"template_dice", "mutual_information", "mask_ml", "mask_to_template", "mask_border_cm2", "snr_wm", "cnr", "cjv"}
@@ -26,7 +28,7 @@ ADVICE = {  # by number, what to look for when it is unusually (low, high); None
         "Large brain mask: look for skull, eyes or neck inside the orange outline.",
     ),
     "mask_to_template": (
-        "Small brain for a scan in MNI space: look for a strip that cut cortex, and for a scan that was not scaled.",
+        "Small brain for a scan in MNI space: look for a brain extraction that cut cortex, and for a scan that was not scaled.",
         "Large brain for a scan in MNI space: look for skull inside the orange outline, and for a scan that was not scaled.",
     ),
     "template_shift_mm": (
@@ -35,8 +37,8 @@ ADVICE = {  # by number, what to look for when it is unusually (low, high); None
     ),
     "outside_template": (
         None,
-        "Much lay outside the template's brain and was removed: look for eyes and skull that the strip left, and for a brain "
-        "that is shifted or tilted.",
+        "Much lay outside the template's brain and was removed: look for eyes and skull that are left, and for a "
+        "brain that is shifted or tilted.",
     ),
     "mask_border_cm2": (
         None,
@@ -95,165 +97,212 @@ ADVICE = {  # by number, what to look for when it is unusually (low, high); None
 }
 
 
-def gallery(sources: Sources, results: Path, cohort: str, output: Path, size: Thumbnail | None = None) -> dict:
-    """The gallery of one cohort: columns, rows, the scans that are most unusual on the side of a fault, and an
-    overview figure.
+@dataclass(frozen=True)
+class QualityNumber:
+    """A quality number of the gallery; ``core``: the gallery has room for it, each scan's page has all."""
 
-    Puts each mosaic to ``mosaics/<cohort>/<scan_id>.webp`` under ``output``, in ``size`` or as it is; where it was made
-    smaller, the full one lies at ``subjects/<cohort>/<scan_id>.webp``. A usable scan without its mosaic gets a red box; a
-    scan that was excluded before a mosaic could be drawn gets its reason.
+    name: str
+    label: str
+    decimals: int
+    core: bool
 
-    Each row names the scan's page, ``subjects/<cohort>/<scan_id>.html``, which is made later, and holds the scan's row of
-    the quality table as ``record``.
+
+@dataclass(frozen=True)
+class GalleryCell:
+    """A quality number of a scan. ``z``: its robust score where it is unusual on the side of a fault, else None."""
+
+    number: QualityNumber
+    value: float | None
+    z: float | None
+
+    @property
+    def text(self) -> str:
+        return labels.number(self.value, self.number.decimals)
+
+
+@dataclass
+class GalleryRow:
+    """A scan of the gallery. ``record``: its row of qc.tsv; ``page``: its own page, from the index."""
+
+    scan_id: str
+    anchor: str
+    site: str
+    status: str
+    stage: str
+    reason: str
+    cells: list[GalleryCell]
+    mosaic: Drawing | Missing | None
+    page: str
+    record: dict[str, Any]
+    viewer: Missing | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.status == "ok"
+
+    @property
+    def outliers(self) -> list[GalleryCell]:
+        """Its unusual numbers, the most extreme first."""
+        return sorted((cell for cell in self.cells if cell.z is not None), key=lambda cell: -abs(cell.z or 0))
+
+    @property
+    def worst_z(self) -> float:
+        """The absolute score of its most extreme unusual number; 0 without one."""
+        return max((abs(cell.z) for cell in self.cells if cell.z is not None), default=0.0)
+
+    @property
+    def caption(self) -> str:
+        """What to look for in the mosaic."""
+        if not self.usable:
+            reason = f": {self.reason.rstrip('.')}" if self.reason else ""
+            look = "Look whether that fits the picture; a" if self.mosaic else "A"
+            return (
+                f"Excluded{' at ' + self.stage if self.stage else ''}{reason}. {look} limit under quality that is wrong for this "
+                "cohort can be moved."
+            )
+        if not self.outliers:
+            return "No flag. If an outline leaves the edge of the brain, tighten the limit that would have caught it."
+        return " ".join(map(_advice, self.outliers))
+
+
+@dataclass
+class Gallery:
+    """The gallery of one cohort. ``measured``: how many scans have numbers."""
+
+    cohort: str
+    missing: Missing | None = None
+    rows: list[GalleryRow] = field(default_factory=list)
+    numbers: list[QualityNumber] = field(default_factory=list)
+    overview: Drawing | None = None
+    measured: int = 0
+
+    @property
+    def usable(self) -> int:
+        return sum(row.usable for row in self.rows)
+
+    @property
+    def flagged(self) -> int:
+        return sum(bool(row.outliers) for row in self.rows)
+
+    @property
+    def extreme(self) -> list[GalleryRow]:
+        """The usable scans with an unusual number, the most extreme first."""
+        unusual = [row for row in self.rows if row.usable and row.outliers]
+        return sorted(unusual, key=lambda row: (-row.worst_z, row.scan_id))
+
+
+def gallery(cohort: Cohort, output: Path, size: Thumbnail | None = None) -> Gallery:
+    """The gallery of one cohort.
+
+    Puts each mosaic to ``mosaics/<cohort>/<scan_id>.webp`` under ``output``. Where that is a smaller copy, the full one is at
+    ``subjects/<cohort>/<scan_id>.webp``. A usable scan without its mosaic gets a red box; a scan that was excluded before a
+    mosaic could be drawn gets its reason.
+
+    Args:
+        cohort: The cohort.
+        output: The report's folder.
+        size: Of the mosaics; None for as they are.
     """
-    path = results / cohort / "qc.tsv"
-    table = sources.table(path, f"the quality table of {labels.cohort(cohort)}", ("scan_id", "status"))
-    if isinstance(table, Missing):
-        return {"cohort": cohort, "missing": table, "rows": [], "columns": []}
-    table = table.sort_values("scan_id", kind="stable").reset_index(drop=True)
-    metrics = [name for name in table.columns if name not in IDENTITY and not name.endswith("_z")]
-    metrics = [name for name in metrics if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
-    scored = [name for name in metrics if f"{name}_z" in table.columns and table[f"{name}_z"].notna().any()]
-    places = {name: labels.decimals_for([float(value) for value in table[name].dropna()]) for name in metrics}
-    core = set(metrics) & CORE or set(metrics)
-    rows = [_row(sources, results, cohort, record, places, core, output, size) for record in table.to_dict("records")]
-    overview = None
+    if isinstance(cohort.quality, Missing):
+        return Gallery(cohort.name, cohort.quality)
+    table = cohort.quality.sort_values("scan_id", kind="stable").reset_index(drop=True)
+    names = [name for name in table.columns if name not in IDENTITY and not name.endswith("_z")]
+    names = [name for name in names if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
+    core = set(names) & CORE or set(names)
+    numbers = [
+        QualityNumber(name, labels.quality(name), labels.decimals_for([*table[name].dropna()]), name in core)
+        for name in names
+    ]
+    rows = [_row(cohort, record, numbers, output, size) for record in table.to_dict("records")]
+    made = Gallery(cohort.name, None, rows, numbers, measured=int(table[names].notna().any(axis=1).sum()))
+    scored = [name for name in names if f"{name}_z" in table.columns and table[f"{name}_z"].notna().any()]
     if scored:
-        drawn = output / "figures" / f"{cohort}_quality.svg"
-        figures.quality_overview(table, scored, drawn)
-        flagged = sum(1 for row in rows if row["outliers"])
-        drawn_scans = int(table[[f"{name}_z" for name in scored]].notna().any(axis=1).sum())
-        overview = Drawing.of(
-            drawn,
-            f"Strip plot of the robust scores of {len(scored)} quality numbers for {drawn_scans} scans of "
-            f"{labels.cohort(cohort)}; {labels.counted(flagged, 'scan')} with a score of {labels.OUTLIER_Z:g} or more "
-            "on the side of a fault.",
-            f"The {drawn_scans} scans of {labels.cohort(cohort)} that have numbers. Diamonds lie {labels.OUTLIER_Z:g} or more "
-            "robust standard deviations from the median of their site (of the cohort, where no site is known or it has fewer "
-            f"than {SMALLEST_SITE} scans), on the side where a fault of the scan would lie: low for a Dice, high for noise. "
-            "Volumes have no such side. One diamond is a scan to open below; many in one strip point at scans that differ "
-            "together, as those of a scanner may.",
-        )
-    extreme = []  # of each usable scan, the worst of its numbers
-    for row in rows:
-        if row["outliers"] and row["status"] == "ok":
-            extreme.append((row["scan_id"], row["anchor"], max(row["outliers"], key=lambda found: abs(found["z"]))))
-    extreme.sort(key=lambda item: (-abs(item[2]["z"]), item[0]))
-    return {
-        "cohort": cohort,
-        "missing": None,
-        "columns": [{"name": name, "label": labels.quality(name), "core": name in core} for name in metrics],
-        "rows": rows,
-        "overview": overview,
-        "measured": int(table[metrics].notna().any(axis=1).sum()),
-        "extreme": extreme[:SHOWN_OUTLIERS],
-        "left_out": max(0, len(extreme) - SHOWN_OUTLIERS),
-        "usable": sum(row["status"] == "ok" for row in rows),
-        "flagged": sum(bool(row["outliers"]) for row in rows),
-    }
+        made.overview = _overview(cohort, table, scored, made.flagged, output)
+    return made
 
 
-def _row(
-    sources: Sources,
-    results: Path,
-    cohort: str,
-    record: dict,
-    places: dict[str, int],
-    core: set[str],
-    output: Path,
-    size: Thumbnail | None,
-) -> dict:
-    outliers = []
-    cells = []
-    for name, decimals in places.items():
-        z = record.get(f"{name}_z")
-        far = labels.is_number(z) and is_flag(name, float(z), labels.OUTLIER_Z)
-        if far:
-            outliers.append({"metric": name, "label": labels.quality(name), "z": float(z)})
-        cells.append(
-            {
-                "value": record[name] if labels.is_number(record[name]) else None,
-                "text": labels.number(record[name], decimals),
-                "z": float(z) if far else None,
-                "label": labels.quality(name),
-                "core": name in core,
-            }
-        )
-    scan_id = str(record["scan_id"])
-    excluded = record["status"] != "ok"
-    stage = "" if pd.isna(record.get("stage")) else str(record["stage"]).replace("_", " ")
-    reason = "" if pd.isna(record.get("reason")) else str(record["reason"])
-    mosaic = _mosaic(sources, results, cohort, scan_id, excluded, output, size)
-    return {
-        "scan_id": scan_id,
-        "anchor": f"scan-{cohort}-{scan_id}",
-        "site": "" if pd.isna(record.get("site")) else str(record.get("site")),
-        "status": str(record["status"]),
-        "cells": cells,
-        "outliers": outliers,
-        "stage": stage,
-        "reason": reason,
-        "mosaic": mosaic,
-        "caption": _caption(excluded, stage, reason, outliers, mosaic is not None),
-        "page": f"subjects/{cohort}/{scan_id}.html",
-        "record": record,
-        "viewer": None,
-    }
-
-
-def _caption(excluded: bool, stage: str, reason: str, outliers: list[dict], pictured: bool) -> str:
-    if excluded:
-        told = f"Excluded{' at ' + stage if stage else ''}{': ' + reason.rstrip('.') if reason else ''}."
-        picture = "Look whether that fits the picture; a" if pictured else "A"
-        return f"{told} {picture} limit under quality that is wrong for this cohort can be moved."
-    if not outliers:
-        return "No flag. If an outline leaves the edge of the brain, tighten the limit that would have caught it."
-    advice = []
-    for found in sorted(outliers, key=lambda item: -abs(item["z"])):
-        side = 0 if found["z"] < 0 else 1
-        known = ADVICE.get(found["metric"])
-        direction = ("low", "high")[side]
-        advice.append(known[side] if known else f"{found['label']} is unusually {direction}: compare with other scans.")
-    return " ".join(advice)
-
-
-def mosaic_files(results: Path, cohort: str) -> list[Path]:
-    """The mosaics of the cohort's scans; those of scans that have left the cohort may lie beside them."""
-    table = results / cohort / "qc.tsv"
-    scan_ids = read_table(table, required=("scan_id",))["scan_id"] if table.is_file() else ()
-    preproc = results / cohort / "preproc"
-    paths = (scan_folder(preproc, scan_id) / mosaic_name(scan_id) for scan_id in scan_ids)
+def mosaic_files(cohort: Cohort) -> list[Path]:
+    """The mosaics of the cohort's scans, without those of scans that have left the cohort."""
+    if isinstance(cohort.quality, Missing):
+        return []
+    preproc = cohort.results / "preproc"
+    paths = (scan_folder(preproc, scan_id) / mosaic_name(scan_id) for scan_id in cohort.quality["scan_id"])
     return sorted(path for path in paths if path.is_file())
 
 
+def _overview(cohort: Cohort, table: pd.DataFrame, scored: list[str], flagged: int, output: Path) -> Drawing:
+    path = output / "figures" / f"{cohort.name}_quality.svg"
+    figures.quality_overview(table, scored, path)
+    scans = int(table[[f"{name}_z" for name in scored]].notna().any(axis=1).sum())
+    return Drawing.of(
+        path,
+        f"Strip plot of the robust scores of {len(scored)} quality numbers for {scans} scans of {cohort.title}; "
+        f"{labels.counted(flagged, 'scan')} with a score of {labels.OUTLIER_Z:g} or more on the side of a fault.",
+        f"The {scans} scans of {cohort.title} that have numbers. Diamonds lie {labels.OUTLIER_Z:g} or more "
+        "robust standard deviations from the median of their site (of the cohort, where no site is known or it has fewer "
+        f"than {SMALLEST_SITE} scans), on the side where a fault of the scan would lie: low for a Dice, high for noise. "
+        "Volumes have no such side. One diamond is a scan to open below; many in one strip point at scans that differ "
+        "together, as those of a scanner may.",
+    )
+
+
+def _row(
+    cohort: Cohort, record: dict[str, Any], numbers: list[QualityNumber], output: Path, size: Thumbnail | None
+) -> GalleryRow:
+    scan_id, status = str(record["scan_id"]), str(record["status"])
+    site, stage, reason = (
+        "" if pd.isna(record.get(name)) else str(record[name]) for name in ("site", "stage", "reason")
+    )
+    return GalleryRow(
+        scan_id,
+        f"scan-{cohort.name}-{scan_id}",
+        site,
+        status,
+        stage.replace("_", " "),
+        reason,
+        [_cell(record, number) for number in numbers],
+        _mosaic(cohort, scan_id, status != "ok", output, size),
+        f"subjects/{cohort.name}/{scan_id}.html",
+        record,
+    )
+
+
+def _cell(record: dict[str, Any], number: QualityNumber) -> GalleryCell:
+    value, z = record[number.name], record.get(f"{number.name}_z")
+    far = labels.is_number(z) and is_flag(number.name, float(z), labels.OUTLIER_Z)  # type: ignore[arg-type]
+    return GalleryCell(number, value if labels.is_number(value) else None, float(z) if far else None)  # type: ignore[arg-type]
+
+
+def _advice(outlier: GalleryCell) -> str:
+    """What to look for where a number is unusual."""
+    side = 0 if (outlier.z or 0) < 0 else 1
+    known = ADVICE.get(outlier.number.name)
+    return (known and known[side]) or (
+        f"{outlier.number.label} is unusually {('low', 'high')[side]}: compare with other scans."
+    )
+
+
 def _mosaic(
-    sources: Sources, results: Path, cohort: str, scan_id: str, excluded: bool, output: Path, size: Thumbnail | None
+    cohort: Cohort, scan_id: str, excluded: bool, output: Path, size: Thumbnail | None
 ) -> Drawing | Missing | None:
-    preproc = results / cohort / "preproc"
+    """Put a scan's mosaic into the report; None where an excluded scan has none."""
     what = f"the mosaic of {scan_id}"
-    record = sources.record(qc_path(preproc, scan_id), what)
+    record = cohort.scan_record(scan_id, what)
     if isinstance(record, Missing):
         return record
-    listed = (record.get("outputs") or {}).get("mosaic")
-    if listed is None and excluded:
+    if "mosaic" not in record.files and excluded:
         return None
-    source = scan_folder(preproc, scan_id) / (Path(listed["file"]).name if listed else mosaic_name(scan_id))
+    source = cohort.scan_file(record, scan_id, "mosaic", mosaic_name(scan_id))
     if not source.is_file():
-        return sources.lack(source, what)
-    target = output / "mosaics" / cohort / f"{scan_id}.webp"
+        return cohort.sources.lack(source, what)
+    target = output / "mosaics" / cohort.name / f"{scan_id}.webp"
     try:
-        width, height = mosaics.place(source, target, size)
-    except StorageFailed:  # no fault of the image
+        measured = mosaics.place(source, target, size)
+    except StorageFailed:  # the image is not at fault
         raise
     except OSError:
         target.unlink(missing_ok=True)
-        return sources.lack(source, what, "The file is not an image that can be read.")
+        return cohort.sources.lack(source, what, mosaics.UNREADABLE)
     if size:
-        mosaics.link_or_copy(source, output / "subjects" / cohort / f"{scan_id}.webp")
-    return Drawing(
-        f"mosaics/{cohort}/{target.name}",
-        f"Slices of {scan_id}: the scan with its brain mask, and the registered brain with the template's outlines",
-        "",
-        width,
-        height,
-    )
+        mosaics.link_or_copy(source, output / "subjects" / cohort.name / f"{scan_id}.webp")
+    return mosaics.drawing(cohort.name, scan_id, "", measured)

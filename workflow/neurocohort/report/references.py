@@ -1,7 +1,7 @@
-"""The literature behind the methods text: which entries are cited, in which order, and how they read.
+"""The references of the methods text.
 
-``references.bib`` beside this module holds every entry that a methods text may cite. A text cites by key, ``[@efron1987]``,
-as Pandoc does; the page shows a number for it, and the report's own ``references.bib`` holds the cited entries alone.
+``references.bib`` next to this module has every entry that a methods text may cite. A text cites by key, ``[@efron1987]``, as in
+Pandoc; the page shows a number instead, and the report's own ``references.bib`` has only the cited entries.
 """
 
 import re
@@ -13,12 +13,12 @@ from pathlib import Path
 LIBRARY = Path(__file__).with_name("references.bib")
 CITATION = re.compile(r"\[(@[\w-]+(?:; @[\w-]+)*)\]")
 FIELD = re.compile(r"^\s+(\w+) = \{(.*)\},$")
-MOST_AUTHORS = 6  # more are named by the first three, as in most journals
+MAX_AUTHORS = 6  # of more authors, the first three are named, as in most journals
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An entry: its ``key``, its BibTeX text (``entry``), and its fields as BibTeX has them."""
+    """An entry: its ``key``, its BibTeX text (``entry``), and its fields in BibTeX's notation."""
 
     key: str
     entry: str
@@ -26,7 +26,7 @@ class Reference:
 
     @property
     def text(self) -> str:
-        """The reference as a list of references shows it, with the DOI as text, without markup."""
+        """The reference for a list of references, as plain text with the DOI."""
         plain = {name: _plain(value) for name, value in self.fields.items()}
         place = plain.get("journal") or plain.get("booktitle") or plain.get("howpublished", "")
         numbers = ", ".join(filter(None, [plain.get("volume"), plain.get("pages"), plain.get("publisher")]))
@@ -38,11 +38,15 @@ class Reference:
 
 @cache
 def library() -> dict[str, Reference]:
-    """Every entry of ``references.bib`` by its key. Raises ValueError where one can't be read."""
+    """Every entry of ``references.bib`` by its key.
+
+    Raises:
+        ValueError: If an entry can't be read.
+    """
     found = {}
     for entry in re.split(r"\n(?=@)", LIBRARY.read_text(encoding="utf-8")):
         head = re.match(r"@\w+\{([\w-]+),\n", entry)
-        fields = dict(match.groups() for line in entry.splitlines()[1:] if (match := FIELD.match(line)))
+        fields = {match[1]: match[2] for line in entry.splitlines()[1:] if (match := FIELD.match(line))}
         if head is None or not {"author", "title"} <= fields.keys() or head[1] in found:
             raise ValueError(f"{LIBRARY.name}: this entry can't be read: {entry[:80]!r}; one field a line is expected.")
         found[head[1]] = Reference(head[1], entry.strip(), fields)
@@ -50,20 +54,18 @@ def library() -> dict[str, Reference]:
 
 
 def cited(texts: Iterable[str]) -> list[Reference]:
-    """The references that ``texts`` cite, in the order of their first citation. A key that the library hasn't is a text of the
-    user's that looks like a citation, such as a site's name.
-    """
+    """The references that ``texts`` cite, in the order of their first citation."""
     keys = dict.fromkeys(key for text in texts for match in citations(text) for key in _keys(match[1]))
     return [library()[key] for key in keys]
 
 
-def citations(text: str) -> Iterator[re.Match]:
-    """The citations of ``text``, whose keys are all in the library."""
+def citations(text: str) -> Iterator[re.Match[str]]:
+    """The citations of ``text``. An unknown key is no citation but a text of the user, such as a site's name."""
     return (match for match in CITATION.finditer(text) if all(key in library() for key in _keys(match[1])))
 
 
 def numbered(text: str, references: list[Reference]) -> list[str | list[int]]:
-    """``text`` in pieces: plain text, and in place of each citation the numbers of its references, from 1."""
+    """``text`` in pieces: plain texts, and for each citation the numbers of its references, from 1."""
     number = {reference.key: place for place, reference in enumerate(references, start=1)}
     pieces: list[str | list[int]] = []
     end = 0
@@ -74,7 +76,7 @@ def numbered(text: str, references: list[Reference]) -> list[str | list[int]]:
 
 
 def bibliography(references: list[Reference]) -> str:
-    """The references as the text of a ``.bib`` file, in the order of their keys."""
+    """The content of a ``.bib`` file, in the order of the keys."""
     return "\n\n".join(reference.entry for reference in sorted(references, key=lambda one: one.key)) + "\n"
 
 
@@ -85,7 +87,7 @@ def _keys(group: str) -> list[str]:
 def _people(field: str) -> str:
     """``Efron B``, ``Pocock SJ, Simon R``, ``Marcus DS, Wang TH, Parker J, et al``."""
     names = [_person(name) for name in field.split(" and ")]
-    others = names[-1] == "others" or len(names) > MOST_AUTHORS
+    others = names[-1] == "others" or len(names) > MAX_AUTHORS
     names = names[:3] if others else names
     return ", ".join([*names, "et al"] if others else names)
 

@@ -1,5 +1,5 @@
-"""What a regression's results show beyond their metrics: the scatter, brain-PAD and its slope, bias-corrected values apart, and
-external cohorts' participants of the ages of training, or without a dementia rating above 0."""
+"""The results of a regression beyond its metrics: the scatter, brain-PAD and its slope, bias-corrected values, and of external
+cohorts the participants of the ages of training, or without a dementia rating above 0."""
 
 import pandas as pd
 
@@ -8,6 +8,9 @@ from neurocohort.report.figures import Drawing
 from neurocohort.report.part import Content, Part
 from neurocohort.report.sources import Missing
 from neurocohort.report.tables import (
+    COHORT,
+    MODEL,
+    Key,
     Table,
     first,
     lead_cohort,
@@ -26,20 +29,15 @@ EXTERNAL_GROUPS = {
 }
 
 
-def regression(
-    part: Part,
-    content: Content,
-    *,
-    metrics: pd.DataFrame | Missing,
-    predictions: pd.DataFrame | Missing,
-    baselines: pd.DataFrame | Missing,
-    details: pd.DataFrame | Missing,
-    trained_range: tuple[float, float] | None,
-) -> None:
+PARTICIPANTS = Key("group", "Participants", lambda group: labels.spaced(EXTERNAL_GROUPS[group]))
+
+
+def regression(part: Part, content: Content) -> None:
     """Put the sentences, figures and tables of a regression into ``content``."""
-    content.figures += [predictions] if isinstance(predictions, Missing) else _figures(part, predictions, trained_range)
-    if not isinstance(metrics, Missing):
-        content.sentences += _pad_sentence(part, metrics)
+    predictions, details = part.predictions, part.details
+    content.figures += [predictions] if isinstance(predictions, Missing) else _figures(part, predictions)
+    if not isinstance(part.metrics, Missing):
+        content.sentences += _pad_sentence(part, part.metrics)
     if isinstance(details, Missing):
         return
     as_predicted = details[details["setting"] == AS_PREDICTED]
@@ -57,8 +55,8 @@ def regression(
 
 
 def _quantity(part: Part) -> tuple[str, str]:
-    """What predicted minus true is called, and what follows a slope on the target."""
-    return ("Brain-PAD", "per year of age") if part.settings["target"] == "age" else ("Error", f"on {part.target}")
+    """The name of predicted minus true, and the words after its slope on the target."""
+    return ("Brain-PAD", "per year of age") if part.experiment.target == "age" else ("Error", f"on {part.target}")
 
 
 def _pad_sentence(part: Part, metrics: pd.DataFrame) -> list[str]:
@@ -72,8 +70,8 @@ def _pad_sentence(part: Part, metrics: pd.DataFrame) -> list[str]:
     name, on = _quantity(part)
     return [
         f"{name} (predicted minus true {part.target}, as predicted, with no correction; “bias” in the tables), "
-        f"{labels.cohort_in_text(cohort)}: mean {with_interval(bias, labels.unit(part.settings['target']))}; slope "
-        f"{with_interval(slope)} {on}. A slope of 0 is no regression to the mean, −1 a network that always says the same."
+        f"{labels.cohort_in_text(cohort)}: mean {with_interval(bias, part.unit)}; slope "
+        f"{with_interval(slope)} {on}. A slope of 0 is no regression to the mean, −1 a network that always predicts the same."
     ]
 
 
@@ -81,12 +79,9 @@ def _corrected(part: Part, corrected: pd.DataFrame, own: pd.DataFrame) -> Table:
     cohort = lead_cohort(own)
     bias, slope, error = (first(own, cohort=cohort, metric=name) for name in ("bias", "bias_slope", "mae"))
     name, on = _quantity(part)
-    unit = labels.unit(part.settings["target"])
     return metric_table(
         network_first(corrected),
-        keys=["model", "cohort"],
-        heads=["Model", "Cohort"],
-        told=lambda model, cohort: [labels.model(model), labels.cohort(cohort)],
+        [MODEL, COHORT],
         names=SHOWN,
         caption=f"Bias-corrected, {part.name}: fitted on validation scans only, and no measure of accuracy, because it "
         f"uses the person's own {part.target}. "
@@ -96,16 +91,15 @@ def _corrected(part: Part, corrected: pd.DataFrame, own: pd.DataFrame) -> Table:
             else ""
         )
         + f"Of the network: {note_of(own)} Each baseline has a line of its own, fitted in the same way on its predictions.",
-        summary=f"Bias-corrected values, fitted on validation scans only: {name} {with_interval(bias, unit)}, slope "
-        f"{with_interval(slope)} {on}; their MAE, {with_interval(error, unit)}, is no measure of accuracy.",
+        summary=f"Bias-corrected values, fitted on validation scans only: {name} {with_interval(bias, part.unit)}, slope "
+        f"{with_interval(slope)} {on}; their MAE, {with_interval(error, part.unit)}, is no measure of accuracy.",
     )
 
 
 def _external_groups(part: Part, rows: pd.DataFrame) -> Table:
     own = rows[rows["model"] == "network"]
-    unit = labels.unit(part.settings["target"])
-    told = [
-        f"{EXTERNAL_GROUPS[group]}: {with_interval(first(own, group=group, metric='mae'), unit)}"
+    figures = [
+        f"{EXTERNAL_GROUPS[group]}: {with_interval(first(own, group=group, metric='mae'), part.unit)}"
         for group in dict.fromkeys(own["group"])
     ]
     notes = " ".join(
@@ -114,19 +108,18 @@ def _external_groups(part: Part, rows: pd.DataFrame) -> Table:
     )
     return metric_table(
         rows,
-        keys=["group", "model"],
-        heads=["Participants", "Model"],
-        told=lambda group, model: [labels.spaced(EXTERNAL_GROUPS[group]), labels.model(model)],
+        [PARTICIPANTS, MODEL],
         caption=f"Some of the participants only, {part.name}, as predicted. {notes}",
-        summary=f"MAE of the network on some of the participants only: {'; '.join(told)}.",
+        summary=f"MAE of the network on some of the participants only: {'; '.join(figures)}.",
     )
 
 
-def _figures(part: Part, predictions: pd.DataFrame, trained_range: tuple[float, float] | None) -> list:
+def _figures(part: Part, predictions: pd.DataFrame) -> list[Drawing | Missing]:
     usable = predictions.dropna(subset=["target", "prediction"])
     if usable.empty:
         return [part.lack("predictions.tsv", "the scatter", "No row has target and prediction.")]
-    target = part.settings["target"]
+    target = part.experiment.target
+    trained_range = part.trained_range if part.cohort else None
     quantity = f"{target}{' (years)' if target == 'age' else ''}"
     scatter, difference = part.figure("scatter"), part.figure("difference")
     figures_regression.predicted_against_true(usable, scatter, quantity, trained_range)
@@ -149,7 +142,7 @@ def _figures(part: Part, predictions: pd.DataFrame, trained_range: tuple[float, 
             difference,
             f"Scatter plot of predicted minus true {target} against true {target} for {len(usable)} scans, with a fit.",
             f"The {pad} against true {target}, the same scans and marks; dashed is a straight fit. Look for a slope near "
-            "zero. A slope towards −1 is shrinkage to the mean, and differences between groups of unlike "
+            "zero. A slope towards −1 is shrinkage to the mean, and differences between groups of different "
             f"{target} then mean little.",
         ),
     ]

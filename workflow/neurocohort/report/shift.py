@@ -1,7 +1,7 @@
-"""Training cohorts and sites against test cohorts and sites, over all experiments of one task and target: what is left of a
-result where the scans come from elsewhere."""
+"""The matrix of training against test: what each experiment of one task and target was trained on, and its results on each
+cohort and site. It shows how much of a result is left where the scans come from elsewhere."""
 
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -15,14 +15,11 @@ from neurocohort.evaluation.shift import (
     shift_matrix,
 )
 from neurocohort.report import labels
-from neurocohort.report.methods_facts import listed
-from neurocohort.report.networks import networks_of
-from neurocohort.report.sources import Missing, Sources
-from neurocohort.report.tables import N_TOLD, Cell, Column, Row, Table, intervals_told, number_cell
-from neurocohort.study.members import without_site_names
+from neurocohort.report.sources import Missing
+from neurocohort.report.study import Experiment, Study
+from neurocohort.report.tables import N_COUNTS, Cell, Column, Row, Table, intervals_explained, number_cell
+from neurocohort.text import listed
 
-SHIFT_COLUMNS = ("model", "trained_on", "development_participants", "cohort", "site", "part", "seen", "metric", "value")
-SHIFT_COLUMNS += ("ci_low", "ci_high", "n")
 TARGETS = {"dseg": "Tissue labels"}
 MARKS = {
     SEEN_SITE: "",
@@ -33,64 +30,60 @@ MARKS = {
 }
 
 
-def matrices(sources: Sources, results: Path, experiments: dict[str, dict]) -> list[dict]:
-    """One record a task and target: ``title``, ``sentence``, ``table`` (None where there is no result) and ``missing``.
+@dataclass
+class Matrix:
+    """The matrix of one task and target; ``table`` is None where there is no result."""
 
-    ``experiments``: that block of the configuration. The ones that train without a site, which an experiment's
-    ``leave_one_site_out`` asks for, are rows of their own.
+    title: str
+    sentence: str = ""
+    table: Table | None = None
+    missing: list[Missing] = field(default_factory=list)
+
+
+def matrices(study: Study) -> list[Matrix]:
+    """The matrix of each task and target.
+
+    The experiments that train without a site, which an experiment's ``leave_one_site_out`` asks for, have rows of their own.
     """
-    of_kind: dict[tuple[str, str], list[tuple[str, dict]]] = {}
-    for name, settings in _with_derived(experiments).items():
-        of_kind.setdefault((settings["task"], settings["target"]), []).append((name, settings))
-    return [_matrix(sources, results, *kind, members) for kind, members in of_kind.items()]
+    of_kind: dict[tuple[str, str], list[Experiment]] = {}
+    for experiment in study.with_derived:
+        of_kind.setdefault((experiment.task, experiment.target), []).append(experiment)
+    return [_matrix(*kind, experiments) for kind, experiments in of_kind.items()]
 
 
-def _with_derived(experiments: dict[str, dict]) -> dict[str, dict]:
-    found = {}
-    for name, settings in experiments.items():
-        found[name] = settings
-        for other, site in without_site_names(name, settings.get("leave_one_site_out") or []).items():
-            found[other] = settings | {"left_out_site": site}
-    return found
-
-
-def _matrix(sources: Sources, results: Path, task: str, target: str, members: list[tuple[str, dict]]) -> dict:
-    tables, missing, failed = {}, [], []
-    for name, settings in members:
-        path = results / "experiments" / name / "shift.tsv"
-        table = sources.table(path, f"the row of {name} in the matrix of training and test", SHIFT_COLUMNS)
-        if isinstance(table, Missing):
-            missing.append(table)
+def _matrix(task: str, target: str, experiments: list[Experiment]) -> Matrix:
+    matrix = Matrix(f"{TARGETS.get(target) or labels.spaced(target)} ({task})")
+    tables, failed = {}, []
+    for one in experiments:
+        if isinstance(one.shift, Missing):
+            matrix.missing.append(one.shift)
             continue
-        own = _by_left_out_site(table[table["model"] == "network"], settings.get("left_out_site"))
-        networks = networks_of(results, name)
-        if settings.get("left_out_site") and networks is not None and networks.none_learned:
-            failed.append(name)  # its figures are no drop from a seen to a new site
+        if one.left_out_site and isinstance(one.networks, Missing):
+            matrix.missing.append(one.networks)
+        own = _by_left_out_site(one.shift[one.shift["model"] == "network"], one.left_out_site)
+        if one.left_out_site and not isinstance(one.networks, Missing) and one.networks.none_learned:
+            failed.append(one.title)  # its figures are no drop from a seen to a new site
         elif len(own):
-            tables[name] = own
+            tables[one.name] = own
         else:
-            missing.append(sources.lack(path, f"the network of {name}", "The table has no rows of the network."))
-    title = f"{TARGETS.get(target) or labels.spaced(target)} ({task})"
-    if not tables:
-        return {"title": title, "sentence": "", "table": None, "missing": missing}
-    rows = pd.concat([table.assign(experiment=name) for name, table in tables.items()], ignore_index=True)
-    return {
-        "title": title,
-        "sentence": " ".join(filter(None, [_sentence(rows, target), _failed(failed)])),
-        "table": _table(shift_matrix(tables), rows, target),
-        "missing": missing,
-    }
+            path, why = one.folder / "shift.tsv", "The table has no rows of the network."
+            matrix.missing.append(one.sources.lack(path, f"the network of {one.name}", why))
+    if tables:
+        rows = pd.concat([table.assign(experiment=name) for name, table in tables.items()], ignore_index=True)
+        matrix.sentence = " ".join(filter(None, [_sentence(rows, target), _failed(failed)]))
+        matrix.table = _table(shift_matrix(tables), rows, target)
+    return matrix
 
 
 def _failed(names: list[str]) -> str:
-    """Which of the networks that were trained without a site learned nothing, and so have no row."""
+    """A sentence on the networks that were trained without a site, learned nothing, and so have no row."""
     if not names:
         return ""
-    return f"Left out, because the network learned nothing: {listed([labels.in_text(name) for name in names])}."
+    return f"Left out, because the network learned nothing: {listed(names)}."
 
 
-def _by_left_out_site(table: pd.DataFrame, site: str | None) -> pd.DataFrame:
-    """The test on a left-out site under that site's name: an only site of its part is there as the cohort's whole."""
+def _by_left_out_site(table: pd.DataFrame, site: str) -> pd.DataFrame:
+    """Give the test on the left-out site that site's name: the table has a single site as the whole cohort."""
     if not site or (table["site"] == site).any():
         return table
     own = table["seen"].isin((NEW_SITE, UNKNOWN))  # not an external cohort of the experiment
@@ -102,7 +95,7 @@ def _table(matrix: pd.DataFrame, rows: pd.DataFrame, target: str) -> Table:
     name = rows["metric"].iloc[0]
     described = labels.metric(name)
     # The first of several rows of a cell, as in the matrix.
-    cells = {key: group.iloc[0].to_dict() for key, group in rows.groupby(["experiment", "cohort", "site"], sort=False)}
+    cells = {key: group.iloc[0] for key, group in rows.groupby(["experiment", "cohort", "site"], sort=False)}
     lines = []
     for experiment, trained_on in matrix.index:
         people = int(rows.loc[rows["experiment"] == experiment, "development_participants"].iloc[0])
@@ -115,7 +108,7 @@ def _table(matrix: pd.DataFrame, rows: pd.DataFrame, target: str) -> Table:
     arrow = "higher" if described.higher_is_better else "lower"
     return Table(
         f"{described.label}{' in' + unit if unit else ''} of the network by what it was trained on (rows) and tested on "
-        f"(columns); {arrow} is better. {_marks_explained(rows)}{intervals_told(rows)} {N_TOLD}",
+        f"(columns); {arrow} is better. {_marks_explained(rows)}{intervals_explained(rows)} {N_COUNTS}",
         [
             Column("Experiment", right=False),
             Column("Trained on", right=False),
@@ -126,13 +119,13 @@ def _table(matrix: pd.DataFrame, rows: pd.DataFrame, target: str) -> Table:
     )
 
 
-def _trained(told: str) -> str:
+def _trained(description: str) -> str:
     """``ixi (Guys, HH) + oasis1`` with the cohorts' published names."""
-    parts = [part.partition(" (") for part in told.split(" + ")]
+    parts = [part.partition(" (") for part in description.split(" + ")]
     return " + ".join(f"{labels.cohort(cohort)}{bracket}{sites}" for cohort, bracket, sites in parts)
 
 
-def _cell(row: dict | None, name: str) -> Cell:
+def _cell(row: pd.Series | None, name: str) -> Cell:
     if row is None:
         return Cell("–")
     return number_cell(row, name, " ".join(filter(None, (f"n {int(row['n'])}", MARKS[_seen(row["seen"])]))))
@@ -172,12 +165,12 @@ def _sentence(rows: pd.DataFrame, target: str) -> str:
         (seen == PARTLY_NEW, "on scans of which some are of a site that training had not seen"),
         (seen == UNKNOWN, "where the sites of the tested or the training scans are not all known"),
     )
-    told = [
+    ranges = [
         f"{where} {_range(rows.loc[chosen, 'value'].dropna(), described.decimals, unit)}"
         for chosen, where in groups
         if chosen.any()
     ]
-    sentence = f"{described.label} {'; '.join(told)}."
+    sentence = f"{described.label} {'; '.join(ranges)}."
     if new:
         return sentence
     return (

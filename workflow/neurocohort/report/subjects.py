@@ -1,166 +1,222 @@
-"""One page a scan: who it is, what became of it, its mosaic in full size, its quality numbers against its cohort, what each
-experiment predicted for it, and for some scans a viewer of the volume."""
+"""One page for each scan: its participant, its status, its mosaic in full size, its quality numbers compared with its cohort, the
+predictions of each experiment, and for some scans a viewer of the volume."""
 
 import shutil
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
-from neurocohort.imaging.derivatives import labels_name, preproc_name, qc_path, scan_folder
+from neurocohort.imaging.derivatives import labels_name, preproc_name
 from neurocohort.report import labels, viewers
-from neurocohort.report.development import DEVELOPMENT, by_use, folds_of
-from neurocohort.report.sources import Missing, Sources
+from neurocohort.report.cases import ScanKey, best_median_worst, errors_by_scan
+from neurocohort.report.development import DEVELOPMENT, by_use
+from neurocohort.report.quality import Gallery, GalleryCell, GalleryRow
+from neurocohort.report.sources import Missing
+from neurocohort.report.study import Cohort, Experiment, Study, missing_of
 
 REGISTRATION = ("template_dice", "mutual_information", "registration_starts")
 REGISTRATION += ("mask_to_template", "outside_template", "template_shift_mm")  # of scans in MNI space
 KINDS = ("Registration", "Volumes", "Image quality")
 UNKNOWN = dict.fromkeys(("session_id", "scanner", "age", "sex"))
 TEMPLATES = Path(__file__).parent / "templates"
-OUT_OF_FOLD = "Out of fold"  # of a prediction by the networks of the fold that the scan validates
-STRIP = (2.0, 158.0)  # where a strip plot's axis starts and ends, in its own units
+OUT_OF_FOLD = "Out of fold"  # a prediction by the networks of the fold that the scan validates
+STRIP = (2.0, 158.0)  # where the axis of a strip plot starts and ends, in its own units
 
 
-def write_pages(
-    sources: Sources,
-    environment: Environment,
-    *,
-    data: Path,
-    results: Path,
-    experiments: dict[str, dict],
-    galleries: list[dict],
-    output: Path,
-    configuration: dict,
-    **shared: object,
-) -> None:
-    """Write ``subjects/<cohort>/<scan_id>.html`` under ``output`` for each row of ``galleries``, and the pages' style sheet.
+@dataclass(frozen=True)
+class Person:
+    """The row of a scan in scans.tsv, as far as its page shows it."""
 
-    ``galleries`` are those of `quality.gallery`; a row whose viewer can't be made gets the ``Missing`` as its ``viewer``, so that
-    the index names it too. What else a page lacks is boxed on it; the index has these files in boxes of its own.
-    ``configuration``: its ``report.viewers`` is how many scans get a viewer. ``shared``: study, demo and date, which every page
-    shows.
+    session_id: str | None = None
+    scanner: str | None = None
+    age: float | None = None
+    sex: str | None = None
+
+
+@dataclass(frozen=True)
+class ScanPrediction:
+    """An experiment on one scan: its part, its predictions as a table, and the rank of its error in words."""
+
+    experiment: Experiment
+    part: str | None
+    missing: list[Missing]
+    columns: list[str]
+    rows: list[list[str]]
+    rank: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A strip plot: the ends of its axis, the cohort's quartiles, the site's median, and the scan, in its own units."""
+
+    left: float
+    right: float
+    first: float
+    third: float
+    median: float | None
+    at: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A quality number of a scan compared with its cohort, as text. ``far``: its robust score where it is unusual."""
+
+    label: str
+    text: str
+    median: str
+    score: str
+    far: float | None
+    rank: str
+    strip: Strip | None
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """The HTML page of a viewer, and the experiment whose predicted labels it shows, None without."""
+
+    page: str
+    experiment: str | None
+
+
+def write_pages(study: Study, environment: Environment, galleries: list[Gallery], output: Path, date: str) -> None:
+    """Write ``subjects/<cohort>/<scan_id>.html`` for each row of the galleries, and the pages' style sheet.
+
+    A row whose viewer can't be made gets the `Missing` as its ``viewer``, so that the index names it too. Everything else that a
+    page lacks has a box on it and another on the index.
+
+    Args:
+        study: The study; ``report.viewers`` of its configuration limits how many scans get a viewer.
+        environment: Of the templates.
+        galleries: One for each cohort.
+        output: The report's folder.
+        date: Of the report.
     """
-    viewer_limit = (configuration.get("report") or {}).get("viewers", 0)
+    limit = study.block("report").get("viewers", 0)
     (output / "subjects").mkdir(exist_ok=True)
     shutil.copyfile(TEMPLATES / "report.css", output / "subjects" / "report.css")
-    quiet = Sources(sources.roots)
-    told = [
-        _Experiment(quiet, results, name, settings, folds_of(settings, configuration))
-        for name, settings in experiments.items()
-    ]
-    wanted = [case for experiment in told for case in experiment.cases]
-    viewed = set(viewers.chosen(wanted, galleries, viewer_limit)) if viewer_limit else set()
+    predictions = [_Predictions(experiment) for experiment in study.experiments.values()]
+    wanted = [key for one in predictions for key in one.cases]
+    viewed = set(viewers.chosen(wanted, galleries, limit)) if limit else set()
     template = environment.get_template("subject.html.j2")
+    shared = {"study": study.name, "demo": study.demo, "date": date, "viewer_limit": limit}
     for gallery in galleries:
-        cohort, rows = gallery["cohort"], gallery["rows"]
-        if not rows:
-            continue
-        people = _people(quiet, data, cohort)
-        spread = _Spread(
-            pd.DataFrame([row["record"] for row in rows]), [column["name"] for column in gallery["columns"]]
-        )
-        for index, row in enumerate(rows):
-            page = None
-            if (cohort, row["scan_id"]) in viewed:
-                page = _viewer(sources, results, cohort, row["scan_id"], told)
-                row["viewer"] = page if isinstance(page, Missing) else None
-            full = output / "subjects" / cohort / f"{row['scan_id']}.webp"
-            boxed: set[str] = set()
+        cohort = study.cohorts[gallery.cohort]
+        people, spread = _people(cohort), _Spread(gallery)
+        for index, row in enumerate(gallery.rows):
+            viewer = _viewer(cohort, row.scan_id, predictions) if (cohort.name, row.scan_id) in viewed else None
+            row.viewer = viewer if isinstance(viewer, Missing) else None
             text = template.render(
                 **shared,
-                cohort=cohort,
+                cohort=cohort.name,
                 row=row,
-                mosaic=full.name if full.is_file() else f"../../mosaics/{cohort}/{row['scan_id']}.webp",
-                before=rows[index - 1] if index else None,
-                after=rows[index + 1] if index + 1 < len(rows) else None,
-                place=(index + 1, len(rows)),
-                person=people if isinstance(people, Missing) else UNKNOWN | people.get(row["scan_id"], {}),
-                experiments=[experiment.of(cohort, row["scan_id"]) for experiment in told],
+                mosaic=_mosaic(cohort, row, output),
+                before=gallery.rows[index - 1] if index else None,
+                after=gallery.rows[index + 1] if index + 1 < len(gallery.rows) else None,
+                place=(index + 1, len(gallery.rows)),
+                person=people if isinstance(people, Missing) else people.get(row.scan_id, Person()),
+                experiments=[one.of(cohort.name, row.scan_id) for one in predictions],
                 numbers=spread.groups(row),
-                viewer=page,
-                viewer_limit=viewer_limit,
-                first_time=lambda item, boxed=boxed: item.anchor not in boxed and not boxed.add(item.anchor),
+                viewer=viewer,
+                first_time=FirstTime(),
             )
-            path = output / row["page"]
+            path = output / row.page
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
 
-class _Experiment:
-    """What one experiment knows of each scan; ``folds``: of its cross-validation, 0 without."""
+class FirstTime:
+    """Whether a missing item is shown for the first time on a page: several boxes may show it, and one has its anchor."""
 
-    def __init__(self, quiet: Sources, results: Path, name: str, settings: dict, folds: int):
-        self.name, self.settings, self.task, self.folds = name, settings, settings["task"], folds
-        self.folder = results / "experiments" / name
-        measured = ("tissue", "dice") if self.task == "segmentation" else ("target", "prediction")
-        self.samples = quiet.table(
-            self.folder / "samples.tsv", f"the participants of {name}", ("cohort", "scan_id", "part")
-        )
-        self.predictions = quiet.table(
-            self.folder / "predictions.tsv", f"the predictions of {name}", ("cohort", "part", "scan_id", *measured)
-        )
-        self.parts, self.rows, self.ranks, self.cases = {}, {}, {}, []
-        if not isinstance(self.samples, Missing):
-            used = by_use(self.samples, folds)
-            keys = zip(used["cohort"].astype(str), used["scan_id"].astype(str), strict=True)
-            fold = used["fold"] if folds and "fold" in used else [None] * len(used)
-            parts = [_part(*place) for place in zip(used["part"], fold, strict=True)]
-            self.parts = dict(zip(keys, parts, strict=True))
-        if not isinstance(self.predictions, Missing):
-            for record in self.predictions.to_dict("records"):
-                self.rows.setdefault((str(record["cohort"]), str(record["scan_id"])), []).append(record)
-            errors = viewers.errors_by_scan(self.predictions, self.task)
-            self.ranks = {tuple(map(str, key)): place for place, key in enumerate(errors.index, start=1)}
-            self.cases = list(viewers.cases(errors).values())
+    def __init__(self) -> None:
+        self.anchors: set[str] = set()
 
-    def of(self, cohort: str, scan_id: str) -> dict:
-        """The experiment on one scan: its part, the truth and the prediction, and the place of its error among all."""
-        key = (cohort, scan_id)
-        part = self.parts.get(key)
-        rows = self.rows.get(key, [])
+    def __call__(self, item: Missing) -> bool:
+        known = item.anchor in self.anchors
+        self.anchors.add(item.anchor)
+        return not known
+
+
+@dataclass(frozen=True, eq=False)
+class _Predictions:
+    """The parts and predictions of an experiment by scan."""
+
+    experiment: Experiment
+
+    @cached_property
+    def parts(self) -> dict[ScanKey, str]:
+        if isinstance(self.experiment.samples, Missing):
+            return {}
+        used = by_use(self.experiment.samples, self.experiment.folds)
+        fold = used["fold"] if self.experiment.folds and "fold" in used else [None] * len(used)
+        columns = used["cohort"].astype(str), used["scan_id"].astype(str), used["part"], fold
+        return {(cohort, scan_id): _part(part, own) for cohort, scan_id, part, own in zip(*columns, strict=True)}
+
+    @cached_property
+    def rows(self) -> dict[ScanKey, list[dict[str, Any]]]:
+        found: dict[ScanKey, list[dict[str, Any]]] = {}
+        if not isinstance(self.experiment.predictions, Missing):
+            for row in self.experiment.predictions.to_dict("records"):
+                found.setdefault((str(row["cohort"]), str(row["scan_id"])), []).append(row)
+        return found
+
+    @cached_property
+    def errors(self) -> pd.Series:
+        if isinstance(self.experiment.predictions, Missing):
+            return pd.Series(dtype=float)
+        return errors_by_scan(self.experiment.predictions, self.experiment.task)
+
+    @cached_property
+    def ranks(self) -> dict[ScanKey, int]:
+        return {(str(key[0]), str(key[1])): rank for rank, key in enumerate(self.errors.index, start=1)}
+
+    @property
+    def cases(self) -> list[ScanKey]:
+        """The best, the median and the worst scan."""
+        return list(best_median_worst(self.errors).values())
+
+    def of(self, cohort: str, scan_id: str) -> ScanPrediction:
+        """The experiment on one scan."""
+        key, experiment = (cohort, scan_id), self.experiment
         rank = ""
         if key in self.ranks:
-            what = "mean Dice" if self.task == "segmentation" else "error"
-            order = "highest" if self.task == "segmentation" else "smallest"
-            rank = f"Place {self.ranks[key]} of {len(self.ranks)} held-out scans, from the {order} {what} on."
-        return {
-            "title": labels.spaced(self.name),
-            "task": self.task,
-            "part": part,
-            "folds": self.folds,
-            "missing": [item for item in (self.samples, self.predictions) if isinstance(item, Missing)],
-            "columns": self._columns(),
-            "rows": [self._cells(row) for row in rows],
-            "rank": rank,
-        }
+            order = "highest mean Dice" if experiment.task == "segmentation" else "smallest error"
+            rank = f"Place {self.ranks[key]} of {len(self.ranks)} held-out scans, from the {order} on."
+        rows = [self._cells(row) for row in self.rows.get(key, [])]
+        missing = missing_of((experiment.samples, experiment.predictions))
+        return ScanPrediction(experiment, self.parts.get(key), missing, self._columns(), rows, rank)
 
     def label_map(self, cohort: str, scan_id: str) -> Path | None:
         """The predicted label map of the scan on the study's grid, where the experiment made one."""
-        path = self.folder / "label_maps" / cohort / labels_name(scan_id)
+        path = self.experiment.folder / "label_maps" / cohort / labels_name(scan_id)
         return path if path.is_file() else None
 
     def _columns(self) -> list[str]:
-        if self.task == "segmentation":
+        if self.experiment.task == "segmentation":
             return ["Tissue", "Dice", "Predicted (ml)", "Reference (ml)"]
-        unit = labels.unit(self.settings.get("target", "")).strip()
+        unit = labels.unit(self.experiment.target).strip()
         unit = f" ({unit})" if unit else ""
-        if self.task == "regression":
+        if self.experiment.task == "regression":
             return ["Part", f"True{unit}", f"Predicted{unit}", f"Predicted − true{unit}"]
-        names = labels.classes(self.settings)
+        names = self.experiment.classes
         several = ["Predicted class", "Its probability"]
         return ["Part", "True class", *(several if len(names) > 2 else [f"Probability of {names[1]}"])]
 
-    def _cells(self, row: dict) -> list[str]:
-        if self.task == "segmentation":
+    def _cells(self, row: dict[str, Any]) -> list[str]:
+        if self.experiment.task == "segmentation":
             volumes = [labels.number(row.get(name), 1) for name in ("volume_ml", "reference_ml")]
             return [str(row["tissue"]), labels.number(row["dice"], 3), *volumes]
-        validated = OUT_OF_FOLD if self.folds else labels.PARTS["validation"]
-        part = validated if row["part"] == "validation" else labels.PARTS.get(row["part"], str(row["part"]))
+        part = labels.PARTS.get(row["part"], str(row["part"]))
+        if row["part"] == "validation" and self.experiment.folds:
+            part = OUT_OF_FOLD
         true, predicted = row["target"], row["prediction"]
-        if self.task == "regression":
+        if self.experiment.task == "regression":
             return [part, *(labels.number(value, 1) for value in (true, predicted, predicted - true))]
-        names = labels.classes(self.settings)
+        names = self.experiment.classes
         if len(names) > 2:
             probability = row.get(f"probability_{predicted:.0f}")
             return [part, _named(names, true), _named(names, predicted), labels.number(probability, 3)]
@@ -168,39 +224,40 @@ class _Experiment:
 
 
 class _Spread:
-    """How the numbers of a cohort's scans spread, so that each scan's can be put beside them."""
+    """The distribution of a cohort's quality numbers, which each scan is compared with."""
 
-    def __init__(self, table: pd.DataFrame, names: list[str]):
+    def __init__(self, gallery: Gallery):
+        names = [number.name for number in gallery.numbers]
+        table = pd.DataFrame([row.record for row in gallery.rows])
         self.values = {name: np.sort(table[name].dropna().to_numpy(dtype=float)) for name in names}
         self.by_site = table.groupby(table["site"].fillna("unknown"))[names].median() if "site" in table else None
 
-    def groups(self, row: dict) -> list[tuple[str, list[dict]]]:
-        """The scan's numbers by kind: label, value, the site's median, robust score, rank in the cohort, and strip plot."""
-        found: dict[str, list[dict]] = {kind: [] for kind in KINDS}
-        site = row["site"] or "unknown"
-        for (name, values), cell in zip(self.values.items(), row["cells"], strict=True):
-            value, score = row["record"][name], row["record"].get(f"{name}_z")
-            median = None if self.by_site is None else float(self.by_site.at[site, name])
-            places = labels.decimals_for(list(values))
-            entry = {
-                "label": labels.quality(name),
-                "text": cell["text"],
-                "median": labels.number(median, places),
-                "score": labels.number(score, 1),
-                "far": cell["z"],
-                "rank": "–",
-                "strip": None,
-            }
-            if labels.is_number(value):
-                entry["rank"] = f"{int((values < value).sum()) + 1} of {len(values)}"
-                entry["strip"] = _strip(values, float(value), median)
+    def groups(self, row: GalleryRow) -> list[tuple[str, list[Compared]]]:
+        """The scan's numbers by kind."""
+        found: dict[str, list[Compared]] = {kind: [] for kind in KINDS}
+        for cell in row.cells:
+            name = cell.number.name
             kind = "Registration" if name in REGISTRATION else "Volumes" if name.endswith("_ml") else "Image quality"
-            found[kind].append(entry)
+            found[kind].append(self._compared(cell, row))
         return [(kind, entries) for kind, entries in found.items() if entries]
 
+    def _compared(self, cell: GalleryCell, row: GalleryRow) -> Compared:
+        name, values = cell.number.name, self.values[cell.number.name]
+        median = None if self.by_site is None else float(self.by_site.at[row.site or "unknown", name])
+        rank = "–" if cell.value is None else f"{int((values < cell.value).sum()) + 1} of {len(values)}"
+        return Compared(
+            cell.number.label,
+            cell.text,
+            labels.number(median, cell.number.decimals),
+            labels.number(row.record.get(f"{name}_z"), 1),
+            cell.z,
+            rank,
+            None if cell.value is None else _strip(values, float(cell.value), median),
+        )
 
-def _strip(values: np.ndarray, value: float, median: float | None) -> dict | None:
-    """Places of the strip plot's parts: the cohort's least and largest value, its quartiles, the site's median, the scan."""
+
+def _strip(values: np.ndarray, value: float, median: float | None) -> Strip | None:
+    """The strip plot of a number; None where all scans have the same value."""
     low, high = values[0], values[-1]
     if not high > low:
         return None
@@ -208,39 +265,41 @@ def _strip(values: np.ndarray, value: float, median: float | None) -> dict | Non
     def place(number: float) -> float:
         return round(STRIP[0] + (STRIP[1] - STRIP[0]) * (number - low) / (high - low), 1)
 
-    first, third = (place(float(np.quantile(values, share))) for share in (0.25, 0.75))
-    at = place(median) if labels.is_number(median) else None
-    return {"left": STRIP[0], "right": STRIP[1], "first": first, "third": third, "median": at, "at": place(value)}
+    first, third = (place(float(np.quantile(values, fraction))) for fraction in (0.25, 0.75))
+    at_median = place(float(median)) if median is not None and labels.is_number(median) else None
+    return Strip(*STRIP, first, third, at_median, place(value))
 
 
-def _people(quiet: Sources, data: Path, cohort: str) -> dict[str, dict] | Missing:
-    """The rows of the cohort's scans.tsv by scan_id."""
-    table = quiet.table(
-        data / cohort / "scans.tsv", f"age and sex of the scans of {labels.cohort(cohort)}", ("scan_id",)
-    )
-    if isinstance(table, Missing):
-        return table
-    records = table.astype(object).where(table.notna(), None).to_dict("records")
-    return {str(record["scan_id"]): record for record in records}
+def _mosaic(cohort: Cohort, row: GalleryRow, output: Path) -> str:
+    """The scan's mosaic in full size, from its page."""
+    full = output / "subjects" / cohort.name / f"{row.scan_id}.webp"
+    return full.name if full.is_file() else f"../../mosaics/{cohort.name}/{row.scan_id}.webp"
 
 
-def _viewer(sources: Sources, results: Path, cohort: str, scan_id: str, told: list[_Experiment]) -> dict | Missing:
-    preproc = results / cohort / "preproc"
+def _people(cohort: Cohort) -> dict[str, Person] | Missing:
+    """By scan_id."""
+    if isinstance(cohort.scans, Missing):
+        return cohort.scans
+    table = cohort.scans.astype(object).where(cohort.scans.notna(), None)
+    names = [name for name in Person.__dataclass_fields__ if name in table]
+    return {str(row["scan_id"]): Person(**{name: row[name] for name in names}) for row in table.to_dict("records")}
+
+
+def _viewer(cohort: Cohort, scan_id: str, predictions: list[_Predictions]) -> Viewer | Missing:
     what = f"the volume viewer of {scan_id}"
-    record = sources.record(qc_path(preproc, scan_id), what)
+    record = cohort.scan_record(scan_id, what)
     if isinstance(record, Missing):
         return record
-    listed = (record.get("outputs") or {}).get("preproc_T1w")
-    scan = scan_folder(preproc, scan_id) / (Path(listed["file"]).name if listed else preproc_name(scan_id, "T1w"))
+    scan = cohort.scan_file(record, scan_id, "preproc_T1w", preproc_name(scan_id, "T1w"))
     if not scan.is_file():
-        return sources.lack(scan, what)
-    maps = [(experiment.name, path) for experiment in told if (path := experiment.label_map(cohort, scan_id))]
+        return cohort.sources.lack(scan, what)
+    maps = [(one.experiment.heading, path) for one in predictions if (path := one.label_map(cohort.name, scan_id))]
     name, label_map = maps[0] if maps else (None, None)
     try:
         volume = viewers.read_volume(scan, label_map)
     except viewers.UNREADABLE as error:
-        return sources.lack(scan, what, f"The image can't be read: {error}.")
-    return {"page": viewers.viewer_page(*volume), "experiment": name and labels.spaced(name)}
+        return cohort.sources.lack(scan, what, f"The image can't be read: {error}.")
+    return Viewer(viewers.viewer_page(*volume), name)
 
 
 def _part(part: str, fold: object) -> str:

@@ -1,15 +1,14 @@
-"""Tables of numbers as the page shows them: a row a model, a group or a site, a column a metric, each with its interval."""
+"""Tables of numbers on the page: a row for each model, group or site, a column for each metric."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from neurocohort.report import labels
 
-# The kinds of interval that carry a mark on the page; BCa carries none.
-N_TOLD = "n counts participants, of whom each scan counts."
-MARKS = {
+N_COUNTS = "n counts participants, of whom each scan counts."
+MARKS = {  # by kind of interval, its mark on the page and what that means; BCa has no mark
     "percentile": ("†", "percentile interval, where BCa is degenerate"),
     "newcombe": (
         "‡",
@@ -51,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. With a ``summary``, a sentence that holds its main figure, it is folded away behind that; else it is shown."""
+    """A table. With a ``summary``, a sentence with its main figure, it is folded away behind that sentence."""
 
     caption: str
     columns: list[Column]
@@ -59,8 +58,22 @@ class Table:
     summary: str = ""
 
 
+@dataclass(frozen=True)
+class Key:
+    """A column of a table of results that tells its rows apart: its name, its heading on the page, and the text of a value."""
+
+    name: str
+    heading: str
+    text: Callable[[str], str]
+
+
+MODEL = Key("model", "Model", labels.model)
+COHORT = Key("cohort", "Cohort", labels.cohort)
+TISSUE = Key("tissue", "Tissue", str)
+
+
 def metrics_in_order(rows: pd.DataFrame) -> list[str]:
-    """The names of the metrics of a table of results, in the order in which they stand there."""
+    """The names of the metrics of a table of results, in their order there."""
     return list(dict.fromkeys(rows["metric"]))
 
 
@@ -70,7 +83,7 @@ def metric_column(name: str) -> Column:
     return Column(described.label, described.higher_is_better)
 
 
-def number_cell(row: dict | None, name: str | None = None, note: str = "") -> Cell:
+def number_cell(row: pd.Series | None, name: str | None = None, note: str = "") -> Cell:
     """The value and interval of a ``row`` with metric, value, ci_low, ci_high and interval; a dash where there is none."""
     if row is None:
         return Cell("–")
@@ -88,45 +101,40 @@ def number_of(value: object) -> float | None:
 
 
 def metric_table(
-    rows: pd.DataFrame,
-    *,
-    keys: list[str],
-    heads: list[str],
-    told: Callable[..., list[str]],
-    caption: str,
-    names: Iterable[str] | None = None,
-    summary: str = "",
-    with_n: bool = True,
+    rows: pd.DataFrame, keys: Sequence[Key], caption: str, names: Iterable[str] | None = None, summary: str = ""
 ) -> Table:
-    """A table of results, long, as one with a row for each combination of ``keys`` and a column for each metric.
+    """A long table of results as one with a row for each combination of ``keys`` and a column for each metric.
 
-    ``rows``: metric, value, ci_low, ci_high, interval, n and the columns ``keys``; ``told`` makes the text under each of
-    ``heads``, one a key, of a combination; ``names``: the metrics, else all in their order. An only cohort has no column.
+    Args:
+        rows: Columns metric, value, ci_low, ci_high, interval, n and those of ``keys``.
+        keys: What tells the rows apart. The cohort has no column where there is only one.
+        caption: The caption, to which the meaning of the intervals and of n is added.
+        names: The metrics; all in their order where None.
+        summary: A sentence behind which the table is folded away.
     """
-    shown = [index for index, key in enumerate(keys) if key != "cohort" or rows["cohort"].nunique() > 1]
+    several = rows["cohort"].nunique() > 1
     names = [name for name in (names or metrics_in_order(rows)) if (rows["metric"] == name).any()]
+    rows = rows[rows["metric"].isin(names)]
     lines = []
-    for found, group in rows[rows["metric"].isin(names)].groupby(keys, sort=False, dropna=False):
-        texts = told(*found)
-        head, *texts = (texts[index] for index in shown)
-        records = {row["metric"]: row for row in group.to_dict("records")}
-        cells = [Cell(text, right=False) for text in texts] + [number_cell(records.get(name)) for name in names]
-        cells += [Cell(str(int(group["n"].max())))] if with_n else []
-        lines.append(Row(head, cells, own=dict(zip(keys, found, strict=True)).get("model") == "network"))
-    columns = [Column(heads[index], right=False) for index in shown] + [metric_column(name) for name in names]
-    columns += [Column("n")] if with_n else []
-    counted = f" {N_TOLD}" if with_n else ""
-    return Table(f"{caption} {intervals_told(rows[rows['metric'].isin(names)])}{counted}", columns, lines, summary)
+    for values, group in rows.groupby([key.name for key in keys], sort=False, dropna=False):
+        shown = [key.text(value) for key, value in zip(keys, values, strict=True) if several or key is not COHORT]
+        records = {row["metric"]: row for _, row in group.iterrows()}
+        cells = [Cell(text, right=False) for text in shown[1:]] + [number_cell(records.get(name)) for name in names]
+        own = (MODEL, "network") in zip(keys, values, strict=True)
+        lines.append(Row(shown[0], [*cells, Cell(str(int(group["n"].max())))], own))
+    columns = [Column(key.heading, right=False) for key in keys if several or key is not COHORT]
+    columns += [*map(metric_column, names), Column("n")]
+    return Table(f"{caption} {intervals_explained(rows)} {N_COUNTS}", columns, lines, summary)
 
 
-def intervals_told(rows: pd.DataFrame) -> str:
-    """What the brackets and marks of a table mean."""
+def intervals_explained(rows: pd.DataFrame) -> str:
+    """A sentence on what the brackets and marks of a table mean."""
     kinds = set(rows["interval"]) if "interval" in rows else set()
     marks = "".join(f"; {mark} {text}" for kind, (mark, text) in MARKS.items() if kind in kinds)
     return f"95 % intervals in brackets{marks}."
 
 
-def with_interval(row: dict | None, unit: str = "") -> str:
+def with_interval(row: pd.Series | None, unit: str = "") -> str:
     """``3.79 years [0.60, 8.29]`` of a row of a table of results; ``not defined`` where it has no value."""
     if row is None or not labels.is_number(row["value"]):
         return "not defined"
@@ -135,25 +143,25 @@ def with_interval(row: dict | None, unit: str = "") -> str:
     return f"{labels.number(row['value'], places)}{unit} {found}".rstrip()
 
 
-def first(rows: pd.DataFrame, **where: str) -> dict | None:
-    """The first row with these values, as a record; None where there is none."""
+def first(rows: pd.DataFrame, **where: str) -> pd.Series | None:
+    """The first row with these values; None where there is none."""
     for column, value in where.items():
         rows = rows[rows[column] == value]
-    return rows.iloc[0].to_dict() if len(rows) else None
+    return rows.iloc[0] if len(rows) else None
 
 
 def lead_cohort(rows: pd.DataFrame) -> str:
-    """The cohort that stands for a part: all together where they are pooled, else the first."""
+    """The cohort whose figures represent a part: all together where they are pooled, else the first."""
     cohorts = list(dict.fromkeys(rows["cohort"]))
     return "all" if "all" in cohorts else cohorts[0]
 
 
 def network_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the network's before the baselines', which keep their order."""
+    """The network's rows, then those of the baselines in their order."""
     return pd.concat([rows[rows["model"] == "network"], rows[rows["model"] != "network"]])
 
 
 def note_of(rows: pd.DataFrame) -> str:
-    """The first sentence that the rows' column ``note`` holds, or nothing."""
+    """The first sentence in the column ``note`` of the rows; empty where there is none."""
     notes = rows["note"].dropna()
     return str(notes.iloc[0]) if len(notes) else ""

@@ -1,112 +1,85 @@
-"""What the page shows of an experiment's training: its learning curves and facts, its sweep, and its controls."""
+"""An experiment's trainings on the page: learning curves and facts, its sweep, and its controls."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from neurocohort.report import figures, labels
+from neurocohort.report import figures
 from neurocohort.report.figures import Drawing
 from neurocohort.report.networks import spelt
-from neurocohort.report.sources import Missing, Sources
-from neurocohort.study.members import members_of
-
-CHOICE = [
-    "draw",
-    "validation_loss",
-    "criterion",
-    "chosen",
-]  # of sweep.tsv; the other columns are the values of the draw
-HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "best")
+from neurocohort.report.sources import Missing
+from neurocohort.report.study import SWEEP_COLUMNS, Experiment, Run
 
 
-def learning(
-    sources: Sources, results: Path, experiment: str, settings: dict, output: Path, folds: int = 0
-) -> list[dict]:
-    """One record a member (a seed, or a fold and seed): the run's facts and its learning curve."""
-    folder = results / "experiments" / experiment
-    if (settings.get("training") or {}).get("seeds"):
-        members = members_of(settings, folds)
-    else:
-        members = sorted(path.name for path in folder.glob("seed-*"))
-    if not members:
-        return [
-            {"member": None, "facts": [], "figure": sources.lack(folder / "seed-*", f"the training of {experiment}")}
-        ]
-    return [_run(sources, folder / member, experiment, member, output) for member in members]
+@dataclass(frozen=True)
+class Training:
+    """One training on the page: its network, its facts by name, and its learning curve."""
+
+    member: str
+    facts: list[tuple[str, str]] | Missing
+    figure: Drawing | Missing
 
 
-def control(sources: Sources, results: Path, experiment: str, settings: dict) -> dict | Missing | None:
-    """What became of the experiment's controls; None where it has none."""
-    if not settings.get("control"):
-        return None
-    return sources.record(results / "experiments" / experiment / "control.json", f"the control of {experiment}")
+def learning(experiment: Experiment, output: Path) -> list[Training]:
+    """The trainings of an experiment. Their learning curves are written into the report's folder ``figures``."""
+    if not experiment.members:
+        what = f"the training of {experiment.name}"
+        return [Training("", [], experiment.sources.lack(experiment.folder / "seed-*", what))]
+    return [_training(experiment, member, output) for member in experiment.members]
 
 
-def sweep(sources: Sources, results: Path, experiment: str, settings: dict) -> str | Missing:
+def sweep(experiment: Experiment) -> str | Missing:
     """A sentence on what a sweep chose; empty where there is none."""
-    if not settings.get("sweep"):
-        return ""
-    path = results / "experiments" / experiment / "sweep" / "sweep.tsv"
-    table = sources.table(path, f"the sweep of {experiment}", CHOICE)
-    if isinstance(table, Missing):
-        return table
+    table = experiment.sweep
+    if table is None or isinstance(table, Missing):
+        return table or ""
     chosen = table.loc[table["chosen"] == 1].iloc[0]
-    values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop(CHOICE))
+    values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop([*SWEEP_COLUMNS]))
     return f"Chosen from {len(table)} draws by the criterion on the validation scans: {values}."
 
 
-def _run(sources: Sources, folder: Path, experiment: str, member: str, output: Path) -> dict:
-    what = f"the learning curve of {experiment}, {spelt(member)}"
-    history = sources.table(folder / "history.tsv", what, HISTORY_COLUMNS)
-    run = sources.record(folder / "run.json", f"the facts of the training of {experiment}, {spelt(member)}")
-    figure: Drawing | Missing = history if isinstance(history, Missing) else None  # type: ignore[assignment]
-    if not isinstance(history, Missing):
-        path = output / "figures" / f"{experiment}_{member}_learning.svg"
-        figures.learning_curves(history, path)
-        kept = _kept(history, {} if isinstance(run, Missing) else run)
-        figure = Drawing.of(
-            path,
-            f"Training and validation loss of {labels.in_text(experiment)}, {spelt(member)}, over {len(history)} epochs. {kept}",
-            f"{labels.spaced(experiment)}, {spelt(member)}. {kept} Look for a validation loss that falls and levels off. "
-            "Still falling at the end: train longer. Rising while the training loss falls: overfitting.",
-        )
-    return {"member": spelt(member), "facts": run if isinstance(run, Missing) else _facts(run), "figure": figure}
+def _training(experiment: Experiment, member: str, output: Path) -> Training:
+    history, run = experiment.histories[member], experiment.runs[member]
+    facts = run if isinstance(run, Missing) else _facts(run)
+    if isinstance(history, Missing):
+        return Training(spelt(member), facts, history)
+    path = output / "figures" / f"{experiment.name}_{member}_learning.svg"
+    figures.learning_curves(history, path)
+    kept = _kept(history, None if isinstance(run, Missing) else run)
+    figure = Drawing.of(
+        path,
+        f"Training and validation loss of {experiment.title}, {spelt(member)}, over {len(history)} epochs. {kept}",
+        f"{experiment.heading}, {spelt(member)}. {kept} Look for a validation loss that falls and levels off. "
+        "Still falling at the end: train longer. Rising while the training loss falls: overfitting.",
+    )
+    return Training(spelt(member), facts, figure)
 
 
-def _kept(history: pd.DataFrame, run: dict) -> str:
+def _kept(history: pd.DataFrame, run: Run | None) -> str:
     """Which weights were kept, and whether they learned anything."""
     last = int(history["epoch"].max())
     best = history.loc[history["best"] == 1, "epoch"]
-    keep = (run.get("settings") or {}).get("keep", "best")
-    if run and run.get("best_epoch") in (None, 0):
-        said = "No epoch ended with a finite validation loss."
+    keep = run.keep if run else "best"
+    if (run and not run.best_epoch) or (keep == "best" and best.empty):
+        sentence = "No epoch ended with a finite validation loss."
     elif keep == "averaged":
-        said = f"The weights kept are the mean over the last epochs of {last}."
+        sentence = f"The weights kept are the mean over the last epochs of {last}."
     elif keep == "last":
-        said = f"The weights kept are those of the last epoch, {last}."
-    elif len(best):
-        said = f"The weights kept are those of epoch {int(best.iloc[-1])} of {last}, chosen on validation."
+        sentence = f"The weights kept are those of the last epoch, {last}."
     else:
-        said = "No epoch ended with a finite validation loss."
-    learned = (run.get("learning") or {}).get("learned")
-    return f"{said} This network learned nothing." if learned is False else said
+        sentence = f"The weights kept are those of epoch {int(best.iloc[-1])} of {last}, chosen on validation."
+    return f"{sentence} This network learned nothing." if run and run.learning.learned is False else sentence
 
 
-def _facts(run: dict) -> list[tuple[str, str]]:
-    names = {
-        "network": "Network",
-        "parameters": "Parameters",
-        "epochs_run": "Epochs run",
-        "best_epoch": "Epoch kept",  # the last one, where none was chosen
-        "device": "Device",
-        "torch": "PyTorch",
-        "torch_version": "PyTorch",
+def _facts(run: Run) -> list[tuple[str, str]]:
+    facts = {
+        "Network": run.settings.get("network"),
+        "Parameters": run.parameters,
+        "Epochs run": run.epochs_run,
+        "Epoch kept": run.best_epoch,  # the last one, where none was chosen
+        "Device": run.device,
+        "PyTorch": run.torch,
     }
-    facts = []
-    for key, name in names.items():
-        value = run.get(key)
-        if isinstance(value, dict):
-            value = value.get("name")
-        if value is not None:
-            facts.append((name, f"{value:,}" if isinstance(value, int) else str(value)))
-    return facts
+    known = {name: value for name, value in facts.items() if value is not None}
+    return [(name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in known.items()]

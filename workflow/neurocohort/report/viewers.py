@@ -1,4 +1,4 @@
-"""The volume viewer of a scan's page (nilearn's, with everything inside), and the choice of the scans that get one."""
+"""The volume viewer on a scan's page (nilearn's, self-contained), and the choice of the scans that get one."""
 
 import gc
 import math
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 from scipy import ndimage
 
 from neurocohort.imaging.tissues import TISSUES
+from neurocohort.report.cases import ScanKey
+from neurocohort.report.quality import Gallery
 
-VOXEL_MM = 2.0  # finer grids are thinned out to about this, at which a viewer takes some 0.6 MB
-MAX_BYTES = 3_000_000  # of a viewer: its page, with the mosaic beside it, stays below 4 MB
+VOXEL_MM = 2.0  # finer grids are averaged to about this size, at which a viewer takes some 0.6 MB
+MAX_BYTES = 3_000_000  # of a viewer: its page with the mosaic stays below 4 MB
 UNREADABLE = (
     OSError,
     EOFError,
@@ -27,47 +28,26 @@ OUTLINE_COLOUR = "#E69F00"  # Okabe and Ito, as everywhere in the report
 TISSUE_COLOURS = ("#0072B2", "#009E73", "#F0E442")  # CSF, GM, WM
 
 
-def errors_by_scan(predictions: pd.DataFrame, task: str) -> pd.Series:
-    """How wrong each held-out scan's prediction is, by (cohort, scan_id), least first, ties by scan_id; NaN left out.
+def chosen(wanted: Iterable[ScanKey], galleries: list[Gallery], limit: int) -> list[ScanKey]:
+    """At most ``limit`` scans for a viewer: those ``wanted``, then those with the most extreme quality number, then any others.
 
-    Absolute error of a regression; 1 less the true class's probability; 1 less the mean Dice over the tissues.
+    Only scans that were preprocessed to the end have a volume to view.
     """
-    rows = predictions[predictions["part"] == "held-out"]
-    if task == "segmentation":
-        error = 1 - rows["dice"]
-    elif task == "regression":
-        error = (rows["prediction"] - rows["target"]).abs()
-    elif "probability_0" in rows:
-        columns = [f"probability_{code:.0f}" for code in rows["target"]]
-        error = pd.Series(
-            [1 - rows.at[index, name] for index, name in zip(rows.index, columns, strict=True)], rows.index
-        )
-    else:
-        error = (rows["target"] - rows["prediction"]).abs()
-    by_scan = error.groupby([rows["cohort"].astype(str), rows["scan_id"]]).mean().dropna().rename("error").reset_index()
-    return by_scan.sort_values(["error", "scan_id"], kind="stable").set_index(["cohort", "scan_id"])["error"]
-
-
-def cases(errors: pd.Series) -> dict[str, tuple[str, str]]:
-    """The best, the median and the worst of `errors_by_scan`, as (cohort, scan_id); fewer where there are fewer scans."""
-    if errors.empty:
-        return {}
-    places = {"best": 0, "median": (len(errors) - 1) // 2, "worst": len(errors) - 1}
-    return {name: tuple(map(str, errors.index[place])) for name, place in places.items()}
-
-
-def chosen(wanted: Iterable[tuple[str, str]], galleries: list[dict], limit: int) -> list[tuple[str, str]]:
-    """At most ``limit`` scans as (cohort, scan_id): those ``wanted``, then those with the most extreme quality number, then
-    any others in their order. Only scans that were preprocessed to the end have a volume to view."""
-    rows = {(gallery["cohort"], row["scan_id"]): row for gallery in galleries for row in gallery["rows"]}
-    rows = {key: row for key, row in rows.items() if row["status"] == "ok" or row["outliers"]}
-    extreme = {key: max((abs(found["z"]) for found in row["outliers"]), default=0.0) for key, row in rows.items()}
-    order = [key for key in wanted if key in rows] + sorted(rows, key=lambda key: -extreme[key])
+    rows = {(gallery.cohort, row.scan_id): row for gallery in galleries for row in gallery.rows}
+    rows = {key: row for key, row in rows.items() if row.usable or row.outliers}
+    order = [key for key in wanted if key in rows] + sorted(rows, key=lambda key: -rows[key].worst_z)
     return list(dict.fromkeys(order))[:limit]
 
 
 def read_volume(scan: Path, label_map: Path | None) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """The scan (X, Y, Z) float32, its label map (X, Y, Z) uint8 or None, and their affine. Raises one of ``UNREADABLE``."""
+    """Read a scan and its label map.
+
+    Returns:
+        The scan (X, Y, Z) float32, the label map (X, Y, Z) uint8 or None, and their affine.
+
+    Raises:
+        One of ``UNREADABLE``: If a file can't be read, or the shapes differ.
+    """
     image = nib.load(scan)
     data = np.asarray(image.dataobj, dtype=np.float32)
     labels = None if label_map is None else np.asarray(nib.load(label_map).dataobj, dtype=np.uint8)
@@ -79,10 +59,12 @@ def read_volume(scan: Path, label_map: Path | None) -> tuple[np.ndarray, np.ndar
 
 
 def viewer_page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray) -> str:
-    """An HTML page with a viewer of a preprocessed scan, which makes no request.
+    """An HTML page with a viewer of a preprocessed scan, which makes no network request.
 
-    Over the scan lie its ``labels`` (1 CSF, 2 GM, 3 WM), or the outline of its brain mask, outside of which a preprocessed scan
-    is 0. Arrays and affine as of `read_volume`.
+    Args:
+        data: The scan (X, Y, Z), 0 outside the brain mask.
+        labels: Its label map (X, Y, Z; 1 CSF, 2 GM, 3 WM), shown over the scan; None shows the outline of the brain mask.
+        affine: Of both.
     """
     factor = max(1, round(VOXEL_MM / float(np.mean(np.linalg.norm(affine[:3, :3], axis=0)))))
     while True:
@@ -94,7 +76,7 @@ def viewer_page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray)
 
 def _page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray, factor: int) -> str:
     from matplotlib.colors import ListedColormap
-    from nilearn import plotting  # takes seconds, which a report without a viewer need not spend
+    from nilearn import plotting  # takes seconds to import
 
     thinned, thinned_affine = _block_means(data, affine, factor)
     if labels is None:
@@ -128,7 +110,7 @@ def _page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray, facto
 
 @contextmanager
 def _frozen() -> Iterator[None]:
-    """Keep what there is out of the garbage collector, which nilearn calls eight times a view: half of a report's time."""
+    """Exclude existing objects from garbage collection, which nilearn runs eight times a view: half of a report's time."""
     gc.freeze()
     try:
         yield

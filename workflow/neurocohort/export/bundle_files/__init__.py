@@ -1,1 +1,1 @@
-"""What a bundle's scripts folder holds. These files run without neurocohort: only numpy, torch, nibabel and MONAI are there."""
+"""The scripts that are copied into a bundle. They run without neurocohort, with numpy, torch, nibabel and MONAI alone."""

@@ -1,4 +1,4 @@
-"""From a network's outputs to predictions, and from the predictions of one or more networks to the rows of predictions.tsv."""
+"""From the outputs of a network to predictions, and from the predictions of several networks to the rows of predictions.tsv."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import nibabel as nib
 import numpy as np
 import torch
 
-LEVELS = 255  # in which a member's tissue probabilities are kept before they are averaged
+LEVELS = 255  # of a tissue probability, which is rounded before networks are averaged
 TISSUES = ("CSF", "GM", "WM")
 DECIMALS = 6
+Row = dict[str, str | int | float]  # of predictions.tsv
 MNI_CODE = 4  # NIfTI's code for a space that is an MNI template
 
 
@@ -33,14 +34,15 @@ def classes(outputs: torch.Tensor) -> torch.Tensor:
     return torch.softmax(outputs, dim=1)
 
 
-def value_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray) -> list[dict]:
+def value_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray) -> list[Row]:
     """One row: the mean of the members' values, each a single number."""
     return [{"scan_id": scan_id, "prediction": _rounded(_mean(members))}]
 
 
-def class_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray) -> list[dict]:
-    """One row, from the mean of the members' probabilities (K,): that of class 1; of three and more classes the most probable
-    class, and each one's probability.
+def class_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray) -> list[Row]:
+    """One row, from the mean of the members' probabilities (K,).
+
+    For two classes it has the probability of class 1; for more, the most probable class and the probability of each class.
     """
     mean = _mean(members)
     if len(mean) == 2:
@@ -49,16 +51,18 @@ def class_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affin
     return [{"scan_id": scan_id, "prediction": int(mean.argmax()), **probabilities}]
 
 
-def label_rows(
-    scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray, space: str
-) -> list[dict]:
-    """A row a tissue with its volume in mL in template space, and the label map (0 background, 1 CSF, 2 GM, 3 WM) as a file
-    in ``output_dir``.
+def label_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray, space: str) -> list[Row]:
+    """One row per tissue with its volume in mL in template space. Also writes the label map (0 background, 1 CSF, 2 GM, 3 WM).
 
-    ``members``: probabilities (4, X, Y, Z) each; ``affine``: of the scan; ``space``: the template's name.
+    Args:
+        scan_id: The scan.
+        members: Probabilities of each network, (4, X, Y, Z).
+        output_dir: The folder of the label map.
+        affine: The scan's, 4 x 4 in RAS mm.
+        space: The template's name.
     """
-    # Eight bits a probability, as the pipeline keeps them; where two tissues are equal the smaller label is taken.
-    total = sum(torch.round(probabilities * LEVELS).numpy() for probabilities in members)
+    # Eight bits per probability, as in the workflow; where two tissues are equal, the smaller label is taken.
+    total = np.sum([torch.round(probabilities * LEVELS).numpy() for probabilities in members], axis=0)
     labels = total.argmax(axis=0).astype(np.uint8)
     image = nib.Nifti1Image(labels, affine)
     image.set_sform(affine, code=MNI_CODE)

@@ -1,4 +1,4 @@
-"""Weights from safetensors files, which MONAI doesn't read itself. The format: https://github.com/huggingface/safetensors."""
+"""Read weights from safetensors files, which MONAI can't read. The format: https://github.com/huggingface/safetensors."""
 
 import copy
 import json
@@ -17,32 +17,37 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-LENGTH_BYTES = 8  # a little-endian number: the length of the JSON header that follows it
+LENGTH_BYTES = 8  # a little-endian integer: the length of the JSON header that follows
 
 
 def loaded(network: nn.Module, files: list[str], device: torch.device) -> list[nn.Module]:
-    """A copy of ``network`` for each of the ``files`` with its weights, in evaluation mode on ``device``.
+    """Copies of ``network`` with the weights of each of ``files``, in evaluation mode on ``device``.
 
-    Raises ValueError where names or shapes differ from the network's.
+    Raises:
+        ValueError: If names or shapes of tensors differ from the network's.
     """
     return [_with_weights(copy.deepcopy(network), Path(file)).eval().to(device) for file in files]
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the file at ``path`` by name. Raises ValueError where it isn't whole."""
+    """The tensors of a file by name.
+
+    Raises:
+        ValueError: If the file is incomplete.
+    """
     content = bytearray(path.read_bytes())
     start = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
     if len(content) < start:
-        raise ValueError(f"{path} is not a whole safetensors file: copy it again.")
+        raise ValueError(f"{path} is not a complete safetensors file. Copy it again.")
     tensors = {}
     for name, entry in json.loads(content[LENGTH_BYTES:start]).items():
         if name == "__metadata__":
             continue
         first, end = (start + offset for offset in entry["data_offsets"])
         if len(content) < end:
-            raise ValueError(f"{path} ends before its tensor {name}: copy it again.")
+            raise ValueError(f"{path} ends before its tensor {name}. Copy it again.")
         dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
-        # A copy of the bytes, so that each tensor begins where its type may begin.
+        # The slice copies the bytes, so that each tensor is aligned.
         tensors[name] = (
             torch.frombuffer(content[first:end], dtype=dtype).reshape(shape)
             if end > first
@@ -53,7 +58,7 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _with_weights(network: nn.Module, path: Path) -> nn.Module:
     weights = read_safetensors(path)
-    # Not state_dict(): DynUNet knows its layers there by two names, and the file has each once.
+    # Not state_dict(): there DynUNet has two names for a layer, and the file has one.
     expected = dict((*network.named_parameters(), *network.named_buffers()))
     differing = sorted(set(expected) ^ set(weights))
     differing += [name for name in expected if name in weights and expected[name].shape != weights[name].shape]
