@@ -179,7 +179,9 @@ def learning_rates(studies: list, lines: dict[str, dict[str, float]]) -> dict[st
             run = folder / "results" / "experiments" / path.parent.name / path.stem / "run.json"
             starts["train"].append(_wall(path) - read_json(run)["training_seconds"])
         for path in sorted((folder / "benchmarks" / "predict").rglob("*.tsv")):
-            starts["predict"].append(_took(path, study) - work.seconds_of(study, work.Work("predict", path.parent.name)))
+            starts["predict"].append(
+                _took(path, study) - work.seconds_of(study, work.Work("predict", path.parent.name))
+            )
         for path in sorted((folder / "benchmarks" / "saliency").rglob("*.tsv")):
             saliency.append((_took(path, study), work.seconds_of(study, work.Work("saliency", path.stem))))
     found = {

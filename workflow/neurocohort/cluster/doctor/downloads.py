@@ -16,7 +16,7 @@ from neurocohort.sources.download import brief, local_path
 THE_STUDY = "the study itself"  # the rules that make synthetic cohorts
 ANSWER_S = 4.0  # of one address
 FIX = (
-    "check whether this machine reaches the internet (through a proxy, https_proxy?); else give a mirror as the cohort's base_url, "
+    "check whether this machine reaches the internet (https_proxy?); else give a mirror as the cohort's base_url, "
     "or download the files elsewhere and give their folder as base_url."
 )
 

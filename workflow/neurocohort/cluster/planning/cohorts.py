@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from neurocohort.files import read_table
 from neurocohort.sources.local_files import anat_folders, labels_beside, matching_images, named_file, pair_of
@@ -54,14 +54,6 @@ class Archive:
         return max(self.size_bytes - (part.stat().st_size if part.exists() else 0), 0.0)
 
 
-class Count(NamedTuple):
-    """Scans, those with a label map, and whether ingest has counted them."""
-
-    scans: int
-    labelled: int
-    counted: bool = False
-
-
 @dataclass(frozen=True)
 class Cohort:
     """The size of a cohort.
@@ -69,7 +61,9 @@ class Cohort:
     Args:
         name: Its name.
         settings: Its block of the configuration.
-        count: Its scans.
+        scans: Number of scans.
+        labelled: Number of scans with a label map.
+        counted: Whether ingest has counted them; otherwise they are an estimate.
         scan_mvoxels: Millions of voxels of an image.
         written_mvoxels: Millions of voxels of all images that ingest writes in another format; it links or copies the others.
         archives: Files of a public cohort.
@@ -78,26 +72,13 @@ class Cohort:
 
     name: str
     settings: dict[str, Any]
-    count: Count
+    scans: int
+    labelled: int
+    counted: bool
     scan_mvoxels: float
     written_mvoxels: float
     archives: tuple[Archive, ...] = ()
     source: Source | None = None
-
-    @property
-    def scans(self) -> int:
-        """Number of scans."""
-        return self.count.scans
-
-    @property
-    def labelled(self) -> int:
-        """Number of scans with a label map."""
-        return self.count.labelled
-
-    @property
-    def counted(self) -> bool:
-        """Whether ingest has counted the scans; otherwise they are an estimate."""
-        return self.count.counted
 
     @property
     def source_name(self) -> str:
@@ -166,9 +147,9 @@ def _public(name: str, settings: dict[str, Any], synthetic: dict[str, Any], dire
         fraction = sum(archive.size_bytes for archive in archives[:-1]) / published
         scans = round(fraction * sum(source.files[key].scans or 0 for key in keys))
         scan_mvoxels = SCAN_MVOXELS[kind]
-    count = _ingested(name, directory) or Count(scans, scans if kind == "oasis1" else 0)
-    written = count.scans * scan_mvoxels if kind == "oasis1" else 0.0  # IXI's images are copied as they are
-    return Cohort(name, settings, count, scan_mvoxels, written, tuple(archives), source)
+    scans, labelled, counted = _ingested(name, directory) or (scans, scans if kind == "oasis1" else 0, False)
+    written = scans * scan_mvoxels if kind == "oasis1" else 0.0  # IXI's images are copied as they are
+    return Cohort(name, settings, scans, labelled, counted, scan_mvoxels, written, tuple(archives), source)
 
 
 def _archive_bytes(base: str | None, file: SourceFile, directory: Path) -> float:
@@ -183,13 +164,13 @@ def _archive_bytes(base: str | None, file: SourceFile, directory: Path) -> float
 def _local(name: str, settings: dict[str, Any], directory: Path) -> Cohort:
     path = directory / settings["path"]
     images, labelled = _in_bids(path, settings) if settings["source"] == "bids" else _in_table(path)
-    count = _ingested(name, directory) or Count(len(images), labelled)
+    scans, labelled, counted = _ingested(name, directory) or (len(images), labelled, False)
     modalities = len(settings["modalities"])
     uncompressed = [image for image in images if not image.name.lower().endswith(".gz")]
     written = sum(_file_bytes(image) for image in uncompressed) / BYTES_A_VOXEL / 1e6 * modalities
-    total = count.scans * modalities
+    total = scans * modalities
     mvoxels = written / total if uncompressed and total else _mvoxels_of(images)
-    return Cohort(name, settings, count, mvoxels, written)
+    return Cohort(name, settings, scans, labelled, counted, mvoxels, written)
 
 
 def _in_bids(path: Path, settings: dict[str, Any]) -> tuple[list[Path], int]:
@@ -210,13 +191,13 @@ def _in_table(path: Path) -> tuple[list[Path], int]:
     return images, sum(bool(row.get("path_dseg")) for row in rows)
 
 
-def _ingested(name: str, directory: Path) -> Count | None:
-    """The scans of the ingested cohort; None before the ingest."""
+def _ingested(name: str, directory: Path) -> tuple[int, int, bool] | None:
+    """The scans of an ingested cohort, and those with a label map (and True); None before the ingest."""
     table = directory / "data" / name / "scans.tsv"
     if not table.is_file():
         return None
     scans = read_table(table, required=("scan_id", "dseg_path"))
-    return Count(len(scans), int(scans["dseg_path"].notna().sum()), counted=True)
+    return len(scans), int(scans["dseg_path"].notna().sum()), True
 
 
 def _file_bytes(path: Path) -> int:

@@ -1,6 +1,7 @@
 """A study as its plan sees it: the configuration, the sizes of its cohorts, and the scans of each experiment's parts."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,7 +56,7 @@ class Study:
         return {cohort.name: cohort for cohort in study_cohorts(self.config, self.directory)}
 
     @cached_property
-    def experiments(self) -> dict[str, Any]:
+    def experiments(self) -> Mapping[str, Any]:
         """The experiments of the configuration by name, and those that are trained in addition to them."""
         return all_experiments(self.config["experiments"])
 
