@@ -1,4 +1,4 @@
-# Two jobs of a few seconds that `neurocohort doctor --cluster` sends through a profile, to see what jobs find on the nodes.
+# Two jobs of a few seconds that `neurocohort doctor --cluster` sends through a profile, to test what jobs find on the nodes.
 from snakemake_support.run import gpu_model, job_prefix, watch
 
 shell.prefix(job_prefix())
@@ -12,7 +12,7 @@ rule all:
 
 
 rule cpu:
-    """What a job without a GPU sees."""
+    """What a job without a GPU finds."""
     output:
         "cpu.json",
     log:
@@ -27,7 +27,7 @@ rule cpu:
 
 
 rule gpu:
-    """What a job with a GPU sees."""
+    """What a job with a GPU finds."""
     output:
         "gpu.json",
     log:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Delete Grid Engine jobs: cancel.py JOB [JOB ...]. Snakemake waits two seconds for it, so qdel goes on by itself."""
+"""Delete Grid Engine jobs: cancel.py JOB [JOB ...]. Snakemake only waits two seconds for it, so qdel runs on its own."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
 #!/bin/sh
 # properties = {properties}
-# Leaves its exit code in .snakemake/sge/<job id>, where status.py looks once the scheduler has forgotten the job.
+# Writes its exit code to .snakemake/sge/<job id>, which status.py reads when the scheduler no longer knows the job.
 code=.snakemake/sge/$JOB_ID
 rm -f "$code"
 ( {exec_job} )

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Say what became of a Grid Engine job: status.py JOB prints running, success or failed, and nothing else.
+"""The state of a Grid Engine job: status.py JOB prints running, success or failed, and nothing else.
 
-qstat is asked first, for all jobs at once; then the exit code that the job left, and the accounting. A job that none of them
-knows was killed: after GRACE_S it counts as failed.
+Snakemake calls it often, so it only imports the standard library. It asks qstat first, for all jobs at once; then it reads the
+exit code that the job wrote, and the accounting. A job that none of them knows was killed: after GRACE_S it counts as failed.
 """
 
 import os
@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 STATE = Path(".snakemake", "sge")
-SNAPSHOT_S = 5  # one qstat serves all jobs that are asked for within this time
-GRACE_S = 60  # for a shared file system to show the exit code, where the accounting can't be read
+SNAPSHOT_S = 5  # age up to which an answer of qstat is reused
+GRACE_S = 60  # for a shared file system to show the exit code, if the accounting can't be read
 TIMEOUT_S = 60
 
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 def status_of(job: str) -> str:
     states = queue_states()
-    if states is None:  # the scheduler doesn't answer: that says nothing of the job
+    if states is None:  # the scheduler doesn't answer, so nothing is known
         return "running"
     if job in states:
         if "E" not in states[job]:
@@ -35,7 +35,7 @@ def status_of(job: str) -> str:
 
 
 def queue_states() -> "dict[str, str] | None":
-    """By job, the letters of its state in qstat; None where qstat fails."""
+    """The state of each job in qstat, as letters; None if qstat fails."""
     snapshot = STATE / "qstat"
     try:
         if time.time() - snapshot.stat().st_mtime > SNAPSHOT_S:
@@ -58,7 +58,7 @@ def queue_states() -> "dict[str, str] | None":
 
 
 def exit_status(job: str) -> str:
-    """From the code that jobscript.sh left."""
+    """success or failed, by the exit code that jobscript.sh wrote; empty if there is none."""
     try:
         return "success" if (STATE / job).read_text().strip() == "0" else "failed"
     except OSError:
@@ -66,7 +66,7 @@ def exit_status(job: str) -> str:
 
 
 def accounted(job: str) -> str:
-    """From the accounting's last record of the job."""
+    """success or failed, by the job's last record in the accounting; empty if there is none."""
     try:
         done = subprocess.run(
             ["qacct", "-j", job], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT_S
@@ -80,7 +80,7 @@ def accounted(job: str) -> str:
 
 
 def forgotten(job: str) -> str:
-    """Running for GRACE_S from the first time that nobody knew the job, failed from then on."""
+    """For a job that is not known anywhere: running until GRACE_S have passed, then failed."""
     first = STATE / f"{job}.forgotten"
     try:
         return "failed" if time.time() - first.stat().st_mtime > GRACE_S else "running"

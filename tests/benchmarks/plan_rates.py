@@ -104,7 +104,7 @@ def job_points(studies: list) -> Points:
             if kind in work.LEARNING:
                 continue
             asked.clear()
-            work.seconds_of(study, kind, below[0] if below else "")
+            work.seconds_of(study, work.Work(kind, below[0] if below else ""))
             points[asked[0][0]].append((asked[0][1], _took(path, study)))
     return points
 
@@ -179,9 +179,11 @@ def learning_rates(studies: list, lines: dict[str, dict[str, float]]) -> dict[st
             run = folder / "results" / "experiments" / path.parent.name / path.stem / "run.json"
             starts["train"].append(_wall(path) - read_json(run)["training_seconds"])
         for path in sorted((folder / "benchmarks" / "predict").rglob("*.tsv")):
-            starts["predict"].append(_took(path, study) - work.seconds_of(study, "predict", path.parent.name))
+            starts["predict"].append(
+                _took(path, study) - work.seconds_of(study, work.Work("predict", path.parent.name))
+            )
         for path in sorted((folder / "benchmarks" / "saliency").rglob("*.tsv")):
-            saliency.append((_took(path, study), work.seconds_of(study, "saliency", path.stem)))
+            saliency.append((_took(path, study), work.seconds_of(study, work.Work("saliency", path.stem))))
     found = {
         kind: max(min(values), 0.0) for kind, values in starts.items()
     }  # the least: of jobs that nothing disturbed
@@ -240,13 +242,10 @@ SIZE_PARTS |= {"template": ("fixed", "per_mvoxel"), "experiment": ("fixed",)}
 
 def weights_sizes() -> dict[str, int]:
     """Bytes of each network's weights with its own channels, four a parameter."""
-    from neurocohort.learning.networks import build_network
+    from neurocohort.cluster.planning.networks import weights_bytes
 
-    found = {}
-    for name, task in NETWORKS.items():
-        network = build_network(name, None, 4 if task == "segmentation" else 40)
-        found[name] = 4 * sum(parameter.numel() for parameter in network.parameters())
-    return found
+    settings = {"classes": 2, "modalities": ["T1w"], "channels": None}
+    return {name: round(weights_bytes(settings | {"task": task, "network": name})) for name, task in NETWORKS.items()}
 
 
 def options_of_preprocess(study) -> tuple[dict[str, float], float, float]:

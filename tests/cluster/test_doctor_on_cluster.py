@@ -77,7 +77,7 @@ def test_a_name_that_is_not_there_is_a_cross_with_those_that_are(place):
 def test_jobs_tell_what_they_see(place):
     done = place.doctor("auto.yaml", "--cluster", place.cluster.name, "--wait", "150")
     cpu = re.search(
-        r"✓ CPU job +ran on (\S+) \d+ s after .* CPUs to use \((.*?)\); .*its file showed here after", done.stdout
+        r"✓ CPU job +ran on (\S+) \d+ s after .* usable CPUs \((.*?)\); .*its file showed here after", done.stdout
     )
     assert cpu, done.stdout + done.stderr
     assert cpu[1] == socket.gethostname() and ("SLURM_CPUS" in cpu[2] if place.cluster.name == "slurm" else cpu[2])
@@ -105,7 +105,9 @@ def test_a_job_that_waits_is_cancelled_and_the_reason_told(place):
     try:
         done = place.doctor("auto.yaml", "--cluster", place.cluster.name, "--wait", "45")
         reason = {"slurm": r"is pending \(\w+\)", "sge": "gpu"}[place.cluster.name]
-        said = rf"✗ GPU job +\d+ has not begun within 45 s and is cancelled; the scheduler says: job \d+.*{reason}"
+        said = (
+            rf"✗ GPU job +\d+ has not started within 45 s and is cancelled; the scheduler's reason: job \d+.*{reason}"
+        )
         assert re.search(said, done.stdout), done.stdout
         assert set(place.cluster.jobs()) == {job}
     finally:

@@ -76,7 +76,7 @@ def test_the_last_failure_names_the_command_that_goes_on(faults):
     (told,) = messages(run)
     number = run.submitted()[-1]
     assert f"job {''.join(number)}" in told and "needed more memory" in told
-    command = shlex.split(re.search(r"to go on: (.*)", told)[1])
+    command = shlex.split(re.search(r"to continue: (.*)", told)[1])
     tried = faults.checkout.run(command[0], "--dry-run", *command[1:])
     assert re.search(r"rule select_training:\n(.+\n)*? +resources: .*mem_mb=120\b", tried.stdout + tried.stderr), told
     if faults.cluster.name == "sge":

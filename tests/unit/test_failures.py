@@ -2,7 +2,8 @@
 
 import pytest
 from neurocohort.cluster.failures import FailedJob, describe, likely_cause, scan_of
-from neurocohort.cluster.schedulers import MEMORY, NODE, TIME, Ending
+from neurocohort.cluster.jobs import Resources
+from neurocohort.cluster.scheduler import MEMORY, NODE, TIME, Ending
 
 COMMAND = "snakemake --profile slurm --configfile config/study.yaml"
 LOGS = {  # what the programs themselves print
@@ -54,13 +55,13 @@ def test_schedulers_verdict_counts_before_the_log(tmp_path):
 
 def test_message_has_rule_scan_scheduler_log_cause_and_command(tmp_path):
     lines = "".join(f"epoch {number}/99\n" for number in range(50))
-    ending, asked = Ending("OUT_OF_MEMORY, ExitCode 0:125", MEMORY), {"mem_mb": 8000, "runtime": 720}
-    told = describe(failed(tmp_path, lines, number="4711", ending=ending, asked=asked), COMMAND)
+    ending, resources = Ending("OUT_OF_MEMORY, ExitCode 0:125", MEMORY), Resources(mem_mb=8000, runtime=720)
+    told = describe(failed(tmp_path, lines, number="4711", ending=ending, resources=resources), COMMAND)
     assert told.splitlines()[0] == "train of brain_age (seed-1) failed."
     assert "job 4711, OUT_OF_MEMORY, ExitCode 0:125" in told
     assert "| epoch 30/99" in told and "| epoch 49/99" in told and "epoch 29/99" not in told, "the last 20 lines"
-    assert "needed more memory than it was given (8000 MB)" in told
-    assert told.splitlines()[-1] == f"  to go on: {COMMAND} --set-resources train:mem_mb=16000"
+    assert "needed more memory than it requested (8000 MB)" in told
+    assert told.splitlines()[-1] == f"  to continue: {COMMAND} --set-resources train:mem_mb=16000"
 
 
 @pytest.mark.parametrize(
@@ -75,18 +76,18 @@ def test_message_has_rule_scan_scheduler_log_cause_and_command(tmp_path):
     ],
 )
 def test_command_that_goes_on_is_one_that_snakemake_takes(tmp_path, typed, expected):
-    job = failed(tmp_path, "MemoryError", asked={"mem_mb": 8000})
-    assert describe(job, typed).splitlines()[-1] == f"  to go on: {expected}"
+    job = failed(tmp_path, "MemoryError", resources=Resources(mem_mb=8000))
+    assert describe(job, typed).splitlines()[-1] == f"  to continue: {expected}"
 
 
 def test_message_of_an_attempt_that_is_followed_by_another_names_no_command(tmp_path):
     told = describe(failed(tmp_path, "MemoryError", attempt=1, attempts=3), COMMAND)
-    assert "attempt 2 of 3" in told and "to go on" not in told
+    assert "attempt 2 of 3" in told and "to continue" not in told
 
 
 def test_message_without_any_log_says_so(tmp_path):
     told = describe(failed(tmp_path, ""), COMMAND)
-    assert "no log was written" in told and "not known" in told and told.endswith(f"to go on: {COMMAND}")
+    assert "no log was written" in told and "not known" in told and told.endswith(f"to continue: {COMMAND}")
 
 
 def test_refused_submission_shows_the_schedulers_words(tmp_path):

@@ -1,12 +1,16 @@
-"""The scripts of Grid Engine's profile: what qsub is asked, and what is read from qstat, exit codes and qacct."""
+"""The scripts of Grid Engine's profile: the options of qsub, and what is read from qstat, exit codes and qacct."""
 
 import importlib.util
 import json
 import os
 import time
+from dataclasses import replace
 
 import pytest
 import yaml
+from neurocohort.cluster.jobs import Resources
+from neurocohort.cluster.site import read_site, submit_options
+from neurocohort.errors import InputError
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def script(repository, monkeypatch, tmp_path):
     return load
 
 
-def site_of(repository, name):
+def table_of(repository, name):
     return yaml.safe_load((repository / "profiles/sge" / name).read_text())
 
 
@@ -46,17 +50,17 @@ def site_of(repository, name):
         ("sites/ucl-cs.yaml", 4, {"gpu": 2, "mem_mb": 8000}, "-pe gpu 2 -l gpu=true -l tmem=5000M -R y"),
     ],
 )
-def test_threads_memory_time_and_gpus_are_asked_in_the_sites_words(
-    script, repository, table, threads, resources, expected
+def test_threads_memory_time_and_gpus_are_requested_with_the_sites_names(
+    repository, table, threads, resources, expected
 ):
-    options = script("submit").options_of(threads, resources, site_of(repository, table))
-    assert " ".join(options) == expected
+    site = read_site(repository / "profiles/sge" / table)
+    assert " ".join(submit_options(site, Resources(threads=threads, **resources))) == expected
 
 
-def test_number_of_gpus_that_a_site_cannot_say_is_refused(script, repository):
-    site = site_of(repository, "site.yaml") | {"gpu": "gpu=true", "gpu_slots": "threads"}
-    with pytest.raises(SystemExit, match="can't say how many"):
-        script("submit").options_of(4, {"gpu": 2}, site)
+def test_number_of_gpus_that_a_site_cannot_request_is_refused(repository):
+    site = replace(read_site(repository / "profiles/sge/site.yaml"), gpu="gpu=true", gpu_slots="threads")
+    with pytest.raises(InputError, match="can't request a number of them"):
+        submit_options(site, Resources(threads=4, gpu=2))
 
 
 @pytest.mark.parametrize(
@@ -68,11 +72,11 @@ def test_number_of_gpus_that_a_site_cannot_say_is_refused(script, repository):
         ({"reservation": "yes"}, "reservation: 'yes'; expected bool"),
     ],
 )
-def test_wrong_table_ends_in_a_sentence(script, repository, tmp_path, change, told):
-    site = {key: value for key, value in (site_of(repository, "site.yaml") | change).items() if value is not None}
+def test_wrong_table_ends_in_a_sentence(repository, tmp_path, change, told):
+    site = {key: value for key, value in (table_of(repository, "site.yaml") | change).items() if value is not None}
     (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
-    with pytest.raises(SystemExit, match=told):
-        script("submit").read_site(tmp_path / "site.yaml")
+    with pytest.raises(InputError, match=told):
+        read_site(tmp_path / "site.yaml")
 
 
 def test_job_may_use_the_slots_that_it_was_given_and_its_number_is_printed(script, monkeypatch, tmp_path, capsys):

@@ -15,53 +15,26 @@ import pandas as pd
 import pytest
 import yaml
 from neurocohort.checkout import workflow_files
-from neurocohort.cluster.dry_run import Job, jobs_of_one_scan, local_rules, parse_jobs
+from neurocohort.cluster.dry_run import jobs_of_one_scan, jobs_to_run
+from neurocohort.cluster.jobs import Job, Resources
 from neurocohort.cluster.planning import plan as planning
 from neurocohort.cluster.planning.disk import needs, used_bytes
-from neurocohort.cluster.planning.elapsed import elapsed, tasks_of
-from neurocohort.cluster.planning.networks import gflops, windows
+from neurocohort.cluster.planning.elapsed import Task, elapsed
+from neurocohort.cluster.planning.networks import gflops, weights_bytes, windows
 from neurocohort.cluster.planning.plan import ORDER, make_plan
 from neurocohort.cluster.planning.rates import PARTS, TABLE, read_rates
 from neurocohort.cluster.planning.study import Study
 from neurocohort.cluster.planning.text import plan_text
-from neurocohort.cluster.planning.work import own_measurements, seconds_of
+from neurocohort.cluster.planning.work import Work, own_measurements, seconds_of
 from neurocohort.cluster.profiles import Profile, read_profile, this_machine
 from neurocohort.cluster.terminal import duration, size
 from neurocohort.files import write_json, write_table
+from neurocohort.learning.constants import SOFT_BINS
 from neurocohort.sources.sources import read_source, source_table
 from neurocohort.study.configuration import check_configuration, read_checked
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config" / "config.yaml"
-PRINTED = """\
-Building DAG of jobs...
-Job stats:
-job                count
----------------  -------
-train                  1
-
-[Thu Nov 26 00:28:29 2026]
-rule train:
-    input: results/a/samples.tsv, results/ixi/packed/development/images.npy
-    output: results/a/seed-1/model.safetensors, results/a/seed-1/run.json
-    log: logs/train/a/seed-1.log
-    jobid: 13
-    wildcards: experiment=a, run=seed-1
-    priority: 10
-    threads: 4
-    resources: tmpdir=/tmp, mem_mb=8000, mem=8 GB, disk_mb=<TBD>, gpu_model=, gpu=1, runtime=720
-[Thu Nov 26 00:28:29 2026]
-rule preprocess_batch:
-    input: results/template.npz
-    output: results/ixi/preproc_batches/000.tsv
-    wildcards: cohort=ixi, batch=000
-    resources: tmpdir=/tmp, mem_mb=3000, gpu=0, attempt=1, runtime=8
-[Thu Nov 26 00:28:29 2026]
-checkpoint ingest_cohort:
-    output: data/oasis1/scans.tsv
-    wildcards: cohort=oasis1
-    resources: mem_mb=2000, runtime=240
-"""
 
 
 def demo_config() -> dict:
@@ -77,31 +50,32 @@ def study_of(folder: Path, **changes: object) -> Study:
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_runs_jobs_are_read_with_what_they_ask_for():
-    train, scan, ingest = parse_jobs(PRINTED)
-    assert (train.rule, train.wildcards) == ("train", {"experiment": "a", "run": "seed-1"})
-    assert train.asked == {"threads": 4, "mem_mb": 8000, "gpu": 1, "runtime": 720}
-    assert train.inputs[1] == "results/ixi/packed/development/images.npy" and len(train.outputs) == 2
-    assert (scan.rule, scan.asked["runtime"], scan.gpus) == ("preprocess_batch", 8, 0)
-    assert (ingest.rule, ingest.inputs) == ("ingest_cohort", [])
-
-
 def test_the_rules_are_those_of_the_workflow():
     text = "\n".join(path.read_text() for path in workflow_files() if path.suffix)
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule|checkpoint) (\w+)(?: with)?:", text, re.MULTILINE))
-    assert rules == set(ORDER), "plan's order of rules has every one of them, and no other"
-    assert local_rules() == {"everything", "all", "ingest", "preprocess", "evaluate", "download", "download_weights"}
+    assert rules == set(ORDER), "plan's order of rules has each of them, and no other"
+
+
+def test_jobs_of_a_dry_run_have_their_files_and_what_they_request(tmp_path):
+    profile = read_profile(str(ROOT / "profiles" / "slurm"))
+    (tmp_path / "threads.yaml").write_text("device: auto\n")
+    jobs = {job.rule: job for job in jobs_to_run([DEMO, tmp_path / "threads.yaml"], tmp_path, profile)}
+    train, pack = jobs["train"], jobs["pack"]
+    assert train.resources == Resources(threads=1, gpu=1, mem_mb=8000, runtime=720)
+    assert set(train.wildcards) == {"experiment", "run"} and pack.resources.gpu == 0
+    model = f"results/experiments/{train.wildcards['experiment']}/{train.wildcards['run']}/model.safetensors"
+    assert model in train.outputs and set(pack.outputs) & {file for job in jobs.values() for file in job.inputs}
+    assert {rule for rule, job in jobs.items() if job.local} == {"everything", "download"}
 
 
 def test_each_kind_of_job_is_met_in_a_dry_run_with_one_scan(tmp_path):
     profile = read_profile(str(ROOT / "profiles" / "slurm"))
     jobs = jobs_of_one_scan(demo_config(), profile, tmp_path)
-    by_rule = {job.rule: job.asked for job in jobs}
-    assert {"synthetic_ixi", "template"} <= set(ORDER)
+    by_rule = {job.rule: job.resources for job in jobs}
     assert {"ingest_cohort", "preprocess_batch", "train", "predict", "predict_segmentation", "report"} <= set(by_rule)
-    assert by_rule["train"] | {"gpu": 0} == {"threads": 1, "gpu": 0, "mem_mb": 8000, "runtime": 720}
-    assert by_rule["preprocess_batch"]["mem_mb"] == 3000
-    assert by_rule["preprocess_batch"]["runtime"] == 8 * (20 + 2), "of a full batch"
+    assert by_rule["train"]._replace(gpu=0) == Resources(threads=1, mem_mb=8000, runtime=720)
+    assert by_rule["preprocess_batch"].mem_mb == 3000
+    assert by_rule["preprocess_batch"].runtime == 8 * (20 + 2), "of a full batch"
     assert not list(tmp_path.iterdir()), "nothing is left in the study's folder"
 
 
@@ -128,21 +102,20 @@ def test_a_cohorts_batches_are_jobs_with_the_time_of_their_scans(tmp_path):
     folder.mkdir(parents=True)
     (folder / "batches.tsv").write_text("scan_id\tbatch\tcontent\na\t001\tx\nb\t001\ty\nc\t000\tz\n")
     assert study.scans_in_batch("ixi", "001") == 2
-    one, two = (seconds_of(study, "preprocess", "ixi", batch) for batch in ("000", "001"))
+    one, two = (seconds_of(study, Work("preprocess", "ixi", batch)) for batch in ("000", "001"))
     assert two == pytest.approx(2 * one)
 
 
 def test_elapsed_time_follows_files_cores_and_gpus():
-    first = [Job("a", outputs=[f"{n}"], asked={"threads": 1}) for n in range(4)]
-    last = Job("b", inputs=[f"{n}" for n in range(4)], outputs=["end"], asked={"threads": 1})
+    first = [Task(Job("a", outputs=(f"{n}",)), 10.0) for n in range(4)]
+    last = Task(Job("b", inputs=tuple(f"{n}" for n in range(4)), outputs=("end",)), 3.0)
     machine = Profile("local", cores=2, jobs=2, local_cores=2)
-    tasks = tasks_of([*first, last], [10.0] * 4 + [3.0], machine, set())
-    assert elapsed(tasks, machine) == 23.0, "four jobs on two cores, and then the one that needs them"
+    assert elapsed([*first, last], machine) == 23.0, "four jobs on two cores, and then the one that needs them"
     cluster = Profile("slurm", "slurm", jobs=4, cores=8, local_cores=1)
-    assert elapsed(tasks_of([*first, last], [10.0] * 4 + [3.0], cluster, set()), cluster) == 13.0
-    gpu = Profile("local-gpu", cores=8, jobs=8, local_cores=8, resources={"gpu": 1})
-    networks = [Job("train", outputs=[f"{n}"], asked={"threads": 1, "gpu": 1}) for n in range(3)]
-    assert elapsed(tasks_of(networks, [7.0] * 3, gpu, set()), gpu) == 21.0, "one GPU, one training at a time"
+    assert elapsed([*first, last], cluster) == 13.0
+    gpu = Profile("local-gpu", cores=8, jobs=8, local_cores=8, gpus=1)
+    networks = [Task(Job("train", outputs=(f"{n}",), resources=Resources(gpu=1)), 7.0) for n in range(3)]
+    assert elapsed(networks, gpu) == 21.0, "one GPU, one training at a time"
 
 
 # --- cohorts --------------------------------------------------------------------------------------------------------
@@ -210,6 +183,14 @@ def test_scans_are_counted_once_they_are_ingested(tmp_path):
 # --- networks, rates and what was measured here -----------------------------------------------------------------------
 
 
+def test_a_networks_outputs_are_those_of_its_own_settings():
+    settings = {"task": "regression", "network": "sfcn", "channels": [4, 8], "classes": 2, "modalities": ["T1w"]}
+    bins, value = weights_bytes(settings), weights_bytes(settings | {"soft_bins": False})
+    assert bins - value == 4 * (SOFT_BINS - 1) * (8 + 1), "a head with a weight for each channel, and a bias"
+    densenet = settings | {"network": "densenet121", "channels": None}
+    assert weights_bytes(densenet) == weights_bytes(densenet | {"soft_bins": False}), "it has no bins"
+
+
 def test_arithmetic_is_counted_for_any_channels_and_grid():
     settings = {"task": "regression", "network": "sfcn", "channels": [4, 8], "classes": 2, "modalities": ["T1w"]}
     assert gflops(settings, [32, 32, 32]) == pytest.approx(2e-9 * (27 * 4 * 32**3 + 4 * 8 * 16**3 + 8 * 32), rel=1e-6)
@@ -230,19 +211,21 @@ def test_every_figure_that_is_asked_for_was_measured():
 def test_each_job_of_a_demo_and_of_a_large_study_has_a_time(tmp_path):
     for study in (study_of(tmp_path), Study(read_checked([ROOT / "tests/studies/synthetic_large.yaml"]), tmp_path)):
         for kind in ("synthetic", "ingest", "preprocess", "quality", "split", "pack"):
-            assert seconds_of(study, kind, "oasis1") > 0
+            assert seconds_of(study, Work(kind, "oasis1")) > 0
         for experiment in study.experiments:
             for kind in ("select", "train", "predict", "ensemble", "baselines", "metrics", "bundle"):
-                assert seconds_of(study, kind, experiment) > 0
+                assert seconds_of(study, Work(kind, experiment)) > 0
 
 
 def test_time_grows_with_epochs_scans_and_grid(tmp_path):
     base = study_of(tmp_path)
     fine = study_of(tmp_path, preprocessing={"spacing_mm": 1.0, "shape": [160, 192, 160]})
-    assert seconds_of(fine, "train", "brain_age") > 15 * seconds_of(base, "train", "brain_age") / 2
-    twice = seconds_of(base, "train", "brain_age", epochs=100) / seconds_of(base, "train", "brain_age", epochs=50)
+    assert seconds_of(fine, Work("train", "brain_age")) > 15 * seconds_of(base, Work("train", "brain_age")) / 2
+    twice = seconds_of(base, Work("train", "brain_age", epochs=100)) / seconds_of(
+        base, Work("train", "brain_age", epochs=50)
+    )
     assert 1.5 < twice < 2.05
-    assert seconds_of(fine, "preprocess", "ixi") > seconds_of(base, "preprocess", "ixi")
+    assert seconds_of(fine, Work("preprocess", "ixi")) > seconds_of(base, Work("preprocess", "ixi"))
 
 
 def benchmark(folder: Path, name: str, seconds: float) -> None:
@@ -253,7 +236,7 @@ def benchmark(folder: Path, name: str, seconds: float) -> None:
 
 def test_the_studys_own_benchmarks_replace_the_rates(tmp_path):
     study = study_of(tmp_path)
-    usual = seconds_of(study, "preprocess", "ixi")
+    usual = seconds_of(study, Work("preprocess", "ixi"))
     for number in range(4):
         benchmark(tmp_path, f"preprocess/ixi/sub-{number}", 3 * usual)
     benchmark(tmp_path, "train/gone/seed-1", 100.0)
@@ -267,8 +250,8 @@ def test_times_on_a_gpu_are_told_apart_from_those_on_a_cpu(tmp_path):
     study = study_of(tmp_path)
     run = {"epochs_run": 25, "device": "NVIDIA A100", "settings": {"threads": 1}}
     write_json(tmp_path / "results/experiments/brain_age/seed-1/run.json", run)
-    benchmark(tmp_path, "train/brain_age/seed-1", seconds_of(study, "train", "brain_age", epochs=25) / 10)
-    benchmark(tmp_path, "train/dementia/seed-1", seconds_of(study, "train", "dementia") * 2)
+    benchmark(tmp_path, "train/brain_age/seed-1", seconds_of(study, Work("train", "brain_age", epochs=25)) / 10)
+    benchmark(tmp_path, "train/dementia/seed-1", seconds_of(study, Work("train", "dementia")) * 2)
     own = own_measurements(study)
     assert own["train", True].ratio == pytest.approx(0.1) and own["train", False].ratio == pytest.approx(2.0)
 
@@ -351,8 +334,8 @@ def test_the_text_marks_estimates_and_says_that_no_gpu_was_measured(slurm_plan):
     assert re.search(r"preprocess_batch +~8 +cpu", text)
     assert re.search(r"train +3 +gpu +\([\d.]+ (s|min|h)\) +\? +rates", text)
     assert "GPU hours: not measured on a GPU so far; on one CPU core each, the same jobs take ~" in text
-    assert "~ ixi: 20 scans, an estimate: they are counted once it is ingested." in text
-    assert "Downloads: nothing is fetched from a network any more." in text
+    assert "~ ixi: 20 scans, an estimate: they are counted by the ingest." in text
+    assert "Downloads: nothing is left to download." in text
     assert re.search(r"Disk: ~[\d.]+ MB at its peak", text) and "without waiting in the queue" in text
     assert text.isascii()
 
@@ -381,12 +364,12 @@ def test_a_dry_run_that_fails_is_told_in_its_words(tmp_path):
     assert "nowhere" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_batch_that_is_to_come_stands_between_its_cohort_and_the_quality_table(tmp_path):
-    quality = Job("quality", {"cohort": "ixi"}, ["data/ixi/scans.tsv", "<TBD>"], ["results/ixi/qc.tsv"])
-    example = Job("preprocess_batch", {"cohort": "ixi"}, asked={"threads": 1, "mem_mb": 3000})
-    made = planning._jobs_of_scans(study_of(tmp_path), {"ixi": 20}, [quality], [example])
-    assert [job.asked["mem_mb"] for job in made] == [3000] * 4 and all(job.estimated for job in made)
-    assert {file for job in made for file in job.outputs} <= set(quality.inputs)
+def test_a_batch_that_is_to_come_is_between_its_cohort_and_the_quality_table(tmp_path):
+    quality = Job("quality", {"cohort": "ixi"}, ("data/ixi/scans.tsv", "<TBD>"), ("results/ixi/qc.tsv",))
+    example = Job("preprocess_batch", {"cohort": "ixi"}, resources=Resources(mem_mb=3000))
+    after, *made = planning.with_jobs_of_scans(study_of(tmp_path), [quality], ["ixi"], [example])
+    assert [job.resources.mem_mb for job in made] == [3000] * 4 and all(job.estimated for job in made)
+    assert {file for job in made for file in job.outputs} <= set(after.inputs)
 
 
 def test_amounts_are_written_as_a_person_reads_them():

@@ -9,7 +9,7 @@ import pytest
 import snakemake.api  # noqa: F401  before its parts, which import one another
 import snakemake_executor_plugin_cluster_generic as cluster_generic
 import snakemake_executor_plugin_slurm as slurm
-from neurocohort.cluster.schedulers import SUBMITTED, submitted_number
+from neurocohort.cluster.schedulers import SCHEDULERS, submitted_number
 from packaging.requirements import Requirement
 from snakemake.dag import DAG
 from snakemake.exceptions import print_exception
@@ -82,6 +82,14 @@ def test_log_has_the_events_that_the_handlers_wait_for():
     assert "exception=ex.__class__.__name__" in source_of(print_exception)
 
 
+def test_a_dry_run_reports_its_jobs_with_the_fields_that_the_plan_reads():
+    assert "JOB_INFO" in LogEvent.__members__
+    for name in ("rule_name", "wildcards", "input", "output", "threads", "resources"):
+        assert f"{name}=" in source_of(Job.log_info), name
+    assert "not self.dag.workflow.dryrun" in source_of(Job.log_info), "why the rule is asked whether it is local"
+    assert "self._localrules" in source_of(Workflow.is_local) and "rule.norun" in source_of(Workflow.is_local)
+
+
 def test_graph_is_announced_after_the_executor_is_known_and_before_the_lock():
     """The handler that takes over from a killed run acts on that line of the log."""
     text = source_of(Workflow.execute)
@@ -105,7 +113,7 @@ def test_submission_is_logged_in_the_words_that_are_looked_for(plugin, line):
         slurm: ["has been submitted with SLURM jobid {slurm_jobid}"],
         cluster_generic: ["with external jobid '{}'"],
     }
-    assert all(piece in words for piece in pieces[plugin]) and len(SUBMITTED) == len(pieces)
+    assert all(piece in words for piece in pieces[plugin]) and len(SCHEDULERS) == len(pieces)
 
 
 def test_slurm_plugin_has_the_settings_that_the_profile_names():

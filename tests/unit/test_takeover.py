@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,9 +15,9 @@ from neurocohort.cluster.takeover import (
     RECORD,
     begin_run,
     end_run,
+    lock_holder,
     note_submitted,
     take_over,
-    who_holds_the_lock,
 )
 
 
@@ -27,8 +28,10 @@ def study(tmp_path, monkeypatch):
     LOCKS.mkdir(parents=True)
     (LOCKS / "0.input.lock").write_text("data/ixi/scans.tsv\n")
     cancelled = []
-    monkeypatch.setattr(takeover, "jobs_of", lambda executor, folder, known: set(known) & {"12", "13"})
-    monkeypatch.setattr(takeover, "cancel", lambda executor, jobs: cancelled.extend(sorted(jobs)) or True)
+    scheduler = SimpleNamespace(
+        jobs_here=lambda jobs, folder: jobs & {"12", "13"}, cancel=lambda jobs: cancelled.extend(sorted(jobs)) or True
+    )
+    monkeypatch.setattr(takeover, "BY_EXECUTOR", {"slurm": scheduler})
     return cancelled
 
 
@@ -82,14 +85,14 @@ def test_living_run_keeps_its_lock_record_and_jobs(study, other):
     assert RECORD.read_text() == before
     end_run()
     assert RECORD.read_text() == before and study == []
-    assert "snakemake --profile slurm" in who_holds_the_lock()
+    assert "snakemake --profile slurm" in lock_holder()
 
 
 def test_run_on_another_machine_counts_as_alive_until_its_lock_is_removed(study):
     leave_record(host="login2")
     note_submitted("13")
     assert take_over() == "" and study == []
-    assert "another machine" in who_holds_the_lock() and "--unlock" in who_holds_the_lock()
+    assert "another machine" in lock_holder() and "--unlock" in lock_holder()
     (LOCKS / "0.input.lock").unlink()
     assert "login2" in take_over() and study == ["13"]
 
@@ -98,7 +101,7 @@ def test_record_lasts_as_long_as_the_run_and_jobs_that_are_left_are_cancelled(st
     begin_run("slurm", "snakemake --profile slurm")
     record = json.loads(RECORD.read_text())
     assert record["command"] == "snakemake --profile slurm" and record["process"] == os.getpid()
-    assert who_holds_the_lock() == "", "it is this run itself"
+    assert lock_holder() == "", "it is this run itself"
     note_submitted("12")
     end_run()
     assert not RECORD.exists() and study == ["12"]
@@ -107,4 +110,4 @@ def test_record_lasts_as_long_as_the_run_and_jobs_that_are_left_are_cancelled(st
 def test_broken_record_is_none(study):
     RECORD.parent.mkdir(parents=True)
     RECORD.write_text("{")
-    assert take_over() == "" and who_holds_the_lock() == ""
+    assert take_over() == "" and lock_holder() == ""

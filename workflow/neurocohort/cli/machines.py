@@ -1,16 +1,20 @@
-"""The subcommands about machines: whether they are fit for a study, and what a study would take of them."""
+"""The subcommands about machines: whether they are fit for a study, and what a study needs of them."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neurocohort.cli.app import command
 
+if TYPE_CHECKING:
+    from neurocohort.cluster.doctor.findings import Finding
+
 Studies = Annotated[
     list[Path] | None, typer.Argument(help="study files, merged in their order; config/config.yaml by default")
 ]
-Folder = Annotated[Path, typer.Option(help="the study's folder, where its data and results lie")]
+Folder = Annotated[Path, typer.Option(help="the study's folder, with its data and results")]
 DEFAULT_STUDY = Path("config/config.yaml")
 
 
@@ -22,7 +26,7 @@ def plan(
     ] = "",
     directory: Folder = Path("."),
 ) -> None:
-    """Say what a study would take: jobs and their queues, downloads, disk, CPU and GPU hours, time from beginning to end."""
+    """Show what a study needs: jobs and their queues, downloads, disk, CPU and GPU hours, and the time of the whole run."""
     from neurocohort.cluster.planning.plan import make_plan
     from neurocohort.cluster.planning.text import plan_text
     from neurocohort.cluster.profiles import read_profile, this_machine
@@ -41,58 +45,61 @@ def plan(
 def doctor(
     studies: Studies = None,
     cluster: Annotated[
-        str, typer.Option(help="slurm or sge: look at it, and send two small jobs through its profile")
+        str, typer.Option(help="slurm or sge: examine it, and send two small jobs through its profile")
     ] = "",
     directory: Folder = Path("."),
-    wait: Annotated[float, typer.Option(help="seconds after which jobs that have not begun are cancelled")] = 300.0,
+    wait: Annotated[float, typer.Option(help="seconds after which jobs that have not started are cancelled")] = 300.0,
 ) -> None:
-    """Look whether this machine, its scheduler, disk and network fit a study: a line a check, and under a cross the fix."""
-    from neurocohort.cluster.doctor.examine import SCHEDULERS, examine, examine_jobs, seconds_left
-    from neurocohort.cluster.doctor.findings import BAD, NONE, Finding, lines_of
+    """Check whether this machine, its scheduler, disk and network fit a study: a line per check, and the fix below a cross."""
+    from neurocohort.cluster.doctor.examine import Request, examine, examine_jobs, seconds_left
+    from neurocohort.cluster.doctor.findings import NONE, Finding
+    from neurocohort.cluster.schedulers import BY_PROFILE
     from neurocohort.errors import InputError
 
-    if cluster and cluster not in SCHEDULERS:
-        raise InputError(f"--cluster is {cluster!r}; expected one of {', '.join(SCHEDULERS)}.")
+    if cluster and cluster not in BY_PROFILE:
+        raise InputError(f"--cluster is {cluster!r}; expected one of {', '.join(BY_PROFILE)}.")
     near, given = Path.cwd(), _enter(studies, directory)
-
-    def show(findings: list) -> bool:
-        width = max(map(len, (finding.name for finding in findings)), default=0)
-        print("\n".join(line for finding in findings for line in lines_of(finding, width)), flush=True)
-        return any(finding.mark == BAD for finding in findings)
-
-    bad = show(examine(given, Path.cwd(), cluster, near, seconds_left()))
+    request = Request(given, Path.cwd(), near, BY_PROFILE.get(cluster))
+    bad = _show(examine(request, seconds_left()))
     if cluster:
         print(
             f"\nJobs of a few seconds, sent through the profile {cluster}; they may wait in the queue, {wait:g} s at most ...",
             flush=True,
         )
-        sent = examine_jobs(given, Path.cwd(), cluster, near, wait)
-        bad |= show(sent or [Finding(NONE, "jobs", "none was sent: fix the crosses above first")])
+        sent = examine_jobs(request, wait)
+        bad |= _show(sent or [Finding(NONE, "jobs", "none was sent: fix the crosses above first")])
     if bad:
         raise typer.Exit(1)
 
 
 @command
 def probe(output: Path, address: str) -> None:
-    """Write what a job sees where it runs to OUTPUT; ADDRESS is asked to see whether the network is open."""
-    import time
+    """Write what a job finds where it runs to OUTPUT; ADDRESS is used to test the network."""
+    from dataclasses import asdict
 
     from neurocohort.cluster.probe import look
     from neurocohort.files import write_json
 
-    write_json(output, look(address) | {"written": time.time()})
+    write_json(output, asdict(look(address)))
+
+
+def _show(findings: "list[Finding]") -> bool:
+    """Print the findings; whether one of them is bad."""
+    from neurocohort.cluster.doctor.findings import BAD, lines_of
+
+    width = max(map(len, (finding.name for finding in findings)), default=0)
+    print("\n".join(line for finding in findings for line in lines_of(finding, width)), flush=True)
+    return any(finding.mark == BAD for finding in findings)
 
 
 def _enter(studies: list[Path] | None, directory: Path) -> list[Path]:
-    """Go to the study's folder, as Snakemake does: relative paths of a study start there. Returns the study files."""
-    import os
-
+    """Go to the study's folder, as Snakemake does, since a study's relative paths start there. Returns the study files."""
     from neurocohort.errors import InputError
 
     given = [Path(study).resolve() for study in studies or []]
     if not directory.is_dir():
         raise InputError(
-            f"--directory {directory} isn't a folder, seen from {Path.cwd()}; make it first, or give another."
+            f"--directory {directory} isn't a folder, seen from {Path.cwd()}; make it first, or give another one."
         )
     os.chdir(directory)
     return given or ([DEFAULT_STUDY.resolve()] if DEFAULT_STUDY.is_file() else [])

@@ -1,26 +1,23 @@
-"""What nvidia-smi says of this machine's GPUs and their driver; nothing where it isn't installed or doesn't answer."""
+"""This machine's GPUs and their driver, from nvidia-smi."""
 
-import subprocess
 from typing import NamedTuple
 
+from neurocohort.cluster.asking import ask
+
 QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits")
-ASK_S = 6.0
+ANSWER_S = 6.0
 
 
 class Gpu(NamedTuple):
+    """A GPU: its name, the driver's version, and its memory in MiB."""
+
     name: str
     driver: str
     memory_mib: int
 
 
 def gpus_here() -> list[Gpu]:
-    try:
-        done = subprocess.run(QUERY, capture_output=True, text=True, timeout=ASK_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    rows = [line.rsplit(", ", 2) for line in done.stdout.splitlines() if line.count(", ") >= 2]
-    return (
-        [Gpu(name, driver, int(memory)) for name, driver, memory in rows if memory.isdigit()]
-        if not done.returncode
-        else []
-    )
+    """The GPUs; none if nvidia-smi isn't installed or doesn't answer."""
+    answer = ask(*QUERY, seconds=ANSWER_S)
+    rows = [line.rsplit(", ", 2) for line in answer.text.splitlines() if line.count(", ") >= 2 and not answer.fault]
+    return [Gpu(name, driver, int(memory)) for name, driver, memory in rows if memory.isdigit()]

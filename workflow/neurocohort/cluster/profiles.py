@@ -1,30 +1,56 @@
-"""Snakemake's profiles as far as they say where jobs go and how many at a time, read without Snakemake."""
+"""Snakemake's profiles: where jobs go and how many run at a time. Read without Snakemake."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from neurocohort.checkout import CHECKOUT
-from neurocohort.cluster.schedulers import GRID_ENGINE, SLURM
+from neurocohort.cluster.site import Site, read_site
 from neurocohort.errors import InputError
 
-FILES = ("profile.yaml", "config.yaml")  # the names under which Snakemake looks, in its order
-LOCAL = "local"
+FILES = ("profile.yaml", "config.yaml")  # Snakemake looks for them in this order
+SITE_FILE, PARTITIONS_FILE = "site.yaml", "partitions.yaml"
+LOCAL, SLURM, GRID_ENGINE = "local", "slurm", "cluster-generic"  # Snakemake's names of the executors
 THIS_MACHINE = "this machine"
 SCHEDULERS_CHOICE = "the scheduler's choice"
-# Of a partition's limits in partitions.yaml, what a job asks of each; Snakemake's plugin knows others that no rule here uses.
-LIMITS = {"max_runtime": "runtime", "max_mem_mb": "mem_mb", "max_threads": "threads", "max_cpus_per_task": "threads"}
+MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of a partition in partitions.yaml; Snakemake's plugin has others, which no rule here uses."""
+
+    max_runtime: float = inf
+    max_mem_mb: float = inf
+    max_threads: float = inf
+    max_cpus_per_task: float = inf
+    max_gpu: float = 0
 
 
 @dataclass(frozen=True)
 class Profile:
-    """``jobs``: submissions that wait or run at a time. ``cores``: CPUs at a time of this machine, or of one submitted job at
-    most. ``resources``: limits at a time, such as gpu. ``defaults``: the resources that jobs get where their rule says nothing.
-    ``partitions``: partitions.yaml's, by name. ``status_command``: what asks Slurm for the states of jobs, empty
-    where the profile or the plugin chooses when a run starts. ``site``: site.yaml."""
+    """A profile.
+
+    Args:
+        name: As the user typed it.
+        executor: LOCAL, SLURM or GRID_ENGINE.
+        folder: Its folder; None for this machine without a profile.
+        jobs: Submitted jobs that wait or run at a time.
+        cores: CPUs of this machine that are used at a time, or the most that one submitted job gets.
+        local_cores: CPUs for jobs that run where Snakemake runs.
+        gpus: GPUs of this machine that are used at a time; infinite if the profile sets no limit.
+        partition: Slurm partition of all jobs; empty if each job's is chosen.
+        account: Slurm account; empty for the default one.
+        gpu_model: Slurm's model of GPU that jobs ask for; empty for any.
+        partitions: partitions.yaml, by name.
+        status_command: Program that Snakemake asks for the states of Slurm jobs; empty if that is chosen when a run starts.
+    """
 
     name: str
     executor: str = LOCAL
@@ -32,56 +58,72 @@ class Profile:
     jobs: int = 1
     cores: int = 1
     local_cores: int = 1
-    resources: dict[str, object] = field(default_factory=dict)
-    defaults: dict[str, object] = field(default_factory=dict)
-    partitions: dict[str, dict] = field(default_factory=dict)
+    gpus: float = inf
+    partition: str = ""
+    account: str = ""
+    gpu_model: str = ""
+    partitions: dict[str, Limits] = field(default_factory=dict)
     status_command: str = ""
-    site: dict[str, object] = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
-        """The profile's own file."""
-        return profile_file(self.folder)
+        """The file that Snakemake reads."""
+        return profile_file(self.path(""))
+
+    @cached_property
+    def site(self) -> Site | None:
+        """Grid Engine's names; None if the profile has no site.yaml. Raises InputError if it is wrong."""
+        found = self.executor == GRID_ENGINE and self.path(SITE_FILE).is_file()
+        return read_site(self.path(SITE_FILE)) if found else None
+
+    def path(self, name: str) -> Path:
+        """A file of the profile's folder."""
+        return (self.folder or Path()) / name
 
 
 def this_machine() -> Profile:
-    """What `snakemake --cores N` is without a profile, with all the cores that this process may use."""
+    """What `snakemake --cores N` does without a profile, with all cores that this process may use."""
     cores = len(os.sched_getaffinity(0))
     return Profile(LOCAL, jobs=cores, cores=cores, local_cores=cores)
 
 
 def read_profile(name: str, near: Path | None = None) -> Profile:
-    """The profile that ``name`` means to Snakemake: a folder seen from ``near`` (by default from here), one of the checkout's, or
-    one in ~/.config/snakemake.
+    """Read the profile that Snakemake would use for ``name``.
 
-    Raises InputError where there is none, where a file of it is not YAML, and where it has an executor that this can't read.
+    Args:
+        name: A folder seen from ``near``, the name of a profile of the checkout, or of one in ~/.config/snakemake.
+        near: Folder in which the user typed the name; by default the working directory.
+
+    Raises:
+        InputError: If there is no such profile, one of its files is not YAML, or its executor isn't supported.
     """
     folder = _find(name, near or Path.cwd())
     path = profile_file(folder)
     content = _read(path)
-    executor = content.get("executor", LOCAL)
-    if executor not in (LOCAL, SLURM, GRID_ENGINE):
-        known = ", ".join((LOCAL, SLURM, GRID_ENGINE))
+    executor, known = content.get("executor", LOCAL), (LOCAL, SLURM, GRID_ENGINE)
+    if executor not in known:
         raise InputError(
-            f"{path} has the executor `{executor}`; expected one of {known}, whose profiles lie in profiles/."
+            f"{path} has the executor `{executor}`; expected one of {', '.join(known)}, whose profiles are in profiles/."
         )
-    cores = _cores(path, content.get("cores", "all"))
-    partitions = None
+    cores, here = _cores(path, content.get("cores", "all")), len(os.sched_getaffinity(0))
+    local = executor == LOCAL
+    resources, defaults = _pairs(content.get("resources")), _pairs(content.get("default-resources"))
+    partitions = {}
     if "slurm-partition-config" in content:
-        partitions = folder / _fixed(content, "slurm-partition-config", "partitions.yaml")
-    site = folder / "site.yaml"
+        partitions = _partitions(folder / _fixed(content, "slurm-partition-config", PARTITIONS_FILE))
     return Profile(
         name,
         executor,
         folder,
-        jobs=cores if executor == LOCAL else int(content.get("jobs", 1)),
+        jobs=cores if local else int(content.get("jobs", 1)),
         cores=cores,
-        local_cores=cores if executor == LOCAL else int(content.get("local-cores", len(os.sched_getaffinity(0)))),
-        resources=_pairs(content.get("resources")),
-        defaults=_pairs(content.get("default-resources")),
-        partitions=_partitions(partitions) if partitions else {},
+        local_cores=cores if local else int(content.get("local-cores", here)),
+        gpus=float(resources.get("gpu", inf)) if local else inf,
+        partition=str(defaults.get("slurm_partition") or ""),
+        account=str(defaults.get("slurm_account") or ""),
+        gpu_model=str(defaults.get("gpu_type") or ""),
+        partitions=partitions,
         status_command=_fixed(content, "slurm-status-command"),
-        site=_read(site) if executor == GRID_ENGINE and site.is_file() else {},
     )
 
 
@@ -90,47 +132,24 @@ def profile_file(folder: Path) -> Path:
     return next((folder / name for name in FILES if (folder / name).is_file()), folder / FILES[-1])
 
 
-def queue_of(profile: Profile, asked: dict[str, int]) -> str:
-    """Where a job that asks for threads, gpu, mem_mb and runtime (minutes) goes: the name of a partition or queue.
-
-    Empty where no partition of partitions.yaml takes it.
-    """
-    if profile.executor == SLURM:
-        if partition := profile.defaults.get("slurm_partition"):
-            return str(partition)
-        return _best_partition(profile.partitions, asked) if profile.partitions else SCHEDULERS_CHOICE
-    if profile.executor == GRID_ENGINE:
-        return str(profile.site.get("gpu_queue" if asked.get("gpu") else "queue") or SCHEDULERS_CHOICE)
-    return THIS_MACHINE
-
-
-def _best_partition(partitions: dict[str, dict], asked: dict[str, int]) -> str:
-    """As Snakemake's plugin for Slurm chooses: of those that take the job, the one whose limits it fills best."""
-    scores = {}
-    for name, limits in partitions.items():
-        gpus, most = asked.get("gpu", 0), int(limits.get("max_gpu", 0))
-        wanted = [(asked.get(resource, 0), minutes(limits.get(limit, inf))) for limit, resource in LIMITS.items()]
-        if gpus > most or any(value > limit for value, limit in wanted):
-            continue
-        scores[name] = sum(value / limit for value, limit in wanted if limit < inf)
-        scores[name] += gpus / most if gpus else -1.0 if most else 0.0
-    return max(scores, key=scores.get, default="")
-
-
 def minutes(limit: object) -> float:
-    """A limit of partitions.yaml: a number, or of time also Slurm's D-HH:MM:SS, HH:MM:SS, MM:SS, or with a unit as in 2d, 4h."""
+    """Read a time limit: minutes, Slurm's D-HH:MM:SS, HH:MM:SS or MM:SS, or a number with its unit as in 2d or 4h.
+
+    Returns:
+        Minutes; infinite if there is no limit.
+    """
     text = str(limit).strip()
     try:
         return float(text)
     except ValueError:
         pass
-    if text[:-1].isdigit() and text[-1] in "dhms":
-        return int(text[:-1]) * {"d": 1440, "h": 60, "m": 1, "s": 1 / 60}[text[-1]]
+    if text[:-1].isdigit() and text[-1] in MINUTES:
+        return int(text[:-1]) * MINUTES[text[-1]]
     days, _, clock = text.rpartition("-")
     parts = clock.split(":")
     if not all(part.isdigit() for part in [*parts, days or "0"]):
-        return inf  # infinite, UNLIMITED
-    hours, mins, secs = ([0, *parts] if len(parts) == 2 and not days else [*parts, 0, 0])[:3]
+        return inf  # "infinite", "UNLIMITED"
+    hours, mins, secs = (["0", *parts] if len(parts) == 2 and not days else [*parts, "0", "0"])[:3]
     return int(days or 0) * 1440 + int(hours) * 60 + int(mins) + int(secs) / 60
 
 
@@ -141,39 +160,36 @@ def _find(name: str, near: Path) -> Path:
             return place.resolve()
     known = ", ".join(sorted(path.name for path in (CHECKOUT / "profiles").iterdir() if path.name != "default"))
     raise InputError(
-        f"There is no profile {name}: expected a folder that holds {' or '.join(FILES)}, seen from {near}, or one of {known}."
+        f"There is no profile {name}: expected a folder with {' or '.join(FILES)}, seen from {near}, or one of {known}."
     )
 
 
-def _fixed(content: dict, key: str, otherwise: str = "") -> str:
-    """A value of a profile's file; ``otherwise`` where it is missing or a ? that Snakemake evaluates as Python.
-
-    It isn't evaluated here: the profile of Slurm asks the scheduler, which may take long.
-    """
+def _fixed(content: Mapping[str, Any], key: str, default: str = "") -> str:
+    """A profile's value, or ``default`` if Snakemake evaluates it as Python (?): evaluating may ask a slow scheduler."""
     value = str(content.get(key, "?"))
-    return otherwise if value.startswith("?") else value
+    return default if value.startswith("?") else value
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(
-            f"{path} can't be read as YAML ({error}); correct it, or take it anew from the repository."
+            f"{path} can't be read as YAML ({error}); correct it, or restore it from the repository."
         ) from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds {type(content).__name__}; expected keys with values.")
+        raise InputError(f"{path} has {type(content).__name__} at its top level; expected keys with values.")
     return content
 
 
-def _pairs(entries: object) -> dict[str, object]:
-    """A profile's keys with values, or its list of texts `key=value`."""
+def _pairs(entries: Any) -> Mapping[str, Any]:
+    """A profile's mapping, or its list of texts `key=value`."""
     if isinstance(entries, dict):
         return entries
     return dict(str(entry).split("=", 1) for entry in entries or [] if "=" in str(entry))
 
 
-def _cores(path: Path, value: object) -> int:
+def _cores(path: Path, value: Any) -> int:
     if value == "all":
         return len(os.sched_getaffinity(0))
     if isinstance(value, bool) or not str(value).isdigit():
@@ -181,10 +197,14 @@ def _cores(path: Path, value: object) -> int:
     return int(value)
 
 
-def _partitions(path: Path) -> dict[str, dict]:
+def _partitions(path: Path) -> dict[str, Limits]:
     found = _read(path).get("partitions")
     if not isinstance(found, dict) or not found:
         raise InputError(
             f"{path} has no key `partitions` with the names of partitions below it; expected `cpu: {{}}` or the like."
         )
-    return {str(name): limits or {} for name, limits in found.items()}
+    known = Limits.__dataclass_fields__
+    return {
+        str(name): Limits(**{key: minutes(value) for key, value in (limits or {}).items() if key in known})
+        for name, limits in found.items()
+    }

@@ -1,4 +1,4 @@
-"""One CPU and one GPU job of a few seconds, sent through Snakemake and the very profile, and what they saw."""
+"""Send one CPU job and one GPU job of a few seconds through Snakemake and the profile, and judge what they found."""
 
 import json
 import os
@@ -11,73 +11,99 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from neurocohort.checkout import CHECKOUT
-from neurocohort.cluster.asking import ask
 from neurocohort.cluster.doctor.findings import BAD, GOOD, NONE, Finding
+from neurocohort.cluster.probe import Sight, Torch
 from neurocohort.cluster.profiles import Profile
-from neurocohort.cluster.schedulers import SLURM, SUBMITTED, cancel
+from neurocohort.cluster.scheduler import Scheduler
 from neurocohort.cluster.terminal import size
 
 SNAKEFILE = CHECKOUT / "workflow" / "probe.smk"
 CPU, GPU = "cpu", "gpu"
-REFUSED = re.compile(r"(?:sbatch: error: |Unable to run job: )(.+)")
 RULE = re.compile(r"^rule (cpu|gpu):")
 NUMBER = re.compile(r"^ +jobid: (\d+)")
-LOOK_S = 0.1
-END_S = 90.0  # that Snakemake may take to notice the end of jobs and to leave
-CLOCK_S = 2.0  # two machines' clocks may differ by so much without a word
+POLL_S = 0.1
+END_S = 90.0  # that Snakemake may take to notice the end of jobs and to stop
+CLOCK_S = 2.0  # difference of two machines' clocks that isn't reported
+NOT_NEEDED = Finding(NONE, "GPU job", "not sent: `device: cpu` needs none")  # instead of a GPU job
 
 
 @dataclass
 class Sent:
-    """A job on its way: the scheduler's ``number``, when it was submitted and seen to be done (time.time()), what it saw."""
+    """A job that was sent.
+
+    Args:
+        kind: CPU or GPU.
+        number: The scheduler's number; empty if it isn't submitted.
+        submitted: When it was submitted, in seconds since 1970.
+        shown: When its file was seen here.
+        sight: What it found; None if it hasn't finished.
+    """
 
     kind: str
     number: str = ""
     submitted: float = 0.0
     shown: float = 0.0
-    saw: dict = field(default_factory=dict)
+    sight: Sight | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its findings."""
+        return f"{self.kind.upper()} job"
 
 
-def check_on_cluster(profile: Profile, folder: Path, kinds: list[str], address: str, wait_s: float) -> list[Finding]:
-    """Send the jobs of ``kinds`` and tell what became of them; those that have not begun after ``wait_s`` are cancelled.
+@dataclass(frozen=True)
+class ProbeRun:
+    """Where and how the jobs are sent.
 
-    ``folder``: the study's, on whose file system they run. ``address``: one that downloads would ask.
+    Args:
+        scheduler: To which they go.
+        profile: Through which they go.
+        folder: The study's, since they must run on its file system.
+        address: One that downloads would use, to test the network.
+        wait_s: Seconds after which jobs that have not started are cancelled.
     """
-    place = Path(tempfile.mkdtemp(prefix="neurocohort-doctor-", dir=folder))
+
+    scheduler: Scheduler
+    profile: Profile
+    folder: Path
+    address: str
+    wait_s: float
+
+
+def check_on_cluster(run: ProbeRun, kinds: list[str]) -> list[Finding]:
+    """Send a job of each of ``kinds`` and return what became of them."""
+    place = Path(tempfile.mkdtemp(prefix="neurocohort-doctor-", dir=run.folder))
     try:
-        run = _Run(profile, place, kinds, address)
-        run.follow(wait_s)
-        return [finding for kind in kinds for finding in judge_job(run.sent[kind], run, profile, wait_s)]
+        snakemake = _Snakemake(run, place, kinds)
+        snakemake.follow(run.wait_s)
+        return [finding for sent in snakemake.sent.values() for finding in _judge(sent, snakemake, run)]
     except OSError as error:
-        said = f"no job can be sent from {folder}: {error}"
-        return [Finding(BAD, "jobs sent", said, "give another folder as --directory.")]
+        found = f"no job can be sent from {run.folder}: {error}"
+        return [Finding(BAD, "jobs sent", found, "give another folder as --directory.")]
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-class _Run:
-    """Snakemake at work on the jobs, its lines read as they come."""
+class _Snakemake:
+    """The Snakemake that runs the jobs; its output is read line by line."""
 
-    def __init__(self, profile: Profile, place: Path, kinds: list[str], address: str):
-        self.profile, self.place, self.lines = profile, place, []
+    def __init__(self, run: ProbeRun, place: Path, kinds: list[str]):
+        self.scheduler, self.place = run.scheduler, place
+        self.lines: list[str] = []
         self.sent = {kind: Sent(kind) for kind in kinds}
-        self.waiting_for = ""
+        self.waiting_for, self.interrupted = "", False
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(place)]
-        command += ["--profile", str(profile.folder), "--retries", "0", "--nocolor"]
-        command += ["--config", f"kinds={'+'.join(kinds)}", f"address={address}"]
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("SNAKEMAKE_PROFILE", "NEUROCOHORT_COMMAND")
-        }
+        command += ["--profile", str(run.profile.folder), "--retries", "0", "--nocolor"]
+        command += ["--config", f"kinds={'+'.join(kinds)}", f"address={run.address}"]
+        unset = ("SNAKEMAKE_PROFILE", "NEUROCOHORT_COMMAND")
         self.process = subprocess.Popen(
             command,
             cwd=CHECKOUT,
-            env=environment,
+            env={name: value for name, value in os.environ.items() if name not in unset},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,153 +112,132 @@ class _Run:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error of its own, and not because the wait was over."""
+        return self.process.returncode not in (0, None) and not self.interrupted
+
     def follow(self, wait_s: float) -> None:
-        """Until every job has shown its file, Snakemake has ended, or the wait is over; then nothing of it is left behind."""
+        """Wait until every job has shown its file, Snakemake has ended, or the time is over; then cancel what is left."""
         until = time.monotonic() + wait_s
-        while self.process.poll() is None and time.monotonic() < until:
+        while self.process.poll() is None and time.monotonic() < until and not all(s.sight for s in self.sent.values()):
             self._look()
-            if all(sent.saw for sent in self.sent.values()):
-                break
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         self._look()
-        late = [sent for sent in self.sent.values() if not sent.saw]
+        late = [sent for sent in self.sent.values() if not sent.sight]
         if late and self.process.poll() is None:
-            self.waiting_for = "; ".join(filter(None, (_why_waiting(self.profile, sent) for sent in late)))
+            reasons = [self.scheduler.waiting_reason(sent.number) for sent in late if sent.number]
+            self.waiting_for = "; ".join(filter(None, reasons))
+            self.interrupted = True
             self.process.send_signal(signal.SIGINT)
         try:
             self.process.wait(END_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self.reader.join(LOOK_S * 20)
-        cancel(self.profile.executor, {sent.number for sent in late if sent.number})
+        self.reader.join(POLL_S * 20)
+        self.scheduler.cancel({sent.number for sent in late if sent.number})
 
     def _look(self) -> None:
         for sent in self.sent.values():
             path = self.place / f"{sent.kind}.json"
-            # As Snakemake looks: listing the folder would wake a sleepy network file system.
-            if not sent.saw and path.exists():
+            # As Snakemake looks: listing the folder would make a network file system show the file sooner.
+            if not sent.sight and path.exists():
                 with suppress(OSError, ValueError):
-                    sent.saw, sent.shown = json.loads(path.read_text(encoding="utf-8")), time.time()
+                    found = json.loads(path.read_text(encoding="utf-8"))
+                    sent.sight, sent.shown = Sight(**(found | {"torch": Torch(**found["torch"])})), time.time()
 
     def _read(self) -> None:
         kinds, kind = {}, ""
-        for line in self.process.stdout:
+        for line in self.process.stdout or ():
             self.lines.append(line.rstrip())
             if found := RULE.match(line):
                 kind = found[1]
             elif found := NUMBER.match(line):
                 kinds[found[1]] = kind
-            for pattern in SUBMITTED:
-                if (found := pattern.search(line)) and kinds.get(found[1]) in self.sent:
-                    sent = self.sent[kinds[found[1]]]
-                    sent.number, sent.submitted = found[2], time.time()
+            elif (found := self.scheduler.submitted.search(line)) and kinds.get(found[1]) in self.sent:
+                sent = self.sent[kinds[found[1]]]
+                sent.number, sent.submitted = found[2], time.time()
 
 
-def judge_job(sent: Sent, run: "_Run", profile: Profile, wait_s: float) -> list[Finding]:
-    """The lines on one job."""
-    name = f"{sent.kind.upper()} job"
-    if not sent.saw and not sent.number:
-        fix = f"correct what it names in {profile.folder}; the lines above tell what is there."
-        return [Finding(BAD, name, f"isn't submitted: {_refusal(run.lines)}", fix)]
-    if not sent.saw and run.process.returncode not in (0, None) and not run.waiting_for:
-        fix = f"`{'scontrol show job' if profile.executor == SLURM else 'qacct -j'} {sent.number}` tells more."
-        return [Finding(BAD, name, f"failed: {_failure(run.lines, sent.kind)}", fix)]
-    if not sent.saw:
-        why = run.waiting_for or "nothing"
-        said = f"{sent.number} has not begun within {wait_s:g} s and is cancelled; the scheduler says: {why}"
-        fix = "wait for longer with --wait, or see the queue: this reason is the scheduler's own."
-        return [Finding(BAD, name, said, fix)]
-    return [Finding(GOOD, name, described(sent)), *judge_sight(sent)]
+def _judge(sent: Sent, snakemake: _Snakemake, run: ProbeRun) -> list[Finding]:
+    """The findings on one job."""
+    if sent.sight:
+        return [Finding(GOOD, sent.name, described(sent, sent.sight)), *judge_sight(sent, sent.sight)]
+    if not sent.number:
+        fix = f"correct what it names in {run.profile.folder}; the lines above list what exists."
+        found = f"isn't submitted: {_refusal(snakemake.lines, run.scheduler)}"
+    elif snakemake.failed:
+        fix = f"`{run.scheduler.details_command} {sent.number}` shows more."
+        found = f"failed: {_failure(snakemake.lines, sent.kind) or _refusal(snakemake.lines, run.scheduler)}"
+    else:
+        fix = "wait longer with --wait, or look at the queue: this is the scheduler's own reason."
+        found = f"{sent.number} has not started within {run.wait_s:g} s and is cancelled; the scheduler's reason: "
+        found += snakemake.waiting_for or "none"
+    return [Finding(BAD, sent.name, found, fix)]
 
 
-def described(sent: Sent) -> str:
+def described(sent: Sent, sight: Sight) -> str:
     """Where the job ran and what it was granted, in one line."""
-    saw = sent.saw
-    granted = ", ".join(f"{key} {value}" for key, value in saw["cpus_granted"].items())
-    limit = saw["memory_limit_bytes"]
+    granted = ", ".join(f"{key} {value}" for key, value in sight.cpus_granted.items())
+    limit = sight.memory_limit_bytes
     parts = [
-        f"ran on {saw['host']} {max(saw['began'] - sent.submitted, 0):.0f} s after it was submitted",
-        f"{saw['cpus']} CPUs to use ({granted or 'the scheduler sets no number'})",
+        f"ran on {sight.host} {max(sight.started - sent.submitted, 0):.0f} s after it was submitted",
+        f"{sight.cpus} usable CPUs ({granted or 'the scheduler sets no number'})",
         f"memory limit {size(limit)}" if limit else "no memory limit",
-        f"torch imported in {saw['torch_import_s']:g} s",
-        f"its file showed here after {_delay(sent)}",
-        f"internet: {'yes' if saw['internet'] else 'no'}",
+        f"torch imported in {sight.torch.import_s:g} s",
+        f"its file showed here after {_delay(sent.shown - sight.written)}",
+        f"internet: {'yes' if sight.internet else 'no'}",
     ]
     if sent.kind == GPU:
-        parts.append(f"CUDA_VISIBLE_DEVICES {saw['cuda_visible_devices'] or 'not set'}")
-        parts.append(f"torch sees {', '.join(saw['gpus']) or 'no GPU'}")
+        parts.append(f"CUDA_VISIBLE_DEVICES {sight.cuda_visible_devices or 'not set'}")
+        parts.append(f"torch sees {', '.join(sight.torch.gpus) or 'no GPU'}")
     return "; ".join(parts)
 
 
-def judge_sight(sent: Sent) -> list[Finding]:
-    """What is wrong with what a job saw."""
-    saw, findings = sent.saw, []
-    name = f"{sent.kind.upper()} job"
+def judge_sight(sent: Sent, sight: Sight) -> list[Finding]:
+    """What is wrong where the job ran."""
+    findings, torch = [], sight.torch
     own = str(CHECKOUT / "workflow" / "neurocohort")
-    if saw["package"] != own:
-        fix = "keep the checkout on the file system that the nodes share, under the same path there."
-        findings.append(Finding(BAD, name, f"took the package from {saw['package']}, and not from {own}", fix))
-    if saw["torch"] is None:
-        fix = (
-            "see its memory limit (h_vmem counts reserved addresses), and whether the node sees the whole environment."
-        )
-        findings.append(Finding(BAD, name, f"can't import torch: {saw['torch_error']}", fix))
-    elif sent.kind == GPU and not saw["gpus"]:
-        if not saw["cuda"]:
-            why = f"torch {saw['torch']} is built for the CPU alone"
+    if sight.package != own:
+        fix = "keep the checkout on the file system that the nodes share, under the same path on each."
+        findings.append(Finding(BAD, sent.name, f"imported the package from {sight.package}, not from {own}", fix))
+    if torch.version is None:
+        fix = "check its memory limit (h_vmem counts reserved addresses), and whether the node sees the whole environment."
+        findings.append(Finding(BAD, sent.name, f"can't import torch: {torch.error}", fix))
+    elif sent.kind == GPU and not torch.gpus:
+        if not torch.cuda:
+            why = f"torch {torch.version} is built for the CPU only"
             fix = (
-                "`make clean`, then `make demo` without TORCH_INDEX; or set `device: cpu`: no job asks for a GPU then."
+                "`make clean`, then `make demo` without TORCH_INDEX; or set `device: cpu`: no job requests a GPU then."
             )
-        elif not saw["cuda_visible_devices"]:
+        elif not sight.cuda_visible_devices:
             why = "the scheduler gave it none"
-            fix = "see how GPUs are asked for here (gres; site.yaml's gpu), and whether that queue has some."
+            fix = "check how GPUs are requested here (gres; site.yaml's gpu), and whether that queue has some."
         else:
-            why = f"torch is built for CUDA {saw['cuda']}, and the node's driver doesn't take it, or there is no device"
+            why = (
+                f"torch is built for CUDA {torch.cuda}, and the node's driver doesn't support it, or there is no device"
+            )
             fix = "run nvidia-smi in a job on that queue; ask for a newer driver, or for nodes with another GPU."
-        findings.append(Finding(BAD, name, f"was given a GPU and torch sees none: {why}", fix))
+        findings.append(Finding(BAD, sent.name, f"was given a GPU and torch sees none: {why}", fix))
     return findings
 
 
-def not_needed() -> Finding:
-    """In place of a GPU job."""
-    return Finding(NONE, "GPU job", "not sent: `device: cpu` needs none")
+def _delay(seconds: float) -> str:
+    if seconds < -CLOCK_S:
+        return f"an unknown time (the node's clock is {-seconds:.0f} s ahead)"
+    return f"{max(seconds, 0):.1f} s"
 
 
-def _delay(sent: Sent) -> str:
-    delay = sent.shown - sent.saw["written"]
-    if delay < -CLOCK_S:
-        return f"a while that can't be told (the node's clock is {-delay:.0f} s ahead)"
-    return f"{max(delay, 0):.1f} s"
-
-
-def _why_waiting(profile: Profile, sent: Sent) -> str:
-    """The scheduler's own reason for which a job waits."""
-    if not sent.number:
-        return ""
-    if profile.executor == SLURM:
-        told = ask("squeue", "--noheader", f"--jobs={sent.number}", "--format=%T|%r").text
-        state, _, reason = told.strip().partition("|")
-        return f"job {sent.number} is {state.lower()} ({reason})" if state else ""
-    told = ask("qstat", "-j", sent.number).text
-    found = re.search(r"^scheduling info: +(.*(?:\n +.*)*)", told, re.MULTILINE)
-    reasons = [line.strip() for line in found[1].splitlines()] if found else []
-    why = ask("qalter", "-w", "p", sent.number).text if not reasons else ""
-    reasons += [line.strip() for line in why.splitlines() if "cannot" in line or "not" in line][:2]
-    return f"job {sent.number}: {'; '.join(reasons[:3])}" if reasons else f"job {sent.number} waits"
-
-
-def _refusal(lines: list[str]) -> str:
-    """The scheduler's own words on why it doesn't take a job; else Snakemake's last."""
-    found = [match[1].rstrip("'.") for line in lines if (match := REFUSED.search(line))]
+def _refusal(lines: list[str], scheduler: Scheduler) -> str:
+    """The scheduler's reason for refusing a job; Snakemake's last line if there is none."""
+    found = [match[1].rstrip("'.") for line in lines if (match := scheduler.refused.search(line))]
     last = [line.strip() for line in lines if line.strip()][-1:]
-    return "; ".join(dict.fromkeys(found or last)) or "it says nothing"
+    return "; ".join(dict.fromkeys(found or last)) or "no reason is given"
 
 
 def _failure(lines: list[str], kind: str) -> str:
-    """Of what a run says of a failed job: how the scheduler says that it ended, the end of its log, and the likely cause."""
-    told = "\n".join(lines).partition(f"\n{kind} failed.\n")[2]
-    words = re.search(r"^  scheduler: (.*)$", told, re.MULTILINE)
-    log = re.findall(r"^  \| (.*)$", told, re.MULTILINE)
-    cause = re.search(r"^  likely cause: (.*)$", told, re.MULTILINE)
-    parts = [words and words[1], log[-1] if log else None, cause and cause[1]]
-    return "; ".join(filter(None, parts)) or _refusal(lines)
+    """How the scheduler says that a job ended, the end of its log, and the likely cause, from the run's message about it."""
+    message = "\n".join(lines).partition(f"\n{kind} failed.\n")[2]
+    patterns = (r"^  scheduler: (.*)$", r"^  \| (.*)$", r"^  likely cause: (.*)$")
+    found = [re.findall(pattern, message, re.MULTILINE) for pattern in patterns]
+    return "; ".join([*found[0][:1], *found[1][-1:], *found[2][:1]])

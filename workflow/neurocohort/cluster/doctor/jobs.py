@@ -1,27 +1,18 @@
-"""What a study's jobs ask of a cluster's queues: the largest of each amount, by where they go."""
+"""The submitted jobs of a study, as a scheduler sees them."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from neurocohort.cluster.dry_run import Job, local_rules
-from neurocohort.cluster.profiles import Profile, queue_of
-
-
-class Asked(NamedTuple):
-    """What the job of one submission asks for, in the rule's own words: threads, gpu, mem_mb, runtime (minutes)."""
-
-    rule: str
-    queue: str
-    amounts: dict[str, int]
+from neurocohort.cluster.jobs import Job
+from neurocohort.cluster.profiles import Profile
+from neurocohort.cluster.scheduler import Submission
+from neurocohort.cluster.schedulers import queue_of
 
 
-def asked_of(jobs: Iterable[Job], profile: Profile) -> list[Asked]:
-    """Of each submission that differs: its rule, where it goes, what it asks for."""
-    local, found = local_rules(), {}
+def submissions_of(jobs: Iterable[Job], profile: Profile) -> list[Submission]:
+    """A submission for each different request of a rule; jobs that run locally have none."""
+    found = []
     for job in jobs:
-        if job.rule in local:
-            continue
-        amounts = {"threads": 1, "gpu": 0, "mem_mb": 0, "runtime": 0} | job.asked
-        amounts["threads"] = min(amounts["threads"], profile.cores)
-        found[job.rule, *amounts.values()] = Asked(job.rule, queue_of(profile, amounts), amounts)
-    return list(found.values())
+        if not job.local:
+            resources = job.resources._replace(threads=min(job.resources.threads, profile.cores))
+            found.append(Submission(job.rule, queue_of(profile, resources), resources))
+    return list(dict.fromkeys(found))

@@ -1,7 +1,8 @@
-"""How large a study's cohorts are: counted where that can be, and estimated where their scans are known after ingest alone."""
+"""How large a study's cohorts are: counted after the ingest, and before it from the user's files or published numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from neurocohort.files import read_table
 from neurocohort.sources.local_files import anat_folders, labels_beside, matching_images, named_file, pair_of
@@ -12,31 +13,41 @@ from neurocohort.study.cohorts import SYNTHETIC_FOLDER
 LOCAL_SOURCES = ("bids", "table")
 SCAN_MVOXELS = {"ixi": 256 * 256 * 150 / 1e6, "oasis1": 256 * 256 * 160 / 1e6}  # of one image, in millions of voxels
 FIELD_OF_VIEW_ML = {"ixi": 240 * 240 * 180 / 1e3, "oasis1": 256 * 256 * 160 / 1e3}  # of the synthetic scans
-HEAD_MVOXELS = 10.0  # of a head at about 1 mm, where no image can be looked at
+HEAD_MVOXELS = 10.0  # of a head at about 1 mm, if no image can be read
 EXTRA_SCANS = {
     "ixi": 2,
     "oasis1": 2,
-}  # of a synthetic cohort, beside one a participant: without an age; repeat sessions
-BYTES_A_VOXEL = 2  # of the usual scan, 16 bits
+}  # of a synthetic cohort, in addition to one per participant: no age; repeat sessions
+BYTES_A_VOXEL = 2  # of most scans, 16 bits
+REMOTE = ("http://", "https://")
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file of a public cohort: where it lies once it is here, and the addresses that it comes from (a folder's path too)."""
+    """A file of a public cohort.
+
+    Args:
+        file: Its row in the source's table.
+        place: Its path in the study.
+        addresses: Where it comes from, in order of preference: addresses or paths.
+        size_bytes: Its size; 0 if it isn't known.
+        made_here: Whether a rule of the study makes it (synthetic cohorts).
+    """
 
     file: SourceFile
     place: Path
     addresses: tuple[str, ...]
     size_bytes: float
-    made_here: bool  # by the rule that makes a synthetic cohort
+    made_here: bool
 
     @property
     def remote(self) -> bool:
-        return self.addresses[0].startswith(("http://", "https://"))
+        """Whether it is downloaded."""
+        return self.addresses[0].startswith(REMOTE)
 
     @property
     def missing_bytes(self) -> float:
-        """What is still to be fetched."""
+        """Bytes that are still to be downloaded."""
         if self.place.exists():
             return 0.0
         part = self.place.with_name(self.place.name + ".part")
@@ -45,102 +56,125 @@ class Archive:
 
 @dataclass(frozen=True)
 class Cohort:
-    """``scans``: as many as ingest found where ``counted``, else an estimate; ``labelled``: those with a label map.
-    ``scan_mvoxels``: millions of voxels of an image. ``images``: of a session. ``written_mvoxels``: those that ingest writes
-    anew, and does not link or copy from an archive."""
+    """The size of a cohort.
+
+    Args:
+        name: Its name.
+        settings: Its block of the configuration.
+        scans: Number of scans.
+        labelled: Number of scans with a label map.
+        counted: Whether ingest has counted them; otherwise they are an estimate.
+        scan_mvoxels: Millions of voxels of an image.
+        written_mvoxels: Millions of voxels of all images that ingest writes in another format; it links or copies the others.
+        archives: Files of a public cohort.
+        source: The public source; None for a cohort of the user's.
+    """
 
     name: str
-    settings: dict
+    settings: dict[str, Any]
     scans: int
-    counted: bool
     labelled: int
+    counted: bool
     scan_mvoxels: float
     written_mvoxels: float
-    archives: tuple[Archive, ...]
-    source: Source | None
+    archives: tuple[Archive, ...] = ()
+    source: Source | None = None
+
+    @property
+    def source_name(self) -> str:
+        """ixi, oasis1, bids or table."""
+        return self.settings["source"]
 
     @property
     def images(self) -> int:
+        """Images per scan, one for each modality."""
         return len(self.settings["modalities"])
 
     @property
+    def image_mvoxels(self) -> float:
+        """Millions of voxels of all images."""
+        return self.scans * self.images * self.scan_mvoxels
+
+    @property
     def synthetic(self) -> bool:
+        """Whether a rule of the study makes it."""
         return any(archive.made_here for archive in self.archives)
 
     def scans_with(self, variable: str) -> float:
-        """How many of the scans have a value, as far as the source's table tells; all of them where it says nothing."""
+        """Number of scans that have a value, by the source's published numbers; all scans if there are none."""
         if self.counted or self.synthetic or self.source is None or variable not in self.source.scans_with:
             return self.scans
         published = sum(file.scans or 0 for file in self.source.files.values())
         return self.scans * self.source.scans_with[variable] / published
 
 
-def study_cohorts(config: dict, directory: Path) -> list[Cohort]:
+def study_cohorts(config: dict[str, Any], directory: Path) -> list[Cohort]:
     """The cohorts of a checked configuration; relative paths start from ``directory``, the study's folder."""
     return [
-        (_local if settings["source"] in LOCAL_SOURCES else _public)(name, settings, config, directory)
+        _local(name, settings, directory)
+        if settings["source"] in LOCAL_SOURCES
+        else _public(name, settings, config.get("synthetic", {}), directory)
         for name, settings in config["cohorts"].items()
     ]
 
 
-def synthstrip_weights(config: dict, directory: Path) -> Archive | None:
-    """SynthStrip's weights, where a cohort's brain extraction needs them."""
+def synthstrip_weights(config: dict[str, Any], directory: Path) -> Archive | None:
+    """SynthStrip's weights, if a cohort's brain extraction needs them."""
     extracted = any(not cohort.get("skull_stripped") for cohort in config["cohorts"].values())
     if config["preprocessing"]["brain_extraction"] != "synthstrip" or not extracted:
         return None
     file = read_source(source_table("synthstrip")).files["weights"]
-    place = directory / "resources" / "synthstrip" / file.name
-    return Archive(
-        file, place, file.addresses(config["preprocessing"]["weights_url"] or None), file.estimated_bytes, False
-    )
+    addresses = file.addresses(config["preprocessing"]["weights_url"] or None)
+    return Archive(file, directory / "resources" / "synthstrip" / file.name, addresses, file.estimated_bytes, False)
 
 
-def _public(name: str, settings: dict, config: dict, directory: Path) -> Cohort:
+def _public(name: str, settings: dict[str, Any], synthetic: dict[str, Any], directory: Path) -> Cohort:
+    """``synthetic``: the configuration's settings of synthetic cohorts, by source."""
     kind, base = settings["source"], settings["base_url"] or None
     source = read_source(source_table(kind))
-    made = config.get("synthetic", {}).get(kind) if base == f"{SYNTHETIC_FOLDER}/{kind}" else None
+    made = synthetic.get(kind) if base == f"{SYNTHETIC_FOLDER}/{kind}" else None
     folder = directory / "resources" / store_of(settings)
     keys, table = needed_files(settings, source)
     archives = []
-    for key in (*keys, table):
-        file = source.files[key]
-        size = 0.0 if made else _size_at(base, file, directory)
+    for file in (source.files[key] for key in (*keys, table)):
+        size = 0.0 if made else _archive_bytes(base, file, directory)
         archives.append(Archive(file, folder / file.name, file.addresses(base), size, bool(made)))
     if made:
         scans = made["participants"] + EXTRA_SCANS[kind]
         scan_mvoxels = FIELD_OF_VIEW_ML[kind] / made["spacing_mm"] ** 3 / 1e3
     else:
         published = sum(source.files[key].estimated_bytes for key in keys)
-        share = sum(archive.size_bytes for archive in archives[:-1]) / published
-        scans = round(share * sum(source.files[key].scans or 0 for key in keys))
+        fraction = sum(archive.size_bytes for archive in archives[:-1]) / published
+        scans = round(fraction * sum(source.files[key].scans or 0 for key in keys))
         scan_mvoxels = SCAN_MVOXELS[kind]
-    scans, labelled, counted = _counted(name, directory) or (scans, scans if kind == "oasis1" else 0, False)
+    scans, labelled, counted = _ingested(name, directory) or (scans, scans if kind == "oasis1" else 0, False)
     written = scans * scan_mvoxels if kind == "oasis1" else 0.0  # IXI's images are copied as they are
-    return Cohort(name, settings, scans, counted, labelled, scan_mvoxels, written, tuple(archives), source)
+    return Cohort(name, settings, scans, labelled, counted, scan_mvoxels, written, tuple(archives), source)
 
 
-def _size_at(base: str | None, file: SourceFile, directory: Path) -> float:
-    """The bytes of a file in a folder of one's own, where it can be looked at; what is published of it otherwise."""
-    if base and not base.startswith(("http://", "https://")):
+def _archive_bytes(base: str | None, file: SourceFile, directory: Path) -> float:
+    """The size of a file in a folder of the user's; its published size if it isn't there."""
+    if base and not base.startswith(REMOTE):
         own = directory / base.removeprefix("file://") / file.name
         if own.is_file():
             return own.stat().st_size
     return file.estimated_bytes
 
 
-def _local(name: str, settings: dict, config: dict, directory: Path) -> Cohort:
+def _local(name: str, settings: dict[str, Any], directory: Path) -> Cohort:
     path = directory / settings["path"]
     images, labelled = _in_bids(path, settings) if settings["source"] == "bids" else _in_table(path)
-    scans, labelled, counted = _counted(name, directory) or (len(images), labelled, False)
-    total = scans * len(settings["modalities"])
-    unpacked = [image for image in images if not image.name.lower().endswith(".gz")]
-    written = sum(_file_size(image) for image in unpacked) / BYTES_A_VOXEL / 1e6 * len(settings["modalities"])
-    mvoxels = written / total if unpacked and total else _mvoxels_of(images)
-    return Cohort(name, settings, scans, counted, labelled, mvoxels, written, (), None)
+    scans, labelled, counted = _ingested(name, directory) or (len(images), labelled, False)
+    modalities = len(settings["modalities"])
+    uncompressed = [image for image in images if not image.name.lower().endswith(".gz")]
+    written = sum(_file_bytes(image) for image in uncompressed) / BYTES_A_VOXEL / 1e6 * modalities
+    total = scans * modalities
+    mvoxels = written / total if uncompressed and total else _mvoxels_of(images)
+    return Cohort(name, settings, scans, labelled, counted, mvoxels, written)
 
 
-def _in_bids(path: Path, settings: dict) -> tuple[list[Path], int]:
-    """The T1-weighted images that ingest would take, and how many of them have a label map."""
+def _in_bids(path: Path, settings: dict[str, Any]) -> tuple[list[Path], int]:
+    """The T1-weighted images that ingest would use, and how many of them have a label map."""
     found, labelled = [], 0
     for anat in anat_folders(path):
         images = matching_images(anat.files, settings["pattern"])
@@ -151,13 +185,14 @@ def _in_bids(path: Path, settings: dict) -> tuple[list[Path], int]:
 
 
 def _in_table(path: Path) -> tuple[list[Path], int]:
+    """The images of a table, and how many of them have a label map."""
     rows = read_scan_table(path).rows.values()
-    images = [named_file(row["path"], path, None) for row in rows if row.get("path")]
+    images = [named_file(cell, path, None) for row in rows if (cell := row.get("path"))]
     return images, sum(bool(row.get("path_dseg")) for row in rows)
 
 
-def _counted(name: str, directory: Path) -> tuple[int, int, bool] | None:
-    """The scans that ingest left, and those with labels; None before it has run."""
+def _ingested(name: str, directory: Path) -> tuple[int, int, bool] | None:
+    """The scans of an ingested cohort, and those with a label map (and True); None before the ingest."""
     table = directory / "data" / name / "scans.tsv"
     if not table.is_file():
         return None
@@ -165,20 +200,20 @@ def _counted(name: str, directory: Path) -> tuple[int, int, bool] | None:
     return len(scans), int(scans["dseg_path"].notna().sum()), True
 
 
-def _file_size(path: Path) -> int:
-    """Of an Analyze pair the voxels count; a file that isn't there is an exclusion later, and nothing now."""
+def _file_bytes(path: Path) -> int:
+    """Bytes of an image's voxels (an Analyze pair's second file); 0 if it doesn't exist, which ingest will report."""
     voxels = pair_of(path)[1:2] or (path,)
     return voxels[0].stat().st_size if voxels[0].is_file() else 0
 
 
 def _mvoxels_of(images: list[Path]) -> float:
-    """Of the first image that can be read: cohorts are mostly of one protocol."""
+    """Millions of voxels of the first readable image: most cohorts have one protocol."""
     import nibabel as nib
 
     for image in images[:3]:
         try:
-            shape = nib.load(image).shape[:3]
-        except Exception:  # nibabel raises many kinds on a damaged header, and ingest will tell
+            shape = nib.load(image).shape[:3]  # type: ignore[attr-defined]
+        except Exception:  # nibabel raises many kinds for a damaged header, and ingest will report it
             continue
         return shape[0] * shape[1] * shape[2] / 1e6
     return HEAD_MVOXELS

@@ -1,12 +1,13 @@
-"""What a study needs on the disk at its peak, part by part, and what of it lies there already."""
+"""What a study needs on the disk at its peak, part by part, and how much of it is there already."""
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
+from neurocohort.cluster.planning.cohorts import Cohort
 from neurocohort.cluster.planning.rates import read_rates, size
 from neurocohort.cluster.planning.study import Study
 from neurocohort.dataset.packs import PACKS
@@ -14,11 +15,12 @@ from neurocohort.dataset.packs import PACKS
 STATES = 4  # copies of a network in a checkpoint: weights, the best ones, and Adam's two moments
 COPIES = 2  # of a trained network: its own file, and the bundle's
 TISSUE_LEVELS = 4  # probabilities of a voxel, a byte each
-BLOCK_BYTES = 512  # what st_blocks counts in
+BLOCK_BYTES = 512  # the unit of st_blocks
+RECORDS = ("logs", "benchmarks", ".snakemake", "tensorboard", "splits")
 
 
 class Need(NamedTuple):
-    """``peak``: the bytes at most; ``there``: those that lie there; both as ``du`` counts them."""
+    """A part of the study's folder: its bytes at their peak, and those that are there, as ``du`` counts them."""
 
     part: str
     peak: float
@@ -26,73 +28,45 @@ class Need(NamedTuple):
 
     @property
     def to_come(self) -> float:
+        """Bytes that are still to be written."""
         return max(self.peak - self.there, 0.0)
 
 
 def needs(
     study: Study, at_a_time: int, count_s: float = inf, weights_of: Callable[[str], float] | None = None
 ) -> list[Need]:
-    """The parts of a study's folder. ``at_a_time``: trainings that run side by side. ``count_s``: seconds after which counting
-    what is there stops: it then counts for less, and the need for more. ``weights_of``: the bytes of an experiment's network;
-    without it those of its architecture with its own channels, for which torch need not be imported."""
+    """The parts of a study's folder.
+
+    Args:
+        study: The study.
+        at_a_time: Trainings that run at the same time.
+        count_s: Seconds after which counting the existing files stops; what isn't counted is taken to be missing.
+        weights_of: Bytes of an experiment's network. Without it, those of its architecture with the published channels, for
+            which torch need not be imported.
+    """
     until = time.monotonic() + count_s
-    directory, results = study.directory, study.directory / "results"
-    cohorts, grid = study.cohorts.values(), study.grid_mvoxels
-
-    def there(*places: Path) -> float:
-        return sum(used_bytes(place, until) for place in places)
-
-    synthetic = {cohort.settings["source"]: cohort for cohort in cohorts if cohort.synthetic}.values()
-    archives = sum(archive.size_bytes for archive in study.archives if archive.remote)
-    archives += sum(
-        size(f"archives {c.settings['source']}", mvoxels=c.scans * c.images * c.scan_mvoxels) for c in synthetic
-    )
-    parts = [
-        Need("archives", archives, there(directory / "resources")),
-        Need("raw BIDS", sum(map(_raw, cohorts)), there(*(directory / "data" / cohort.name for cohort in cohorts))),
-        Need(
-            "preprocessed scans",
-            size("template", mvoxels=grid) + sum(_preprocessed(study, cohort) for cohort in cohorts),
-            there(results / "template.npz", *(results / cohort.name / "preproc" for cohort in cohorts)),
-        ),
-        Need(
-            "packs",
-            sum((cohort.scans * cohort.images + cohort.labelled) * grid * 1e6 for cohort in cohorts),
-            there(*(results / cohort.name / "packed" / pack for cohort in cohorts for pack in PACKS)),
-        ),
+    weights_of = weights_of or (lambda name: size(f"weights {study.experiments[name]['network']['name']}"))
+    parts = [*_cohort_parts(study), *_experiment_parts(study, at_a_time, weights_of)]
+    parts.append(("report", size("report", scans=study.scans), ["results/report"]))
+    parts.append(("logs and records", size("records", scans=study.scans), list(RECORDS)))
+    return [
+        Need(part, peak, sum(used_bytes(study.directory / place, until) for place in places))
+        for part, peak, places in parts
     ]
-    usual = {name: size(f"weights {each['network']['name']}") for name, each in study.experiments.items()}
-    weights = {name: weights_of(name) if weights_of else usual[name] for name in usual}
-    members = {name: len(study.members(name)) for name in weights}
-    states = sorted((weights[name] for name in weights for _ in range(members[name])), reverse=True)
-    parts += [
-        Need("checkpoints while training", STATES * sum(states[:at_a_time]), there(directory / "checkpoints")),
-        Need(
-            "networks and predictions",
-            sum(COPIES * weights[name] * members[name] + _results(study, name) for name in weights),
-            there(results / "experiments", results / "models"),
-        ),
-    ]
-    scans = sum(cohort.scans for cohort in cohorts)
-    parts.append(Need("report", size("report", scans=scans), there(results / "report")))
-    parts.append(
-        Need(
-            "logs and records",
-            size("records", scans=scans),
-            there(*(directory / name for name in ("logs", "benchmarks", ".snakemake", "tensorboard", "splits"))),
-        )
-    )
-    return parts
 
 
 def files_needed(study: Study) -> int:
     """Roughly how many files and folders a study makes, for quotas that count them."""
-    return round(read_rates()["files"].of(scans=sum(cohort.scans for cohort in study.cohorts.values())))
+    return round(read_rates()["files"].of(scans=study.scans))
 
 
 def used_bytes(place: Path, until: float = inf) -> float:
-    """What a file or folder takes on the disk, links to elsewhere not followed, hard links counted once; counting stops at the
-    time ``until`` (of time.monotonic)."""
+    """Bytes that a file or folder uses on the disk; links are not followed, and hard links count once.
+
+    Args:
+        place: The file or folder.
+        until: Time (of time.monotonic) at which counting stops.
+    """
     seen: set[tuple[int, int]] = set()
     total, waiting = 0, [str(place)]
     while waiting and time.monotonic() < until:
@@ -101,7 +75,7 @@ def used_bytes(place: Path, until: float = inf) -> float:
             status = os.lstat(path)
             if os.path.isdir(path) and not os.path.islink(path):
                 waiting += [entry.path for entry in os.scandir(path)]
-        except OSError:  # not there, or gone while we look
+        except OSError:  # it doesn't exist, or was deleted meanwhile
             continue
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
@@ -109,27 +83,52 @@ def used_bytes(place: Path, until: float = inf) -> float:
     return total
 
 
-def _raw(cohort) -> float:
-    if cohort.settings["source"] == "ixi":  # copied as they are in the archive
-        if not cohort.synthetic:
-            return sum(archive.size_bytes for archive in cohort.archives)
-        return size("raw ixi", mvoxels=cohort.scans * cohort.images * cohort.scan_mvoxels)
-    if cohort.settings["source"] == "oasis1":
+_Part = tuple[str, float, list[str]]  # name, bytes at the peak, and files and folders in the study's folder
+
+
+def _cohort_parts(study: Study) -> Iterator[_Part]:
+    cohorts, grid = list(study.cohorts.values()), study.grid_mvoxels
+    synthetic = {cohort.source_name: cohort for cohort in cohorts if cohort.synthetic}
+    archives = sum(archive.size_bytes for archive in study.archives if archive.remote)
+    archives += sum(size(f"archives {name}", mvoxels=cohort.image_mvoxels) for name, cohort in synthetic.items())
+    yield "archives", archives, ["resources"]
+    yield "raw BIDS", sum(map(_raw, cohorts)), [f"data/{cohort.name}" for cohort in cohorts]
+    preprocessed = size("template", mvoxels=grid) + sum(_preprocessed(study, cohort) for cohort in cohorts)
+    folders = [f"results/{cohort.name}/preproc" for cohort in cohorts]
+    yield "preprocessed scans", preprocessed, ["results/template.npz", *folders]
+    packed = sum((cohort.scans * cohort.images + cohort.labelled) * grid * 1e6 for cohort in cohorts)
+    yield "packs", packed, [f"results/{cohort.name}/packed/{pack}" for cohort in cohorts for pack in PACKS]
+
+
+def _experiment_parts(study: Study, at_a_time: int, weights_of: Callable[[str], float]) -> Iterator[_Part]:
+    weights = {name: weights_of(name) for name in study.experiments}
+    members = {name: len(study.members(name)) for name in weights}
+    largest = sorted((weights[name] for name in weights for _ in range(members[name])), reverse=True)[:at_a_time]
+    yield "checkpoints while training", STATES * sum(largest), ["checkpoints"]
+    kept = sum(COPIES * weights[name] * members[name] + _results(study, name) for name in weights)
+    yield "networks and predictions", kept, ["results/experiments", "results/models"]
+
+
+def _raw(cohort: Cohort) -> float:
+    if cohort.source_name == "oasis1":
         return size("raw oasis1", mvoxels=cohort.written_mvoxels)
-    return size("raw ixi", mvoxels=cohort.written_mvoxels)
+    if cohort.source_name == "ixi" and not cohort.synthetic:  # copied as it is in the archive
+        return sum(archive.size_bytes for archive in cohort.archives)
+    return size("raw ixi", mvoxels=cohort.image_mvoxels if cohort.source_name == "ixi" else cohort.written_mvoxels)
 
 
-def _preprocessed(study: Study, cohort) -> float:
-    found = size("preprocess", scans=cohort.scans, mvoxels=cohort.scans * cohort.images * study.grid_mvoxels)
+def _preprocessed(study: Study, cohort: Cohort) -> float:
+    grid = cohort.scans * study.grid_mvoxels
+    found = size("preprocess", scans=cohort.scans, mvoxels=cohort.images * grid)
     found += size("tissue maps", mvoxels=cohort.scans * cohort.scan_mvoxels)  # on the raw scan's grid
     if study.config["preprocessing"]["registration"] == "deformable":
-        found += size("deformable", scans=cohort.scans, mvoxels=cohort.scans * study.grid_mvoxels)
+        found += size("deformable", scans=cohort.scans, mvoxels=grid)
     return found
 
 
 def _results(study: Study, experiment: str) -> float:
-    """The tables; of a segmentation the networks' probabilities, until they are averaged, and the label maps; of others a
-    saliency map."""
+    """Tables; for a segmentation the networks' probabilities, which exist until they are averaged, and label maps; for the
+    others a saliency map."""
     tables = size("experiment")
     if study.experiments[experiment]["task"] != "segmentation":
         return tables + size("saliency", mvoxels=study.grid_mvoxels)

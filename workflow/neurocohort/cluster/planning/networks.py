@@ -1,52 +1,77 @@
-"""How much arithmetic a network is: counted by torch on a device that computes nothing, whatever its channels and its grid."""
+"""How much arithmetic a network does, counted by torch on a device that computes nothing, for any channels and any grid."""
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from math import ceil, prod
+from typing import Any
 
-from neurocohort.learning.constants import SOFT_BINS, WINDOW_OVERLAP
+import numpy as np
+
+from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.networks import build_network
-from neurocohort.learning.tasks.segmentation import Segmentation
+from neurocohort.learning.settings import TrainingSettings
+from neurocohort.learning.tasks import SEGMENTATION, fit_task
 
-WINDOW_STEP = 1 - WINDOW_OVERLAP  # of a window
+WINDOW_STEP = 1 - WINDOW_OVERLAP  # in widths of a window
+BYTES_A_WEIGHT = 4
+SHAPING = (
+    "task",
+    "network",
+    "channels",
+    "classes",
+    "modalities",
+    "soft_bins",
+)  # the settings that a network's size depends on
 
 
-def gflops(settings: dict, shape: list[int]) -> float:
-    """GFLOP of one scan of ``shape`` (voxels) through the network, forwards. ``settings``: as of `training_settings`."""
-    key = json.dumps({name: settings[name] for name in ("task", "network", "channels", "classes", "modalities")})
-    return _counted(key, tuple(shape))
+def gflops(settings: Mapping[str, Any], shape: Sequence[int]) -> float:
+    """GFLOP of one scan's forward pass.
+
+    Args:
+        settings: As of `training_settings`.
+        shape: Voxels of the scan.
+    """
+    return _counted(_key(settings), tuple(shape))
 
 
-def weights_bytes(settings: dict) -> float:
-    """Bytes of the network's weights, four a parameter. ``settings``: as for `gflops`."""
-    return 4.0 * sum(parameter.numel() for parameter in _made(settings).parameters())
+def weights_bytes(settings: Mapping[str, Any]) -> float:
+    """Bytes of a network's weights. ``settings``: as for `gflops`."""
+    return float(BYTES_A_WEIGHT * sum(parameter.numel() for parameter in _built(_key(settings)).parameters()))
 
 
-def windows(patch: list[int], shape: list[int]) -> int:
-    """How many windows of ``patch`` cover a volume of ``shape`` at prediction; 1 where it is seen whole."""
+def windows(patch: Sequence[int], shape: Sequence[int]) -> int:
+    """How many windows of ``patch`` voxels cover a volume of ``shape`` at prediction; 1 without a patch."""
     if not patch:
         return 1
     steps = (ceil(max(side - edge, 0) / (edge * WINDOW_STEP)) + 1 for edge, side in zip(patch, shape, strict=True))
     return prod(steps)
 
 
+def _key(settings: Mapping[str, Any]) -> str:
+    return json.dumps({name: settings[name] for name in SHAPING if name in settings})
+
+
 @cache
-def _counted(settings: str, shape: tuple[int, ...]) -> float:
+def _counted(key: str, shape: tuple[int, ...]) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    read = json.loads(settings)
+    network = _built(key)
+    inputs = len(json.loads(key)["modalities"])
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter, torch.no_grad():
-        _made(read)(torch.empty(1, len(read["modalities"]), *shape))
+        network(torch.empty(1, inputs, *shape))
     return counter.get_total_flops() / 1e9
 
 
-def _made(settings: dict):
-    """The network without its numbers: its layers are there, and nothing is stored or computed."""
+def _built(key: str):
+    """The network without its numbers: it has its layers, but stores and computes nothing."""
     import torch
 
-    outputs = {"segmentation": Segmentation.outputs, "regression": SOFT_BINS}.get(settings["task"], settings["classes"])
+    settings = TrainingSettings(**json.loads(key))
+    targets = None if settings.task == SEGMENTATION else np.arange(settings.classes)  # only the outputs are counted
+    outputs = fit_task(settings, targets).outputs
     with torch.device("meta"):
-        inputs = len(settings["modalities"])
-        return build_network(settings["network"], settings["channels"] or None, outputs, inputs=inputs).eval()
+        inputs = len(settings.modalities)
+        return build_network(settings.network, settings.channels, outputs, inputs=inputs).eval()

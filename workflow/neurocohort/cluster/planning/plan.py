@@ -1,20 +1,23 @@
-"""What a study would take: jobs and where they go, downloads, disk, hours; from Snakemake's own dry run and measured rates."""
+"""What a study needs: jobs and where they go, downloads, disk, hours; from Snakemake's dry run and measured rates."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from neurocohort.cluster.dry_run import SCAN_RULE, Job, jobs_of_one_scan, jobs_to_run, local_rules
+from neurocohort.cluster.dry_run import SCAN_RULE, jobs_of_one_scan, jobs_to_run
 from neurocohort.cluster.gpus import gpus_here
+from neurocohort.cluster.jobs import Job, Resources
 from neurocohort.cluster.planning.cohorts import Archive
 from neurocohort.cluster.planning.disk import Need, needs
-from neurocohort.cluster.planning.elapsed import Task, elapsed, tasks_of
+from neurocohort.cluster.planning.elapsed import Task, elapsed, runs_here
 from neurocohort.cluster.planning.study import Study
-from neurocohort.cluster.planning.work import Measured, network_bytes, own_measurements, seconds_of
-from neurocohort.cluster.profiles import LOCAL, THIS_MACHINE, Profile, queue_of
+from neurocohort.cluster.planning.work import Measured, Work, network_bytes, own_measurements, seconds_of
+from neurocohort.cluster.profiles import LOCAL, THIS_MACHINE, Profile
+from neurocohort.cluster.schedulers import queue_of
 
-KINDS = {  # the folder under benchmarks/ of rules that are not called as it is
+KINDS = {  # folder under benchmarks/ of the rules that have another name
     "synthetic_ixi": "synthetic",
     "synthetic_oasis1": "synthetic",
     "ingest_cohort": "ingest",
@@ -24,11 +27,29 @@ KINDS = {  # the folder under benchmarks/ of rules that are not called as it is
     "download_weights": "download",
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
+# The rules in the order in which data pass through them.
+ORDER = (
+    *("synthetic_ixi", "synthetic_oasis1", "download", "download_weights", "template", "ingest_cohort", SCAN_RULE),
+    *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
+    *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "metrics", "control"),
+    *("bundle", "report"),
+)
 
 
 @dataclass
 class Line:
-    """The jobs of one rule that go to one place. ``seconds``: of one core, or of one GPU where ``on_gpu`` and measured there."""
+    """The jobs of one rule that go to one place.
+
+    Args:
+        rule: The rule.
+        queue: The place.
+        on_gpu: Whether they run on a GPU.
+        jobs: How many there are.
+        estimated: Whether that is an estimate.
+        seconds: Of one core, or of one GPU if they were measured on one.
+        own: Whether the study's own benchmarks show how long they take.
+        measured: Whether they were measured on the kind of device on which they will run.
+    """
 
     rule: str
     queue: str
@@ -36,13 +57,23 @@ class Line:
     jobs: int = 0
     estimated: bool = False
     seconds: float = 0.0
-    own: bool = False  # whether the study's own benchmarks say how fast
-    measured: bool = True  # on the kind of device on which it will run
+    own: bool = False
+    measured: bool = True
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``elapsed_s`` leaves out downloads and waiting. ``estimated``: by cohort, scans that are not counted yet."""
+    """What a study needs.
+
+    Args:
+        study: The study.
+        profile: The profile of the run.
+        lines: Its jobs.
+        downloads: Files to download.
+        disk: Parts of its folder.
+        elapsed_s: From beginning to end, without downloads and without waiting in a queue.
+        estimated: By cohort, scans that aren't counted yet.
+    """
 
     study: Study
     profile: Profile
@@ -53,33 +84,37 @@ class Plan:
     estimated: dict[str, int] = field(default_factory=dict)
 
 
-def make_plan(config: dict, studies: Sequence[Path], directory: Path, profile: Profile) -> Plan:
-    """The plan of the checked ``config`` (of the files ``studies``) in the study's folder ``directory``.
+def make_plan(config: dict[str, Any], studies: Sequence[Path], directory: Path, profile: Profile) -> Plan:
+    """Plan a study.
 
-    Raises InputError where Snakemake's dry run fails.
+    Args:
+        config: The checked configuration.
+        studies: The files that it was read from.
+        directory: The study's folder.
+        profile: The profile of the run.
+
+    Raises:
+        InputError: If Snakemake's dry run fails.
     """
     study = Study(config, directory)
     with ThreadPoolExecutor() as pool:
         listed = pool.submit(jobs_to_run, studies, directory, profile)
-        uncounted = [name for name, cohort in study.cohorts.items() if not cohort.counted]
+        uncounted = any(not cohort.counted for cohort in study.cohorts.values())
         examples = pool.submit(jobs_of_one_scan, config, profile, directory) if uncounted else None
         own = own_measurements(study)
         jobs = [job for job in listed.result() if job.rule not in TARGETS]
         ingested = {job.wildcards["cohort"] for job in jobs if job.rule == "ingest_cohort"}
         estimated = {name: cohort.scans for name, cohort in study.cohorts.items() if name in ingested}
-        jobs += _jobs_of_scans(study, estimated, jobs, examples.result() if examples else [])
-    # On a cluster a job is given the GPU that it asks for; on this machine where there is one.
+        jobs = with_jobs_of_scans(study, jobs, list(estimated), examples.result() if examples else [])
+    # On a cluster a job gets the GPU that it requests; on this machine only if there is one.
     gpus = profile.executor != LOCAL or bool(gpus_here())
-    on_gpu = {id(job): gpus and job.gpus > 0 for job in jobs}
-    amounts = [_core_seconds(study, job, own, on_gpu[id(job)]) for job in jobs]
-    walls = [amount / job.threads for amount, job in zip(amounts, jobs, strict=True)]
-    tasks = tasks_of(jobs, walls, profile, local_rules())
-    lines = _lines(jobs, amounts, tasks, on_gpu, own, profile)
+    costs = [_cost(study, job, own, gpus) for job in jobs]
+    tasks = [Task(job, cost.seconds / job.resources.threads) for job, cost in zip(jobs, costs, strict=True)]
     at_a_time = profile.jobs if profile.executor != LOCAL else profile.cores
     return Plan(
         study,
         profile,
-        lines,
+        _lines(jobs, costs, profile),
         [archive for archive in study.archives if archive.remote and not archive.place.exists()],
         needs(study, at_a_time, weights_of=lambda name: network_bytes(study, name)),
         elapsed(tasks, profile),
@@ -87,72 +122,64 @@ def make_plan(config: dict, studies: Sequence[Path], directory: Path, profile: P
     )
 
 
-def kind_and_name(job: Job) -> tuple[str, str, str]:
-    """Of a job, its folder under benchmarks/, its cohort or experiment, and its run or its batch of scans."""
+def work_of(job: Job) -> Work:
+    """The work of a job, as its benchmark file names it."""
     kind = KINDS.get(job.rule, job.rule)
     name = job.rule.removeprefix("synthetic_") if kind == "synthetic" else ""
     name = name or job.wildcards.get("cohort") or job.wildcards.get("experiment") or ""
-    return kind, name, job.wildcards.get("run", "") or job.wildcards.get("batch", "")
+    return Work(kind, name, job.wildcards.get("run", "") or job.wildcards.get("batch", ""))
 
 
-def _core_seconds(study: Study, job: Job, own: dict[tuple[str, bool], Measured], on_gpu: bool) -> float:
-    kind, name, run = kind_and_name(job)
-    measured = own.get((kind, on_gpu)) or own.get((kind, False))
-    return seconds_of(study, kind, name, run) * (measured.ratio if measured else 1.0)
+def with_jobs_of_scans(study: Study, jobs: list[Job], cohorts: list[str], examples: list[Job]) -> list[Job]:
+    """Add a job for each batch of scans that the ingest will find, between the cohort's table and its quality control.
+
+    Args:
+        study: The study.
+        jobs: The jobs that are known.
+        cohorts: The cohorts that will be ingested.
+        examples: Jobs of a study with one scan per cohort, whose requests are used.
+    """
+    requests = {job.wildcards["cohort"]: job.resources for job in examples if job.rule == SCAN_RULE}
+    made: dict[str, list[Job]] = {}
+    for cohort in cohorts:
+        inputs = (f"data/{cohort}/scans.tsv", "results/template.npz")
+        files = [f"results/{cohort}/preproc_batches/estimated-{number}" for number in range(study.batches(cohort))]
+        job = Job(SCAN_RULE, {"cohort": cohort}, inputs, (), requests.get(cohort, Resources()), estimated=True)
+        made[cohort] = [replace(job, outputs=(file,)) for file in files]
+
+    def with_inputs(job: Job) -> Job:
+        batches = made.get(job.wildcards.get("cohort", ""), []) if job.rule == "quality" else []
+        return replace(job, inputs=(*job.inputs, *(batch.outputs[0] for batch in batches)))
+
+    return [*map(with_inputs, jobs), *(job for batches in made.values() for job in batches)]
 
 
-def _jobs_of_scans(study: Study, estimated: dict[str, int], jobs: list[Job], examples: list[Job]) -> list[Job]:
-    """A job for each batch of the scans that ingest will find, between the cohort's table and its quality control."""
-    asked = {job.wildcards["cohort"]: job.asked for job in examples if job.rule == SCAN_RULE}
-    made = []
-    for cohort in estimated:
-        outputs = [f"results/{cohort}/preproc_batches/estimated-{number}" for number in range(study.batches(cohort))]
-        inputs = [f"data/{cohort}/scans.tsv", "results/template.npz"]
-        made += [Job(SCAN_RULE, {"cohort": cohort}, inputs, [file], asked.get(cohort, {}), True) for file in outputs]
-        for job in jobs:
-            if job.rule == "quality" and job.wildcards["cohort"] == cohort:
-                job.inputs += outputs
-    return made
+@dataclass(frozen=True)
+class _Cost:
+    """Seconds of a job on one core or GPU, whether it runs on a GPU, and whether the study's own benchmarks are of that kind."""
+
+    seconds: float
+    on_gpu: bool
+    own: bool
 
 
-def _lines(
-    jobs: list[Job],
-    amounts: list[float],
-    tasks: list[Task],
-    on_gpu: dict[int, bool],
-    own: dict[tuple[str, bool], Measured],
-    profile: Profile,
-) -> list[Line]:
-    """By rule and place, in the order in which rules appear; those of scans after the ingest."""
-    here = {id(task.job): task.here for task in tasks}
-    amount_of = {id(job): amount for job, amount in zip(jobs, amounts, strict=True)}
+def _cost(study: Study, job: Job, own: dict[tuple[str, bool], Measured], gpus: bool) -> _Cost:
+    work, on_gpu = work_of(job), gpus and job.resources.gpu > 0
+    measured = own.get((work.kind, on_gpu)) or own.get((work.kind, False))
+    seconds = seconds_of(study, work) * (measured.ratio if measured else 1.0)
+    return _Cost(seconds, on_gpu, (work.kind, on_gpu) in own)
+
+
+def _lines(jobs: list[Job], costs: list[_Cost], profile: Profile) -> list[Line]:
+    """By rule and place, in the order of the rules."""
+    places = {rule: place for place, rule in enumerate(ORDER)}
     lines: dict[tuple[str, str], Line] = {}
-    for job in sorted(jobs, key=lambda job: _place(job.rule)):
-        queue = THIS_MACHINE if here[id(job)] else queue_of(profile, job.asked)
-        line = lines.setdefault((job.rule, queue), Line(job.rule, queue, on_gpu[id(job)]))
+    for job, cost in sorted(zip(jobs, costs, strict=True), key=lambda pair: places.get(pair[0].rule, len(ORDER))):
+        queue = THIS_MACHINE if runs_here(job, profile) else queue_of(profile, job.resources)
+        line = lines.setdefault((job.rule, queue), Line(job.rule, queue, cost.on_gpu))
         line.jobs += 1
         line.estimated |= job.estimated
-        line.seconds += amount_of[id(job)]
-        kind = kind_and_name(job)[0]
-        line.own = (kind, line.on_gpu) in own
-        line.measured = line.own or not line.on_gpu
+        line.seconds += cost.seconds
+        line.own = cost.own
+        line.measured = cost.own or not cost.on_gpu
     return list(lines.values())
-
-
-ORDER = (
-    "synthetic_ixi",
-    "synthetic_oasis1",
-    "download",
-    "download_weights",
-    "template",
-    "ingest_cohort",
-    SCAN_RULE,
-    "quality",
-)
-ORDER += ("split", "pack", "select_training", "select", "train", "choose", "adopt", "predict", "predict_segmentation")
-ORDER += ("ensemble", "ensemble_segmentation", "saliency", "baselines", "metrics", "control", "bundle", "report")
-
-
-def _place(rule: str) -> int:
-    """Where a rule stands in the order in which data pass the stages; unknown ones last."""
-    return ORDER.index(rule) if rule in ORDER else len(ORDER)

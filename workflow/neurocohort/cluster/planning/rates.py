@@ -1,7 +1,7 @@
-"""How long each step takes and how much each leaves on the disk, as measured: the rows of rates.tsv beside this file.
+"""How long each step takes and how many bytes each leaves, as measured: the rows of rates.tsv, in this folder.
 
-tests/benchmarks/plan_rates.py measures them and writes that table. A row is a straight line through what was measured: a fixed
-part, and parts for each scan, each million voxels and each GFLOP (10^9 floating-point operations). Times are of one core.
+tests/benchmarks/plan_rates.py measures them and writes that table. A row is a linear function: a fixed part, and parts per scan,
+per million voxels and per GFLOP (10^9 floating-point operations). Times are of one core.
 """
 
 import csv
@@ -11,12 +11,11 @@ from pathlib import Path
 
 TABLE = Path(__file__).with_name("rates.tsv")
 PARTS = ("fixed", "per_scan", "per_mvoxel", "per_gflop")
-SECONDS, BYTES = "s", "bytes"
 
 
 @dataclass(frozen=True)
 class Rate:
-    """One row. ``measured``: the date, processor and command of the measurement."""
+    """A row: the linear function of a figure, and where it was measured."""
 
     figure: str
     unit: str
@@ -30,7 +29,7 @@ class Rate:
     command: str
 
     def of(self, *, scans: float = 0.0, mvoxels: float = 0.0, gflops: float = 0.0) -> float:
-        """Seconds or bytes for so many scans, millions of voxels in all of them together, and GFLOP."""
+        """Seconds or bytes for a number of scans, their millions of voxels in total, and GFLOP."""
         return self.fixed + self.per_scan * scans + self.per_mvoxel * mvoxels + self.per_gflop * gflops
 
 
@@ -39,11 +38,7 @@ def read_rates(path: Path = TABLE) -> dict[str, Rate]:
     """The rows of the table by their figure."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
-    texts = ("figure", "unit", "device", "date", "machine", "command")
-    return {
-        row["figure"]: Rate(**{name: row[name] for name in texts}, **{name: _number(row[name]) for name in PARTS})
-        for row in rows
-    }
+    return {row["figure"]: _rate(row) for row in rows}
 
 
 def seconds(figure: str, **amounts: float) -> float:
@@ -56,5 +51,7 @@ def size(figure: str, **amounts: float) -> float:
     return read_rates()[f"size of {figure}"].of(**amounts)
 
 
-def _number(text: str) -> float:
-    return 0.0 if text == "n/a" else float(text)
+def _rate(row: dict[str, str]) -> Rate:
+    fixed, scan, mvoxel, gflop = (0.0 if row[part] == "n/a" else float(row[part]) for part in PARTS)
+    where = (row[name] for name in ("device", "date", "machine", "command"))
+    return Rate(row["figure"], row["unit"], fixed, scan, mvoxel, gflop, *where)

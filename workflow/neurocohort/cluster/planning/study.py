@@ -1,9 +1,11 @@
-"""A study as its plan sees it: the configuration, the cohorts' sizes, and how many scans each experiment has in which part."""
+"""A study as its plan sees it: the configuration, the sizes of its cohorts, and the scans of each experiment's parts."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from neurocohort.cluster.planning.cohorts import Archive, Cohort, study_cohorts, synthstrip_weights
 from neurocohort.errors import InputError
@@ -14,7 +16,7 @@ from neurocohort.study.members import all_experiments, draws_of, members_of
 
 @dataclass(frozen=True)
 class Parts:
-    """Scans of an experiment: trained on, validated on after each epoch, held out, and of external cohorts."""
+    """Numbers of scans of an experiment: for training, for validation after each epoch, held out, and of external cohorts."""
 
     train: float
     validation: float
@@ -23,42 +25,59 @@ class Parts:
 
     @property
     def predicted(self) -> float:
-        """Those that each network is applied to."""
+        """Scans to which each network is applied."""
         return self.validation + self.held_out + self.external
 
     @property
     def all(self) -> float:
+        """All scans."""
         return self.train + self.predicted
 
 
 @dataclass(frozen=True)
-class Study:
-    """``config``: checked. ``directory``: the study's folder."""
+class PastTraining:
+    """What run.json records of a finished training: its epochs, its device, and its CPU threads."""
 
-    config: dict
+    epochs: int = 0
+    device: str = "cpu"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: its checked configuration, and its folder."""
+
+    config: dict[str, Any]
     directory: Path
 
     @cached_property
     def cohorts(self) -> dict[str, Cohort]:
+        """The cohorts by name."""
         return {cohort.name: cohort for cohort in study_cohorts(self.config, self.directory)}
 
     @cached_property
-    def experiments(self) -> dict[str, dict]:
-        """Those of the configuration and what is trained beside them."""
+    def experiments(self) -> Mapping[str, Any]:
+        """The experiments of the configuration by name, and those that are trained in addition to them."""
         return all_experiments(self.config["experiments"])
+
+    @cached_property
+    def scans(self) -> int:
+        """The scans of all cohorts."""
+        return sum(cohort.scans for cohort in self.cohorts.values())
 
     def batches(self, cohort: str) -> int:
         """The number of batches in which the cohort's scans are preprocessed."""
         return batch_count(self.cohorts[cohort].scans, self.config["preprocessing"]["batch_size"])
 
     def scans_in_batch(self, cohort: str, batch: str) -> float:
-        """The scans of a batch, as ingest dealt them; before it has run, and for no ``batch``, the mean."""
+        """The scans of a batch; the mean of all batches if ingest has not run, and for an empty ``batch``."""
         table = self.directory / "data" / cohort / "batches.tsv"
         known = read_batches(table) if batch and table.is_file() else {}
         return len(known[batch]) if batch in known else self.cohorts[cohort].scans / self.batches(cohort)
 
     @property
     def shape(self) -> list[int]:
+        """Voxels of the study's grid along its axes."""
         return self.config["preprocessing"]["shape"]
 
     @property
@@ -74,14 +93,14 @@ class Study:
         return [*found.values(), *([weights] if weights else [])]
 
     def members(self, experiment: str) -> list[str]:
-        """The runs that are trained: a member for each fold and seed, and of a sweep for each draw too."""
+        """The runs that are trained: one for each fold and seed, and for each draw of a sweep."""
         settings = self.experiments[experiment]
         members = members_of(settings, self.config["split"]["folds"])
         draws = draws_of(settings["sweep"])
         return [f"{draw}/{member}" for draw in draws for member in members] if draws else members
 
     def parts(self, experiment: str) -> Parts:
-        """Of an experiment; KeyError where there is none of this name."""
+        """The parts of an experiment. Raises KeyError if there is none of this name."""
         return self._parts[experiment]
 
     @cached_property
@@ -89,14 +108,13 @@ class Study:
         return {name: self._counted(name) for name in self.experiments}
 
     def _counted(self, experiment: str) -> Parts:
-        """From the experiment's table of samples where there is one; else from the split's shares, before any filter."""
+        """From the experiment's table of samples if it exists; otherwise from the split's proportions, before any filter."""
         settings, split = self.experiments[experiment], self.config["split"]
-        table = self.directory / "results" / "experiments" / experiment / "samples.tsv"
+        table = self.samples(experiment)
         if table.is_file():
             counts = read_table(table, required=("part",))["part"].value_counts()
-            train, validation, held_out, external = (
-                float(counts.get(part, 0)) for part in ("train", "validation", "held-out", "external")
-            )
+            names = ("train", "validation", "held-out", "external")
+            train, validation, held_out, external = (float(counts.get(part, 0)) for part in names)
         else:
             total = sum(self._usable(name, settings) for name in settings["cohorts"])
             external = sum(self._usable(name, settings) for name in settings["external"])
@@ -108,15 +126,22 @@ class Study:
             train = development - validation
         return Parts(train, validation, held_out, external)
 
-    def _usable(self, cohort: str, settings: dict) -> float:
+    def _usable(self, cohort: str, settings: dict[str, Any]) -> float:
         sized = self.cohorts[cohort]
         return sized.labelled if settings["task"] == "segmentation" else sized.scans_with(settings["target"])
 
-    def run_record(self, experiment: str) -> dict:
-        """run.json of one of the experiment's networks that is trained already; empty where none is."""
-        for path in sorted((self.directory / "results" / "experiments" / experiment).glob("*seed-*/run.json")):
+    def samples(self, experiment: str) -> Path:
+        """The experiment's table of samples."""
+        return self.directory / "results" / "experiments" / experiment / "samples.tsv"
+
+    def past_training(self, experiment: str) -> PastTraining:
+        """One of the experiment's trainings that have finished; default values if there is none."""
+        for path in sorted(self.samples(experiment).parent.glob("*seed-*/run.json")):
             try:
-                return read_json(path)
-            except InputError:  # half a file from a full disk: as good as none
+                run = read_json(path)
+            except InputError:  # half a file, from a full disk
                 continue
-        return {}
+            return PastTraining(
+                run.get("epochs_run", 0), run.get("device", "cpu"), (run.get("settings") or {}).get("threads", 1)
+            )
+        return PastTraining()

@@ -1,100 +1,113 @@
 """How long a job takes on one core: what was measured (rates.tsv), scaled to this study's scans, grid and networks.
 
-Where rules of the study have run already, their own times say how much faster or slower this machine is than that.
+If rules of the study have run already, their own times show how much faster or slower this machine is.
 """
 
 import csv
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
+from neurocohort.cluster.planning.cohorts import Cohort
 from neurocohort.cluster.planning.networks import gflops, weights_bytes, windows
 from neurocohort.cluster.planning.rates import read_rates, seconds
-from neurocohort.cluster.planning.study import Study
+from neurocohort.cluster.planning.study import PastTraining, Study
 from neurocohort.study.members import training_settings
 
 BLOCKS, HIDDEN_IN = 90, 3  # of an occlusion map: blocks of 30 mm in the brain, and the scans in which each is hidden
-GRAD_CAM_STEPS = 3  # of a scan: forwards, and twice as much backwards
+GRAD_CAM_STEPS = 3  # per scan, in forward passes: a backward pass takes twice as long as a forward pass
 NETWORKS_SHOWN = 2  # the trained one, and one with random weights
-LEARNING = ("train", "predict", "saliency")  # the kinds of job that run a network, on a GPU where they are given one
+LEARNING = ("train", "predict", "saliency")  # kinds of jobs that run a network, on a GPU if they are given one
 CPU = "cpu"
-ENOUGH = 200
+ENOUGH = 200  # benchmark files of a kind
 
 
-def seconds_of(study: Study, kind: str, name: str = "", run: str = "", epochs: int = 0) -> float:
-    """Seconds of one core for one job. ``kind``: its folder under benchmarks/; ``name``: its cohort or experiment; ``run``: of a
-    training, which, or of a preprocessing its batch. ``epochs``: of a training, where they are not those of the configuration."""
-    grid = study.grid_mvoxels
+class Work(NamedTuple):
+    """The work of a job.
+
+    Args:
+        kind: Its folder under benchmarks/.
+        name: Its cohort or experiment.
+        run: Which training, or which batch of scans.
+        epochs: Epochs of a training; 0 for those of the configuration.
+    """
+
+    kind: str
+    name: str = ""
+    run: str = ""
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The study's own benchmarks of a kind of job: how many, and their duration relative to rates.tsv."""
+
+    jobs: int
+    ratio: float
+
+
+def seconds_of(study: Study, work: Work) -> float:
+    """Seconds of one core for one job."""
+    kind, name, run, epochs = work
     if kind in ("synthetic", "ingest", "preprocess", "quality", "pack", "split"):
-        cohort = study.cohorts.get(name) or next(
-            each for each in study.cohorts.values() if each.settings["source"] == name
-        )
-        if kind == "preprocess":
-            return _preprocess(study, cohort) * study.scans_in_batch(cohort.name, run)
-        if kind == "pack":  # the development and the held-out part are two jobs
-            return seconds(kind, mvoxels=cohort.scans * cohort.images * grid / 2)
-        return seconds(kind, scans=cohort.scans, mvoxels=cohort.scans * cohort.images * cohort.scan_mvoxels)
+        return _cohort_seconds(study, work)
     if kind in ("template", "report", "download"):
-        scans = sum(cohort.scans for cohort in study.cohorts.values())
-        return seconds(kind, scans=scans)
+        return seconds(kind, scans=study.scans)
     parts, experiment = study.parts(name), study.experiments[name]
-    segments = experiment["task"] == "segmentation"
     if kind == "train":
         return _train(study, name, run, epochs)
     if kind == "predict":
         return seconds("predict") + parts.predicted * _inference(study, name)
     if kind == "saliency":
-        return seconds("saliency") + _looked(study) * _inference(study, name) * looks_in_batches()
-    if kind in ("baselines", "ensemble") and segments:
+        return seconds("saliency") + _saliency_predictions(study) * _inference(study, name) * looks_in_batches()
+    grid = study.grid_mvoxels
+    if kind in ("baselines", "ensemble") and experiment["task"] == "segmentation":
         return seconds(f"{kind} segmentation", mvoxels=(parts.all if kind == "baselines" else parts.predicted) * grid)
     if kind == "baselines":
         return seconds(kind, mvoxels=parts.all * grid * len(experiment["modalities"]))
     return seconds(kind, scans=parts.all)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What the study's own benchmarks say of one kind of job on one kind of device: ``jobs`` that took ``ratio`` times as long
-    as rates.tsv has it."""
-
-    jobs: int
-    ratio: float
-
-
 def own_measurements(study: Study) -> dict[tuple[str, bool], Measured]:
-    """By kind and whether on a GPU, from the benchmark files of jobs that have run in the study's folder."""
+    """By kind of job and whether it ran on a GPU, from the benchmark files in the study's folder."""
     took: dict[tuple[str, bool], list[tuple[float, float]]] = defaultdict(list)
     folder = study.directory / "benchmarks"
     for path in _some_of_each_kind(folder):
         kind, *below = path.relative_to(folder).with_suffix("").parts
         name, run = below[0] if below else "", "/".join(below[1:])
-        record = study.run_record(name) if kind in LEARNING else {}
+        training = study.past_training(name) if kind in LEARNING else PastTraining()
         try:
-            expected = seconds_of(study, kind, name, run, record.get("epochs_run", 0))
-        except (KeyError, StopIteration):  # of an experiment or cohort that the configuration hasn't any more
+            expected = seconds_of(study, Work(kind, name, run, training.epochs))
+        except (KeyError, StopIteration):  # of an experiment or cohort that the configuration no longer has
             continue
-        threads = record.get("settings", {}).get("threads", 1)
         measured = _last_seconds(path)
         if measured is not None and expected > 0:
-            took[kind, record.get("device", CPU) != CPU].append((measured * threads, expected))
+            took[kind, training.device != CPU].append((measured * training.threads, expected))
     return {
         key: Measured(len(pairs), sum(pair[0] for pair in pairs) / sum(pair[1] for pair in pairs))
         for key, pairs in took.items()
     }
 
 
+def network_bytes(study: Study, experiment: str) -> float:
+    """Bytes of the weights of one of the experiment's networks."""
+    return weights_bytes(training_settings(study.experiments[experiment], study.members(experiment)[0]))
+
+
+def looks_in_batches() -> float:
+    """The time of a prediction in a small batch, relative to that of a scan alone."""
+    return read_rates()["looks in batches"].fixed
+
+
 def _some_of_each_kind(folder: Path) -> Iterator[Path]:
-    """The benchmark files, of each kind not more than say enough, since each is opened."""
+    """Some ENOUGH benchmark files of each kind, since each is opened."""
     kinds = sorted(folder.iterdir()) if folder.is_dir() else []
     for kind in kinds:
         files = sorted(kind.rglob("*.tsv")) if kind.is_dir() else [kind]
         yield from files[:: max(1, len(files) // ENOUGH)]
-
-
-def network_bytes(study: Study, experiment: str) -> float:
-    """Bytes of the weights of one of the experiment's networks."""
-    return weights_bytes(training_settings(study.experiments[experiment], study.members(experiment)[0]).as_dict())
 
 
 def _last_seconds(path: Path) -> float | None:
@@ -105,41 +118,46 @@ def _last_seconds(path: Path) -> float | None:
         return None
 
 
-def _preprocess(study: Study, cohort) -> float:
-    settings = study.config["preprocessing"]
-    figure = "preprocess deformable" if settings["registration"] == "deformable" else "preprocess"
-    alone = seconds(figure, mvoxels=cohort.scan_mvoxels + study.grid_mvoxels)
-    return alone + (cohort.images - 1) * seconds("preprocess further") if cohort.images > 1 else alone
+def _cohort_seconds(study: Study, work: Work) -> float:
+    # A synthetic cohort's archives are made for its source, which has no cohort's name.
+    named = (cohort for cohort in study.cohorts.values() if cohort.source_name == work.name)
+    cohort = study.cohorts.get(work.name) or next(named)
+    if work.kind == "preprocess":
+        return _preprocess(study, cohort) * study.scans_in_batch(cohort.name, work.run)
+    if work.kind == "pack":  # the development and the held-out part are two jobs
+        return seconds("pack", mvoxels=cohort.scans * cohort.images * study.grid_mvoxels / 2)
+    return seconds(work.kind, scans=cohort.scans, mvoxels=cohort.image_mvoxels)
+
+
+def _preprocess(study: Study, cohort: Cohort) -> float:
+    deformable = study.config["preprocessing"]["registration"] == "deformable"
+    figure = "preprocess deformable" if deformable else "preprocess"
+    first = seconds(figure, mvoxels=cohort.scan_mvoxels + study.grid_mvoxels)
+    return first + (cohort.images - 1) * seconds("preprocess further") if cohort.images > 1 else first
 
 
 def _train(study: Study, name: str, run: str, epochs: int) -> float:
-    parts, settings = (
-        study.parts(name),
-        training_settings(study.experiments[name], run or study.members(name)[0]).as_dict(),
-    )
-    shape = settings["patch"] or study.shape
-    voxels = shape[0] * shape[1] * shape[2] / 1e6
-    step = seconds(f"train {settings['network']}", mvoxels=voxels, gflops=gflops(settings, shape))
-    look = _inference(study, name, run)
-    return seconds("train") + (epochs or settings["epochs"]) * (parts.train * step + parts.validation * look)
+    parts, settings = study.parts(name), training_settings(study.experiments[name], run or study.members(name)[0])
+    validation = parts.validation * _inference(study, name, run)
+    training = parts.train * _pass_seconds(study, "train", name, run)
+    return seconds("train") + (epochs or settings["epochs"]) * (training + validation)
 
 
 def _inference(study: Study, name: str, run: str = "") -> float:
     """Seconds for one scan."""
-    settings = training_settings(study.experiments[name], run or study.members(name)[0]).as_dict()
+    settings = training_settings(study.experiments[name], run or study.members(name)[0])
+    return _pass_seconds(study, "infer", name, run) * windows(settings["patch"], study.shape)
+
+
+def _pass_seconds(study: Study, mode: str, name: str, run: str) -> float:
+    """Seconds of one scan or patch through the network. ``mode``: train or infer."""
+    settings = training_settings(study.experiments[name], run or study.members(name)[0])
     shape = settings["patch"] or study.shape
-    voxels = shape[0] * shape[1] * shape[2] / 1e6
-    once = seconds(f"infer {settings['network']}", mvoxels=voxels, gflops=gflops(settings, shape))
-    return once * windows(settings["patch"], study.shape)
+    return seconds(f"{mode} {settings['network']}", mvoxels=prod(shape) / 1e6, gflops=gflops(settings, shape))
 
 
-def looks_in_batches() -> float:
-    """What a look in a small batch takes, against one of a scan alone."""
-    return read_rates()["looks in batches"].fixed
-
-
-def _looked(study: Study) -> float:
-    """How many predictions a saliency map is made of."""
+def _saliency_predictions(study: Study) -> int:
+    """How many predictions a saliency map needs."""
     settings = study.config["saliency"]
     if settings["method"] == "grad_cam":
         return settings["scans"] * GRAD_CAM_STEPS * NETWORKS_SHOWN
