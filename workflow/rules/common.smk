@@ -50,7 +50,9 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-shell.prefix(job_prefix())
+# In a module, the prefix would also go to the rules of the workflow that imports it. There, `watch` sets the PATH.
+if not workflow.modifier.is_module:
+    shell.prefix(job_prefix())
 watch(workflow)
 
 COHORTS = config["cohorts"]

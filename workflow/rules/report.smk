@@ -1,5 +1,12 @@
 # Needs everything. Leaves results/report/ with index.html, which opens from disk without a network.
 
+# Where the workflow is a module from a remote address, Snakemake keeps a copy of the file.
+LOCK = (
+    Path(workflow.current_basedir).parents[1] / "envs" / "requirements.txt"
+    if workflow.current_basedir.is_local
+    else workflow.source_path("../../envs/requirements.txt")
+)
+
 
 rule report:
     """The report: verdicts against baselines, participants, quality, training, results, provenance."""
@@ -17,7 +24,7 @@ rule report:
         saliency=SALIENCY_MAPS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         notes=expand(NOTES, cohort=COHORTS),
-        lock=Path(workflow.current_basedir).parents[1] / "envs" / "requirements.txt",
+        lock=LOCK,
     output:
         report(
             directory("results/report"),
