@@ -1,4 +1,4 @@
-"""Write environment.yaml (conda) and Containerfile from the lock, requirements.txt, so that the three never differ.
+"""Write environment.yaml (conda) and Containerfile from the lock, requirements.txt.
 
 Run it after every change of the lock: python envs/make_environment_files.py
 """
@@ -52,7 +52,7 @@ CMD ["snakemake", "--cores", "2"]
 
 
 def pins_of(lock: str) -> dict[str, str]:
-    """Names and versions, in the lock's order. Raises ValueError for a line that isn't ``name==version``."""
+    """Read names and versions of the lock, in its order. Raises ValueError for a line that isn't ``name==version``."""
     pins = {}
     for line in lock.splitlines():
         requirement = line.split("#")[0].strip()
@@ -66,7 +66,7 @@ def pins_of(lock: str) -> dict[str, str]:
 
 
 def environment_files(lock: str) -> dict[str, str]:
-    """The text of each file that is made from the lock, by file name."""
+    """Return the text of each file that is generated from the lock, by file name."""
     pins = pins_of(lock)
     sha256 = hashlib.sha256("\n".join(f"{name}=={version}" for name, version in pins.items()).encode()).hexdigest()
     pip_lines = "\n".join(f"      - {name}=={version}" for name, version in pins.items())

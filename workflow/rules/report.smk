@@ -1,6 +1,6 @@
-# Needs everything. Leaves results/report/ with index.html, which opens from disk without a network.
+# Input: all results. Output: results/report/ with index.html, which opens from disk without a network.
 
-# Where the workflow is a module from a remote address, Snakemake keeps a copy of the file.
+# If the workflow is a module from a remote address, this is the copy that Snakemake keeps.
 LOCK = (
     Path(workflow.current_basedir).parents[1] / "envs" / "requirements.txt"
     if workflow.current_basedir.is_local
@@ -9,7 +9,7 @@ LOCK = (
 
 
 rule report:
-    """The report: verdicts against baselines, participants, quality, training, results, provenance."""
+    """The report: main results compared with baselines, participants, quality, training, results, provenance."""
     input:
         metrics=expand(
             "results/experiments/{experiment}/metrics.tsv",
