@@ -71,7 +71,7 @@ def test_rules_of_the_module_are_renamed_and_downloads_stay_local(importer):
 
 @pytest.fixture
 def release(repository, tmp_path, monkeypatch) -> Path:
-    """The repository with a tag, where git finds it in place of GitHub."""
+    """A tagged copy of the repository, which git uses instead of GitHub."""
     folder = tmp_path / "github" / "owner" / "neurocohort"
     folder.mkdir(parents=True)
     copy_checkout(repository, folder)
