@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parent
 PYTHON = "3.11"  # the oldest Python that pyproject.toml allows, and the one that debian:12-slim has
 
 CONDA = """\
-# Made from requirements.txt by make_environment_files.py; change the lock and run that, not this file.
+# Generated from requirements.txt by make_environment_files.py. Don't edit it; edit the lock and run the script.
 #   conda env create -f envs/environment.yaml && conda activate neurocohort && pip install --no-deps -e .
 name: neurocohort
 channels:
@@ -25,11 +25,11 @@ dependencies:
 """
 
 CONTAINER = """\
-# Made from requirements.txt by make_environment_files.py; change the lock and run that, not this file.
+# Generated from requirements.txt by make_environment_files.py. Don't edit it; edit the lock and run the script.
 #   docker build -f envs/Containerfile -t neurocohort .            (or podman, buildah)
 #   docker run --rm -v "$PWD":/study neurocohort snakemake --cores 2
-# The clone that is mounted on /study is the code that runs; the image holds the environment. torch is PyPI's build, which
-# uses an NVIDIA GPU where the container is given one (--gpus all) and the CPU elsewhere.
+# The image contains the environment; the code is that of the clone mounted on /study. torch is PyPI's build, which uses an
+# NVIDIA GPU if the container has one (--gpus all), and else the CPU.
 FROM debian:12-slim
 RUN apt-get update \\
     && apt-get install --yes --no-install-recommends python3 python3-venv make git ca-certificates \\
