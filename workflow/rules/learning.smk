@@ -38,7 +38,7 @@ rule train:
     params:
         code=code_hash("train"),
         folder=lambda w, output: os.path.dirname(output[0]),
-        # Not computed from `input`: Snakemake doesn't rerun when such a value changes.
+        # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it.
         settings=lambda w: json.dumps(
             training_settings(
                 EXPERIMENTS[w.experiment],
