@@ -147,7 +147,7 @@ def ingest_inputs(wildcards):
 
 
 def ingest_options(wildcards):
-    """Options of `neurocohort ingest` that depend on the source."""
+    """Where the command finds the cohort, by its source."""
     cohort = wildcards.cohort
     settings = COHORTS[cohort]
     if settings["source"] == "bids":
@@ -200,8 +200,8 @@ def cohort_tables(cohorts):
 
 
 def selection_options(wildcards):
-    """Options for the classes of a classification (the values of one class are joined by |), the seed of a control's
-    permutation, and the site that is left out."""
+    """The classes of a classification, a list of several values joined by |, the seed of a control's permutation, and the site
+    that is left out."""
     experiment = EXPERIMENTS[wildcards.experiment]
     entries = [
         entry if isinstance(entry, list) else [entry]
@@ -240,12 +240,12 @@ NOT_OF_A_SCAN = (
     "shape",
     "batch_size",
     "weights_url",
-)  # they concern the template, the batches, or a download
+)  # of the template, the batches, a download
 
 
-# Not computed from `input`: Snakemake doesn't rerun when such a value changes (for example skull_stripped).
+# Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it, such as that of skull_stripped.
 def preprocess_settings(wildcards):
-    """Settings that the result of a scan depends on, as JSON: for the command, and for the key of the scan's record."""
+    """What a scan's result depends on beside its files, the template and the code: as JSON, for the command and for its record."""
     settings = {
         key: value for key, value in PREPROCESSING.items() if key not in NOT_OF_A_SCAN
     }
