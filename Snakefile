@@ -1,9 +1,9 @@
-# `snakemake` in this folder runs the workflow, which is workflow/Snakefile.
+# Makes `snakemake` in this folder run the workflow, which is workflow/Snakefile.
 include: "workflow/Snakefile"
 
 
 rule everything:
-    """What `all` makes: an included file has no default target."""
+    """Same as `all`: an included file can't have a default target."""
     default_target: True
     input:
         rules.all.input,

@@ -1,11 +1,11 @@
-"""What the documentation site takes from elsewhere: files of the root folder, and the help of every subcommand."""
+"""Text of the documentation website that comes from other places: files of the repository, and the help of each subcommand."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {  # of docs/, each a line that says where its text is
+PAGES = {  # page of docs/: file with its text
     "index.md": "README.md",
     "configuration.md": "config/README.md",
     "contributing.md": "CONTRIBUTING.md",
@@ -14,11 +14,13 @@ PAGES = {  # of docs/, each a line that says where its text is
 
 
 def on_page_markdown(markdown: str, page, **_) -> str:
-    """Return the text of a page that has none of its own."""
+    """Return the text of a page: its own, or the text from its place of origin with links that fit the website."""
     name = page.file.src_uri
     if name in PAGES:
         text = (ROOT / PAGES[name]).read_text(encoding="utf-8").replace("](docs/", "](")
-        return text.replace("](CONTRIBUTING.md", "](contributing.md")
+        for other, origin in PAGES.items():
+            text = text.replace(f"]({origin}", f"]({other}")
+        return text
     if name == "command_line.md":
         command = [sys.executable, "-m", "typer", "neurocohort.cli", "utils", "docs", "--name", "neurocohort"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout

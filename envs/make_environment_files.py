@@ -1,4 +1,4 @@
-"""Write environment.yaml (conda) and Containerfile from the lock, requirements.txt, so that the three never differ.
+"""Write environment.yaml (conda) and Containerfile from the lock, requirements.txt.
 
 Run it after every change of the lock: python envs/make_environment_files.py
 """
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parent
 PYTHON = "3.11"  # the oldest Python that pyproject.toml allows, and the one that debian:12-slim has
 
 CONDA = """\
-# Made from requirements.txt by make_environment_files.py; change the lock and run that, not this file.
+# Generated from requirements.txt by make_environment_files.py. Don't edit it; edit the lock and run the script.
 #   conda env create -f envs/environment.yaml && conda activate neurocohort && pip install --no-deps -e .
 name: neurocohort
 channels:
@@ -25,11 +25,11 @@ dependencies:
 """
 
 CONTAINER = """\
-# Made from requirements.txt by make_environment_files.py; change the lock and run that, not this file.
+# Generated from requirements.txt by make_environment_files.py. Don't edit it; edit the lock and run the script.
 #   docker build -f envs/Containerfile -t neurocohort .            (or podman, buildah)
 #   docker run --rm -v "$PWD":/study neurocohort snakemake --cores 2
-# The clone that is mounted on /study is the code that runs; the image holds the environment. torch is PyPI's build, which
-# uses an NVIDIA GPU where the container is given one (--gpus all) and the CPU elsewhere.
+# The image contains the environment; the code is that of the clone mounted on /study. torch is PyPI's build, which uses an
+# NVIDIA GPU if the container has one (--gpus all), and else the CPU.
 FROM debian:12-slim
 RUN apt-get update \\
     && apt-get install --yes --no-install-recommends python3 python3-venv make git ca-certificates \\
@@ -52,7 +52,7 @@ CMD ["snakemake", "--cores", "2"]
 
 
 def pins_of(lock: str) -> dict[str, str]:
-    """Names and versions, in the lock's order. Raises ValueError for a line that isn't ``name==version``."""
+    """Read names and versions of the lock, in its order. Raises ValueError for a line that isn't ``name==version``."""
     pins = {}
     for line in lock.splitlines():
         requirement = line.split("#")[0].strip()
@@ -66,7 +66,7 @@ def pins_of(lock: str) -> dict[str, str]:
 
 
 def environment_files(lock: str) -> dict[str, str]:
-    """The text of each file that is made from the lock, by file name."""
+    """Return the text of each file that is generated from the lock, by file name."""
     pins = pins_of(lock)
     sha256 = hashlib.sha256("\n".join(f"{name}=={version}" for name, version in pins.items()).encode()).hexdigest()
     pip_lines = "\n".join(f"      - {name}=={version}" for name, version in pins.items())

@@ -1,4 +1,4 @@
-"""Make a virtual environment with pip, also with a Debian python3 that comes without its venv package (and so without pip).
+"""Create a virtual environment with pip. This also works on Debian without the package python3-venv, where Python has no pip.
 
 Usage: python3 envs/make_venv.py FOLDER
 """

@@ -1,4 +1,4 @@
-"""Copies of the checkout in which Snakemake can be run."""
+"""Copies of the checkout in which tests run Snakemake."""
 
 import json
 import os
@@ -11,13 +11,13 @@ CORES = "2"
 
 
 class Checkout:
-    """A copy of the repository in which Snakemake can be run and files be changed."""
+    """A copy of the repository in which tests run Snakemake and change files."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
-        """Run ``command`` in the checkout with this environment's programs first; output and errors are captured."""
+        """Run ``command`` in the checkout, with the programs of this environment first in PATH, and capture its output."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         environment.pop("NEUROCOHORT_COMMAND", None)
         done = subprocess.run(
@@ -34,12 +34,12 @@ class Checkout:
         return done
 
     def snakemake(self, *arguments: str, check: bool = True) -> str:
-        """Run Snakemake and return all that it printed."""
+        """Run Snakemake and return its output."""
         done = self.run("snakemake", "--cores", CORES, "--show-failed-logs", *arguments, check=check)
         return done.stdout + done.stderr
 
     def would_run(self, *arguments: str) -> dict[str, int]:
-        """The jobs that a dry run announces, by rule."""
+        """Number of jobs per rule in a dry run."""
         lines = self.snakemake("--dry-run", "--quiet", "rules", *arguments).splitlines()
         tables = [number for number, line in enumerate(lines) if line.split() == ["job", "count"]]
         counts = {}
@@ -56,7 +56,7 @@ class Checkout:
 
 
 def copy_checkout(repository: Path, folder: Path) -> Checkout:
-    """Copy the files that git tracks or would track."""
+    """Copy all files that git doesn't ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=repository,
@@ -71,12 +71,14 @@ def copy_checkout(repository: Path, folder: Path) -> Checkout:
     return Checkout(folder)
 
 
-LARGEST_DEMO_BYTES = 500e6  # the demo's is a third of it: anything larger holds another study too
+LARGEST_DEMO_BYTES = 500e6  # three times the size of the demo; a larger folder also contains another study
 
 
 def take_demo(repository: Path, copy: Checkout) -> None:
-    """Copy what the demo left in ``repository``, if it ran there and nothing else did, so that Snakemake makes again only what
-    changed since. The times of the files are kept: Snakemake goes by them."""
+    """Copy the demo's results from ``repository``, if only the demo ran there, so that Snakemake only rebuilds what has changed.
+
+    The copies keep their time stamps, which Snakemake compares.
+    """
     try:
         record = json.loads((repository / "results/report/provenance.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
-"""What tests share: where the repository is, the real scans beside it, which are used where they lie, and the demo, run once
-for all tests of the workflow and of its report, on a copy of the checkout."""
+"""Shared fixtures: the repository, the folder of real scans next to it, and the demo, which runs once for all tests in a copy
+of the checkout."""
 
 import os
 import re
@@ -15,12 +15,12 @@ SNAKEMAKE = ("browser", "cluster", "workflow")
 SLOW = (
     "browser",
     "cluster",
-)  # folders of which every test is slow, as are all tests of real scans; others are marked one by one
+)  # folders with only slow tests; tests of real scans are slow too; others are marked individually
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that run Snakemake first: they take longest. Those of some folders and those of real scans are marked as slow."""
+    """Put tests that run Snakemake first, because they take longest. Mark tests of some folders and of real scans as slow."""
     for item in items:
         if item.path.parent.name in SLOW or "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
@@ -29,10 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Where tests run side by side (``-n``): those of files that use the demo on one process, in their order, those of each
-    scheduler on one of their own, since they wait much, and each other file on whichever is free.
+    """Distribute parallel tests (``-n``): all files that use the demo run in order in one process, the tests of each
+    scheduler in one process, since they mostly wait, and each other file in any free process.
 
-    ``--dist loadgroup`` would do, but xdist 3.8 loses its groups under pytest 9.2.
+    ``--dist loadgroup`` would be enough, but xdist 3.8 loses its groups with pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -49,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
 
 @cache
 def uses_demo(file: Path) -> bool:
-    """Whether a test or a fixture of ``file`` asks for the fixture ``demo``."""
+    """Whether a test or fixture in ``file`` uses the fixture ``demo``."""
     return re.search(r"^def \w+\([^)]*\bdemo\b", file.read_text(), re.MULTILINE) is not None
 
 
@@ -60,7 +60,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real scans; tests that need it skip where it is absent."""
+    """The folder of real scans; tests that need it are skipped if it doesn't exist."""
     if not SHARED_DATA.is_dir():
         pytest.skip("the real scans (../shared/data beside the repository) are not here")
     return SHARED_DATA
@@ -68,23 +68,22 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def checkout(repository, tmp_path_factory) -> Checkout:
-    """A copy of the repository in which nothing has run."""
+    """A new copy of the repository."""
     return copy_checkout(repository, tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="session")
 def of_all_processes(tmp_path_factory) -> Path:
-    """A folder that the processes of one run of the tests share."""
+    """A folder that all processes of one test run share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
 def demo(repository, tmp_path_factory) -> Checkout:
-    """A copy of the repository in which the demo has run: what `make demo` left in the repository, and is current,
-    isn't made again.
+    """A copy of the repository in which the demo has run. Current results of `make demo` in the repository are reused.
 
-    Some files add cohorts to it, which changes the experiments' tables; their names come after test_demo.py's.
+    Some test files add cohorts to it, which changes the tables of the experiments; their names sort after test_demo.py.
     """
     copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
     take_demo(repository, copied)

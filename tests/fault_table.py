@@ -14,7 +14,7 @@ HEADING = "| kind of fault | tries | survived | lost | command |"
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the table where a test of tests/faults ran."""
+    """Print the table if tests of tests/faults ran."""
     counts: dict[str, list[int]] = {}
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.stats.get(outcome, []):

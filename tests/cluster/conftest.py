@@ -23,7 +23,7 @@ LOCAL_RUN_S = 900
 
 
 def started(name: str, folder: Path):
-    """The scheduler, running; skips where its programs aren't installed, and fails in CI, which installs them."""
+    """The running scheduler. Skips if its programs aren't installed, and fails in CI, which installs them."""
     made, missing = {"slurm": (Slurm, missing_for_slurm), "sge": (GridEngine, missing_for_grid_engine)}[name]
     if lacking := missing():
         reason = f"needs Debian's packages {PACKAGES[name]}: {', '.join(lacking)} not found"
@@ -54,13 +54,13 @@ def cluster(request):
 
 @pytest.fixture(scope="session")
 def study(cluster, repository, tmp_path_factory) -> ClusterStudy:
-    """A copy of the checkout with a profile for this cluster, in which nothing has run."""
+    """A new copy of the checkout with a profile for this cluster."""
     return ClusterStudy(copy_checkout(repository, tmp_path_factory.mktemp(f"{cluster.name}-study")), cluster)
 
 
 @pytest.fixture(scope="session")
 def whole_run(study):
-    """All of the smallest study, run once on each cluster."""
+    """A complete run of the smallest study, once per cluster."""
     for name in SMALLEST[1:]:
         study.path(name).write_text(yaml.safe_dump({"device": "auto"}))
     return study.run("--configfile", *SMALLEST)
@@ -68,7 +68,7 @@ def whole_run(study):
 
 @pytest.fixture(scope="session")
 def local_metrics(repository, tmp_path_factory, of_all_processes) -> dict[str, bytes]:
-    """By experiment, metrics.tsv of the same study run without a cluster, by the process of the tests that asks first."""
+    """metrics.tsv of each experiment of the same study without a cluster. The first test process that needs it runs the study."""
     kept = of_all_processes / "local-metrics"
     try:
         (of_all_processes / "local-run-begun").mkdir()

@@ -1,4 +1,4 @@
-"""What the schedulers of the tests share: ports, processes, and waiting."""
+"""Shared by the test schedulers: ports, processes and waiting."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ def free_port() -> int:
 
 
 def kill_tree(process: int) -> None:
-    """SIGKILL for a process and all below it, as when a machine loses its power."""
+    """Send SIGKILL to a process and all its children, like a power failure."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(process)
         for each in [parent, *parent.children(recursive=True)]:
@@ -24,7 +24,7 @@ def kill_tree(process: int) -> None:
 
 
 def processes_of(name: str, ours: Callable[[psutil.Process], bool]) -> list[int]:
-    """The processes whose name begins so and that are ``ours``: the system may have others."""
+    """Processes with this start of their name that are ``ours``; the system may have others."""
     found = []
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
@@ -34,7 +34,7 @@ def processes_of(name: str, ours: Callable[[psutil.Process], bool]) -> list[int]
 
 
 def wait_until(happened: Callable[[], object], seconds: float, what: str):
-    """The first true value of ``happened``; AssertionError after ``seconds``."""
+    """Wait until ``happened()`` is true and return its value; AssertionError after ``seconds``."""
     until = time.monotonic() + seconds
     while True:
         if value := happened():

@@ -1,4 +1,4 @@
-"""A real Grid Engine of one's own in a folder: qmaster and execd, on a host with two slots and one counted GPU.
+"""A real, private Grid Engine in a folder: qmaster and execd, on a host with two slots and one GPU that is only counted.
 
 It needs Debian's packages gridengine-master, gridengine-exec and gridengine-client; nothing outside the folder is touched.
 SGE_ROOT and the ports, in ``environment``, are how its commands find it.
@@ -17,7 +17,7 @@ from daemons import free_port, kill_tree, processes_of, wait_until
 
 PROGRAMS = ("sge_qmaster", "sge_execd", "qsub", "qconf")
 INSTALLED, SHARED, LIBRARY = map(Path, ("/var/lib/gridengine", "/usr/share/gridengine", "/usr/lib/gridengine"))
-SETTINGS = {  # of the global configuration: quick answers, and a job of a lost host is started again
+SETTINGS = {  # global configuration: short intervals, and jobs of a lost host are restarted
     "min_uid": "0",
     "min_gid": "0",
     "max_unheard": "00:00:10",
@@ -52,7 +52,7 @@ xprojects NONE
 usage_scaling NONE
 report_variables NONE
 """
-COMPLEXES = {  # besides those that every Grid Engine has
+COMPLEXES = {  # in addition to the standard ones
     "gpu": "gpu gpu INT <= YES YES 0 0",
     "tmem": "tmem tmem MEMORY <= YES YES 0 0",
     "h_vmem": "h_vmem h_vmem MEMORY <= YES YES 0 0",
@@ -65,7 +65,7 @@ def missing_programs() -> list[str]:
 
 
 class GridEngine:
-    """``start`` it, use it with ``environment``, and ``stop`` it; ``lose_node`` and ``start_node`` in between."""
+    """Call ``start``, run programs with ``environment``, then ``stop``; in between, ``lose_node`` and ``start_node``."""
 
     name = "sge"
 
@@ -116,12 +116,12 @@ class GridEngine:
         wait_until(lambda: " au" not in self.run("qstat", "-f").replace("     au", " au"), 40, "execd to report")
 
     def lose_node(self) -> None:
-        """The host goes down with all that runs on it."""
+        """Kill the host with all its jobs."""
         for process in [*self._processes("sge_execd"), *self._processes("sge_shepherd")]:
             kill_tree(process)
 
     def preempt(self, job: str) -> None:
-        """Put the job back into the queue, as an operator does for somebody in a hurry."""
+        """Requeue the job, like an operator who needs its slot."""
         self.run("qmod", "-rj", job)
 
     def cancel(self, job: str) -> None:
@@ -129,26 +129,26 @@ class GridEngine:
         wait_until(lambda: job not in self.jobs(), 30, f"job {job} to go")
 
     def state(self, job: str) -> str:
-        """The letters of qstat, and nothing once the job is gone."""
+        """State letters of qstat; empty if the job is gone."""
         rows = [line.split() for line in self.run("qstat", "-u", "*").splitlines()[2:]]
         return next((row[4] for row in rows if row[0] == job), "")
 
     def jobs(self) -> list[str]:
-        """The ids of the jobs that wait or run, the newest first."""
+        """Ids of waiting and running jobs, newest first."""
         ids = [line.split()[0] for line in self.run("qstat", "-u", "*").splitlines()[2:]]
         return sorted(ids, key=int, reverse=True)
 
     def name_of(self, job: str) -> str:
-        """The rule that the job was submitted for."""
+        """Rule of a job."""
         found = re.search(r"^job_name: +nc-(\S+)$", self.record(job), re.MULTILINE)
         return found[1] if found else ""
 
     def sign_of(self, rule: str) -> str:
-        """A pattern for the records of the rule's jobs."""
+        """Regular expression for the records of a rule's jobs."""
         return rf"(?m)^job_name: +nc-{rule}$"
 
     def record(self, job: str) -> str:
-        """What the scheduler says of a job that waits or runs; nothing once it is gone."""
+        """The scheduler's description of a waiting or running job; empty if it is gone."""
         done = subprocess.run(["qstat", "-j", job], env=os.environ | self.environment, capture_output=True, text=True)
         return done.stdout
 
@@ -179,7 +179,7 @@ class GridEngine:
 
 
 def _changed(configuration: str, values: dict[str, str]) -> str:
-    """A configuration of Grid Engine's, a key and its value a line, with other values."""
+    """A Grid Engine configuration (one key and value per line) with some values replaced."""
     for key, value in values.items():
         configuration, found = re.subn(rf"(?m)^{key}\s.*(\\\n.*)*", f"{key} {value}", configuration)
         assert found == 1, f"{key} stands {found} times in\n{configuration}"

@@ -1,4 +1,4 @@
-"""A real Slurm of one's own in a folder: munge, slurmctld and slurmd, on a node with two CPUs and one counted GPU.
+"""A real, private Slurm in a folder: munge, slurmctld and slurmd, on a node with two CPUs and one GPU that is only counted.
 
 It needs Debian's packages slurm-wlm and munge, and no root; nothing outside the folder is touched. There is no accounting
 database, as on many small clusters. SLURM_CONF, in ``environment``, is how its commands find it; Snakemake's plugin takes that
@@ -16,7 +16,7 @@ from pathlib import Path
 from daemons import free_port, kill_tree, processes_of, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")
-GPU_DEVICE = "/dev/null"  # counted, not there
+GPU_DEVICE = "/dev/null"  # only counted, doesn't exist
 
 CONFIGURATION = """\
 ClusterName=test
@@ -63,7 +63,7 @@ def missing_programs() -> list[str]:
 
 
 class Slurm:
-    """``start`` it, use it with ``environment``, and ``stop`` it; ``lose_node`` and ``start_node`` in between."""
+    """Call ``start``, run programs with ``environment``, then ``stop``; in between, ``lose_node`` and ``start_node``."""
 
     name = "slurm"
 
@@ -97,14 +97,14 @@ class Slurm:
         wait_until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%t"), 30, "the node to be idle")
 
     def lose_node(self) -> None:
-        """The node goes down with all that runs on it."""
+        """Kill the node with all its jobs."""
         self._end("slurmd")
 
     def preempt(self, job: str) -> None:
-        """Let the scheduler give the job's GPU to somebody in a hurry, for a moment; the job is requeued."""
+        """Preempt the job: its GPU goes to another job for a moment, and the job is requeued."""
         self.run("sbatch", "--partition=urgent", "--gres=gpu:1", "--output=/dev/null", "--wrap=sleep 3")
         wait_until(lambda: self.state(job) == "PENDING", 60, f"job {job} to be preempted")
-        # By itself, Slurm lets a requeued job wait for two minutes.
+        # By default, a requeued job waits for two minutes.
         self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def cancel(self, job: str) -> None:
@@ -115,19 +115,19 @@ class Slurm:
         return self.run("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job}").strip()
 
     def jobs(self) -> list[str]:
-        """The ids of the jobs that wait or run, the newest first."""
+        """Ids of waiting and running jobs, newest first."""
         return sorted(self.run("squeue", "--noheader", "--format=%i").split(), key=int, reverse=True)
 
     def name_of(self, job: str) -> str:
-        """The rule that the job was submitted for."""
+        """Rule of a job."""
         return self.run("squeue", "--noheader", "--format=%k", f"--jobs={job}")
 
     def sign_of(self, rule: str) -> str:
-        """A pattern for the records of the rule's jobs."""
+        """Regular expression for the records of a rule's jobs."""
         return rf"Comment=rule_{rule}(_wildcards|\s)"
 
     def record(self, job: str) -> str:
-        """What the scheduler says of a job, also of one that ended a while ago."""
+        """The scheduler's description of a job, also after its end."""
         return self.run("scontrol", "show", "job", job)
 
     def run(self, *command: str) -> str:
@@ -141,10 +141,10 @@ class Slurm:
         time.sleep(0.5)
 
     def _end(self, name: str) -> None:
-        """End a daemon; with slurmd, the steps of jobs too, which it sets free."""
+        """Kill a daemon; with slurmd also the job steps, which would continue without it."""
         file = self.folder / f"{name}.pid"
         processes = [int(file.read_text())] if file.exists() else []
-        if name == "slurmd":  # a step works where slurmd's log is, and has no variable that would tell whose it is
+        if name == "slurmd":  # a step runs in the folder of slurmd's log, and no variable identifies it
             processes += processes_of("slurmstepd", lambda process: process.cwd() == str(self.folder))
         for process in processes:
             kill_tree(process)
@@ -152,5 +152,5 @@ class Slurm:
 
 
 def _found(name: str) -> str | None:
-    """Daemons lie where a user's PATH may not look."""
+    """Daemons are in folders that a user's PATH may not contain."""
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")

@@ -1,4 +1,4 @@
-"""A copy of the checkout that runs Snakemake through a cluster's profile, in the foreground or beside the test."""
+"""A copy of the checkout that runs Snakemake with a cluster's profile, in the foreground or in the background."""
 
 import os
 import re
@@ -13,18 +13,18 @@ import yaml
 from checkouts import Checkout
 from daemons import wait_until
 
-# Configuration files of the study: the second has ``device: auto``, which asks for GPUs and takes the CPU where there is none.
+# Configuration files of the study. The second has ``device: auto``, which requests GPUs and uses the CPU if there is none.
 SMALLEST = ("tests/studies/smallest.yaml", "config/auto.yaml")
 QUICK = ("--cores", "2", "--latency-wait", "20")
-QUICK_FOR = {  # how often the scheduler is asked
+QUICK_FOR = {  # short intervals between state checks
     "slurm": ("--slurm-init-seconds-before-status-checks", "2"),
     "sge": ("--seconds-between-status-checks", "4"),
 }
-SITE = {"queue": "cpu.q", "gpu_queue": "gpu.q", "gpu_memory": {"h_vmem": 4000}}  # of a small machine whose GPU is none
+SITE = {"queue": "cpu.q", "gpu_queue": "gpu.q", "gpu_memory": {"h_vmem": 4000}}  # no real GPU
 
 
 class ClusterStudy:
-    """``run`` a command of Snakemake's to its end, or ``start`` it and look at it while it goes on."""
+    """``run`` a Snakemake command until it ends, or ``start`` it and watch it."""
 
     def __init__(self, checkout: Checkout, cluster):
         self.checkout, self.cluster = checkout, cluster
@@ -32,7 +32,7 @@ class ClusterStudy:
         self.set_site(**SITE)
 
     def set_site(self, **values) -> None:
-        """Change the site table of Grid Engine's profile, as a user does."""
+        """Edit site.yaml of Grid Engine's profile, like a user."""
         self.site.write_text(yaml.safe_dump(yaml.safe_load(self.site.read_text()) | values))
 
     def start(self, *arguments: str, **environment: str) -> "Run":
@@ -56,7 +56,7 @@ class ClusterStudy:
 
 
 class Run:
-    """One run of Snakemake in a session of its own, as on a terminal. ``records``: by job, what the scheduler said of it."""
+    """One Snakemake run in its own session, as on a terminal. ``records``: the scheduler's description of each job."""
 
     def __init__(self, study: ClusterStudy, command: list[str], environment: dict[str, str]):
         self.study, self.records, self.code = study, {}, None
@@ -86,7 +86,7 @@ class Run:
         return self.code
 
     def wait_for(self, happened, what: str, seconds: float = 240):
-        """Until ``happened()`` is true; an error as soon as the run has ended instead."""
+        """Wait until ``happened()`` is true; AssertionError if the run ends before that."""
 
         def checked():
             value = happened()
@@ -96,7 +96,7 @@ class Run:
         return wait_until(checked, seconds, what)
 
     def job_of(self, rule: str, other_than: str = "", seconds: float = 240) -> str:
-        """The scheduler's id of the newest job of ``rule``, ``other_than`` one that is known, once it is running."""
+        """Wait until a job of ``rule`` runs, ``other_than`` a known one, and return its id."""
 
         def found():
             ids = [job for job in self.study.cluster.jobs() if rule in self.study.cluster.name_of(job)]
@@ -109,12 +109,12 @@ class Run:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """kill -9 for the main process alone."""
+        """Kill only the main process (kill -9)."""
         self.process.kill()
         self.process.wait()
 
     def submitted(self) -> list[str]:
-        """The scheduler's ids of all jobs that were submitted."""
+        """Ids of all submitted jobs."""
         return re.findall(r"SLURM jobid (\d+)|external jobid '(\d+)'", self.said)
 
     def _keep_records(self) -> None:

@@ -1,4 +1,4 @@
-"""`neurocohort doctor` on a real Slurm and a real Grid Engine: one that fits the profile, and one that doesn't.
+"""`neurocohort doctor` on a real Slurm and a real Grid Engine, with a profile that fits the cluster and one that doesn't.
 
 The host has a counted GPU and no device: a job with a GPU therefore ends in a cross.
 """
@@ -27,19 +27,19 @@ REFUSED = {"slurm": "invalid partition specified: a100", "sge": "a100.q"}
 
 
 class Place:
-    """A folder with a study and the cluster's profile, from which the doctor is called."""
+    """A folder with a study and the cluster's profile, in which the doctor runs."""
 
     def __init__(self, folder: Path, cluster, repository: Path):
         self.folder, self.cluster = folder, cluster
         shutil.copytree(repository / "profiles" / cluster.name, folder / cluster.name)
-        if cluster.name == "sge":  # what CUDA reserves is more than this host has
+        if cluster.name == "sge":  # CUDA reserves more than this host has
             self.change({"gpu_memory": {"h_vmem": 4000}})
         study = yaml.safe_load((repository / "config" / "config.yaml").read_text())
         for device in ("cpu", "auto"):
             (folder / f"{device}.yaml").write_text(yaml.safe_dump(study | {"device": device}))
 
     def change(self, values: dict) -> None:
-        """Change the names in the profile."""
+        """Edit names in the profile."""
         path = self.folder / self.cluster.name / FILES[self.cluster.name]
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
 
@@ -97,7 +97,7 @@ def test_a_job_that_is_refused_is_told_in_the_schedulers_words(place):
 
 
 def test_a_job_that_waits_is_cancelled_and_the_reason_told(place):
-    """The only GPU is taken by somebody else."""
+    """Another job has the only GPU."""
     held = {"slurm": ["sbatch", "--parsable", "--gres=gpu:1", "--output=/dev/null", "--wrap=sleep 600"]}
     asked = ["-l", "gpu=1", "-l", "h_vmem=500M"]
     held["sge"] = ["qsub", "-terse", "-b", "y", "-o", "/dev/null", "-e", "/dev/null", *asked, "sleep", "600"]

@@ -29,7 +29,7 @@ WEIGHTS = "results/experiments/{}/seed-1/model.safetensors"
 
 @pytest.fixture(scope="module")
 def faults(study, whole_run):
-    """The study whose scans are ready, with trainings that last long enough to be stopped on their way."""
+    """The study with preprocessed scans and trainings that are long enough to be stopped."""
     experiments = dict.fromkeys(("calm", "late", "troubled"), TRAINING)
     study.path("config/faults.yaml").write_text(yaml.safe_dump({"device": "auto", "experiments": experiments}))
     return study
@@ -41,7 +41,7 @@ def begin(faults, experiment: str, *arguments: str):
 
 @pytest.fixture(scope="module")
 def calm_weights(faults, of_all_processes) -> str:
-    """The sha256 of the weights of a training that nothing befalls, run without a cluster; once for both."""
+    """sha256 of the weights of an undisturbed training without a cluster; once for both schedulers."""
     kept = of_all_processes / "calm-weights"
     if not kept.exists():
         faults.checkout.snakemake("--quiet", "rules", "--configfile", *FILES, "--", WEIGHTS.format("calm"))
@@ -50,7 +50,7 @@ def calm_weights(faults, of_all_processes) -> str:
 
 
 def test_too_little_memory_and_time_are_told_and_tried_again_with_more(faults, calm_weights):
-    """The selection gets too little memory at first, and the training too little time: a minute, then twenty."""
+    """At first, the selection gets too little memory, and the training too little time: one minute, then twenty."""
     if faults.cluster.name == "sge":
         faults.set_site(memory={"h_vmem": 0})
     memory = ["select_training:mem_mb=60 if attempt == 1 else 3000", "train:mem_mb=4000"]
@@ -70,7 +70,7 @@ def test_too_little_memory_and_time_are_told_and_tried_again_with_more(faults, c
 
 
 def test_the_last_failure_names_the_command_that_goes_on(faults):
-    """No attempt is left: the message has the scan or experiment, the scheduler's id, the log, and what to type."""
+    """After the last attempt, the message has the scan or experiment, the scheduler's id, the log, and the next command."""
     run = begin(faults, "troubled", "--retries", "0", "--set-resources", "select_training:mem_mb=60")
     assert run.wait() == 1
     (told,) = messages(run)
@@ -130,14 +130,14 @@ def test_preempted_and_bereft_of_its_node_the_training_ends_with_the_same_weight
 
 
 def stop_training(faults, run) -> None:
-    """Stop the study's training where it is, once it has a checkpoint. Only a signal of the scheduler's moves it again."""
+    """Suspend the training once it has a checkpoint. Only a signal of the scheduler continues it."""
     run.wait_for(lambda: list(faults.path("checkpoints").glob("*.pt")), "the first checkpoint")
     for process in trainings_of(faults):
         process.send_signal(signal.SIGSTOP)
 
 
 def trainings_of(faults) -> list[psutil.Process]:
-    """The processes of `neurocohort train` that work in the study's folder."""
+    """Processes of `neurocohort train` in the study's folder."""
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         command = process.info["cmdline"] or []
@@ -148,12 +148,12 @@ def trainings_of(faults) -> list[psutil.Process]:
 
 
 def forget_log(faults) -> None:
-    """Take the training's log away, so that what it says next is from a new start."""
+    """Remove the training's log, so that new lines come from a new start."""
     faults.path("logs/train/troubled/seed-1.log").unlink(missing_ok=True)
 
 
 def wait_until_training(faults, run) -> None:
-    """Until the training has been taken up from its checkpoint and has gone on for an epoch."""
+    """Wait until the training has continued from its checkpoint for one epoch."""
     pattern = re.compile(r"going on from checkpoints/.*\nepoch ", re.DOTALL)
     run.wait_for(lambda: pattern.search(log_of(faults, "troubled")), "the training to be taken up")
 
@@ -164,5 +164,5 @@ def log_of(faults, experiment: str) -> str:
 
 
 def messages(run) -> list[str]:
-    """What the run said of each failed job, an entry a failure."""
+    """The message for each failed job."""
     return re.findall(r"^\w+ of [^\n]* failed\.\n(?:  .*\n?)+", run.said, re.MULTILINE)

@@ -46,7 +46,7 @@ def test_a_second_run_has_nothing_to_do(whole_run, study):
 
 
 def single_jobs(run) -> list[str]:
-    """The rules' names of the jobs that were submitted: not the local ones."""
+    """Rules of the submitted jobs, without local ones."""
     return re.findall(r"^(?:rule|checkpoint) (\w+):", run.said, re.MULTILINE)
 
 
@@ -55,7 +55,7 @@ def record_of(run, study, rule: str) -> str:
 
 
 def asked_for(cluster: str, record: str) -> dict:
-    """Queue, GPUs, slots, minutes and memory of a job, from what the scheduler itself says of it."""
+    """Queue, GPUs, slots, minutes and memory of a job, from the scheduler's description."""
     if cluster == "slurm":
         days, hours, minutes = re.search(r"TimeLimit=(?:(\d+)-)?(\d+):(\d+):\d+", record).groups()
         gpus = re.search(r"gres/gpu=(\d+)|TresPerJob=gres:gpu:(\d+)", record)

@@ -1,4 +1,4 @@
-"""What the README's table of deliverables promises is what `all` makes, and what was deleted is made again."""
+"""The table "What you get" of the README lists what `all` produces, and deleted files are rebuilt."""
 
 import re
 
@@ -9,7 +9,7 @@ PATH = re.compile(r"`([^`]+)`")
 
 
 def promised(readme: str) -> list[str]:
-    """The paths of the README's table, with their placeholders; a name without a folder is in that of the path before."""
+    """Paths of the README's table, with placeholders. A name without a folder is in the folder of the path before it."""
     table = readme.split("## What you get")[1].split("\n## ")[0].split("\n\n")[1]
     paths: list[str] = []
     for line in table.splitlines()[2:]:
@@ -19,7 +19,7 @@ def promised(readme: str) -> list[str]:
 
 
 def asked_for(study) -> set[str]:
-    """The inputs of `all`."""
+    """Inputs of the rule `all`."""
     said = study.snakemake("--dry-run", "--forcerun", "all")
     (inputs,) = re.findall(r"^(?:local)?rule all:\n    input: (.+)$", said, re.MULTILINE)
     return set(inputs.split(", "))
@@ -54,7 +54,7 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
         ("results/oasis1/preproc/dataset_description.json", "quality"),
     ],
 )
-def test_a_table_that_was_deleted_is_made_again(demo, deleted, rule):
+def test_a_deleted_table_is_rebuilt(demo, deleted, rule):
     path = demo.path(deleted)
     aside = path.with_name(f"{path.name}.aside")
     path.rename(aside)
@@ -65,8 +65,8 @@ def test_a_table_that_was_deleted_is_made_again(demo, deleted, rule):
 
 
 @pytest.mark.parametrize("deleted", ["results/models/brain_age/LICENSE", "results/report/index.html"])
-def test_a_folder_that_lacks_a_file_is_made_again(demo, deleted):
-    """Snakemake itself takes a directory that is there for whole."""
+def test_a_folder_without_one_of_its_files_is_rebuilt(demo, deleted):
+    """Snakemake alone considers any existing output directory complete."""
     path = demo.path(deleted)
     before = path.read_bytes()
     path.unlink()

@@ -1,4 +1,4 @@
-"""The demo: the whole chain by one command, and what reruns when something changes."""
+"""The demo: the complete workflow with one command, and what reruns after a change."""
 
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ def table(demo, name):
 
 @pytest.mark.parametrize("experiment", HEADLINES)
 def test_each_experiment_is_clearly_better_than_its_trivial_baseline(demo, experiment):
-    """Both are judged on the same scans, so the difference in each scan counts; kinds of CPUs differ in the network's figures."""
+    """Both are evaluated on the same scans, so the difference per scan counts. The network's values differ between CPU models."""
     metric, baseline, direction = HEADLINES[experiment]
     compared = headline_rows(demo, experiment, "comparisons", metric).set_index("baseline").loc[baseline]
     assert compared["in_favour_of"] == "network", compared
@@ -68,7 +68,7 @@ def test_report_is_whole_and_needs_no_network(demo):
         if link.startswith(("#", "data:")):
             continue
         if link.startswith(("http:", "https:")):
-            continue  # a reference to read, checked below not to be loaded
+            continue  # a link for readers; checked below that the page doesn't load it
         assert (page.parent / link).exists(), link
     loaded = [link for link in links.found if link.startswith("http") and f'src="{link}"' in text]
     assert not loaded
@@ -132,7 +132,7 @@ def test_changed_limit_of_quality_preprocesses_no_scan_again(demo):
 
 
 def appended(demo, name, text):
-    """Append ``text`` to a file and return what would run; the file is put back as it was, times too."""
+    """Append ``text`` to a file and return what would run. The file and its times are restored."""
     path = demo.path(name)
     before, times = path.read_bytes(), path.stat()
     path.write_bytes(before + text.encode())
@@ -183,7 +183,7 @@ def hashes(demo, pattern):
 
 @pytest.mark.parametrize("experiment", ["dementia", pytest.param("tissue", marks=pytest.mark.slow)])
 def test_training_again_gives_the_same_bits(demo, experiment):
-    """Of the experiment with a U-Net, and of the shorter one of two with an SFCN."""
+    """Of the experiment with a U-Net, and of the shorter of the two with an SFCN."""
     tables = "results/experiments/**/*.tsv"
     before = hashes(demo, tables) | hashes(demo, "results/experiments/**/*.safetensors")
     demo.snakemake("--quiet", "rules", "--forcerun", "train", "--", f"results/experiments/{experiment}/metrics.tsv")
@@ -191,7 +191,7 @@ def test_training_again_gives_the_same_bits(demo, experiment):
 
 
 def test_bad_scan_in_the_cohort_is_a_row_and_the_others_go_on(demo, tmp_path):
-    """Runs last of those that use the demo's results as they are: it makes a copy of its own."""
+    """Runs after the tests that need the unchanged results of the demo; it makes its own copy."""
     shutil.copytree(demo.folder, tmp_path / "copy", symlinks=True)
     copied = type(demo)(tmp_path / "copy")
     scans = table(copied, "data/ixi/scans.tsv")
@@ -208,7 +208,7 @@ def test_bad_scan_in_the_cohort_is_a_row_and_the_others_go_on(demo, tmp_path):
 
 
 def replace_image(copied, scan_id, change):
-    """Put another image of a scan into the archive of the synthetic IXI."""
+    """Replace the image of a scan in the archive of the synthetic IXI."""
     archive = copied.path("resources/synthetic/ixi/IXI-T1.tar")
     number, content = re.search(r"IXI\d+", scan_id)[0], io.BytesIO()
     with tarfile.open(archive) as before, tarfile.open(fileobj=content, mode="w") as after:
@@ -224,13 +224,13 @@ def replace_image(copied, scan_id, change):
 
 
 def forget_logs(copied):
-    """So that `computed` finds what is computed from now on."""
+    """Delete the logs, so that `computed` only finds scans that are computed from now on."""
     for log in copied.folder.glob("logs/preprocess/ixi/*.log"):
         log.unlink()
 
 
 def computed(copied):
-    """The scans of IXI that were computed since `forget_logs`, from the logs of their batches."""
+    """Scans of IXI that were computed since `forget_logs`, from the logs of their batches."""
     logs = copied.folder.glob("logs/preprocess/ixi/*.log")
     lines = [line for log in logs for line in log.read_text().splitlines()]
     return [line.split(":")[0] for line in lines if line.startswith("sub-")]

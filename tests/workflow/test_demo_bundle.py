@@ -1,4 +1,4 @@
-"""The demo's bundles in an environment of their own, with MONAI, torch and nibabel alone."""
+"""The bundles of the demo in a separate environment with only MONAI, torch and nibabel."""
 
 import os
 import subprocess
@@ -23,10 +23,10 @@ def table(demo, name):
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory) -> Path:
-    """The interpreter of a fresh environment, whose packages are those three and what they need."""
+    """Interpreter of a new environment with these three packages and their dependencies."""
     folder = tmp_path_factory.mktemp("bare")
     python = folder / "bin" / "python"
-    # Without a local label such as +cpu: pip then takes the same build where it finds it, else the published one.
+    # Without a local label such as +cpu, so that pip takes the same build if it finds it, and else the published one.
     wanted = [f"{name}=={version(name).split('+')[0]}" for name in PACKAGES]
     commands = (
         [sys.executable, "-m", "venv", str(folder)],
@@ -44,7 +44,7 @@ def bare_python(tmp_path_factory) -> Path:
 
 
 def run_bundle(python: Path, bundle: Path, scans: Path, output: Path) -> pd.DataFrame:
-    """Run the bundle as its card says for an environment without fire, from the bundle's own folder."""
+    """Run the bundle in its folder, as its card describes for environments without fire."""
     given = f"config_file='configs/inference.json', dataset_dir={str(scans)!r}, output_dir={str(output)!r}"
     command = [
         str(python),

@@ -1,4 +1,4 @@
-"""The demo's cohorts, raw and preprocessed, are BIDS datasets by the official validator."""
+"""The official validator accepts the raw and preprocessed cohorts of the demo as BIDS datasets."""
 
 import pandas as pd
 import pytest

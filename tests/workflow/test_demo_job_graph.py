@@ -1,4 +1,4 @@
-"""What the Snakemake inside a cluster's job looks at: its own job, however many scans stand behind it."""
+"""Snakemake inside a cluster job only examines its own job, even if the job depends on many scans."""
 
 import re
 
@@ -19,6 +19,6 @@ def test_a_job_of_a_cluster_builds_the_graph_of_itself_alone(demo, job):
     rule = job.partition(":")[0]
     inner = ("--mode", "remote", "--target-jobs", job, "--allowed-rules", rule, "--force", "--dag")
     found = re.findall(r'label = "(\w+)', demo.snakemake(*inner))
-    if rule == "ingest_cohort":  # a checkpoint: Snakemake looks at what it needs too, which is no scan
+    if rule == "ingest_cohort":  # a checkpoint: Snakemake also examines its inputs, which aren't scans
         found = [name for name in found if name not in ("download", "synthetic_ixi")]
     assert found == [rule]

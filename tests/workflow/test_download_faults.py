@@ -1,4 +1,4 @@
-"""Both sources' real layout on a local server, its faults switched on one by one: the right file, or the right sentence.
+"""Downloads from a local server with the real layout of both sources, with one fault at a time: the right file or message.
 
 Run with -s for a table of what each fault cost in requests and bytes.
 """
@@ -19,7 +19,7 @@ from servers import Fault, FileServer
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# The addresses below the host, as the published ones have them.
+# Paths on the server, the same as in the published addresses.
 ADDRESSES = {
     "ixi": {"t1": "brain-development/downloads/IXI/IXI-T1.tar", "table": "brain-development/downloads/IXI/IXI.xls"},
     "oasis1": {
@@ -31,7 +31,7 @@ ADDRESSES = {
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, shared_data):
-    """Synthetic scans under the real names, the real IXI.xls, and the synthetic table with OASIS-1's columns."""
+    """Synthetic scans with the real file names, the real IXI.xls, and a synthetic table with the columns of OASIS-1."""
     made, folder = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("served")
     write_ixi_archives(made / "ixi", participants=8, seed=1, spacing_mm=4.0)
     write_oasis1_archives(made / "oasis1", participants=10, seed=1, spacing_mm=4.0)
@@ -44,7 +44,7 @@ def served(tmp_path_factory, shared_data):
 
 
 class Downloads:
-    """The download command on a source's table, whose addresses lead to the server of this test."""
+    """The download command, with a source table whose addresses point to the server of this test."""
 
     def __init__(self, folder: Path, server: FileServer):
         self.folder, self.server = folder, server
@@ -83,7 +83,7 @@ class Downloads:
         return path.is_file() and path.read_bytes() == self.original(source, key)
 
     def told(self, fault: str, source: str, key: str, ending: str) -> None:
-        """A row of the table that -s shows."""
+        """Print a row of a table; -s shows it."""
         size = len(self.original(source, key))
         requests = ", ".join(f"{request.range or 'all'}: {request.sent}" for request in self.server.requests)
         print(f"{fault:28} {source} {key:9} {size:9} bytes; sent {self.server.sent:9} ({requests}); {ending}")
@@ -156,7 +156,7 @@ def test_a_web_page_with_status_200_is_named_as_one(downloads, source, key):
     downloads.told("HTML with status 200", source, key, run.stderr.strip().splitlines()[-1][:200])
 
 
-@pytest.mark.parametrize(("source", "key"), ARCHIVES[:1])  # the waits between them are some 20 s
+@pytest.mark.parametrize(("source", "key"), ARCHIVES[:1])  # the waits between attempts take about 20 s
 def test_three_times_503_are_waited_out(downloads, source, key):
     downloads.server.faults = [Fault("status", 503)] * 3
     assert downloads.run(source, key).returncode == 0 and downloads.is_right(source, key)

@@ -1,4 +1,4 @@
-"""A cohort that grows, whose files are touched and replaced: only what is new is computed."""
+"""A cohort with added, touched and replaced files: only new content is computed."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def preprocess(checkout: Checkout) -> str:
 
 
 def computed_since(checkout: Checkout, moment: float) -> set[str]:
-    """The participants of whose scans a record was written since ``moment``, in seconds since the epoch."""
+    """Participants with a record written since ``moment`` (seconds since the epoch)."""
     records = checkout.path("results/clinic/preproc").rglob("*_qc.json")
     return {record.name.split("_")[0] for record in records if record.stat().st_mtime > moment}
 
@@ -42,7 +42,7 @@ def add(folder: Path, image: Path, participant: str) -> None:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory) -> list[Path]:
-    """Images of synthetic people, one more than the cohort has."""
+    """Images of synthetic participants, one more than the cohort has."""
     made = tmp_path_factory.mktemp("people")
     write_ixi_archives(made, participants=SCANS + 4, seed=11, spacing_mm=4.0)
     ingest_ixi([made / "IXI-T1.tar"], made / "IXI.xls", made / "raw")

@@ -1,4 +1,4 @@
-"""A main process that is killed, or interrupted, while its jobs go on: the same command, typed again, goes on where it stood."""
+"""A main process that is killed or interrupted while its jobs run: the same command continues the run."""
 
 import contextlib
 import os
@@ -35,12 +35,12 @@ rule made:
         "echo ran >> ran; touch {{output}}; sleep {{params.seconds}}; echo {{params.value}} > {{output}}"
 """
 RECORD = ".snakemake/neurocohort/run.json"
-LONG = 400  # seconds: a job that is there until somebody ends it
+LONG = 400  # seconds: the job runs until a test ends it
 
 
 @pytest.fixture
 def study(repository, tmp_path):
-    """A study with one job, in a folder with the checkout's default profile, as a clone has it."""
+    """A study with one job, in a folder with the default profile of the checkout, like in a clone."""
     (tmp_path / "Snakefile").write_text(SNAKEFILE.format(workflow=str(repository / "workflow")))
     shutil.copytree(repository / "profiles" / "default", tmp_path / "profiles" / "default")
     yield Study(tmp_path)
@@ -50,14 +50,14 @@ def study(repository, tmp_path):
 
 
 class Study(Checkout):
-    """``command`` is the one that is typed: on a scheduler where ``on_cluster``, else on this machine."""
+    """``command``: what the user types. ``on_cluster``: whether jobs go to a scheduler or run on this machine."""
 
     def __init__(self, folder):
         super().__init__(folder)
         self.options = {True: shell_scheduler(folder), False: ["--cores", "1"]}
 
     def start(self, *config: str, on_cluster: bool) -> subprocess.Popen:
-        """Begin a run and return its main process once the job has begun."""
+        """Start a run and return its main process as soon as the job has started."""
         path = os.pathsep.join([str(Path(sys.executable).parent), str(self.folder), os.environ["PATH"]])
         command = ["snakemake", *self.options[on_cluster], "--config", "run=1", *config]
         with open(self.path("said"), "w") as said:
@@ -79,13 +79,13 @@ class Study(Checkout):
         return done.stdout + done.stderr
 
     def jobs(self) -> list[psutil.Process]:
-        """What runs in the study's folder."""
+        """Processes in the study's folder."""
         return working_in(self.folder)
 
 
 @pytest.fixture
 def ended_alone(study):
-    """A study whose main process was killed as soon as its job ran; the job has ended since."""
+    """A study whose main process was killed while its job ran. The job has finished since then."""
     return end_alone(study)
 
 
@@ -109,7 +109,7 @@ def wait_until(happened, what, seconds=300):
 
 
 def working_in(folder) -> list[psutil.Process]:
-    """The processes whose working folder it is."""
+    """Processes with this working directory."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -125,13 +125,13 @@ def test_what_the_jobs_finished_is_kept_and_the_lock_is_gone(ended_alone):
 
 
 def test_what_the_jobs_finished_is_made_again_when_something_has_changed_since(ended_alone):
-    """Without a record of what the job was made from, Snakemake would take its file for up to date."""
+    """Without a record of the job's inputs and parameters, Snakemake would consider its file current."""
     said = ended_alone.again("value=2", on_cluster=True)
     assert "Params have changed" in said and ended_alone.path("made").read_text() == "2\n"
 
 
 def test_what_the_jobs_finished_is_no_result_of_an_earlier_configuration(study):
-    """The record of the earlier run, with value 1, would fit the file of the later job, with value 2."""
+    """The record of the earlier run (value 1) must not be used for the file of the later job (value 2)."""
     study.again("seconds=0", on_cluster=True)
     study.path("ran").unlink()
     end_alone(study, "value=2")
@@ -149,7 +149,7 @@ def test_jobs_that_are_still_there_are_cancelled_and_the_same_command_finishes(s
 
 
 def test_a_run_on_one_machine_that_is_killed_goes_on_with_the_same_command(study):
-    """The half-written file of the killed job is no result, and no option has to be remembered."""
+    """The incomplete file of the killed job is not a result, and no option is needed."""
     kill(study.start(f"seconds={LONG}", on_cluster=False))
     for process in study.jobs():
         process.kill()

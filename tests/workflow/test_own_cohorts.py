@@ -1,4 +1,4 @@
-"""Cohorts of one's own, a BIDS folder and a table of images, beside the demo's; and a study with two modalities."""
+"""Local cohorts (a BIDS folder and a table of images) in addition to the demo's; and a study with two modalities."""
 
 import shutil
 
@@ -28,7 +28,7 @@ def write_study(checkout, name, study):
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory):
-    """A BIDS folder of new synthetic people, with ages in participants.tsv and a second session in sessions.tsv."""
+    """A BIDS folder of new synthetic participants, with ages in participants.tsv and a second session in sessions.tsv."""
     made, folder = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("clinic")
     write_ixi_archives(made, participants=10, seed=7, spacing_mm=4.0)
     ingest_ixi([made / "IXI-T1.tar"], made / "IXI.xls", made / "raw")
@@ -58,7 +58,7 @@ def add_session(clinic, participant, session, source):
 
 @pytest.fixture(scope="module")
 def applied(demo, clinic, tmp_path_factory):
-    """The demo with both kinds of cohorts as external ones; the table's scans are skull-stripped and in MNI space."""
+    """The demo with both kinds of local cohorts as external ones. The table's scans are skull-stripped and in MNI space."""
     small = tmp_path_factory.mktemp("small")
     for number in range(SCANS):
         shutil.copytree(clinic / f"sub-C{number:02d}", small / "bids" / f"sub-C{number:02d}")
@@ -185,7 +185,7 @@ def test_scans_that_are_added_later_move_nobody(checkout, clinic):
 def test_a_repeat_session_that_is_split_by_hand_stops_the_run_with_the_name(checkout, clinic):
     rows = [f"sub-C{number:02d}\tses-a\t{part}" for number, part in enumerate(["train"] * 6 + ["validation"] * 2)]
     rows += ["sub-C08\tses-a\theld-out", "sub-C09\tses-a\theld-out", "sub-C00\tses-b\theld-out"]
-    by_hand = checkout.path("resources/clinic/by_hand.tsv")  # where downloads lie too: this is none
+    by_hand = checkout.path("resources/clinic/by_hand.tsv")  # downloads are in the same folder; this file isn't one
     by_hand.parent.mkdir(parents=True)
     by_hand.write_text("participant_id\tsession_id\tpart\n" + "\n".join(rows) + "\n")
     path = write_study(checkout, "by_hand", own_study(clinic, split_file="resources/clinic/by_hand.tsv"))
@@ -198,7 +198,7 @@ def test_a_repeat_session_that_is_split_by_hand_stops_the_run_with_the_name(chec
 
 @pytest.fixture(scope="module")
 def two_modalities(repository, tmp_path_factory):
-    """A study of a synthetic IXI with T1- and T2-weighted images, run whole."""
+    """A complete run of a study on synthetic IXI with T1- and T2-weighted images."""
     from checkouts import copy_checkout
 
     copied = copy_checkout(repository, tmp_path_factory.mktemp("modalities"))
@@ -220,7 +220,7 @@ def test_two_modalities_reach_the_packed_array_as_two_registered_channels(two_mo
     assert images.shape[1:] == (2, 56, 64, 56)
     for t1, t2 in images.astype(float):
         inside = (t1 > 0) & (t2 > 0)
-        # Grey matter is brighter than white in T2 and darker in T1: where the two lie on each other they run against.
+        # Grey matter is brighter than white matter in T2 and darker in T1, so aligned images correlate negatively.
         bright_t1, dark_t1 = t1 > np.percentile(t1[inside], 75), t1 < np.percentile(t1[inside], 25)
         assert t2[inside & bright_t1].mean() < 0.7 * t2[inside & dark_t1].mean()
 

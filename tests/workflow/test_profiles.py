@@ -1,4 +1,4 @@
-"""The profiles as they are typed: from the repository's root, for a study in another folder, and what they ask for."""
+"""The profiles as users type them: in the repository's root, and for a study in another folder; and what they request."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def dry_run(checkout, *arguments) -> str:
 
 
 def resources_of(said: str) -> dict[str, str]:
-    """By rule, the line of its resources in a dry run."""
+    """Resources of each rule in a dry run, as printed."""
     return dict(
         re.findall(r"^ *(?:local)?(?:rule|checkpoint) (\w+):\n(?:.+\n)*? +resources: (.+)$", said, re.MULTILINE)
     )
@@ -53,7 +53,7 @@ def test_profile_works_as_typed_and_for_a_study_in_another_folder(checkout, tmp_
 
 
 def evaluated(checkout, tmp_path, profile: str, *arguments: str, **programs: str) -> str:
-    """What Snakemake says of its start with ``profile``, where the scheduler has these ``programs`` (bodies of shell scripts)."""
+    """Output of Snakemake when it starts with ``profile`` and these ``programs`` of the scheduler (bodies of shell scripts)."""
     folder = tmp_path / "programs"
     folder.mkdir(exist_ok=True)
     for name, body in programs.items():
@@ -67,7 +67,7 @@ def evaluated(checkout, tmp_path, profile: str, *arguments: str, **programs: str
 
 @pytest.mark.parametrize("typed", ["slurm", "profiles/slurm", "./slurm/"])
 def test_files_that_a_profile_names_are_found_from_any_folder(checkout, tmp_path, typed):
-    """A study elsewhere (--directory) looks from its own folder."""
+    """With --directory, paths are relative to the study's folder."""
     found = evaluated(checkout, tmp_path, typed, "--directory", str(tmp_path))
     (path,) = re.findall(r"'slurm_partition_config': (?:PosixPath\()?'([^']+)'", found)
     assert path.startswith("/") and Path(path).resolve() == checkout.path("profiles/slurm/partitions.yaml")
@@ -87,20 +87,20 @@ def test_files_that_a_profile_names_are_found_from_any_folder(checkout, tmp_path
     ],
 )
 def test_jobs_of_a_slurm_without_accounting_are_followed_by_squeue(checkout, tmp_path, sacct, asked):
-    """sacct would know none of them, and the run would wait for ever."""
+    """sacct doesn't know these jobs, so the run would wait forever."""
     found = evaluated(checkout, tmp_path, "slurm", sacct=sacct, squeue="exit 0", sinfo="exit 0")
     assert f"'slurm_status_command': '{asked}'" in found
 
 
 def test_what_a_killed_run_left_is_made_again_with_every_profile(checkout, tmp_path):
-    """profiles/default alone says so, and takes nothing from a profile that is typed."""
+    """profiles/default sets this, and changes nothing of other profiles."""
     found = evaluated(checkout, tmp_path, "slurm")
     assert "'rerun_incomplete': True" in found and "'retries': 2" in found and "gpu_type" in found
 
 
 @pytest.mark.parametrize(("device", "with_gpu"), [("auto", GPU_RULES), ("cpu", set())])
 def test_gpus_model_is_asked_for_jobs_with_a_gpu_alone(checkout, tmp_path, device, with_gpu):
-    """Slurm's plugin would ask a GPU for every job that has a model."""
+    """Slurm's plugin requests a GPU for every job with a GPU model."""
     path = tmp_path / "device.yaml"
     path.write_text(yaml.safe_dump({"device": device}))
     files = ["--configfile", "config/config.yaml", str(path)]

@@ -1,4 +1,4 @@
-"""Seven real IXI scans and the real spreadsheet, from a server, by configuration alone: the demo's model is applied to them."""
+"""Seven real IXI scans and the real spreadsheet from a server, only by configuration; the demo's model is applied to them."""
 
 import shutil
 import tarfile
@@ -23,7 +23,7 @@ SITES = {
 
 @pytest.fixture(scope="module")
 def real(demo, shared_data, tmp_path_factory):
-    """The demo with the real scans as a further, external cohort."""
+    """The demo with the real scans as an additional external cohort."""
     served = tmp_path_factory.mktemp("served")
     shutil.copy(shared_data / "IXI.xls", served)
     with tarfile.open(served / "IXI-T1.tar", "w") as archive:

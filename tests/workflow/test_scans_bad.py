@@ -1,4 +1,4 @@
-"""Ten kinds of bad scan in a cohort of twenty: each is a row with its stage and reason, and the other ten go on."""
+"""Ten kinds of bad scans in a cohort of twenty: each becomes a row with stage and reason, and the other ten are used."""
 
 import gzip
 import re
@@ -63,7 +63,7 @@ CHANGED = {
     "half_a_head": half_a_head,
     "no_head": no_head,
 }
-EXPECTED = {  # kind: the stage, and a word of the reason
+EXPECTED = {  # kind: stage, and a word from the reason
     "constant": ("read", "empty or constant"),
     "not_finite": ("read", "not finite"),
     "time_series": ("ingest", "three-dimensional"),

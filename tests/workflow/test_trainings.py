@@ -1,4 +1,4 @@
-"""Sweeps, folds, controls, transfer and more than two classes on the demo's cohorts; the held-out file is opened last."""
+"""Sweeps, folds, controls, transfer and more than two classes on the demo's cohorts. The held-out file is opened last."""
 
 import json
 import re
@@ -65,7 +65,7 @@ EXPERIMENTS = {
 
 @pytest.fixture(scope="module")
 def study(demo):
-    """The file of a study on the demo's cohorts with experiments of its own."""
+    """Configuration file of a study with other experiments on the demo's cohorts."""
     content = yaml.safe_load(demo.path("config/config.yaml").read_text()) | {"experiments": EXPERIMENTS}
     path = demo.path("config/trainings.yaml")
     path.write_text(yaml.safe_dump(content))
@@ -74,7 +74,7 @@ def study(demo):
 
 @pytest.fixture(scope="module")
 def swept(demo, study):
-    """The sweep alone, from its draws to the network chosen, in a folder where no held-out scan is packed."""
+    """Only the sweep, up to the chosen network, in a folder without packed held-out scans."""
     packs = [demo.path(f"results/{cohort}/packed/held-out") for cohort in ("ixi", "oasis1")]
     for pack in packs:
         shutil.rmtree(pack)
@@ -171,7 +171,7 @@ def test_three_classes_start_from_another_experiments_weights(finished):
 
 
 def test_each_fold_starts_from_the_same_fold_and_a_control_from_the_first(demo, finished, tmp_path):
-    """A dry run of a study in which another cross-validated experiment starts from the one that is trained."""
+    """Dry run of a study in which a second cross-validated experiment starts from the trained one."""
     content = yaml.safe_load(demo.path("config/config.yaml").read_text()) | {"experiments": EXPERIMENTS}
     refined = EXPERIMENTS["folded"] | {"transfer": {"weights": "folded"}, "control": "shuffled_target"}
     content["experiments"] = EXPERIMENTS | {"refined": refined}

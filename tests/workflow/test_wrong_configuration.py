@@ -1,4 +1,4 @@
-"""A wrong configuration ends before any job starts, in a sentence that names the key, and never in a traceback."""
+"""A wrong configuration stops the run before any job, with a message that names the key and without a traceback."""
 
 import copy
 
@@ -7,7 +7,7 @@ import yaml
 
 
 def change(config, key, value):
-    """``config`` with the dotted ``key`` set to ``value``; a value of None takes the key out."""
+    """``config`` with the dotted ``key`` set to ``value``, or without it if ``value`` is None."""
     changed = copy.deepcopy(config)
     *path, last = key.split(".")
     place = changed
@@ -71,7 +71,7 @@ NOT_KEYS = {"not YAML": "study: a\ncohorts: [unclosed\n", "a list": "- a\n- list
 
 @pytest.mark.parametrize("content", NOT_KEYS.values(), ids=NOT_KEYS.keys())
 def test_study_file_that_is_not_keys_with_values_ends_in_a_sentence(checkout, tmp_path, content):
-    """Snakemake reads the file before the workflow can, and its sentence names no file; `neurocohort check` does."""
+    """Snakemake reads the file before the workflow does, and its message has no file name; `neurocohort check` names it."""
     path = tmp_path / "study.yaml"
     path.write_text(content)
     assert "Config file" in refused(checkout, path)

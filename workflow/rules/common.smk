@@ -1,4 +1,4 @@
-# What the stages share: the checked configuration, the package beside this file, and small look-ups.
+# Shared by all stages: the checked configuration, constants, and input and parameter functions.
 import functools
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-ENVIRONMENT = "../../envs/environment.yaml"  # as each file of this folder sees it
+ENVIRONMENT = "../../envs/environment.yaml"  # relative to the files in this folder
 
 from neurocohort.codehash import code_hash, module_hash
 from neurocohort.sources.fingerprints import fingerprint_bids, fingerprint_table
@@ -40,13 +40,13 @@ from neurocohort.settings.preprocessing import ScanSettings
 from neurocohort.settings.split import SplitSettings
 from snakemake_support.run import gpu_model, job_prefix, keep_whole, watch
 
-IN_JOB = workflow.remote_exec  # whether this is the Snakemake inside a job of a cluster
+IN_JOB = workflow.remote_exec  # whether this Snakemake runs inside a cluster job
 CONFIGURATION_FILES = [Path(path) for path in workflow.configfiles]
 try:
     load_configuration(
         CONFIGURATION_FILES
-    )  # its messages have lines, and it sees a key that stands twice
-    # Thousands of jobs are not to search a user's folders for what was checked when they were submitted.
+    )  # gives messages with line numbers, and finds duplicate keys
+    # Jobs don't search the user's folders again: they were checked before submission, and there may be thousands of jobs.
     config = check_configuration(
         config,
         source=", ".join(map(str, CONFIGURATION_FILES)),
@@ -55,7 +55,9 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-shell.prefix(job_prefix())
+# Not in a module: the prefix would also apply to the rules of the importing workflow. `watch` sets PATH in both cases.
+if not workflow.modifier.is_module:
+    shell.prefix(job_prefix())
 watch(workflow)
 
 COHORTS = config["cohorts"]
@@ -63,7 +65,7 @@ EXPERIMENTS = all_experiments(config["experiments"])
 PREPROCESSING = config["preprocessing"]
 SPACING_MM = PREPROCESSING["spacing_mm"]
 GPU = 0 if config["device"] == "cpu" else 1
-GPU_MODEL = gpu_model(workflow)  # for rules with a GPU: {} where any will do
+GPU_MODEL = gpu_model(workflow)  # for rules with a GPU; empty if any model will do
 SYNTHSTRIP = source_table("synthstrip")
 SYNTHSTRIP_WEIGHTS = "resources/synthstrip/synthstrip.1.pt"
 
@@ -77,38 +79,38 @@ if PREPROCESSING["registration"] == "deformable":
 
 ATTEMPTS = "NEUROCOHORT_ATTEMPTS"  # an environment variable
 NOTES = ["data/{cohort}/notes.tsv", "results/{cohort}/notes.tsv"]
-# Priorities. Trainings are the longest jobs. Those on a GPU begin as soon as their cohort is ready, beside the preprocessing of
-# others. On CPUs alone, all that any training waits for is done first, so that the last minutes have work for all cores.
+# Priorities. Trainings are the longest jobs. With a GPU, a training starts as soon as its cohort is ready, in parallel with the
+# preprocessing of other cohorts. Without a GPU, everything that trainings need is done first, so that no core is idle at the end.
 TRAINING, BEFORE_TRAINING = 10, 20
 PREPROCESSING_SCANS = 0 if GPU else BEFORE_TRAINING
 MEMBER = r"(fold-\d+_)?seed-\d+"
 
 
 def by_attempt(amount):
-    """Memory (MB) or time (minutes) of a job: so much, and as much again with each retry."""
+    """Return a function for memory (MB) or time (minutes): the amount times the number of the attempt."""
     return lambda wildcards, attempt: amount * attempt
 
 
 def batch_minutes(scans, minutes):
-    """Time limit of a batch: so many minutes for each scan and for two that are tried again, and a day at most. A job that is ended
-    goes on, at its next attempt, where it stood."""
+    """Time limit of a batch: minutes per scan, with a reserve of two scans for retries, at most one day. A job that is stopped
+    continues at its next attempt."""
     return min(minutes * (scans + 2), 24 * 60)
 
 
 def attempts_allowed(wildcards):
-    """How often a job is tried at most: the main process knows it, and hands it to the jobs of a cluster with its environment."""
+    """Maximal number of attempts of a job. Only the main process knows it; cluster jobs get it from the environment."""
     if not IN_JOB:
         os.environ[ATTEMPTS] = str(1 + workflow.execution_settings.retries)
     return int(os.environ.get(ATTEMPTS, 1))
 
 
 def one_of(names):
-    """A pattern for a wildcard that takes these names alone; none where there are none."""
+    """Wildcard pattern that matches only these names, and nothing for an empty list."""
     return "|".join(names) or "(?!)"
 
 
 def print_notes():
-    """What ingest and preprocessing noticed of each cohort, at the end of a run: at most a screen."""
+    """Print the notes of ingest and preprocessing at the end of a run: at most one screen."""
     notes = {}
     for cohort in COHORTS:
         paths = [Path(name.format(cohort=cohort)) for name in NOTES]
@@ -132,7 +134,7 @@ def table_of_source(cohort):
 
 
 def source_files(cohort):
-    """The files that a public cohort is made of, by their keys in the source's table: its archives, and its table."""
+    """Files of a public cohort, as keys of the source's table: its archives, and its table of participants."""
     return needed_files(COHORTS[cohort], read_source(table_of_source(cohort)))
 
 
@@ -141,7 +143,7 @@ def is_local(cohort):
 
 
 def ingest_inputs(wildcards):
-    """The archives and table of a public cohort; of a cohort of one's own the table, where it is one."""
+    """Archives and table of a public cohort; for a local cohort its table, if it has one."""
     settings = COHORTS[wildcards.cohort]
     if is_local(wildcards.cohort):
         return settings["path"] if settings["source"] == "table" else []
@@ -159,7 +161,7 @@ def ingest_files(wildcards):
 
 
 def ingest_fingerprint(wildcards):
-    """What lies in a folder or table of one's own now: another image there makes the ingest run again."""
+    """Fingerprint of a local folder or table, so that a changed or new image there reruns the ingest."""
     settings = COHORTS[wildcards.cohort]
     if not is_local(wildcards.cohort):
         return ""
@@ -176,7 +178,7 @@ def all_cohorts(experiment):
 
 
 def class_column(wildcards):
-    """The classes that the cohort's split is balanced over: those of the first classification that it is used for."""
+    """Column of the classes that the split balances: the target of the first classification that uses the cohort."""
     targets = [
         experiment["target"]
         for experiment in EXPERIMENTS.values()
@@ -187,7 +189,7 @@ def class_column(wildcards):
 
 
 def cohort_tables(cohorts):
-    """What the selection of samples reads of each cohort."""
+    """Tables that the selection of samples reads."""
     names = [
         "data/{}/scans.tsv",
         "results/{}/qc.tsv",
@@ -218,7 +220,7 @@ def modalities_of(wildcards):
 
 
 def brain_extraction_weights(cohort):
-    """The weights that the brain extraction needs, and none where it is left out or brings its own."""
+    """Weights to download for the brain extraction; none if it is skipped or includes its weights."""
     extracted = not COHORTS[cohort].get("skull_stripped")
     needed = PREPROCESSING["brain_extraction"] == "synthstrip" and extracted
     return SYNTHSTRIP_WEIGHTS if needed else []
@@ -254,23 +256,23 @@ def key_of(store, file):
 
 
 def published_of(store, file):
-    """What the source's table says of a file, as text: an edit there downloads that file anew."""
+    """Entry of a file in the source's table, as text, so that an edit of the entry downloads the file again."""
     files = read_source(table_of_source(STORES[store])).files
     return str(files[key_of(store, file)])
 
 
 def local_original(wildcards):
-    """The file itself where the base address is a folder, so that a rule may make it first; nothing for a remote one."""
+    """The archive as input if `base_url` is a folder, so that a rule can create it first; nothing for a remote address."""
     base = COHORTS[STORES[wildcards.store]]["base_url"] or ""
     base = base.removeprefix("file://")
     return [] if not base or "://" in base else f"{base.rstrip('/')}/{wildcards.file}"
 
 
-# Kept for the process, since it is asked for several times a batch: once ingest is done, it doesn't run again, and Snakemake's
-# exception for an ingest that is still to run is not kept.
+# Cached, since it is called several times per batch. This is safe: ingest runs at most once per process, and the exception
+# that Snakemake raises before that isn't cached.
 @functools.cache
 def batches_of(cohort):
-    """By batch, its scans with the hash of what preprocessing reads of them."""
+    """Scans of each batch, with the hash of what preprocessing reads of each scan."""
     if IN_JOB:
         return read_batches(f"data/{cohort}/batches.tsv")
     return read_batches(checkpoints.ingest_cohort.get(cohort=cohort).output.batches)
@@ -306,7 +308,7 @@ def control_metrics(wildcards):
 
 
 def without_sites(file):
-    """``file`` of each experiment that another one, with a site left out, is trained beside."""
+    """``file`` of each experiment that repeats another one without one of its sites."""
     return [
         f"results/experiments/{other}/{file}"
         for name, experiment in config["experiments"].items()
@@ -326,14 +328,14 @@ def member_files(experiment, file):
 
 
 def transfer_file(experiment):
-    """The user's file of weights that the experiment's trainings start from; empty where there is none."""
+    """Weights file from the user that the trainings start from; empty if there is none."""
     weights = (EXPERIMENTS[experiment].get("transfer") or {}).get("weights") or ""
     return weights if weights.endswith(".safetensors") else ""
 
 
 def transfer_networks(wildcards, file):
-    """``file`` of the networks of another experiment that a training may start from, the preferred first. The training takes
-    the first that learned something."""
+    """``file`` of the networks of another experiment that a training can start from, in order of preference. The training
+    uses the first one that learned something."""
     transfer = EXPERIMENTS[wildcards.experiment].get("transfer") or {}
     source = transfer.get("weights")
     if not source or source.endswith(".safetensors"):
@@ -345,7 +347,7 @@ def transfer_networks(wildcards, file):
 
 
 def launcher(processes):
-    """How the command is started: by itself, or several times by torchrun, which hands signals on."""
+    """Program that starts the command: neurocohort itself, or torchrun for several processes, which forwards signals."""
     if processes == 1:
         return "neurocohort"
     return (

@@ -1,8 +1,8 @@
-# Needs the cohorts' tables and preprocessed scans. Leaves splits, packed arrays, and each experiment's samples.
+# Input: tables and preprocessed scans of the cohorts. Output: splits, packed arrays, and the samples of each experiment.
 
 
 rule split:
-    """The split by participant: stratified and seeded, around those who have a part already; or the user's own."""
+    """Split by participant, stratified and seeded. Existing assignments never change. Or the split file of the user."""
     input:
         scans="data/{cohort}/scans.tsv",
         split_file=lambda w: COHORTS[w.cohort].get("split_file", []),
@@ -37,7 +37,7 @@ rule split:
 
 
 rule pack:
-    """The usable scans of the development or the held-out part in one memory-mapped array of eight bits a voxel."""
+    """Usable scans of the development or the held-out part in one memory-mapped array, eight bits per voxel."""
     input:
         qc="results/{cohort}/qc.tsv",
         split="results/{cohort}/split.tsv",
@@ -66,9 +66,10 @@ rule pack:
         " --folder {params.folder} --modalities {params.modalities} > {log} 2>&1"
 
 
-# Training sees its own cohorts' development part alone: a held-out scan, or an external cohort added later, is in no file of it.
+# Training reads only the development part of its own cohorts. No file of it contains held-out scans, and an external cohort that is
+# added later doesn't change it.
 rule select_training:
-    """The samples that an experiment trains, validates and is held out on."""
+    """Samples of an experiment for training, validation and held-out evaluation."""
     input:
         lambda w: cohort_tables(trained_cohorts(w.experiment)),
     output:
@@ -95,7 +96,7 @@ rule select_training:
 
 
 rule select:
-    """All samples of an experiment, those of its external cohorts too."""
+    """All samples of an experiment, including those of external cohorts."""
     input:
         lambda w: cohort_tables(all_cohorts(w.experiment)),
     output:

@@ -1,8 +1,8 @@
-# Needs the network (or a folder with the archives). Leaves resources/<source>/<archive>, checked, shared between studies.
+# Input: the network, or a folder with the archives. Output: resources/<source>/<archive>, verified and shared between studies.
 
 
 rule download:
-    """One file of a source: resumed, checked, kept between studies."""
+    """Download one file of a source; resumes, verifies, and keeps the file for other studies."""
     input:
         local_original,
     output:
@@ -28,7 +28,7 @@ rule download:
 
 
 rule download_weights:
-    """SynthStrip's weights, held to the sha256 under which they are published."""
+    """Download the weights of SynthStrip and compare them with the published sha256."""
     output:
         SYNTHSTRIP_WEIGHTS,
     log:

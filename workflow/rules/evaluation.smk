@@ -1,5 +1,5 @@
-# Needs networks, predictions and samples. Leaves the baselines' predictions, metrics.tsv and the tables beside it, each figure with
-# its interval, and a record of what was evaluated.
+# Input: networks, predictions and samples. Output: predictions of the baselines, metrics.tsv and the other result tables, with an
+# interval for each value, and a record of what was evaluated.
 
 EVALUATION = (
     "metrics",
@@ -13,7 +13,7 @@ EVALUATION = (
 
 
 rule baselines:
-    """What a network must beat, fitted on the training part alone; with cross-validation out of fold, as the network is."""
+    """Baselines that a network must beat, fitted only on the training part; with cross-validation, out of fold like the network."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
         qc=lambda w: expand("results/{cohort}/qc.tsv", cohort=all_cohorts(w.experiment)),
@@ -43,9 +43,9 @@ rule baselines:
         " --settings {params.settings:q} > {log} 2>&1"
 
 
-# The record of evaluations is in no declared output, since those are deleted before a rerun: it must never forget one.
+# The record of evaluations is not a declared output: Snakemake deletes outputs before a rerun, and the record must be complete.
 rule metrics:
-    """Metrics of the network and of every baseline with 95 % intervals from resampling participants, and what stands beside them."""
+    """Metrics of the network and every baseline with 95 % intervals from resampling participants, and secondary results."""
     input:
         predictions="results/experiments/{experiment}/predictions.tsv",
         members="results/experiments/{experiment}/members.tsv",
@@ -92,7 +92,7 @@ rule metrics:
 
 
 rule control:
-    """Whether the experiment's controls, trained on permuted targets, ended at chance."""
+    """Check that the controls of the experiment, trained on permuted targets, are at chance."""
     input:
         control_metrics,
     output:

@@ -1,8 +1,8 @@
-# Needs an experiment's networks and metrics. Leaves results/models/<experiment>/, a MONAI bundle to take away.
+# Input: networks and metrics of an experiment. Output: results/models/<experiment>/, a MONAI bundle.
 
 
 rule bundle:
-    """The experiment's networks that are in its average as a MONAI bundle, which predicts with MONAI, torch and nibabel alone."""
+    """The networks that the experiment averages, as a MONAI bundle, which predicts with MONAI, torch and nibabel alone."""
     input:
         weights=lambda w: member_files(w.experiment, "model.safetensors"),
         runs=lambda w: member_files(w.experiment, "run.json"),

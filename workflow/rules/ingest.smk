@@ -1,8 +1,8 @@
-# Needs a source's archives and its table, or a folder or table of one's own. Leaves data/<cohort>/: raw BIDS, and the tables that name each scan.
+# Input: archives and table of a public cohort, or a local folder or table. Output: data/<cohort>/, raw BIDS with its tables.
 
 
 rule template:
-    """The brain template on the study's grid."""
+    """Brain template on the study's grid."""
     output:
         "results/template.npz",
     log:
@@ -22,15 +22,15 @@ rule template:
         "neurocohort template --output {output} --spacing-mm {params.spacing_mm} --shape {params.shape} > {log} 2>&1"
 
 
-# A job of another rule has no need of this one: the tables are there when it is submitted. Without a checkpoint, the Snakemake
-# inside a job builds the graph of its own rule alone; with one, each job would build the graph of all scans (12 s and 370 MB with
-# 10,000) and look at each image of the user's. Jobs are started with `--allowed-rules` and the names of
-# their rules, which have a prefix where this workflow is a module of another.
+# Cluster jobs of other rules don't define this checkpoint: when they are submitted, the tables exist. Without a checkpoint, the
+# Snakemake inside a job builds only the graph of its own rule. With it, each job would build the graph of all scans and check
+# each image of the user (12 s and 370 MB for 10,000 scans). The command line of a job contains `--allowed-rules` with its rule
+# name, which has a prefix if this workflow is a module.
 if not IN_JOB or any(word.endswith("ingest_cohort") for word in sys.argv):
 
-    # The images are not declared: which there are is known only afterwards, and those that did not change stay as they are.
+    # Images are not declared as outputs: their names are known only afterwards, and unchanged images must not be deleted.
     checkpoint ingest_cohort:
-        """One cohort as raw BIDS, each quirk of its source ending as a value, a missing value or an exclusion."""
+        """One cohort as raw BIDS. Each irregularity of the source becomes a value, a missing value or an exclusion."""
         input:
             ingest_inputs,
         output:

@@ -1,10 +1,10 @@
-# Needs an experiment's samples and the development packs. Leaves a network a member: a fold and seed, chosen by a sweep if asked.
+# Input: samples of an experiment and packed development parts. Output: one network per member (fold and seed).
 
 
-# The checkpoint lies in no declared output, since those of a failed job are deleted; a retry goes on from it.
+# The checkpoint is not a declared output, because Snakemake deletes outputs of a failed job. The retry continues from it.
 rule train:
-    """One network, its epoch chosen on the validation part; killed, it goes on from its checkpoint. A network that learned nothing
-    is trained again with another seed."""
+    """Train one network and choose its epoch on the validation part. An interrupted training continues from its checkpoint. A
+    network that learned nothing is trained again with another seed."""
     input:
         samples="results/experiments/{experiment}/training/samples.tsv",
         packed=lambda w: packed_arrays(trained_cohorts(w.experiment), ["development"]),
@@ -53,7 +53,7 @@ rule train:
 
 
 rule choose:
-    """The draw of a sweep with the smallest criterion on the validation part; the held-out part is not read."""
+    """Choose the settings of a sweep with the smallest criterion on the validation part. The held-out part is not read."""
     input:
         lambda w: expand(
             "results/experiments/{{experiment}}/{draw}/{member}/run.json",
@@ -84,7 +84,7 @@ ruleorder: adopt > train
 
 
 rule adopt:
-    """The chosen draw's network as the experiment's own."""
+    """Copy the network with the chosen settings as the network of the experiment."""
     input:
         sweep="results/experiments/{experiment}/sweep/sweep.tsv",
         weights=lambda w: expand(

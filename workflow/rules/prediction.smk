@@ -1,5 +1,5 @@
-# Needs the experiment's networks and all packs. Leaves each member's predictions, those of all of them together, networks.tsv
-# with what became of each, and where in the brain the first network that learned something looks.
+# Input: networks of an experiment and all packed arrays. Output: predictions of each member and their average, networks.tsv with
+# the outcome of each network, and saliency maps.
 
 SALIENCY_MAPS = [
     f"results/experiments/{name}/saliency/saliency.npz"
@@ -9,7 +9,7 @@ SALIENCY_MAPS = [
 
 
 rule predict:
-    """One trained network applied to the validation, held-out and external scans."""
+    """Apply one trained network to the validation, held-out and external scans."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
         packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
@@ -57,7 +57,7 @@ use rule predict as predict_segmentation with:
 
 
 rule ensemble:
-    """The mean of the predictions over an experiment's members that learned something, all of theirs apart, and a table of them."""
+    """Average the predictions of the members that learned something; also one table of all predictions and one of all networks."""
     input:
         members=lambda w: member_files(w.experiment, "predictions.tsv"),
         runs=lambda w: member_files(w.experiment, "run.json"),
@@ -84,7 +84,7 @@ rule ensemble:
 
 
 rule ensemble_segmentation:
-    """Label maps from the mean of the members' probabilities, on the study's grid and on each scan's own."""
+    """Label maps from the mean probabilities of the members, on the study's grid and on each scan's own grid."""
     input:
         members=lambda w: member_files(w.experiment, "predictions.tsv"),
         runs=lambda w: member_files(w.experiment, "run.json"),
@@ -118,7 +118,7 @@ rule ensemble_segmentation:
 
 
 rule saliency:
-    """Where in the brain the first network that learned something looks in held-out scans, beside the same with random weights."""
+    """Saliency map of the first network that learned something, over held-out scans, and that of random weights."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
         packed=lambda w: packed_arrays(trained_cohorts(w.experiment), PACKS[1:]),

@@ -1,16 +1,15 @@
-# Needs data/<cohort>/ with its scans. Leaves results/<cohort>/preproc, a BIDS derivative dataset: a scan's files in
-# sub-*/ses-*/anat/, its *_qc.json last, then what describes the dataset; and, of each batch of scans,
-# results/<cohort>/preproc_batches/<batch>.tsv.
+# Input: data/<cohort>/ with its scans. Output: results/<cohort>/preproc, a BIDS derivative dataset with the files of each scan in
+# sub-*/ses-*/anat/ (*_qc.json is written last), and results/<cohort>/preproc_batches/<batch>.tsv for each batch of scans.
 
 
-# No image and no table of scans is an input: a touched one would start its batch, and all that follows. Which scans are in the
-# batch, and what is in their files, is a parameter. The images are not declared, because Snakemake would delete those of a job
-# that failed: each scan's record says whether it is current.
+# Images and the table of scans are not inputs: a new time stamp would rerun the batch and everything after it. Instead, a parameter
+# has the hash of the batch's scans and their files. Preprocessed images are not outputs, because Snakemake would delete them if
+# the job failed. The record of each scan shows whether it is current.
 rule preprocess_batch:
-    """Some of a cohort's scans: brain mask, bias field, affine to the template, intensities, volumes and quality numbers."""
+    """Preprocess a batch of scans: brain mask, bias field, affine to the template, intensities, volumes and quality numbers."""
     input:
         template="results/template.npz",
-        # The ingest is asked for here: Snakemake lets an input wait for a checkpoint, and not a parameter.
+        # This also makes the batch wait for ingest: an input can wait for a checkpoint, a parameter can't.
         weights=lambda w: (
             brain_extraction_weights(w.cohort) if batches_of(w.cohort) else []
         ),
@@ -49,7 +48,7 @@ rule preprocess_batch:
 
 
 rule quality:
-    """The cohort's quality table, its exclusions with stage and reason, its notes, and what describes the preprocessed dataset."""
+    """Quality table of the cohort, exclusions with stage and reason, notes, and the description of the preprocessed dataset."""
     input:
         scans="data/{cohort}/scans.tsv",
         exclusions="data/{cohort}/exclusions.tsv",

@@ -1,8 +1,15 @@
-# Needs everything. Leaves results/report/ with index.html, which opens from disk without a network.
+# Input: all results. Output: results/report/ with index.html, which opens from disk without a network.
+
+# If the workflow is a module from a remote address, this is the copy that Snakemake keeps.
+LOCK = (
+    Path(workflow.current_basedir).parents[1] / "envs" / "requirements.txt"
+    if workflow.current_basedir.is_local
+    else workflow.source_path("../../envs/requirements.txt")
+)
 
 
 rule report:
-    """The report: verdicts against baselines, participants, quality, training, results, provenance."""
+    """The report: main results compared with baselines, participants, quality, training, results, provenance."""
     input:
         metrics=expand(
             "results/experiments/{experiment}/metrics.tsv",
@@ -17,7 +24,7 @@ rule report:
         saliency=SALIENCY_MAPS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         notes=expand(NOTES, cohort=COHORTS),
-        lock=Path(workflow.current_basedir).parents[1] / "envs" / "requirements.txt",
+        lock=LOCK,
     output:
         report(
             directory("results/report"),

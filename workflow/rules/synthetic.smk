@@ -1,9 +1,9 @@
-# Needs nothing. Leaves the demo's synthetic cohorts as archives in the layouts of the real sources.
+# Input: none. Output: the synthetic cohorts of the demo, as archives in the layout of the real sources.
 SYNTHETIC = config.get("synthetic") or {}
 
 
 rule synthetic_ixi:
-    """A synthetic cohort of three sites, as IXI's tar and spreadsheet."""
+    """Synthetic cohort with three sites, as tar archive and spreadsheet like IXI."""
     output:
         [
             f"resources/synthetic/ixi/IXI-{modality[:2]}.tar"
@@ -32,7 +32,7 @@ rule synthetic_ixi:
 
 
 rule synthetic_oasis1:
-    """A synthetic cohort with dementia and repeat sessions, as OASIS-1's disc archives and table."""
+    """Synthetic cohort with dementia and repeat sessions, as disc archives and table like OASIS-1."""
     output:
         [
             f"resources/synthetic/oasis1/oasis_cross-sectional_disc{disc}.tar.gz"

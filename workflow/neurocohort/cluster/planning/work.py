@@ -94,7 +94,7 @@ def own_measurements(study: Study) -> dict[tuple[str, bool], Measured]:
 
 def network_bytes(study: Study, experiment: str) -> float:
     """Bytes of the weights of one of the experiment's networks."""
-    return weights_bytes(training_settings(study.experiments[experiment], study.members(experiment)[0]))
+    return weights_bytes(training_settings(study.experiments[experiment], study.members(experiment)[0]).as_dict())
 
 
 def looks_in_batches() -> float:
@@ -137,7 +137,7 @@ def _preprocess(study: Study, cohort: Cohort) -> float:
 
 
 def _train(study: Study, name: str, run: str, epochs: int) -> float:
-    parts, settings = study.parts(name), training_settings(study.experiments[name], run or study.members(name)[0])
+    parts, settings = study.parts(name), training_settings(study.experiments[name], run or study.members(name)[0]).as_dict()
     validation = parts.validation * _inference(study, name, run)
     training = parts.train * _pass_seconds(study, "train", name, run)
     return seconds("train") + (epochs or settings["epochs"]) * (training + validation)
@@ -145,13 +145,13 @@ def _train(study: Study, name: str, run: str, epochs: int) -> float:
 
 def _inference(study: Study, name: str, run: str = "") -> float:
     """Seconds for one scan."""
-    settings = training_settings(study.experiments[name], run or study.members(name)[0])
+    settings = training_settings(study.experiments[name], run or study.members(name)[0]).as_dict()
     return _pass_seconds(study, "infer", name, run) * windows(settings["patch"], study.shape)
 
 
 def _pass_seconds(study: Study, mode: str, name: str, run: str) -> float:
     """Seconds of one scan or patch through the network. ``mode``: train or infer."""
-    settings = training_settings(study.experiments[name], run or study.members(name)[0])
+    settings = training_settings(study.experiments[name], run or study.members(name)[0]).as_dict()
     shape = settings["patch"] or study.shape
     return seconds(f"{mode} {settings['network']}", mvoxels=prod(shape) / 1e6, gflops=gflops(settings, shape))
 
