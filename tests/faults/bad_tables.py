@@ -177,7 +177,8 @@ OWN: dict[str, Table] = {
         own("A_1,a.nii.gz,31,A", "A-1,b.nii.gz,32,A"), Must("which are both sub-A1 in BIDS")
     ),
     "identifiers that differ only in capitals": Table(
-        own("A1,a.nii.gz,31,A", "a1,b.nii.gz,32,A"), Must(noted="sub-A1 and sub-a1 of scans.csv differ only in capitals")
+        own("A1,a.nii.gz,31,A", "a1,b.nii.gz,32,A"),
+        Must(noted="sub-A1 and sub-a1 of scans.csv differ only in capitals"),
     ),
     "identifiers that differ in zeros": Table(
         own("1,a.nii.gz,31,A", "01,b.nii.gz,32,A"), Must(noted="differ only in capitals or leading zeros")

@@ -5,7 +5,7 @@ both agree, the map shows the shape of the brain and the architecture, not what 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd

@@ -137,7 +137,10 @@ def _preprocess(study: Study, cohort: Cohort) -> float:
 
 
 def _train(study: Study, name: str, run: str, epochs: int) -> float:
-    parts, settings = study.parts(name), training_settings(study.experiments[name], run or study.members(name)[0]).as_dict()
+    parts, settings = (
+        study.parts(name),
+        training_settings(study.experiments[name], run or study.members(name)[0]).as_dict(),
+    )
     validation = parts.validation * _inference(study, name, run)
     training = parts.train * _pass_seconds(study, "train", name, run)
     return seconds("train") + (epochs or settings["epochs"]) * (training + validation)
