@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
 from neurocohort.report import labels
-from neurocohort.report.figures import BLACK, GREY, MARKERS, SERIES, STYLE, legend_above, new_axes, save
+from neurocohort.report.figures import BLACK, GREY, MARKERS, SERIES, axes_of, legend_above
 
 
 def predicted_against_true(
     predictions: pd.DataFrame, path: Path, quantity: str, trained_range: tuple[float, float] | None
 ) -> None:
     """Predicted against true values with the identity line; ``trained_range`` marks the range seen in training."""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_axes((4.9, 4.5))
+    with axes_of(path, (4.9, 4.5)) as axes:
         values = predictions[["target", "prediction"]].to_numpy(dtype=float)
         low, high = np.nanmin(values), np.nanmax(values)
         margin = 0.06 * (high - low or 1.0)
@@ -39,13 +37,11 @@ def predicted_against_true(
         axes.set(xlim=limits, ylim=limits, xlabel=f"True {quantity}", ylabel=f"Predicted {quantity}", aspect="equal")
         if len(groups) > 1:
             legend_above(axes, columns=3)
-        save(figure, path)
 
 
 def difference_against_true(predictions: pd.DataFrame, path: Path, quantity: str) -> None:
     """Predicted minus true against the true value, with the zero line and a straight fit that shows shrinkage."""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_axes((4.9, 4.5))
+    with axes_of(path, (4.9, 4.5)) as axes:
         axes.axhline(0, color=GREY, linewidth=0.9)
         true = predictions["target"].to_numpy(dtype=float)
         difference = predictions["prediction"].to_numpy(dtype=float) - true
@@ -65,4 +61,3 @@ def difference_against_true(predictions: pd.DataFrame, path: Path, quantity: str
             axes.plot(ends, slope * ends + offset, color=BLACK, linewidth=1.2, linestyle=(0, (4, 1.5)))
             axes.set_title(f"slope {labels.number(slope, 2)}")
         axes.set(xlabel=f"True {quantity}", ylabel=f"Predicted − true {quantity}")
-        save(figure, path)

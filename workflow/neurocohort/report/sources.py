@@ -82,7 +82,7 @@ class Sources:
         try:
             value = read_json(path)
             if not isinstance(value, dict):
-                return self.lack(path, what, "The file holds no JSON object.")
+                return self.lack(path, what, "The file has no JSON object.")
             return kind.model_validate(value) if kind else value
         except ValidationError as error:
             return self.lack(path, what, _problem(error))

@@ -132,7 +132,7 @@ class Folders:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """The folders whose last name stands for them on the page, so that no page has a path of one machine."""
+        """The folders that pages show by their last name only, so that no page has a path of one machine."""
         return self.results, self.data, self.benchmarks, self.lock.parent, self.resources
 
 
