@@ -12,7 +12,7 @@ from neurocohort.report.figures import STYLE
 
 PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))
 PLACES = (0.35, 0.5, 0.65)  # of the brain's extent along each axis
-COLOURS = "plasma"  # lightness rises evenly, so the order is visible with every kind of colour vision; no grey, which the image has
+COLOURS = "plasma"  # no grey, and lightness rises evenly: the order is visible with every kind of colour vision
 BRIGHTEST = 0.62  # of white, for the mean image: the light end of the colours must stand out from it
 FAINTEST = 0.15  # of the maximum; below it the mean image shows alone
 SIZE_IN, DOTS_PER_INCH, WEBP_QUALITY = (7.2, 4.3), 125, 82
