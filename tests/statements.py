@@ -14,16 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "workflow" / "neurocohort"
 LIST = ROOT / "docs" / "statements.md"
 MODULES = (
     *(f"report/{name}.py" for name in (
-        "headline", "gates", "networks", "development", "claims", "evaluations", "exclusions", "methods_data",
-        "methods_preprocessing", "methods_learning",
-        "methods_evaluation", "model_card", "model_limits", "checklists", "participants", "results", "tables",
-        "comparisons_section", "regression_results", "classification_results", "classification_tables", "segmentation_results",
-        "shift", "training", "saliency", "cases", "quality", "subjects",
+        "headline", "gates", "networks", "development", "claims", "evaluations", "exclusions", "methods_numbers", "model_card",
+        "model_limits", "checklists", "participants", "results", "tables", "comparisons_section", "regression_results",
+        "classification_results", "classification_tables", "segmentation_results", "shift", "training", "saliency",
+        "cases", "quality", "subjects",
     )),
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls",
@@ -49,31 +50,29 @@ EVERY_SCAN = "what preprocessing does to every scan"
 CONFIGURED = "from the configuration, which every study has"
 ALWAYS_BY_BEGINNING = {
     "Clear of the best baseline": "the name of a gate",
-    "The bias field within the mask was estimated": EVERY_SCAN,
-    "a Dice overlap [@dice1945] with the template's": EVERY_SCAN,
-    "A scan was excluded where its brain mask ….": EVERY_SCAN,
-    "A scan was excluded where its brain mask had ….": EVERY_SCAN,
+    "A scan was excluded where its brain mask": EVERY_SCAN,
+    "A scan was excluded where its …brain mask had a Dice overlap": EVERY_SCAN,
     "Each brain was resampled once": EVERY_SCAN,
     "was cut over more than": EVERY_SCAN,
-    "A scan was excluded where more than … % of the template's brain": EVERY_SCAN,
-    "a mixture of one Gaussian a tissue": EVERY_SCAN,
+    ". A scan was excluded where more than … % of the template's brain": EVERY_SCAN,
+    "a mixture of one Gaussian per tissue": EVERY_SCAN,
+    "values beyond were clipped": EVERY_SCAN,
     "Intensities were scaled within the mask": EVERY_SCAN,
     "Quality numbers of every usable scan": EVERY_SCAN,
     "Random numbers followed from seeds": CONFIGURED,
     "The network … from a preprocessed": CONFIGURED,
     "Weights: results/experiments/": "where the workflow puts them",
     "Diagnosis, prognosis, or any decision": "what no network of the workflow is for",
-    "Scans that were preprocessed in another way.": "what no network of the workflow is for",
     "The weights were learned from these data": "true of every network",
-    "Nothing in this report answers it.": "some items no report answers: each of these is for the author",
-    "Each network's card says where its weights are": "every report has the cards and the provenance",
-    "What each experiment predicted is named.": CONFIGURED,
-    "Sources with counts, and with ages": "the paragraph on data begins with the sources that are configured",
-    "The target of each experiment is named": CONFIGURED,
+    "Nothing in this report answers this item.": "some items no report answers: each of these is for the author",
+    "The card of each network states where": "every report has the cards and the provenance",
+    "The text names what each experiment predicted.": CONFIGURED,
+    "Sources with counts. Ages": "the paragraph on data begins with the sources that are configured",
+    "The text names the target of each experiment": CONFIGURED,
     "Every step of the workflow with its settings": CONFIGURED,
-    "The limits beyond which a scan is refused.": CONFIGURED,
+    "The limits for the exclusion of scans.": CONFIGURED,
     "The whole configuration and the command": "every report has the provenance",
-    "The terms of each cohort stand in the model cards.": "each card has them, or says that they are not recorded",
+    "The model cards state the terms of each cohort.": "each card has them, or says that they are not recorded",
     "Disk: …… at its peak": "a figure of every plan",
     "rates: measured on one core of": "the table of rates is part of the package",
     "What this report answers of two reporting guidelines": READING,
@@ -142,6 +141,7 @@ def statements() -> list[Statement]:
     found = [one for name in MODULES for one in python_statements(PACKAGE / name)]
     for path in sorted(TEMPLATES.rglob("*.j2")):
         found += template_statements(path)
+    found += answer_statements(PACKAGE / "report" / "checklists" / "answers.yaml")
     return list({(one.text, one.place): one for one in found}.values())
 
 
@@ -256,6 +256,8 @@ def template_statements(path: Path) -> Iterator[Statement]:
         text = ""
 
     for piece in re.split(r"(\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\})", source, flags=re.DOTALL):
+        if piece.startswith(("{{-", "{%-")):
+            text = text.rstrip()
         if piece.startswith("{{"):
             text += GAP
         elif piece.startswith("{%"):
@@ -272,6 +274,15 @@ def template_statements(path: Path) -> Iterator[Statement]:
         elif not piece.startswith("{#"):
             text += piece
     yield from said()
+
+
+def answer_statements(path: Path) -> Iterator[Statement]:
+    """The sentences with which a report answers an item of a checklist, each with what it needs."""
+    for name, answers in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        for one in answers:
+            needed = [f"{one['anchor']} is on the page", *(f"{need} are shown" for need in one.get("needs", ()))]
+            needed += [f"the text has {one['pattern']}"] if "pattern" in one else []
+            yield Statement(one["sentence"], f"report/checklists/{path.name}: {name}", " and ".join(needed))
 
 
 def _static(node: ast.AST) -> str:

@@ -4,6 +4,7 @@ The layout follows MONAI's bundle specification (https://docs.monai.io/en/stable
 These are safetensors files, which contain only numbers, no code. The texts are Jinja templates in ``templates/``.
 """
 
+import dataclasses
 import inspect
 import json
 import shutil
@@ -59,7 +60,8 @@ def write_bundle(
     """
     runs = {name: Member(**read_json(path / RUN)) for name, path in members.items()}
     _check_shared(runs)
-    bundle = Bundle(experiment, runs, metrics, samples, configuration)
+    entry = configuration["experiments"][experiment]
+    bundle = Bundle(experiment, entry, runs, metrics, samples, configuration)
     (folder / "models").mkdir(parents=True, exist_ok=True)
     for path, name in zip(members.values(), bundle.weights, strict=True):
         if not (path / WEIGHTS).is_file():
@@ -68,9 +70,9 @@ def write_bundle(
     for name in ("inference.json", "metadata.json"):
         write_json(folder / "configs" / name, json.loads(_rendered(f"{name}.j2", bundle=bundle)))
     write_text(folder / "LICENSE", licence_text(experiment, configuration))
-    terms = {name: terms_of(configuration, name) for name in (*bundle.entry["cohorts"], *bundle.entry["external"])}
+    terms = {name: terms_of(configuration, name) for name in (*entry["cohorts"], *entry["external"])}
     run = next(iter(runs.values()))
-    card = model_card(Known(experiment, bundle.entry, configuration, run, metrics, samples, all_networks, terms))
+    card = model_card(Known(experiment, entry, configuration, run, metrics, samples, all_networks, terms))
     write_text(folder / "docs" / "README.md", card + _rendered("usage.md.j2", bundle=bundle))
     for module in SCRIPTS:
         write_text(folder / "scripts" / f"{module.__name__.rpartition('.')[2]}.py", inspect.getsource(module))
@@ -103,17 +105,18 @@ def _rendered(template: str, **content: object) -> str:
         "WINDOW_BATCH": WINDOW_BATCH,
         "WINDOW_OVERLAP": WINDOW_OVERLAP,
     }
+    made.filters["fields"] = dataclasses.asdict
     made.filters["folded"] = lambda text: " ".join(text.split())
     return made.get_template(template).render(content)
 
 
-def network_definition(bundle: Bundle) -> dict[str, object]:
-    """The network as a component of MONAI's configuration: its class and the arguments."""
+def network_definition(bundle: Bundle) -> str:
+    """The network as a component of MONAI's configuration, in JSON: its class and the arguments."""
     settings, architecture = bundle.settings, ARCHITECTURES[bundle.settings.network]
-    options = {"dropout": settings.dropout, "norm": settings.norm}
-    shape = architecture.shape(settings.channels, len(settings.modalities), bundle.task.outputs, **options)
+    inputs, outputs = len(settings.modalities), bundle.task.outputs
+    shape = architecture.shape(settings.channels, inputs, outputs, dropout=settings.dropout, norm=settings.norm)
     module = NETWORK_MODULE if architecture.target == SFCN else NETS
-    return {"_target_": f"{module}.{architecture.target}"} | architecture.arguments(shape)
+    return json.dumps({"_target_": f"{module}.{architecture.target}"} | architecture.arguments(shape))
 
 
 def _check_shared(members: dict[str, Member]) -> None:

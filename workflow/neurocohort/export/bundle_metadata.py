@@ -1,6 +1,6 @@
 """The content of a bundle, and what its templates state about it: the data it learned from, their terms, inputs and outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import version
 
@@ -14,13 +14,12 @@ from neurocohort.imaging.template import study_grid
 from neurocohort.imaging.volume import Grid
 from neurocohort.learning.model_files import WEIGHTS
 from neurocohort.learning.settings import TrainingSettings, read_settings
-from neurocohort.learning.tasks import CLASSIFICATION, SEGMENTATION, Task, task_from
+from neurocohort.learning.tasks import Classification, Segmentation, Task, task_from
 from neurocohort.report.sources import Record
 from neurocohort.report.study import Run
 
 __all__ = ["__version__", "version"]
 TISSUES = ("background", *outputs.TISSUES)
-MEASURED = ["cohort", "part", "metric", "value", "ci_low", "ci_high", "interval", "n"]
 
 SOURCES = {"synthetic": "synthetic scans", "ixi": "IXI", "oasis1": "OASIS-1", "own": "scans of the study's own"}
 TERMS = {
@@ -58,6 +57,7 @@ class Bundle:
 
     Attributes:
         experiment: The experiment's name.
+        entry: Its block of the configuration.
         members: Its networks by name.
         metrics: metrics.tsv.
         samples: samples.tsv.
@@ -65,15 +65,11 @@ class Bundle:
     """
 
     experiment: str
+    entry: dict
     members: dict[str, Member]
     metrics: pd.DataFrame
     samples: pd.DataFrame
     configuration: dict
-
-    @property
-    def entry(self) -> dict:
-        """The experiment's block of the configuration."""
-        return self.configuration["experiments"][self.experiment]
 
     @cached_property
     def settings(self) -> TrainingSettings:
@@ -102,7 +98,8 @@ class Bundle:
 
     @property
     def class_names(self) -> list[str]:
-        return class_names(self.entry.get("classes") or list(range(self.task.classes)))
+        count = self.task.classes if isinstance(self.task, Classification) else 0
+        return class_names(self.entry.get("classes") or list(range(count)))
 
     @property
     def data_source(self) -> str:
@@ -110,12 +107,11 @@ class Bundle:
         return "; ".join(f"{name}: {SOURCES[_kind(self.configuration, name)]}" for name in self.entry["cohorts"])
 
     @property
-    def measured(self) -> list[dict[str, object]]:
-        """The network's rows of metrics.tsv over the whole held-out part and external cohorts; None for a missing value."""
-        rows = self.metrics.query("model == 'network' and group == 'all' and part in ('held-out', 'external')")[
-            MEASURED
-        ]
-        return rows.astype(object).where(rows.notna(), None).to_dict("records")
+    def measured(self) -> list["Measured"]:
+        """The network's results on the whole held-out part and on external cohorts."""
+        rows = self.metrics.query("model == 'network' and group == 'all' and part in ('held-out', 'external')")
+        rows = rows[[one.name for one in fields(Measured)]]
+        return [Measured(*row) for row in rows.astype(object).where(rows.notna(), None).itertuples(index=False)]
 
     @property
     def training_cohorts(self) -> list["TrainingCohort"]:
@@ -135,15 +131,29 @@ class Bundle:
     def output_channels(self) -> dict[int, str]:
         """The meaning of each output of the network."""
         task = self.task
-        if task.kind == SEGMENTATION:
+        if isinstance(task, Segmentation):
             names = list(TISSUES)
-        elif task.kind == CLASSIFICATION:
+        elif isinstance(task, Classification):
             names = ["logit of class 1"] if task.outputs == 1 else [f"logit of class {n}" for n in range(task.outputs)]
         elif task.outputs == 1:
             names = ["standardised value"]
         else:
             names = [f"logit of the bin at {centre:.4g}" for centre in np.linspace(task.low, task.high, task.outputs)]
         return dict(enumerate(names))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of metrics.tsv; None for a missing value."""
+
+    cohort: str
+    part: str
+    metric: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    interval: str
+    n: int
 
 
 @dataclass(frozen=True)

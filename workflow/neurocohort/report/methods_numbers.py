@@ -342,13 +342,16 @@ def group_kinds(metrics: pd.DataFrame) -> list[str]:
 def threshold_note(experiment: Experiment) -> str:
     """How the network's threshold was chosen; empty where details.tsv has no note on it."""
     rows = experiment.details
+    if isinstance(rows, Missing):
+        return ""
     rows = rows[(rows["setting"] == AT_THRESHOLD) & (rows["model"] == "network") & (rows["group"] == "all")]
     return next(iter(rows["note"].dropna()), "")
 
 
 def interval_counts(experiments: Iterable[Experiment]) -> dict[str, int]:
     """The intervals of metrics.tsv by method."""
-    columns = [one.metrics["interval"] for one in experiments if "interval" in one.metrics]
+    tables = [one.metrics for one in experiments if not isinstance(one.metrics, Missing)]
+    columns = [table["interval"] for table in tables if "interval" in table]
     counts = pd.concat(columns).value_counts() if columns else {}
     return {name: int(counts[name]) for name in ("bca", "percentile", "none", "newcombe") if name in counts}
 

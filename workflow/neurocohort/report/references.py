@@ -46,7 +46,7 @@ def library() -> dict[str, Reference]:
     found = {}
     for entry in re.split(r"\n(?=@)", LIBRARY.read_text(encoding="utf-8")):
         head = re.match(r"@\w+\{([\w-]+),\n", entry)
-        fields = dict(match.groups() for line in entry.splitlines()[1:] if (match := FIELD.match(line)))
+        fields = {match[1]: match[2] for line in entry.splitlines()[1:] if (match := FIELD.match(line))}
         if head is None or not {"author", "title"} <= fields.keys() or head[1] in found:
             raise ValueError(f"{LIBRARY.name}: this entry can't be read: {entry[:80]!r}; one field a line is expected.")
         found[head[1]] = Reference(head[1], entry.strip(), fields)

@@ -62,7 +62,7 @@ def label_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affin
         space: The template's name.
     """
     # Eight bits per probability, as in the workflow; where two tissues are equal, the smaller label is taken.
-    total = sum(torch.round(probabilities * LEVELS).numpy() for probabilities in members)
+    total = np.sum([torch.round(probabilities * LEVELS).numpy() for probabilities in members], axis=0)
     labels = total.argmax(axis=0).astype(np.uint8)
     image = nib.Nifti1Image(labels, affine)
     image.set_sform(affine, code=MNI_CODE)

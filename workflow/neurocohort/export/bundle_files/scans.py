@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from monai.data.meta_tensor import MetaTensor
 
 LEVELS = 255  # preprocessed images are 0 to 1, and the network was trained on eight bits per voxel
 AFFINE_TOLERANCE_MM = 1e-3
@@ -39,11 +40,11 @@ def find_scans(folder: str, modalities: list[str]) -> list[dict[str, str]]:
     return sorted(found, key=lambda scan: scan["scan_id"])
 
 
-def to_levels(image: torch.Tensor, shape: list[int], affine: list[list[float]]) -> torch.Tensor:
+def to_levels(image: MetaTensor, shape: list[int], affine: list[list[float]]) -> torch.Tensor:
     """The integer levels 0 to 255 of a preprocessed image, in float32.
 
     Args:
-        image: (1, X, Y, Z), 0 to 1, 0 outside the brain; MONAI's MetaTensor.
+        image: (1, X, Y, Z), 0 to 1, 0 outside the brain.
         shape: The model's grid in voxels.
         affine: The model's affine, 4 x 4 in RAS mm.
 

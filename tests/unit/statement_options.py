@@ -1,0 +1,93 @@
+"""Scenarios of which only the methods text is written: each sets one option of a small study."""
+
+from collections.abc import Callable
+
+import pandas as pd
+from neurocohort.files import read_json, write_json
+from statement_study import Scenario, with_step
+
+
+def training(**values: object) -> Callable[[Scenario], None]:
+    """Training keys of the dementia experiment."""
+
+    def change(scenario: Scenario) -> None:
+        scenario.experiments["dementia"]["training"] |= values
+        scenario.train("dementia")
+
+    return change
+
+
+def preprocessing(**values: object) -> Callable[[Scenario], None]:
+    return lambda scenario: scenario.config["preprocessing"].update(values)
+
+
+def _augmentation_off(scenario: Scenario) -> None:
+    off = dict.fromkeys(scenario.experiments["dementia"]["training"]["augmentation"], 0.0) | {"flip": False}
+    training(augmentation=off)(scenario)
+
+
+def _modalities(scenario: Scenario) -> None:
+    scenario.real()
+    scenario.config["cohorts"]["ixi"]["modalities"] = ["T1w", "T2w"]
+
+
+def _patches(scenario: Scenario) -> None:
+    scenario.experiments["tissue"]["training"]["patch"] = [32, 32, 32]
+    scenario.experiments["tissue"]["network"]["name"] = "dynunet"
+    scenario.train("tissue")
+
+
+def _elsewhere(scenario: Scenario) -> None:
+    paths = {"path": "a.nii.gz", "dseg_path": "b.nii.gz", "dseg_reference_path": "c.nii.gz"}
+    scenario.edit("data/oasis1/scans.tsv", lambda scans: scans.assign(**paths))
+
+
+def _lacking(scenario: Scenario) -> None:
+    for name, step in (("brain_age", "with a value of age"), ("tissue", "with a reference segmentation")):
+        scenario.edit(f"results/experiments/{name}/flow.tsv", lambda flow, step=step: with_step(flow, step, 2))
+
+
+def _several_starts(scenario: Scenario) -> None:
+    scenario.edit("results/ixi/qc.tsv", lambda table: table.assign(registration_starts=2))
+
+
+def _plain_regression(scenario: Scenario) -> None:
+    scenario.real()
+    scenario.experiments["brain_age"]["external"] = []
+    scenario.config["quality"]["max_outlier_z"] = 6.0
+    scenario.edit(
+        "results/experiments/brain_age/baselines.tsv",
+        lambda rows: pd.concat([rows, rows[rows["model"] == "mean"].assign(model="voxel_ridge")]),
+    )
+    scenario.config["experiments"] = {"brain_age": scenario.experiments["brain_age"]}
+
+
+def _two_networks(scenario: Scenario) -> None:
+    scenario.experiments["brain_age"]["training"]["seeds"] = [1, 2]
+    scenario.train("brain_age", ("no", "yes"))
+    record = scenario.folder("brain_age") / "seed-2" / "run.json"
+    write_json(record, read_json(record) | {"best_epoch": 9})
+
+
+def _all_in_space(scenario: Scenario) -> None:
+    own = {"source": "table", "path": "scans.csv", "skull_stripped": True, "mni_space": True, "modalities": ["T1w"]}
+    scenario.config["cohorts"] = {"ixi": own, "oasis1": own}
+
+
+OPTIONS = {
+    "all_in_space": _all_in_space,
+    "two_networks": _two_networks,
+    "averaged": training(keep="averaged"),
+    "last": training(keep="last"),
+    "patience": training(patience=9),
+    "cosine": training(schedule="cosine"),
+    "no_augmentation": _augmentation_off,
+    "synthstrip": preprocessing(brain_extraction="synthstrip", intensity="zscore"),
+    "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),
+    "modalities": _modalities,
+    "patches": _patches,
+    "elsewhere": _elsewhere,
+    "lacking": _lacking,
+    "several_starts": _several_starts,
+    "plain_regression": _plain_regression,
+}
