@@ -7,11 +7,12 @@ import pandas as pd
 
 from neurocohort.learning.outcomes import NOT_JUDGED
 from neurocohort.report import labels
+from neurocohort.report.formats import Control
 from neurocohort.report.headline import BASELINE_PHRASES, Verdict, held_out_rows
 from neurocohort.report.networks import Networks
 from neurocohort.report.participants import SplitCheck
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import Control, Read
+from neurocohort.report.study import Read
 
 PASS, WARN, FAIL, OPEN = "pass", "warn", "fail", "open"
 STATES = {PASS: ("✓", "passed"), WARN: ("≈", "warning"), FAIL: ("✗", "failed"), OPEN: ("–", "not judged")}

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from neurocohort.report import labels
+from neurocohort.report.formats import COMPARISON_COLUMNS
 from neurocohort.report.networks import Networks, networks_sentence
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import COMPARISON_COLUMNS, Experiment, found
+from neurocohort.report.study import Experiment, found
 
 
 class Headline(NamedTuple):

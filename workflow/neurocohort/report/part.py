@@ -93,10 +93,10 @@ class Part:
     def headline_metric(self) -> str:
         return headline_metric(self.experiment.settings).metric
 
-    def figure(self, kind: str, suffix: str = "svg") -> Path:
+    def figure(self, kind: str) -> Path:
         """The file of a figure of this part."""
         stem = self.experiment.name if self.cohort is None else f"{self.experiment.name}_{self.cohort.name}"
-        return self.output / "figures" / f"{stem}_{kind}.{suffix}"
+        return self.output / "figures" / f"{stem}_{kind}.svg"
 
     def lack(self, file: str, what: str, why: str = "") -> Missing:
         """Enter something that the results of this part need and that ``file`` doesn't have into the ledger."""
