@@ -23,7 +23,7 @@ def predicted_against_true(
         if trained_range is not None:
             axes.axvspan(*trained_range, color="#eef2f5", zorder=0, linewidth=0)
         axes.plot(limits, limits, color=GREY, linewidth=0.9, zorder=1)
-        _points_by_site(axes, predictions, "prediction")
+        _points_by_site(axes, predictions, "prediction", zorder=2)
         axes.set(xlim=limits, ylim=limits, xlabel=f"True {quantity}", ylabel=f"Predicted {quantity}", aspect="equal")
         if len(axes.get_legend_handles_labels()[1]) > 1:
             legend_above(axes, columns=3)
@@ -34,7 +34,7 @@ def difference_against_true(predictions: pd.DataFrame, path: Path, quantity: str
     with axes_of(path, (4.9, 4.5)) as axes:
         axes.axhline(0, color=GREY, linewidth=0.9)
         table = predictions.assign(difference=predictions["prediction"] - predictions["target"])
-        _points_by_site(axes, table, "difference")
+        _points_by_site(axes, table, "difference", zorder=1)
         true = table["target"].to_numpy(dtype=float)
         if len(true) > 2 and np.ptp(true) > 0:
             slope, offset = np.polyfit(true, table["difference"].to_numpy(dtype=float), 1)
@@ -44,7 +44,7 @@ def difference_against_true(predictions: pd.DataFrame, path: Path, quantity: str
         axes.set(xlabel=f"True {quantity}", ylabel=f"Predicted − true {quantity}")
 
 
-def _points_by_site(axes: Axes, table: pd.DataFrame, column: str) -> None:
+def _points_by_site(axes: Axes, table: pd.DataFrame, column: str, zorder: int) -> None:
     """Points of ``column`` against the target, each site with its colour and marker."""
     for index, (site, group) in enumerate(table.groupby(table["site"].fillna("unknown"), sort=True)):
         look: dict[str, Any] = {
@@ -54,4 +54,4 @@ def _points_by_site(axes: Axes, table: pd.DataFrame, column: str) -> None:
             "alpha": 0.8,
         }
         label = f"{site} ({len(group)})"
-        axes.scatter(group["target"], group[column], linewidths=0, label=label, **look)
+        axes.scatter(group["target"], group[column], linewidths=0, label=label, zorder=zorder, **look)
