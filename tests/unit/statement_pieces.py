@@ -22,6 +22,7 @@ from neurocohort.report import exclusions, gates, saliency, shift
 from neurocohort.report.checklists import Question, Report, item_of
 from neurocohort.report.claims import rerun_sentence, unseen_sentence
 from neurocohort.report.evaluations import evaluations_sentence
+from neurocohort.report.formats import Control
 from neurocohort.report.headline import HEADLINES, Figure, Verdict, headline_metric, headline_of
 from neurocohort.report.methods import Methods
 from neurocohort.report.model_card import card_sections
@@ -30,7 +31,7 @@ from neurocohort.report.networks import Networks, networks_sentence
 from neurocohort.report.participants import SplitCheck
 from neurocohort.report.provenance import Git, Provenance
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import Control, Package
+from neurocohort.report.study import Package
 from neurocohort.study.configuration import read_checked
 
 ROOT = Path(__file__).resolve().parents[2]

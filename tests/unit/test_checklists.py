@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from neurocohort.report.checklists import checklists, parts_shown
+from neurocohort.report.formats import Run
 from neurocohort.report.methods import Methods, Paragraph
 from neurocohort.report.model_card import card_sections, model_card
 from neurocohort.report.model_limits import Known
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import Folders, Run, read_study
+from neurocohort.report.study import Folders, read_study
 
 SECTIONS = {"participants", "split", "quality", "results", "external", "saliency", "models", "methods", "provenance"}
 TEXTS = {

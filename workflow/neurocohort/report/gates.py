@@ -7,11 +7,12 @@ import pandas as pd
 
 from neurocohort.learning.outcomes import NOT_JUDGED
 from neurocohort.report import labels
+from neurocohort.report.formats import Control
 from neurocohort.report.headline import BASELINE_PHRASES, Verdict, held_out_rows
 from neurocohort.report.networks import Networks
 from neurocohort.report.participants import SplitCheck
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import Control, Read
+from neurocohort.report.study import Read
 
 PASS, WARN, FAIL, OPEN = "pass", "warn", "fail", "open"
 STATES = {PASS: ("✓", "passed"), WARN: ("≈", "warning"), FAIL: ("✗", "failed"), OPEN: ("–", "not judged")}
@@ -128,10 +129,10 @@ def _clear(verdict: Verdict, comparison: pd.Series | None) -> Gate:
         return Gate(WARN, name, "The paired difference has no interval.")
     favoured = str(comparison["in_favour_of"])
     if favoured == "network":
-        return Gate(PASS, name, "The interval of the paired difference does not hold 0.")
+        return Gate(PASS, name, "The interval of the paired difference excludes 0.")
     if favoured == "baseline":
-        return Gate(FAIL, name, "The baseline is better, and the interval of the paired difference does not hold 0.")
-    return Gate(WARN, name, "The interval of the paired difference holds 0.")
+        return Gate(FAIL, name, "The baseline is better, and the interval of the paired difference excludes 0.")
+    return Gate(WARN, name, "The interval of the paired difference includes 0.")
 
 
 def _leak(split: SplitCheck | Missing) -> Gate:
@@ -139,10 +140,10 @@ def _leak(split: SplitCheck | Missing) -> Gate:
     if isinstance(split, Missing):
         return Gate(OPEN, name, "The samples are missing.")
     if split.leaks:
-        return Gate(FAIL, name, "Something stands on two sides of the split: see Split.")
+        return Gate(FAIL, name, "Something is in two parts of the split: see Split.")
     if split.missing:
         return Gate(OPEN, name, "A table that the check needs is missing: see Split.")
-    return Gate(PASS, name, f"No participant and none of {split.compared} images on two sides.")
+    return Gate(PASS, name, f"No participant and none of {split.compared} images in two parts.")
 
 
 def _control(control: Control | Missing | None) -> Gate:

@@ -14,8 +14,9 @@ from neurocohort.imaging import deformable
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.report import labels, origins
 from neurocohort.report.development import by_use
+from neurocohort.report.formats import Run
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import Cohort, Experiment, Read, Run, Study
+from neurocohort.report.study import Cohort, Experiment, Read, Study
 from neurocohort.text import listed, plain_number
 
 VALUE_STEP = "with a "  # value of the target, or reference segmentation: steps of dataset/samples.py

@@ -7,8 +7,8 @@ import pandas as pd
 
 from neurocohort.report import headline, labels, origins
 from neurocohort.report.development import fitted_on, folds_of
+from neurocohort.report.formats import Run
 from neurocohort.report.networks import Networks
-from neurocohort.report.study import Run
 from neurocohort.text import listed
 
 MIN_HELD_OUT = 100  # participants; with fewer, the card states that intervals are wide

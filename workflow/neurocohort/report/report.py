@@ -17,6 +17,7 @@ from neurocohort.report.development import folds_sentence
 from neurocohort.report.downloads import write_downloads
 from neurocohort.report.evaluations import evaluations_of, evaluations_sentence
 from neurocohort.report.figures import Drawing
+from neurocohort.report.formats import Control
 from neurocohort.report.headline import headline
 from neurocohort.report.methods import methods
 from neurocohort.report.model_card import Section, experiment_card, licences_of
@@ -27,7 +28,7 @@ from neurocohort.report.references import bibliography
 from neurocohort.report.results import part_results
 from neurocohort.report.saliency import saliency
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import Control, Experiment, Study
+from neurocohort.report.study import Experiment, Study
 from neurocohort.report.training import Training, learning, sweep
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can store: the archive's bytes depend on its content alone
@@ -101,7 +102,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
         provenance=made_by,
         methods=text,
         checklists=checklists(study, text, sections | parts_shown(described, verdicts, made_by)),
-        unseen=claims.unseen_sentence(splits, study.block("experiments")),
+        unseen=claims.unseen_sentence(splits, study.configuration["experiments"]),
         rerun=claims.rerun_sentence(made_by),
         study=study.name,
         demo=study.demo,

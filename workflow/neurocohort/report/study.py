@@ -4,107 +4,25 @@ Each file is read at its first use and kept, so that no section reads one again.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pandas as pd
-from pydantic import Field
 
 from neurocohort.imaging.derivatives import qc_path, scan_folder
 from neurocohort.notes import NOTE_COLUMNS
-from neurocohort.report import labels, origins
+from neurocohort.report import formats, labels, origins
+from neurocohort.report.formats import Control, Run, SaliencyRecord, ScanRecord
 from neurocohort.report.networks import Networks, spelt
-from neurocohort.report.sources import Missing, Record, Sources
+from neurocohort.report.sources import Missing, Sources
 from neurocohort.study.members import members_of, without_site_names
 
 Read: TypeAlias = pd.DataFrame | Missing  # a table, or why there is none
 Found = TypeVar("Found")
-
-EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
-SAMPLE_COLUMNS = ("scan_id", "participant_id", "cohort", "site", "part", "target", "age", "sex")
-FLOW_COLUMNS = ("step", "scans", "participants", "cohort")
-METRIC_COLUMNS = ("model", "cohort", "part", "group", "metric", "value", "ci_low", "ci_high", "n")
-COMPARISON_COLUMNS = (
-    *("baseline", "best", "cohort", "part", "group", "metric"),
-    *("difference", "ci_low", "ci_high", "n", "in_favour_of"),
-)
-PREDICTED = ("cohort", "part", "scan_id", "participant_id")
-PREDICTION_COLUMNS = {
-    "regression": (*PREDICTED, "site", "target", "prediction"),
-    "classification": (*PREDICTED, "site", "target", "prediction"),
-    "segmentation": (*PREDICTED, "tissue", "dice", "volume_ml", "reference_ml"),
-}
-SPREAD_COLUMNS = ("cohort", "part", "metric", "members", "mean", "sd", "lowest", "highest")
-CONFUSION_COLUMNS = ("cohort", "part", "model", "threshold", "true", "called", "scans", "participants")
-CURVE_COLUMNS = ("cohort", "part", "model", "curve", "x", "y", "low", "high", "n")
-SHIFT_COLUMNS = (
-    *("model", "trained_on", "development_participants", "cohort", "site", "part", "seen"),
-    *("metric", "value", "ci_low", "ci_high", "n"),
-)
-NETWORK_COLUMNS = (
-    *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
-    *("learned", "used", "reason"),
-)
-SWEEP_COLUMNS = ("draw", "validation_loss", "criterion", "chosen")  # the others are the values of the draw
-HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "best")
-
-
-class Learning(Record):
-    """What run.json records on whether the network learned something; None where it was not judged."""
-
-    learned: bool | None = None
-
-
-class Run(Record):
-    """run.json: the facts of one training. ``settings`` are those of `learning.settings.TrainingSettings`."""
-
-    settings: dict = Field(default_factory=dict)
-    task: dict = Field(default_factory=dict)
-    parameters: int | None = None
-    epochs_run: int | None = None
-    best_epoch: int | None = None
-    seed: int | None = None
-    device: str | None = None
-    torch: str | None = None
-    precision: str | None = None
-    learning: Learning = Learning()
-
-    @property
-    def keep(self) -> str:
-        """Which weights were kept: ``best``, ``last`` or ``averaged``."""
-        return self.settings.get("keep", "best")
-
-
-class Control(Record):
-    """control.json: whether an experiment on permuted targets ended at chance; ``holds`` is None where that isn't known."""
-
-    holds: bool | None = None
-    sentence: str = ""
-
-
-class SaliencyRecord(Record):
-    """saliency.json: how the saliency map was made, and its correlation with that of a network with random weights."""
-
-    method: str
-    scans: int
-    part: str
-    correlation: float | None
-    member: str = "the first"
-
-
-class ScanRecord(Record):
-    """*_qc.json: the record of a preprocessed scan."""
-
-    outputs: dict[str, dict | None] | None = None
-
-    @property
-    def files(self) -> dict[str, str]:
-        """The names of its files by kind."""
-        return {kind: Path(entry["file"]).name for kind, entry in (self.outputs or {}).items() if entry}
 
 
 @dataclass(frozen=True)
@@ -132,7 +50,7 @@ class Folders:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """The folders whose last name stands for them on the page, so that no page has a path of one machine."""
+        """The folders that pages show by their last name only, so that no page has a path of one machine."""
         return self.results, self.data, self.benchmarks, self.lock.parent, self.resources
 
 
@@ -166,12 +84,16 @@ class Cohort:
     @cached_property
     def ingest_exclusions(self) -> Read:
         """Scans that were excluded at ingest; may have no rows."""
-        return self.sources.table(self.data / "exclusions.tsv", self._flow, EXCLUSION_COLUMNS, may_be_empty=True)
+        return self.sources.table(
+            self.data / "exclusions.tsv", self._flow, formats.EXCLUSION_COLUMNS, may_be_empty=True
+        )
 
     @cached_property
     def exclusions(self) -> Read:
         """Scans that were excluded at any stage; may have no rows."""
-        return self.sources.table(self.results / "exclusions.tsv", self._flow, EXCLUSION_COLUMNS, may_be_empty=True)
+        return self.sources.table(
+            self.results / "exclusions.tsv", self._flow, formats.EXCLUSION_COLUMNS, may_be_empty=True
+        )
 
     @cached_property
     def quality(self) -> Read:
@@ -190,7 +112,7 @@ class Cohort:
         return {path: self.sources.table(path, what, NOTE_COLUMNS, may_be_empty=True) for path in paths}
 
     @cached_property
-    def variables(self) -> dict[str, dict]:
+    def variables(self) -> Mapping[str, Any]:
         """participants.json by variable; empty where it isn't there."""
         return self.sources.optional(self.data / "participants.json")
 
@@ -255,7 +177,7 @@ class Experiment:
         return labels.classes(self.settings)
 
     @property
-    def training(self) -> dict:
+    def training(self) -> Mapping[str, Any]:
         return self.settings.get("training") or {}
 
     @property
@@ -267,66 +189,68 @@ class Experiment:
 
     @cached_property
     def samples(self) -> Read:
-        return self._table("samples.tsv", "the participants", SAMPLE_COLUMNS)
+        return self._table("samples.tsv", "the participants", formats.SAMPLE_COLUMNS)
 
     @cached_property
     def flow(self) -> Read:
-        return self._table("flow.tsv", "the flow of participants", FLOW_COLUMNS)
+        return self._table("flow.tsv", "the flow of participants", formats.FLOW_COLUMNS)
 
     @cached_property
     def metrics(self) -> Read:
-        return self._table("metrics.tsv", "the metrics", METRIC_COLUMNS)
+        return self._table("metrics.tsv", "the metrics", formats.METRIC_COLUMNS)
 
     @cached_property
     def comparisons(self) -> Read:
-        return self._table("comparisons.tsv", "the differences to the baselines", COMPARISON_COLUMNS)
+        return self._table("comparisons.tsv", "the differences to the baselines", formats.COMPARISON_COLUMNS)
 
     @cached_property
     def predictions(self) -> Read:
-        return self._table("predictions.tsv", "the predictions", PREDICTION_COLUMNS[self.task])
+        return self._table("predictions.tsv", "the predictions", formats.PREDICTION_COLUMNS[self.task])
 
     @cached_property
     def baselines(self) -> Read:
         """The baselines' predictions; may have no rows."""
-        columns = ("model", *PREDICTION_COLUMNS[self.task])
+        columns = ("model", *formats.PREDICTION_COLUMNS[self.task])
         return self._table("baselines.tsv", "the baselines", columns, may_be_empty=True)
 
     @cached_property
     def details(self) -> Read:
         """Secondary results; may have no rows."""
-        columns = (*METRIC_COLUMNS, "setting", "note")
+        columns = (*formats.METRIC_COLUMNS, "setting", "note")
         return self._table("details.tsv", "the details of the results", columns, may_be_empty=True)
 
     @cached_property
     def spread(self) -> Read:
         """How the metrics differ between the networks; may have no rows."""
-        return self._table("spread.tsv", "the spread over the members", SPREAD_COLUMNS, may_be_empty=True)
+        return self._table("spread.tsv", "the spread over the members", formats.SPREAD_COLUMNS, may_be_empty=True)
 
     @cached_property
     def confusion(self) -> Read:
         """The confusion matrices; without rows for a task other than classification."""
-        return self._of_classification("confusion.tsv", "the confusion matrix", CONFUSION_COLUMNS)
+        return self._of_classification("confusion.tsv", "the confusion matrix", formats.CONFUSION_COLUMNS)
 
     @cached_property
     def curves(self) -> Read:
         """Points of the curves; without rows for a classification of more than two classes and for other tasks."""
-        return self._of_classification("curves.tsv", "the curves", CURVE_COLUMNS)
+        return self._of_classification("curves.tsv", "the curves", formats.CURVE_COLUMNS)
 
     @cached_property
     def shift(self) -> Read:
         what = f"the row of {self.name} in the matrix of training and test"
-        return self.sources.table(self.folder / "shift.tsv", what, SHIFT_COLUMNS)
+        return self.sources.table(self.folder / "shift.tsv", what, formats.SHIFT_COLUMNS)
 
     @cached_property
     def networks(self) -> Networks | Missing:
         what = f"what the networks of {self.name} learned"
-        table = self.sources.table(self.folder / "networks.tsv", what, NETWORK_COLUMNS)
+        table = self.sources.table(self.folder / "networks.tsv", what, formats.NETWORK_COLUMNS)
         return table if isinstance(table, Missing) else Networks(table)
 
     @cached_property
     def sweep(self) -> Read | None:
         """The draws of its sweep; None where it has none."""
-        return self._table("sweep/sweep.tsv", "the sweep", SWEEP_COLUMNS) if self.settings.get("sweep") else None
+        return (
+            self._table("sweep/sweep.tsv", "the sweep", formats.SWEEP_COLUMNS) if self.settings.get("sweep") else None
+        )
 
     @cached_property
     def control(self) -> Control | Missing | None:
@@ -356,7 +280,7 @@ class Experiment:
     def histories(self) -> dict[str, Read]:
         """The losses of each training by epoch, by member."""
         return {
-            member: self._table(f"{member}/history.tsv", "the learning curve", HISTORY_COLUMNS, spelt(member))
+            member: self._table(f"{member}/history.tsv", "the learning curve", formats.HISTORY_COLUMNS, spelt(member))
             for member in self.members
         }
 
@@ -393,7 +317,7 @@ class Study:
         """Whether its data are synthetic, for demonstration only."""
         return bool(self.configuration.get("demo_data"))
 
-    def block(self, name: str) -> dict:
+    def block(self, name: str) -> Mapping[str, Any]:
         """A block of the configuration; empty where it isn't there."""
         return self.configuration.get(name) or {}
 

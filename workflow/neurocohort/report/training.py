@@ -7,9 +7,10 @@ import pandas as pd
 
 from neurocohort.report import figures
 from neurocohort.report.figures import Drawing
+from neurocohort.report.formats import SWEEP_COLUMNS, Run
 from neurocohort.report.networks import spelt
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import SWEEP_COLUMNS, Experiment, Run
+from neurocohort.report.study import Experiment
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""The results that the report reads: the columns of the tables, and the records in JSON files."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from neurocohort.report.sources import Record
+
+EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
+SAMPLE_COLUMNS = ("scan_id", "participant_id", "cohort", "site", "part", "target", "age", "sex")
+FLOW_COLUMNS = ("step", "scans", "participants", "cohort")
+METRIC_COLUMNS = ("model", "cohort", "part", "group", "metric", "value", "ci_low", "ci_high", "n")
+COMPARISON_COLUMNS = (
+    *("baseline", "best", "cohort", "part", "group", "metric"),
+    *("difference", "ci_low", "ci_high", "n", "in_favour_of"),
+)
+PREDICTED = ("cohort", "part", "scan_id", "participant_id")
+PREDICTION_COLUMNS = {
+    "regression": (*PREDICTED, "site", "target", "prediction"),
+    "classification": (*PREDICTED, "site", "target", "prediction"),
+    "segmentation": (*PREDICTED, "tissue", "dice", "volume_ml", "reference_ml"),
+}
+SPREAD_COLUMNS = ("cohort", "part", "metric", "members", "mean", "sd", "lowest", "highest")
+CONFUSION_COLUMNS = ("cohort", "part", "model", "threshold", "true", "called", "scans", "participants")
+CURVE_COLUMNS = ("cohort", "part", "model", "curve", "x", "y", "low", "high", "n")
+SHIFT_COLUMNS = (
+    *("model", "trained_on", "development_participants", "cohort", "site", "part", "seen"),
+    *("metric", "value", "ci_low", "ci_high", "n"),
+)
+NETWORK_COLUMNS = (
+    *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
+    *("learned", "used", "reason"),
+)
+SWEEP_COLUMNS = ("draw", "validation_loss", "criterion", "chosen")  # the others are the values of the draw
+HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "best")
+
+
+class Learning(Record):
+    """What run.json records on whether the network learned something; None where it was not judged."""
+
+    learned: bool | None = None
+
+
+class Run(Record):
+    """run.json: the facts of one training. ``settings`` are those of `learning.settings.TrainingSettings`."""
+
+    settings: dict = Field(default_factory=dict)
+    task: dict = Field(default_factory=dict)
+    parameters: int | None = None
+    epochs_run: int | None = None
+    best_epoch: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    torch: str | None = None
+    precision: str | None = None
+    learning: Learning = Learning()
+
+    @property
+    def keep(self) -> str:
+        """Which weights were kept: ``best``, ``last`` or ``averaged``."""
+        return self.settings.get("keep", "best")
+
+
+class Control(Record):
+    """control.json: whether an experiment on permuted targets ended at chance; ``holds`` is None where that isn't known."""
+
+    holds: bool | None = None
+    sentence: str = ""
+
+
+class SaliencyRecord(Record):
+    """saliency.json: how the saliency map was made, and its correlation with that of a network with random weights."""
+
+    method: str
+    scans: int
+    part: str
+    correlation: float | None
+    member: str = "the first"
+
+
+class ScanRecord(Record):
+    """*_qc.json: the record of a preprocessed scan."""
+
+    outputs: dict[str, dict | None] | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The names of its files by kind."""
+        return {kind: Path(entry["file"]).name for kind, entry in (self.outputs or {}).items() if entry}
