@@ -79,6 +79,15 @@ def test_wrong_table_ends_in_a_sentence(repository, tmp_path, change, told):
         read_site(tmp_path / "site.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"), [("gpu: [", "can't be read as YAML"), ("- gpu", "has list at its top level")]
+)
+def test_a_file_that_is_no_table_ends_in_a_sentence(tmp_path, text, told):
+    (tmp_path / "site.yaml").write_text(text)
+    with pytest.raises(InputError, match=told):
+        read_site(tmp_path / "site.yaml")
+
+
 def test_job_may_use_the_slots_that_it_was_given_and_its_number_is_printed(script, monkeypatch, tmp_path, capsys):
     job = tmp_path / "job.sh"
     properties = {"type": "group", "groupid": "preprocess", "threads": 1, "resources": {"mem_mb": 3000, "runtime": 160}}

@@ -8,10 +8,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from neurocohort.checkout import CHECKOUT
-from neurocohort.cluster.site import Site, read_site
+from neurocohort.cluster.site import Site, read_mapping, read_site
 from neurocohort.errors import InputError
 
 FILES = ("profile.yaml", "config.yaml")  # Snakemake looks for them in this order
@@ -99,7 +97,7 @@ def read_profile(name: str, near: Path | None = None) -> Profile:
     """
     folder = _find(name, near or Path.cwd())
     path = profile_file(folder)
-    content = _read(path)
+    content = read_mapping(path)
     executor, known = content.get("executor", LOCAL), (LOCAL, SLURM, GRID_ENGINE)
     if executor not in known:
         raise InputError(
@@ -170,18 +168,6 @@ def _fixed(content: Mapping[str, Any], key: str, default: str = "") -> str:
     return default if value.startswith("?") else value
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{path} can't be read as YAML ({error}); correct it, or restore it from the repository."
-        ) from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} has {type(content).__name__} at its top level; expected keys with values.")
-    return content
-
-
 def _pairs(entries: Any) -> Mapping[str, Any]:
     """A profile's mapping, or its list of texts `key=value`."""
     if isinstance(entries, dict):
@@ -198,7 +184,7 @@ def _cores(path: Path, value: Any) -> int:
 
 
 def _partitions(path: Path) -> dict[str, Limits]:
-    found = _read(path).get("partitions")
+    found = read_mapping(path).get("partitions")
     if not isinstance(found, dict) or not found:
         raise InputError(
             f"{path} has no key `partitions` with the names of partitions below it; expected `cpu: {{}}` or the like."

@@ -4,9 +4,10 @@ profiles/sge/submit.py imports this module for every job, so it imports little.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -46,8 +47,7 @@ class Site:
 
 def read_site(path: Path) -> Site:
     """Read site.yaml. Raises InputError if a key is missing, unknown, or has a wrong value."""
-    kinds = get_type_hints(Site)
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    kinds, content = get_type_hints(Site), read_mapping(path)
     if unknown := sorted(set(content) - set(kinds)):
         raise InputError(f"{path} has the key {unknown[0]}; expected {', '.join(kinds)}.")
     for key, kind in kinds.items():
@@ -59,6 +59,19 @@ def read_site(path: Path) -> Site:
             expected = " or ".join(choices) or type_.__name__
             raise InputError(f"{path} has {key}: {content[key]!r}; expected {expected}.")
     return Site(**content)
+
+
+def read_mapping(path: Path) -> Mapping[str, Any]:
+    """The keys and values of a YAML file. Raises InputError if it isn't YAML, or has something else."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{path} can't be read as YAML ({error}); correct it, or restore it from the repository."
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} has {type(content).__name__} at its top level; expected keys with values.")
+    return content
 
 
 def submit_options(site: Site, resources: Resources) -> list[str]:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 def in_parallel(checks: dict[str, Check], seconds: float) -> list[Finding]:
     """The findings of all ``checks``, by name, in their order; a check that takes more than ``seconds`` is a bad finding."""
-    late = f"no answer within {seconds:g} s"
+    late = f"no answer within {seconds:.2g} s"
     fix = "try again; if it happens again, the machine, its network or its file system is overloaded: ask its administrators."
     calls = [functools.partial(_run_check, name, check) for name, check in checks.items()]
     answers = zip(checks, in_time(calls, seconds), strict=True)
