@@ -1,4 +1,4 @@
-"""How messages and reports write lists, counts, sizes and durations."""
+"""Lists, numbers, sizes and durations as text, for messages and reports."""
 
 from collections.abc import Iterable
 
@@ -18,8 +18,18 @@ def listed(words: Iterable[object]) -> str:
     return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
 
 
+def plain_number(value: float) -> str:
+    """``3`` for 3.0, ``2,200`` for 2200, ``0.003`` for 0.003."""
+    return f"{value:,.0f}" if float(value) == int(value) else f"{value:g}"
+
+
+def times(sides: Iterable[int]) -> str:
+    """The sides of a grid, for reports: ``56 × 64 × 56``."""
+    return " × ".join(str(side) for side in sides)
+
+
 def by(sides: Iterable[object]) -> str:
-    """The sides of a grid: ``256 x 256 x 150``."""
+    """The sides of a grid, for messages: ``256 x 256 x 150``."""
     return " x ".join(map(str, sides))
 
 
