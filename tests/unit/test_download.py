@@ -391,7 +391,7 @@ def test_an_unknown_kind_of_address_is_refused(place):
 def test_progress_is_a_line_at_intervals_where_there_is_no_terminal(place, monkeypatch, capsys):
     monkeypatch.setattr("neurocohort.progress.DOWNLOAD_LINE_EVERY_S", 0.0)
     place.get()
-    assert "scans.tar: 3 of 3 MB (100 %)" in capsys.readouterr().err
+    assert "scans.tar: 3.01M of 3.01MB (100 %)" in capsys.readouterr().err
 
 
 # --- what is published --------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_a_damaged_sidecar_is_told_and_stops_nothing(place):
     place.put("dataset_description.json", "[]")
     place.ingest()
     assert "participants.json can't be read as JSON" in place.notes
-    assert "dataset_description.json can't be read as JSON (it holds no object)" in place.notes
+    assert "dataset_description.json can't be read as JSON (it has no object)" in place.notes
     assert json.loads((place.folder / "dataset_description.json").read_text())["Name"] == "study"
 
 
