@@ -334,7 +334,7 @@ def test_the_record_keeps_the_rows_of_other_files(place):
 
 def test_a_full_disk_is_told_before_the_first_byte(place, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(InputError, match=r"has 0 kB free, and 70.1 MB are needed for scans.tar"):
+    with pytest.raises(InputError, match=r"has 0.00 GB free, and 0.07 GB are needed for scans.tar"):
         place.get()
     assert list(place.destination.parent.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Lists, numbers, sizes and durations as text, for messages and reports."""
+"""Lists and numbers as text, for messages and reports."""
 
 from collections.abc import Iterable
 
@@ -36,20 +36,3 @@ def by(sides: Iterable[object]) -> str:
 def counted(count: int, noun: str) -> str:
     """``1 scan``, ``2 scans``, ``1,200 scans``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def size(count: float) -> str:
-    """Bytes in powers of 1000, as disks are sold: ``4.51 GB``, ``812 MB``, ``3 kB``."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{count / factor:.3g} {unit}"
-    return f"{count / 1e3:.0f} kB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as days, hours or minutes: ``2.1 d``, ``5.4 h``, ``12 min``, ``40 s``."""
-    for unit, factor, least in (("d", 86400.0, 2 * 86400.0), ("h", 3600.0, 2 * 3600.0), ("min", 60.0, 100.0)):
-        if seconds >= least:
-            count = seconds / factor
-            return f"{count:.0f} {unit}" if count >= 9.95 else f"{count:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{seconds:.0f} s"
