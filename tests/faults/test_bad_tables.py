@@ -5,8 +5,9 @@ import struct
 import tarfile
 
 import pytest
+from bad_cohort_tables import IXI, OASIS, PARTICIPANTS
 from bad_files import good, zipped
-from bad_tables import IXI, OASIS, OWN, PARTICIPANTS, STUDIES, STUDY
+from bad_tables import OWN, STUDIES, STUDY
 from neurocohort.errors import InputError
 from neurocohort.sources.bids import ingest_bids
 from neurocohort.sources.ixi import ingest_ixi

@@ -14,8 +14,8 @@ import openpyxl
 import pandas as pd
 import pytest
 from bad_archives import ARCHIVES, PEOPLE
+from bad_cohort_tables import ixi
 from bad_files import bomb, good, zipped
-from bad_tables import ixi
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, write_table
 from neurocohort.report import inputs

@@ -334,7 +334,7 @@ def test_the_record_keeps_the_rows_of_other_files(place):
 
 def test_a_full_disk_is_told_before_the_first_byte(place, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
-    with pytest.raises(InputError, match=r"has 0 kB free, and 70.1 MB are needed for scans.tar"):
+    with pytest.raises(InputError, match=r"has 0.00 GB free, and 0.07 GB are needed for scans.tar"):
         place.get()
     assert list(place.destination.parent.iterdir()) == []
 
@@ -391,7 +391,7 @@ def test_an_unknown_kind_of_address_is_refused(place):
 def test_progress_is_a_line_at_intervals_where_there_is_no_terminal(place, monkeypatch, capsys):
     monkeypatch.setattr("neurocohort.progress.DOWNLOAD_LINE_EVERY_S", 0.0)
     place.get()
-    assert "scans.tar: 3 of 3 MB (100 %)" in capsys.readouterr().err
+    assert "scans.tar: 3.01M of 3.01MB (100 %)" in capsys.readouterr().err
 
 
 # --- what is published --------------------------------------------------------------------------------------------

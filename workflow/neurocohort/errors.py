@@ -38,7 +38,7 @@ class StorageFailed(JobFailed, OSError):
         self.failed = failed
 
     def __str__(self) -> str:
-        return f"{self.path} could not be {self.failed}: {self.reason} What was there before is kept."
+        return f"{self.path} could not be {self.failed}: {self.reason} The previous version is kept."
 
 
 class ScanExcluded(Exception):

@@ -132,7 +132,7 @@ def _needed_bytes(header: nib.Nifti1Header, stage: str) -> int:
     except Exception as error:  # nibabel raises many kinds on a damaged header
         raise ScanExcluded(stage, f"The image can't be read as NIfTI ({error}).") from error
     if not 0 <= offset <= LARGEST_IMAGE_BYTES:
-        raise ScanExcluded(stage, f"The voxels begin at byte {offset:g} by the header, which is impossible.")
+        raise ScanExcluded(stage, f"The image's voxels begin at byte {offset:g} by its header, which is impossible.")
     return int(offset) + bytes_of_voxels(spatial_shape(shape, stage), kind, stage)
 
 

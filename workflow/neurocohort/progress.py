@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 DOWNLOAD_LINE_EVERY_S = 60.0
 SCAN_LINE_EVERY_S = 10.0
-LOG_LINE = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {rate_fmt}\n"
-LOG_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}, {rate_fmt}\n"
+LOG_LINE = "{desc}: {n_fmt} of {total_fmt}{unit} ({percentage:.0f} %), {rate_fmt}\n"
+LOG_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}{unit}, {rate_fmt}\n"
 
 
 def terminal_stream() -> TextIO | None:
@@ -31,25 +31,25 @@ def terminal_stream() -> TextIO | None:
 
 def transfer_shown(name: str, total: int | None, start: int = 0) -> tqdm:
     """The progress of a transfer in bytes. ``total``: None if unknown. ``start``: the bytes that are there already."""
-    return _shown(DOWNLOAD_LINE_EVERY_S, desc=name, total=total, initial=start, unit="B", unit_scale=True)
+    return _shown(
+        DOWNLOAD_LINE_EVERY_S, terminal_stream(), desc=name, total=total, initial=start, unit="B", unit_scale=True
+    )
 
 
 def in_turn(count: int, done: str) -> Iterable[int]:
     """0 to ``count`` - 1, with the progress of a loop over scans. ``done``: what is done with them, such as "predicted"."""
-    return _shown(SCAN_LINE_EVERY_S, iterable=range(count), desc=done, unit="scan")
+    return _shown(SCAN_LINE_EVERY_S, terminal_stream(), iterable=range(count), desc=done, unit=" scans")
 
 
 def steps_shown(label: str, done: int, steps: int, shown: bool, unit: str = "step") -> tqdm:
     """The progress of a loop, for ``with ... as bar`` and ``bar.update()``, only on a terminal and if ``shown``."""
-    return _shown(None if shown else 0.0, desc=label, total=steps, initial=done, unit=unit)
+    return _shown(None, terminal_stream() if shown else None, desc=label, total=steps, initial=done, unit=unit)
 
 
-def _shown(line_every_s: float | None, **bar: Any) -> tqdm:
-    """A bar on the terminal; elsewhere a log line every ``line_every_s``, or nothing if that is None. 0: nothing anywhere."""
-    terminal = terminal_stream() if line_every_s != 0 else None
-    if terminal is not None:
-        return tqdm(**bar, leave=False, file=terminal)
-    every_s = line_every_s or 0.0
+def _shown(line_every_s: float | None, terminal: TextIO | None, **bar: Any) -> tqdm:
+    """A bar on the terminal. Without one, a log line every ``line_every_s``, or nothing if that is None."""
+    if terminal is not None or line_every_s is None:
+        return tqdm(**bar, leave=False, file=terminal, disable=terminal is None)
     line = LOG_LINE if "iterable" in bar or bar["total"] else LOG_LINE_WITHOUT_TOTAL
-    often = {"mininterval": every_s, "maxinterval": every_s, "delay": every_s, "miniters": 1}
-    return tqdm(**bar, **often, bar_format=line, leave=False, file=sys.stderr, disable=not every_s)
+    often = {"mininterval": line_every_s, "maxinterval": line_every_s, "delay": line_every_s, "miniters": 1}
+    return tqdm(**bar, **often, bar_format=line, leave=False, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How messages and reports write lists, counts, sizes and durations."""
+"""Lists and numbers as text, for messages and reports."""
 
 from collections.abc import Iterable
 
@@ -18,38 +18,21 @@ def listed(words: Iterable[object]) -> str:
     return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
 
 
-def by(sides: Iterable[object]) -> str:
-    """The sides of a grid: ``256 x 256 x 150``."""
-    return " x ".join(map(str, sides))
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 scan``, ``2 scans``, ``1,200 scans``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def size(count: float) -> str:
-    """Bytes in powers of 1000, as disks are sold: ``4.51 GB``, ``812 MB``, ``3 kB``."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{count / factor:.3g} {unit}"
-    return f"{count / 1e3:.0f} kB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as days, hours or minutes: ``2.1 d``, ``5.4 h``, ``12 min``, ``40 s``."""
-    for unit, factor, least in (("d", 86400.0, 2 * 86400.0), ("h", 3600.0, 2 * 3600.0), ("min", 60.0, 100.0)):
-        if seconds >= least:
-            count = seconds / factor
-            return f"{count:.0f} {unit}" if count >= 9.95 else f"{count:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{seconds:.0f} s"
-
-
 def plain_number(value: float) -> str:
     """``3`` for 3.0, ``2,200`` for 2200, ``0.003`` for 0.003."""
     return f"{value:,.0f}" if float(value) == int(value) else f"{value:g}"
 
 
 def times(sides: Iterable[int]) -> str:
-    """``56 × 64 × 56``."""
+    """The sides of a grid, for reports: ``56 × 64 × 56``."""
     return " × ".join(str(side) for side in sides)
+
+
+def by(sides: Iterable[object]) -> str:
+    """The sides of a grid, for messages: ``256 x 256 x 150``."""
+    return " x ".join(map(str, sides))
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 scan``, ``2 scans``, ``1,200 scans``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -88,7 +88,7 @@ def read_user_json(path: Path | str) -> Mapping[str, object]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
-        raise ValueError("it holds no object")
+        raise ValueError("it has no object")
     return found
 
 

@@ -46,7 +46,7 @@ def analyze_to_nifti(header: bytes, data: bytes, stored: str) -> nib.Nifti1Image
     if not (np.isfinite(spacing_mm).all() and (spacing_mm > 0).all()):
         raise ScanExcluded(STAGE, f"The Analyze header gives a voxel size of {spacing_mm.tolist()} mm.")
     if offset < 0:
-        raise ScanExcluded(STAGE, f"The Analyze header says that the voxels begin at byte {offset}.")
+        raise ScanExcluded(STAGE, f"The Analyze header gives byte {offset} for the start of the voxels.")
     needed = bytes_of_voxels(shape, kind, STAGE)
     if len(data) != offset + needed:
         raise ScanExcluded(STAGE, f"The .img file has {len(data)} bytes, and its header asks for {offset + needed}.")

@@ -26,7 +26,7 @@ HEADER_TYPES = (
 LONGEST_HEADER_BYTES = 1 << 20
 MOST_MEMBERS = 200_000  # a disc of OASIS-1 has some 2,000, and IXI 600
 LARGEST_SKIPPED_BYTES = 64 << 30  # of a member in a compressed archive, which must be unpacked to be skipped
-LARGEST_PADDING_BYTES = 64 << 20  # behind an archive's end
+LARGEST_PADDING_BYTES = 64 << 20  # after an archive's end
 OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive",
     b"PK\x05\x06": "a zip archive",  # an empty one
@@ -184,6 +184,6 @@ def _refuse_unsafe(archive: Path, member: tarfile.TarInfo) -> None:
     else:
         problem = "is a link" if member.issym() or member.islnk() else "is a device or another special file"
     raise InputError(
-        f"The archive {archive} holds {member.name!r}, which {problem}; no archive of a cohort has that, and this "
+        f"The archive {archive} holds {member.name!r}, which {problem}; no archive of a cohort needs that, and this "
         "member was not written. Check where the archive comes from, and download it again."
     )

@@ -118,11 +118,8 @@ class _Selection:
     def _choose(self, anat: AnatFolder, images: list[os.DirEntry], participant_id: str, session_id: str) -> None:
         """Choose among the ``images`` that match the pattern; make scans or an exclusion of them."""
         scan_id = f"{participant_id}_{session_id}"
-        strangers = {
-            image.name: whose
-            for image in images
-            if (whose := misfiled(image.name, anat.participant_id, anat.session_id))
-        }
+        named = {image.name: misfiled(image.name, anat.participant_id, anat.session_id) for image in images}
+        strangers = {name: whose for name, whose in named.items() if whose}
         own = [image for image in images if image.name not in strangers]
         choice = choose_images(own, self.run)
         others = {modality: self._others(anat, modality) for modality in self.modalities[1:]}
@@ -132,17 +129,11 @@ class _Selection:
         self._note_choice(participant_id, scan_id, choice, strangers, anat)
         names = _run_names(choice.taken) if self.run == "all" else [""] * len(choice.taken)
         for image, name in zip(choice.taken, names, strict=True):
-            paths = {modality: Path(self._partner(image, found).path) for modality, found in others.items()}
+            partners = {modality: self._partner(image, found) for modality, found in others.items()}
+            paths = {modality: Path(found.path) for modality, found in {"T1w": image, **partners}.items()}
             labels = labels_beside(image, anat.files)
-            self.plan.scans.append(
-                LocalScan(
-                    participant_id,
-                    session_id,
-                    name,
-                    {"T1w": Path(image.path)} | paths,
-                    Path(labels.path) if labels else None,
-                )
-            )
+            scan = LocalScan(participant_id, session_id, name, paths, Path(labels.path) if labels else None)
+            self.plan.scans.append(scan)
         maps = [entry.name for entry in anat.files if stem_and_suffix(entry.name)[0].endswith(f"_{LABELS}")]
         if maps and not any(labels_beside(image, anat.files) for image in own):
             self.unused_labels.append(maps[0])

@@ -126,7 +126,7 @@ def read_sheet(content: bytes, sheet: str | None = None, comments: str | None = 
         comments: Lines of a text that begin with this are empty rows.
 
     Raises:
-        CellFault: If a cell would be lost. For broken content, whatever its reader raises.
+        CellFault: If a cell would be lost. Other exceptions of the reader for broken content.
     """
     check_table(content)
     if content.startswith(XLS):

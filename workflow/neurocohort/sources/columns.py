@@ -21,7 +21,7 @@ DESCRIPTIONS = {
     "scanner": "Vendor and field strength of the scanner",
     "path": "The T1-weighted image, relative to this folder",
     "image_sha256": "sha256 of the image file in this folder",
-    "voxels_sha256": "sha256 of the image's voxels and shape, whatever its header, orientation and compression",
+    "voxels_sha256": "sha256 of the image's voxels and shape, independent of its header, orientation and compression",
     "path_T2w": "The session's T2-weighted image, relative to this folder",
     "path_PDw": "The session's proton-density-weighted image, relative to this folder",
     "path_FLAIR": "The session's FLAIR image, relative to this folder",

@@ -23,7 +23,6 @@ from neurocohort.errors import InputError
 from neurocohort.progress import transfer_shown
 from neurocohort.sources.sources import SourceFile
 from neurocohort.sources.verify import HEAD_BYTES, WEB_PAGE, Expected
-from neurocohort.text import size as shown_size
 from neurocohort.user_files import UnusableFile, expanded, open_regular
 
 logger = logging.getLogger(__name__)
@@ -260,7 +259,7 @@ def _check_disk(part: Path, start: int, total: int | None) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < needed:
         raise InputError(
-            f"The disk of {part.parent.absolute()} has {shown_size(free)} free, and {shown_size(needed)} are "
+            f"The disk of {part.parent.absolute()} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are "
             f"needed for {part.name.removesuffix('.part')}: free some space, or run where there is more."
         )
 

@@ -27,7 +27,7 @@ from neurocohort.sources.local_tables import read_local_table
 from neurocohort.sources.seen_files import NAME, SeenFiles
 from neurocohort.user_files import read_bytes
 
-# A .mat file holds the orientation of an Analyze pair, and a .json may hold the age at the scan.
+# A .mat file has the orientation of an Analyze pair, and a .json may have the age at the scan.
 WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm", ".json")
 SMALL_BYTES = 1_000_000  # larger files that the ingest didn't hash aren't hashed here
 

@@ -100,7 +100,7 @@ _MERGED = "Where the spreadsheet has two rows of a participant, empty fields are
 _MERGED += " on which they disagree is n/a."
 VARIABLES: dict[str, Entry] = {
     "age": {
-        "Description": "Age at the scan, as the spreadsheet gives it; n/a where it gives none",
+        "Description": "Age at the scan, from the spreadsheet; n/a if it has none",
         "Units": "year",
         "Derivation": f"AGE. Participants with two rows whose ages differ by more than {AGE_TOLERANCE_YEARS} years, or "
         "whose sexes differ, are excluded.",
@@ -120,7 +120,7 @@ VARIABLES: dict[str, Entry] = {
         name: {
             "Description": one.description,
             "Units": one.unit,
-            "Derivation": f"{one.column}. 0 is n/a; so is what lies outside {one.low} to {one.high} {one.unit}, "
+            "Derivation": f"{one.column}. 0 is n/a; so are values outside {one.low} to {one.high} {one.unit}, "
             f"which are typing errors such as {one.errors}. {_MERGED}",
         }
         for name, one in MEASURES.items()
@@ -166,7 +166,7 @@ def read_demographics(spreadsheet: Path | str) -> PublishedTable[int]:
 
 
 def _outside_limits(table: list[Row]) -> Iterator[str]:
-    """Sentences on heights and weights that nobody has."""
+    """Sentences on impossible heights and weights."""
     for one in MEASURES.values():
         values = (row.number_in(one.column) for row in table)
         if outside := [f"{value:g}" for value in values if value and not one.low <= value <= one.high]:

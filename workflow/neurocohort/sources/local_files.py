@@ -107,7 +107,7 @@ def named_file(cell: str, table: Path, base: Path | None) -> Path:
 
 
 def pair_of(path: Path) -> tuple[Path, ...]:
-    """Header, voxels and orientation file (which may be absent) of an Analyze pair; nothing for other names."""
+    """Header, voxels and orientation file (which may be absent) of an Analyze pair; empty for other names."""
     if path.suffix.lower() not in (".hdr", ".img"):
         return ()
     suffixes = (".HDR", ".IMG", ".MAT") if path.suffix.isupper() else (".hdr", ".img", ".mat")
@@ -163,7 +163,7 @@ def _session_table(participant: os.DirEntry) -> str:
 
 
 def _fault_of_participant(participant: os.DirEntry) -> str | None:
-    """A sentence on why nothing of a participant can be taken: the folder can't be listed, or its table can't be read."""
+    """A sentence on why a participant can't be used: the folder can't be listed, or its table can't be read."""
     if fault := fault_of_folder(participant.path):
         return f"{participant.name} {fault}."
     path = _session_table(participant)

@@ -24,6 +24,15 @@ NUMBERS = {
     "delay_days": "Delay",
 }
 LIMITS = {"age": AGE_RANGE_YEARS, "cdr": (0, 3), "mmse": (0, 30), "education": (1, 5), "ses": (1, 5), "nwbv": (0, 1)}
+EDUCATION = ("less than high school", "high school", "some college", "college", "beyond college")
+STATUS = ("highest", "second highest", "middle", "second lowest", "lowest")
+
+
+def _from_1(*meanings: str) -> dict[str, str]:
+    """Levels 1, 2 and so on with these meanings."""
+    return {str(level): meaning for level, meaning in enumerate(meanings, start=1)}
+
+
 VARIABLES: dict[str, Entry] = {
     "age": {"Description": "Age at the session", "Units": "year"},
     "sex": {"Description": "Sex", "Levels": {"M": "male", "F": "female"}},
@@ -36,20 +45,8 @@ VARIABLES: dict[str, Entry] = {
     },
     "mmse": {"Description": "Mini-Mental State Examination", "Units": "points of 30"},
     "handedness": {"Description": "Handedness", "Levels": {"right": "right", "left": "left"}},
-    "education": {
-        "Description": "Education",
-        "Levels": {
-            "1": "less than high school",
-            "2": "high school",
-            "3": "some college",
-            "4": "college",
-            "5": "beyond college",
-        },
-    },
-    "ses": {
-        "Description": "Socioeconomic status (Hollingshead)",
-        "Levels": {"1": "highest", "2": "second highest", "3": "middle", "4": "second lowest", "5": "lowest"},
-    },
+    "education": {"Description": "Education", "Levels": _from_1(*EDUCATION)},
+    "ses": {"Description": "Socioeconomic status (Hollingshead)", "Levels": _from_1(*STATUS)},
     "etiv_cm3": {"Description": "Estimated total intracranial volume, as published", "Units": "cm3"},
     "nwbv": {"Description": "Whole-brain volume as a fraction of the atlas mask, as published", "Units": "1"},
     "asf": {

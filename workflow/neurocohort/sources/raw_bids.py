@@ -91,8 +91,8 @@ class Ingested:
 
     def exclude(self, participant_id: str | None, scan_id: str | None, reason: str) -> None:
         """Add a row to the exclusions table. Line breaks and other unprintable characters are escaped."""
-        cells = (cell and harmless(cell) for cell in (participant_id, scan_id, reason))
-        self.exclusions.append(Exclusion(*cells))  # type: ignore[arg-type]
+        participant_id, scan_id = (one and harmless(one) for one in (participant_id, scan_id))
+        self.exclusions.append(Exclusion(participant_id, scan_id, harmless(reason)))
 
 
 def write_tables(
@@ -154,10 +154,9 @@ def _scans_table(collected: Ingested, variables: Entries) -> pd.DataFrame:
     given = set().union(*rows.values())
     own = [name for name in SCAN_COLUMNS if name in given or not name.startswith("path_")]
     columns = [*own, *(name for name in variables if name not in own)]
-    table = pd.DataFrame(
-        [[_tidy(row.get(name)) for name in columns] for row in rows.values()], columns=columns, dtype=object
-    )
-    return table.apply(lambda cells: _without_formulas(collected, cells))
+    cells = [[_tidy(row.get(name)) for name in columns] for row in rows.values()]
+    table = pd.DataFrame(cells, columns=columns, dtype=object)
+    return table.apply(lambda column: _without_formulas(collected, column))
 
 
 def _content(collected: Ingested, scan: Scan) -> str:

@@ -77,7 +77,7 @@ def read_source(path: Path | str) -> Source:
             entry["key"] = key
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"The source table {path} can't be read: {error}") from error
-    except (AttributeError, LookupError, TypeError):  # the check of the keys says what is wrong
+    except (AttributeError, LookupError, TypeError):  # the check of the keys reports what is wrong
         pass
     try:
         return TypeAdapter(Source).validate_python(table)

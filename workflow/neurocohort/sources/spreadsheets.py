@@ -14,7 +14,7 @@ Key = TypeVar("Key", int, str)
 
 
 class PublishedTable(NamedTuple, Generic[Key]):
-    """What the table of a public cohort holds of each person or session.
+    """The table of a public cohort, by person or session.
 
     ``known``: the variables by name; None if missing. ``conflicts``: why somebody is excluded. ``nameless``: a sentence on each
     row that names nobody. ``notes``: sentences for `notes.tsv`.

@@ -70,12 +70,8 @@ class Expected:
             return f"the file has {size} bytes, and {self.size_bytes} are expected."
         for kind, published in (("md5", self.md5), ("sha256", self.sha256)):
             if published is not None:
-                found = _checksums(path)[kind]
-                return (
-                    None
-                    if found == published.lower()
-                    else f"the {kind} is {found}, and {published.lower()} is expected."
-                )
+                found, wanted = _checksums(path)[kind], published.lower()
+                return None if found == wanted else f"the {kind} is {found}, and {wanted} is expected."
         record = self.destination.with_name(RECORD)
         recorded = read_checksums(record).get(self.destination.name) if against_record else None
         if recorded is None:

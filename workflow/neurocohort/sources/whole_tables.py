@@ -13,8 +13,8 @@ from neurocohort.user_files import UnusableFile, read_bytes
 
 TABLES = ("csv", "xls", "xlsx")
 OLE_HEADER_BYTES = 512
-OLE_FREE = 0xFFFFFFFF  # a sector that nothing uses
-OLE_HEADER_SECTORS = 109  # numbers of allocation-table sectors that the header holds
+OLE_FREE = 0xFFFFFFFF  # an unused sector
+OLE_HEADER_SECTORS = 109  # numbers of allocation-table sectors in the header
 
 
 def why_table_is_cut(path: Path, magic: str) -> str | None:
