@@ -2,8 +2,8 @@
 
 Each function also writes `truth/` (see `files.write_truth`): the values that a pipeline should find.
 
-Like the real IXI, the synthetic one also has a scan without an age, a scan whose two rows have different ages, a scan without a row
-(all three unusable), rows without a scan, a repeated row with zeros, zeros for missing values, and a height of 1520 cm.
+Like the real IXI, the synthetic one also has a scan without an age, a scan whose two rows have different ages, a scan without a
+row (all three unusable), rows without a scan, a repeated row with zeros, zeros for missing values, and a height of 1520 cm.
 """
 
 import datetime
