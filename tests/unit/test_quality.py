@@ -123,7 +123,7 @@ def test_the_mask_of_a_stripped_scan_is_its_content_without_crumbs_and_holes():
 
 
 def test_a_scan_that_is_said_to_be_stripped_and_is_not_is_excluded():
-    with pytest.raises(ScanExcluded, match="said to be skull-stripped"):
+    with pytest.raises(ScanExcluded, match="skull_stripped: true"):
         content_mask(head(2.0)[0])
 
 

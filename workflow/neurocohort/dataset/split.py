@@ -1,6 +1,13 @@
 """The split of a cohort: by participant, so that all scans of a person are in one part, stratified, and seeded.
 
-Existing assignments never change: new participants are assigned so that the parts stay balanced.
+Participants are ordered by class, age band, site and sex, and randomly where these are equal. The parts are dealt in their
+fractions along that order, from a random start. So each class and age band is divided as evenly as its count allows, and sites
+and sexes within it. The folds are dealt along the same order, each participant to the smallest fold, and among equal ones to
+the fold with the fewest of the same part, class, age band, site and sex.
+
+Existing assignments never change. A new participant gets the part, and the fold, with the largest shortfall in the whole; among
+those less than one person apart, with the largest in the participant's own class, age band, site and sex. Age bands are those
+of the cohort when a participant is added.
 """
 
 import logging
@@ -34,15 +41,7 @@ def split_participants(
 ) -> pd.DataFrame:
     """Assign each participant to train, validation or held-out, and those of the first two to a fold.
 
-    Participants are ordered by class, age band, site and sex, and randomly where these are equal; the parts are dealt in their
-    fractions along that order, from a random start. So each class and age band is divided as evenly as its count allows, and
-    sites and sexes within it. The folds are dealt along the same order, each participant to the smallest fold, and among equal
-    ones to the fold with the fewest of the same part, class, age band, site and sex.
-
-    Participants in ``frozen`` keep part, stratum and fold, also if they are excluded. A new participant gets the part, and the
-    fold, with the largest shortfall in the whole; among those less than one person apart, with the largest in the participant's
-    own class, age band, site and sex. Age bands are those of the cohort when a participant is added. If there are fewer
-    participants than folds, some folds are empty; this is logged.
+    If there are fewer participants than folds, some folds are empty; this is logged.
 
     Args:
         scans: The cohort's scans.tsv; the order of its rows doesn't matter.
@@ -50,7 +49,7 @@ def split_participants(
         held_out: Fraction of the participants, 0 to 1.
         seed: Seed of the random order.
         folds: Number of folds, 2 or more; 0 for none.
-        frozen: An earlier split, with the columns of the result; fold may be missing.
+        frozen: An earlier split, with the columns of the result, which is kept; fold may be missing.
         class_column: The variable for the class, if the cohort has it.
 
     Returns:

@@ -21,7 +21,7 @@ MISSING = float("nan")
 def target_values(
     scans: dict[str, pd.DataFrame], task: str, target: str, classes: Classes | None = None
 ) -> dict[str, pd.Series]:
-    """Return the target of each scan; it is missing where the variable is, or if the cohort lacks the variable.
+    """Return the target of each scan; it is missing if the variable is, or if the cohort lacks the variable.
 
     Args:
         scans: By cohort, its scans.tsv.

@@ -1,21 +1,26 @@
-"""Whether a registered brain looks like a T1-weighted one: CSF darker than grey matter, grey matter darker than white.
+"""Check that a registered brain is T1-weighted: CSF is darker than grey matter, and grey matter darker than white matter.
 
-The template's tissue maps say where each tissue is expected. Means over a whole tissue are insensitive to how well single
-gyri fit, and the order of the three is that of T1-weighted contrast alone: T2, FLAIR and PD have grey matter above white.
+The template's tissue maps give the expected place of each tissue. Means over a whole tissue are insensitive to the fit of single
+gyri. Only T1-weighted images have this order: in T2, FLAIR and PD grey matter is brighter than white matter.
 """
 
 import numpy as np
 
 RANGE_PERCENTILES = (1, 99)
-SURENESS = 4  # power of a tissue's probability that weighs its voxels: a voxel of mixed tissue hardly counts
+SURENESS = 4  # voxels are weighted by this power of the tissue's probability: mixed voxels hardly count
 
 
 def tissue_contrast(registered: np.ndarray, mask: np.ndarray, tissues: np.ndarray) -> dict[str, float]:
-    """Two differences of tissue means, as fractions of the brain's range of intensities (1st to 99th percentile), -1 to 1.
+    """Return two differences of tissue means, which are positive in a T1-weighted image.
 
-    ``registered``: bias-corrected brain on the template's grid; ``mask``: bool, its brain there; ``tissues``: (3, X, Y, Z), the
-    template's probabilities of CSF, GM and WM. ``contrast_gm_csf`` is GM less CSF, ``contrast_wm_gm`` WM less GM; both are
-    positive in a T1-weighted image, and neither depends on the image's offset and scale.
+    Args:
+        registered: Bias-corrected brain on the template's grid.
+        mask: bool, its brain mask.
+        tissues: The template's probabilities of CSF, GM and WM, (3, X, Y, Z).
+
+    Returns:
+        ``contrast_gm_csf`` (GM less CSF) and ``contrast_wm_gm`` (WM less GM), as fractions of the brain's range of intensities
+        (1st to 99th percentile), -1 to 1. They don't depend on the image's offset and scale.
     """
     inside = registered[mask].astype(np.float64)
     weights = tissues[:, mask].astype(np.float64) ** SURENESS

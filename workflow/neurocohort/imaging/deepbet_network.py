@@ -1,8 +1,8 @@
-"""deepbet's two networks (Fisch et al. 2024) with the weights in its wheel, in half the time of its own program on one core.
+"""deepbet's two networks (Fisch et al. 2024) with the weights of its wheel, in half the time of deepbet itself on one core.
 
-The layers are those of the graphs in the wheel: a coarse network finds the box around the brain, a fine one the brain in
-it. What differs is how they are computed: small convolutions by oneDNN (on one thread torch leaves them to slower code),
-pooling before the scaling of a normalisation, and one difference instead of two channels at the end.
+The layers are those of the graphs in the wheel: a coarse network finds the box around the brain, a fine one the brain in it. They
+are computed in another way: small convolutions by oneDNN (on one thread torch uses slower code), pooling before the scaling of a
+normalisation, and one difference instead of two channels at the end.
 """
 
 from functools import lru_cache
@@ -12,18 +12,21 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-BOX_GRID = (128, 128, 128)  # over the whole scan, to find the box
+BOX_GRID = (128, 128, 128)  # of the coarse network, over the whole scan
 MARGIN = 0.1  # of the box's size, added on each side
-LEAST_FILLED = 0.02  # fraction of a plane that the brain fills where the box begins
+MIN_FILLED = 0.02  # fraction of brain in the outer planes of the box
 PERCENTILES = (0.5, 99.5)
-MEAN, DEVIATION = 0.449, 0.226  # of the intensities that the networks were trained on
+MEAN, DEVIATION = 0.449, 0.226  # of the intensities in the networks' training
 EPSILON = 1e-5  # of instance normalisation
 
 
 def deepbet_mask(scan: np.ndarray, grid: tuple[int, int, int], device: str) -> np.ndarray:
-    """The brain mask of ``scan`` (float32, axes along RAS), bool, of its shape; empty where no brain is found.
+    """Return the brain mask of a scan, bool, same shape; empty if no brain is found.
 
-    ``grid``: the fine network's shape over the brain's box. The networks are loaded once per process and device.
+    Args:
+        scan: float32, axes along RAS.
+        grid: Shape of the fine network's grid over the brain's box.
+        device: The networks are loaded once per process and device.
     """
     mask = np.zeros(scan.shape, dtype=bool)
     box_network, brain_network = _load_networks(device)
@@ -44,8 +47,8 @@ def deepbet_mask(scan: np.ndarray, grid: tuple[int, int, int], device: str) -> n
 
 @lru_cache(maxsize=2)
 def _load_networks(device: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The weights by layer of the network for the box and of that for the brain."""
-    from deepbet.utils import DATA_PATH  # where its wheel puts the weights
+    """The weights by layer of the coarse and the fine network."""
+    from deepbet.utils import DATA_PATH  # the folder of the weights
 
     box, brain = (
         {name: weight.detach() for name, weight in torch.jit.load(path, map_location=device).state_dict().items()}
@@ -55,7 +58,7 @@ def _load_networks(device: str) -> tuple[dict[str, torch.Tensor], dict[str, torc
 
 
 def _nearest(source: tuple, target: tuple) -> list[np.ndarray]:
-    """For each axis the index of the voxel of ``source`` that lies nearest to each of ``target`` over the same extent."""
+    """For each axis, the index of the voxel in ``source`` that is nearest to each voxel in ``target`` over the same extent."""
     return [((np.arange(n) + 0.5) * size / n).astype(int) for size, n in zip(source, target, strict=True)]
 
 
@@ -66,14 +69,14 @@ def _normalised(data: np.ndarray, low: float, high: float, device: str) -> torch
 
 
 def _box(mask: np.ndarray, shape: tuple) -> tuple[slice, ...] | None:
-    """Where the largest part of ``mask`` lies, with a margin, in an image of ``shape`` over the same extent; None without one."""
+    """The box of the largest part of ``mask``, with a margin, in an image of ``shape`` over the same extent; None if empty."""
     parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
     if count == 0:
         return None
     mask = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     slices = []
     for axis, size in enumerate(shape):
-        planes = np.flatnonzero(mask.mean(axis=tuple(a for a in range(3) if a != axis)) > LEAST_FILLED)
+        planes = np.flatnonzero(mask.mean(axis=tuple(a for a in range(3) if a != axis)) > MIN_FILLED)
         if len(planes) == 0:
             return None
         scale = size / mask.shape[axis]
@@ -84,10 +87,10 @@ def _box(mask: np.ndarray, shape: tuple) -> tuple[slice, ...] | None:
 
 
 def _positive(weights: dict[str, torch.Tensor], x: torch.Tensor) -> np.ndarray:
-    """Where the network (a LinkNet) gives the brain more than half: bool, of the shape of ``x`` (1, 1, X, Y, Z)."""
+    """The voxels where the network (a LinkNet) gives the brain a probability above 0.5: bool, (X, Y, Z) of ``x``."""
     x = _centred(_convolved(x, weights["init.0.weight"], stride=2))
     scale = _inverse_deviation(x)
-    # The maximum commutes with the scaling, which then has an eighth of the voxels.
+    # The maximum and the scaling can be swapped; the scaling then has an eighth of the voxels.
     x = _pooled(x.relu_()).mul_(scale)
     kept = [x]
     for level in range(4):
@@ -99,10 +102,10 @@ def _positive(weights: dict[str, torch.Tensor], x: torch.Tensor) -> np.ndarray:
         x = _scaled(_convolved(x, weights[f"up{level}.conv1.0.weight"])).relu_()
         x = _scaled(_enlarged(x, weights[f"up{level}.tp_conv.0.weight"], stride=1 if level == 3 else 2)).relu_()
         x = _scaled(_convolved(x, weights[f"up{level}.conv2.0.weight"])).relu_().add_(same)
-    # These two layers have a bias too, which the normalisation after them takes away.
+    # These two layers also have a bias, which the normalisation after them removes.
     x = _scaled(_enlarged(x, weights["tp_conv1.0.weight"], stride=2)).relu_()
     x = _scaled(_convolved(x, weights["conv.0.weight"])).relu_()
-    # The last layer writes two channels into each voxel's eight children; the larger one is the sign of their difference.
+    # The last layer has two channels for each of a voxel's eight children; the sign of their difference is the larger one.
     background, brain = weights["tp_conv2.weight"].unbind(1)
     least = weights["tp_conv2.bias"][0] - weights["tp_conv2.bias"][1]
     children = (brain - background).flatten(1).T @ x.flatten(2)[0] > least
@@ -112,7 +115,7 @@ def _positive(weights: dict[str, torch.Tensor], x: torch.Tensor) -> np.ndarray:
 
 
 def _block(weights: dict[str, torch.Tensor], name: str, x: torch.Tensor) -> torch.Tensor:
-    """Two convolutions with a way around them, which halves the grid where the block does."""
+    """Two convolutions with a skip connection, which halves the grid if the block does."""
     shorter = weights.get(f"{name}.downsample.0.weight")
     around, stride = (x, 1) if shorter is None else (_scaled(_convolved(x, shorter, stride=2)), 2)
     x = _scaled(_convolved(x, weights[f"{name}.double_conv.0.weight"], stride=stride)).relu_()
@@ -131,7 +134,7 @@ def _enlarged(x: torch.Tensor, weight: torch.Tensor, stride: int) -> torch.Tenso
 
 
 def _scaled(x: torch.Tensor) -> torch.Tensor:
-    """``x`` with mean 0 and standard deviation 1 in each channel, in place."""
+    """Scale each channel of ``x`` to mean 0 and standard deviation 1, in place."""
     x = _centred(x)
     return x.mul_(_inverse_deviation(x))
 
@@ -141,13 +144,13 @@ def _centred(x: torch.Tensor) -> torch.Tensor:
 
 
 def _inverse_deviation(x: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
-    """One over the standard deviation of each channel of ``x``, whose mean is 0."""
+    """1 divided by the standard deviation of each channel of ``x``, whose mean is 0."""
     mean_square = torch.linalg.vector_norm(x, dim=(2, 3, 4), keepdim=True) ** 2 / x[0, 0].numel()
     return (mean_square + epsilon).rsqrt_()
 
 
 def _pooled(x: torch.Tensor) -> torch.Tensor:
-    """The maximum over 3 voxels along each axis, at every second one; ``x`` is not negative. Torch's is four times as slow."""
+    """The maximum of 3 voxels along each axis, with stride 2; ``x`` isn't negative. Torch's own takes four times as long."""
     for axis in (2, 3, 4):
         even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
         x = torch.maximum(even, odd)

@@ -1,8 +1,8 @@
 """Deformable registration of a brain to the template by greedy (Yushkevich et al. 2016), after the affine.
 
-greedy comes in the package picsl-greedy, whose core is under the GPL-3: who wants it installs it, and nothing here needs it
-before a registration begins. Its result is kept as a displacement on the template's coarse grid, with the inverse, so that
-points and images go both ways, and is written as ITK tools read it.
+greedy is in the package picsl-greedy, whose core is under the GPL-3, so its installation is optional. The result is a
+displacement on the template's coarse grid and its inverse, for points and images in both directions, and is written in ITK's
+format.
 """
 
 import importlib.util
@@ -21,8 +21,8 @@ from neurocohort.imaging.volume import Grid, Volume, cropped, grid_of, sample
 
 GREEDY_REQUIREMENT = "picsl-greedy==1.4.0.3"
 
-# Measured on a brain under a known deformation, 1 mm, of which the affine leaves 2.83 mm (tests/unit/test_deformable.py has
-# a smaller one). Error in mm, CPU seconds on one core; at 2 mm, without the margin, where nothing else is said:
+# Measured on a brain of 1 mm with a known deformation; the error after the affine is 2.83 mm (tests/unit/test_deformable.py has
+# a smaller one). Error in mm, CPU seconds on one core; at 2 mm without the margin unless stated otherwise:
 #   NCC, no mask                            100x50x10, 1.732vox 0.707vox    2.20     7
 #   WNCC, no mask                           100x50x10, 1.732vox 0.707vox    1.53     7
 #   NCC, dilated mask, with the margin      100x50x10, 1.732vox 0.707vox    0.77     9   <- this one
@@ -30,30 +30,33 @@ GREEDY_REQUIREMENT = "picsl-greedy==1.4.0.3"
 #   NCC, dilated mask, smoother updates     100x50x10, 2.5vox 0.5vox        0.64     7
 #   NCC, dilated mask, at 1 mm              100x50x10, 1.732vox 0.707vox    0.55    59, and twice the memory
 #   antsRegistrationSyNQuick[s], at 1 mm    its own                         1.35   194, and four times the memory
-# Outside the brain there is only noise, to which a correlation in a small window is as sensitive as to anatomy: so the mask.
-# It reaches two voxels beyond the brain, because a mask that ends with the brain loses its edge (mask Dice 0.94).
+# The mask is needed because a correlation in a small window is as sensitive to the noise outside the brain as to anatomy. It is
+# two voxels larger than the brain, because without its edge the mask Dice is 0.94 only.
 # Among six real heads at 2 mm, the mean Dice of the MUSE regions between two of them in template space rose from 0.48 (affine)
-# to 0.65; less smoothing of the whole gained up to 0.01, smoother updates (which a known, smooth deformation likes) lost
-# 0.01, and both made the volume changes more extreme.
+# to 0.65. Less smoothing of the whole gained up to 0.01; smoother updates (better for a known, smooth deformation) lost 0.01;
+# both made the volume changes more extreme.
 METRIC = "NCC 2x2x2"
 ITERATIONS = "100x50x10"  # at 4, 2 and 1 times the spacing
 SMOOTHING = "1.732vox 0.7071vox"  # of each update, and of the whole displacement
-STEPS = "SCALEDOWN"  # never stretched to full length: the noise would move a brain that fits already, by 1.3 mm
+STEPS = "SCALEDOWN"  # never scaled up to full length: noise would move a brain that fits already by 1.3 mm
 MASK_DILATION_VOXELS = 2
 MARGIN_MM = 20.0  # of the grid around the brain
-TAPER_MM = 10.0  # of the margin, in which the displacement is brought to 0: greedy leaves up to 4 mm at the end
+TAPER_MM = 10.0  # at the end of the margin, where the displacement decreases to 0: greedy's own is up to 4 mm
 
-ROUNDED_TO_MM = 1 / 256  # halves the files; far below what any registration knows
+ROUNDED_TO_MM = 1 / 256  # halves the size of the files; much finer than the error of any registration
 MAX_FOLDED_SHARE = 0.001
-DICE_TOLERANCE = 0.01  # where the affine fits perfectly, smoothing can only lose a little
+DICE_TOLERANCE = 0.01  # if the affine fits perfectly, the deformation can be slightly worse
 
 
 @dataclass(frozen=True)
 class PointMap:
-    """World points to world points (RAS mm): x to ``after @ (y + displacement(y))`` with ``y = before @ x``.
+    """A map from world points to world points (RAS mm): x to ``after @ (y + displacement(y))`` with ``y = before @ x``.
 
-    ``before``, ``after``: 4 x 4. ``displacement``: (X, Y, Z, 3) float32, RAS mm, at the voxels of ``grid``, whose axes are
-    the world's; interpolated linearly between them, 0 in the outermost layer and beyond it.
+    Attributes:
+        before: 4 x 4.
+        displacement: (X, Y, Z, 3) float32, RAS mm; interpolated linearly, 0 in the outermost layer and beyond it.
+        grid: The displacement's grid, along the world's axes.
+        after: 4 x 4.
     """
 
     before: np.ndarray
@@ -62,7 +65,7 @@ class PointMap:
     after: np.ndarray
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """The images of ``points``, an array (..., 3)."""
+        """Map points, (..., 3)."""
         points = _applied(self.before, points)
         index = np.moveaxis(_applied(np.linalg.inv(self.grid.affine), points), -1, 0)
         moves = [ndimage.map_coordinates(self.displacement[..., axis], index, order=1) for axis in range(3)]
@@ -100,7 +103,7 @@ class Deformation:
 
 
 def deformable_available() -> str | None:
-    """None where greedy is installed; else a sentence that says what to install."""
+    """Return None if greedy is installed, else an error message with what to install."""
     if importlib.util.find_spec("picsl_greedy") is not None:
         return None
     return (
@@ -113,18 +116,27 @@ def deformable_available() -> str | None:
 def register_deformable(
     fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray, affine: np.ndarray, *, seed: int
 ) -> Deformation:
-    """Register ``moving``, on any grid, to ``fixed``, a brain of 2 to 3 mm on a grid along the world's axes.
+    """Register a brain to the template on one thread, so that equal inputs give equal results.
 
-    ``affine``: 4 x 4, world points (RAS mm) of the fixed image to those of the moving one, as register_affine finds it.
-    ``seed``: of the noise that greedy adds where an image is constant. It runs on one thread: equal inputs, equal result.
+    Args:
+        fixed: The template's brain, 2 to 3 mm, on a grid along the world's axes.
+        fixed_mask: bool.
+        moving: The brain, on any grid.
+        moving_mask: bool.
+        affine: 4 x 4, world points (RAS mm) of the fixed image to those of the moving one, from register_affine.
+        seed: Seed of the noise that greedy adds to constant parts of an image.
 
-    Raises InputError where greedy is not installed. The caller decides by check_deformation whether the result is good.
+    Returns:
+        The deformation; check_deformation decides whether it is good.
+
+    Raises:
+        InputError: If greedy isn't installed.
     """
     if problem := deformable_available():
         raise InputError(problem)
     fixed, fixed_mask = cropped(fixed, fixed_mask, int(np.ceil(MARGIN_MM / fixed.spacing_mm.min())))
     grid = grid_of(fixed)
-    # With the affine in the one resampling, both images lie on one grid, and greedy sees no orientation.
+    # The affine is part of the only resampling: both images are on one grid, and greedy needs no orientation.
     moved = sample(Volume(moving.data * moving_mask, moving.affine), grid, affine, smooth=True)
     forward, inverse = _run_greedy(fixed.data * fixed_mask, fixed_mask, moved.data, fixed.spacing_mm, seed)
     template_to_scan = PointMap(np.eye(4), forward, grid, affine)
@@ -137,16 +149,15 @@ def register_deformable(
         scan_to_template,
         mask_dice=dice(fixed_mask, sample_deformed(mask, grid, template_to_scan).data > 0.5),
         affine_mask_dice=dice(fixed_mask, sample(mask, grid, affine).data > 0.5),
-        folded_fraction=1.0 - float(np.mean(determinant > 0)),  # so that a value that is no number counts as folded
+        folded_fraction=1.0 - float(np.mean(determinant > 0)),  # so that NaN counts as folded
         jacobian_range=(float(determinant.min()), float(determinant.max())),
     )
 
 
 def check_deformation(deformation: Deformation) -> None:
-    """Raise ScanExcluded(stage ``registration``) where the displacement folds the brain or fits worse than the affine.
+    """Raise ScanExcluded if the displacement folds the brain or fits worse than the affine.
 
-    Never the affine in its place without a word: a cohort in which some scans are deformed and others are not would
-    carry the difference into every result.
+    The affine isn't used instead: if only some scans of a cohort were deformed, the difference would affect every result.
     """
     if deformation.folded_fraction > MAX_FOLDED_SHARE:
         raise ScanExcluded(
@@ -163,10 +174,14 @@ def check_deformation(deformation: Deformation) -> None:
 
 
 def sample_deformed(image: Volume, grid: Grid, point_map: PointMap, *, order: int = 1) -> Volume:
-    """Sample ``image`` on ``grid`` in one resampling; outside the field of view the value is 0.
+    """Resample an image once; outside its field of view the value is 0.
 
-    ``point_map``: maps world points of the grid to world points of the image: ``template_to_scan`` brings a scan to a grid
-    in template space, ``scan_to_template`` brings the template to the scan's. ``order``: 0 nearest, 1 linear, 3 cubic.
+    Args:
+        image: The image.
+        grid: The grid of the result.
+        point_map: World points of the grid to those of the image: ``template_to_scan`` for a scan on a grid in template space,
+            ``scan_to_template`` for the template on a scan's grid.
+        order: 0 nearest, 1 linear, 3 cubic.
     """
     data = np.asarray(image.data, dtype=np.float32)
     data = ndimage.spline_filter(data, order, output=np.float32) if order > 1 else data
@@ -177,35 +192,34 @@ def sample_deformed(image: Volume, grid: Grid, point_map: PointMap, *, order: in
 
 
 def sample_labels_deformed(labels: Volume, grid: Grid, point_map: PointMap) -> Volume:
-    """Sample a label map (integers 0 to 255) on ``grid``, as sample_labels does for an affine: at each voxel the label with
-    the largest linearly interpolated share, the smallest of them where shares are equal."""
+    """Resample a label map (0 to 255) as `volume.sample_labels` does with an affine; the smallest label wins ties."""
     sampled = np.zeros(grid.shape, dtype=np.uint8)
     values = np.unique(labels.data)
     for slab, index in _slabs(labels, grid, point_map):
         largest = np.zeros(sampled[slab].shape, dtype=np.float32)
         for value in values:
-            share = ndimage.map_coordinates((labels.data == value).astype(np.float32), index, order=1)
-            wins = share > largest
+            fraction = ndimage.map_coordinates((labels.data == value).astype(np.float32), index, order=1)
+            wins = fraction > largest
             sampled[slab][wins] = value
-            largest[wins] = share[wins]
+            largest[wins] = fraction[wins]
     return Volume(sampled, grid.affine)
 
 
 def write_itk_displacement(path: Path, point_map: PointMap) -> None:
-    """Write the displacement alone as ITK, SimpleITK and ANTs read it: NIfTI, five dimensions, intent vector, LPS mm.
+    """Write the displacement in ITK's format: NIfTI, five dimensions, intent vector, LPS mm.
 
-    The affine stands beside it in a file of its own (write_itk_affine). ``antsApplyTransforms`` takes the files in the order
-    of the points' way: ``-t displacement.nii.gz -t affine.txt`` brings a scan to the template, ``-t inverse_affine.txt
-    -t inverse_displacement.nii.gz`` the template to a scan. In SimpleITK the order is the other way round:
+    The affine is a separate file (write_itk_affine). ``antsApplyTransforms`` needs the files in the order in which points pass
+    them: ``-t displacement.nii.gz -t affine.txt`` resamples a scan to the template, ``-t inverse_affine.txt
+    -t inverse_displacement.nii.gz`` the template to a scan. SimpleITK needs the reverse order:
     ``CompositeTransform([affine, displacement])``.
     """
     lps = point_map.displacement * np.array([-1, -1, 1], dtype=np.float32)
     image = nib.Nifti1Image(lps[:, :, :, np.newaxis, :], point_map.grid.affine)
     image.header.set_intent("vector")
     image.header.set_xyzt_units("mm")
-    image.set_sform(point_map.grid.affine, code=4)  # the grid lies in MNI space in both directions
+    image.set_sform(point_map.grid.affine, code=4)  # the grid is in MNI space in both directions
     image.set_qform(point_map.grid.affine, code=4)
-    nib.openers.Opener.default_compresslevel = 3  # as write_image: the bytes don't depend on what was written before
+    nib.openers.Opener.default_compresslevel = 3  # as write_image, so that equal data give equal bytes
     nib.save(image, path)
 
 
@@ -217,7 +231,7 @@ def _run_greedy(
 
     greedy, log = GreedyFloat3D(), io.StringIO()
     greedy.execute(
-        # -wp 0: as computed; its own rounding is to a tenth of a voxel. greedy's seed 0 would be the clock's.
+        # -wp 0: no rounding to a tenth of a voxel. A seed of 0 would be the time.
         f"-threads 1 -V 0 -seed {seed + 1} -i fixed moving -gm mask -m {METRIC} -n {ITERATIONS} -s {SMOOTHING} -tscale {STEPS}"
         " -wp 0 -o forward -oinv inverse",
         out=log,
@@ -253,13 +267,13 @@ def _from_image(image, spacing_mm: np.ndarray) -> np.ndarray:
 
 
 def _jacobian_determinant(displacement: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
-    """The determinant of the derivative of x + displacement(x), by central differences, shape (X, Y, Z)."""
+    """The Jacobian determinant of x + displacement(x) by central differences, (X, Y, Z)."""
     rows = [np.stack(np.gradient(displacement[..., axis], *spacing_mm), axis=-1) for axis in range(3)]
     return np.linalg.det(np.stack(rows, axis=-2) + np.eye(3))
 
 
 def _slabs(image: Volume, grid: Grid, point_map: PointMap) -> Iterator[tuple[slice, np.ndarray]]:
-    """Slabs of the grid, and where their voxels lie in the image, (3, ...) in voxels: all at once would take gigabytes."""
+    """Slabs of the grid and the positions of their voxels in the image, (3, ...): all at once would take gigabytes."""
     thickness = 16
     to_index = np.linalg.inv(image.affine)
     for first in range(0, grid.shape[0], thickness):

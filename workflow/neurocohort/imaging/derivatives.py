@@ -1,7 +1,7 @@
-"""Names in ``results/<cohort>/preproc``, a BIDS derivative dataset: what each file of a scan is called, and where it lies.
+"""File names and folders in ``results/<cohort>/preproc``, a BIDS derivative dataset.
 
-The entities stand in the order of BIDS: those of the raw scan, ``space``, ``label``, ``desc``. The imports are light, because
-Snakemake reads this module at the start of its every process.
+The entities have the order of BIDS: those of the raw scan, ``space``, ``label``, ``desc``. This module imports nothing heavy,
+because every Snakemake process reads it.
 """
 
 from pathlib import Path
@@ -9,89 +9,84 @@ from pathlib import Path
 TEMPLATE_SPACE = "MNI152NLin2009aSym"
 TEMPLATE_URI = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
 SUFFIXES = {"csf": "CSF", "gm": "GM", "wm": "WM"}  # a tissue's label entity
-RAW_DATASET = "raw"  # the name of data/<cohort> in BIDS URIs; dataset_description.json says where it lies
-IGNORED = ("*_xfm.txt", "*_xfm.nii.gz", "*_mosaic.webp", "*_qc.json")  # what BIDS has no names for
-BEGINNINGS = (
-    "space-",
-    "label-",
-    "desc-",
-    "from-",
-    "mosaic.",
-    "qc.",
-)  # of what follows the scan_id in the name of a scan's file
+RAW_DATASET = "raw"  # the name of data/<cohort> in BIDS URIs; its path is in dataset_description.json
+IGNORED = ("*_xfm.txt", "*_xfm.nii.gz", "*_mosaic.webp", "*_qc.json")  # files without a BIDS name
+BEGINNINGS = ("space-", "label-", "desc-", "from-", "mosaic.", "qc.")  # of a file's name after the scan_id
 MOSAICS = "**/anat/*_mosaic.webp"  # of all scans, below the dataset
 
 
 def scan_folder(preproc: Path, scan_id: str) -> Path:
-    """The folder of a scan's files, ``sub-X/ses-Y/anat``; the runs of one session share it.
+    """Return the folder of a scan's files, ``sub-X/ses-Y/anat``, which is the same for all runs of a session.
 
-    ``scan_id``: ``sub-X[_ses-Y][_run-N]``, the first entities of every file's name.
+    Args:
+        preproc: The dataset.
+        scan_id: ``sub-X[_ses-Y][_run-N]``, the first entities of every file's name.
     """
     return Path(preproc, *_entity_folders(scan_id))
 
 
 def qc_path(preproc: Path, scan_id: str) -> Path:
-    """The record of a scan: its state, quality numbers, and files with their hashes. It is written last."""
+    """Return the path of a scan's record (`scan_record`), which is written last."""
     return scan_folder(preproc, scan_id) / qc_name(scan_id)
 
 
 def files_of(folder: Path, scan_id: str) -> list[Path]:
-    """The files of a scan in its ``folder``, and not those of another run of the session, which lie there too."""
+    """List the files of a scan in its ``folder``, without those of other runs of the session."""
     return [
         file for file in folder.glob(f"{scan_id}_*") if file.name.removeprefix(f"{scan_id}_").startswith(BEGINNINGS)
     ]
 
 
 def qc_name(scan_id: str) -> str:
-    """The name of a scan's record."""
+    """Return the name of a scan's record."""
     return f"{scan_id}_qc.json"
 
 
 def mosaic_name(scan_id: str) -> str:
-    """The name of the picture of slices."""
+    """Return the name of the quality picture."""
     return f"{scan_id}_mosaic.webp"
 
 
 def preproc_name(scan_id: str, modality: str) -> str:
-    """The name of the preprocessed image of one modality on the study's grid."""
+    """Return the name of the preprocessed image of a modality on the study's grid."""
     return f"{scan_id}_space-{TEMPLATE_SPACE}_desc-preproc_{modality}.nii.gz"
 
 
 def brain_mask_name(scan_id: str) -> str:
-    """The name of the brain mask on the raw scan's grid."""
+    """Return the name of the brain mask on the raw scan's grid."""
     return f"{scan_id}_desc-brain_mask.nii.gz"
 
 
 def tissue_map_name(scan_id: str, tissue: str) -> str:
-    """The name of the map of one tissue's probability (csf, gm or wm) on the raw scan's grid."""
+    """Return the name of the probability map of a tissue (csf, gm or wm) on the raw scan's grid."""
     return f"{scan_id}_label-{SUFFIXES[tissue]}_probseg.nii.gz"
 
 
 def labels_name(scan_id: str) -> str:
-    """The name of the cohort's own tissue labels on the study's grid."""
+    """Return the name of the cohort's own tissue labels on the study's grid."""
     return f"{scan_id}_space-{TEMPLATE_SPACE}_dseg.nii.gz"
 
 
 def affine_name(scan_id: str, source: str, target: str) -> str:
-    """The name of an affine transform, in ITK's text format."""
+    """Return the name of an affine transform in ITK's text format."""
     return f"{scan_id}_from-{source}_to-{target}_mode-image_xfm.txt"
 
 
 def displacement_name(scan_id: str, source: str, target: str) -> str:
-    """The name of a deformable transform, a displacement field."""
+    """Return the name of a deformable transform, a displacement field."""
     return f"{scan_id}_from-{source}_to-{target}_mode-image_desc-displacement_xfm.nii.gz"
 
 
 def sidecar_name(image_name: str) -> str:
-    """The name of the JSON file that describes an image."""
+    """Return the name of the JSON file that describes an image."""
     return f"{image_name.removesuffix('.nii.gz')}.json"
 
 
 def raw_uri(image: Path) -> str:
-    """The BIDS URI of an image of the cohort's raw dataset, ``bids:raw:sub-X/ses-Y/anat/sub-X_ses-Y_T1w.nii.gz``.
+    """Return the BIDS URI of an image of the raw dataset, ``bids:raw:sub-X/ses-Y/anat/sub-X_ses-Y_T1w.nii.gz``.
 
-    ``image``: its path, with that of the dataset before it. A file that came with the cohort as a derivative has
-    ``derivatives/<name>`` before ``sub-X``.
+    Args:
+        image: Its path. A file that came with the cohort as a derivative has ``derivatives/<name>`` before ``sub-X``.
     """
     parts = image.parts
     first = next(
@@ -103,7 +98,7 @@ def raw_uri(image: Path) -> str:
 
 
 def own_uri(scan_id: str, name: str) -> str:
-    """The BIDS URI of a file of the scan in this dataset."""
+    """Return the BIDS URI of a scan's file in this dataset."""
     return f"bids::{'/'.join(_entity_folders(scan_id))}/{name}"
 
 

@@ -1,34 +1,32 @@
-"""What is unusual about a scan though it is within the study's limits: a sentence each, for its record's notes."""
+"""Notes on unusual numbers of a scan that is within the study's limits."""
 
-# Between good scans (their extremes in brackets, of 99 of OASIS-1 and 7 of IXI) and made faults; of contrast, no limit parts
-# the two, so that a scan of an atrophied brain may get a note.
+# Limits between good scans (in brackets the extreme of 99 scans of OASIS-1 and 7 of IXI) and simulated faults. No limit of
+# contrast separates them, so a scan of an atrophied brain may get a note.
 SOME_CUT_CM2 = 5.0  # (3.3) against 35
 SOME_MISSING = 0.005  # (0) against 0.007
 LITTLE_CONTRAST = 0.12  # (0.10) against 0
-SOME_TURN_DEGREES = 45.0  # (40, of painted heads that lie tilted)
+SOME_TURN_DEGREES = 45.0  # (40, of tilted painted heads)
 
 
 def doubts(metrics: dict[str, float | None]) -> list[str]:
-    """Sentences on the numbers of a scan's record (see quality_limits.py for those that exclude it) that ask for a look."""
+    """Return a sentence for each number of a scan's record that someone should look at; `quality_limits` excludes scans."""
     found = {name: value for name, value in metrics.items() if value is not None}
     notes = []
     if (cut := found.get("mask_border_cm2", 0.0)) > SOME_CUT_CM2:
         notes.append(
             f"The brain mask is cut over {cut:.0f} cm2, by the border of the field of view or by a plain background; "
-            "look whether a part of the brain is missing."
+            "check whether a part of the brain is missing."
         )
     if (missing := found.get("missing_brain", 0.0)) > SOME_MISSING:
         notes.append(
-            f"{missing:.1%} of the brain lies outside of the field of view or in empty voxels; look whether a part is missing."
+            f"{missing:.1%} of the brain is outside of the field of view or in empty voxels; check whether a part is missing."
         )
     for name, pair in (("contrast_gm_csf", "grey matter and CSF"), ("contrast_wm_gm", "white and grey matter")):
         if (contrast := found.get(name, 1.0)) < LITTLE_CONTRAST:
             notes.append(
                 f"The contrast between {pair} is low for a T1-weighted image: {contrast:.2f} of the brain's range of "
-                "intensities; look whether it is one."
+                "intensities; check whether it is one."
             )
     if (turn := found.get("head_turn_degrees", 0.0)) > SOME_TURN_DEGREES:
-        notes.append(
-            f"The head is turned by {turn:.0f} degrees; look whether its registration and its header are right."
-        )
+        notes.append(f"The head is turned by {turn:.0f} degrees; check its registration and its header.")
     return notes

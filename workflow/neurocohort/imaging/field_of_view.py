@@ -1,8 +1,8 @@
-"""How much of a brain is missing from its image: cut by the border, by a plane of background, or by empty slices.
+"""Measure how much of a brain is missing from its image: cut by the border, by a plane of background, or by empty slices.
 
-Two measures, since each misses what the other finds: the area over which the brain mask ends at nothing, and the fraction of
-the template's brain that has no image where the registration puts it. An empty voxel is exactly 0, the value of a painted
-background (see intensity_scale.py); one outside of the field of view is empty too.
+There are two measures, because each finds faults that the other misses: the area where the brain mask ends at empty space, and
+the fraction of the template's brain that is empty in the registered scan. A voxel is empty if it is exactly 0, the value of a
+painted background (see intensity_scale.py), or outside of the field of view.
 """
 
 from collections.abc import Iterator
@@ -13,40 +13,52 @@ from scipy import ndimage
 from neurocohort.imaging.template import Template
 from neurocohort.imaging.volume import Volume, bounding_box
 
-EMPTY_MM = 12.0  # of empty voxels in all directions are no bone: a skull, which may be stored as 0, is thinner
-NEAR_MM = 3.0  # between the mask and an empty space: less than any scalp; also the step in which spaces are found
-# Fraction of the mask's surface beside empty spaces: 0.67 at least in 33 skull-stripped scans of OASIS-1; a cut head has a tenth.
+EMPTY_MM = 12.0  # size of an empty space in all directions: a skull, which may be stored as 0, is thinner
+NEAR_MM = 3.0  # from the mask to an empty space: less than any scalp; also the step of the search for spaces
+# Fraction of the mask's surface next to empty spaces: at least 0.67 in 33 skull-stripped scans of OASIS-1, and 0.1 in a cut head.
 STRIPPED = 0.3
-NEIGHBOURS = 3  # planes of a brain's surface that a flat cut is compared with
-NATURAL_FLAT_CM2 = 15.0  # the excess of a brain that nothing cut; 13 at most in 99 skull-stripped scans of OASIS-1
-INNER_MM = 6.0  # of the template's brain are left out on all sides: a registration is no better, and skull may be empty
-POINT_STEP = 2  # every other voxel of the template along each axis: some 20,000 points
+NEIGHBOURS = 3  # planes with which a flat cut is compared
+NATURAL_FLAT_CM2 = 15.0  # excess of a complete brain; at most 13 in 99 skull-stripped scans of OASIS-1
+INNER_MM = 6.0  # outer part of the template's brain that is ignored: registrations have errors, and skull may be empty
+POINT_STEP = 2  # every second voxel of the template along each axis: about 20,000 points
 
 
 def cut_area_cm2(scan: Volume, mask: np.ndarray, *, skull_stripped: bool) -> tuple[float, bool]:
-    """The area in cm2 over which the brain mask (bool, of the scan's shape) is cut, and whether the scan is skull-stripped.
+    """Measure the area where a brain mask is cut.
 
-    ``skull_stripped``: what the study says; a scan that looks so is one though the study doesn't.
+    That is the area on the border of the field of view. In a whole head it is also the area where the mask ends at an empty
+    space of EMPTY_MM along an axis of the image, because scalp is between a complete brain and the air. A skull-stripped brain
+    ends at empty voxels nearly everywhere: there a cut is a plane across an axis in which much more of the mask ends than in
+    the planes before it.
 
-    It is the area on the border of the field of view, and in a whole head also where the mask ends at an empty space of EMPTY_MM,
-    across the axes of the image: scalp lies between any whole brain and the air. A skull-stripped brain ends in empty voxels
-    nearly everywhere; there a cut is the plane across an axis in which far more of the mask ends than in the planes before it.
+    Args:
+        scan: The raw scan.
+        mask: Brain mask, bool, same shape.
+        skull_stripped: Whether the study's configuration has it as skull-stripped; scans that look so are treated so too.
+
+    Returns:
+        The area in cm2, and whether the scan is skull-stripped.
     """
     border_mm2 = 0.0
     for axis in range(3):
         voxel_mm2 = float(np.prod(np.delete(scan.spacing_mm, axis)))
         border_mm2 += voxel_mm2 * sum(int(np.count_nonzero(mask.take(end, axis=axis))) for end in (0, -1))
-    beside_mm2, all_mm2 = _beside_empty_space_mm2(scan, mask)
-    skull_stripped = skull_stripped or beside_mm2 > STRIPPED * all_mm2
-    return (border_mm2 + (_flat_mm2(scan, mask) if skull_stripped else beside_mm2)) / 100, skull_stripped
+    empty_mm2, all_mm2 = _at_empty_space_mm2(scan, mask)
+    skull_stripped = skull_stripped or empty_mm2 > STRIPPED * all_mm2
+    return (border_mm2 + (_flat_mm2(scan, mask) if skull_stripped else empty_mm2)) / 100, skull_stripped
 
 
 def missing_fraction(scan: Volume, template: Template, to_scan: np.ndarray, *, skull_stripped: bool) -> float:
-    """The fraction (0 to 1) of the template's brain, without its outer INNER_MM, whose place in the scan is empty.
+    """Return the fraction (0 to 1) of the template's brain, without its outer INNER_MM, that is empty in the scan.
 
-    ``to_scan``: 4 x 4, world points (RAS mm) of the template to those of the scan. A skull-stripped brain may have empty sulci
-    and ventricles, and in MNI space it may end before the template's does; there only planes that are empty as a whole count,
-    across an axis of the image and between planes that are not.
+    A skull-stripped brain may have empty sulci and ventricles, and in MNI space it may be smaller than the template's. So only
+    planes of the image that are completely empty count there, if they are between planes that aren't.
+
+    Args:
+        scan: The raw scan.
+        template: The template.
+        to_scan: 4 x 4, world points (RAS mm) of the template to those of the scan.
+        skull_stripped: Whether the scan is skull-stripped.
     """
     inner = ndimage.binary_erosion(template.fit_mask, iterations=round(INNER_MM / float(template.fit.spacing_mm[0])))
     index = np.argwhere(inner[::POINT_STEP, ::POINT_STEP, ::POINT_STEP]) * POINT_STEP
@@ -63,37 +75,37 @@ def missing_fraction(scan: Volume, template: Template, to_scan: np.ndarray, *, s
 
 
 def _shown_planes(data: np.ndarray, axis: int) -> np.ndarray:
-    """For each plane across ``axis`` whether it has an image, or lies before or behind all that have one: bool (n,)."""
+    """For each plane across ``axis``, whether it has an image or is before or after all planes with one: bool (n,)."""
     shown = np.any(data, axis=tuple({0, 1, 2} - {axis}))
     first, last = np.flatnonzero(shown)[[0, -1]]
     shown[:first] = shown[last + 1 :] = True
     return shown
 
 
-def _beside_empty_space_mm2(scan: Volume, mask: np.ndarray) -> tuple[float, float]:
-    """The area over which an empty space begins within NEAR_MM of the mask's ends along the axes, and the area of all ends."""
+def _at_empty_space_mm2(scan: Volume, mask: np.ndarray) -> tuple[float, float]:
+    """The area of the mask's ends along the axes with an empty space within NEAR_MM, and the area of all ends."""
     near = np.maximum(1, np.rint(NEAR_MM / scan.spacing_mm)).astype(int)  # voxels
     empty = scan.data[tuple(slice(None, None, step) for step in near)] == 0
     size = 1 + 2 * np.ceil(EMPTY_MM / 2 / (near * scan.spacing_mm)).astype(int)
-    # An opening: what a block of EMPTY_MM fits into. Outside of the field of view all is empty.
+    # An opening: the places for a block of EMPTY_MM. Everything outside of the field of view is empty.
     space = ndimage.minimum_filter(empty, size, mode="constant", cval=1)
     space = ndimage.maximum_filter(space, size, mode="constant", cval=0)
     if not space.any():
         return 0.0, 1.0
-    beside_mm2 = all_mm2 = 0.0
+    empty_mm2 = all_mm2 = 0.0
     for axis, side, place in _ends(mask):
         place[axis] = np.clip(place[axis] + side * near[axis], 0, mask.shape[axis] - 1)
-        beside = space[tuple(index // step for index, step in zip(place, near, strict=True))]
+        at_space = space[tuple(index // step for index, step in zip(place, near, strict=True))]
         voxel_mm2 = float(np.prod(np.delete(scan.spacing_mm, axis)))
-        beside_mm2 += voxel_mm2 * int(np.count_nonzero(beside))
-        all_mm2 += voxel_mm2 * len(beside)
-    return beside_mm2, all_mm2
+        empty_mm2 += voxel_mm2 * int(np.count_nonzero(at_space))
+        all_mm2 += voxel_mm2 * len(at_space)
+    return empty_mm2, all_mm2
 
 
 def _flat_mm2(scan: Volume, mask: np.ndarray) -> float:
-    """The area of the flattest plane in which the mask ends, less that of the planes before it; 0 where it is a brain's own.
+    """The area of the flattest end of the mask, less that of the planes before it; 0 if a complete brain can have it.
 
-    On a sphere the area in which it ends hardly changes from plane to plane; where a plane cuts it, it leaps.
+    The area where a sphere ends hardly changes from plane to plane; at a cut it jumps.
     """
     flattest_mm2 = 0.0
     for axis, side, place in _ends(mask):
@@ -105,7 +117,7 @@ def _flat_mm2(scan: Volume, mask: np.ndarray) -> float:
 
 
 def _ends(mask: np.ndarray) -> Iterator[tuple[int, int, list[np.ndarray]]]:
-    """For each axis and side (1 or -1), where the mask ends that way inside the array: an index array for each axis."""
+    """For each axis and side (1 or -1), the voxels where the mask ends in that direction: an index array for each axis."""
     box = bounding_box(mask, 1)
     part = np.ascontiguousarray(mask[box])
     for axis in range(3):

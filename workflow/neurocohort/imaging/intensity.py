@@ -1,21 +1,27 @@
-"""Intensities on one scale for all scans: inside the brain mask alone, by statistics that a bright vessel can't move."""
+"""Scale intensities inside the brain mask, so that all scans are comparable, by statistics that are robust to bright vessels."""
 
 import numpy as np
 from scipy import ndimage
 
 PERCENTILES = (0.5, 99.5)
 ZSCORE_LIMIT = 4.0
-WHITE_MATTER_LEVEL = 0.75  # where the peak of white matter comes to lie
+WHITE_MATTER_LEVEL = 0.75  # of the peak of white matter
 PEAK_BINS = 200
 
 
 def normalise(data: np.ndarray, mask: np.ndarray, method: str, white_matter: np.ndarray) -> np.ndarray:
-    """Scale ``data`` inside ``mask`` (bool) to 0..1 as float32; 0 outside. ``white_matter``: bool, the template's.
+    """Scale the intensities of a brain to 0 to 1, and clip them, so that packs can store eight bits.
 
-    ``percentile``: the 0.5th and 99.5th percentiles become 0 and 1. ``zscore``: mean 0 and standard deviation 1, clipped at
-    four standard deviations, which become 0 and 1 (so 0.5 is the mean). ``white_matter_peak``: the commonest intensity of white
-    matter becomes 0.75, and 0 stays 0. All are clipped to the range, so that the packed
-    cohort can hold them in eight bits.
+    Args:
+        data: Intensities on the study's grid.
+        mask: Brain mask, bool.
+        method: ``percentile``: the 0.5th and 99.5th percentiles become 0 and 1. ``zscore``: four standard deviations below and
+            above the mean become 0 and 1. ``white_matter_peak``: 0 remains 0, and the most frequent intensity of white matter
+            becomes 0.75.
+        white_matter: The template's white matter, bool.
+
+    Returns:
+        float32; 0 outside the mask.
     """
     inside = data[mask].astype(np.float64)
     if method == "percentile":
@@ -31,8 +37,8 @@ def normalise(data: np.ndarray, mask: np.ndarray, method: str, white_matter: np.
 
 
 def _peak(values: np.ndarray) -> float:
-    """The mode of ``values`` (n,): the middle of the fullest bin of a smoothed histogram between its outer percentiles."""
+    """The mode of ``values`` (n,): the middle of the largest bin of a smoothed histogram between PERCENTILES."""
     low, high = np.percentile(values, PERCENTILES)
     counts, edges = np.histogram(values, bins=PEAK_BINS, range=(low, max(high, low + 1e-6)))
-    fullest = int(np.argmax(ndimage.gaussian_filter1d(counts.astype(float), PEAK_BINS / 25)))
-    return float(edges[fullest : fullest + 2].mean())
+    largest = int(np.argmax(ndimage.gaussian_filter1d(counts.astype(float), PEAK_BINS / 25)))
+    return float(edges[largest : largest + 2].mean())

@@ -1,34 +1,38 @@
-"""One scale for the intensities of every scan that is read: air is 0, nothing is negative, white matter is a few hundred.
+"""The common intensity scale of all scans that are read: air is 0, nothing is negative, white matter is a few hundred.
 
-A scanner's units mean nothing, and programs add offsets: air may be stored as 1024 or -1024, a whole scan may lie between 0
-and 1e-6, an MP2RAGE image lies around 0. All later steps take air as 0, so this is settled once, where a scan is read. A scan
-with air at 0 keeps its values up to a power of two, which changes no bit of any later ratio.
+A scanner's units have no meaning, and programs add offsets: air may be stored as 1024 or -1024, a scan may be between 0 and 1e-6,
+MP2RAGE images are around 0. All later stages expect air to be 0, so each scan is scaled when it is read. If air is 0, values are
+multiplied by a power of two only, which changes no bit of any later ratio.
 """
 
 import numpy as np
 
 from neurocohort.errors import ScanExcluded
 
-PLAIN_BORDER = 0.8  # fraction of the outer faces with one value: then it is a painted background; a brain may touch it
+PLAIN_BORDER = 0.8  # fraction of the outer faces with one value in a painted background; the brain may touch the border
 SAMPLE_STEP_MM = 2.5  # statistics need no more voxels
-LOW_PERCENTILE, HIGH_PERCENTILE = 0.1, 99.5  # a few dead or saturated voxels move neither
-# In units of the content's range. A background may lie a little above the content's lowest values (an interpolation rings below
-# it), and below the content by no more than the darkest tissue is dark; any other value is a mark and has no intensity.
+LOW_PERCENTILE, HIGH_PERCENTILE = 0.1, 99.5  # robust to a few dead or saturated voxels
+# In units of the content's range. A background may be slightly above the content's lowest values (interpolation can cause ringing
+# below it), and below the content by no more than the second limit; any other value is a mark and no intensity.
 RINGING, LARGEST_GAP = 0.05, 0.5
-SCALED_HIGH = 1024.0  # the high percentile comes to lie between its half and it
-SMALLEST_CONTENT = 2.0**-10  # above 0, so that content stays apart from a painted background
-LARGEST_VALUE = 2.0**120  # of larger ones the differences are beyond 32 bits
-MINIMUM_LEVELS = 256  # that a 32-bit number can tell apart within the content's range
+SCALED_HIGH = 1024.0  # the high percentile becomes a value from half of it to it
+SMALLEST_CONTENT = 2.0**-10  # above 0, so that content differs from a painted background
+LARGEST_VALUE = 2.0**120  # differences of larger values overflow 32-bit numbers
+MINIMUM_LEVELS = 256  # distinct 32-bit numbers within the content's range
 
 
 def to_common_scale(data: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
-    """The image ``factor * (data - air)``, clipped at 0, float32; ``data`` (float32, finite) may be changed in place.
+    """Return the image ``factor * (data - air)``, clipped at 0, float32.
 
-    Any ``a * data + b`` with a > 0 gives the same result up to rounding and up to a factor between 1 and 2. Voxels of a painted
-    background become 0 whatever their value is, and the content around it stays above 0.
+    ``a * data + b`` with a > 0 gives the same result except for rounding and a factor between 1 and 2. Voxels of a painted
+    background become 0 for any value of it, and all other voxels stay above 0.
 
-    Raises ScanExcluded(stage ``read``) where the image is constant, or where 32-bit numbers hold too little of the content's
-    range, as with a large offset.
+    Args:
+        data: float32, finite; may be changed in place.
+        spacing_mm: Voxel spacing, (3,).
+
+    Raises:
+        ScanExcluded: If the image is constant, or if 32-bit numbers are too coarse for its range, as with a large offset.
     """
     steps = tuple(slice(None, None, max(1, round(SAMPLE_STEP_MM / mm))) for mm in spacing_mm)
     if max(-float(data.min()), float(data.max())) > LARGEST_VALUE:
@@ -47,7 +51,7 @@ def to_common_scale(data: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
     if air != 0:
         data -= np.float32(air)
     exponent = int(np.floor(np.log2(SCALED_HIGH) - np.log2(high - air)))
-    for part in (exponent // 2, exponent - exponent // 2):  # the whole factor may be too large for 32 bits
+    for part in (exponent // 2, exponent - exponent // 2):  # the factor itself may be too large for 32 bits
         if part:
             data *= np.float32(2.0**part)
     if painted is not None:
@@ -59,9 +63,9 @@ def to_common_scale(data: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
 
 
 def background_fraction(data: np.ndarray) -> tuple[float, float]:
-    """The value that most of the six outer faces of ``data`` have, and the fraction of them that has it (0 to 1).
+    """Return the most frequent value on the six outer faces of an image, and the fraction of voxels with it (0 to 1).
 
-    The value is the median: it is right where the fraction is above one half.
+    The value is the median, which is the most frequent one if the fraction is above 0.5.
     """
     faces = np.concatenate([data.take(end, axis=axis).ravel() for axis in range(3) for end in (0, -1)])
     value = np.partition(faces, len(faces) // 2)[len(faces) // 2]
@@ -69,7 +73,7 @@ def background_fraction(data: np.ndarray) -> tuple[float, float]:
 
 
 def _painted_value(data: np.ndarray, some: np.ndarray) -> float | None:
-    """The value of a background that was painted in: on the border, or far below all others; None without one."""
+    """The value of a painted background, which is on the border or far below all others; None without one."""
     value, fraction = background_fraction(data)
     if fraction >= PLAIN_BORDER:
         return value

@@ -1,10 +1,10 @@
-"""What the numbers of a tissue segmentation mean: in every cohort's labels, and in the maps that networks predict."""
+"""The label values of tissue segmentations, for the cohorts' labels and the networks' predictions."""
 
 import pandas as pd
 
 from neurocohort.imaging.derivatives import SUFFIXES
 
-# The columns are those of BIDS; ``mapping`` is the label in its own list of common tissues.
+# The columns of BIDS; ``mapping`` is the label in BIDS' list of common tissues.
 LABELS = pd.DataFrame(
     {
         "index": [0, 1, 2, 3],

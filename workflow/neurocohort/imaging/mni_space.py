@@ -1,7 +1,7 @@
-"""Scans that are in MNI space already: what belongs to the brain, and how well the scan fits, judged by the template.
+"""Scans that are in MNI space already: their brain mask, and how well they fit the template.
 
-In MNI space the brain's place and size are known. So residual skull, eyes and neck are removed from the brain mask instead of
-costing the scan, and the mask's size is compared with the template's. Millilitres there are not the head's own.
+In MNI space the brain's place and size are known. So residual skull, eyes and neck are removed from the mask instead of
+excluding the scan, and the mask's size is compared with the template's. Volumes in mL there aren't those of the head.
 """
 
 import numpy as np
@@ -13,28 +13,34 @@ from neurocohort.imaging.registration import Registration, compare_in_place, rem
 from neurocohort.imaging.template import Template
 from neurocohort.imaging.volume import Volume, grid_of, sample
 
-# Of 296 skull-stripped OASIS-1 scans in MNI space, 98 % had less than 1.4 mL of brain farther outside above the skull base;
-# below it the strip left up to 280 mL of eyes, fat and bone there.
+# Of 296 skull-stripped OASIS-1 scans in MNI space, 98 % had less than 1.4 mL of brain beyond this margin above the skull base.
+# Below it, up to 280 mL of eyes, fat and bone had not been stripped.
 MARGIN_MM = 8.0
-# Of the same scans 294 had at most 5 mm (median 2.3); one was tilted (6.4), one upside down (10.5).
+# Of the same scans, 294 had at most 5 mm (median 2.3); one was tilted (6.4), one was upside down (10.5).
 MAX_SHIFT_MM = 6.0
 
 
 def within_template(scan: Volume, mask: np.ndarray, template: Template) -> tuple[np.ndarray, dict[str, float]]:
-    """The part of a brain mask within MARGIN_MM of the template's brain, and two quality numbers.
+    """Limit a brain mask to MARGIN_MM around the template's brain.
 
-    ``mask``: bool, of the shape of ``scan``, whose world is MNI space. Returns the mask's largest connected part within the
-    margin; ``outside_template``, the fraction of ``mask`` that was removed, 0 to 1; and ``mask_to_template``, the volume of what
-    is left over that of the template's brain (a ratio, since volumes in MNI space are not the head's own).
+    Args:
+        scan: A scan in MNI space.
+        mask: Its brain mask, bool, same shape.
+        template: The template.
 
-    Raises ScanExcluded(stage ``registration``) where nothing is left.
+    Returns:
+        The mask's largest connected part within the margin, and two quality numbers: ``outside_template``, the removed fraction
+        of the mask, 0 to 1; and ``mask_to_template``, the volume of the result divided by that of the template's brain.
+
+    Raises:
+        ScanExcluded: If nothing is left.
     """
     near = ndimage.distance_transform_edt(~template.fit_mask, sampling=template.fit.spacing_mm) <= MARGIN_MM
     kept = mask & (sample(Volume(near, template.fit.affine), grid_of(scan)).data > 0.5)
     if not kept.any():
         raise ScanExcluded(
             "registration",
-            f"no part of its brain lies within {MARGIN_MM:g} mm of the template's, and its cohort has `mni_space: true`; "
+            f"no part of its brain is within {MARGIN_MM:g} mm of the template's, and its cohort has `mni_space: true`; "
             "expected a scan in MNI space: fix its affine, or remove `mni_space` to have the scans registered",
         )
     kept = one_component(kept)
@@ -46,9 +52,16 @@ def within_template(scan: Volume, mask: np.ndarray, template: Template) -> tuple
 
 
 def fit_in_place(brain: Volume, mask: np.ndarray, template: Template, seed: int) -> tuple[Registration, float]:
-    """What registration would report of a scan in MNI space, with the identity as its transform, and its remaining shift in mm.
+    """Compare a brain in MNI space with the template.
 
-    ``brain``: bias-corrected, with its ``mask`` (bool) on one grid.
+    Args:
+        brain: Bias-corrected.
+        mask: bool, same shape.
+        template: The template.
+        seed: Seed of the registration that measures the shift.
+
+    Returns:
+        The identity as registration, and the shift in mm that a registration would still apply.
     """
     grid = grid_of(template.fit)
     moving_mask = sample(Volume(mask, brain.affine), grid, smooth=True).data > 0.5
@@ -58,7 +71,7 @@ def fit_in_place(brain: Volume, mask: np.ndarray, template: Template, seed: int)
 
 
 def check_shift(shift_mm: float) -> None:
-    """Raise ScanExcluded where a scan lies too far from where MNI space has it, or tilted."""
+    """Raise ScanExcluded if a brain in MNI space is shifted or tilted too much."""
     if shift_mm > MAX_SHIFT_MM:
         raise ScanExcluded(
             "registration",

@@ -1,13 +1,13 @@
-"""How a head lies and how large it is, from the affine between template and scan: a wrong header shows here."""
+"""Rotation and stretch of a head, from the affine between template and scan: they are unusual if the header is wrong."""
 
 import numpy as np
 
 
 def pose_numbers(template_to_scan: np.ndarray) -> dict[str, float]:
-    """``head_turn_degrees`` and ``head_stretch``, from a 4 x 4 affine between world points (RAS mm).
+    """Return two quality numbers of an affine (4 x 4) between world points (RAS mm).
 
-    ``head_turn_degrees``: angle of the rotation that is nearest to the affine, 0 to 180. ``head_stretch``: its largest scale
-    over its smallest, 1 or more: a voxel size that is wrong along one axis stretches the head along it.
+    ``head_turn_degrees`` is the angle of the closest rotation, 0 to 180. ``head_stretch`` is the largest scale divided by the
+    smallest, 1 or more: a wrong voxel size along one axis stretches the head.
     """
     left, scales, right = np.linalg.svd(template_to_scan[:3, :3])
     turn = left @ right

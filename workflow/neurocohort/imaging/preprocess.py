@@ -136,7 +136,7 @@ class Registered:
 def _stages(
     result: PreprocessedScan, template: Template, settings: Settings, read: Callable[[Path], Volume]
 ) -> Iterator[PreprocessedScan]:
-    """Yield the result after each stage."""
+    """Yield the result after each stage, so that an error in the next one doesn't lose it."""
     scan = read(result.images.t1w)
     mask = _brain_mask(scan, settings)
     if settings.mni_space:

@@ -7,30 +7,37 @@ from scipy import ndimage
 from neurocohort.imaging.brain_extraction import without_holes
 from neurocohort.imaging.volume import Volume
 
-AIR_STEP_MM = 2.5  # the air is looked at in every so manieth mm: its noise is the same everywhere
-NO_NOISE = 1e-7  # energy of air as a fraction of the head's: less is a background that was painted out
+AIR_STEP_MM = 2.5  # sampling of the air, whose noise is spatially uniform
+NO_NOISE = 1e-7  # energy of air as a fraction of the head's; a painted background has less
 
 
 def quality_numbers(
     scan: Volume, brain: Volume, mask: np.ndarray, tissues: np.ndarray, field: np.ndarray
 ) -> dict[str, float]:
-    """Quality numbers by name; each is finite.
+    """Compute quality numbers of a scan.
 
-    ``scan``: the raw head; ``brain``: bias-corrected, on the mask's grid; ``tissues``: (3, X, Y, Z) shares of CSF, GM, WM;
-    ``field``: the bias field inside the mask (n,), of mean one.
+    Args:
+        scan: The raw scan.
+        brain: Bias-corrected.
+        mask: Brain mask, bool, same grid as ``brain``.
+        tissues: Probabilities of CSF, GM and WM, (3, X, Y, Z), same grid.
+        field: The bias field inside the mask, (n,).
+
+    Returns:
+        Numbers by name:
 
     - ``snr_gm``, ``snr_wm``: mean over standard deviation within the tissue; higher is better.
     - ``cnr``: |mean WM - mean GM| over the pooled standard deviation; higher is better.
     - ``cjv``: (SD WM + SD GM) over |mean WM - mean GM|, the coefficient of joint variation; lower is better.
     - ``efc``: entropy focus criterion of the whole image, 0 to 1 (Atkinson et al. 1997); lower is better.
-    - ``fber``: median energy of the head over that of the air around it (Shehzad et al. 2015); higher is better. Left out
-      where the background was painted out, as in skull-stripped images.
+    - ``fber``: median energy of the head over that of the air around it (Shehzad et al. 2015); higher is better. Missing
+      if the background is painted, as in skull-stripped images.
     - ``inu_range``: 95th less 5th percentile of the bias field; lower is better.
     """
     values = {}
     moments = {}
-    for name, share in zip(("csf", "gm", "wm"), tissues, strict=True):
-        inside = brain.data[mask & (share > 0.8)].astype(np.float64)
+    for name, probability in zip(("csf", "gm", "wm"), tissues, strict=True):
+        inside = brain.data[mask & (probability > 0.8)].astype(np.float64)
         inside = inside if len(inside) > 10 else brain.data[mask].astype(np.float64)
         moments[name] = (inside.mean(), inside.std())
     for name in ("gm", "wm"):
@@ -47,17 +54,17 @@ def quality_numbers(
 
 
 def left_right_symmetry(data: np.ndarray, mask: np.ndarray) -> float:
-    """Correlation of a template-space image with its mirror image inside the mask and its mirror, -1 to 1.
+    """Return the correlation of a template-space image with its mirror image, inside the mask and its mirror image, -1 to 1.
 
-    The first axis runs left to right and its middle is the template's mid-sagittal plane. A low value points to a
-    misregistration, or to a large lesion.
+    The first axis is left to right, and its middle is the template's mid-sagittal plane. A low value indicates a misregistration
+    or a large lesion.
     """
     both = mask & mask[::-1]
     return round(float(np.corrcoef(data[both], data[::-1][both])[0, 1]), 5)
 
 
 def _foreground_background_ratio(scan: Volume) -> float | None:
-    """FBER; None where the air has no noise. The head is what Otsu's threshold finds, made whole."""
+    """FBER; None if the air has no noise. The head is found by Otsu's threshold, closed and filled."""
     steps = np.maximum(1, np.round(AIR_STEP_MM / scan.spacing_mm).astype(int))
     data = np.ascontiguousarray(scan.data[tuple(slice(None, None, step) for step in steps)])
     bright = sitk.GetArrayFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(data), 0, 1)) > 0
@@ -73,6 +80,6 @@ def _foreground_background_ratio(scan: Volume) -> float | None:
 def _entropy_focus(data: np.ndarray) -> float:
     magnitude = np.abs(data[data != 0])
     largest = np.linalg.norm(magnitude.astype(np.float64))
-    share = magnitude / np.float32(largest)
+    fraction = magnitude / np.float32(largest)
     worst = np.sqrt(data.size) * np.log(np.sqrt(data.size))
-    return float(-(share * np.log(share)).sum(dtype=np.float64) / worst)
+    return float(-(fraction * np.log(fraction)).sum(dtype=np.float64) / worst)

@@ -1,4 +1,4 @@
-"""Reads the next scan while the current one is processed, so that a GPU doesn't wait for a disk."""
+"""Read the next scan while the current one is processed, so that a GPU doesn't wait for the disk."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +10,9 @@ Task = TypeVar("Task")
 
 
 class ReadAhead(Generic[Task]):
-    """Calls ``read`` for the next task in a thread. What it raises is raised when that task is asked for, and never before.
+    """Calls ``read`` for the next task in a thread; its errors are raised when that task is taken.
 
-    One scan at most is held in memory beyond the current one.
+    At most one scan in addition to the current one is in memory.
     """
 
     def __init__(self, read: Callable[[Task], Volume]):
@@ -21,7 +21,7 @@ class ReadAhead(Generic[Task]):
         self._coming: tuple[Task, Future] | None = None
 
     def take(self, task: Task, upcoming: Task | None) -> Volume:
-        """Return the scan of ``task``, and begin to read that of ``upcoming``, the task that is likely to be next."""
+        """Return the scan of ``task``, and start to read that of ``upcoming``, the task that is probably next."""
         coming, self._coming = self._coming, None
         try:
             return coming[1].result() if coming and coming[0] == task else self._read(task)

@@ -249,7 +249,7 @@ def _mutual_information(transform: sitk.Transform, images: Sequence[sitk.Image])
 
 def to_image(volume: Volume) -> sitk.Image:
     """Convert a volume on a grid along the world's axes to an ITK image, float32."""
-    # The grid lies along the world's axes: flipping x and y (as views) gives ITK's identity direction.
+    # The grid is along the world's axes: flipping x and y (as views) gives ITK's identity direction.
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data[::-1, ::-1].T, dtype=np.float32))
     last = np.array([volume.data.shape[0] - 1, volume.data.shape[1] - 1, 0])
     corner = volume.affine[:3, :3] @ last + volume.affine[:3, 3]

@@ -1,8 +1,7 @@
 """Rigid registration of a session's other modalities (T2w, PDw, FLAIR) to its T1-weighted scan.
 
-One head, two contrasts: Mattes mutual information of the brain alone. The images' own world coordinates are a good start
-where both were acquired in one visit, and a wrong one where somebody set an origin by hand; so two starts must end at the
-same place before the result is believed.
+It maximises the Mattes mutual information of the brain. The images' own world coordinates are a good start if both were
+acquired in one visit, and a bad one if somebody has edited the origin. So a result is accepted only if two starts agree.
 """
 
 import numpy as np
@@ -13,18 +12,27 @@ from neurocohort.errors import ScanExcluded
 from neurocohort.imaging.registration import HISTOGRAM_BINS, LPS_FROM_RAS, from_itk, to_image
 from neurocohort.imaging.volume import Volume, sample, world_grid
 
-SAMPLED_SHARE = {2: 0.3, 1: 0.15}  # of the voxels of the fixed brain at each shrink factor
-MARGIN_VOXELS = 2  # around the brain: fluid and skull tell more than grey against white matter in a PD image
-AGREEMENT_MM = 2.0  # mean distance over the brain between two results that are the same
+SAMPLED_FRACTION = {2: 0.3, 1: 0.15}  # of the voxels of the fixed brain, by shrink factor
+MARGIN_VOXELS = 2  # around the brain: in a PD image, fluid and skull have more contrast than grey and white matter
+AGREEMENT_MM = 2.0  # largest mean distance over the brain between two results that agree
 PERTURBATION_DEGREES, PERTURBATION_MM = 4.0, 6.0
 
 
 def register_rigid(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, name: str, *, seed: int) -> np.ndarray:
-    """The rigid transform (4 x 4) from world points (RAS mm) of ``fixed`` to those of ``moving``.
+    """Register another modality to the T1-weighted scan.
 
-    ``fixed``: the T1-weighted scan on a grid along the world's axes; ``fixed_mask``: its brain, bool; ``moving``: the whole
-    other image as it was read; ``name``: its modality, for the message. Raises ScanExcluded(stage ``registration``) where no
-    two starts agree to 2 mm over the brain.
+    Args:
+        fixed: The T1-weighted scan on a grid along the world's axes.
+        fixed_mask: Its brain mask, bool.
+        moving: The other image.
+        name: Its modality, for the message.
+        seed: Seed of the sampled voxels.
+
+    Returns:
+        The rigid transform (4 x 4) from world points (RAS mm) of ``fixed`` to those of ``moving``.
+
+    Raises:
+        ScanExcluded: If no two starts agree.
     """
     spacing = max(float(np.cbrt(fixed.voxel_ml * 1000)), float(moving.spacing_mm.min()))
     grid = world_grid(moving, np.ones(moving.data.shape, dtype=bool), spacing, margin_mm=0.0)
@@ -40,7 +48,7 @@ def register_rigid(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, name: 
         except RuntimeError as error:
             if "outside" not in str(error):
                 raise
-            continue  # from here the two images have nothing in common; another start may be better
+            continue  # the images don't overlap; another start may be better
         for earlier in results:
             distance = _distance_mm(found[0], earlier[0], points)
             if distance <= AGREEMENT_MM:
@@ -56,7 +64,7 @@ def register_rigid(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, name: 
 
 
 def _starts(centre: np.ndarray, moving: Volume):
-    """The images' own world, that world perturbed, and the brain moved to the middle of the other image, twice."""
+    """The images' own world, and the brain in the middle of the other image, each of them also perturbed."""
     middle = moving.affine[:3, :3] @ ((np.array(moving.data.shape) - 1) / 2) + moving.affine[:3, 3]
     for shift in (np.zeros(3), middle - centre):
         for side in (0.0, 1.0):
@@ -65,8 +73,8 @@ def _starts(centre: np.ndarray, moving: Volume):
 
 
 def _from_start(fixed, fixed_mask, moving, centre, start, seed) -> tuple[np.ndarray, float]:
-    """The transform and its Mattes metric (the lower, the better)."""
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # as in registration.py: threads would change the last bits
+    """The transform and its Mattes metric; lower is better."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # as in register_affine
     turn, shift = start
     flip = LPS_FROM_RAS[:3, :3]
     transform = sitk.Euler3DTransform()
@@ -82,7 +90,7 @@ def _from_start(fixed, fixed_mask, moving, centre, start, seed) -> tuple[np.ndar
     method.SetOptimizerScalesFromPhysicalShift()
     fixed_image, moving_image = to_image(fixed), to_image(moving)
     for shrink in (2, 1):
-        method.SetMetricSamplingPercentage(SAMPLED_SHARE[shrink], seed)
+        method.SetMetricSamplingPercentage(SAMPLED_FRACTION[shrink], seed)
         method.SetShrinkFactorsPerLevel([shrink])
         method.SetSmoothingSigmasPerLevel([0.5 * shrink])
         method.SetOptimizerAsRegularStepGradientDescent(
@@ -94,6 +102,6 @@ def _from_start(fixed, fixed_mask, moving, centre, start, seed) -> tuple[np.ndar
 
 
 def _distance_mm(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> float:
-    """The mean distance between where two transforms bring ``points`` (n, 3)."""
+    """The mean distance between ``points`` (n, 3) after two transforms."""
     difference = a - b
     return float(np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1).mean())

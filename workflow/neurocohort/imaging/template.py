@@ -44,12 +44,17 @@ def study_grid(spacing_mm: float, shape: tuple[int, ...]) -> Grid:
 
 
 def make_template(path: Path, spacing_mm: float, shape: tuple[int, int, int]) -> None:
-    """Write the template for a study as one ``.npz``: nilearn takes seconds to import, and each scan's job needs it."""
+    """Write the template for a study as one ``.npz``, because each job needs it and nilearn takes seconds to import.
+
+    Args:
+        path: The file.
+        spacing_mm: Spacing of the study's grid.
+        shape: Shape of the study's grid.
+    """
     from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
-    t1, gm, wm = (
-        _volume(load(resolution=1)) for load in (load_mni152_template, load_mni152_gm_template, load_mni152_wm_template)
-    )
+    loaders = load_mni152_template, load_mni152_gm_template, load_mni152_wm_template
+    t1, gm, wm = (_volume(load(resolution=1)) for load in loaders)
     full_mask = Volume((t1.data > 0).astype(np.float32), t1.affine)
     grid = study_grid(spacing_mm, shape)
     fit_shape = tuple(int(n) for n in np.ceil(np.array(t1.data.shape) / FIT_SPACING_MM))

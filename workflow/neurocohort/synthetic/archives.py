@@ -1,6 +1,9 @@
 """Synthetic archives with the layout of IXI and OASIS-1 and the errors of their tables, for the demo and the tests.
 
 Each function also writes `truth/` (see `files.write_truth`): the values that a pipeline should find.
+
+Like the real IXI, the synthetic one also has a scan without an age, a scan whose two rows have different ages, a scan without a
+row (all three unusable), rows without a scan, a repeated row with zeros, zeros for missing values, and a height of 1520 cm.
 """
 
 import datetime
@@ -47,6 +50,7 @@ IXI_COLUMNS = (
     "AGE",
 )
 MINIMUM_PARTICIPANTS = 4
+SEXES = {1: "M", 2: "F"}
 UNUSABLE_SCANS = ("no_age", "conflict", "no_row")
 ROWS_WITHOUT_SCAN = 2
 
@@ -68,6 +72,11 @@ class IxiRow:
     study: datetime.date
     age: float
 
+    @property
+    def name(self) -> str:
+        """The id in file names."""
+        return f"IXI{self.ixi_id:03d}"
+
 
 def write_ixi_archives(
     folder: Path | str,
@@ -79,9 +88,6 @@ def write_ixi_archives(
     marker_left_temple: bool = False,
 ) -> None:
     """Write a synthetic IXI: `IXI-T1.tar`, `IXI.xls` and `truth/`.
-
-    As in the real cohort there are also: a scan without an age, a scan whose two rows have different ages, a scan without a
-    row (all three unusable), rows without a scan, a repeated row with zeros, zeros for missing values, and a height of 1520 cm.
 
     Args:
         folder: The folder to write to.
@@ -105,34 +111,60 @@ def write_ixi_archives(
     people, roles = _ixi_people(participants, rng)
     sites = _sites_in_proportion(participants + len(UNUSABLE_SCANS), rng)
     _write_ixi_table(folder / "IXI.xls", people, roles, rng)
-
     anatomy = prepare_anatomy()
-    members, heads = {}, []
-    extra: dict[str, dict[str, bytes]] = {name: {} for name in modalities if name != "T1w"}
-    motions: dict[str, dict[str, list]] = {name: {} for name in extra}
-    shape = tuple(round(extent / spacing_mm) for extent in IXI_FIELD_OF_VIEW_MM)
+    features = HeadFeatures(marker_left_temple=marker_left_temple)
     scanned = [(row, role) for row, role in zip(people, roles, strict=True) if role != "no_scan"]
+    sessions, heads = {}, []
     for (row, role), site in zip(scanned, sites, strict=True):
-        head_rng = np.random.default_rng([seed, 1, row.ixi_id])
-        sex = "MF"[row.sex - 1]
-        person = draw_person(anatomy, age=row.age, sex=sex, cdr=0.0, rng=head_rng)
-        grid = Grid(shape, _oblique_psr_affine(shape, spacing_mm, head_rng))
-        features = HeadFeatures(marker_left_temple=marker_left_temple)
-        head = draw_head(anatomy, person, site, grid, rng=head_rng, features=features)
-        ixi_id = f"IXI{row.ixi_id:03d}"
-        name = f"{ixi_id}-{site.name}-{700 + 3 * row.ixi_id // 2 + head_rng.integers(2):04d}-T1.nii.gz"
-        members[name] = nifti_gz(head.scan(head_rng), grid.affine)
-        heads.append((Truth(ixi_id, row.age, sex, site.name, None, int(role == "usable")), head))
-        for modality in extra:
-            image, motion = _extra_scan(anatomy, person, head, modality, spacing_mm, [seed, 2, row.ixi_id])
-            extra[modality][name.replace("-T1.", f"-{modality[:2]}.")] = image
-            motions[modality][ixi_id] = motion.tolist()
+        session = _scan_person(anatomy, row, site, modalities, spacing_mm, features, seed)
+        truth = Truth(row.name, row.age, SEXES[row.sex], site.name, None, int(role == "usable"))
+        sessions[row.name] = session
+        heads.append((truth, session.head))
     write_truth(folder, heads)
-    write_tar(folder / "IXI-T1.tar", members)
-    for modality, images in extra.items():
-        del images[max(images)]  # some people of the real cohort have a T1-weighted scan only
+    for modality in modalities:
+        images = {session.file(modality): session.images[modality] for session in sessions.values()}
+        if modality != "T1w":
+            del images[max(images)]  # some people of the real cohort have a T1-weighted scan only
+            motions = {name: session.motions[modality].tolist() for name, session in sessions.items()}
+            write_json(folder / "truth" / f"{modality}_to_T1w.json", motions)
         write_tar(folder / f"IXI-{modality[:2]}.tar", images)
-        write_json(folder / "truth" / f"{modality}_to_T1w.json", motions[modality])
+
+
+@dataclass(frozen=True)
+class IxiSession:
+    """The scans of one person. ``images``, and ``motions`` (4 x 4, to the T1-weighted scan's world): by modality."""
+
+    stem: str
+    head: Head
+    images: dict[str, bytes]
+    motions: dict[str, np.ndarray]
+
+    def file(self, modality: str) -> str:
+        """Return the name of an image."""
+        return f"{self.stem}-{modality[:2]}.nii.gz"
+
+
+def _scan_person(
+    anatomy: Anatomy,
+    row: IxiRow,
+    site: Site,
+    modalities: tuple[str, ...],
+    spacing_mm: float,
+    features: HeadFeatures,
+    seed: int,
+) -> IxiSession:
+    rng = np.random.default_rng([seed, 1, row.ixi_id])
+    person = draw_person(anatomy, age=row.age, sex=SEXES[row.sex], cdr=0.0, rng=rng)
+    shape = tuple(round(extent / spacing_mm) for extent in IXI_FIELD_OF_VIEW_MM)
+    grid = Grid(shape, _oblique_psr_affine(shape, spacing_mm, rng))
+    head = draw_head(anatomy, person, site, grid, rng=rng, features=features)
+    stem = f"{row.name}-{site.name}-{700 + 3 * row.ixi_id // 2 + rng.integers(2):04d}"
+    images, motions = {"T1w": nifti_gz(head.scan(rng), grid.affine)}, {}
+    for modality in modalities:
+        if modality != "T1w":
+            seeds = [seed, 2, row.ixi_id, list(IXI_EXTRA).index(modality)]
+            images[modality], motions[modality] = _extra_scan(anatomy, person, head, modality, spacing_mm, seeds)
+    return IxiSession(stem, head, images, motions)
 
 
 def _ixi_people(participants: int, rng: np.random.Generator) -> tuple[list[IxiRow], np.ndarray]:
@@ -148,10 +180,10 @@ def _ixi_people(participants: int, rng: np.random.Generator) -> tuple[list[IxiRo
 
 
 def _extra_scan(
-    anatomy: Anatomy, person: Person, head: Head, modality: str, spacing_mm: float, seed: list[int]
+    anatomy: Anatomy, person: Person, head: Head, modality: str, spacing_mm: float, seeds: list[int]
 ) -> tuple[bytes, np.ndarray]:
     """An axial scan of another contrast after a motion, and the motion (4 x 4, its world to that of the T1-weighted scan)."""
-    rng = np.random.default_rng([*seed, list(IXI_EXTRA).index(modality)])
+    rng = np.random.default_rng(seeds)
     motion = np.eye(4)
     motion[:3, :3] = rotation_matrix(*(MOTION_DEGREES * rng.uniform(-1, 1, 3)))
     motion[:3, 3] = MOTION_MM * rng.uniform(-1, 1, 3)

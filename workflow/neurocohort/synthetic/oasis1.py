@@ -1,6 +1,7 @@
 """The synthetic OASIS-1: discs of sessions in Analyze 7.5 with the real folders, storage orders and table."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,9 @@ from neurocohort.synthetic.files import Truth, analyze_pair, write_tar, write_tr
 from neurocohort.synthetic.heads import OASIS, Grid, Head, draw_head, draw_person, rician, rotation_matrix, to_int16
 from neurocohort.synthetic.painting import HeadFeatures
 
-# First and last subject of each disc, the numbers that don't exist, and the subjects that were scanned twice.
-DISC_RANGES = (
-    (1, 42),
-    (43, 80),
-    (81, 115),
-    (116, 150),
-    (151, 191),
-    (192, 231),
-    (232, 272),
-    (273, 309),
-    (310, 348),
-    (349, 382),
-    (383, 419),
-    (420, 457),
-)
+# First subject of each disc and of a next one, the numbers that don't exist, and the subjects that were scanned twice.
+DISC_STARTS = (1, 43, 81, 116, 151, 192, 232, 273, 310, 349, 383, 420, 458)
+DISC_RANGES = [(first, following - 1) for first, following in pairwise(DISC_STARTS)]
 UNUSED_NUMBERS = frozenset((8, 24, 36, 48, 89, 93, 100, 118, 128, 149, 154, 171, 172, 175, 187, 194, 196, 215, 219, 225, 242, 245, 248, 251, 252, 257, 276, 297, 306, 320, 324, 334, 347, 360, 364, 391, 393, 412, 414, 427, 436))  # fmt: skip  # noqa: E501
 REPEATED_NUMBERS = (61, 80, 92, 101, 111, 117, 145, 150, 156, 191, 202, 230, 236, 239, 249, 285, 353, 368, 379, 395)
 COLUMNS = ("ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay")
