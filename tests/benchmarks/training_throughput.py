@@ -124,6 +124,7 @@ def train_ours(folder: Path, samples, settings: dict, device) -> list[float]:
     """Train on the pack in ``folder``; the seconds of each epoch's training steps, without its validation."""
     from neurocohort.learning.batches import TrainingBatches
     from neurocohort.learning.data import open_packed
+    from neurocohort.learning.loop import TrainingFiles
     from neurocohort.learning.settings import read_settings
     from neurocohort.learning.training import train
 
@@ -137,7 +138,7 @@ def train_ours(folder: Path, samples, settings: dict, device) -> list[float]:
     TrainingBatches.epoch = clocked
     packed = open_packed({COHORT: folder}, ["T1w"])
     checkpoint = folder / "checkpoint.pt"
-    train(samples, packed, read_settings(settings), device=device, checkpoint=checkpoint, report=_to_error)
+    train(samples, packed, read_settings(settings), device, TrainingFiles(checkpoint), _to_error)
     checkpoint.unlink(missing_ok=True)
     return seconds
 

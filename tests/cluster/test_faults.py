@@ -65,7 +65,7 @@ def test_too_little_memory_and_time_are_told_and_tried_again_with_more(faults, c
     short_of_time = next(text for text in told if text.startswith("train of late (seed-1)"))
     assert "needed more time" in short_of_time and "1 minutes" in short_of_time, short_of_time
     assert "epoch" in short_of_time, "the end of the rule's own log"
-    assert "going on from checkpoints/" in log_of(faults, "late")
+    assert "continuing from checkpoints/" in log_of(faults, "late")
     assert sha256_of(faults.path(WEIGHTS.format("late"))) == calm_weights
 
 
@@ -125,7 +125,7 @@ def test_preempted_and_bereft_of_its_node_the_training_ends_with_the_same_weight
     run.wait_for(lambda: faults.cluster.state(job) not in ("RUNNING", "r"), "the scheduler to miss the node")
     faults.cluster.start_node()
     assert run.wait() == 0, run.said
-    assert "going on from checkpoints/" in log_of(faults, "troubled")
+    assert "continuing from checkpoints/" in log_of(faults, "troubled")
     assert sha256_of(faults.path(WEIGHTS.format("troubled"))) == calm_weights
 
 
@@ -154,7 +154,7 @@ def forget_log(faults) -> None:
 
 def wait_until_training(faults, run) -> None:
     """Wait until the training has continued from its checkpoint for one epoch."""
-    pattern = re.compile(r"going on from checkpoints/.*\nepoch ", re.DOTALL)
+    pattern = re.compile(r"continuing from checkpoints/.*\nepoch ", re.DOTALL)
     run.wait_for(lambda: pattern.search(log_of(faults, "troubled")), "the training to be taken up")
 
 

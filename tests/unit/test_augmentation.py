@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from neurocohort.learning.augmentation import AugmentationParameters, ChannelParameters, augment, draw
-from neurocohort.learning.data import to_input
+from neurocohort.learning.data import Intensity, to_input
 from neurocohort.learning.resampling import resample, resample_labels, source_box
 from neurocohort.learning.settings import Augmentation
 from scipy import ndimage
@@ -29,7 +29,8 @@ def head(shape=SHAPE, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 
 def apply(drawn: AugmentationParameters, image: torch.Tensor, labels=None, mean=None, deviation=None, **box):
     channels = image.shape[1]
-    return augment(image, labels, [drawn], mean or [0.0] * channels, deviation or [1.0] * channels, **box)
+    intensity = Intensity(mean or [0.0] * channels, deviation or [1.0] * channels)
+    return augment(image, labels, [drawn], intensity, **box)
 
 
 def looks(**changes) -> AugmentationParameters:
@@ -49,7 +50,7 @@ def test_sample_for_which_nothing_is_drawn_is_the_evaluation_input():
     image, labels = head(channels=2)
     drawn = draw(NOTHING, 1, 2, 3, channels=2)
     same, same_labels = apply(drawn, image, labels, [80.0, 90.0], [33.0, 7.0])
-    assert torch.equal(same, to_input(image, [80.0, 90.0], [33.0, 7.0]))
+    assert torch.equal(same, to_input(image, Intensity([80.0, 90.0], [33.0, 7.0])))
     assert torch.equal(same_labels, labels)
 
 
@@ -105,10 +106,13 @@ def test_sample_is_the_same_to_the_bit_in_any_batch_at_any_precision_of_the_loop
         results = []
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            results.append(augment(images, labels, drawn, [100.0], [50.0]))
+            results.append(augment(images, labels, drawn, Intensity([100.0], [50.0])))
         with torch.autocast("cpu", torch.bfloat16):
-            results.append(augment(images, labels, drawn, [100.0], [50.0]))
-        alone = [augment(images[i : i + 1], labels[i : i + 1], [one], [100.0], [50.0]) for i, one in enumerate(drawn)]
+            results.append(augment(images, labels, drawn, Intensity([100.0], [50.0])))
+        alone = [
+            augment(images[i : i + 1], labels[i : i + 1], [one], Intensity([100.0], [50.0]))
+            for i, one in enumerate(drawn)
+        ]
         results.append(tuple(torch.cat(parts) for parts in zip(*alone, strict=True)))
     finally:
         torch.set_num_threads(threads)

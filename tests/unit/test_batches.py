@@ -14,15 +14,16 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_table, write_table
 from neurocohort.learning import batches, memory
 from neurocohort.learning.augmentation import AugmentationParameters
-from neurocohort.learning.batches import TrainingBatches, ahead, evaluation_batches
-from neurocohort.learning.data import intensity_statistics, open_packed, packed_folders, to_input
+from neurocohort.learning.batches import BatchSource, TrainingBatches, ahead, evaluation_batches
+from neurocohort.learning.data import Intensity, intensity_statistics, open_packed, packed_folders, to_input
+from neurocohort.learning.prediction_tables import reference_labels
 from neurocohort.learning.settings import Augmentation, TrainingSettings
 from neurocohort.learning.tasks import Regression, Segmentation, Task
 
 CPU = torch.device("cpu")
 VALUES = Regression(soft_bins=False, low=0.0, high=0.0, mean=0.0, scale=1.0)
 SHAPE = (35, 37, 39)  # more voxels than torch gives to one thread, and no side a multiple of a vector
-MEAN, DEVIATION = [100.0, 60.0], [40.0, 20.0]
+INTENSITY = Intensity([100.0, 60.0], [40.0, 20.0])
 STILL = Augmentation(
     flip=False, rotation_degrees=0, shift=0, scale=0, log_gamma=0, bias_field=0, noise=0, blur_voxels=0
 )
@@ -83,7 +84,7 @@ TRAIN = rows(*[("a", "development", row) for row in (4, 0, 2, 5)], *[("b", "deve
 def loader(results, samples=TRAIN, task: Task = VALUES, rank: int = 0, **changes) -> TrainingBatches:
     settings = SETTINGS.model_copy(update=changes)
     packed = open_packed(packed_folders(samples, results), settings.modalities)
-    return TrainingBatches(samples, packed, task, settings, MEAN, DEVIATION, CPU, rank=rank)
+    return TrainingBatches(samples, BatchSource(packed, task, settings, INTENSITY, CPU), rank)
 
 
 def epoch(loader: TrainingBatches, number: int = 0, first_step: int = 0) -> list:
@@ -130,9 +131,9 @@ def test_processes_divide_each_batch_and_together_weigh_as_one(results, processe
         assert torch.equal(torch.cat([part.inputs for part in parts]), batch.inputs)
         assert torch.equal(torch.cat([part.targets for part in parts]), batch.targets)
         assert all(len(part.inputs) > 0 and part.count == batch.count == len(batch.inputs) for part in parts)
-        mean_of_ranks = sum(part.share * part.targets.mean().item() for part in parts) / processes
+        mean_of_ranks = sum(part.weight * part.targets.mean().item() for part in parts) / processes
         assert mean_of_ranks == pytest.approx(batch.targets.mean().item())
-    assert all(batch.share == 1 for batch in whole)
+    assert all(batch.weight == 1 for batch in whole)
 
 
 def test_more_processes_than_scans_in_the_smallest_batch_are_refused(results):
@@ -158,7 +159,7 @@ def test_batches_hold_the_rows_and_modalities_that_were_asked_for(results, kept)
     for sample in TRAIN.itertuples():
         stored = np.load(results / sample.cohort / "packed" / sample.pack / "images.npy")[sample.row]
         t1w, t2w = stored[[0, 1]] if sample.cohort == "a" else stored[[2, 0]]
-        expected = to_input(torch.from_numpy(np.stack([t1w, t2w])), MEAN, DEVIATION)
+        expected = to_input(torch.from_numpy(np.stack([t1w, t2w])), INTENSITY)
         assert torch.equal(by_target[sample.target], expected)
 
 
@@ -169,7 +170,7 @@ def test_held_out_pack_is_not_needed_to_train_and_validate(results, tmp_path):
     assert same(epoch(loader(copy, memory="streamed")), epoch(loader(results, memory="streamed")))
     packed = open_packed(packed_folders(TRAIN, copy), ["T1w", "T2w"])
     assert set(packed.images) == {("a", "development"), ("b", "development")}
-    assert len(list(evaluation_batches(TRAIN, packed, VALUES, SETTINGS, MEAN, DEVIATION, CPU))) == 3
+    assert len(list(evaluation_batches(TRAIN, BatchSource(packed, VALUES, SETTINGS, INTENSITY, CPU)))) == 3
     with pytest.raises(InputError, match=r"held-out.images.npy"):
         open_packed(packed_folders(rows(("a", "held-out", 0)), copy), ["T1w"])
 
@@ -299,12 +300,12 @@ def test_reading_ahead_is_bounded_and_keeps_the_order(workers):
 def test_evaluation_gives_the_scans_in_order_whole_and_as_they_are(results, task, workers):
     settings = SETTINGS.model_copy(update={"workers": workers, "patch": [8, 8, 8]})
     packed = open_packed(packed_folders(TRAIN, results), settings.modalities)
-    found = list(evaluation_batches(TRAIN, packed, task, settings, MEAN, DEVIATION, CPU))
-    assert [batch.count for batch in found] == [3, 3, 1] and all(batch.share == 1 for batch in found)
+    found = list(evaluation_batches(TRAIN, BatchSource(packed, task, settings, INTENSITY, CPU)))
+    assert [batch.count for batch in found] == [3, 3, 1] and all(batch.weight == 1 for batch in found)
     inputs, targets = (torch.cat([getattr(batch, name) for batch in found]) for name in ("inputs", "targets"))
-    assert torch.equal(inputs, to_input(packed.stack_images(TRAIN), MEAN, DEVIATION))
+    assert torch.equal(inputs, to_input(packed.stack_images(TRAIN), INTENSITY))
     if isinstance(task, Segmentation):
-        assert torch.equal(targets, packed.stack_labels(TRAIN))
+        assert np.array_equal(targets, list(reference_labels(TRAIN, packed)))
     else:
         assert targets.tolist() == TRAIN["target"].tolist()
 
@@ -336,9 +337,9 @@ def test_statistics_ignore_what_lies_outside_the_brain():
     images[:, 0, 2:6] = 100
     images[:, 0, 3] = 140
     images[:, 1, 2:6] = 60
-    mean, deviation = intensity_statistics(images)
-    assert mean == [110, 60], "each channel has its own"
-    assert abs(deviation[0] - np.std([100, 140, 100, 100])) < 1e-9
+    found = intensity_statistics(images)
+    assert found.mean == [110, 60], "each channel has its own"
+    assert abs(found.deviation[0] - np.std([100, 140, 100, 100])) < 1e-9
 
 
 def test_statistics_read_from_the_map_scan_by_scan_are_those_of_the_whole_in_any_order(results):
@@ -348,7 +349,7 @@ def test_statistics_read_from_the_map_scan_by_scan_are_those_of_the_whole_in_any
     assert streamed == intensity_statistics(packed.each_image(TRAIN.iloc[::-1]))
     voxels = packed.stack_images(TRAIN)[:, 1].numpy()
     np.testing.assert_allclose(
-        [streamed[0][1], streamed[1][1]], [voxels[voxels > 0].mean(), voxels[voxels > 0].std()], rtol=1e-6
+        [streamed.mean[1], streamed.deviation[1]], [voxels[voxels > 0].mean(), voxels[voxels > 0].std()], rtol=1e-6
     )
 
 
@@ -367,7 +368,7 @@ def test_gpu_gives_the_same_bits_from_its_own_memory_and_streamed_and_agrees_wit
 
     def batches_on(device, **changes):
         settings = SETTINGS.model_copy(update=changes)
-        return epoch(TrainingBatches(TRAIN, packed, task, settings, MEAN, DEVIATION, device))
+        return epoch(TrainingBatches(TRAIN, BatchSource(packed, task, settings, INTENSITY, device)))
 
     expected = batches_on(cuda)
     assert all(batch.inputs.is_cuda and batch.targets.is_cuda for batch in expected)
@@ -377,7 +378,7 @@ def test_gpu_gives_the_same_bits_from_its_own_memory_and_streamed_and_agrees_wit
     for gpu, cpu in zip(batches_on(cuda, augmentation=quiet), batches_on(CPU, augmentation=quiet), strict=True):
         torch.testing.assert_close(gpu.inputs.cpu(), cpu.inputs, atol=1e-3, rtol=0)
         assert (gpu.targets.cpu() == cpu.targets).float().mean() > 0.999
-    evaluated = list(evaluation_batches(TRAIN, packed, task, SETTINGS, MEAN, DEVIATION, cuda))
+    evaluated = list(evaluation_batches(TRAIN, BatchSource(packed, task, SETTINGS, INTENSITY, cuda)))
     torch.testing.assert_close(
-        torch.cat([batch.inputs for batch in evaluated]).cpu(), to_input(packed.stack_images(TRAIN), MEAN, DEVIATION)
+        torch.cat([batch.inputs for batch in evaluated]).cpu(), to_input(packed.stack_images(TRAIN), INTENSITY)
     )

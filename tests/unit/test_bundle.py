@@ -27,7 +27,7 @@ from neurocohort.learning.model_files import RUN, WEIGHTS, read_model
 from neurocohort.learning.networks import copied_weights
 from neurocohort.learning.prediction_tables import label_map, value_rows
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import Classification, Regression, Segmentation
+from neurocohort.learning.tasks import Classification, Regression, Segmentation, task_values
 from neurocohort.learning.training import network_of
 from neurocohort.study.configuration import check_configuration
 from safetensors.torch import load_file, save_file
@@ -127,7 +127,7 @@ def write_member(folder: Path, network: str, task, options: dict, number: int) -
     member.mkdir(parents=True)
     save_file(copied_weights(model), member / WEIGHTS)
     intensity = {"mean": [120.0 + number] * channels, "deviation": [70.0 - number] * channels}
-    record = {"settings": settings.as_dict(), "task": task.as_dict(), "intensity": intensity, "validation_loss": 0.5}
+    record = {"settings": settings.as_dict(), "task": task_values(task), "intensity": intensity, "validation_loss": 0.5}
     record |= {"parameters": 1, "epochs_run": 3, "best_epoch": 2, "seed": number, "device": "cpu", "torch": "2"}
     write_json(member / RUN, record)
     return member
@@ -160,8 +160,7 @@ def test_monai_gives_the_pipelines_own_predictions(preproc, tmp_path, network, t
     packed = PackedImages({place: np.load(tmp_path / "images.npy")}, {}, {place: list(range(len(modalities)))})
     own = {}
     for name, member in members.items():
-        model, own_task, record = read_model(member, CPU)
-        own[name] = predict(model, own_task, record, rows, packed, CPU, tmp_path / name / "probabilities.npy")
+        own[name] = predict(read_model(member, CPU), rows, packed, tmp_path / name / "probabilities.npy")
 
     found = run_bundle(tmp_path / "bundle", preproc, tmp_path / "predictions")
 

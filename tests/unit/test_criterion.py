@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from neurocohort.learning.criterion import LARGEST_SLOPE, calibrated_loss, epoch_criterion
-from neurocohort.learning.tasks import Classification, Regression
+from neurocohort.learning.tasks import Classification
 
 TWO = Classification(2, positive_weight=3.0)
 THREE = Classification(3, class_weights=(0.5, 1.0, 1.5))
@@ -81,4 +81,3 @@ def test_scans_of_one_class_and_outputs_that_are_no_numbers_leave_the_plain_loss
     logits, classes = scans()
     assert epoch_criterion(TWO, logits, torch.zeros_like(classes), 0.7) == 0.7
     assert np.isnan(epoch_criterion(TWO, logits * torch.nan, classes, float("nan")))
-    assert epoch_criterion(Regression.fitted(np.array([1.0, 2.0]), False), None, None, 0.3) == 0.3

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from neurocohort.device import choose_device
-from neurocohort.learning.checkpoint import load_checkpoint
-from neurocohort.learning.loop import Loop
-from neurocohort.learning.model_files import read_model, write_model
+from neurocohort.learning.checkpoint import Interrupted, load_checkpoint
+from neurocohort.learning.loop import Loop, TrainingFiles
+from neurocohort.learning.model_files import read_model, read_run, write_model
 from neurocohort.learning.precision import choose_precision
-from neurocohort.learning.training import Interrupted, train
+from neurocohort.learning.training import train
 from toy_training import CHECKPOINT, CPU, run, stopped_at_step, toy_cohort, toy_settings, weights_hash
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -17,7 +17,7 @@ CUDA = torch.device("cuda")
 
 def run_there(folder, settings, name=CHECKPOINT):
     samples, packed = toy_cohort(settings.task)
-    return train(samples, packed, settings, device=CUDA, checkpoint=folder / name, report=lambda line: None)
+    return train(samples, packed, settings, CUDA, TrainingFiles(folder / name), lambda line: None)
 
 
 def test_gpu_is_taken_where_there_is_one():
@@ -28,7 +28,7 @@ def test_gpu_is_taken_where_there_is_one():
 @pytest.mark.parametrize("precision", ["auto", "float32", "float16"])
 def test_each_task_learns_in_each_precision(tmp_path, task, precision):
     trained = run_there(tmp_path, toy_settings(task, precision=precision, epochs=4))
-    losses = [entry["train_loss"] for entry in trained.history]
+    losses = [entry.train_loss for entry in trained.history]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     assert all(tensor.device == CPU and tensor.is_contiguous() for tensor in trained.weights.values())
 
@@ -42,7 +42,7 @@ def test_float32_is_what_the_cpu_computes(tmp_path):
     settings = toy_settings(precision="float32", dropout=0.0, norm="group", epochs=2)
     there, here = run_there(tmp_path, settings, "there.pt"), run(tmp_path, settings, "here.pt")
     for ours, theirs in zip(there.history, here.history, strict=True):
-        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-2)
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-2)
 
 
 def test_resident_and_streamed_volumes_train_alike(tmp_path):
@@ -50,7 +50,7 @@ def test_resident_and_streamed_volumes_train_alike(tmp_path):
     resident = run_there(tmp_path, toy_settings(memory="resident", **settings), "resident.pt")
     streamed = run_there(tmp_path, toy_settings(memory="streamed", workers=2, **settings), "streamed.pt")
     for one, other in zip(resident.history, streamed.history, strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
 
 
 def test_scaler_of_float16_is_in_the_checkpoint_and_goes_on(tmp_path):
@@ -85,6 +85,6 @@ def test_model_trained_there_is_used_here(tmp_path):
     settings = toy_settings(epochs=1)
     trained = run_there(tmp_path, settings)
     write_model(tmp_path / "model", trained, settings, CUDA)
-    network, _, record = read_model(tmp_path / "model", CPU)
+    network, record = read_model(tmp_path / "model", CPU).network, read_run(tmp_path / "model")
     assert record["device"] == torch.cuda.get_device_name() and not network.training
     assert weights_hash(trained.weights) == weights_hash({n: network.state_dict()[n] for n in trained.weights})

@@ -1,23 +1,26 @@
 """A prediction is the scan's own, a file of probabilities says what the network said, and members are averaged row by row."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from neurocohort import progress
 from neurocohort.errors import InputError
-from neurocohort.learning.data import PackedImages, to_input
+from neurocohort.learning.data import Intensity, PackedImages, to_input
 from neurocohort.learning.ensembles import average_values, ensemble_scans, mean_probabilities, member_rows
 from neurocohort.learning.inference import predict, predicted_samples, read_probabilities
+from neurocohort.learning.model_files import Model
 from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels, value_rows
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import Classification, Regression, Segmentation
+from neurocohort.learning.tasks import Classification, Regression, Segmentation, Task
 from neurocohort.learning.windows import network_outputs
 from torch import nn
 
 CPU = torch.device("cpu")
 SHAPE = (10, 12, 8)
-INTENSITY = {"mean": [100.0], "deviation": [50.0]}
+INTENSITY = Intensity([100.0], [50.0])
 PACK = ("toy", "held-out")
 
 
@@ -47,8 +50,9 @@ def samples_of(rows=range(5), **changes) -> pd.DataFrame:
     return pd.DataFrame(values | changes)
 
 
-def run_of(**settings) -> dict:
-    return {"settings": TrainingSettings(**settings).as_dict(), "intensity": INTENSITY}
+def model_of(network: nn.Module, task: Task, **settings) -> Model:
+    name = "unet" if task.kind == "segmentation" else "sfcn"
+    return Model(network, task, TrainingSettings(task.kind, name, **settings), INTENSITY, CPU)
 
 
 def value_network(outputs: int) -> nn.Module:
@@ -63,19 +67,17 @@ def value_network(outputs: int) -> nn.Module:
 
 
 def test_prediction_does_not_depend_on_the_other_scans(packed):
-    network, task = value_network(1), Regression(False, 20.0, 80.0, 50.0, 10.0)
-    run = run_of(task="regression", network="sfcn")
-    together = predict(network, task, run, samples_of(), packed, CPU)
+    model = model_of(value_network(1), Regression(False, 20.0, 80.0, 50.0, 10.0))
+    together = predict(model, samples_of(), packed)
     assert together.shape == (5,) and together.dtype == np.float64 and len(set(together)) == 5
     for rows in ([3], [4, 0], [2, 3, 1]):
-        np.testing.assert_array_equal(predict(network, task, run, samples_of(rows), packed, CPU), together[rows])
+        np.testing.assert_array_equal(predict(model, samples_of(rows), packed), together[rows])
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_classification_gives_a_probability_for_each_class(packed, classes):
     task = Classification(classes, class_weights=(1.0,) * classes if classes > 2 else ())
-    run = run_of(task="classification", network="sfcn", classes=classes)
-    found = predict(value_network(task.outputs), task, run, samples_of(), packed, CPU)
+    found = predict(model_of(value_network(task.outputs), task, classes=classes), samples_of(), packed)
     assert found.shape == (5, classes)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
 
@@ -86,13 +88,11 @@ def test_segmentation_is_written_scan_by_scan_and_read_back(packed, tmp_path, mo
     torch.manual_seed(2)
     network, order = nn.Conv3d(1, 4, 3, padding=1), [4, 1, 2]
     output = tmp_path / "member" / "probabilities.npy"
-    found = predict(
-        network, Segmentation(), run_of(task="segmentation", network="unet"), samples_of(order), packed, CPU, output
-    )
+    found = predict(model_of(network, Segmentation()), samples_of(order), packed, output)
     assert found.shape == (3, 4, *SHAPE) and found.dtype == np.uint8 and not found.flags.writeable
     assert read == order
     with torch.no_grad():
-        inputs = to_input(packed.stack_images(samples_of(order)), **INTENSITY)
+        inputs = to_input(packed.stack_images(samples_of(order)), INTENSITY)
         expected = torch.softmax(network(inputs), dim=1).numpy()
     np.testing.assert_allclose(read_probabilities(output) / 255, expected, atol=0.501 / 255)
     assert np.abs(found.sum(axis=1, dtype=int) - 255).max() <= 2
@@ -110,14 +110,7 @@ def test_another_file_in_place_of_probabilities_is_refused(tmp_path):
 
 def test_no_scan_to_predict_is_said(packed):
     with pytest.raises(InputError, match="no scan to predict"):
-        predict(
-            value_network(1),
-            Classification(),
-            run_of(task="classification", network="sfcn"),
-            samples_of([]),
-            packed,
-            CPU,
-        )
+        predict(model_of(value_network(1), Classification()), samples_of([]), packed)
 
 
 # --- windows --------------------------------------------------------------------------------------------------------
@@ -189,7 +182,7 @@ def test_overlap_is_of_each_scan_with_its_own_reference(packed):
         overlap_rows(samples, reference_labels(samples.head(1), packed), reference_labels(samples, packed), 0.5)
     maps = reference_labels(samples, packed), reference_labels(samples, packed)
     measured = overlap_rows(
-        samples, *maps, 2.0, lambda found, true, spacing: [{"voxels": found.size, "mm": sum(spacing)}] * 3
+        samples, *maps, 2.0, lambda found, true, spacing: [SimpleNamespace(voxels=found.size, mm=sum(spacing))] * 3
     )
     assert (measured["voxels"] == packed.labels[PACK][0].size).all() and (measured["mm"] == 6).all()
 
@@ -209,8 +202,7 @@ def test_member_of_a_cross_validation_is_applied_to_its_own_fold():
 def test_log_gets_a_line_now_and_then(packed, monkeypatch, capsys):
     monkeypatch.setattr(progress, "SCAN_LINE_EVERY_S", 0.0)
     monkeypatch.delenv("NEUROCOHORT_TERMINAL", raising=False)
-    run = run_of(task="classification", network="sfcn")
-    predict(value_network(1), Classification(), run, samples_of(), packed, CPU)
+    predict(model_of(value_network(1), Classification()), samples_of(), packed)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 5 and lines[2].startswith("predicted 3 of 5 scans, ")
 
@@ -286,12 +278,12 @@ def test_segmentations_are_averaged_over_the_members_that_never_saw_the_scan(pac
     samples = samples_of(
         [0, 1, 2], part=["train", "validation", "held-out"], fold=pd.array([1, 2, pd.NA], dtype="Int64")
     )
-    run, tables, files = run_of(task="segmentation", network="unet"), {}, {}
+    tables, files = {}, {}
     for fold in (1, 2):
         torch.manual_seed(fold)
         name = f"fold-{fold}_seed-1"
         files[name], own = tmp_path / name / "probabilities.npy", predicted_samples(samples, fold)
-        found = predict(nn.Conv3d(1, 4, 1), Segmentation(), run, own, packed, CPU, files[name])
+        found = predict(model_of(nn.Conv3d(1, 4, 1), Segmentation()), own, packed, files[name])
         tables[name] = overlap_rows(own, map(label_map, found), reference_labels(own, packed), 0.001)
     scans = ensemble_scans(tables, samples)
     assert scans["scan_id"].tolist() == ["sub-0", "sub-1", "sub-2"]
@@ -308,5 +300,5 @@ def test_segmentations_are_averaged_over_the_members_that_never_saw_the_scan(pac
     assert (
         members.columns.tolist()[3:] == ["part", "tissue", "dice", "volume_ml", "reference_ml"] and len(members) == 12
     )
-    with pytest.raises(InputError, match="holds 2 scans and the predictions of fold-1_seed-1 1"):
+    with pytest.raises(InputError, match="contains 2 scans and the predictions of fold-1_seed-1 1"):
         next(mean_probabilities(scans, tables | {"fold-1_seed-1": tables["fold-1_seed-1"].head(3)}, files))

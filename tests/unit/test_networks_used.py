@@ -11,7 +11,7 @@ from neurocohort.cli.models import export
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.learning import training
-from neurocohort.learning.checkpoint import attempt_file, remove_checkpoint
+from neurocohort.learning.checkpoint import Interrupted, attempt_file, remove_checkpoint
 from neurocohort.learning.ensembles import average_values, ensemble_scans, mean_probabilities, member_rows
 from neurocohort.learning.inference import read_probabilities, write_no_predictions
 from neurocohort.learning.judgement import LEAST_SPREAD, Judgement, prediction_spread
@@ -20,7 +20,7 @@ from neurocohort.learning.network_table import COLUMNS, first_used, network_tabl
 from neurocohort.learning.prediction_tables import overlap_rows
 from neurocohort.learning.sweeps import choose
 from neurocohort.learning.tasks import Classification, Regression, Segmentation
-from neurocohort.learning.training import Interrupted, attempt_seed
+from neurocohort.learning.training import attempt_seed
 from toy_training import CPU, run, stopped_at_step, toy_settings, weights_hash
 
 REGRESSION = Regression(False, 20.0, 80.0, 50.0, 10.0)
@@ -130,7 +130,7 @@ def test_network_that_learned_nothing_is_trained_again_with_another_seed(tmp_pat
     trained = run(tmp_path, settings, report=lines.append)
     seed = attempt_seed(1, 2)
     assert trained.seed == seed != 1 and trained.judgement.learned
-    assert [(one["seed"], one["learned"]) for one in trained.attempts] == [(1, False), (seed, True)]
+    assert [(one.seed, one.learned) for one in trained.attempts] == [(1, False), (seed, True)]
     warning = f"attempt 1 of 3, seed 1) learned nothing: too alike; it is trained again with seed {seed}"
     assert any(warning in line for line in lines)
     judged_as(monkeypatch, judgement(True))

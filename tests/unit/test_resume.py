@@ -15,13 +15,13 @@ import torch
 from neurocohort.errors import InputError, StorageFailed
 from neurocohort.learning.checkpoint import (
     INTERRUPTED_EXIT_CODE,
+    Interrupted,
     StopRequest,
     checkpoint_seconds,
     load_checkpoint,
     remove_checkpoint,
     save_checkpoint,
 )
-from neurocohort.learning.training import Interrupted
 from safetensors.torch import save_file
 from toy_training import CHECKPOINT, WEIGHTS_HASH, result_of, run, started, stopped_at_step, toy_settings, weights_hash
 
@@ -144,7 +144,7 @@ def test_history_of_a_resumed_training_is_told_once_an_epoch(tmp_path):
     with stopped_at_step(5), pytest.raises(Interrupted):
         run(tmp_path, toy_settings(), report=lines.append)
     run(tmp_path, toy_settings(), report=lines.append)
-    assert [line.split()[0] for line in lines[:4]] == ["epoch", "going", "epoch", "epoch"]
+    assert [line.split()[0] for line in lines[:4]] == ["epoch", "continuing", "epoch", "epoch"]
     assert not any(line.startswith("epoch") for line in lines[4:])
     assert lines[1].endswith("epoch 2, step 3")
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from neurocohort.errors import InputError
 from neurocohort.learning import saliency
-from neurocohort.learning.data import PackedImages
+from neurocohort.learning.data import Intensity, PackedImages
+from neurocohort.learning.model_files import Model
 from neurocohort.learning.saliency import chosen_scans, saliency_maps
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import Classification, Regression
@@ -15,7 +16,7 @@ from torch import nn
 CPU = torch.device("cpu")
 SHAPE, SPACING_MM = (24, 20, 24), 7.5  # so that a block is four voxels
 CORNER = (slice(16, 20), slice(8, 12), slice(4, 8))  # where the toy network looks: one block
-INTENSITY = {"mean": [120.0], "deviation": [60.0]}
+INTENSITY = Intensity([120.0], [60.0])
 VALUE = Regression(False, 20.0, 90.0, 55.0, 20.0)
 
 
@@ -72,15 +73,10 @@ def scans(count: int = 6, part: str = "held-out") -> pd.DataFrame:
     )
 
 
-def run_of(task) -> dict:
-    settings = TrainingSettings(task=task.kind, network="sfcn", channels=[4, 6, 6], classes=getattr(task, "classes", 2))
-    return {"settings": settings.as_dict(), "intensity": INTENSITY}
-
-
 def maps_of(network, task, packed, brain, method="occlusion", count=6, seed=1):
-    return saliency_maps(
-        network, task, run_of(task), scans(count), packed, brain, SPACING_MM, CPU, method=method, seed=seed
-    )
+    settings = TrainingSettings(task=task.kind, network="sfcn", channels=[4, 6, 6], classes=getattr(task, "classes", 2))
+    model = Model(network, task, settings, INTENSITY, CPU)
+    return saliency_maps(model, scans(count), packed, brain, SPACING_MM, method=method, seed=seed)
 
 
 def peak(map_: np.ndarray) -> tuple[int, ...]:

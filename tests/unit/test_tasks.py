@@ -10,7 +10,7 @@ from neurocohort.dataset.controls import shuffle_targets
 from neurocohort.dataset.targets import OTHER, class_names, target_values
 from neurocohort.errors import InputError
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import fit_task, task_from
+from neurocohort.learning.tasks import fit_task, task_from, task_values
 from sklearn.metrics import log_loss
 
 AGES = np.array([20.0, 35.0, 50.0, 80.0])
@@ -50,7 +50,7 @@ def test_loss_of_a_batch_is_the_mean_of_its_samples_losses(name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_task_is_restored_from_its_record(name):
-    assert task_from(json.loads(json.dumps(TASKS[name].as_dict()))) == TASKS[name]
+    assert task_from(json.loads(json.dumps(task_values(TASKS[name])))) == TASKS[name]
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -13,16 +13,23 @@ from neurocohort.files import read_json
 from neurocohort.learning import loop
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.inference import predict
-from neurocohort.learning.model_files import read_model, write_model
+from neurocohort.learning.loop import TrainingFiles
+from neurocohort.learning.model_files import read_model, read_run, write_model
 from neurocohort.learning.networks import build_network, copied_weights
 from neurocohort.learning.precision import choose_precision
+from neurocohort.learning.prediction_tables import reference_labels
 from neurocohort.learning.schedule import schedule_at
+from neurocohort.learning.tasks import task_values
 from neurocohort.learning.training import network_of, parts_of, train
 from toy_training import CPU, run, toy_cohort, toy_settings, weights_hash
 
 
+def silent(line: str) -> None:
+    pass
+
+
 def written(folder, settings, **options):
-    """The model that a training leaves, read again: the network, its task, and run.json."""
+    """The model that a training leaves, read again."""
     trained = run(folder, settings, **options)
     write_model(folder / "model", trained, settings, CPU)
     return read_model(folder / "model", CPU)
@@ -31,10 +38,10 @@ def written(folder, settings, **options):
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_network_learns_what_is_there_to_learn(tmp_path, task):
     settings = toy_settings(task, epochs=25, learning_rate=0.02, dropout=0.0, soft_bins=False)
-    network, fitted, record = written(tmp_path, settings)
+    model = written(tmp_path, settings)
     samples, packed = toy_cohort(task)
     held_out = samples[samples["part"] == "held-out"].reset_index(drop=True)
-    predicted = predict(network, fitted, record, held_out, packed, CPU)
+    predicted = predict(model, held_out, packed)
     target = held_out["target"].to_numpy()
     if task == "regression":
         assert np.abs(predicted - target).mean() < 0.5 * np.abs(samples["target"].mean() - target).mean()
@@ -43,10 +50,10 @@ def test_network_learns_what_is_there_to_learn(tmp_path, task):
 
 
 def test_segmentation_network_finds_the_labels(tmp_path):
-    network, fitted, record = written(tmp_path, toy_settings("segmentation", epochs=10, batch_size=2))
+    model = written(tmp_path, toy_settings("segmentation", epochs=10, batch_size=2))
     samples, packed = toy_cohort("segmentation")
-    found = predict(network, fitted, record, samples.tail(3), packed, CPU, tmp_path / "probabilities.npy")
-    truth = packed.stack_labels(samples.tail(3)).numpy()
+    found = predict(model, samples.tail(3), packed, tmp_path / "probabilities.npy")
+    truth = np.stack(list(reference_labels(samples.tail(3), packed)))
     assert (found.argmax(1) == truth).mean() > 0.95
 
 
@@ -64,9 +71,9 @@ def test_held_out_volumes_need_not_be_there_in_training(tmp_path):
     development = {key for key in packed.images if key[1] == "development"}
     kept = [{key: of[key] for key in development} for of in (packed.images, packed.labels, packed.channels)]
     changed = samples.assign(target=samples["target"].where(samples["part"] != "held-out", 1e9))
-    options = {"device": CPU, "report": lambda line: None}
-    whole = train(samples, packed, toy_settings(epochs=1), checkpoint=tmp_path / "a.pt", **options)
-    alone = train(changed, PackedImages(*kept), toy_settings(epochs=1), checkpoint=tmp_path / "b.pt", **options)
+    files = [TrainingFiles(tmp_path / name) for name in ("a.pt", "b.pt")]
+    whole = train(samples, packed, toy_settings(epochs=1), CPU, files[0], silent)
+    alone = train(changed, PackedImages(*kept), toy_settings(epochs=1), CPU, files[1], silent)
     assert weights_hash(whole.weights) == weights_hash(alone.weights)
 
 
@@ -77,10 +84,10 @@ def smoothed_by_epoch(values: list[float]) -> dict[int, float]:
 
 def test_best_epoch_is_chosen_on_validation_and_patience_ends_early(tmp_path):
     trained = run(tmp_path, toy_settings(epochs=40, patience=3, learning_rate=0.1))
-    smoothed = smoothed_by_epoch([entry["criterion"] for entry in trained.history])
+    smoothed = smoothed_by_epoch([entry.criterion for entry in trained.history])
     assert trained.best_epoch == min(smoothed, key=smoothed.get)
     assert trained.criterion == pytest.approx(min(smoothed.values()))
-    assert [entry["epoch"] for entry in trained.history if entry["best"]] == [trained.best_epoch]
+    assert [entry.epoch for entry in trained.history if entry.best] == [trained.best_epoch]
     assert len(trained.history) == trained.best_epoch + 3 < 40
 
 
@@ -135,7 +142,7 @@ def test_last_weights_are_kept_where_the_settings_say_so(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(loop.Loop, "close_epoch", watched)
     last = run(tmp_path, toy_settings(task, epochs=7, keep="last"), "last.pt")
-    assert last.best_epoch == 7 and last.judgement.edge == "" and last.history[-1]["best"] == 1
+    assert last.best_epoch == 7 and last.judgement.edge == "" and last.history[-1].best == 1
     assert weights_hash(last.weights) == weights_hash(epochs[-1])
     averaged = run(tmp_path, toy_settings(task, epochs=7, keep="averaged"), "averaged.pt")
     assert averaged.best_epoch == 7 and averaged.criterion == pytest.approx(last.criterion)
@@ -171,7 +178,7 @@ def test_part_without_a_sample_is_told():
 def test_diverged_training_leaves_the_weights_that_it_started_from(tmp_path):
     settings = toy_settings(epochs=9, learning_rate=1e30, gradient_clip=0.0, warm_up=0.0, soft_bins=False)
     write_model(tmp_path / "model", run(tmp_path, settings), settings, CPU)
-    network, _, record = read_model(tmp_path / "model", CPU)
+    network, record = read_model(tmp_path / "model", CPU).network, read_run(tmp_path / "model")
     assert all(torch.isfinite(tensor).all() for tensor in network.state_dict().values())
     assert record["best_epoch"] == 0 and record["learning"]["learned"] is False
 
@@ -188,9 +195,9 @@ def test_diverged_control_ends_and_its_model_says_so(tmp_path):
 
 def test_run_record_tells_how_it_was_trained(tmp_path):
     settings = toy_settings(epochs=2)
-    _, fitted, record = written(tmp_path, settings)
+    fitted, record = written(tmp_path, settings).task, read_run(tmp_path / "model")
     assert record["settings"] == json.loads(json.dumps(settings.as_dict()))
-    assert record["task"] == json.loads(json.dumps(fitted.as_dict()))
+    assert record["task"] == json.loads(json.dumps(task_values(fitted)))
     assert record["epochs_run"] == 2 and record["best_epoch"] in (1, 2) and record["validation_loss"] > 0
     assert (record["precision"], record["memory"], record["device"]) == ("float32", "resident", "cpu")
     assert record["training_seconds"] > 0 and record["scans_per_second"] > 0
@@ -211,7 +218,7 @@ def test_model_of_each_segmentation_network_is_read_as_it_was_written(tmp_path, 
     settings = toy_settings("segmentation", network=name, channels=channels, epochs=1, batch_size=6)
     trained = run(tmp_path, settings)
     write_model(tmp_path / "model", trained, settings, CPU)
-    network, _, _ = read_model(tmp_path / "model", CPU)
+    network = read_model(tmp_path / "model", CPU).network
     own = network.state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in trained.weights.items())
     assert len({tensor.data_ptr() for tensor in own.values()}) == len(trained.weights)
@@ -223,7 +230,7 @@ def test_value_networks_of_monai_train_with_a_plain_head(tmp_path, name):
     samples, packed = toy_cohort("regression", count=6)
     grown = {key: np.repeat(np.repeat(np.repeat(v, 2, 2), 2, 3), 2, 4) for key, v in packed.images.items()}
     packed = PackedImages(grown, packed.labels, packed.channels)
-    trained = train(samples, packed, settings, device=CPU, checkpoint=tmp_path / "c.pt", report=lambda line: None)
+    trained = train(samples, packed, settings, CPU, TrainingFiles(tmp_path / "c.pt"), silent)
     assert trained.task.outputs == 1 and np.isfinite(trained.validation_loss)
 
 
@@ -307,7 +314,7 @@ def test_tensorboard_shows_an_interrupted_training_once(tmp_path):
     again = run(tmp_path, toy_settings(epochs=2), "other.pt", events=tmp_path / "events")  # in the same folder
     shown = EventAccumulator(str(tmp_path / "events")).Reload()
     points = [(point.step, point.value) for point in shown.Scalars("loss/validation")]
-    assert points == [(e["epoch"], pytest.approx(e["validation_loss"], rel=1e-6)) for e in again.history]
+    assert points == [(e.epoch, pytest.approx(e.validation_loss, rel=1e-6)) for e in again.history]
     assert trained.history == again.history
 
 

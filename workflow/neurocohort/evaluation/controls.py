@@ -30,7 +30,7 @@ class ControlResult:
     ci_high: float | None = None
     chance: float | None = None
     holds: bool | None = None
-    sentence: str = "The control can't be judged: its metric on the held-out part, or the interval, is missing."
+    sentence: str = ""
 
 
 def chance_holds(metrics: pd.DataFrame | Sequence[pd.DataFrame], kind: str) -> ControlResult:
@@ -57,7 +57,8 @@ def chance_holds(metrics: pd.DataFrame | Sequence[pd.DataFrame], kind: str) -> C
     tables = [metrics] if isinstance(metrics, pd.DataFrame) else list(metrics)
     found = [result for table in tables if (result := _held_out(table, kind))]
     if not found or len(found) < len(tables):
-        return ControlResult(METRICS[kind][0])
+        sentence = "The control can't be judged: its metric on the held-out part, or the interval, is missing."
+        return ControlResult(METRICS[kind][0], sentence=sentence)
     name = found[0][0]
     values, lows, highs, chances = np.array([numbers for _, numbers in found]).T
     value, chance = float(values.mean()), float(chances.mean())
@@ -65,13 +66,12 @@ def chance_holds(metrics: pd.DataFrame | Sequence[pd.DataFrame], kind: str) -> C
     high = value + _half_width(values, highs - values)
     holds = bool(high >= chance) if kind == REGRESSION else bool(low <= chance <= high)
     over = f" over {len(tables)} permutations" if len(tables) > 1 else ""
-    sentence = (
-        f"Trained on permuted targets the network is {'' if holds else 'not '}at chance on the true ones: "
-        f"{name} {value:.3f} [{low:.3f}, {high:.3f}]{over}, chance {chance:.3f}."
-    )
-    if not holds:
-        more = "." if len(tables) > 1 else ", and see whether other permutations end there too."
-        sentence += f" Look for a leak{more}"
+    numbers = f"{name} {value:.3f} [{low:.3f}, {high:.3f}]{over}, chance {chance:.3f}"
+    if holds:
+        sentence = f"Trained on permuted targets the network is at chance on the true ones: {numbers}."
+    else:
+        fix = "Look for a leak" + ("." if len(tables) > 1 else ", and see whether other permutations end there too.")
+        sentence = f"Trained on permuted targets the network is not at chance on the true ones: {numbers}. {fix}"
     value, low, high, chance = (round(number, DECIMALS) for number in (value, low, high, chance))
     return ControlResult(name, value, low, high, chance, holds, sentence)
 

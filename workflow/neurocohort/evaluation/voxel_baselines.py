@@ -15,6 +15,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 from sklearn.svm import SVC, SVR
+from sklearn.utils import gen_batches
 
 from neurocohort.dataset.folds import BaselineFit, joined
 
@@ -96,9 +97,7 @@ def voxel_gram(samples: pd.DataFrame, images: Images, training: np.ndarray) -> n
     size = max(CHUNK_BYTES // voxels, 1)
     fitted = np.flatnonzero(training)
     others = np.flatnonzero(~training)
-    fitted_chunks, other_chunks = (
-        [rows[start : start + size] for start in range(0, len(rows), size)] for rows in (fitted, others)
-    )
+    fitted_chunks, other_chunks = ([rows[chunk] for chunk in gen_batches(len(rows), size)] for rows in (fitted, others))
 
     def read(rows: np.ndarray) -> np.ndarray:
         return images(samples.iloc[rows]).reshape(len(rows), voxels)
@@ -106,7 +105,7 @@ def voxel_gram(samples: pd.DataFrame, images: Images, training: np.ndarray) -> n
     mean = np.zeros(voxels)
     for rows in fitted_chunks:
         volumes = read(rows)
-        for block in _blocks(voxels):
+        for block in gen_batches(voxels, BLOCK_VOXELS):
             mean[block] += volumes[:, block].sum(axis=0, dtype=np.int64)
     mean = (mean / len(fitted)).astype(np.float32)
 
@@ -217,12 +216,8 @@ def _participants_by_class(people: np.ndarray, targets: np.ndarray) -> list[int]
 
 def _products(left: np.ndarray, right: np.ndarray, mean: np.ndarray) -> np.ndarray:
     products = np.zeros((len(left), len(right)))
-    for block in _blocks(len(mean)):
+    for block in gen_batches(len(mean), BLOCK_VOXELS):
         centred = right[:, block].astype(np.float32) - mean[block]
         other = centred if left is right else left[:, block].astype(np.float32) - mean[block]
         products += other @ centred.T
     return products
-
-
-def _blocks(voxels: int) -> list[slice]:
-    return [slice(start, start + BLOCK_VOXELS) for start in range(0, voxels, BLOCK_VOXELS)]

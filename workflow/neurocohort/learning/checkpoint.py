@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -21,6 +21,16 @@ from neurocohort.files import written_aside
 # An environment variable, since it depends on the machine and changes no result.
 SECONDS_VARIABLE = "NEUROCOHORT_CHECKPOINT_SECONDS"
 INTERRUPTED_EXIT_CODE = 75  # EX_TEMPFAIL: the job was stopped and can be submitted again
+
+
+class SavedTraining(TypedDict):
+    """The content of a checkpoint; ``processes`` are the loss sum and random generators of each process."""
+
+    weights: dict[str, torch.Tensor]
+    optimiser: dict[str, Any]
+    scaler: dict[str, Any]
+    state: dict[str, Any]
+    processes: list[Any]
 
 
 class Interrupted(Exception):
@@ -60,8 +70,8 @@ def checkpoint_seconds(usual: float = 60.0) -> float:
     return seconds
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` (tensors, numbers, texts, lists and dicts of them); a power cut leaves the old or the new file."""
+def save_checkpoint(path: Path, state: SavedTraining) -> None:
+    """Write ``state``, which consists of plain values and tensors; a power cut leaves the old or the new file."""
     with written_aside(path) as aside:
         torch.save(state, aside)
         with open(aside, "rb") as stream:
@@ -74,7 +84,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             os.close(folder)
 
 
-def load_checkpoint(path: Path, report: Callable[[str], None] = print) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, report: Callable[[str], None] = print) -> SavedTraining | None:
     """The state at ``path``, with tensors on the CPU; None where there is none.
 
     An incomplete file, such as a full disk may leave, is renamed to ``<name>.unreadable`` and reported; the training then

@@ -1,8 +1,10 @@
-"""Constants of the training that the report states as well. This module imports nothing, so that the report needs no torch."""
+"""Constants of the training that the report states too. This module imports nothing, so that the report needs no torch."""
 
-SOFT_BINS = 32  # of a number that is predicted as a distribution
-VALIDATION_MEMORY = 5  # epochs over which the criterion is averaged when the best is chosen, and weights where they are
-WINDOW_OVERLAP = 0.5  # of neighbouring windows: each voxel away from the border is near the middle of one of them
-# One cycle starts at the 25th part of its largest rate and ends at the 250,000th, as torch's OneCycleLR does.
+SOFT_BINS = 32  # of a regression that predicts a distribution
+VALIDATION_MEMORY = (
+    5  # epochs over which the criterion is averaged to choose the best one, and with `averaged` the weights
+)
+WINDOW_OVERLAP = 0.5  # of neighbouring windows, so that each voxel is near the middle of a window
+# One cycle starts at 1/25 of its largest rate and ends at 1/250,000, like torch's OneCycleLR.
 ONE_CYCLE_START = 25
-CALM_MOMENTUM, FAST_MOMENTUM = 0.95, 0.85  # of one cycle: the smaller one where the rate is largest
+CALM_MOMENTUM, FAST_MOMENTUM = 0.95, 0.85  # of one cycle; the smaller one at the largest rate

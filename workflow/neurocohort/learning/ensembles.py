@@ -88,8 +88,8 @@ def mean_probabilities(
         predicted = pd.MultiIndex.from_frame(_scans_of(table)[KEY])
         if (stored := len(read_probabilities(probabilities[name]))) != len(predicted):
             raise InputError(
-                f"{probabilities[name]} contains {stored} scans and the predictions of {name} {len(predicted)}: delete both and "
-                "run again to have them rebuilt."
+                f"{probabilities[name]} contains {stored} scans and the predictions of {name} {len(predicted)}: delete both "
+                "and run again to have them rebuilt."
             )
         rows[name] = predicted.get_indexer(pd.MultiIndex.from_frame(scans[KEY]))
     for index in in_turn(len(scans), "averaged"):

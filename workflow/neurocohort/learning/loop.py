@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import get_swa_avg_fn
 
 from neurocohort.learning.batches import Batch, TrainingBatches
-from neurocohort.learning.checkpoint import Interrupted, StopRequest, load_checkpoint, save_checkpoint
+from neurocohort.learning.checkpoint import Interrupted, SavedTraining, StopRequest, load_checkpoint, save_checkpoint
 from neurocohort.learning.constants import VALIDATION_MEMORY
 from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.distributed import Processes
@@ -128,7 +128,7 @@ class Loop:
         """Write the checkpoint. Every process must call this; all wait until it is written."""
         own = {"loss_sum": self.loss_sum.item(), "generators": _generators(self.precision.device)}
         self._count_seconds()
-        parts = {
+        parts: SavedTraining = {
             "weights": weights_of(self.network),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),

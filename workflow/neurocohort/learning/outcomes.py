@@ -1,5 +1,4 @@
-"""The words of networks.tsv for what became of a network. Apart from the code that finds it, so that the report can read them
-without torch."""
+"""The words of networks.tsv for the outcome of a training. In a module of their own, so that the report needs no torch."""
 
-YES, NO, NOT_JUDGED = "yes", "no", "not judged"  # whether it learned anything, and whether it is in the average
-FIRST, LATEST = "first", "last"  # the kept epoch, of those that could be kept
+YES, NO, NOT_JUDGED = "yes", "no", "not judged"  # whether it learned anything, and whether it is averaged
+FIRST, LATEST = "first", "last"  # the kept epoch among those that could be kept

@@ -1,4 +1,4 @@
-"""The tables of predictions, of networks and of baselines alike: one row a scan, or one a scan and tissue."""
+"""The tables of predictions of networks and baselines: one row for each scan, or for each scan and tissue."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -13,20 +13,20 @@ ID_COLUMNS = ["cohort", "part", "scan_id", "participant_id", "site", "age", "sex
 
 
 def label_map(probabilities: np.ndarray) -> np.ndarray:
-    """The most probable label of each voxel, (X, Y, Z) uint8, from (4, X, Y, Z); the smallest where two are equal."""
+    """The most probable label of each voxel, (X, Y, Z) uint8, from (4, X, Y, Z); the smallest label of a tie."""
     return probabilities.argmax(axis=0).astype(np.uint8)
 
 
 def reference_labels(samples: pd.DataFrame, packed: PackedImages) -> Iterator[np.ndarray]:
-    """The reference label map of each row of ``samples`` in turn, (X, Y, Z) uint8."""
+    """Yield the reference label map of each row of ``samples``, (X, Y, Z) uint8."""
     return (packed.label_map(pack, row) for pack, row in packed.places(samples))
 
 
 def value_rows(samples: pd.DataFrame, predictions: np.ndarray) -> pd.DataFrame:
-    """The table of a regression or classification: identity, target and prediction, one row a scan.
+    """The table of a regression or classification: ID_COLUMNS, target and prediction, one row for each scan.
 
-    ``predictions``: values (N,), which become ``prediction``; probabilities (N, 2), whose second column does; or (N, K) of
-    more classes: ``prediction`` is then the most probable class, with ``probability_0`` to ``probability_{K-1}`` beside it.
+    ``predictions`` are values (N,), probabilities (N, 2), of which the second column is used, or probabilities (N, K) of more
+    classes: then ``prediction`` is the most probable class, followed by ``probability_0`` to ``probability_{K-1}``.
     """
     rows = samples[ID_COLUMNS].copy()
     rows["target"] = samples["target"].to_numpy()
@@ -40,9 +40,9 @@ def value_rows(samples: pd.DataFrame, predictions: np.ndarray) -> pd.DataFrame:
 
 
 def baseline_rows(samples: pd.DataFrame, predictions: dict[str, np.ndarray]) -> pd.DataFrame:
-    """The table of a value task's baselines: ``model`` first, then the columns of `value_rows`.
+    """The table of the baselines of a regression or classification: ``model``, then the columns of `value_rows`.
 
-    ``predictions``: by baseline, for every row of ``samples``. A baseline has no row where its prediction is NaN.
+    ``predictions`` of each baseline are for all rows of ``samples``; a baseline has no row where its prediction is NaN.
     """
     tables = []
     for name, values in predictions.items():
@@ -62,8 +62,13 @@ def overlap_rows(
 ) -> pd.DataFrame:
     """The table of a segmentation: Dice and volumes on the study's grid (mL) by scan and tissue.
 
-    ``predicted``, ``reference``: a label map (X, Y, Z) for each row of ``samples``, 1 CSF, 2 GM, 3 WM; two at a time are held.
-    ``surfaces``: what else to measure of the two maps, given the three voxel sizes in mm, a record a tissue.
+    Args:
+        samples: Rows of samples.tsv.
+        predicted: A label map (X, Y, Z) for each row: 1 CSF, 2 GM, 3 WM. Maps are read one by one.
+        reference: Likewise.
+        spacing_mm: Voxel size.
+        surfaces: Computes more columns, such as `surface_values`: from both maps and the three voxel sizes, an object for
+            each tissue, whose attributes are the columns.
     """
     rows, voxel_ml = [], spacing_mm**3 / 1000
     for sample, found, true in zip(samples[ID_COLUMNS].to_dict("records"), predicted, reference, strict=True):

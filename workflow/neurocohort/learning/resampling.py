@@ -1,21 +1,25 @@
-"""Moved volumes: what lies in a box of the output, taken from a volume by an affine map between their voxel indices.
+"""Resample a box of a moved volume by an affine map between voxel indices.
 
-A map is a ``matrix`` (3 x 3) and an ``offset`` (3,): the source index of output index ``o`` is matrix @ o + offset. All of it
-is made of gathers and elementwise operations on one volume at a time, so that the result has the same bits for any number of
-threads and in any company.
+A map is a ``matrix`` (3 x 3) and an ``offset`` (3,): the source index of output index ``o`` is matrix @ o + offset. Only gathers
+and elementwise operations on one volume are used, so that the result has the same bits for any number of threads and in any
+batch.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-STEEP = 0.7  # cosine of the angle up to which slices across the first axis serve
+# A coordinate along an axis: shape of the output, coefficients of its three indices, start, and length of the axis.
+Coordinates = tuple[tuple[int, ...], tuple[float, ...], float, int]
+STEEP = 0.7  # cosine of the largest angle at which slices across the first axis are used
 
 
 def source_box(
     matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[slice, ...]:
-    """The part of a source of ``shape`` on which an output of ``size`` voxels depends, at least one voxel."""
+    """The part of a source of ``shape`` on which an output of ``size`` voxels depends; at least one voxel."""
     corners = np.stack(np.meshgrid(*[(0, side - 1) for side in size], indexing="ij")).reshape(3, -1)
     reached = matrix @ corners + offset[:, None]
     first, last = np.floor(reached.min(axis=1)).astype(int) - 1, np.ceil(reached.max(axis=1)).astype(int) + 2
@@ -27,10 +31,10 @@ def source_box(
 
 
 def resample(volume: torch.Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]) -> torch.Tensor:
-    """``volume`` (C, X, Y, Z) float32, moved: (C, *size), linear between voxels and 0 outside of the volume.
+    """Move ``volume`` (C, X, Y, Z) float32 with linear interpolation: (C, *size), 0 outside of the volume.
 
-    In two passes, since interpolation in planes is many times as fast as in space: first every slice of the source is moved
-    in its plane to where the output's lines cross it (after Catmull and Smith 1980), then values are taken along these lines.
+    In two passes, since interpolation in planes is many times faster than in 3D: first every slice of the source is resampled
+    in its plane at the points where the output's lines cross it (after Catmull and Smith 1980), then along these lines.
     """
     source, target = (0, 0) if abs(matrix[0, 0]) > STEEP else np.unravel_index(np.abs(matrix).argmax(), (3, 3))
     source_order, target_order = ([first, *(axis for axis in range(3) if axis != first)] for first in (source, target))
@@ -58,7 +62,7 @@ def resample(volume: torch.Tensor, matrix: np.ndarray, offset: np.ndarray, size:
 def resample_labels(
     labels: torch.Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]
 ) -> torch.Tensor:
-    """``labels`` (X, Y, Z) uint8, moved: the nearest voxel's label, (*size), and 0 outside of the volume."""
+    """Move ``labels`` (X, Y, Z) uint8 with nearest-neighbour interpolation: (*size), 0 outside of the volume."""
     index = torch.zeros(size, dtype=torch.int32, device=labels.device)
     inside = torch.ones(size, dtype=torch.bool, device=labels.device)
     for axis, side in enumerate(labels.shape):
@@ -68,8 +72,8 @@ def resample_labels(
     return labels.flatten().index_select(0, index.flatten()).view(size).mul_(inside)
 
 
-def _sample_planes(planes: torch.Tensor, coordinates: list[tuple]) -> torch.Tensor:
-    """``planes`` (N, C, H, W) sampled at two coordinates, along W and along H: each a shape, coefficients, start and side."""
+def _sample_planes(planes: torch.Tensor, coordinates: Sequence[Coordinates]) -> torch.Tensor:
+    """Sample ``planes`` (N, C, H, W) at coordinates along W and along H."""
     shape = coordinates[0][0]
     grid = torch.empty((*shape, 2), dtype=torch.float32, device=planes.device)
     for place, (_, coefficients, start, side) in enumerate(coordinates):
@@ -86,7 +90,7 @@ def _affine(
     device: torch.device,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """start + sum of coefficient * index over the three axes of ``shape``, float32."""
+    """``start`` plus the sum of coefficient * index over the three axes of ``shape``, float32."""
     first, second, third = (
         torch.arange(side, dtype=torch.float32, device=device).mul_(float(coefficient))
         for side, coefficient in zip(shape, coefficients, strict=True)

@@ -97,10 +97,10 @@ def saliency_maps(
         mask: The template's brain, bool.
         spacing_mm: Voxel size.
         method: OCCLUSION or GRAD_CAM.
-        seed: Of the random weights and of which block is hidden in which scan.
+        seed: Of the random weights and the hidden blocks.
 
     Returns:
-        Maps (X, Y, Z) float32, 0 outside ``mask``: ``network`` and ``random``, each divided by its maximum; ``mean_image``, the
+        Maps (X, Y, Z) float32: ``network`` and ``random``, 0 outside ``mask``, each divided by its maximum; ``mean_image``, the
         mean intensity of the scans, 0 to 1. Spearman's correlation, None where a map is constant.
     """
     settings = model.settings.model_copy(update={"precision": FLOAT32})
@@ -110,8 +110,7 @@ def saliency_maps(
     untrained = network_of(settings, model.task).to(model.device)
     maps = {}
     for name, network in (("network", model.network), ("random", untrained)):
-        one = precision.to_memory_format(network.eval())
-        turns = in_turn(len(scans), f"looked through ({name})")
+        one, turns = precision.to_memory_format(network.eval()), in_turn(len(scans), f"looked through ({name})")
         images = (image for _, image in zip(turns, packed.each_image(scans), strict=True))
         inputs = (to_input(torch.from_numpy(image)[None].to(model.device), model.intensity) for image in images)
         if method == OCCLUSION:

@@ -1,4 +1,4 @@
-"""Learning rate and momentum as functions of the step: a training taken up anywhere needs to know nothing but the step."""
+"""Learning rate and momentum as functions of the step, so that a resumed training needs only the step."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from neurocohort.learning.constants import CALM_MOMENTUM, FAST_MOMENTUM, ONE_CYC
 from neurocohort.learning.settings import TrainingSettings
 
 ONE_CYCLE, COSINE = "one_cycle", "cosine"
-START_SHARE = 1 / ONE_CYCLE_START
-END_SHARE = START_SHARE / 1e4
+START = 1 / ONE_CYCLE_START  # fraction of the largest rate
+END = START / 1e4
 MOMENTUM, SQUARES_DECAY = 0.9, 0.999  # AdamW's own
 
 
@@ -23,32 +23,33 @@ class ScheduleValues:
 
 
 def schedule_at(settings: TrainingSettings, step: int, steps: int) -> ScheduleValues:
-    """The schedule at ``step``, counted from 0, of ``steps`` in all.
+    """The schedule at ``step`` (from 0) of ``steps``.
 
-    ``one_cycle`` (Smith and Topin 2018): half a cosine up to ``learning_rate`` over the share ``warm_up``, another one down;
-    momentum runs the other way. ``cosine``: up in a straight line over ``warm_up``, then half a cosine down to 0.
+    ``one_cycle`` (Smith and Topin 2018): half a cosine up to ``learning_rate`` over the fraction ``warm_up`` of the steps, then
+    half a cosine down; momentum goes in the opposite direction. ``cosine``: linearly up over ``warm_up``, then half a cosine
+    down to 0.
     """
     if settings.schedule == ONE_CYCLE:
         start, last = max(settings.warm_up * steps - 1, 0.0), steps - 1
         if step < start:
-            shares, momenta, way = (START_SHARE, 1.0), (CALM_MOMENTUM, FAST_MOMENTUM), step / start
+            fractions, momenta, position = (START, 1.0), (CALM_MOMENTUM, FAST_MOMENTUM), step / start
         else:
-            shares, momenta = (1.0, END_SHARE), (FAST_MOMENTUM, CALM_MOMENTUM)
-            way = (step - start) / (last - start) if last > start else 0.0
-        return ScheduleValues(settings.learning_rate * _between(*shares, way), _between(*momenta, way))
+            fractions, momenta = (1.0, END), (FAST_MOMENTUM, CALM_MOMENTUM)
+            position = (step - start) / (last - start) if last > start else 0.0
+        return ScheduleValues(settings.learning_rate * _between(*fractions, position), _between(*momenta, position))
     if settings.schedule == COSINE:
         warm = settings.warm_up * steps
-        share = (step + 1) / (warm + 1) if step < warm else _between(1.0, 0.0, (step - warm) / (steps - warm))
-        return ScheduleValues(settings.learning_rate * share, MOMENTUM)
+        fraction = (step + 1) / (warm + 1) if step < warm else _between(1.0, 0.0, (step - warm) / (steps - warm))
+        return ScheduleValues(settings.learning_rate * fraction, MOMENTUM)
     raise ValueError(f"unknown schedule {settings.schedule}")
 
 
 def set_schedule(optimiser: torch.optim.Optimizer, values: ScheduleValues) -> None:
-    """Give the optimiser's parameters this rate and momentum for its next step."""
+    """Set the rate and momentum of the optimiser's next step."""
     for group in optimiser.param_groups:
         group["lr"], group["betas"] = values.rate, (values.momentum, SQUARES_DECAY)
 
 
-def _between(first: float, last: float, way: float) -> float:
-    """Half a cosine from ``first`` (``way`` 0) to ``last`` (``way`` 1)."""
-    return last + (first - last) * (1 + math.cos(math.pi * way)) / 2
+def _between(first: float, last: float, position: float) -> float:
+    """Half a cosine from ``first`` (``position`` 0) to ``last`` (``position`` 1)."""
+    return last + (first - last) * (1 + math.cos(math.pi * position)) / 2

@@ -5,6 +5,7 @@ is a frozen dataclass of plain values with the same members: ``kind``; ``outputs
 returns; ``target_dtype``; ``loss(outputs, targets)``, the mean of the samples' losses; ``predict(outputs)``.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -46,12 +47,12 @@ def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) ->
     return Regression.fitted(training_targets, settings.soft_bins and settings.network in WITH_SOFT_BINS)
 
 
-def task_values(task: Task) -> dict[str, Any]:
+def task_values(task: Task) -> Mapping[str, object]:
     """The task as plain values, for run.json."""
     return {"kind": task.kind, **asdict(task)}
 
 
-def task_from(values: dict[str, Any]) -> Task:
+def task_from(values: Mapping[str, Any]) -> Task:
     """The task of `task_values`, as read from run.json."""
     constants: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return TASKS[constants.pop("kind")](**constants)
