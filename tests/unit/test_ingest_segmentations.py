@@ -249,7 +249,7 @@ def study(cohort):
 
 
 def test_a_segmentation_passes_the_check_where_the_files_have_labels_and_only_there(place, monkeypatch):
-    monkeypatch.setattr("neurocohort.study.data.LEAST_PARTICIPANTS", 1)
+    monkeypatch.setattr("neurocohort.study.data.MIN_PARTICIPANTS", 1)
     place.scan("01")
     cohort = {"source": "bids", "path": str(place.source)}
     check_configuration(study(cohort), source="study.yaml")
@@ -260,7 +260,7 @@ def test_a_segmentation_passes_the_check_where_the_files_have_labels_and_only_th
 
 
 def test_a_table_without_a_single_label_map_has_no_dseg(place, monkeypatch):
-    monkeypatch.setattr("neurocohort.study.data.LEAST_PARTICIPANTS", 1)
+    monkeypatch.setattr("neurocohort.study.data.MIN_PARTICIPANTS", 1)
     place.scan("01")
     cohort = {"source": "table", "path": str(place.table)}
     place.write(["participant_id", "path", "path_dseg"], ["01", f"{STEM}_T1w.nii.gz", f"{STEM}_dseg.nii.gz"])

@@ -1,8 +1,8 @@
-"""What a run does around its jobs, in Snakemake's main process alone: it takes over from a run that was killed, says why a job
-failed and how to go on, and leaves no job on the cluster when it ends.
+"""Additions to Snakemake's main process: it takes over from a killed run, explains why a job failed and how to continue, and
+cancels its cluster jobs when it ends.
 
-This is the only Python that imports Snakemake. It listens to Snakemake's log and calls Snakemake's own methods; it replaces
-none of them. tests/unit/test_snakemake_interfaces.py names each interface that it relies on.
+This is the only Python that imports Snakemake. It listens to Snakemake's log and calls Snakemake's methods, and replaces none
+of them. tests/unit/test_snakemake_interfaces.py lists each interface that it relies on.
 """
 
 import atexit
@@ -23,16 +23,18 @@ from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
 PACKAGE_FOLDER = Path(neurocohort.__file__).resolve().parents[1]
-SHOWN_OF_A_GROUP = 3  # failed jobs of one submission; they mostly failed for the same reason
+SHOWN_OF_A_GROUP = 3  # failed jobs of one submission; they usually failed for the same reason
 ASKED = ("mem_mb", "runtime")
-# Folders that Snakemake itself writes to before a job: without permission it would end in a traceback.
+# Folders that Snakemake writes to before a job: without permission it would end with a traceback.
 WRITTEN = ("results", "logs", "benchmarks")
 
 
 def job_prefix() -> str:
-    """What the shell command of every job begins with: the same interpreter and the same package, whatever the login shell of a
-    compute node prefers; and a way to Snakemake's own standard error for the sentence that a person should see, which the
-    rule's log would hide."""
+    """The beginning of the shell command of every job.
+
+    It selects the same interpreter and the same package, independent of the login shell of a compute node. It also opens a
+    descriptor to Snakemake's standard error for messages that a person should see and that the rule's log would hide.
+    """
     return (
         f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
         f"PYTHONPATH={shlex.quote(str(PACKAGE_FOLDER))} NEUROCOHORT_MESSAGES=9; exec 9>&2; "
@@ -40,14 +42,14 @@ def job_prefix() -> str:
 
 
 def watch(workflow) -> None:
-    """Add handlers to Snakemake's log that take over from a killed run, note submitted jobs and describe failed ones.
+    """Add handlers to Snakemake's log that take over from a killed run, record submitted jobs and describe failed ones.
 
-    Call it while the Snakefile is read. It does nothing in the Snakemake inside a job.
+    Call this while the Snakefile is read. It does nothing in the Snakemake inside a job.
     """
-    # The report shows the command that was typed; a job's own command line is another.
+    # The report shows the command that the user typed; the command line of a job is a different one.
     os.environ.setdefault("NEUROCOHORT_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
     os.environ.setdefault("NEUROCOHORT_TERMINAL", "1" if sys.stderr.isatty() else "")
-    # The scripts of a profile start with `env python3`: this one, whatever else a login node has.
+    # The scripts of a profile start with `env python3`: it must be this interpreter.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if not workflow.is_main_process:
         return
@@ -57,7 +59,7 @@ def watch(workflow) -> None:
 
 
 def gpu_model(workflow) -> dict[str, str]:
-    """The resource ``gpu_model`` for rules with a GPU, from the profile's default resource ``gpu_type``; empty where it has none.
+    """The resource ``gpu_model`` for rules with a GPU, from the profile's default resource ``gpu_type``; empty without it.
 
     Slurm's plugin asks for a GPU for every job that has a ``gpu_model``, so it can't be a default resource itself.
 
@@ -68,7 +70,7 @@ def gpu_model(workflow) -> dict[str, str]:
     if "gpu_model" in defaults:
         raise WorkflowError(
             "default-resources has gpu_model: Slurm's plugin would ask for a GPU for every job. "
-            "Write gpu_type in its place, in the profile or on the command line; only jobs with a GPU then ask for that model."
+            "Write gpu_type instead, in the profile or on the command line; then only jobs with a GPU ask for that model."
         )
     model = str(defaults["gpu_type"].raw).strip("'\"") if "gpu_type" in defaults else ""
     return {"gpu_model": model} if model else {}
@@ -78,9 +80,9 @@ WHOLE_FOLDERS: list[tuple[str, tuple[str, ...]]] = []
 
 
 def keep_whole(folder: str, *names: str) -> None:
-    """Have the output directory ``folder`` made again by a run that finds one of its files, ``names``, deleted.
+    """Have the output directory ``folder`` created again by a run that finds one of its files, ``names``, deleted.
 
-    Snakemake knows a directory as a whole: for it, one that lacks files is there.
+    Snakemake treats a directory as one output: if files in it are missing, it is still complete for Snakemake.
     """
     WHOLE_FOLDERS.append((folder, names))
 
@@ -89,21 +91,21 @@ def _remove_incomplete_folders() -> None:
     for folder, names in WHOLE_FOLDERS:
         missing = [name for name in names if not (Path(folder) / name).exists()]
         if missing and Path(folder).is_dir():
-            logger.warning(f"{folder} lacks {missing[0]}: the folder is removed, so that it is made again.")
+            logger.warning(f"{folder} lacks {missing[0]}: the folder is removed, and created again.")
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse(folder: str, reason: str) -> None:
-    """End this process. Not through Snakemake's log, which is in its folder."""
+    """End this process with a message; not through Snakemake's log, which is in the same folder."""
     print(f"error: the folder {Path(folder).resolve()} can't be written: {reason}", file=sys.stderr)
     sys.exit(1)
 
 
 class StartOfRun(logging.Handler):
-    """Takes over from a killed run and records this one, once Snakemake is about to run jobs.
+    """Takes over from a killed run and records this one, just before Snakemake runs jobs.
 
-    Snakemake has no hook before its lock, but it logs that it builds the graph of jobs: after it knows the executor, and
-    before it locks the folder. Commands that run no job (``--unlock``, ``--summary``, ``--lint``) have no executor.
+    Snakemake has no hook before its lock. But it logs that it builds the graph of jobs, when it knows the executor and has not
+    locked the folder yet. Commands that run no jobs (``--unlock``, ``--summary``, ``--lint``) have no executor.
     """
 
     def __init__(self, workflow, command: str):
@@ -121,11 +123,11 @@ class StartOfRun(logging.Handler):
         self.begun = True
         for folder in filter(os.path.isdir, WRITTEN):
             if not os.access(folder, os.W_OK):
-                _refuse(folder, "it is read-only. Look at how its file system is mounted, its owner and permissions.")
+                _refuse(folder, "it is read-only. Check its file system, its owner and its permissions.")
         try:
             if what := take_over():
                 logger.warning(what)
-            if not who_holds_the_lock():  # else another run is writing them, and Snakemake will refuse this one
+            if not who_holds_the_lock():  # otherwise another run is writing them, and Snakemake will refuse this one
                 _remove_incomplete_folders()
             begin_run(plugin.name, self.command)
         except OSError as error:
@@ -134,11 +136,11 @@ class StartOfRun(logging.Handler):
 
 
 class SubmittedJobs(logging.Handler):
-    """Notes the scheduler's number of each submitted job, for a run that takes over, and, in Snakemake's own records, what the
-    job is made from (inputs, parameters, code).
+    """Records the scheduler's number of each submitted job, for a run that takes over, and, in Snakemake's own records, the
+    inputs, parameters and code of the job.
 
-    A job that ends while the main process is dead leaves its files without such a record, and Snakemake takes those for up to
-    date whatever has changed since. With the record, the next run keeps them, or makes them again if something has changed.
+    A job that ends while the main process is dead leaves its files without such a record, and Snakemake considers them up to
+    date even if something has changed since. With the record, the next run creates them again if something has changed.
     """
 
     def __init__(self, workflow):
@@ -155,13 +157,13 @@ class SubmittedJobs(logging.Handler):
         for submitted in self.workflow.scheduler.running:
             if submitted.jobid in jobs and not submitted.is_local:
                 for job in submitted if submitted.is_group() else [submitted]:
-                    self.workflow.async_run(job.remove_existing_output())  # an old file must not get the new record
+                    self.workflow.async_run(job.remove_existing_output())  # an old file must not have the new record
                     self.workflow.async_run(self.workflow.persistence.finished(job))
                     self.workflow.persistence.started(job)  # incomplete until the job itself has ended
 
 
 class FailureMessages(logging.Handler):
-    """Describes each failed job when Snakemake says that it failed; of a group, those that began and left nothing."""
+    """Describes each job that Snakemake logs as failed; in a group, the jobs that started and left no output."""
 
     def __init__(self, workflow, command: str):
         super().__init__()
@@ -175,7 +177,7 @@ class FailureMessages(logging.Handler):
             elif event == LogEvent.GROUP_ERROR:
                 jobs = [info["jobid"] for info in record.job_error_info]
                 self._describe(jobs, getattr(record, "external_jobid", None), "", record.aux_logs)
-        except Exception as error:  # what describes a failure must not be another one
+        except Exception as error:  # the description of a failure must not fail the run
             logger.error(f"This failure can't be described: {error!r}")
 
     def _describe(self, numbers: list[int], external: str | None, message: str | None, logs: list[str]) -> None:

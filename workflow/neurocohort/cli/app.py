@@ -1,4 +1,4 @@
-"""The command-line application to which each module of subcommands adds its own."""
+"""The command-line application. Each module of subcommands adds its own to it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="The command line: one subcommand a rule. Each reads its files, calls plain functions, and writes what they return.",
+    help="The command line: one subcommand for each rule. It reads files, calls plain functions, and writes the results.",
 )
 
 
@@ -36,7 +36,7 @@ Names = Annotated[list[str], typer.Argument()]
 
 
 def command(function: Callable) -> Callable:
-    """Make ``function`` a subcommand whose parameters are named options, unless they say that they are positional."""
+    """Make ``function`` a subcommand. Its parameters are options, unless they are annotated as arguments."""
     for name, hint in function.__annotations__.items():
         if name != "return" and get_origin(hint) is not Annotated:
             function.__annotations__[name] = Annotated[hint, typer.Option()]

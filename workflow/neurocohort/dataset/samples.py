@@ -21,7 +21,7 @@ def select_samples(
     task: str,
     target: str,
     query: str,
-    classes: list[str] | None = None,
+    classes: list[list[str]] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The experiment's ``samples`` and its ``flow`` (cohort, step, scans, participants left after the step).
 
