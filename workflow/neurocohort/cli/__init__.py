@@ -35,8 +35,8 @@ def main() -> None:
 
 
 def _end_by_failure(error: JobFailed) -> None:
-    """End this process with status 1: the job is tried again. Errors of a disk are also shown on the terminal, since the log may be
-    on that disk."""
+    """End this process with status 1: the job is tried again. Errors of a disk are also shown on the terminal, since the log may
+    be on that disk."""
     with contextlib.suppress(OSError):
         print(f"failed: {error}", file=sys.stderr, flush=True)
     of_disk = isinstance(error, StorageFailed) or any(reason in str(error) for reason in STORAGE_REASONS.values())
