@@ -49,7 +49,7 @@ def study(tmp_path_factory) -> Path:
     extra = {"labels_path": labels, "labels_reference_path": t1w, "further": {"T2w": t2w}}
     registration = "deformable" if HAS_GREEDY else "affine"
     for path, name, kind, others in ((t1w, SCAN_ID, "affine", extra), (second, run, registration, {})):
-        settings = Settings("percentile", registration=kind, **SETTINGS)
+        settings = Settings(intensity="percentile", registration=kind, **SETTINGS)
         record = preprocess_scan(path, scan_folder(preproc, name), name, template, settings, **others)
         assert record["status"] == "ok", record["reason"]
     write_dataset_files(preproc, raw, has_labels=True)

@@ -297,7 +297,7 @@ def test_labels_drawn_on_the_scan_go_to_the_grid_with_it(tmp_path):
     for name, voxels in (("scan", brain), ("labels", labels)):
         nib.save(nib.Nifti1Image(voxels, away).as_reoriented(order), tmp_path / f"{name}.nii.gz")
     scan, drawn_on_it = tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz"
-    settings = Settings("percentile", seed=1, skull_stripped=True)
+    settings = Settings(intensity="percentile", seed=1, skull_stripped=True)
     record = preprocess_scan(
         scan, tmp_path / "out", "scan", template, settings, labels_path=drawn_on_it, labels_reference_path=scan
     )

@@ -43,7 +43,11 @@ def preprocessed(image: nib.Nifti1Image, folder, template, **changes) -> dict:
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine), folder / "scan.nii.gz")
     options = {"seed": 1, "skull_stripped": True, "mni_space": True} | changes
     return preprocess_scan(
-        folder / "scan.nii.gz", scan_folder(folder, "scan"), "scan", template, Settings("percentile", **options)
+        folder / "scan.nii.gz",
+        scan_folder(folder, "scan"),
+        "scan",
+        template,
+        Settings(intensity="percentile", **options),
     )
 
 

@@ -400,7 +400,7 @@ CLASSES = {"task": "classification", "target": "group", "classes": ["CN", "AD"]}
         ({"filter": "age < 63"}, r"have 2 participant\(s\) with a value of `age`, expected at least 3"),
         (
             {"target": "size"},
-            "`size`, which is 3 in all 4 scans of `experiments.e.cohorts`, so that nothing can be learned",
+            "`size`, which is 3 in all 4 scans of `experiments.e.cohorts`, so nothing can be learned",
         ),
         (
             CLASSES | {"filter": "number < 4"},
@@ -495,4 +495,4 @@ def test_a_target_after_configfile_is_explained_by_check(tmp_path):
     command = [sys.executable, "-m", "neurocohort", "check", "config/ixi.yaml", "report"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert done.returncode == 2 and "type it before --configfile" in done.stderr
+    assert done.returncode == 2 and "put it before --configfile" in done.stderr

@@ -230,7 +230,7 @@ def test_notes_of_preprocessing_name_the_scans_that_are_used(tmp_path):
 def preprocessed(monkeypatch, folder, step) -> dict:
     """The record of a scan whose steps are ``step(record)``."""
     monkeypatch.setattr(preprocess, "_run", lambda record, *others: step(record))
-    settings = preprocess.Settings("percentile", seed=1)
+    settings = preprocess.Settings(intensity="percentile", seed=1)
     return preprocess.preprocess_scan(folder / "scan.nii.gz", folder, "sub-1", None, settings)
 
 

@@ -211,7 +211,7 @@ def _prepare(
     device = choose_device(settings["device"]).type
     if read_ahead is None:
         read_ahead = device != "cpu"  # there, reading would take the processor from the scan before
-    chosen, template = Settings(**settings | {"weights": weights, "device": device}), read_template(template_path)
+    chosen, template = Settings.taken_from(settings, weights=weights, device=device), read_template(template_path)
 
     def checked_scan(task: ScanTask) -> Volume:
         _check_content(task)  # of the file as it is when it is read, which may be long before the scan's turn

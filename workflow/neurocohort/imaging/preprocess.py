@@ -7,7 +7,6 @@ last and lists the rest.
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ from neurocohort.imaging.scan_files import ScanFiles
 from neurocohort.imaging.template import Template
 from neurocohort.imaging.tissues import TISSUES, segment_tissues, tissue_volumes_ml
 from neurocohort.imaging.volume import Volume, cropped, grid_of, sample, world_grid
+from neurocohort.settings.scan import ScanSettings
 
 SURE_WHITE_MATTER = 0.8
 RIGID_SPACING_MM = 1.5
@@ -46,23 +46,10 @@ EXCLUDED = {"status": "excluded", "stage": "preprocessing"}
 BELIEVABLE_ML = (700.0, 2200.0)  # of a brain mask
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the result depends on, beside the scan and the template.
+class Settings(ScanSettings):
+    """The settings of a scan, and SynthStrip's ``weights``."""
 
-    ``registration``: affine, or deformable after it. ``brain_extraction``: deepbet, or synthstrip with its ``weights``.
-    ``skull_stripped``, ``mni_space``: what the scan is already, so that the step is left out. In MNI space the mask is limited to
-    the surroundings of the template's brain.
-    """
-
-    intensity: str
-    seed: int
-    registration: str = "affine"
-    brain_extraction: str = "deepbet"
     weights: Path | None = None
-    device: str = "cpu"
-    skull_stripped: bool = False
-    mni_space: bool = False
 
 
 def preprocess_scan(
