@@ -189,7 +189,7 @@ def run(case: Case) -> dict:
             missing = 1 - head.truth["share_in_view"]
             if not case.fault and missing > 1 - WHOLE:
                 row |= {"group": "faults of painted heads", "fault": f"cut by the border, {_class_of(missing)}"}
-        settings = Settings("percentile", seed=1, mni_space=case.mni_space, skull_stripped=case.stripped)
+        settings = Settings(intensity="percentile", seed=1, mni_space=case.mni_space, skull_stripped=case.stripped)
         result = preprocess_scan(ScanImages(path), _worker["template"], settings)
     beyond = beyond_limits(result.metrics, _worker["limits"], mni_space=case.mni_space)
     excluded = result.exclusion or Exclusion("", "")

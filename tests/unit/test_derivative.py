@@ -50,7 +50,7 @@ def study(tmp_path_factory) -> Path:
     with_extra = ScanImages(t1w, {"T2w": t2w}, labels)
     registration = "deformable" if HAS_GREEDY else "affine"
     for images, name, kind in ((with_extra, SCAN_ID, "affine"), (ScanImages(second), run, registration)):
-        settings = Settings("percentile", registration=kind, **SETTINGS)
+        settings = Settings(intensity="percentile", registration=kind, **SETTINGS)
         record = write_scan(preprocess_scan(images, template, settings), scan_folder(preproc, name), name)
         assert record.status == "ok", record.reason
     write_dataset_files(preproc, raw, has_labels=True)

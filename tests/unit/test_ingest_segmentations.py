@@ -250,7 +250,7 @@ def study(cohort):
 
 
 def test_a_segmentation_passes_the_check_where_the_files_have_labels_and_only_there(place, monkeypatch):
-    monkeypatch.setattr("neurocohort.study.data.LEAST_PARTICIPANTS", 1)
+    monkeypatch.setattr("neurocohort.study.data.MIN_PARTICIPANTS", 1)
     place.scan("01")
     cohort = {"source": "bids", "path": str(place.source)}
     check_configuration(study(cohort), source="study.yaml")
@@ -261,7 +261,7 @@ def test_a_segmentation_passes_the_check_where_the_files_have_labels_and_only_th
 
 
 def test_a_table_without_a_single_label_map_has_no_dseg(place, monkeypatch):
-    monkeypatch.setattr("neurocohort.study.data.LEAST_PARTICIPANTS", 1)
+    monkeypatch.setattr("neurocohort.study.data.MIN_PARTICIPANTS", 1)
     place.scan("01")
     cohort = {"source": "table", "path": str(place.table)}
     place.write(["participant_id", "path", "path_dseg"], ["01", f"{STEM}_T1w.nii.gz", f"{STEM}_dseg.nii.gz"])
@@ -298,7 +298,7 @@ def test_labels_drawn_on_the_scan_go_to_the_grid_with_it(tmp_path):
     for name, voxels in (("scan", brain), ("labels", labels)):
         nib.save(nib.Nifti1Image(voxels, away).as_reoriented(order), tmp_path / f"{name}.nii.gz")
     scan, drawn_on_it = tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz"
-    settings = Settings("percentile", seed=1, skull_stripped=True)
+    settings = Settings(intensity="percentile", seed=1, skull_stripped=True)
     result = preprocess_scan(ScanImages(scan, labels=drawn_on_it), template, settings)
     record = write_scan(result, tmp_path / "out", "scan")
     assert record.status == "ok", record.reason

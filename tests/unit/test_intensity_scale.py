@@ -20,7 +20,7 @@ from neurocohort.imaging.volume import Volume
 SPACING_MM = np.array([2.0, 2.0, 2.0])
 AFFINE = np.diag([*SPACING_MM, 1.0])
 SHAPE = (60, 60, 60)
-SETTINGS = Settings("percentile", seed=1)
+SETTINGS = Settings(intensity="percentile", seed=1)
 
 
 def head(noise: float = 0.0) -> np.ndarray:

@@ -102,7 +102,7 @@ def written(request, template, scan_to_template, raw_grid, anatomy, tmp_path_fac
         np.where(inside, np.maximum(900 * painted + noise, 1), 0).astype(np.float32), raw_grid.affine
     )
     nib.save(image, results / "raw.nii.gz")
-    settings = Settings("percentile", seed=1, registration=request.param, skull_stripped=True)
+    settings = Settings(intensity="percentile", seed=1, registration=request.param, skull_stripped=True)
     result = preprocess_scan(ScanImages(results / "raw.nii.gz"), template, settings)
     record = write_scan(result, scan_folder(results / "toy" / "preproc", SCAN_ID), SCAN_ID)
     assert record.status == "ok", record.reason

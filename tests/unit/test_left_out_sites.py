@@ -53,5 +53,5 @@ def test_configuration_makes_an_experiment_a_site(repository):
     left_out = {name: experiment["left_out_site"] for name, experiment in found.items() if experiment["left_out_site"]}
     assert left_out == {"brain_age_without-Guys": "Guys", "brain_age_without-Site-2-3T-": "Site 2 (3T)"}
     config["experiments"]["brain_age"]["leave_one_site_out"] = ["Site 2", "Site-2"]
-    with pytest.raises(InputError, match="names differ only in signs"):
+    with pytest.raises(InputError, match="names differ only in special characters"):
         check_configuration(config, source="config.yaml")

@@ -44,7 +44,7 @@ def preprocessed(image: nib.Nifti1Image, folder, template, **changes) -> ScanRec
     folder.mkdir(exist_ok=True, parents=True)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine), folder / "scan.nii.gz")
     options = {"seed": 1, "skull_stripped": True, "mni_space": True} | changes
-    result = preprocess_scan(ScanImages(folder / "scan.nii.gz"), template, Settings("percentile", **options))
+    result = preprocess_scan(ScanImages(folder / "scan.nii.gz"), template, Settings(intensity="percentile", **options))
     return write_scan(result, scan_folder(folder, "scan"), "scan")
 
 

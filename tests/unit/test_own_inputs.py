@@ -400,13 +400,13 @@ CLASSES = {"task": "classification", "target": "group", "classes": ["CN", "AD"]}
         ({"filter": "age < 63"}, r"have 2 participant\(s\) with a value of `age`, expected at least 3"),
         (
             {"target": "size"},
-            "`size`, which is 3 in all 4 scans of `experiments.e.cohorts`, so that nothing can be learned",
+            "`size`, which is 3 in all 4 scans of `experiments.e.cohorts`, so nothing can be learned",
         ),
         (
             CLASSES | {"filter": "number < 4"},
             "has 'AD', which no scan to train on has as group; the values there are CN",
         ),
-        ({"filter": "site == 'Nroth'"}, "asks for site 'Nroth', which no scan has.*did you mean `north`"),
+        ({"filter": "site == 'Nroth'"}, "compares site with 'Nroth', which no scan has.*did you mean `north`"),
         ({"filter": "site > 3"}, "compares 'north' with 3"),
         ({"leave_one_site_out": ["nort"]}, "has `nort`, which no scan .*; did you mean `north`"),
     ],
@@ -431,7 +431,7 @@ def test_a_target_whose_cells_are_not_understood_is_found_before_anything_runs(t
 
 def test_classes_filters_and_sites_of_public_cohorts_are_known_too():
     experiment = {"filter": "site == 'Guy'", "leave_one_site_out": ["HHH"]}
-    with pytest.raises(InputError, match=r"(?s)asks for site 'Guy'.*`HHH`, which no scan"):
+    with pytest.raises(InputError, match=r"(?s)compares site with 'Guy'.*`HHH`, which no scan"):
         check_configuration(study({"source": "ixi"}, **experiment), source="study.yaml")
 
 
@@ -495,4 +495,4 @@ def test_a_target_after_configfile_is_explained_by_check(tmp_path):
     command = [sys.executable, "-m", "neurocohort", "check", "config/ixi.yaml", "report"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert done.returncode == 2 and "type it before --configfile" in done.stderr
+    assert done.returncode == 2 and "put it before --configfile" in done.stderr

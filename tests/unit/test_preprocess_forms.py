@@ -9,7 +9,7 @@ from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
 from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.template import make_template, read_template
 
-SETTINGS = Settings("percentile", seed=1)
+SETTINGS = Settings(intensity="percentile", seed=1)
 SCAN = "ixi_hh_2mm/IXI255-HH-1882_T1_2mm.nii.gz"
 ORIENTATIONS = [("RAS", "<"), ("LPS", ">"), ("PSR", "<"), ("SAL", ">"), ("LIA", "<")]
 MARKER_MNI_MM = (-52.0, -20.0, 5.0)  # in the left temporal lobe

@@ -13,7 +13,7 @@ from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume, sample
 
-SETTINGS = Settings("percentile", seed=1)
+SETTINGS = Settings(intensity="percentile", seed=1)
 HH_SCANS = ["IXI012-HH-1211", "IXI132-HH-1415", "IXI255-HH-1882", "IXI383-HH-2099", "IXI443-HH-2215", "IXI527-HH-2376"]
 RIGHT_HIPPOCAMPUS, LEFT_HIPPOCAMPUS = 47, 48
 

@@ -114,7 +114,7 @@ def test_gpu_model_for_every_job_is_refused(checkout):
         "snakemake", "--dry-run", "--profile", "slurm", "--default-resources", "gpu_model=a100", check=False
     )
     said = done.stdout + done.stderr
-    assert done.returncode and "Write gpu_type in its place" in said, said
+    assert done.returncode and "Write gpu_type instead" in said, said
 
 
 def test_local_gpu_runs_one_job_with_a_gpu_at_a_time_and_others_beside_it(repository, tmp_path):

@@ -33,10 +33,10 @@ from neurocohort.study.members import (
     without_site_names,
 )
 from neurocohort.notes import grouped, read_notes
-from neurocohort.settings.cohorts import IngestSettings
 from neurocohort.settings.evaluation import BaselineSettings
-from neurocohort.settings.experiment import SelectionSettings
-from neurocohort.settings.preprocessing import ScanSettings
+from neurocohort.settings.ingest import IngestSettings
+from neurocohort.settings.preprocessing import BatchSettings
+from neurocohort.settings.selection import SelectionSettings
 from neurocohort.settings.split import SplitSettings
 from snakemake_support.run import gpu_model, job_prefix, keep_whole, watch
 
@@ -230,7 +230,7 @@ def brain_extraction_weights(cohort):
 def preprocess_settings(wildcards):
     """What a scan's result depends on beside its files, the template and the code: as JSON, for the command and for its record."""
     of_cohort = COHORTS[wildcards.cohort]
-    return ScanSettings.taken_from(
+    return BatchSettings.taken_from(
         PREPROCESSING,
         skull_stripped=bool(of_cohort.get("skull_stripped")),
         mni_space=bool(of_cohort.get("mni_space")),

@@ -47,7 +47,7 @@ def job_prefix() -> str:
 def watch(workflow) -> None:
     """Add handlers to Snakemake's log that take over from a killed run, record submitted jobs and describe failed ones.
 
-    Call it while the Snakefile is read. It does nothing in the Snakemake inside a job.
+    Call this while the Snakefile is read. It does nothing in the Snakemake inside a job.
     """
     # The report shows the command that the user typed; a job's own command line differs.
     os.environ.setdefault("NEUROCOHORT_COMMAND", shlex.join(["snakemake", *sys.argv[1:]]))
@@ -108,7 +108,7 @@ def _refuse(folder: str, reason: str) -> None:
 
 
 class StartOfRun(logging.Handler):
-    """Takes over from a killed run and records this one, once Snakemake is about to run jobs.
+    """Takes over from a killed run and records this one, just before Snakemake runs jobs.
 
     Snakemake has no hook before its lock, but it logs that it builds the graph of jobs: when it knows the executor, and
     has not yet locked the folder. Commands that run no job (``--unlock``, ``--summary``, ``--lint``) have no executor.

@@ -1,14 +1,14 @@
-"""The command line: one subcommand a rule, in the modules of this folder.
+"""The command line: one subcommand for each rule, in the modules of this folder.
 
-Imports stand inside the subcommands: each starts as fast as its own work allows, and the content hash of a rule covers
-the modules behind its own subcommand alone.
+Imports are inside the subcommands, so that each starts as fast as possible, and the code hash of a rule covers only the
+modules behind its own subcommand.
 """
 
 import contextlib
 import os
 import sys
 
-# Sums over threads change the last bits with their number. Parallelism is over jobs; training sets its own threads.
+# The last bits of sums depend on the number of threads. Parallelism is over jobs; training sets its own threads.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ[_name] = "1"
 
@@ -18,7 +18,7 @@ from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, JobFail
 
 
 def main() -> None:
-    """Run the command line; what the user can fix ends as one sentence, not as a traceback."""
+    """Run the command line. An error that the user can fix ends with one sentence instead of a traceback."""
     try:
         app()
     except InputError as error:
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _end_by_failure(error: JobFailed) -> None:
-    """End this process with 1: the job is tried again. What is wrong with a disk is shown on the terminal too, since the log may
+    """End this process with status 1: the job is tried again. Errors of a disk are also shown on the terminal, since the log may
     be on that disk."""
     with contextlib.suppress(OSError):
         print(f"failed: {error}", file=sys.stderr, flush=True)
@@ -44,11 +44,11 @@ def _end_by_failure(error: JobFailed) -> None:
         _show_where_snakemake_runs(f"{sys.argv[1]} failed: {error}\n")
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    os._exit(1) if of_disk else sys.exit(1)  # a log that can't be flushed would change the status
+    os._exit(1) if of_disk else sys.exit(1)  # sys.exit would fail on a log that can't be flushed
 
 
 def _show_where_snakemake_runs(message: str) -> None:
-    """Write to the descriptor that the rules keep open for this, since their log has standard error."""
+    """Write to the descriptor that the rules open for messages, since their standard error goes to their log."""
     descriptor = os.environ.get("NEUROCOHORT_MESSAGES", "")
     if descriptor:
         with contextlib.suppress(OSError, ValueError):

@@ -39,7 +39,7 @@ def ingest(
     archives: Annotated[list[Path] | None, typer.Argument()] = None,
 ) -> None:
     """Convert a source to the raw BIDS layout in FOLDER: ARCHIVES with their TABLE, or the path in SETTINGS."""
-    from neurocohort.settings.cohorts import IngestSettings
+    from neurocohort.settings.ingest import IngestSettings
     from neurocohort.sources.fingerprints import note_sources
     from neurocohort.sources.scan_batches import write_batches
 
@@ -80,7 +80,7 @@ def preprocess_batch(
     results: Path,
     batch: str,
     template: Path,
-    settings: Annotated[str, typer.Option(help="ScanSettings as JSON; another `code` computes every scan again")],
+    settings: Annotated[str, typer.Option(help="BatchSettings as JSON; another `code` computes every scan again")],
     machine: Annotated[str, typer.Option(help="memory_mb, workers, attempt and attempts of the job, as JSON")],
     weights: Path | None = None,
 ) -> None:
@@ -89,9 +89,9 @@ def preprocess_batch(
 
     from neurocohort.imaging.batch import Batch, Machine
     from neurocohort.imaging.batch import preprocess_batch as run
-    from neurocohort.settings.preprocessing import ScanSettings
+    from neurocohort.settings.preprocessing import BatchSettings
 
-    wanted = ScanSettings.read(settings).as_dict()
+    wanted = BatchSettings.read(settings).as_dict()
     code, output = wanted.pop("code"), results / "preproc_batches" / f"{batch}.tsv"
     given = Batch(data, batch, results / "preproc", output, template, weights, wanted, code)
     run(given, Machine(**json.loads(machine)))
@@ -185,7 +185,7 @@ def select(
     from neurocohort.dataset.samples import SCAN_COLUMNS, select_samples
     from neurocohort.dataset.sites import without_site
     from neurocohort.files import read_table, write_table
-    from neurocohort.settings.experiment import SelectionSettings
+    from neurocohort.settings.selection import SelectionSettings
 
     wanted = SelectionSettings.read(settings)
     tables = {

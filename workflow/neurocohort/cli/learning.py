@@ -17,24 +17,14 @@ def train(
     settings: Annotated[str, typer.Option(help="TrainingSettings as JSON")],
     device: str,
     code: str,
-    start: Annotated[
-        list[Path] | None, typer.Option(help="model.safetensors to start from, the preferred first")
-    ] = None,
+    start: Annotated[list[Path] | None, typer.Option(help="models to start from, the preferred first")] = None,
 ) -> None:
-    """Train one network into FOLDER. Continue from its checkpoint, if an interrupted run of the same job left one.
-
-    The training starts from the first of the START networks that learned something; each is in a folder with its run.json.
-    """
+    """Train one network into FOLDER. Continue from its checkpoint, if an interrupted run of the same job left one. Start from the
+    first of the START networks that learned something; each is in a folder with its run.json."""
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
-    from neurocohort.files import read_table, sha256_of
-    from neurocohort.learning.checkpoint import (
-        INTERRUPTED_EXIT_CODE,
-        Interrupted,
-        checkpoint_path,
-        checkpoint_seconds,
-        remove_checkpoint,
-    )
+    from neurocohort.files import read_table
+    from neurocohort.learning import checkpoint as checkpoints
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.distributed import is_main_process
     from neurocohort.learning.loop import TrainingFiles
@@ -54,22 +44,20 @@ def train(
     check_no_leakage(table)  # here too: the table may have been edited by hand
     folders = packed_folders(table, results)
     files = [samples, *(folders[key] / f"{kind}.npy" for key in sorted(folders) for kind in ("images", "labels"))]
-    if wanted.weights:
-        files.append(Path(wanted.weights))
-    depends_on = [code, settings, device, *(sha256_of(file) for file in files)]
-    checkpoint = checkpoint_path(results.parent / "checkpoints", depends_on)
+    files += [Path(wanted.weights)] if wanted.weights else []
+    checkpoint = checkpoints.checkpoint_path(results.parent / "checkpoints", [code, settings, device], files)
     events = results.parent / "tensorboard" / folder.relative_to(results / "experiments")
     chosen = choose_device(device)
     packed = open_packed(folders, wanted.modalities)
-    places = TrainingFiles(checkpoint, events, checkpoint_seconds())
+    places = TrainingFiles(checkpoint, events, checkpoints.checkpoint_seconds())
     try:
         trained = run(table, packed, wanted, chosen, places)
-    except Interrupted as interrupted:
+    except checkpoints.Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from interrupted
+        raise typer.Exit(checkpoints.INTERRUPTED_EXIT_CODE) from interrupted
     if is_main_process():  # of several processes one writes
         write_model(folder, trained, wanted, chosen)
-        remove_checkpoint(checkpoint, attempts_of(wanted))
+        checkpoints.remove_checkpoint(checkpoint, attempts_of(wanted))
 
 
 @command

@@ -46,7 +46,8 @@ def saliency(
         trained, rows, packed, brain.mask, spacing_mm, method=wanted.method, seed=wanted.seed
     )
     with written_aside(folder / "saliency.npz") as aside, open(aside, "wb") as stream:
-        np.savez_compressed(stream, **maps, mask=brain.mask.astype(np.uint8), affine=brain.grid.affine)
+        arrays = maps | {"mask": brain.mask.astype(np.uint8), "affine": brain.grid.affine}
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub has another keyword besides arrays
     write_json(
         folder / "saliency.json",
         {

@@ -36,7 +36,7 @@ def baselines(
     packed = open_packed(packed_folders(table, results), wanted.modalities)
     if wanted.task == "segmentation":
         by_fold = atlases(fits, lambda chosen: reference_labels(table[chosen], packed))
-        fold_of = sum(fit.fold * fit.predicted for fit in fits)[predicted]
+        fold_of = np.sum([fit.fold * fit.predicted for fit in fits], axis=0)[predicted]
         references = reference_labels(rows, packed)
         found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, wanted.spacing_mm, surface_values)
         found.insert(0, "model", "atlas")

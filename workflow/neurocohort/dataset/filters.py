@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from neurocohort.errors import InputError
+from neurocohort.settings.selection import MOST_FILTER_CHARACTERS
 
 ALLOWED = "a filter compares variables with numbers or quoted texts (<, <=, ==, !=, >=, >, in [...]) and joins "
 ALLOWED += "comparisons by and, or, not"
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.In, ast.NotIn)
-MOST_CHARACTERS = 5000
 DEEPEST = 40  # nested groups
 
 
@@ -26,8 +26,8 @@ def filter_columns(condition: str) -> set[str]:
 
 def _parsed(condition: str) -> ast.expr:
     """Parse a filter to a tree that `_value` can evaluate; raise InputError for anything else."""
-    if len(condition) > MOST_CHARACTERS:
-        raise InputError(f"the filter has {len(condition)} characters; expected at most {MOST_CHARACTERS}.")
+    if len(condition) > MOST_FILTER_CHARACTERS:
+        raise InputError(f"the filter has {len(condition)} characters; expected at most {MOST_FILTER_CHARACTERS}.")
     try:
         tree = ast.parse(condition.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two if it is nested very deeply

@@ -237,7 +237,7 @@ def _prepare(
     device = choose_device(settings["device"]).type
     if read_ahead is None:
         read_ahead = device != "cpu"  # on a CPU, reading would slow the current scan down
-    chosen, template = Settings(**settings | {"weights": weights, "device": device}), read_template(template_path)
+    chosen, template = Settings.taken_from(settings, weights=weights, device=device), read_template(template_path)
 
     def checked_scan(task: ScanTask) -> Volume:
         _check_content(task)  # when the file is read, which may be long before the scan is preprocessed

@@ -32,6 +32,7 @@ from neurocohort.imaging.scan_results import Derivatives, Exclusion, Preprocesse
 from neurocohort.imaging.template import Template
 from neurocohort.imaging.tissues import TISSUES, segment_tissues, tissue_volumes_ml
 from neurocohort.imaging.volume import Volume, cropped, grid_of, sample, world_grid
+from neurocohort.settings.scan import ScanSettings
 
 WHITE_MATTER_PROBABILITY = 0.8  # of the template's voxels that are taken as white matter
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
@@ -42,29 +43,10 @@ MIN_DICE, MIN_MUTUAL_INFORMATION = 0.9, 0.5
 PLAUSIBLE_ML = (700.0, 2200.0)  # of a brain mask
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings that the result depends on.
+class Settings(ScanSettings):
+    """The settings of a scan, and SynthStrip's ``weights``."""
 
-    Attributes:
-        intensity: How intensities are scaled (`intensity.normalise`).
-        seed: Seed of everything random.
-        registration: ``affine``, or ``deformable`` after it.
-        brain_extraction: ``deepbet`` or ``synthstrip``.
-        weights: SynthStrip's weights.
-        device: ``cpu`` or ``cuda``.
-        skull_stripped: The scan is skull-stripped already: its content is the brain mask.
-        mni_space: The scan is in MNI space already: it isn't registered, and its mask is limited to the template's brain.
-    """
-
-    intensity: str
-    seed: int
-    registration: str = "affine"
-    brain_extraction: str = "deepbet"
     weights: Path | None = None
-    device: str = "cpu"
-    skull_stripped: bool = False
-    mni_space: bool = False
 
 
 def preprocess_scan(

@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import torch
 
 from neurocohort.errors import InputError
-from neurocohort.files import written_aside
+from neurocohort.files import sha256_of, written_aside
 
 # An environment variable, since it depends on the machine and changes no result.
 SECONDS_VARIABLE = "NEUROCOHORT_CHECKPOINT_SECONDS"
@@ -53,9 +53,10 @@ class StopRequest:
         self.received = True
 
 
-def checkpoint_path(folder: Path, depends_on: list[str]) -> Path:
-    """The checkpoint in ``folder`` of the training that depends on these texts."""
-    return folder / f"{hashlib.sha256(chr(10).join(depends_on).encode()).hexdigest()[:20]}.pt"
+def checkpoint_path(folder: Path, texts: list[str], files: list[Path]) -> Path:
+    """The checkpoint in ``folder`` of the training that depends on these texts and on the content of these files."""
+    depends_on = "\n".join([*texts, *map(sha256_of, files)])
+    return folder / f"{hashlib.sha256(depends_on.encode()).hexdigest()[:20]}.pt"
 
 
 def checkpoint_seconds(usual: float = 60.0) -> float:

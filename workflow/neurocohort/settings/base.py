@@ -1,4 +1,4 @@
-"""What the models of the configuration share: strict types, and the kinds of values that several groups of keys have."""
+"""The base of all models of the configuration, and the types of values that several of them have."""
 
 import json
 from typing import Annotated, Any, Self, TypeVar
@@ -8,17 +8,16 @@ from pydantic_core import PydanticCustomError
 
 from neurocohort.errors import InputError
 
-UNIQUE = "unique"  # the type of the error for a list that has a value twice
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$(?!\n)"
 
 T = TypeVar("T")
 
 
 class Group(BaseModel):
-    """A group of keys: unknown keys are refused, and no value is converted, except whole numbers to decimals.
+    """A group of keys. Unknown keys are refused, and no value is converted, except whole numbers to decimals.
 
-    A field's ``description`` is its row in config/README.md, and messages quote its first sentence. Its ``title``, if it has
-    one, says in words which values are expected. A key whose default is None is absent unless it is given.
+    The ``description`` of a field is the text of its row in config/README.md; messages quote its first sentence. Its ``title``
+    describes the expected values, if their type and range don't. A key whose default is None is absent unless it is given.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, regex_engine="python-re")
@@ -56,7 +55,7 @@ class Group(BaseModel):
 
 def _unique(values: list[T]) -> list[T]:
     if any(value in values[:place] for place, value in enumerate(values)):
-        raise PydanticCustomError(UNIQUE, "has a value twice")
+        raise PydanticCustomError("unique", "has a value twice")
     return values
 
 

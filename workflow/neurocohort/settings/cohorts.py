@@ -1,45 +1,11 @@
-"""The keys of a cohort and of the synthetic archives, and what ingest depends on."""
+"""The keys of a cohort, of all sources."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from neurocohort.settings.base import Address, Group, Path, Seed, Unique
-
-Modality = Literal["T1w", "T2w", "PDw", "FLAIR"]
-
-
-class IngestKeys(Group):
-    """Keys of a cohort that its ingest depends on."""
-
-    source: Literal["ixi", "oasis1", "bids", "table"] = Field(
-        description="Where the scans come from: a public cohort, a BIDS folder, or a table of image paths. For the public ones "
-        "`workflow/neurocohort/source_tables/` has a file each, with addresses, licence and citation."
-    )
-    path: Path | None = Field(
-        None, title="a path", description="bids and table only, and needed there: the BIDS folder, or the table."
-    )
-    pattern: Annotated[str, Field(min_length=1)] = Field(
-        "*_T1w.nii*",
-        title="a file name with `*`",
-        description="bids only: which files of a session's `anat` folder are its T1-weighted images.",
-    )
-    run: Literal["first", "last", "all"] = Field(
-        "first", description="bids only: which of several T1-weighted images of one session to take."
-    )
-    modalities: Unique[Modality] = Field(
-        ["T1w"],
-        min_length=1,
-        title="a list that begins with T1w, then any of T2w, PDw and FLAIR",
-        description="The images of a session that become channels. The others are registered rigidly to the T1-weighted one; a "
-        "session that lacks one is excluded. ixi has T1w, T2w and PDw (3.6 and 3.8 GB more), oasis1 only T1w.",
-    )
-
-
-class IngestSettings(IngestKeys):
-    """What a cohort's ingest depends on besides its files. ``batch_size``: scans of a preprocessing job."""
-
-    batch_size: int
+from neurocohort.settings.base import Address, Path, Unique
+from neurocohort.settings.ingest import IngestKeys
 
 
 class Cohort(IngestKeys):
@@ -75,47 +41,4 @@ class Cohort(IngestKeys):
         None,
         description="oasis1 only, and needed there: you have read the data use agreement at "
         "https://sites.wustl.edu/oasisbrains/ and accept it.",
-    )
-
-
-class SyntheticArchives(Group):
-    """Synthetic archives of either source."""
-
-    participants: int = Field(ge=8, le=400, description="Number of synthetic participants.")
-    seed: Seed = Field(1, description="Seed of the synthetic cohort.")
-    spacing_mm: float = Field(3.0, ge=0.5, le=6, description="Edge of a voxel of the synthetic scans, in mm.")
-
-
-class SyntheticOasis1(SyntheticArchives):
-    """Synthetic archives in the layout of OASIS-1."""
-
-    discs: int = Field(
-        2,
-        ge=1,
-        le=12,
-        description="Number of discs over which they are distributed; one holds some thirty.",
-    )
-
-
-class SyntheticIxi(SyntheticArchives):
-    """Synthetic archives in the layout of IXI."""
-
-    modalities: Unique[Literal["T1w", "T2w", "PDw"]] = Field(
-        ["T1w"],
-        min_length=1,
-        title="a list that begins with T1w, then any of T2w and PDw",
-        description="Kinds of images to make, each in its own archive.",
-    )
-
-
-class Synthetic(Group):
-    """Synthetic archives to make, each in the layout of the source it is named after."""
-
-    ixi: SyntheticIxi | None = Field(
-        None,
-        description="Archives of a synthetic IXI, for a cohort whose base_url is resources/synthetic/ixi.",
-    )
-    oasis1: SyntheticOasis1 | None = Field(
-        None,
-        description="Archives of a synthetic OASIS-1, for a cohort whose base_url is resources/synthetic/oasis1.",
     )

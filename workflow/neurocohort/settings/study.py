@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from neurocohort.settings.base import Group, Name
-from neurocohort.settings.cohorts import Cohort, Synthetic
+from neurocohort.settings.cohorts import Cohort
 from neurocohort.settings.evaluation import Evaluation
 from neurocohort.settings.experiment import Experiment
 from neurocohort.settings.preprocessing import Preprocessing
@@ -16,6 +16,7 @@ from neurocohort.settings.quality import Quality
 from neurocohort.settings.report import Report
 from neurocohort.settings.saliency import Saliency
 from neurocohort.settings.split import Split
+from neurocohort.settings.synthetic import Synthetic
 
 
 class Study(Group):

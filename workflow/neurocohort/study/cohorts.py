@@ -1,4 +1,4 @@
-"""What the cohorts of a configuration must be: the keys that go with each source, and the variables that each source has."""
+"""Checks of the configured cohorts: the keys for each source, and the variables that each source has."""
 
 import os
 from collections.abc import Iterator
@@ -63,31 +63,41 @@ KEYS_OF_SOURCE = {
 MODALITIES_OF_SOURCE = {"ixi": ("T1w", "T2w", "PDw"), "oasis1": ("T1w",)} | dict.fromkeys(("bids", "table"), MODALITIES)
 ALL_SOURCE_KEYS = set().union(*KEYS_OF_SOURCE.values())
 AGREEMENTS = {"oasis1": ("OASIS-1", "https://sites.wustl.edu/oasisbrains/")}
-RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # folders beside the cohorts' under results/
+RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # other folders in results/
 SYNTHETIC_FOLDER = "resources/synthetic"
 
 
-class Survey(NamedTuple):
-    """What is known of a cohort before anything runs.
+Row = dict[str, object]  # the values of one scan, by variable
 
-    ``kinds``: the variables that its scans.tsv will have, and what each is (None where that isn't known). ``rows``: of a cohort
-    of the user's own, the values of each scan by variable; None for a public one. ``levels``: of a public cohort, the values
-    that a variable of categories can have, as texts. ``why_missing``: by variable, a sentence on values that are n/a.
+
+class Survey(NamedTuple):
+    """What is known about a cohort before anything runs.
+
+    Attributes:
+        kinds: Variables of its scans.tsv, and the kind of each; None if the kind isn't known.
+        rows: For a local cohort, the values of each scan by variable; None for a public cohort.
+        levels: For a public cohort, the possible values of each categorical variable, as texts.
+        why_missing: By variable, a sentence that explains values that are n/a.
     """
 
     kinds: dict[str, str | None]
-    rows: list[dict[str, object]] | None
+    rows: list[Row] | None
     levels: dict[str, frozenset[str]]
     why_missing: dict[str, str]
 
 
 def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
-    """What is known of a configured cohort. ``columns``: those of its scans.tsv, where it is there already.
+    """Collect what is known about a configured cohort.
 
-    Raises InputError where a folder or table of the user's own can't be read, or ingest would refuse it.
+    Args:
+        cohort: The cohort's configuration.
+        columns: The columns of its scans.tsv, if that exists.
+
+    Raises:
+        InputError: If a local folder or table can't be read, or ingest would refuse it.
     """
     if (plan := plan_of_cohort(cohort)) is not None:
-        known, (values, _, _, why_missing) = kinds_of_plan(plan), values_of_plan(plan)
+        known, (values, _, _, why_missing) = dict(kinds_of_plan(plan)), values_of_plan(plan)
         rows = [
             {
                 "participant_id": scan.participant_id,
@@ -98,18 +108,18 @@ def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
             | values[scan.scan_id]
             for scan in plan.scans
         ]
-        levels = {}
+        survey = Survey(known, rows, {}, why_missing)
     else:
-        known, rows, why_missing = VARIABLES_OF_SOURCE[cohort["source"]], None, {}
-        levels = LEVELS_OF_SOURCE[cohort["source"]]
+        source = cohort["source"]
+        survey = Survey(dict(VARIABLES_OF_SOURCE[source]), None, LEVELS_OF_SOURCE[source], {})
     if columns is not None:
         columns = columns | ({"dseg"} if "dseg_path" in columns else set())
-        known = {variable: known.get(variable) for variable in columns}
-    return Survey(known, rows, levels, why_missing)
+        survey = survey._replace(kinds={variable: survey.kinds.get(variable) for variable in columns})
+    return survey
 
 
 def plan_of_cohort(cohort: dict) -> LocalPlan | None:
-    """What ingest will do with a cohort of the user's own; None for a public one."""
+    """The plan of the ingest of a local cohort; None for a public one."""
     path = Path(cohort.get("path", ""))
     if cohort["source"] == "bids":
         return plan_bids(path, pattern=cohort["pattern"], run=cohort["run"], modalities=cohort["modalities"])
@@ -117,7 +127,7 @@ def plan_of_cohort(cohort: dict) -> LocalPlan | None:
 
 
 def cohort_faults(config: dict) -> Iterator[str]:
-    """A sentence for each cohort's key that doesn't go with its source."""
+    """Yield a sentence for each key of a cohort that doesn't match its source."""
     for name, cohort in config["cohorts"].items():
         key, source = f"cohorts.{name}", cohort["source"]
         if name in RESERVED_COHORT_NAMES:
@@ -125,20 +135,20 @@ def cohort_faults(config: dict) -> Iterator[str]:
         for other in sorted(set(cohort) & ALL_SOURCE_KEYS - KEYS_OF_SOURCE[source]):
             owners = [f"`source: {owner}`" for owner, keys in KEYS_OF_SOURCE.items() if other in keys]
             yield (
-                f"`{key}.{other}` is for cohorts with {' or '.join(owners)} alone, and this one's source is {source}; leave it "
-                "out."
+                f"`{key}.{other}` is only for cohorts with {' or '.join(owners)}, and the source of this one is {source}; leave "
+                "it out."
             )
         yield from _modality_faults(key, cohort)
         if "path" in KEYS_OF_SOURCE[source]:
             yield from _path_faults(key, cohort)
         split_file = cohort.get("split_file")
         if split_file and not os.path.isfile(split_file):
-            yield f"`{key}.split_file` is `{split_file}`, which isn't a file, seen from {Path.cwd()}; expected a split.tsv."
+            yield f"`{key}.split_file` is `{split_file}`, which isn't a file (relative to {Path.cwd()}); expected a split.tsv."
         if source in AGREEMENTS and not cohort.get("accept_data_use_agreement"):
             title, address = AGREEMENTS[source]
             found = "false" if "accept_data_use_agreement" in cohort else "missing"
             yield (
-                f"`{key}.accept_data_use_agreement` is {found}; {title} comes under a data use agreement: read it at {address} "
+                f"`{key}.accept_data_use_agreement` is {found}; {title} has a data use agreement: read it at {address} "
                 "and, if you accept it, write `accept_data_use_agreement: true`."
             )
 
@@ -146,13 +156,13 @@ def cohort_faults(config: dict) -> Iterator[str]:
 def _modality_faults(key: str, cohort: dict) -> Iterator[str]:
     there, modalities = MODALITIES_OF_SOURCE[cohort["source"]], cohort["modalities"]
     if modalities[0] != "T1w":
-        yield f"`{key}.modalities` begins with {modalities[0]}; expected T1w first, which the others are registered to."
+        yield f"`{key}.modalities` begins with {modalities[0]}; expected T1w first: the others are registered to it."
     if absent := [modality for modality in modalities if modality not in there]:
         yield f"`{key}.modalities` has {listed(absent)}; a cohort with `source: {cohort['source']}` has {listed(there)}."
 
 
 def _path_faults(key: str, cohort: dict) -> Iterator[str]:
-    wanted = "the folder that holds the sub-* folders" if cohort["source"] == "bids" else "a .csv, .tsv or .xlsx file"
+    wanted = "the folder with the sub-* folders" if cohort["source"] == "bids" else "a .csv, .tsv or .xlsx file"
     if "path" not in cohort:
         yield f"`{key}.path` is missing; expected {wanted}."
         return
@@ -160,11 +170,11 @@ def _path_faults(key: str, cohort: dict) -> Iterator[str]:
     # Path's own methods raise where a name is too long.
     if not (os.path.isdir(path) if cohort["source"] == "bids" else os.path.isfile(path)):
         found = "a file" if os.path.isfile(path) else "a folder" if os.path.isdir(path) else "not there"
-        yield f"`{key}.path` is `{path}`, which is {found}, seen from {Path.cwd()}; expected {wanted}."
+        yield f"`{key}.path` is `{path}`, which is {found} (relative to {Path.cwd()}); expected {wanted}."
 
 
 def synthetic_faults(config: dict) -> Iterator[str]:
-    """A sentence for each synthetic archive that nothing uses, or that lacks what uses it."""
+    """Yield a sentence for each synthetic archive that no cohort uses, or that lacks something that a cohort uses."""
     made = config.get("synthetic", {})
     if made and not config["demo_data"]:
         yield "`synthetic` makes synthetic scans, and `demo_data` is false; write `demo_data: true` or leave `synthetic` out."
@@ -175,11 +185,14 @@ def synthetic_faults(config: dict) -> Iterator[str]:
             continue
         used.add(cohort["source"])
         if cohort["source"] not in made:
-            yield f"`cohorts.{name}.base_url` is {folder}, which is made where `synthetic.{cohort['source']}` is given; add that."
+            yield (
+                f"`cohorts.{name}.base_url` is {folder}, which only exists if `synthetic.{cohort['source']}` is configured; add "
+                "that key."
+            )
         elif beyond := [disc for disc in cohort.get("discs", []) if disc > made["oasis1"]["discs"]]:
             yield (
                 f"`cohorts.{name}.discs` has {listed(beyond)}, and `synthetic.oasis1.discs` makes {made['oasis1']['discs']}; "
-                "make more, or leave those out."
+                "increase that number, or leave those discs out."
             )
         elif absent := set(cohort["modalities"]) - set(made[cohort["source"]].get("modalities", ["T1w"])):
             key = f"synthetic.{cohort['source']}.modalities"
@@ -187,6 +200,6 @@ def synthetic_faults(config: dict) -> Iterator[str]:
     for source in made:
         if source not in used:
             yield (
-                f"`synthetic.{source}` is taken up by no cohort; write `base_url: {SYNTHETIC_FOLDER}/{source}` for a cohort with "
+                f"`synthetic.{source}` is used by no cohort; write `base_url: {SYNTHETIC_FOLDER}/{source}` for a cohort with "
                 f"`source: {source}`, or leave it out."
             )

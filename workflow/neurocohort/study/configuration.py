@@ -37,10 +37,12 @@ BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z
 
 
 def load_configuration(paths: list[Path]) -> dict:
-    """The YAML files at ``paths``, merged in their order as Snakemake's --configfile does: groups of keys are merged key by
-    key, and any other value replaces the earlier one.
+    """Read YAML files and merge them in their order, as Snakemake's --configfile does.
 
-    Raises InputError, with file and line, where a file is absent, isn't YAML, isn't keys with values, or has a key twice.
+    Groups of keys are merged key by key; any other value replaces the earlier one.
+
+    Raises:
+        InputError: If a file doesn't exist, isn't YAML, isn't keys with values, or has a key twice. Names file and line.
     """
     merged: dict = {}
     for path in map(Path, paths):
@@ -49,10 +51,10 @@ def load_configuration(paths: list[Path]) -> dict:
         except UnusableFile as fault:
             absent = not os.path.lexists(path)
             hint = (
-                "; if it is a target of the workflow, type it before --configfile" if absent and not path.suffix else ""
+                "; if it is a target of the workflow, put it before --configfile" if absent and not path.suffix else ""
             )
             found = f"{path}: there is no such file" if absent else f"{path} {fault}"
-            raise InputError(f"{found}; give the path of a study file, seen from {Path.cwd()}{hint}.") from None
+            raise InputError(f"{found}; expected the path of a study file, relative to {Path.cwd()}{hint}.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} can't be read: {error}; expected a YAML file in UTF-8.") from error
         except yaml.MarkedYAMLError as error:
@@ -69,19 +71,27 @@ def load_configuration(paths: list[Path]) -> dict:
 
 
 def read_checked(paths: list[Path]) -> dict:
-    """load_configuration and check_configuration in one."""
+    """`load_configuration` and `check_configuration` in one call."""
     return check_configuration(load_configuration(paths), source=" + ".join(map(str, paths)))
 
 
 def check_configuration(
     config: dict, *, source: str, variables: dict[str, set[str]] | None = None, read_cohorts: bool = True
 ) -> dict:
-    """A copy of ``config`` in plain built-ins with every default filled in, and numbers where numbers are meant as floats.
+    """Check a configuration, and fill in the defaults.
 
-    ``source`` is named in messages, such as the file's path. ``variables``: by cohort, the columns that its scans.tsv has;
-    without it, those that its source is known to have. ``read_cohorts``: whether the experiments are checked against their
-    cohorts' variables and values, for which a user's own folders and tables are read. Raises InputError with one sentence, or
-    with a line for each fault.
+    Args:
+        config: The configuration as read from YAML.
+        source: Name of the configuration in messages, such as the file's path.
+        variables: By cohort, the columns of its scans.tsv; without it, those that its source is known to have.
+        read_cohorts: Whether to check the experiments against the variables and values of their cohorts, which reads local
+            folders and tables.
+
+    Returns:
+        A copy in plain built-ins with all defaults, and with floats for all decimal keys.
+
+    Raises:
+        InputError: With one sentence, or with a line for each fault.
     """
     faults: list[str] = []
     plain = _plain(config, "", faults)
@@ -103,8 +113,8 @@ def check_configuration(
 def _not_yaml(path: Path, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     tab = "\\t" in str(error.problem) or "tab" in str(error.problem)
-    fix = "indent with spaces, not tabs" if tab else "look at this line and the one above it"
-    return f"{path}, line {mark.line + 1 if mark else 1}: this isn't YAML as expected ({error.problem}); {fix}."
+    fix = "indent with spaces, not tabs" if tab else "check this line and the one above it"
+    return f"{path}, line {mark.line + 1 if mark else 1}: this isn't valid YAML ({error.problem}); {fix}."
 
 
 def _merge(merged: dict, added: dict) -> None:
@@ -116,8 +126,7 @@ def _merge(merged: dict, added: dict) -> None:
 
 
 def _plain(value: object, key: str, faults: list[str]) -> object:
-    """A deep copy in which every group of keys is a dict; a key that isn't a text is a fault, and so is an integer that no
-    number of this machine can hold."""
+    """A deep copy in which every group of keys is a dict. Keys that aren't texts and numbers with too many digits are faults."""
     if isinstance(value, dict):
         for name in value:
             if isinstance(name, int) and abs(name) > LARGEST_INTEGER:
@@ -148,13 +157,13 @@ def _checked_keys(given: object) -> tuple[dict | None, list[str]]:
 
 
 def _faults_between(config: dict, variables: dict[str, set[str]], found: list[str]) -> list[str]:
-    """A sentence for each thing in which the experiments don't agree with their cohorts' variables and values."""
+    """A sentence for each conflict of the experiments with their cohorts, and for each draw that is no experiment."""
     try:
         surveys = {name: survey_of_cohort(cohort, variables.get(name)) for name, cohort in config["cohorts"].items()}
     except InputError as error:  # a user's own table: its columns are not known
         return [] if found else [str(error)]
     kinds = {name: survey.kinds for name, survey in surveys.items()}
-    faults = []
+    faults: list[str] = []
     for name, experiment in config["experiments"].items():
         key = f"experiments.{name}"
         own = [*experiment_faults(key, experiment, config, kinds)]
@@ -164,7 +173,7 @@ def _faults_between(config: dict, variables: dict[str, set[str]], found: list[st
 
 
 def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: dict) -> Iterator[str]:
-    """The first draw that is no experiment; a value that fits no key must not be found out by its job."""
+    """The first draw that is no valid experiment: it must not fail only in its job."""
     sweep = experiment.get("sweep")
     if not sweep:
         return
@@ -178,7 +187,7 @@ def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: di
         faults = _checked_keys(whole)[1] or list(experiment_faults(key, drawn, config, kinds))
         if faults:
             chosen = ", ".join(f"{one} {value}" for one, value in values.items())
-            yield f"`{key}.sweep` has a draw ({draw.removeprefix('sweep/')}: {chosen}) that is no experiment: {faults[0]}"
+            yield f"`{key}.sweep` has a draw ({draw.removeprefix('sweep/')}: {chosen}) that is no valid experiment: {faults[0]}"
             return
 
 
@@ -187,7 +196,7 @@ def _number_faults(config: dict) -> Iterator[str]:
     if split["validation"] + split["held_out"] > 1 - 1e-9:
         yield (
             f"`split.validation` ({split['validation']:g}) and `split.held_out` ({split['held_out']:g}) add up to "
-            f"{split['validation'] + split['held_out']:g}; expected less than 1, so that participants are left to train on."
+            f"{split['validation'] + split['held_out']:g}; expected less than 1, so that participants remain for training."
         )
     if split["folds"] == 1:
         yield "`split.folds` is 1; expected 0 (no folds) or 2 to 20."
@@ -198,9 +207,9 @@ def _number_faults(config: dict) -> Iterator[str]:
         )
     sides = [voxels * grid["spacing_mm"] for voxels in grid["shape"]]
     if any(side < brain for side, brain in zip(sides, BRAIN_EXTENT_MM, strict=True)):
-        least = [math.ceil(brain / grid["spacing_mm"]) for brain in BRAIN_EXTENT_MM]
+        smallest = [math.ceil(brain / grid["spacing_mm"]) for brain in BRAIN_EXTENT_MM]
         yield (
             f"`preprocessing.shape` {grid['shape']} at `preprocessing.spacing_mm` {grid['spacing_mm']:g} covers "
             f"{' x '.join(f'{side:g}' for side in sides)} mm, and the template's brain needs "
-            f"{' x '.join(map(str, BRAIN_EXTENT_MM))}; expected a shape of at least {least}."
+            f"{' x '.join(map(str, BRAIN_EXTENT_MM))}; expected a shape of at least {smallest}."
         )

@@ -1,9 +1,9 @@
-"""Whether an experiment asks for what its cohorts have: a target, classes, a filter and sites that some scan can satisfy.
+"""Checks of an experiment against the values in its cohorts: target, classes, filter and sites must exist.
 
-Of a cohort of the user's own every value is known before anything runs; of a public one, the values of its categories.
+For local cohorts every value is known before anything runs; for public ones, the values of categorical variables.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from neurocohort.dataset.class_values import (
     few_values,
@@ -15,16 +15,19 @@ from neurocohort.dataset.class_values import (
 )
 from neurocohort.dataset.filters import compile_filter, named_values
 from neurocohort.errors import InputError
-from neurocohort.study.cohorts import Survey
+from neurocohort.study.cohorts import Row, Survey
 from neurocohort.study.messages import did_you_mean, listed
 
-LEAST_PARTICIPANTS = 3
+MIN_PARTICIPANTS = 3
 
 
 def data_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
-    """A sentence for each thing that ``experiment`` (whose dotted key is ``key``) asks for and no scan of its cohorts has.
+    """Yield a sentence for each value that an experiment needs and that no scan of its cohorts has.
 
-    ``surveys``: by configured cohort, what is known of it.
+    Args:
+        key: Dotted key of the experiment.
+        experiment: Its configuration.
+        surveys: What is known about each configured cohort.
     """
     names = [*experiment["cohorts"], *experiment["external"]]
     if not all(name in surveys for name in names):
@@ -52,24 +55,23 @@ def _target_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> It
 
 
 def _filter_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
-    """Values that a filter asks for and that no scan has: mostly a misspelt one."""
+    """Values in a filter that no scan has, which are usually misspelt."""
     try:
         compared = [*named_values(experiment["filter"])] if experiment["filter"].strip() else []
     except InputError:
-        return  # the filter itself is wrong, which is found elsewhere
+        return  # another check reports a filter that can't be read
     for variable, values in compared:
-        known = [_values_of(survey, variable) for survey in surveys.values() if variable in survey.kinds]
-        found = None if None in known else set().union(*known)
+        found = _values_of_all(surveys.values(), variable)
         texts = [value_text(float(value) if isinstance(value, int) else value) for value in values]
         if found and not found & set(texts):
             yield (
-                f"`{key}.filter` asks for {variable} {listed(map(repr, values))}, which no scan has; the values are "
+                f"`{key}.filter` compares {variable} with {listed(map(repr, values))}, which no scan has; the values are "
                 f"{few_values(sorted_texts(found))}{did_you_mean(texts[0], found) or '.'}"
             )
 
 
 def _emptied_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
-    """Cohorts of which the filter leaves nothing to train on or to test."""
+    """Cohorts in which the filter leaves no scan to train or test on."""
     if not experiment["filter"].strip():
         return
     try:
@@ -86,31 +88,31 @@ def _emptied_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> I
 
 
 def _too_few_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
-    """Cohorts of too few participants to be split, or of one value of the target alone, from which nothing is learned."""
+    """Cohorts with too few participants to split, or with a single value of the target, from which nothing can be learned."""
     target, trained = experiment["target"], [surveys[name] for name in experiment["cohorts"]]
     if any(survey.rows is None or target not in survey.kinds for survey in trained):
         return
     holds = compile_filter(experiment["filter"]) if experiment["filter"].strip() else lambda row: True
     rows = [row for survey in trained for row in _with_target(survey.rows, target) if holds(row)]
-    if (people := len({row["participant_id"] for row in rows})) < LEAST_PARTICIPANTS:
+    if (people := len({row["participant_id"] for row in rows})) < MIN_PARTICIPANTS:
         yield (
             f"`{key}.cohorts` have {people} participant(s) with a value of `{target}`, expected at least "
-            f"{LEAST_PARTICIPANTS}, one each to train, to validate and to test on; add scans, or make these cohorts external."
+            f"{MIN_PARTICIPANTS}, one each to train, to validate and to test on; add scans, or make these cohorts external."
         )
         return
     values = {value_text(row[target]) for row in rows}
     if experiment["task"] == "regression" and len(values) == 1:
         yield (
-            f"`{key}.target` is `{target}`, which is {values.pop()} in all {len(rows)} scans of `{key}.cohorts`, so that nothing "
-            "can be learned from it; choose another target, or other cohorts."
+            f"`{key}.target` is `{target}`, which is {values.pop()} in all {len(rows)} scans of `{key}.cohorts`, so nothing can "
+            "be learned from it; choose another target, or other cohorts."
         )
     for given in listed_classes(experiment.get("classes") or []):
         texts = {spelt_as_found(str(value), values) for value in given}
         elsewhere = any((known := _values_of(survey, target)) is None or texts & known for survey in surveys.values())
-        if elsewhere and not texts & values:  # one that no cohort has is a fault of its own
+        if elsewhere and not texts & values:  # classes that no cohort has are another fault
             yield (
                 f"`{key}.classes` has {' or '.join(map(repr, sorted(texts)))}, which no scan to train on has as {target}; the "
-                f"values there are {few_values(sorted_texts(values))}. Look at the filter, or choose other cohorts."
+                f"values there are {few_values(sorted_texts(values))}. Check the filter, or choose other cohorts."
             )
 
 
@@ -120,8 +122,7 @@ def _class_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Ite
         *(survey.kinds for survey in surveys.values())
     ):
         return
-    known = [_values_of(survey, target) for survey in surveys.values() if target in survey.kinds]
-    if None in known or not (found := sorted_texts(set().union(*known))):
+    if not (found := sorted_texts(_values_of_all(surveys.values(), target) or ())):
         return
     if not experiment.get("classes"):
         if target != "sex" and (fault := undecided(found, target)):
@@ -137,10 +138,8 @@ def _class_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Ite
 
 
 def _site_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
-    known = [_values_of(survey, "site") for survey in surveys.values()]
-    if None in known:
+    if (found := _values_of_all(surveys.values(), "site")) is None:
         return
-    found = set().union(*known)
     for site in experiment["leave_one_site_out"]:
         if site not in found:
             yield (
@@ -150,11 +149,17 @@ def _site_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iter
 
 
 def _values_of(survey: Survey, variable: str) -> set[str] | None:
-    """The values of a variable in one cohort, as texts; None where they aren't known."""
+    """The values of a variable in one cohort, as texts; None if they aren't known."""
     if survey.rows is None:
         return set(survey.levels[variable]) if variable in survey.levels else None
     return {value_text(row[variable]) for row in survey.rows if row.get(variable) is not None}
 
 
-def _with_target(rows: list[dict], target: str) -> list[dict]:
-    return [row for row in rows if row.get(target) is not None]
+def _values_of_all(surveys: Iterable[Survey], variable: str) -> set[str] | None:
+    """The values of a variable in all cohorts that have it; None if those of one aren't known."""
+    known = [_values_of(survey, variable) for survey in surveys if variable in survey.kinds]
+    return None if None in known else set().union(*filter(None, known))
+
+
+def _with_target(rows: list[Row] | None, target: str) -> list[Row]:
+    return [row for row in rows or () if row.get(target) is not None]

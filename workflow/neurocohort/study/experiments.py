@@ -1,4 +1,4 @@
-"""What the experiments of a configuration must agree with: their cohorts, the variables of those, the networks and the grid."""
+"""Checks of the experiments against their cohorts, the cohorts' variables, the networks and the grid."""
 
 import math
 from collections.abc import Iterator
@@ -16,9 +16,13 @@ TARGET_OF_TASK = {"regression": NUMBER, "classification": TWO_CLASSES, "segmenta
 def experiment_faults(
     key: str, experiment: dict, config: dict, kinds: dict[str, dict[str, str | None]]
 ) -> Iterator[str]:
-    """A sentence for each thing in ``experiment`` (whose dotted key is ``key``) that the rest of ``config`` doesn't go with.
+    """Yield a sentence for each conflict of an experiment with the rest of the configuration.
 
-    ``kinds``: by configured cohort, its variables and what each is; None where that isn't known.
+    Args:
+        key: Dotted key of the experiment.
+        experiment: Its configuration.
+        config: The whole configuration.
+        kinds: By configured cohort, the kind of each of its variables; None if the kind isn't known.
     """
     named = [(role, name) for role in ("cohorts", "external") for name in experiment[role]]
     for role, name in named:
@@ -27,11 +31,11 @@ def experiment_faults(
     for name in experiment["external"]:
         if name in experiment["cohorts"]:
             yield (
-                f"`{key}.external` names `{name}`, which `{key}.cohorts` names too; a cohort is trained on or external, so "
-                "take it out of one of them."
+                f"`{key}.external` names `{name}`, which `{key}.cohorts` names too; a cohort is either trained on or "
+                "external; remove it from one of them."
             )
     if experiment.get("classes") and experiment["task"] != "classification":
-        yield f"`{key}.classes` is for classification, and this experiment's task is {experiment['task']}; leave it out."
+        yield f"`{key}.classes` is only for classification, and this experiment's task is {experiment['task']}; leave it out."
     for name in sorted({name for _, name in named if name in kinds}):
         modalities = config["cohorts"][name]["modalities"]
         if absent := [modality for modality in experiment["modalities"] if modality not in modalities]:
@@ -71,16 +75,16 @@ def _target_faults(key: str, experiment: dict, kinds: dict[str, dict[str, str | 
             fix = f"write `task: {tasks[0]}`, or another target" if tasks else "choose another target"
             if task == "classification":
                 fix += ", or name two of its values under `classes`"
-            fitting = listed(_fitting(wanted, kinds)) or "nothing"
+            here = listed(_fitting(wanted, kinds)) or "nothing"
             yield (
-                f"`{key}.target` is `{target}`, which is {known[target]}, and {task} expects {wanted} (here: {fitting}); "
+                f"`{key}.target` is `{target}`, which is {known[target]}, and {task} expects {wanted} (here: {here}); "
                 f"{fix}."
             )
             return  # the same for every cohort
 
 
 def _fitting(wanted: str, kinds: dict[str, dict[str, str | None]]) -> list[str]:
-    """The variables of a kind that all of these cohorts have."""
+    """The variables of this kind that all cohorts have."""
     return sorted(
         set.intersection(*({name for name, kind in known.items() if kind == wanted} for known in kinds.values()))
     )
@@ -98,7 +102,7 @@ def _filter_faults(key: str, experiment: dict, kinds: dict[str, dict]) -> Iterat
     for name in sorted(named - set(known)):
         yield (
             f"`{key}.filter` names `{name}`, which no cohort of the experiment has; the variables are {listed(known)}, and "
-            f"texts stand in quotes{did_you_mean(name, known) or '.'}"
+            f"texts must be in quotes{did_you_mean(name, known) or '.'}"
         )
 
 
@@ -108,17 +112,17 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
     grid = f"{key}.training.patch" if experiment["training"]["patch"] else "preprocessing.shape"
     if task not in network.tasks:
         fitting = [other for other, one in ARCHITECTURES.items() if task in one.tasks]
-        yield f"`{key}.network.name` is `{name}`, which can't do {task}; expected one of {listed(fitting)}."
+        yield f"`{key}.network.name` is `{name}`, which isn't for {task}; expected one of {listed(fitting)}."
         return
     if (dropout := experiment["network"]["dropout"]) and not network.has_dropout:
         others = listed([other for other, one in ARCHITECTURES.items() if one.has_dropout])
-        yield f"`{key}.network.dropout` is {dropout:g}, and {name} takes none; leave the key out, or use {others}."
+        yield f"`{key}.network.dropout` is {dropout:g}, and {name} has no dropout; leave the key out, or use {others}."
     if (norm := experiment["network"]["norm"]) != "batch" and not network.has_norm:
         others = listed([other for other, one in ARCHITECTURES.items() if one.has_norm])
-        yield f"`{key}.network.norm` is {norm}, and {name} has a norm of its own; leave the key out, or use {others}."
+        yield f"`{key}.network.norm` is {norm}, and {name} has a fixed norm; leave the key out, or use {others}."
     if channels and not network.fewest <= len(channels) <= network.most:
         if not network.most:
-            yield f"`{place}` is given, and {name} has channels of its own; leave the key out."
+            yield f"`{place}` is given, and {name} has fixed channels; leave the key out."
         else:
             count = f"{network.fewest}" if network.fewest == network.most else f"{network.fewest} to {network.most}"
             yield f"`{place}` has {len(channels)} value{'s' * (len(channels) > 1)}; {name} expects {count}."
@@ -135,8 +139,8 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
     elif task in VALUE_TASKS and halvings and max(shape) < 2 * step:
         remedy = f"at most {halvings} `channels`" if network.most else "another network"
         yield (
-            f"`{grid}` is {shape}, of which {name} leaves a single voxel after halving it {halvings} times (`{place}`), so that "
-            f"nothing is averaged over the brain; expected a grid of at least {[step, 2 * step, step]}, or {remedy}."
+            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{place}`) to a single voxel, so that nothing is "
+            f"averaged over the brain; expected a grid of at least {[step, 2 * step, step]}, or {remedy}."
         )
     if task in MAP_TASKS and any(side % step for side in shape):
         near = [math.ceil(side / step) * step for side in shape]

@@ -1,7 +1,7 @@
-"""The trainings that an experiment is made of: members (a fold, a seed), the draws of a sweep, and what is trained beside it:
-controls, and the same without one of its sites.
+"""The trainings of an experiment: its members (one for each fold and seed), the draws of a sweep, and additional experiments:
+controls, and repetitions without one of its sites.
 
-All of it follows from the configuration alone. Imports stay light: this runs at the start of every Snakemake process.
+Everything follows from the configuration. Imports stay light: this runs at the start of every Snakemake process.
 """
 
 import copy
@@ -9,29 +9,31 @@ import itertools
 import math
 import random
 import re
+from typing import Any
 
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.settings.training import TrainingKeys
 
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
-PERMUTATIONS = 3  # one alone says as much about itself as about a leak
+PERMUTATIONS = 3  # with a single one, chance and a leak can't be distinguished
 DRAW = "sweep/draw-{:02d}"
 
 
 def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
-    """The experiments, each followed by what it asks for beside it, which is the same with one seed and no sweep: its controls,
-    trained on targets that are permuted by ``permutation`` (1, 2, ...; 0 elsewhere), and one for each site that is left out in
-    turn, its ``left_out_site`` (empty elsewhere).
+    """Add to each experiment its additional experiments, which have one seed and no sweep.
+
+    These are its controls, whose targets are permuted by the number ``permutation`` (1, 2, ...; 0 in other experiments), and one
+    for each site that is left out in turn, the ``left_out_site`` (empty in other experiments).
     """
     found = {}
     for name, experiment in experiments.items():
         own = {"permutation": 0, "left_out_site": ""}
         found[name] = {"sweep": None, **experiment, **own}
-        beside = {"sweep": None, "control": None, "leave_one_site_out": []}
+        additional: dict[str, Any] = {"sweep": None, "control": None, "leave_one_site_out": []}
         for number, control in enumerate(control_names(name, experiment.get("control")), start=1):
-            found[control] = _with_one_seed(experiment) | beside | own | {"permutation": number}
+            found[control] = _with_one_seed(experiment) | additional | own | {"permutation": number}
         for other, site in without_site_names(name, experiment.get("leave_one_site_out") or []).items():
-            found[other] = _with_one_seed(experiment) | beside | own | {"left_out_site": site}
+            found[other] = _with_one_seed(experiment) | additional | own | {"left_out_site": site}
     return found
 
 
@@ -42,7 +44,7 @@ def _with_one_seed(experiment: dict) -> dict:
 
 
 def transfer_chain(experiments: dict[str, dict], name: str) -> list[str]:
-    """``name``, the experiment that it starts from, the one that this starts from, and so on."""
+    """``name``, the experiment that it starts from, the one that this one starts from, and so on."""
     chain = [name]
     while (
         source := (experiments[chain[-1]].get("transfer") or {}).get("weights")
@@ -52,12 +54,12 @@ def transfer_chain(experiments: dict[str, dict], name: str) -> list[str]:
 
 
 def control_names(experiment: str, kind: str | None) -> list[str]:
-    """The names, and folders, of an experiment's controls, one a permutation."""
+    """The names (and folders) of an experiment's controls, one for each permutation."""
     return [f"{experiment}_{CONTROL_SUFFIX[kind]}-{number + 1}" for number in range(PERMUTATIONS)] if kind else []
 
 
 def without_site_names(experiment: str, sites: list[str]) -> dict[str, str]:
-    """By name, and folder, of the experiment that is trained without it, each of ``sites``."""
+    """Each of ``sites``, by the name (and folder) of the experiment that is trained without it."""
     return {f"{experiment}_without-{re.sub('[^A-Za-z0-9]+', '-', site)}": site for site in sites}
 
 
@@ -71,15 +73,20 @@ def members_of(experiment: dict, folds: int) -> list[str]:
 
 
 def starting_members(source: dict, folds: int, run: str) -> list[str]:
-    """The networks of the experiment ``source`` that the training ``run`` may start from by its transfer, the preferred first:
-    those of its own fold where the source has folds, and of these the one with its own seed.
+    """The networks that a training may start from, in order of preference.
 
-    In every experiment that is trained on a cohort, fold k is validated by the same participants of it, so the source's fold-k
-    network has not been trained on what validates fold k here. A run without folds starts from the source's fold 1. That is a
-    control or one that leaves a site out of a cross-validated experiment, or an experiment on other cohorts
-    (`configuration_trainings` refuses all else). A control gains nothing by the scans of its validation part that this network
-    was trained on: their true targets say nothing of the permuted ones that its epoch is chosen by, and it is tested on
-    held-out scans, which are outside every fold.
+    If the source has folds, these are the networks of the training's own fold; the one with the same seed comes first.
+
+    The folds of a cohort are the same in every experiment. So the source's network of fold k was not trained on the scans that
+    validate fold k here. A run without folds starts from the source's fold 1. Such a run is a control, or leaves a site out of a
+    cross-validated experiment, or is an experiment on other cohorts (`study.trainings` refuses everything else). A control can't
+    profit from validation scans that this network was trained on: their true targets contain no information about the permuted
+    ones by which its epoch is chosen, and it is tested on held-out scans, which are in no fold.
+
+    Args:
+        source: The experiment of the transfer's weights.
+        folds: Number of folds of the study.
+        run: The training, such as ``fold-1_seed-3``.
     """
     fold, seed = _fold_and_seed(run)
     names = members_of(source, folds)
@@ -88,11 +95,11 @@ def starting_members(source: dict, folds: int, run: str) -> list[str]:
     return sorted(names, key=lambda name: _fold_and_seed(name)[1] != seed)
 
 
-def draws_of(sweep: dict | None) -> dict[str, dict]:
-    """By draw (``sweep/draw-01``), the values of a sweep's keys, such as {"training.learning_rate": 0.003}.
+def draws_of(sweep: dict | None) -> dict[str, dict[str, Any]]:
+    """The values of a sweep's keys, such as {"training.learning_rate": 0.003}, by draw (``sweep/draw-01``).
 
-    Without ``draws`` every combination of the listed values; with it so many at random, drawn from ``seed``: one of a list,
-    or a number of a range, on a logarithmic scale where the range says ``log``.
+    Without ``draws``, these are all combinations of the listed values. Otherwise ``draws`` random ones: each value is one of a
+    list, or a number of a range, on a logarithmic scale if the range has ``log``.
     """
     if not sweep:
         return {}
@@ -108,7 +115,7 @@ def draws_of(sweep: dict | None) -> dict[str, dict]:
 
 
 def drawn_experiment(experiment: dict, values: dict) -> dict:
-    """A copy of the experiment in which the dotted keys of ``values`` have theirs."""
+    """A copy of the experiment with ``values`` at their dotted keys."""
     changed = copy.deepcopy(experiment)
     for key, value in values.items():
         *path, last = key.split(".")
@@ -153,7 +160,7 @@ def _fold_and_seed(run: str) -> tuple[int, int]:
     return int(fold.removeprefix("fold-")) if fold else 0, int(seed.removeprefix("seed-"))
 
 
-def _drawn(values: list | dict, generator: random.Random):
+def _drawn(values: list | dict, generator: random.Random) -> Any:
     if isinstance(values, list):
         return generator.choice(values)
     low, high = values["low"], values["high"]

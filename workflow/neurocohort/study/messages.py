@@ -1,10 +1,10 @@
-"""The sentences for values that a configuration must not have: the key, what was found, what was expected, and the fix."""
+"""Messages about invalid values in a configuration: the key, what was found, what was expected, and the fix."""
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -21,7 +21,7 @@ Schema = Mapping[str, Any]  # a JSON Schema, or a part of it
 
 
 class Place(NamedTuple):
-    """Where a configuration has an error: the steps to the value, the value, and the part of the JSON Schema for it."""
+    """The place of an error: the steps to the value, the value, and its part of the JSON Schema."""
 
     steps: tuple[str | int, ...]
     value: Any
@@ -43,8 +43,13 @@ class Place(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """One error of the model. ``kind``: BAD_NAME or pydantic's type of the error. ``name``: the key of the group at ``place``
-    that is missing, unknown or badly named; empty where the value at ``place`` is wrong."""
+    """One error of a configuration.
+
+    Attributes:
+        kind: BAD_NAME, or pydantic's type of the error.
+        place: The group with a wrong key, or the wrong value.
+        name: The key that is missing, unknown or badly named; empty if the value at ``place`` is wrong.
+    """
 
     kind: str
     place: Place
@@ -52,7 +57,15 @@ class Fault(NamedTuple):
 
 
 def sentences(error: ValidationError, config: object) -> list[str]:
-    """One sentence for each place of ``config`` that the model refuses, ordered by key."""
+    """Describe what is wrong with a configuration.
+
+    Args:
+        error: The error of the configuration's model.
+        config: The configuration in plain built-ins.
+
+    Returns:
+        One sentence for each wrong place, ordered by key.
+    """
     found = [_fault(one, config) for one in error.errors(include_url=False, include_context=False)]
     badly_named = {(*fault.place.steps, fault.name) for fault in found if fault.kind == BAD_NAME}
     by_place: dict[tuple[str, ...], Fault] = {}
@@ -64,13 +77,13 @@ def sentences(error: ValidationError, config: object) -> list[str]:
 
 
 def resolve(schema: Schema) -> Schema:
-    """A part of the JSON Schema with the one that its ``$ref`` points at; its own words come first."""
+    """A part of the JSON Schema, merged with the target of its ``$ref``; its own entries have priority."""
     reference = schema.get("$ref")
     return {**json_schema()["$defs"][reference.removeprefix("#/$defs/")], **schema} if reference else schema
 
 
 def described(value: object) -> str:
-    """A value as a sentence shows it."""
+    """A value, as messages show it."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -85,7 +98,7 @@ def described(value: object) -> str:
 
 
 def expected(schema: Schema) -> str:
-    """The values that a part of the JSON Schema allows, in words."""
+    """A description of the values that a part of the JSON Schema allows."""
     schema = resolve(schema)
     if "title" in schema:
         return schema["title"]
@@ -118,17 +131,17 @@ def listed(names: Iterable) -> str:
 
 
 def did_you_mean(found: object, known: Iterable) -> str:
-    """``; did you mean `x`?`` where a known name is close, else nothing."""
+    """``; did you mean `x`?`` if a known name is similar, else nothing."""
     close = difflib.get_close_matches(str(found).lower(), [str(name) for name in known], n=1, cutoff=CLOSE)
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
 def in_quotes(found: object) -> str:
-    """How a value must be written to be the text that was typed. YAML doesn't keep which word for true or false that was."""
+    """How to write a value so that YAML reads it as a text. YAML doesn't keep which word for true or false was typed."""
     if isinstance(found, bool):
         words = ("yes", "on", "true") if found else ("no", "off", "false")
         first, *others = [f'"{word}"' for word in words]
-        return f"YAML reads it so where it isn't in quotes; write {first} (or {' or '.join(others)}, if that is what you wrote)"
+        return f"YAML reads it so without quotes; write {first} (or {' or '.join(others)}, if that is what you wrote)"
     return f'put it in quotes, "{found}"'
 
 
@@ -142,8 +155,9 @@ def _fault(error: ErrorDetails, config: object) -> Fault:
 
 
 def _place(steps: tuple[str | int, ...], config: Any) -> Place:
-    """The place of an error; its steps may also name the members of a union, which are no steps in ``config``."""
-    taken, value, schema = [], config, json_schema()
+    """The place of an error. Its steps may also contain names of the members of a union, which are ignored."""
+    taken: list[str | int] = []
+    value, schema = config, cast(Schema, json_schema())
     for step in steps:
         if isinstance(value, dict) and step in value:
             schema = _group_schema(schema)
@@ -159,7 +173,7 @@ def _place(steps: tuple[str | int, ...], config: Any) -> Place:
 
 
 def _choices(schema: Schema) -> list[Schema]:
-    """The schema, or those between which its ``oneOf`` lets a value choose."""
+    """The alternatives of a schema with ``oneOf``; otherwise the schema itself."""
     schema = resolve(schema)
     return [*map(resolve, schema.get("oneOf", ()))] or [schema]
 
@@ -169,7 +183,7 @@ def _group_schema(schema: Schema) -> Schema:
 
 
 def _sentence(fault: Fault) -> str:
-    """The sentence for a fault; empty for a missing key that another sentence takes for a misspelt one."""
+    """The message for one error; empty for a missing key if another message corrects its spelling."""
     place, found, schema = fault.place, fault.place.value, fault.place.schema
     match fault.kind:
         case "bad name":
@@ -212,7 +226,7 @@ def _unknown_key(place: Place, name: str) -> str:
 
 
 def _misspelt(place: Place, name: str) -> bool:
-    """Whether an unknown key of the group is close to ``name``: one fault, one sentence."""
+    """Whether an unknown key of the group is similar to ``name``: then a second message would be redundant."""
     known = _group_schema(place.schema)["properties"]
     return any(f"`{name}`" in did_you_mean(other, known) for other in place.value if other not in known)
 
@@ -235,7 +249,7 @@ def _range(schema: Schema) -> str:
 
 
 def _fix(found: object, schema: Schema) -> str:
-    """The end of the sentence where the value is nearly right: of another YAML type than it looks."""
+    """The end of the message for a value that is nearly right, because YAML reads it as another type than it looks."""
     wanted = {part.get("type") for one in _choices(schema) for part in (one, *one.get("anyOf", ()))}
     if "string" in wanted:
         return "" if isinstance(found, str | list | dict) or found is None else f"; {in_quotes(found)}."

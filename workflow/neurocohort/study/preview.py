@@ -1,4 +1,4 @@
-"""What ingest will do with the cohorts of a study, as `neurocohort check` says it: scans, exclusions and notes."""
+"""The output of `neurocohort check`: what ingest will do with the cohorts of a study (scans, exclusions and notes)."""
 
 import os
 from pathlib import Path
@@ -14,9 +14,11 @@ EXCLUSIONS_SHOWN = 5
 
 
 def preview(cohorts: dict[str, dict], data: Path) -> list[str]:
-    """Lines on each cohort of the user's own, and the notes on all cohorts in at most a screen.
+    """Lines about each local cohort, and the notes of all cohorts, at most a screen.
 
-    ``data``: the folder in which ingest writes, where the notes on a public cohort are once it is ingested.
+    Args:
+        cohorts: The configured cohorts.
+        data: The folder that ingest writes to. It has the notes of a public cohort after its ingest.
     """
     lines, notes = [], {}
     for name, cohort in cohorts.items():
@@ -29,7 +31,7 @@ def preview(cohorts: dict[str, dict], data: Path) -> list[str]:
 
 
 def notes_of_plan(plan: LocalPlan) -> list[Note]:
-    """Every note that can be made before an image is opened."""
+    """All notes that are possible before an image is opened."""
     return [*plan.notes.notes, *values_of_plan(plan).notes.notes]
 
 
@@ -46,6 +48,6 @@ def _exclusions(plan: LocalPlan) -> list[str]:
     ]
     absent = [scan.scan_id for scan in plan.scans if not all(os.path.exists(path) for path in scan.images.values())]
     if absent:
-        rows.append(f"{len(absent)} scan(s) have an image that isn't there, and will be excluded: {few(absent)}.")
+        rows.append(f"{len(absent)} scan(s) have an image that doesn't exist, and will be excluded: {few(absent)}.")
     more = len(rows) - EXCLUSIONS_SHOWN
     return [*rows[:EXCLUSIONS_SHOWN], f"... and {more} more"] if more > 0 else rows

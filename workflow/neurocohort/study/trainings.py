@@ -1,4 +1,4 @@
-"""What the trainings of an experiment must agree with: folds, patches, precision, transfer, control and sweep."""
+"""Checks of the trainings of an experiment: folds, patches, precision, transfer, control and sweep."""
 
 import math
 import os
@@ -11,18 +11,18 @@ from neurocohort.study.messages import did_you_mean, listed
 
 
 def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
-    """A sentence for each thing in the trainings of ``experiment`` that the rest of ``config`` doesn't go with."""
+    """Yield a sentence for each conflict of the trainings of an experiment with the rest of the configuration."""
     training, task = experiment["training"], experiment["task"]
     if training["cross_validation"] and config["split"]["folds"] < 2:
         folds = config["split"]["folds"]
-        yield f"`{key}.training.cross_validation` is on, and `split.folds` is {folds}; expected 2 or more folds."
+        yield f"`{key}.training.cross_validation` is true, and `split.folds` is {folds}; expected 2 or more folds."
     if training["processes"] > training["batch_size"]:
         yield (
             f"`{key}.training.processes` is {training['processes']}, and a batch has {training['batch_size']} scans "
-            f"(`{key}.training.batch_size`); expected at least a scan for each process."
+            f"(`{key}.training.batch_size`); expected at least one scan for each process."
         )
     if training["precision"] == "float16" and config["device"] == "cpu":
-        yield f"`{key}.training.precision` is float16, which a CPU can't train in; expected auto, float32 or bfloat16."
+        yield f"`{key}.training.precision` is float16, which a CPU doesn't support; expected auto, float32 or bfloat16."
     if training["patience"] and training["keep"] != "best":
         yield (
             f"`{key}.training.patience` is {training['patience']}, which stops a training by its best epoch, and "
@@ -35,15 +35,18 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
     own = next((name for name, one in config["experiments"].items() if one is experiment), None)
     sites = experiment["leave_one_site_out"]
     if len(beside := without_site_names(own, sites) if own else {}) < len(sites if own else []):
-        yield f"`{key}.leave_one_site_out` has sites whose names differ only in signs: {listed(sites)}; rename one at its source."
+        yield (
+            f"`{key}.leave_one_site_out` has sites whose names differ only in special characters: {listed(sites)}; rename one in "
+            "the cohort's data."
+        )
     for name in sorted(set(beside) & set(config["experiments"])):
-        yield f"`{key}.leave_one_site_out` makes an experiment named `{name}`, which there is already; rename that one."
+        yield f"`{key}.leave_one_site_out` creates an experiment `{name}`, a name that another experiment has; rename that one."
     for name in set(control_names(own, kind) if own else ()) & set(config["experiments"]):
-        yield f"`{key}.control` makes an experiment named `{name}`, which there is already; rename that one."
+        yield f"`{key}.control` creates an experiment `{name}`, a name that another experiment has; rename that one."
 
 
 def sweep_value_faults(key: str, sweep: dict) -> Iterator[str]:
-    """A sentence for each range of ``sweep`` that can't be drawn from, and for a grid of more draws than a sweep may have."""
+    """Yield a sentence for each range of a sweep that can't be drawn from, and for a grid with too many combinations."""
     lists = [len(values) for values in sweep["values"].values() if isinstance(values, list)]
     if not sweep["draws"] and math.prod(lists) > MOST_DRAWS:
         yield (
@@ -55,29 +58,29 @@ def sweep_value_faults(key: str, sweep: dict) -> Iterator[str]:
             continue
         place = f"`{key}.values` has a range for `{name}`"
         if not sweep["draws"]:
-            yield f"{place}, which needs `{key}.draws`, the number of random draws; or give a list."
+            yield f"{place}, which needs `{key}.draws`, the number of random draws; add that key, or give a list."
         elif values["low"] >= values["high"]:
-            yield f"{place} from {values['low']:g} to {values['high']:g}; expected low below high."
+            yield f"{place} from {values['low']:g} to {values['high']:g}; expected `low` below `high`."
         elif values.get("log") and values["low"] <= 0:
-            yield f"{place}, logarithmic, from {values['low']:g}; expected it to begin above 0."
+            yield f"{place}, logarithmic, from {values['low']:g}; expected `low` above 0."
 
 
 def _patch_faults(key: str, patch: list[int], task: str, shape: list[int]) -> Iterator[str]:
     if not patch:
         return
     if task != "segmentation":
-        yield f"`{key}` is for segmentation, and this experiment's task is {task}; leave it out."
+        yield f"`{key}` is only for segmentation, and this experiment's task is {task}; leave it out."
     elif len(patch) != 3:
         yield f"`{key}` is {patch}; expected three sides in voxels, such as [64, 64, 64]."
     elif any(side > whole for side, whole in zip(patch, shape, strict=True)):
-        yield f"`{key}` is {patch}, larger than `preprocessing.shape` {shape}; expected sides within it."
+        yield f"`{key}` is {patch}, larger than `preprocessing.shape` {shape}; expected sides that fit into it."
 
 
 def _transfer_faults(key: str, experiment: dict, experiments: dict[str, dict]) -> Iterator[str]:
     weights = (experiment.get("transfer") or {}).get("weights")
     if weights is None or weights.endswith(".safetensors"):
         if weights and not os.path.isfile(weights):
-            yield f"`{key}` is {weights}, which isn't there; expected a .safetensors file, seen from {Path.cwd()}."
+            yield f"`{key}` is {weights}, which doesn't exist (relative to {Path.cwd()}); expected a .safetensors file."
         return
     if weights not in experiments:
         yield (
@@ -88,7 +91,7 @@ def _transfer_faults(key: str, experiment: dict, experiments: dict[str, dict]) -
     chain, name = [], weights  # the source, what that one started from, and so on
     while name in experiments and name not in chain:
         if experiments[name] is experiment:
-            yield f"`{key}` is {weights}, which starts from this experiment itself; expected one that doesn't."
+            yield f"`{key}` is {weights}, so this experiment would start from itself; choose another one."
             return
         chain.append(name)
         name = (experiments[name].get("transfer") or {}).get("weights", "")
@@ -96,8 +99,8 @@ def _transfer_faults(key: str, experiment: dict, experiments: dict[str, dict]) -
 
 
 def _starting_faults(key: str, experiment: dict, experiments: dict[str, dict], chain: list[str]) -> Iterator[str]:
-    """A sentence for each way in which the networks that ``experiment`` starts from, of the ``chain`` of experiments, were
-    trained on scans that it validates or tests with. Cohorts are split, and dealt into folds, once for all experiments."""
+    """Yield a sentence for each way in which the networks that an experiment starts from, in a ``chain`` of experiments, were
+    trained on scans that it validates or tests with. Splits and folds of a cohort are the same in all experiments."""
     own, place = experiment["training"]["cross_validation"], key.removesuffix(".transfer.weights")
     for number, name in enumerate(chain):
         source = f"`{key}` is {chain[0]}" + (f", which goes back to {name}" if number else "")
@@ -105,7 +108,7 @@ def _starting_faults(key: str, experiment: dict, experiments: dict[str, dict], c
         if tested := [cohort for cohort in experiment["external"] if cohort in seen]:
             yield (
                 f"{source}, which is trained on {listed(tested)}, and `{place}.external` has {listed(tested)}: scans that a "
-                "network was trained on are no external test. Take the cohort out of one of the two, or start from another "
+                "network was trained on are no external test. Remove the cohort from one of the two, or start from another "
                 "experiment."
             )
         shared = [cohort for cohort in experiment["cohorts"] if cohort in seen]
@@ -114,14 +117,14 @@ def _starting_faults(key: str, experiment: dict, experiments: dict[str, dict], c
         if sites := experiment["leave_one_site_out"]:
             yield (
                 f"{source}, which is trained on {listed(shared)} with all of its sites, and `{place}.leave_one_site_out` has "
-                f"{listed(sites)}: a site must not be seen before it is tested. Leave one of the two out, or start from an "
-                "experiment on other cohorts."
+                f"{listed(sites)}: a site must not be trained on before it is tested. Remove one of the two keys, or start from "
+                "an experiment on other cohorts."
             )
         if own != folded:
             yield (
                 f"{source}, and both train on {listed(shared)}, but `training.cross_validation` is {_yes_no(folded)} in {name} "
-                f"and {_yes_no(own)} in `{place}`: the networks would be validated with scans that they were trained on. Set it "
-                "to the same in both."
+                f"and {_yes_no(own)} in `{place}`: the networks would be validated with scans that they were trained on. Use "
+                "the same value in both."
             )
         elif unfolded := [
             one for one in chain[:number] if own and not experiments[one]["training"]["cross_validation"]

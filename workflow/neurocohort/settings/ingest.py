@@ -1,0 +1,42 @@
+"""The keys of a cohort that its ingest depends on."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from neurocohort.settings.base import Group, Path, Unique
+
+Modality = Literal["T1w", "T2w", "PDw", "FLAIR"]
+
+
+class IngestKeys(Group):
+    """Keys of a cohort that its ingest depends on."""
+
+    source: Literal["ixi", "oasis1", "bids", "table"] = Field(
+        description="Where the scans come from: a public cohort, a BIDS folder, or a table of image paths. For the public ones "
+        "`workflow/neurocohort/source_tables/` has a file each, with addresses, licence and citation."
+    )
+    path: Path | None = Field(
+        None, title="a path", description="bids and table only, and needed there: the BIDS folder, or the table."
+    )
+    pattern: Annotated[str, Field(min_length=1)] = Field(
+        "*_T1w.nii*",
+        title="a file name with `*`",
+        description="bids only: which files of a session's `anat` folder are its T1-weighted images.",
+    )
+    run: Literal["first", "last", "all"] = Field(
+        "first", description="bids only: which of several T1-weighted images of one session to take."
+    )
+    modalities: Unique[Modality] = Field(
+        ["T1w"],
+        min_length=1,
+        title="a list that begins with T1w, then any of T2w, PDw and FLAIR",
+        description="The images of a session that become channels. The others are registered rigidly to the T1-weighted one; a "
+        "session that lacks one is excluded. ixi has T1w, T2w and PDw (3.6 and 3.8 GB more), oasis1 only T1w.",
+    )
+
+
+class IngestSettings(IngestKeys):
+    """What a cohort's ingest depends on besides its files. ``batch_size``: scans of a preprocessing job."""
+
+    batch_size: int

@@ -1,0 +1,41 @@
+"""The keys of `preprocessing` that the result of each scan depends on. Any edit here computes every scan again."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from neurocohort.settings.base import Group, Seed
+
+
+class ScanKeys(Group):
+    """Keys that the result of each scan depends on."""
+
+    brain_extraction: Literal["deepbet", "synthstrip"] = Field(
+        "deepbet",
+        description="Program that finds the brain mask. deepbet includes its weights; SynthStrip's are downloaded (31 MB) and "
+        "checked against their published sha256, and it takes more time and memory than deepbet.",
+    )
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="Where the brain mask is found. `cuda` requests a GPU for every batch of scans, and reads the next scan in "
+        "the meantime; its sums differ from the CPU's in the last bits, so a few voxels at the edge of a mask may differ.",
+    )
+    registration: Literal["affine", "deformable"] = Field(
+        "affine",
+        description="Transform from the scan to the template. `deformable` adds a displacement after the affine; it needs "
+        "`pip install picsl-greedy==1.4.0.3`, which contains code under the GPL-3 and is therefore not installed by default.",
+    )
+    intensity: Literal["percentile", "zscore", "white_matter_peak"] = Field(
+        "percentile",
+        description="One intensity scale for all scans, from the voxels of the brain mask: percentiles 0.5 and 99.5, or mean "
+        "and four standard deviations on both sides, become 0 and 1; or the peak of white matter becomes 0.75.",
+    )
+    seed: Seed = Field(1, description="Seed of the registration's sampling.")
+
+
+class ScanSettings(ScanKeys):
+    """What the result of a scan depends on besides its files, the template and the code. ``skull_stripped`` and ``mni_space`` are
+    keys of its cohort."""
+
+    skull_stripped: bool = False
+    mni_space: bool = False

@@ -1,0 +1,50 @@
+"""The keys `synthetic`: synthetic archives."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from neurocohort.settings.base import Group, Seed, Unique
+
+
+class SyntheticArchives(Group):
+    """Synthetic archives of either source."""
+
+    participants: int = Field(ge=8, le=400, description="Number of synthetic participants.")
+    seed: Seed = Field(1, description="Seed of the synthetic cohort.")
+    spacing_mm: float = Field(3.0, ge=0.5, le=6, description="Edge of a voxel of the synthetic scans, in mm.")
+
+
+class SyntheticOasis1(SyntheticArchives):
+    """Synthetic archives in the layout of OASIS-1."""
+
+    discs: int = Field(
+        2,
+        ge=1,
+        le=12,
+        description="Number of discs over which they are distributed; one holds some thirty.",
+    )
+
+
+class SyntheticIxi(SyntheticArchives):
+    """Synthetic archives in the layout of IXI."""
+
+    modalities: Unique[Literal["T1w", "T2w", "PDw"]] = Field(
+        ["T1w"],
+        min_length=1,
+        title="a list that begins with T1w, then any of T2w and PDw",
+        description="Kinds of images to make, each in its own archive.",
+    )
+
+
+class Synthetic(Group):
+    """Synthetic archives to make, each in the layout of the source it is named after."""
+
+    ixi: SyntheticIxi | None = Field(
+        None,
+        description="Archives of a synthetic IXI, for a cohort whose base_url is resources/synthetic/ixi.",
+    )
+    oasis1: SyntheticOasis1 | None = Field(
+        None,
+        description="Archives of a synthetic OASIS-1, for a cohort whose base_url is resources/synthetic/oasis1.",
+    )
