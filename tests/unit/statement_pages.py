@@ -228,7 +228,7 @@ def unusual(scenario: Scenario) -> str:
     scenario.real()
 
     def extreme(table: pd.DataFrame) -> pd.DataFrame:
-        for name in quality.ADVICE:
+        for name in (*quality.LOW, *quality.HIGH):
             table[name] = np.linspace(1.0, 1.1, len(table))
             table[f"{name}_z"] = np.linspace(-1.0, 1.0, len(table))
             table.loc[0, f"{name}_z"], table.loc[1, f"{name}_z"] = -9.0, 9.0

@@ -9,7 +9,7 @@ from neurocohort.report.headline import BASELINE_PHRASES, Figure, Verdict
 SYMBOLS = {"pass": "✓", "warn": "≈", "fail": "✗", "missing": "!"}  # by the verdict's state
 JUDGEMENT_WORDS = {
     "better": "Better than the trivial baseline",
-    "unclear": "Better, but the paired interval holds 0",
+    "unclear": "Better, but the paired interval includes 0",
     "no interval": "Better, but without an interval",
     "no better": "No better than the trivial baseline",
     "nothing learned": "The networks learned nothing",

@@ -4,11 +4,10 @@ the decision curve, cases by clinical dementia rating, and people of similar age
 import pandas as pd
 
 from neurocohort.evaluation.curves import TREAT_ALL
-from neurocohort.report import classification_tables, figures_classification, labels
+from neurocohort.report import classification_tables, figures_classification, labels, tables
 from neurocohort.report.figures import Drawing
 from neurocohort.report.part import Content, Part
 from neurocohort.report.sources import Missing
-from neurocohort.report.tables import first, lead_cohort, with_interval
 
 AGE_SEX = labels.model("age_sex")
 BAND = "The band is the network's, pointwise 95 % over resamples of participants."
@@ -32,8 +31,8 @@ def classification(part: Part, content: Content) -> None:
         if not isinstance(predictions, Missing):
             content.figures.append(_strip(part, usable))
         if not isinstance(part.details, Missing):
-            tables = classification_tables.of_details(part, part.details)
-            content.details += tables or [part.lack("details.tsv", "the operating point")]
+            found = classification_tables.of_details(part, part.details)
+            content.details += found or [part.lack("details.tsv", "the operating point")]
             content.sentences += classification_tables.operating_sentence(part, part.details)
     confusion = part.confusion
     if not isinstance(confusion, Missing):
@@ -42,7 +41,7 @@ def classification(part: Part, content: Content) -> None:
 
 
 def _curves(part: Part, curves: pd.DataFrame) -> list[Drawing | Missing]:
-    rows = curves[curves["cohort"] == lead_cohort(curves)]
+    rows = curves[curves["cohort"] == tables.lead_cohort(curves)]
     by_curve = {kind: _by_model(rows[rows["curve"] == kind]) for kind in ("roc", "pr", "decision")}
     bins = rows[(rows["curve"] == "reliability") & (rows["model"] == "network")]
     treat_all = rows[(rows["curve"] == "decision") & (rows["model"] == TREAT_ALL)]
@@ -106,7 +105,7 @@ def _decision(
         path,
         f"Decision curves for {part.target} on {on}: {', '.join(curves)}, everybody and nobody.",
         "Net benefit by the probability at which one would act. A model helps at a threshold where it lies above both "
-        f"“everybody” and “nobody” (0). It holds for the fraction of cases here, {prevalence:.2f}. {BAND} Look at the "
+        f"“everybody” and “nobody” (0). The curve is valid for the fraction of cases here, {prevalence:.2f}. {BAND} Look at the "
         "thresholds that a clinic would use, not at the whole axis.",
     )
 
@@ -131,11 +130,11 @@ def _figure(part: Part, name: str) -> str:
     """``; AUC of the network 0.82 [0.70, 0.91]``, or nothing."""
     if isinstance(part.metrics, Missing):
         return ""
-    row = first(part.metrics, cohort=lead_cohort(part.metrics), model="network", group="all", metric=name)
+    row = tables.first(part.metrics, cohort=tables.lead_cohort(part.metrics), model="network", group="all", metric=name)
     label = labels.metric(name).label
     if row is None:
         return ""
-    return f"; {label if label.isupper() else label.lower()} of the network {with_interval(row)}"
+    return f"; {label if label.isupper() else label.lower()} of the network {tables.with_interval(row)}"
 
 
 def _strip(part: Part, usable: pd.DataFrame) -> Drawing:
@@ -149,7 +148,7 @@ def _strip(part: Part, usable: pd.DataFrame) -> Drawing:
         path,
         f"Strip plot of the predicted probability of {classes[1]} by true class for {len(usable)} scans.",
         f"Predicted probability of {classes[1]} by true class; bars are medians, dotted the threshold {threshold:.3f}. "
-        "Look for two clouds that lie apart on the two sides of it. Both on one side is a calibration fault, both at "
+        "Look for two clouds that are separate, on the two sides of it. Both on one side is a calibration fault, both at "
         "one height a network that has learned nothing.",
     )
 

@@ -3,24 +3,10 @@ age, and the confusion matrix (of more classes too)."""
 
 import pandas as pd
 
-from neurocohort.report import labels
+from neurocohort.report import labels, tables
 from neurocohort.report.part import Part
 from neurocohort.report.sources import Missing
-from neurocohort.report.tables import (
-    COHORT,
-    MODEL,
-    Cell,
-    Column,
-    Key,
-    Row,
-    Table,
-    first,
-    lead_cohort,
-    metric_table,
-    network_first,
-    note_of,
-    with_interval,
-)
+from neurocohort.report.tables import COHORT, MODEL, Cell, Column, Key, Row, Table
 
 AS_PREDICTED, AT_THRESHOLD = "as predicted", "at threshold"
 AT_POINT = ("sensitivity", "specificity", "ppv", "npv", "balanced_accuracy")
@@ -34,13 +20,13 @@ def operating_sentence(part: Part, details: pd.DataFrame) -> list[str]:
     rows = details[(details["setting"] == AT_THRESHOLD) & (details["group"] == "all") & (details["model"] == "network")]
     if rows.empty:
         return []
-    rows = rows[rows["cohort"] == lead_cohort(rows)]
+    rows = rows[rows["cohort"] == tables.lead_cohort(rows)]
     figures = ", ".join(
         f"{labels.metric(name).label.lower() if len(name) > 3 else labels.metric(name).label} "
-        f"{with_interval(first(rows, metric=name))}"
+        f"{tables.figure(rows, metric=name)}"
         for name in AT_POINT
     )
-    return [f"{note_of(rows)} At it the network reached on the {part.name} part: {figures}."]
+    return [f"{tables.note_of(rows)} At it the network reached on the {part.name} part: {figures}."]
 
 
 def of_details(part: Part, details: pd.DataFrame) -> list[Table]:
@@ -60,7 +46,7 @@ def of_details(part: Part, details: pd.DataFrame) -> list[Table]:
 def confusion_matrix(part: Part, confusion: pd.DataFrame) -> Table:
     """The network's matrix: a row a true class, a column an answer, the scans in each cell."""
     rows = confusion[confusion["model"] == "network"]
-    rows = rows[rows["cohort"] == lead_cohort(rows)] if len(rows) else rows
+    rows = rows[rows["cohort"] == tables.lead_cohort(rows)] if len(rows) else rows
     cells = {(int(row["true"]), int(row["called"])): row for _, row in rows.iterrows()}
     names, lines = part.experiment.classes, []
     for code, name in enumerate(names):
@@ -90,16 +76,16 @@ def _total(found: list[pd.Series | None]) -> Cell:
 
 
 def _operating_point(part: Part, rows: pd.DataFrame) -> Table:
-    own = rows[(rows["model"] == "network") & (rows["cohort"] == lead_cohort(rows))]
-    return metric_table(
-        network_first(rows),
+    own = tables.network_rows(rows)
+    return tables.metric_table(
+        tables.network_first(rows),
         [MODEL, COHORT],
         names=AT_POINT,
-        caption=f"Operating point, {part.name}: a case is called from the model's own threshold upwards. PPV and NPV hold for "
-        f"the fraction of cases here alone. Of the network: {note_of(own)} "
+        caption=f"Operating point, {part.name}: a case is called from the model's own threshold upwards. PPV and NPV are "
+        f"valid for the fraction of cases here only. Of the network: {tables.note_of(own)} "
         "The baselines' thresholds were chosen in the same way.",
-        summary="Operating point: sensitivity "
-        f"{with_interval(first(own, metric='sensitivity'))}, specificity {with_interval(first(own, metric='specificity'))}.",
+        summary=f"Operating point: sensitivity {tables.figure(own, metric='sensitivity')}, specificity "
+        f"{tables.figure(own, metric='specificity')}.",
     )
 
 
@@ -107,10 +93,10 @@ def _calibration(part: Part, rows: pd.DataFrame) -> Table:
     if not isinstance(part.metrics, Missing):
         brier = part.metrics[(part.metrics["metric"] == "brier") & (part.metrics["group"] == "all")]
         rows = pd.concat([brier, rows], ignore_index=True)
-    rows = network_first(rows[rows["metric"].isin(CALIBRATION)])
-    own = rows[(rows["model"] == "network") & (rows["cohort"] == lead_cohort(rows))]
-    found = {name: with_interval(first(own, metric=name)) for name in CALIBRATION}
-    return metric_table(
+    rows = tables.network_first(rows[rows["metric"].isin(CALIBRATION)])
+    own = tables.network_rows(rows)
+    found = {name: tables.figure(own, metric=name) for name in CALIBRATION}
+    return tables.metric_table(
         rows,
         [MODEL, COHORT],
         names=CALIBRATION,
@@ -128,13 +114,13 @@ def _by_rating(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Table]
     )
     if rows.empty:
         return []
-    cohort = lead_cohort(rows)
+    cohort = tables.lead_cohort(rows)
     figures = [
-        f"{group.removeprefix('cdr=')}: {with_interval(first(rows, cohort=cohort, group=group, metric='auc'))}"
+        f"{group.removeprefix('cdr=')}: {tables.figure(rows, cohort=cohort, group=group, metric='auc')}"
         for group in dict.fromkeys(rows.loc[rows["cohort"] == cohort, "group"])
     ]
     return [
-        metric_table(
+        tables.metric_table(
             rows,
             [CASES, COHORT],
             caption=f"The network by clinical dementia rating (CDR) of the cases, each against all controls, {part.name}. Look "
@@ -147,24 +133,24 @@ def _by_rating(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Table]
 def _of_similar_age(part: Part, plain: pd.DataFrame, at: pd.DataFrame) -> list[Table]:
     names = ("auc", "sensitivity", "specificity")
     rows = pd.concat([plain[plain["metric"].isin(("auc", "age_difference"))], at[at["metric"].isin(names)]])
-    matched = network_first(rows[rows["group"] == MATCHED])
-    apart = plain[(plain["metric"] == "age_difference") & (plain["group"] == "all") & (plain["model"] == "network")]
-    before = with_interval(first(apart, cohort=lead_cohort(apart)), " years") if len(apart) else "not known"
+    matched = tables.network_first(rows[rows["group"] == MATCHED])
+    ages = plain[(plain["metric"] == "age_difference") & (plain["group"] == "all") & (plain["model"] == "network")]
+    before = tables.figure(ages, " years", cohort=tables.lead_cohort(ages)) if len(ages) else "not known"
     if matched.empty:
         return []
-    own = matched[(matched["model"] == "network") & (matched["cohort"] == lead_cohort(matched))]
-    others = matched[(matched["model"] == "age_sex") & (matched["cohort"] == lead_cohort(matched))]
-    baseline = f", age and sex {with_interval(first(others, metric='auc'))}" if len(others) else ""
-    after = with_interval(first(own, metric="age_difference"), " years")
+    own = tables.network_rows(matched)
+    others = matched[(matched["model"] == "age_sex") & (matched["cohort"] == tables.lead_cohort(matched))]
+    baseline = f", age and sex {tables.figure(others, metric='auc')}" if len(others) else ""
+    after = tables.figure(own, " years", metric="age_difference")
     return [
-        metric_table(
+        tables.metric_table(
             matched,
             [MODEL, COHORT],
             names=(*names, "age_difference"),
-            caption=f"Cases and controls of similar age, {part.name}. {note_of(own[own['metric'] == 'auc'])} "
+            caption=f"Cases and controls of similar age, {part.name}. {tables.note_of(own[own['metric'] == 'auc'])} "
             f"Mean age of the cases minus that of the controls: {before} in the whole part, {after} here. Look whether the "
             "network still lies above age and sex: if not, it may have learned age alone.",
             summary="Among cases and controls of similar age: AUC of the network "
-            f"{with_interval(first(own, metric='auc'))}{baseline}.",
+            f"{tables.figure(own, metric='auc')}{baseline}.",
         )
     ]

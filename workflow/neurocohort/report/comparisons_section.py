@@ -2,39 +2,30 @@
 
 import pandas as pd
 
-from neurocohort.report import headline, labels
+from neurocohort.report import labels, tables
 from neurocohort.report.part import Part
-from neurocohort.report.tables import (
-    MARKS,
-    N_COUNTS,
-    Cell,
-    Column,
-    Row,
-    Table,
-    intervals_explained,
-    lead_cohort,
-    metric_column,
-    metrics_in_order,
-)
+from neurocohort.report.tables import MARKS, N_COUNTS, Cell, Column, Row, Table
 
 DECIDED = {
-    "network": "The interval leaves out 0: the network was better.",
-    "baseline": "The interval leaves out 0: the baseline was better.",
-    "neither": "The interval holds 0: these participants do not show which is better.",
+    "network": "The interval excludes 0: the network was better.",
+    "baseline": "The interval excludes 0: the baseline was better.",
+    "neither": "The interval includes 0: these participants do not show which is better.",
 }
 FAVOUR = {"network": "✓ network", "baseline": "✗ baseline"}
 
 
-def comparison_sentence(comparisons: pd.DataFrame, settings: dict) -> list[str]:
+def comparison_sentence(comparisons: pd.DataFrame, part: Part) -> list[str]:
     """The difference to the best baseline by the headline metric; no sentence where it isn't defined."""
-    name = headline.headline_metric(settings).metric
+    name = part.headline_metric
     rows = comparisons[(comparisons["metric"] == name) & (comparisons["group"] == "all")]
-    rows = rows[(rows["cohort"] == lead_cohort(comparisons)) & (rows["best"] == "yes")].dropna(subset=["difference"])
+    rows = rows[(rows["cohort"] == tables.lead_cohort(comparisons)) & (rows["best"] == "yes")].dropna(
+        subset=["difference"]
+    )
     if rows.empty:
         return []
     row = rows.iloc[0]
     described = labels.metric(name)
-    unit = labels.metric_unit(name, settings["target"])
+    unit = labels.metric_unit(name, part.experiment.target)
     difference = _signed(row["difference"], described.decimals)
     interval = labels.interval(row["ci_low"], row["ci_high"], described.decimals)
     better = "higher" if described.higher_is_better else "lower"
@@ -47,7 +38,7 @@ def comparison_sentence(comparisons: pd.DataFrame, settings: dict) -> list[str]:
 
 def comparison_table(comparisons: pd.DataFrame, part: Part) -> Table:
     """Every baseline, cohort and tissue against every metric, the best baseline of each metric marked."""
-    names = metrics_in_order(comparisons)
+    names = tables.metrics_in_order(comparisons)
     lines = []
     for (cohort, group, baseline), rows in comparisons.groupby(["cohort", "group", "baseline"], sort=False):
         records = {row["metric"]: row for _, row in rows.iterrows()}
@@ -59,10 +50,10 @@ def comparison_table(comparisons: pd.DataFrame, part: Part) -> Table:
     return Table(
         f"Network minus baseline, {part.name}, from a paired bootstrap: both were judged on the same resamples of participants, "
         "so that what makes a person hard for both cancels out. ★ best baseline by that metric, chosen on these very rows, which "
-        "flatters it; ✓ in favour of the network and ✗ of the baseline where the interval leaves out 0. "
-        f"{intervals_explained(comparisons)} {N_COUNTS}",
+        "flatters it; ✓ in favour of the network and ✗ of the baseline where the interval excludes 0. "
+        f"{tables.intervals_explained(comparisons)} {N_COUNTS}",
         [Column("Baseline", right=False), Column("Rows", right=False)]
-        + [metric_column(name) for name in names]
+        + [tables.metric_column(name) for name in names]
         + [Column("n")],
         lines,
         f"Differences to every baseline: of {len(decided)} comparisons {counts.get('network', 0)} were in favour of the network, "

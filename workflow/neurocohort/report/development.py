@@ -1,5 +1,5 @@
-"""How the participants outside the held-out part were used: to train and to validate once, or in the folds of a
-cross-validation. Every place of the report that counts them takes its numbers and words from here."""
+"""The use of the participants outside the held-out part: for training or validation, or in the folds of a cross-validation. All
+sections of the report take these counts and words from here."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ DEVELOPMENT = "development"  # the part of train and validation together, where 
 
 @dataclass(frozen=True)
 class Fold:
-    """Participants that a fold's networks were trained and validated on."""
+    """How many participants a fold's networks were trained and validated on."""
 
     number: int
     trained: int
@@ -26,7 +26,7 @@ def folds_of(settings: dict, configuration: dict) -> int:
 
 
 def members_in_words(settings: dict, folds: int) -> str:
-    """What the networks of an experiment differ by: ``folds``, ``seeds`` or ``folds and seeds``."""
+    """What distinguishes the networks of an experiment: ``folds``, ``seeds`` or ``folds and seeds``."""
     seeds = len((settings.get("training") or {}).get("seeds") or ()) > 1
     return " and ".join(word for word, holds in (("folds", folds), ("seeds", seeds)) if holds)
 
@@ -39,12 +39,12 @@ def by_use(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
 
 
 def fitted_on(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
-    """The rows that weights of some network of the experiment were fitted on."""
+    """The rows on which the weights of any network of the experiment were fitted."""
     return samples[samples["part"].isin(FOLDED_PARTS if folds else ("train",))]
 
 
 def each_fold(samples: pd.DataFrame, folds: int) -> list[Fold]:
-    """What each fold's networks were trained and validated on; none where the samples have no folds."""
+    """The participants of each fold; none where the samples have no folds."""
     if not folds or "fold" not in samples:
         return []
     found = []
@@ -56,7 +56,7 @@ def each_fold(samples: pd.DataFrame, folds: int) -> list[Fold]:
 
 
 def folds_sentence(samples: pd.DataFrame, folds: int) -> str:
-    """How the folds divide the development part; empty without cross-validation."""
+    """A sentence on the folds of the development part; empty without cross-validation."""
     each = each_fold(samples, folds)
     if not each:
         return ""

@@ -1,4 +1,4 @@
-"""The tables behind the page, which the report holds as files to download."""
+"""The tables behind the page, as files to download."""
 
 import shutil
 from dataclasses import dataclass

@@ -33,13 +33,14 @@ class Comparison:
     missing: list[Missing]
 
 
-def compare_excluded(study: Study, cohort: Cohort) -> Comparison:
+def compare_excluded(study: Study, cohort: Cohort) -> Comparison | None:
     """Compare a cohort's participants without any usable scan with the others, each once, at their first scan.
 
-    Participants who were excluded at ingest and have no row in scans.tsv are counted apart. The tables ``scans``,
-    ``ingest_exclusions`` and ``exclusions`` of the cohort must not be missing.
+    Participants who were excluded at ingest and have no row in scans.tsv are counted separately. None where a table is missing.
     """
     scans, ingest, every = cohort.scans, cohort.ingest_exclusions, cohort.exclusions
+    if isinstance(scans, Missing) or isinstance(ingest, Missing) or isinstance(every, Missing):
+        return None
     lost = scans["scan_id"].isin(every.loc[every["stage"] != "ingest", "scan_id"])
     people = scans.drop_duplicates("participant_id")
     excluded = people["participant_id"].map(lost.groupby(scans["participant_id"]).all()).to_numpy(dtype=bool)
@@ -55,7 +56,7 @@ def compare_excluded(study: Study, cohort: Cohort) -> Comparison:
         f"{cohort.title}: {labels.counted(int(excluded.sum()), 'participant')} excluded after ingest, and "
         f"{int((~excluded).sum()):,} kept. Each participant counts once, with the values of their first scan; the percentage is "
         "of those with the value. p: for numbers the Mann-Whitney U test, for counts Fisher's exact test (with more than two "
-        f"values by {TABLES:,} random tables), without those of whom nothing is known. Holm: p corrected for the "
+        f"values by {TABLES:,} random tables), without participants whose value is not known. Holm: p corrected for the "
         "tests of this table."
     )
     return Comparison(counts, _table(rows, caption), _verdict(rows, int(excluded.sum())), rows, missing)
@@ -77,7 +78,7 @@ def _counts(
         )
     unknown = ingest[~ingest["participant_id"].isin(scans["participant_id"])]
     if len(unknown):
-        # Rows without a participant can't be sentences apart: each counts as one.
+        # Rows without a participant can't be distinguished: each counts as one.
         number = unknown["participant_id"].nunique() + int(unknown["participant_id"].isna().sum())
         sentences.append(
             f"Excluded at ingest: {labels.counted(number, 'participant')}, whose age, sex and class are not known here. They are "
@@ -116,7 +117,7 @@ def _variables(study: Study, cohort: Cohort, people: pd.DataFrame) -> tuple[pd.D
 
 def _classifications(study: Study, cohort: Cohort) -> list[Experiment]:
     """The classifications that use the cohort, one for each target and classes."""
-    found = {}
+    found: dict[tuple[str, str], Experiment] = {}
     for one in study.experiments.values():
         used = cohort in (*one.cohorts, *one.external)
         if one.task == "classification" and used and one.target != "sex":
@@ -148,9 +149,9 @@ def _table(rows: pd.DataFrame, caption: str) -> Table:
     lines = []
     for variable, group in rows.groupby("variable", sort=False):
         for place, row in enumerate(group.to_dict("records")):
-            share = row["fraction_excluded"]
+            fraction = row["fraction_excluded"]
             cells = [Cell(row["excluded"].replace("n/a", "–")), Cell(row["kept"].replace("n/a", "–"))]
-            cells.append(Cell(labels.number(100 * share, 1), value=None if np.isnan(share) else float(share)))
+            cells.append(Cell(labels.number(100 * fraction, 1), value=None if np.isnan(fraction) else float(fraction)))
             cells += [Cell(_p(row[name]) if place == 0 else "") for name in ("p", "p_holm")]
             joint = ", " if row["test"] == MANN_WHITNEY else ": "
             lines.append(Row(f"{variable}{joint}{row['level']}", cells))
@@ -166,15 +167,15 @@ def _verdict(rows: pd.DataFrame, excluded: int) -> str:
     tests = variables.dropna(subset=["p_holm"])
     if tests.empty:
         return "Nothing could be tested: too little is known of those excluded or kept."
-    unlike = tests[tests["p_holm"] < SIGNIFICANT]
-    if len(unlike):
+    different = tests[tests["p_holm"] < SIGNIFICANT]
+    if len(different):
         differences = "; ".join(
             f"{row['variable']}, p {_p(row['p_holm']) if row['p_holm'] < 0.001 else '= ' + _p(row['p_holm'])}"
-            for row in unlike.to_dict("records")
+            for row in different.to_dict("records")
         )
         return (
             f"Excluded participants differ from those kept ({differences}, after Holm's correction): the results are of the "
-            "participants kept and may not hold for the whole cohort."
+            "participants kept and may not apply to the whole cohort."
         )
     untested = variables.loc[variables["p_holm"].isna(), "variable"]
     gap = (

@@ -1,13 +1,16 @@
 """The report's figures, drawn from tables to SVG files whose bytes depend on the numbers alone.
 
-Colours are those of Okabe and Ito, which stay apart for every kind of colour vision; shape or position always repeats
-what a colour says. Text stays text, and takes the fonts of the page.
+The colours are those of Okabe and Ito, which can be distinguished with every kind of colour vision; shape or position always
+repeats the meaning of a colour. Text stays text, in the fonts of the page.
 """
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -27,7 +30,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 SIZE_IN = (4.9, 3.8)
 FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "neurocohort",
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the layout is the same on every machine
@@ -55,7 +58,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """An image of the page: its path relative to the page, what it shows for those who can't see it, its caption, and
+    """An image of the page: its path relative to the page, a description for readers who can't see it, its caption, and
     its size in CSS pixels."""
 
     file: str
@@ -74,8 +77,7 @@ class Drawing:
 
 def learning_curves(history: pd.DataFrame, path: Path) -> None:
     """Training and validation loss by epoch, with the epoch whose weights were kept."""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_axes()
+    with axes_of(path) as axes:
         for column, label, colour, dash in (
             ("train_loss", "training", BLUE, "-"),
             ("validation_loss", "validation", VERMILION, (0, (4, 1.5))),
@@ -93,14 +95,12 @@ def learning_curves(history: pd.DataFrame, path: Path) -> None:
         if positive.size and positive.min() > 0 and positive.max() > 20 * positive.min():
             axes.set_yscale("log")
         legend_above(axes, columns=3)
-        save(figure, path)
 
 
 def quality_overview(quality: pd.DataFrame, metrics: list[str], path: Path) -> None:
-    """Every scan's quality numbers as robust scores, one strip a metric; nothing is clipped, those that may be a fault are
+    """Every scan's quality numbers as robust scores, one strip a metric; nothing is clipped, and possible faults are
     larger."""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_axes((SIZE_IN[0], 0.3 * len(metrics) + 0.9))
+    with axes_of(path, (SIZE_IN[0], 0.3 * len(metrics) + 0.9)) as axes:
         axes.axvspan(-labels.OUTLIER_Z, labels.OUTLIER_Z, color="#eef2f5", linewidth=0, zorder=0)
         axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
         for row, metric in enumerate(metrics):
@@ -122,12 +122,15 @@ def quality_overview(quality: pd.DataFrame, metrics: list[str], path: Path) -> N
             axes.minorticks_off()
         reach = widest * (1.6 if widest > 12 else 1.1)
         axes.set_xlim(-reach, reach)
-        save(figure, path)
 
 
-def new_axes(size: tuple[float, float] = SIZE_IN) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.add_subplot()
+@contextmanager
+def axes_of(path: Path, size: tuple[float, float] = SIZE_IN) -> Iterator[Axes]:
+    """The axes of a new figure, which is saved to ``path`` at the end; ``size``: in inches."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure.add_subplot()
+        _save(figure, path)
 
 
 def legend_above(axes: Axes, columns: int = 2) -> None:
@@ -141,11 +144,11 @@ def draw_points(axes: Axes, centre: float, values: np.ndarray, colour: str, mark
 
 
 def spread_places(count: int, width: float) -> np.ndarray:
-    """Places in [-width, width] that keep points apart: the golden ratio's low-discrepancy sequence, not a draw."""
+    """Places in [-width, width] that separate points: the golden ratio's low-discrepancy sequence, not random."""
     return width * (2 * ((np.arange(count) * 0.6180339887) % 1.0) - 1)
 
 
-def save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()

@@ -1,6 +1,7 @@
 """The figure of a saliency map next to that of a network with random weights, both over the mean image, as WebP."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,9 +12,7 @@ from neurocohort.report.figures import STYLE
 
 PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))
 PLACES = (0.35, 0.5, 0.65)  # of the brain's extent along each axis
-COLOURS = (
-    "plasma"  # lightness rises evenly, so its order holds for every kind of colour vision; no grey, as the image has
-)
+COLOURS = "plasma"  # no grey, and lightness rises evenly: the order is visible with every kind of colour vision
 BRIGHTEST = 0.62  # of white, for the mean image: the light end of the colours must stand out from it
 FAINTEST = 0.15  # of the maximum; below it the mean image shows alone
 SIZE_IN, DOTS_PER_INCH, WEBP_QUALITY = (7.2, 4.3), 125, 82
@@ -30,9 +29,9 @@ def saliency_figure(
     style = STYLE | {"figure.facecolor": "white"}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=SIZE_IN, layout="constrained", dpi=DOTS_PER_INCH)
-        blocks = figure.subfigures(1, 3, width_ratios=(1, 1, 0.17))
+        blocks: Any = figure.subfigures(1, 3, width_ratios=(1, 1, 0.17))
         high = float(np.percentile(mean_image[mask], 99.5)) if mask.any() else float(mean_image.max())
-        drawn = None
+        drawn: Any = None
         for block, title, values in (
             (blocks[0], "Trained network", network),
             (blocks[1], "Random weights", random),
@@ -55,7 +54,7 @@ def saliency_figure(
         bar.ax.tick_params(labelsize=8.5, labelcolor=INK)
         with written_aside(path) as aside:
             figure.savefig(aside, format="webp", dpi=DOTS_PER_INCH, pil_kwargs={"quality": WEBP_QUALITY, "method": 4})
-    return tuple(round(side * DOTS_PER_INCH) for side in SIZE_IN)
+    return round(SIZE_IN[0] * DOTS_PER_INCH), round(SIZE_IN[1] * DOTS_PER_INCH)
 
 
 def _slices(mask: np.ndarray, axis: int) -> list[int]:

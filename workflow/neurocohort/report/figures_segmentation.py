@@ -2,32 +2,19 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from neurocohort.report import labels
-from neurocohort.report.figures import (
-    BLACK,
-    BLUE,
-    GREY,
-    MARKERS,
-    SERIES,
-    STYLE,
-    draw_points,
-    legend_above,
-    new_axes,
-    save,
-)
+from neurocohort.report.figures import BLACK, BLUE, GREY, MARKERS, SERIES, axes_of, draw_points, legend_above
 
 LIMIT = 1.96  # standard deviations: 95 of 100 differences, where they are normal
 
 
 def dice_by_tissue(network: pd.DataFrame, baseline: pd.DataFrame | None, baseline_name: str, path: Path) -> None:
-    """Boxplots of Dice by tissue with every scan as a point; the baseline beside it where there is one."""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_axes()
+    """Boxplots of Dice by tissue with every scan as a point; next to those of the baseline, if any."""
+    with axes_of(path) as axes:
         tissues = list(dict.fromkeys(network["tissue"]))
         sets = [("Network", network, BLUE, "o")]
         if baseline is not None and not baseline.empty:
@@ -45,14 +32,12 @@ def dice_by_tissue(network: pd.DataFrame, baseline: pd.DataFrame | None, baselin
         lowest = min(table["dice"].min() for _, table, _, _ in sets)
         axes.set_ylim(max(0.0, np.floor(lowest * 10 - 0.5) / 10), 1.0)
         legend_above(axes)
-        save(figure, path)
 
 
 def volume_agreement(predictions: pd.DataFrame, path: Path) -> None:
     """Bland and Altman: difference of predicted and reference volume against their mean, by tissue; the mean as a line,
     the limits of agreement (1.96 standard deviations to either side) dotted."""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_axes()
+    with axes_of(path) as axes:
         axes.axhline(0, color=GREY, linewidth=0.9)
         for index, (tissue, group) in enumerate(predictions.groupby("tissue", sort=False)):
             middle = (group["volume_ml"] + group["reference_ml"]) / 2
@@ -75,7 +60,6 @@ def volume_agreement(predictions: pd.DataFrame, path: Path) -> None:
                 axes.plot(ends, [limit] * 2, color=colour, linewidth=1.0, linestyle=(0, (1, 1.5)))
         axes.set(xlabel="Mean of predicted and reference volume (ml)", ylabel="Predicted − reference (ml)")
         legend_above(axes, columns=3)
-        save(figure, path)
 
 
 def _box(axes: Axes, centre: float, values: np.ndarray, colour: str) -> None:

@@ -128,10 +128,10 @@ def _clear(verdict: Verdict, comparison: pd.Series | None) -> Gate:
         return Gate(WARN, name, "The paired difference has no interval.")
     favoured = str(comparison["in_favour_of"])
     if favoured == "network":
-        return Gate(PASS, name, "The interval of the paired difference does not hold 0.")
+        return Gate(PASS, name, "The interval of the paired difference excludes 0.")
     if favoured == "baseline":
-        return Gate(FAIL, name, "The baseline is better, and the interval of the paired difference does not hold 0.")
-    return Gate(WARN, name, "The interval of the paired difference holds 0.")
+        return Gate(FAIL, name, "The baseline is better, and the interval of the paired difference excludes 0.")
+    return Gate(WARN, name, "The interval of the paired difference includes 0.")
 
 
 def _leak(split: SplitCheck | Missing) -> Gate:
@@ -139,10 +139,10 @@ def _leak(split: SplitCheck | Missing) -> Gate:
     if isinstance(split, Missing):
         return Gate(OPEN, name, "The samples are missing.")
     if split.leaks:
-        return Gate(FAIL, name, "Something stands on two sides of the split: see Split.")
+        return Gate(FAIL, name, "Something is in two parts of the split: see Split.")
     if split.missing:
         return Gate(OPEN, name, "A table that the check needs is missing: see Split.")
-    return Gate(PASS, name, f"No participant and none of {split.compared} images on two sides.")
+    return Gate(PASS, name, f"No participant and none of {split.compared} images in two parts.")
 
 
 def _control(control: Control | Missing | None) -> Gate:

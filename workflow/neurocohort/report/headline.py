@@ -45,7 +45,7 @@ PLURAL = ("volumes", "age_sex")
 # By judgement: the state of the verdict, and its words after the figures. ``gain``: of the network over the trivial baseline.
 JUDGEMENTS = {
     "better": ("pass", "Better than the trivial baseline by {gain}, paired by participant."),
-    "unclear": ("warn", "Better than the trivial baseline by {gain}, paired by participant: the interval holds 0."),
+    "unclear": ("warn", "Better than the trivial baseline by {gain}, paired by participant: the interval includes 0."),
     "no interval": ("warn", "Better than the trivial baseline, but the paired difference has no interval."),
     "no better": ("fail", "No better than the trivial baseline."),
     "nothing learned": ("fail", ""),  # the sentence on the networks reports it

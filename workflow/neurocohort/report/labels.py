@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from neurocohort.dataset.targets import class_names
 
@@ -99,29 +100,10 @@ QUALITY = {
     "symmetry": "Symmetry",
 }
 
-# Words of names that are abbreviations: they keep their capitals in headings and in text.
-ABBREVIATIONS = {
-    word.lower(): word
-    for word in (
-        "AD",
-        "ASF",
-        "BMI",
-        "CDR",
-        "CN",
-        "CSF",
-        "eTIV",
-        "GM",
-        "IXI",
-        "MCI",
-        "MMSE",
-        "MRI",
-        "nWBV",
-        "SES",
-        "T1w",
-        "WM",
-    )
-}
-TARGETS = {"dseg": "tissue labels"}  # variables whose own name says little
+# Abbreviations in names, which keep their capitals in headings and in text.
+WORDS = ("AD", "ASF", "BMI", "CDR", "CN", "CSF", "eTIV", "GM", "IXI", "MCI", "MMSE", "MRI", "nWBV", "SES", "T1w", "WM")
+ABBREVIATIONS = {word.lower(): word for word in WORDS}
+TARGETS = {"dseg": "tissue labels"}  # variables with names that are not clear
 
 OUTLIER_Z = 3.5  # on the robust (median and MAD) score: Iglewicz and Hoaglin 1993
 
@@ -195,7 +177,7 @@ def group(name: str) -> str:
     return str(name).replace("=", ": ")
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """True for a finite int or float (numpy's too)."""
     try:
         return value is not None and math.isfinite(float(value))  # type: ignore[arg-type]
@@ -207,14 +189,14 @@ def number(value: object, decimals: int = 2) -> str:
     """A number with a true minus sign, ``–`` where it is missing."""
     if not is_number(value):
         return "–"
-    text = f"{float(value):.{decimals}f}"  # type: ignore[arg-type]
+    text = f"{float(value):.{decimals}f}"
     if float(text) == 0:
         text = text.lstrip("-")
     return text.replace("-", "−")
 
 
 def decimals_for(values: list[float]) -> int:
-    """How many decimals a column of numbers of unknown scale needs, so that all of them are written alike."""
+    """How many decimals a column of numbers of unknown scale needs, so that all have the same number of decimals."""
     size = sorted(abs(value) for value in values)[len(values) // 2] if values else 0.0
     if all(value == int(value) for value in values):
         return 0
@@ -234,10 +216,10 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(seconds: object) -> str:
-    """Seconds as a person says them: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """Seconds in words: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if not is_number(seconds):
         return "–"
-    total = float(seconds)  # type: ignore[arg-type]
+    total = float(seconds)
     if total < 10:
         return f"{total:.1f} s"
     whole = round(total)

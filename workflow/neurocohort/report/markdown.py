@@ -1,4 +1,4 @@
-"""Texts that hold names of the user's (sites, classes, files) as Markdown: none of their characters is markup or HTML."""
+"""Escape texts with the user's names (sites, classes, files) for Markdown, so that no character is markup or HTML."""
 
 import re
 
@@ -7,6 +7,6 @@ MARKUP = re.compile(r"(?P<interval>\[[-\d., ]+\](?![\[(:]))|[\\`*_<>\[\]{}|$#~^&
 
 
 def escaped(text: str) -> str:
-    """``text`` in one line of Markdown that reads as it stands: Pandoc and CommonMark take a backslash before punctuation so."""
+    """``text`` as one line of Markdown, with a backslash before punctuation that Pandoc and CommonMark would read as markup."""
     line = " ".join(text.split("\n"))
     return MARKUP.sub(lambda found: found[0] if found["interval"] else f"\\{found[0]}", line)

@@ -1,4 +1,4 @@
-"""Where a cohort's scans and reference labels are from, by its block of the configuration. Other modules put it into words."""
+"""The origin of a cohort's scans and reference labels, by its block of the configuration."""
 
 from neurocohort.study.cohorts import SYNTHETIC_FOLDER
 
@@ -6,13 +6,13 @@ FAST, PAINTED, GIVEN = "FAST", "painted", "given"  # reference labels: OASIS-1's
 
 
 def synthetic(settings: dict) -> bool:
-    """Whether the cohort reads the archives that the workflow painted."""
+    """Whether the cohort's archives are the workflow's synthetic ones."""
     archives = str(settings.get("base_url") or "").removeprefix("file://").rstrip("/")
     return archives == f"{SYNTHETIC_FOLDER}/{settings.get('source')}"
 
 
 def from_publisher(settings: dict) -> bool:
-    """Whether the archives came from the published addresses, where their sizes and checksums are known."""
+    """Whether the archives are from the published addresses, with known sizes and checksums."""
     return settings.get("source") in ("ixi", "oasis1") and not settings.get("base_url")
 
 

@@ -11,6 +11,7 @@ from neurocohort.report import labels
 from neurocohort.report.cases import Case
 from neurocohort.report.development import fitted_on
 from neurocohort.report.figures import Drawing
+from neurocohort.report.headline import headline_metric
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Read
 from neurocohort.report.tables import Table
@@ -87,6 +88,10 @@ class Part:
             return None
         seen = pd.to_numeric(fitted_on(samples, self.experiment.folds)["target"], errors="coerce").dropna()
         return (float(seen.min()), float(seen.max())) if len(seen) else None
+
+    @property
+    def headline_metric(self) -> str:
+        return headline_metric(self.experiment.settings).metric
 
     def figure(self, kind: str, suffix: str = "svg") -> Path:
         """The file of a figure of this part."""

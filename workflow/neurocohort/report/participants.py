@@ -10,7 +10,7 @@ from neurocohort.report import labels
 from neurocohort.report.development import by_use, folds_sentence
 from neurocohort.report.exclusions import Comparison, compare_excluded
 from neurocohort.report.sources import Missing
-from neurocohort.report.study import Cohort, Experiment, Read, Study, missing_of
+from neurocohort.report.study import Cohort, Experiment, Study, missing_of
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,8 @@ class SplitCheck:
 def cohort_flow(study: Study, cohort: Cohort) -> CohortFlow:
     """The flow of a cohort from its source through ingest and preprocessing with its quality limits."""
     scans, ingest, every = cohort.scans, cohort.ingest_exclusions, cohort.exclusions
-    missing = missing_of((scans, ingest, every))
     steps: list[Step] = []
-    comparison = None
-    if not missing:
+    if not (isinstance(scans, Missing) or isinstance(ingest, Missing) or isinstance(every, Missing)):
         later = every[every["stage"] != "ingest"]
         kept = scans[~scans["scan_id"].isin(later["scan_id"])]
         source = pd.concat([scans[["participant_id", "scan_id"]], ingest[["participant_id", "scan_id"]]])
@@ -112,9 +110,9 @@ def cohort_flow(study: Study, cohort: Cohort) -> CohortFlow:
             _step("Ingested: read, and matched to a participant", scans, ingest),
             _step("Preprocessed, and within the quality limits", kept, later),
         ]
-        comparison = compare_excluded(study, cohort)
     rows = [] if isinstance(every, Missing) else every.to_dict("records")
-    return CohortFlow(cohort.name, steps, missing, rows, comparison, _notes(cohort))
+    missing = missing_of((scans, ingest, every))
+    return CohortFlow(cohort.name, steps, missing, rows, compare_excluded(study, cohort), _notes(cohort))
 
 
 def experiment_flow(experiment: Experiment) -> dict[str, list[Step]] | Missing:
@@ -231,7 +229,7 @@ def _notes(cohort: Cohort) -> list[NotesOfKind | Missing]:
     return found
 
 
-def _step(text: str, left: pd.DataFrame, exclusions: Read | None = None) -> Step:
+def _step(text: str, left: pd.DataFrame, exclusions: pd.DataFrame | None = None) -> Step:
     stages = [] if exclusions is None else _counts(exclusions["stage"])
     lost = "; ".join(f"{count} at {stage.replace('_', ' ')}" for stage, count in stages)
     people, scans = int(left["participant_id"].nunique()), int(left["scan_id"].notna().sum())

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class Provenance:
     command: str
     configuration: dict[str, Any]
     configuration_sha256: str
-    seeds: dict[str, Any]
+    seeds: Mapping[str, Any]
     inputs: list[InputArchive]
     tables_sha256: Hashes
     splits_sha256: Hashes
@@ -160,13 +161,13 @@ def gpus() -> list[Gpu]:
     return [Gpu(name.strip(), driver.strip()) for name, driver in rows]
 
 
-def seeds_of(configuration: object, key: str = "") -> dict[str, Any]:
+def seeds_of(configuration: object, key: str = "") -> Mapping[str, Any]:
     """Every seed of the configuration by its dotted key."""
-    found: dict[str, Any] = {}
+    seeds: dict[str, Any] = {}
     for name, value in configuration.items() if isinstance(configuration, dict) else ():
         dotted = f"{key}.{name}" if key else str(name)
-        found |= {dotted: value} if name in ("seed", "seeds") else seeds_of(value, dotted)
-    return found
+        seeds |= {dotted: value} if name in ("seed", "seeds") else seeds_of(value, dotted)
+    return seeds
 
 
 def rule_times(sources: Sources, benchmarks: Path) -> list[RuleTime] | Missing:

@@ -22,78 +22,38 @@ SHOWN_OUTLIERS = 30  # scans in the list above the gallery; the table marks all
 CORE = {"template_dice", "mutual_information", "mask_ml", "mask_to_template", "mask_border_cm2", "snr_wm", "cnr", "cjv"}
 
 NOISE = "Noisy scan: look for ripples and blur of movement, and for low signal."
-ADVICE = {  # by number, what to look for when it is unusually (low, high); None where that is no fault
-    "mask_ml": (
-        "Small brain mask: look for cortex outside the orange outline, or for atrophy that is real.",
-        "Large brain mask: look for skull, eyes or neck inside the orange outline.",
-    ),
-    "mask_to_template": (
-        "Small brain for a scan in MNI space: look for a brain extraction that cut cortex, and for a scan that was not scaled.",
-        "Large brain for a scan in MNI space: look for skull inside the orange outline, and for a scan that was not scaled.",
-    ),
-    "template_shift_mm": (
-        None,
-        "The brain lies off the template: look for a tilt, and for blue outlines that are shifted.",
-    ),
-    "outside_template": (
-        None,
-        "Much lay outside the template's brain and was removed: look for eyes and skull that are left, and for a "
-        "brain that is shifted or tilted.",
-    ),
-    "mask_border_cm2": (
-        None,
-        "The brain mask ends at the border of the image or at a plain background: look for a brain that is cut off.",
-    ),
-    "missing_brain": (
-        None,
-        "A part of the brain is missing: look for a brain that is cut off, and for empty slices.",
-    ),
-    "contrast_gm_csf": (
-        "Grey matter is little brighter than CSF: look for an image that is not T1-weighted, and for noise.",
-        None,
-    ),
-    "contrast_wm_gm": (
-        "White matter is little brighter than grey matter: look for an image that is not T1-weighted, for atrophy and noise.",
-        None,
-    ),
-    "head_turn_degrees": (
-        None,
-        "The head lies turned: look whether the blue outlines fit, and for a wrong orientation in the header.",
-    ),
-    "head_stretch": (
-        None,
-        "The head has unusual proportions: look for a wrong voxel spacing in the header.",
-    ),
-    "bias_field_cv": (
-        None,
-        "A strong bias field: look for shading that is left in the two lower rows.",
-    ),
-    "template_dice": (
-        "Brain and template overlap little: look for blue outlines off the edge of the brain, tilted or shifted.",
-        None,
-    ),
-    "mutual_information": (
-        "A poor match with the template: look for a rotation, a flip, or an image that is not T1-weighted.",
-        None,
-    ),
-    "registration_starts": (
-        None,
-        "The registration needed several starts: look whether the blue outlines fit.",
-    ),
-    "snr_gm": (NOISE, None),
-    "snr_wm": (NOISE, None),
-    "cnr": ("Weak contrast of grey and white matter: look for movement and noise.", None),
-    "cjv": (None, "Tissues blend: look for movement, noise, and shading that is left."),
-    "efc": (None, "Blur or ghosts: look for copies of the head's edge outside it."),
-    "fber": ("A noisy background: look for ghosts and movement outside the head.", None),
-    "inu_range": (
-        None,
-        "Strong shading: look for a side of the brain that is darker in the two lower rows.",
-    ),
-    "symmetry": (
-        "The two halves differ: look for a tilted brain, and for a large lesion.",
-        None,
-    ),
+LOW = {  # what to look for where a number is unusually low
+    "mask_ml": "Small brain mask: look for cortex outside the orange outline, or for atrophy that is real.",
+    "mask_to_template": "Small brain for a scan in MNI space: look for a brain extraction that cut cortex, and for a scan that "
+    "was not scaled.",
+    "contrast_gm_csf": "Grey matter is little brighter than CSF: look for an image that is not T1-weighted, and for noise.",
+    "contrast_wm_gm": "White matter is little brighter than grey matter: look for an image that is not T1-weighted, for "
+    "atrophy and noise.",
+    "template_dice": "Brain and template overlap little: look for blue outlines off the edge of the brain, tilted or shifted.",
+    "mutual_information": "A poor match with the template: look for a rotation, a flip, or an image that is not T1-weighted.",
+    "snr_gm": NOISE,
+    "snr_wm": NOISE,
+    "cnr": "Weak contrast of grey and white matter: look for movement and noise.",
+    "fber": "A noisy background: look for ghosts and movement outside the head.",
+    "symmetry": "The two halves differ: look for a tilted brain, and for a large lesion.",
+}
+HIGH = {  # what to look for where a number is unusually high
+    "mask_ml": "Large brain mask: look for skull, eyes or neck inside the orange outline.",
+    "mask_to_template": "Large brain for a scan in MNI space: look for skull inside the orange outline, and for a scan that "
+    "was not scaled.",
+    "template_shift_mm": "The brain is displaced from the template: look for a tilt, and for blue outlines that are shifted.",
+    "outside_template": "Much lay outside the template's brain and was removed: look for eyes and skull that are left, and for "
+    "a brain that is shifted or tilted.",
+    "mask_border_cm2": "The brain mask ends at the border of the image or at a plain background: look for a brain that is cut "
+    "off.",
+    "missing_brain": "A part of the brain is missing: look for a brain that is cut off, and for empty slices.",
+    "head_turn_degrees": "The head is turned: look whether the blue outlines fit, and for a wrong orientation in the header.",
+    "head_stretch": "The head has unusual proportions: look for a wrong voxel spacing in the header.",
+    "bias_field_cv": "A strong bias field: look for shading that is left in the two lower rows.",
+    "registration_starts": "The registration needed several starts: look whether the blue outlines fit.",
+    "cjv": "Tissues blend: look for movement, noise, and shading that is left.",
+    "efc": "Blur or ghosts: look for copies of the head's edge outside it.",
+    "inu_range": "Strong shading: look for a side of the brain that is darker in the two lower rows.",
 }
 
 
@@ -269,17 +229,14 @@ def _row(
 
 def _cell(record: dict[str, Any], number: QualityNumber) -> GalleryCell:
     value, z = record[number.name], record.get(f"{number.name}_z")
-    far = labels.is_number(z) and is_flag(number.name, float(z), labels.OUTLIER_Z)  # type: ignore[arg-type]
-    return GalleryCell(number, value if labels.is_number(value) else None, float(z) if far else None)  # type: ignore[arg-type]
+    far = float(z) if labels.is_number(z) and is_flag(number.name, float(z), labels.OUTLIER_Z) else None
+    return GalleryCell(number, value if labels.is_number(value) else None, far)
 
 
 def _advice(outlier: GalleryCell) -> str:
     """What to look for where a number is unusual."""
-    side = 0 if (outlier.z or 0) < 0 else 1
-    known = ADVICE.get(outlier.number.name)
-    return (known and known[side]) or (
-        f"{outlier.number.label} is unusually {('low', 'high')[side]}: compare with other scans."
-    )
+    advice, side = (LOW, "low") if (outlier.z or 0) < 0 else (HIGH, "high")
+    return advice.get(outlier.number.name) or f"{outlier.number.label} is unusually {side}: compare with other scans."
 
 
 def _mosaic(

@@ -3,22 +3,11 @@ cohorts the participants of the ages of training, or without a dementia rating a
 
 import pandas as pd
 
-from neurocohort.report import figures_regression, labels
+from neurocohort.report import figures_regression, labels, tables
 from neurocohort.report.figures import Drawing
 from neurocohort.report.part import Content, Part
 from neurocohort.report.sources import Missing
-from neurocohort.report.tables import (
-    COHORT,
-    MODEL,
-    Key,
-    Table,
-    first,
-    lead_cohort,
-    metric_table,
-    network_first,
-    note_of,
-    with_interval,
-)
+from neurocohort.report.tables import COHORT, MODEL, Key, Table
 
 AS_PREDICTED, CORRECTED = "as predicted", "bias-corrected"
 SHOWN = ("mae", "rmse", "bias", "bias_slope")
@@ -63,24 +52,25 @@ def _pad_sentence(part: Part, metrics: pd.DataFrame) -> list[str]:
     rows = metrics[(metrics["group"] == "all") & (metrics["model"] == "network")]
     if rows.empty:
         return []
-    cohort = lead_cohort(rows)
-    bias, slope = (first(rows, cohort=cohort, metric=name) for name in ("bias", "bias_slope"))
+    cohort = tables.lead_cohort(rows)
+    bias, slope = (tables.first(rows, cohort=cohort, metric=name) for name in ("bias", "bias_slope"))
     if bias is None and slope is None:
         return []
     name, on = _quantity(part)
     return [
         f"{name} (predicted minus true {part.target}, as predicted, with no correction; “bias” in the tables), "
-        f"{labels.cohort_in_text(cohort)}: mean {with_interval(bias, part.unit)}; slope "
-        f"{with_interval(slope)} {on}. A slope of 0 is no regression to the mean, −1 a network that always predicts the same."
+        f"{labels.cohort_in_text(cohort)}: mean {tables.with_interval(bias, part.unit)}; slope "
+        f"{tables.with_interval(slope)} {on}. A slope of 0 is no regression to the mean, −1 a network that always predicts "
+        "the same."
     ]
 
 
 def _corrected(part: Part, corrected: pd.DataFrame, own: pd.DataFrame) -> Table:
-    cohort = lead_cohort(own)
-    bias, slope, error = (first(own, cohort=cohort, metric=name) for name in ("bias", "bias_slope", "mae"))
+    cohort = tables.lead_cohort(own)
+    bias, slope, error = (tables.first(own, cohort=cohort, metric=name) for name in ("bias", "bias_slope", "mae"))
     name, on = _quantity(part)
-    return metric_table(
-        network_first(corrected),
+    return tables.metric_table(
+        tables.network_first(corrected),
         [MODEL, COHORT],
         names=SHOWN,
         caption=f"Bias-corrected, {part.name}: fitted on validation scans only, and no measure of accuracy, because it "
@@ -90,23 +80,24 @@ def _corrected(part: Part, corrected: pd.DataFrame, own: pd.DataFrame) -> Table:
             if (corrected["model"] == "mean").any()
             else ""
         )
-        + f"Of the network: {note_of(own)} Each baseline has a line of its own, fitted in the same way on its predictions.",
-        summary=f"Bias-corrected values, fitted on validation scans only: {name} {with_interval(bias, part.unit)}, slope "
-        f"{with_interval(slope)} {on}; their MAE, {with_interval(error, part.unit)}, is no measure of accuracy.",
+        + f"Of the network: {tables.note_of(own)} Each baseline has a line of its own, fitted in the same way on "
+        "its predictions.",
+        summary=f"Bias-corrected values, fitted on validation scans only: {name} {tables.with_interval(bias, part.unit)}, slope "
+        f"{tables.with_interval(slope)} {on}; their MAE, {tables.with_interval(error, part.unit)}, is no measure of accuracy.",
     )
 
 
 def _external_groups(part: Part, rows: pd.DataFrame) -> Table:
     own = rows[rows["model"] == "network"]
     figures = [
-        f"{EXTERNAL_GROUPS[group]}: {with_interval(first(own, group=group, metric='mae'), part.unit)}"
+        f"{EXTERNAL_GROUPS[group]}: {tables.figure(own, part.unit, group=group, metric='mae')}"
         for group in dict.fromkeys(own["group"])
     ]
     notes = " ".join(
-        f"{labels.spaced(EXTERNAL_GROUPS[group])}: {note_of(found)}"
+        f"{labels.spaced(EXTERNAL_GROUPS[group])}: {tables.note_of(found)}"
         for group, found in rows.groupby("group", sort=False)
     )
-    return metric_table(
+    return tables.metric_table(
         rows,
         [PARTICIPANTS, MODEL],
         caption=f"Some of the participants only, {part.name}, as predicted. {notes}",

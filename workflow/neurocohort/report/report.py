@@ -101,7 +101,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
         provenance=made_by,
         methods=text,
         checklists=checklists(study, text, sections | parts_shown(described, verdicts, made_by)),
-        unseen=claims.unseen_sentence(splits, study.block("experiments")),
+        unseen=claims.unseen_sentence(splits, study.configuration["experiments"]),
         rerun=claims.rerun_sentence(made_by),
         study=study.name,
         demo=study.demo,

@@ -4,7 +4,7 @@ its groups and the spread of its networks, and what belongs to its task; for the
 import pandas as pd
 
 from neurocohort.evaluation.details import OUT_OF_FOLD
-from neurocohort.report import headline, labels
+from neurocohort.report import labels, tables
 from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import comparison_sentence, comparison_table
@@ -14,22 +14,7 @@ from neurocohort.report.regression_results import regression
 from neurocohort.report.segmentation_results import segmentation
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import missing_of
-from neurocohort.report.tables import (
-    COHORT,
-    MODEL,
-    Cell,
-    Column,
-    Key,
-    Row,
-    Table,
-    first,
-    lead_cohort,
-    metric_table,
-    network_first,
-    note_of,
-    number_of,
-    with_interval,
-)
+from neurocohort.report.tables import COHORT, MODEL, Cell, Column, Key, Row, Table
 from neurocohort.text import listed
 
 BY_TASK = {"regression": regression, "classification": classification, "segmentation": segmentation}
@@ -49,7 +34,7 @@ def part_results(part: Part) -> Content:
     if isinstance(comparisons, Missing):
         content.details.append(comparisons)
     else:
-        content.sentences += comparison_sentence(comparisons, part.experiment.settings)
+        content.sentences += comparison_sentence(comparisons, part)
         content.details.append(comparison_table(comparisons, part))
     if part.cohort is None:
         content.sentences += _out_of_fold(part)
@@ -65,16 +50,16 @@ def part_results(part: Part) -> Content:
 def _metrics_tables(part: Part, metrics: pd.DataFrame) -> list[Table]:
     """Every model by every metric on the whole part; of several cohorts all together, or the first, in full."""
     whole = metrics[metrics["group"] == "all"]
-    name = headline.headline_metric(part.experiment.settings).metric
-    unit, lead = labels.metric_unit(name, part.experiment.target), lead_cohort(metrics)
-    tables = []
+    name = part.headline_metric
+    unit, lead = labels.metric_unit(name, part.experiment.target), tables.lead_cohort(metrics)
+    found = []
     for cohort, rows in sorted(whole.groupby("cohort", sort=False), key=lambda item: item[0] != lead):
-        figure = with_interval(first(rows, model="network", metric=name), unit)
+        figure = tables.figure(rows, unit, model="network", metric=name)
         caption = f"{labels.cohort(cohort)}, {part.name}: the network and every baseline on the same participants."
         caption += f" Errors and bias in{part.unit}." if part.unit else ""
         summary = f"{labels.cohort(cohort)} alone: {labels.metric(name).label} {figure}." if cohort != lead else ""
-        tables.append(metric_table(network_first(rows), [MODEL], caption, summary=summary))
-    return tables
+        found.append(tables.metric_table(tables.network_first(rows), [MODEL], caption, summary=summary))
+    return found
 
 
 def _groups(part: Part, metrics: pd.DataFrame) -> list[Table]:
@@ -83,7 +68,7 @@ def _groups(part: Part, metrics: pd.DataFrame) -> list[Table]:
     rows = rows[~rows["group"].str.startswith("tissue=") & rows["metric"].isin(BY_GROUP[part.experiment.task])]
     if rows.empty:
         return []
-    name = headline.headline_metric(part.experiment.settings).metric
+    name = part.headline_metric
     own = rows[rows["metric"] == name].dropna(subset=["value"])
     described = labels.metric(name)
     kinds = listed(dict.fromkeys(group.partition("=")[0] for group in rows["group"]))
@@ -97,7 +82,7 @@ def _groups(part: Part, metrics: pd.DataFrame) -> list[Table]:
         spread = f"from {lowest} to {highest}" if low["value"] < high["value"] else f"{lowest}, alike in all groups"
         summary = f"By {kinds}: {described.label} of the network {spread}."
     caption = f"The network by group, {part.name}. Small groups have wide intervals; read those first."
-    return [metric_table(rows, [GROUP, COHORT], caption, summary=summary)]
+    return [tables.metric_table(rows, [GROUP, COHORT], caption, summary=summary)]
 
 
 def _spread(part: Part, spread: pd.DataFrame) -> list[Table]:
@@ -105,18 +90,18 @@ def _spread(part: Part, spread: pd.DataFrame) -> list[Table]:
     members = int(spread["members"].max()) if len(spread) else 0
     if members < 2:
         return []
-    name = headline.headline_metric(part.experiment.settings).metric
+    name = part.headline_metric
     kinds = members_in_words(part.experiment.settings, part.experiment.folds)
     lines = []
     for row in spread.to_dict("records"):
         places = labels.metric(row["metric"]).decimals
         values = [
-            Cell(labels.number(row[key], places), value=number_of(row[key]))
+            Cell(labels.number(row[key], places), value=tables.number_of(row[key]))
             for key in ("mean", "sd", "lowest", "highest")
         ]
         cohort = Cell(labels.cohort(row["cohort"]), right=False)
         lines.append(Row(labels.metric(row["metric"]).label, [cohort, *values], own=row["metric"] == name))
-    own = spread[(spread["cohort"] == lead_cohort(spread)) & (spread["metric"] == name)].iloc[0]
+    own = spread[(spread["cohort"] == tables.lead_cohort(spread)) & (spread["metric"] == name)].iloc[0]
     places, label = labels.metric(name).decimals, labels.metric(name).label
     mean, deviation, low, high = (labels.number(own[key], places) for key in ("mean", "sd", "lowest", "highest"))
     return [
@@ -136,22 +121,22 @@ def _out_of_fold(part: Part) -> list[str]:
     table = part.experiment.details
     if isinstance(table, Missing):
         return []
-    name = headline.headline_metric(part.experiment.settings).metric
+    name = part.headline_metric
     rows = table[(table["setting"] == OUT_OF_FOLD) & (table["metric"] == name)].dropna(subset=["value"])
-    own = first(rows, model="network")
+    own = tables.first(rows, model="network")
     if own is None:
         return []
     described, unit = labels.metric(name), labels.metric_unit(name, part.experiment.target)
     others = rows[rows["model"] != "network"].sort_values(
         "value", ascending=not described.higher_is_better, kind="stable"
     )
-    best = first(others)
-    note = f" {note_of(rows)}" if note_of(rows) else ""
+    best = tables.first(others)
+    note = f" {tables.note_of(rows)}" if tables.note_of(rows) else ""
     baseline = ""
     if best is not None:
-        baseline = f" Best of the baselines: {labels.model(best['model'])} {with_interval(best, unit)}."
+        baseline = f" Best of the baselines: {labels.model(best['model'])} {tables.with_interval(best, unit)}."
     return [
         f"Out of fold, each of {labels.counted(int(own['n']), 'development participant')} predicted by the networks that were "
-        f"not trained on them: {described.label} of the network {with_interval(own, unit)}. Their epochs were chosen on these "
-        f"participants, which flatters the network a little.{baseline}{note}"
+        f"not trained on them: {described.label} of the network {tables.with_interval(own, unit)}. Their epochs were chosen on "
+        f"these participants, which flatters the network a little.{baseline}{note}"
     ]

@@ -32,7 +32,7 @@ def saliency(experiment: Experiment, output: Path) -> Drawing | Missing | None:
     if isinstance(arrays, Missing):
         return arrays
     path = output / "figures" / f"{experiment.name}_saliency.webp"
-    size = saliency_figure(*(arrays[name] for name in ARRAYS[:3]), arrays["mask"] > 0, path)
+    size = saliency_figure(arrays["network"], arrays["random"], arrays["mean_image"], arrays["mask"] > 0, path)
     title, correlation = experiment.heading, labels.number(record.correlation, 2)
     scans = labels.counted(record.scans, "scan")
     one = ""
@@ -59,7 +59,7 @@ def _reading(correlation: float | None) -> str:
     """What the correlation with the map of random weights means."""
     if not labels.is_number(correlation):
         return "one of the maps is constant, so it shows nothing."
-    amount = "much" if correlation >= ALIKE else "a part" if correlation > UNLIKE else "little"  # type: ignore[operator]
+    amount = "much" if correlation >= ALIKE else "a part" if correlation > UNLIKE else "little"
     rest = " alone." if amount == "little" else ", not by what was learned."
     return f"{amount} of the map is drawn by the anatomy and the architecture{rest}"
 

@@ -3,21 +3,11 @@ origin of the reference labels, which all of it depends on."""
 
 import pandas as pd
 
-from neurocohort.report import figures_segmentation, labels, origins
+from neurocohort.report import figures_segmentation, labels, origins, tables
 from neurocohort.report.figures import Drawing
 from neurocohort.report.part import Content, Part
 from neurocohort.report.sources import Missing
-from neurocohort.report.tables import (
-    COHORT,
-    MODEL,
-    TISSUE,
-    Table,
-    first,
-    lead_cohort,
-    metric_table,
-    network_first,
-    with_interval,
-)
+from neurocohort.report.tables import COHORT, MODEL, TISSUE, Table
 
 SURFACES = ("hd95_mm", "assd_mm", "surface_dice_1mm")
 VOLUMES = ("volume_bias_ml", "volume_lower_ml", "volume_upper_ml")
@@ -56,7 +46,7 @@ def _by_tissue(part: Part, metrics: pd.DataFrame) -> list[Table | Missing]:
     found: list[Table | Missing] = []
     if len(rows):
         found.append(
-            metric_table(
+            tables.metric_table(
                 rows.assign(tissue=rows["group"].str.removeprefix("tissue=")),
                 [TISSUE, MODEL, COHORT],
                 caption=f"By tissue, {part.name}; distances between surfaces in mm on the grid of the labels. Look whether a "
@@ -74,15 +64,14 @@ def _volumes(part: Part, details: pd.DataFrame) -> list[Table | Missing]:
     rows = details[details["setting"] == "volumes"]
     if rows.empty:
         return [part.lack("details.tsv", "the limits of agreement of volumes")]
-    own = rows[(rows["model"] == "network") & (rows["cohort"] == lead_cohort(rows))]
+    own = tables.network_rows(rows)
     tissues = [group.removeprefix("tissue=") for group in dict.fromkeys(own["group"])]
     biases = [
-        f"{tissue} {with_interval(first(own, group=f'tissue={tissue}', metric='volume_bias_ml'), ' ml')}"
-        for tissue in tissues
+        f"{tissue} {tables.figure(own, ' ml', group=f'tissue={tissue}', metric='volume_bias_ml')}" for tissue in tissues
     ]
     return [
-        metric_table(
-            network_first(rows).assign(tissue=rows["group"].str.removeprefix("tissue=")),
+        tables.metric_table(
+            tables.network_first(rows).assign(tissue=rows["group"].str.removeprefix("tissue=")),
             [TISSUE, MODEL, COHORT],
             names=VOLUMES,
             caption=f"Volumes in template space, {part.name}: mean of predicted minus reference, and the limits of agreement  "
@@ -96,7 +85,7 @@ def _empty(part: Part, details: pd.DataFrame) -> list[str]:
     rows = details[(details["metric"] == "empty_predictions") & (details["model"] == "network")]
     if rows.empty:
         return []
-    rows = rows[rows["cohort"] == lead_cohort(rows)]
+    rows = rows[rows["cohort"] == tables.lead_cohort(rows)]
     some = rows[rows["value"] > 0]
     if some.empty:
         return [f"Empty predictions: none; no {part.name} scan lacked a tissue that its reference has."]

@@ -14,10 +14,10 @@ from neurocohort.evaluation.shift import (
     UNKNOWN,
     shift_matrix,
 )
-from neurocohort.report import labels
+from neurocohort.report import labels, tables
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study
-from neurocohort.report.tables import N_COUNTS, Cell, Column, Row, Table, intervals_explained, number_cell
+from neurocohort.report.tables import N_COUNTS, Cell, Column, Row, Table
 from neurocohort.text import listed
 
 TARGETS = {"dseg": "Tissue labels"}
@@ -108,7 +108,7 @@ def _table(matrix: pd.DataFrame, rows: pd.DataFrame, target: str) -> Table:
     arrow = "higher" if described.higher_is_better else "lower"
     return Table(
         f"{described.label}{' in' + unit if unit else ''} of the network by what it was trained on (rows) and tested on "
-        f"(columns); {arrow} is better. {_marks_explained(rows)}{intervals_explained(rows)} {N_COUNTS}",
+        f"(columns); {arrow} is better. {_marks_explained(rows)}{tables.intervals_explained(rows)} {N_COUNTS}",
         [
             Column("Experiment", right=False),
             Column("Trained on", right=False),
@@ -128,7 +128,7 @@ def _trained(description: str) -> str:
 def _cell(row: pd.Series | None, name: str) -> Cell:
     if row is None:
         return Cell("–")
-    return number_cell(row, name, " ".join(filter(None, (f"n {int(row['n'])}", MARKS[_seen(row["seen"])]))))
+    return tables.number_cell(row, name, " ".join(filter(None, (f"n {int(row['n'])}", MARKS[_seen(row["seen"])]))))
 
 
 def _seen(value: str) -> str:

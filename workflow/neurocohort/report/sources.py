@@ -1,6 +1,7 @@
 """Read the files that the report shows. A file that is expected and can't be read becomes a `Missing`, which the page shows as
 a red box with the file's name. It is never a gap and never a crash."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,21 +76,21 @@ class Sources:
             return self.lack(path, what, self._without_roots(error))
         return self.lack(path, what, "The table has no rows.") if table.empty and not may_be_empty else table
 
-    def record(self, path: Path, what: str, kind: type[Kind] | None = None) -> Any:
+    def record(self, path: Path, what: str, kind: type[Kind]) -> Kind | Missing:
         """A JSON file; Missing where it is absent, unreadable, or not of this ``kind``."""
         if not path.is_file():
             return self.lack(path, what)
         try:
             value = read_json(path)
             if not isinstance(value, dict):
-                return self.lack(path, what, "The file holds no JSON object.")
-            return kind.model_validate(value) if kind else value
+                return self.lack(path, what, "The file has no JSON object.")
+            return kind.model_validate(value)
         except ValidationError as error:
             return self.lack(path, what, _problem(error))
         except InputError as error:
             return self.lack(path, what, self._without_roots(error))
 
-    def optional(self, path: Path) -> dict:
+    def optional(self, path: Path) -> Mapping[str, Any]:
         """A JSON object that may be absent; empty where it is or can't be read."""
         try:
             value = read_json(path)

@@ -4,12 +4,12 @@ Each file is read at its first use and kept, so that no section reads one again.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pandas as pd
 from pydantic import Field
@@ -132,7 +132,7 @@ class Folders:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """The folders whose last name stands for them on the page, so that no page has a path of one machine."""
+        """The folders that pages show by their last name only, so that no page has a path of one machine."""
         return self.results, self.data, self.benchmarks, self.lock.parent, self.resources
 
 
@@ -190,7 +190,7 @@ class Cohort:
         return {path: self.sources.table(path, what, NOTE_COLUMNS, may_be_empty=True) for path in paths}
 
     @cached_property
-    def variables(self) -> dict[str, dict]:
+    def variables(self) -> Mapping[str, Any]:
         """participants.json by variable; empty where it isn't there."""
         return self.sources.optional(self.data / "participants.json")
 
@@ -255,7 +255,7 @@ class Experiment:
         return labels.classes(self.settings)
 
     @property
-    def training(self) -> dict:
+    def training(self) -> Mapping[str, Any]:
         return self.settings.get("training") or {}
 
     @property
@@ -393,7 +393,7 @@ class Study:
         """Whether its data are synthetic, for demonstration only."""
         return bool(self.configuration.get("demo_data"))
 
-    def block(self, name: str) -> dict:
+    def block(self, name: str) -> Mapping[str, Any]:
         """A block of the configuration; empty where it isn't there."""
         return self.configuration.get(name) or {}
 

@@ -19,8 +19,10 @@ from neurocohort.report.quality import Gallery, GalleryCell, GalleryRow
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Study, missing_of
 
-REGISTRATION = ("template_dice", "mutual_information", "registration_starts")
-REGISTRATION += ("mask_to_template", "outside_template", "template_shift_mm")  # of scans in MNI space
+REGISTRATION = {
+    *("template_dice", "mutual_information", "registration_starts"),
+    *("mask_to_template", "outside_template", "template_shift_mm"),  # of scans in MNI space
+}
 KINDS = ("Registration", "Volumes", "Image quality")
 UNKNOWN = dict.fromkeys(("session_id", "scanner", "age", "sex"))
 TEMPLATES = Path(__file__).parent / "templates"

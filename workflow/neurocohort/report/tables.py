@@ -7,7 +7,7 @@ import pandas as pd
 
 from neurocohort.report import labels
 
-N_COUNTS = "n counts participants, of whom each scan counts."
+N_COUNTS = "n counts participants, with all their scans."
 MARKS = {  # by kind of interval, its mark on the page and what that means; BCa has no mark
     "percentile": ("†", "percentile interval, where BCa is degenerate"),
     "newcombe": (
@@ -60,7 +60,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Key:
-    """A column of a table of results that tells its rows apart: its name, its heading on the page, and the text of a value."""
+    """A column of a table of results that distinguishes its rows: its name, its heading on the page, and the text of a value."""
 
     name: str
     heading: str
@@ -97,7 +97,7 @@ def number_cell(row: pd.Series | None, name: str | None = None, note: str = "") 
 
 def number_of(value: object) -> float | None:
     """The value as a number, None where it is missing."""
-    return float(value) if labels.is_number(value) else None  # type: ignore[arg-type]
+    return float(value) if labels.is_number(value) else None
 
 
 def metric_table(
@@ -107,7 +107,7 @@ def metric_table(
 
     Args:
         rows: Columns metric, value, ci_low, ci_high, interval, n and those of ``keys``.
-        keys: What tells the rows apart. The cohort has no column where there is only one.
+        keys: The columns that distinguish the rows. The cohort has no column where there is only one.
         caption: The caption, to which the meaning of the intervals and of n is added.
         names: The metrics; all in their order where None.
         summary: A sentence behind which the table is folded away.
@@ -150,10 +150,20 @@ def first(rows: pd.DataFrame, **where: str) -> pd.Series | None:
     return rows.iloc[0] if len(rows) else None
 
 
+def figure(rows: pd.DataFrame, unit: str = "", **where: str) -> str:
+    """The first row with these values, as `with_interval` writes it."""
+    return with_interval(first(rows, **where), unit)
+
+
 def lead_cohort(rows: pd.DataFrame) -> str:
     """The cohort whose figures represent a part: all together where they are pooled, else the first."""
     cohorts = list(dict.fromkeys(rows["cohort"]))
     return "all" if "all" in cohorts else cohorts[0]
+
+
+def network_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The network's rows on the cohort whose figures represent a part."""
+    return rows[(rows["model"] == "network") & (rows["cohort"] == lead_cohort(rows))]
 
 
 def network_first(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -48,12 +49,13 @@ def read_volume(scan: Path, label_map: Path | None) -> tuple[np.ndarray, np.ndar
     Raises:
         One of ``UNREADABLE``: If a file can't be read, or the shapes differ.
     """
-    image = nib.load(scan)
+    image: Any = nib.load(scan)
     data = np.asarray(image.dataobj, dtype=np.float32)
-    labels = None if label_map is None else np.asarray(nib.load(label_map).dataobj, dtype=np.uint8)
+    map_image: Any = None if label_map is None else nib.load(label_map)
+    labels = None if map_image is None else np.asarray(map_image.dataobj, dtype=np.uint8)
     if labels is not None and labels.shape != data.shape:
         raise ValueError(
-            f"the predicted label map {label_map.name} has {labels.shape} voxels, and the scan {data.shape}"
+            f"the predicted label map {label_map and label_map.name} has {labels.shape} voxels, and the scan {data.shape}"
         )
     return data, labels, np.asarray(image.affine)
 
@@ -81,13 +83,13 @@ def _page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray, facto
     thinned, thinned_affine = _block_means(data, affine, factor)
     if labels is None:
         inside = thinned > 0
-        overlay, colours, opacity = inside & ~ndimage.binary_erosion(inside), (OUTLINE_COLOUR,) * 2, 0.9
+        overlay, opacity = inside & ~ndimage.binary_erosion(inside), 0.9
+        colours: tuple[str, ...] = (OUTLINE_COLOUR, OUTLINE_COLOUR)
     else:
         middle = factor // 2
         overlay = labels[middle::factor, middle::factor, middle::factor][tuple(map(slice, thinned.shape))]
-        overlay, colours, opacity = np.pad(
-            overlay, [(0, n - m) for n, m in zip(thinned.shape, overlay.shape, strict=True)]
-        ), TISSUE_COLOURS, 0.5  # fmt: skip
+        overlay = np.pad(overlay, [(0, n - m) for n, m in zip(thinned.shape, overlay.shape, strict=True)])
+        colours, opacity = TISSUE_COLOURS, 0.5
     with _frozen():
         view = plotting.view_img(
             nib.Nifti1Image(overlay.astype(np.uint8), thinned_affine),
