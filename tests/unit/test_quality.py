@@ -236,7 +236,10 @@ def preprocessed(monkeypatch, folder, metrics, error=None) -> preprocess.Preproc
             raise error
 
     monkeypatch.setattr(preprocess, "_stages", stages)
-    images, settings = preprocess.ScanImages(folder / "scan.nii.gz"), preprocess.Settings(intensity="percentile", seed=1)
+    images, settings = (
+        preprocess.ScanImages(folder / "scan.nii.gz"),
+        preprocess.Settings(intensity="percentile", seed=1),
+    )
     return preprocess.preprocess_scan(images, None, settings)
 
 
