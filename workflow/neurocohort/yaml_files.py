@@ -49,7 +49,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen and key.value != "<<":
-                problem = f"the key `{key.value}` is repeated here, first in line {seen[key.value]}"
+                problem = f"the key `{key.value}` occurs here a second time, first in line {seen[key.value]}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen[key.value] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
