@@ -16,7 +16,7 @@ from neurocohort.report.study import Folders, read_study
 SECTIONS = {"participants", "split", "quality", "results", "external", "saliency", "models", "methods", "provenance"}
 TEXTS = {
     "data": "The experiment age predicted the variable age. IXI had 3 scans. Of IXI, 1 record was excluded at ingest. For age, "
-    "2 of 3 scans were used; left out were 1 by the step “with a value of age”.",
+    "2 of 3 scans were used; scans left out: 1 at the step “with a value of age”.",
     "preprocessing": "A scan was excluded where it was cut.",
     "split": "The participants were divided into parts.",
     "training": "It took T1w volumes of voxels, classes with equal weight, AdamW, from random weights. "

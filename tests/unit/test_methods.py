@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from neurocohort.files import write_json, write_table
 from neurocohort.report import references
-from neurocohort.report.methods import TEMPLATES, methods, without_citations
+from neurocohort.report.methods import TEMPLATES, methods
 from neurocohort.report.study import COMPARISON_COLUMNS, METRIC_COLUMNS, Folders, read_study
 from neurocohort.study.configuration import read_checked
 from neurocohort.study.members import training_settings
@@ -268,4 +268,3 @@ def test_reference_reads_as_in_a_journal():
     text = references.library()["marcus2007"].text
     assert text.startswith("Marcus DS, Wang TH, Parker J, Csernansky JG, Morris JC, Buckner RL. Open Access Series")
     assert text.endswith("Journal of Cognitive Neuroscience 19, 1498–1507 (2007). doi:10.1162/jocn.2007.19.9.1498")
-    assert without_citations("by N4 [@tustison2010], and more [@dice1945].") == "by N4, and more."

@@ -45,6 +45,8 @@ class Question(BaseModel):
 
 
 class Section(BaseModel):
+    """A section of a guideline."""
+
     heading: str
     items: list[Question]
 
@@ -111,7 +113,7 @@ class Report:
     shown: set[str]
     prepared: list[Cohort]
 
-    def holds(self, answer: Answer) -> bool:
+    def supports(self, answer: Answer) -> bool:
         """Whether the report shows what the answer names."""
         paragraphs = {one.name: one.text for one in self.methods.paragraphs}
         name = answer.paragraph or answer.anchor.removeprefix("methods-")
@@ -186,13 +188,13 @@ def _checklist(name: str, report: Report) -> Checklist:
 
 
 def item_of(question: Question, report: Report) -> Item:
-    """The item with the first of its answers that holds."""
+    """The item with the first of its answers that applies."""
     author = question.author
     if question.answer == "preprocessing" and not author and report.prepared:
         cohorts = listed(cohort.title for cohort in report.prepared)
         author = f"How the scans of {cohorts} were prepared before they reached the workflow."
     alternatives = answers()[question.answer] if question.answer else []
-    answer = next((one for one in alternatives if report.holds(one)), None)
+    answer = next((one for one in alternatives if report.supports(one)), None)
     if answer is None and not author:
         author = "Nothing in this report answers this item."
     sentence, anchor = (answer.sentence, answer.anchor) if answer else ("", "")

@@ -19,7 +19,10 @@ def unseen_sentence(splits: Mapping[str, SplitCheck | Missing], experiments: dic
     """
     leaks = [heading for heading, split in splits.items() if not isinstance(split, Missing) and split.leaks]
     if leaks:
-        return f"Something is in two parts of the split of {listed(leaks)}: read the section Split before any result."
+        return (
+            f"Participants or images are in two parts of the split of {listed(leaks)}: read the section Split before any "
+            "result."
+        )
     if any(isinstance(split, Missing) or split.missing for split in splits.values()):
         return "It could not be checked whether training saw the tested participants: see the section Split."
     if given := given_weights(experiments):
@@ -27,7 +30,7 @@ def unseen_sentence(splits: Mapping[str, SplitCheck | Missing], experiments: dic
             "The results are of participants who were not in the training data of this study. The workflow does not know on "
             f"which participants the given weights of {listed(given)} were trained."
         )
-    return "Every result is of participants on whom its networks were not trained."
+    return "All results are of participants on whom the networks were not trained."
 
 
 def given_weights(experiments: dict[str, dict]) -> list[str]:

@@ -41,7 +41,7 @@ from neurocohort.report.development import folds_sentence
 from neurocohort.report.evaluations import evaluations_of, evaluations_sentence
 from neurocohort.report.markdown import escaped
 from neurocohort.report.networks import networks_sentence
-from neurocohort.report.references import CITATION, Reference, citations, cited, numbered
+from neurocohort.report.references import Reference, citations, cited, numbered
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study, missing_of
 from neurocohort.study import members
@@ -127,11 +127,6 @@ def methods(study: Study) -> Methods:
             paragraphs.append(Paragraph(name, heading, text))
     references = cited(paragraph.text for paragraph in paragraphs)
     return Methods(tuple(paragraphs), tuple(references), tuple(dict.fromkeys(_missing(study))))
-
-
-def without_citations(text: str) -> str:
-    """``text`` without its citations, for places that have no list of references."""
-    return CITATION.sub("", text).replace(" .", ".").replace(" ,", ",").replace("  ", " ")
 
 
 def _environment(study: Study) -> Environment:

@@ -102,6 +102,7 @@ class Leaks:
 
 
 def population(scans: pd.DataFrame) -> Population:
+    """The counts of scans.tsv."""
     people = scans.drop_duplicates("participant_id")
     known = {name: people[name].dropna() if name in people else pd.Series() for name in ("age", "sex", "site")}
     return Population(
@@ -255,7 +256,7 @@ def runs_of(experiment: Experiment) -> list[Run]:
 
 
 def first_run(experiment: Experiment) -> Run:
-    """The first of `runs_of`, which stands for all where they don't differ."""
+    """The first of `runs_of`, for facts that are the same for all."""
     return runs_of(experiment)[0]
 
 
