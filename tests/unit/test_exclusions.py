@@ -101,7 +101,7 @@ def test_difference_is_stated_where_there_is_one_and_only_there(tmp_path):
     scans = archive()
     ill = compared(tmp_path / "ill", scans, list(scans["scan_id"][scans["dementia"] == 1][:12]), DEMENTIA)
     assert "Excluded participants differ from those kept (Dementia" in ill.verdict
-    assert "CDR" in ill.verdict and "Site" not in ill.verdict and "may not hold for the whole cohort" in ill.verdict
+    assert "CDR" in ill.verdict and "Site" not in ill.verdict and "may not apply to the whole cohort" in ill.verdict
     alike = compared(tmp_path / "alike", scans, list(scans["scan_id"][10:22]), DEMENTIA)
     assert alike.verdict == "No difference was found, which with 12 excluded does not show that there is none."
 
