@@ -241,9 +241,7 @@ def test_several_permutations_are_judged_by_their_mean_and_their_spread():
     assert chance_holds(better, "classification").holds is False
     both = chance_holds([better, worse], "classification")
     assert both.holds is True and both.ci_low < 0.5 < both.ci_high and "2 permutations" in both.sentence
-    assert (
-        chance_holds([judged("classification", 0.5, repeat) for repeat in range(4)], "classification").holds is False
-    )
+    assert chance_holds([judged("classification", 0.5, repeat) for repeat in range(4)], "classification").holds is False
 
 
 def test_control_of_several_classes_is_judged_by_the_macro_auc():

@@ -47,8 +47,8 @@ def baselines(
     else:
         qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
         of_task = classes if task == "classification" else 0
-        images = lambda wanted: np.asarray(packed.stack_images(wanted))  # noqa: E731
-        fitted = value_baselines(table, qc, fits, images, target=target, classes=of_task, seed=seed)
+        options = {"target": target, "classes": of_task, "seed": seed}
+        fitted = value_baselines(table, qc, fits, lambda wanted: np.asarray(packed.stack_images(wanted)), **options)
         for name, reason in fitted.left_out.items():
             print(f"no baseline {name}: {reason}")
         found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})
