@@ -225,7 +225,7 @@ def test_damaged_array_absent_modality_and_unequal_grids_end_as_a_sentence(resul
     copy = tmp_path / "results"
     shutil.copytree(results, copy)
     folders = packed_folders(TRAIN, copy)
-    with pytest.raises(InputError, match=r"development holds T1w, T2w and not FLAIR: .*`modalities`"):
+    with pytest.raises(InputError, match=r"development contains T1w, T2w but not FLAIR: .*`modalities`"):
         open_packed(folders, ["T1w", "FLAIR"])
     images = copy / "b" / "packed" / "development" / "images.npy"
     np.save(images, np.zeros((3, 3, 8, 8, 8), dtype=np.uint8))

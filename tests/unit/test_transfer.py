@@ -75,7 +75,7 @@ def test_missing_file_is_told(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     path = saved(build_network("unet", [4, 8], 4), tmp_path / "unet.safetensors")
-    with pytest.raises(InputError, match=r"no tensor that this network could take.*model\.0"):
+    with pytest.raises(InputError, match=r"no tensor with the name and shape of one of this network's.*model\.0"):
         take_weights(sfcn(1), path)
 
 

@@ -1,6 +1,6 @@
 """Secondary results of a segmentation: distances between surfaces, agreement of volumes, and empty predictions.
 
-The surfaces are computed by MONAI. The reference has been made by a program (FAST, in OASIS-1), so that the results are agreement
+The surfaces are computed by MONAI. Where the reference was made by another program (FAST, in OASIS-1), the results are agreement
 with that program, not accuracy.
 """
 

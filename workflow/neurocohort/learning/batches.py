@@ -74,6 +74,7 @@ class BatchSource:
 
     @property
     def has_labels(self) -> bool:
+        """Whether the targets are label maps."""
         return self.task.kind == SEGMENTATION
 
     def read(self, pack: Pack, row: int, *, pinned: bool = False) -> Scan:
