@@ -177,7 +177,8 @@ def test_part_without_a_sample_is_told():
 
 def test_diverged_training_leaves_the_weights_that_it_started_from(tmp_path):
     settings = toy_settings(epochs=9, learning_rate=1e30, gradient_clip=0.0, warm_up=0.0, soft_bins=False)
-    write_model(tmp_path / "model", run(tmp_path, settings), settings, CPU)
+    possible = settings.model_copy(update={"learning_rate": 1.0, "gradient_clip": 1.0})  # what a run.json may have
+    write_model(tmp_path / "model", run(tmp_path, settings), possible, CPU)
     network, record = read_model(tmp_path / "model", CPU).network, read_run(tmp_path / "model")
     assert all(torch.isfinite(tensor).all() for tensor in network.state_dict().values())
     assert record["best_epoch"] == 0 and record["learning"]["learned"] is False
