@@ -182,13 +182,13 @@ def select(
     from neurocohort.dataset.class_values import listed_classes
     from neurocohort.dataset.controls import shuffle_targets
     from neurocohort.dataset.packs import DEVELOPMENT
-    from neurocohort.dataset.samples import SCAN_COLUMNS, select_samples
+    from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, select_samples
     from neurocohort.dataset.sites import without_site
     from neurocohort.files import read_table, write_table
     from neurocohort.settings.selection import SelectionSettings
 
     wanted = SelectionSettings.read(settings)
-    tables = {
+    tables: dict[str, CohortTables] = {
         name: {
             "scans": read_table(data / name / "scans.tsv", SCAN_COLUMNS),
             "qc": read_table(results / name / "qc.tsv", ("scan_id", "participant_id", "status", "has_labels")),

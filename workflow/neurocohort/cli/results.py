@@ -43,8 +43,11 @@ def baselines(
     else:
         qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
         of_task = wanted.classes if wanted.task == "classification" else 0
-        options = {"target": wanted.target, "classes": of_task, "seed": wanted.seed}
-        fitted = value_baselines(table, qc, fits, lambda rows: np.asarray(packed.stack_images(rows)), **options)
+
+        def volumes(rows: pd.DataFrame) -> np.ndarray:
+            return np.asarray(packed.stack_images(rows))
+
+        fitted = value_baselines(table, qc, fits, volumes, target=wanted.target, classes=of_task, seed=wanted.seed)
         for name, reason in fitted.left_out.items():
             print(f"no baseline {name}: {reason}")
         found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})

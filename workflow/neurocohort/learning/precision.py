@@ -49,7 +49,7 @@ def choose_precision(settings: TrainingSettings, device: torch.device) -> Precis
     if on_cpu and ARCHITECTURES[settings.network].contiguous_on_cpu:
         layout = torch.contiguous_format
     has_bfloat16 = on_cpu or torch.cuda.is_bf16_supported(including_emulation=False)
-    name = settings.precision
+    name: str = settings.precision
     if name == "auto":
         name = FLOAT32 if on_cpu else BFLOAT16 if has_bfloat16 else FLOAT16
     if name == FLOAT16 and on_cpu:
