@@ -174,7 +174,7 @@ def test_a_real_head_of_any_offset_and_scale_gives_the_same_results(
     expected, expected_mask, expected_preproc, expected_places = as_it_is
     assert dice(mask > 0, expected_mask > 0) >= 0.995
     assert np.linalg.norm(places - expected_places, axis=1).max() < 0.2
-    for name, volume in expected["volumes_ml"].items():
+    for name, volume in expected.volumes_ml.items():
         assert record.volumes_ml[name] == pytest.approx(volume, rel=0.01), name
     assert (
         np.abs(preproc - expected_preproc).mean() < 0.002

@@ -261,6 +261,7 @@ def test_an_image_that_is_another_only_while_it_is_read_ahead_is_not_used(cohort
         return read(path)
 
     monkeypatch.setattr("neurocohort.imaging.preprocess.preprocess_scan", read_alone)
+    monkeypatch.setattr("neurocohort.imaging.scan_files.write_scan", lambda result, *_: result)
     given = batch_in(cohort, tmp_path)
     do = reading_ahead(given.settings, given.template, None)
     first, second = batches._tasks(given)[:2]
