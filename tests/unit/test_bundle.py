@@ -76,7 +76,7 @@ def preproc(tmp_path_factory) -> Path:
             name = preproc_name(scan_id, modality)
             write_image(scan / name, data, grid.affine)
             outputs[f"preproc_{modality}"] = {"file": name, "sha256": sha256_of(scan / name)}
-        write_json(qc_path(folder, scan_id), {"outputs": outputs})
+        write_json(qc_path(folder, scan_id), {"scan_id": scan_id, "outputs": outputs})
     return folder
 
 
