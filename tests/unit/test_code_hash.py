@@ -109,12 +109,12 @@ def test_reworded_docstring_or_comment_reruns_nothing(package, file):
 
 
 def test_docstring_of_a_function_or_class_reruns_nothing(package):
-    assert replaced(package, "learning/loop.py", '"""One training underway.', '"""A training.') == set()
-    assert replaced(package, "imaging/overlap.py", '"""Dice overlap of two bool arrays', '"""The overlap') == set()
+    assert replaced(package, "learning/loop.py", '"""A training in progress.', '"""One training.') == set()
+    assert replaced(package, "imaging/overlap.py", '"""Return the Dice overlap', '"""The overlap') == set()
 
 
 def test_progress_bar_reruns_nothing(package):
-    assert replaced(package, "progress.py", 'unit="scan"', 'unit="image"') == set()
+    assert replaced(package, "progress.py", 'unit=" scans"', 'unit=" images"') == set()
     assert appended(package, "progress.py") == set()
 
 
