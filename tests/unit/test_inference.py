@@ -52,7 +52,7 @@ def samples_of(rows=range(5), **changes) -> pd.DataFrame:
 
 def model_of(network: nn.Module, task: Task, **settings) -> Model:
     name = "unet" if task.kind == "segmentation" else "sfcn"
-    return Model(network, task, TrainingSettings(task.kind, name, **settings), INTENSITY, CPU)
+    return Model(network, task, TrainingSettings(task=task.kind, network=name, **settings), INTENSITY, CPU)
 
 
 def value_network(outputs: int) -> nn.Module:
@@ -203,8 +203,8 @@ def test_log_gets_a_line_now_and_then(packed, monkeypatch, capsys):
     monkeypatch.setattr(progress, "SCAN_LINE_EVERY_S", 0.0)
     monkeypatch.delenv("NEUROCOHORT_TERMINAL", raising=False)
     predict(model_of(value_network(1), Classification()), samples_of(), packed)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 5 and lines[2].startswith("predicted 3 of 5 scans, ")
+    lines = list(filter(None, capsys.readouterr().err.splitlines()))
+    assert any(line.startswith("predicted: 3 of 5 scans (60 %), ") for line in lines)
 
 
 # --- ensembles ------------------------------------------------------------------------------------------------------

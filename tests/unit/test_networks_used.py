@@ -306,7 +306,7 @@ def test_ensemble_leaves_three_tables(tmp_path):
         else:
             write_table(experiment / name / "predictions.tsv", table)
     members = [experiment / f"seed-{number}" / "predictions.tsv" for number in (1, 2, 3)]
-    ensemble(*(experiment / f"{name}.tsv" for name in ("predictions", "members", "networks")), members)
+    ensemble(experiment, members)
     predictions, kept, networks = (
         read_table(experiment / f"{name}.tsv") for name in ("predictions", "members", "networks")
     )

@@ -201,9 +201,11 @@ def cohort_tables(cohorts):
 def selection_settings(experiment, **own):
     """Settings of the selection of an experiment's samples. A control permutes its targets."""
     settings = EXPERIMENTS[experiment]
-    if permutation := settings["permutation"]:
-        own["shuffle_seed"] = config["split"]["seed"] + permutation
-    return SelectionSettings.taken_from(settings, **own).as_json()
+    permutation = settings["permutation"]
+    shuffled = (
+        {"shuffle_seed": config["split"]["seed"] + permutation} if permutation else {}
+    )
+    return SelectionSettings.taken_from(settings, **own, **shuffled).as_json()
 
 
 def packed_arrays(cohorts, packs):

@@ -127,7 +127,7 @@ class Loop:
     def save(self) -> None:
         """Write the checkpoint. Every process must call this; all wait until it is written."""
         own = {"loss_sum": self.loss_sum.item(), "generators": _generators(self.precision.device)}
-        self._count_seconds()
+        self.state.seconds += self._seconds_since_last()
         parts: SavedTraining = {
             "weights": weights_of(self.network),
             "optimiser": self.optimiser.state_dict(),
@@ -188,7 +188,7 @@ class Loop:
                 if order == STOP:
                     raise Interrupted(f"stopped in {label}; the same command continues from {self.files.checkpoint}")
         self.loss_sum.item()  # waits for the device, so that its time counts as training
-        self._count_seconds()
+        self.state.seconds += self._seconds_since_last()
 
     def validate(self, batches: Iterator[Batch], count: int) -> tuple[float, float]:
         """The mean loss over the ``count`` scans of the validation part, and the criterion of the epoch (`epoch_criterion`);
@@ -205,7 +205,7 @@ class Loop:
             pairs = [pair for one in self.processes.gather(own) for pair in one]
             outputs, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
             criterion = epoch_criterion(self.task, outputs, targets, loss)
-        self._count_seconds("validation_seconds")
+        self.state.validation_seconds += self._seconds_since_last()
         return loss, criterion
 
     def outputs(self, batches: Iterator[Batch]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -275,10 +275,11 @@ class Loop:
     def _zero(self) -> torch.Tensor:
         return torch.zeros((), dtype=torch.float64, device=self.precision.device)
 
-    def _count_seconds(self, name: str = "seconds") -> None:
+    def _seconds_since_last(self) -> float:
+        """Seconds since the last call, or since the epoch began."""
         now = time.monotonic()
-        setattr(self.state, name, getattr(self.state, name) + now - self.counted_to)
-        self.counted_to = now
+        seconds, self.counted_to = now - self.counted_to, now
+        return seconds
 
 
 def mean_weights(
