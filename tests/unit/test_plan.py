@@ -187,7 +187,7 @@ def test_a_networks_outputs_are_those_of_its_own_settings():
     settings = {"task": "regression", "network": "sfcn", "channels": [4, 8], "classes": 2, "modalities": ["T1w"]}
     bins, value = weights_bytes(settings), weights_bytes(settings | {"soft_bins": False})
     assert bins - value == 4 * (SOFT_BINS - 1) * (8 + 1), "a head with a weight for each channel, and a bias"
-    densenet = settings | {"network": "densenet121", "channels": None}
+    densenet = settings | {"network": "densenet121", "channels": []}
     assert weights_bytes(densenet) == weights_bytes(densenet | {"soft_bins": False}), "it has no bins"
 
 
