@@ -1,7 +1,6 @@
 """The methods that preprocessing.py measures: how each is called on a scan, and what it leaves.
 
-A method runs as a process of its own. Run as a script, this module is one of them: our chain by its function, timed
-without the imports.
+A method runs in a process of its own. Run as a script, this module is one of them: our preprocessing.
 """
 
 import json
@@ -14,7 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from known_scans import KnownScan
-from painted_heads import chain_options, study_template
+from painted_heads import preprocess_head, study_template
 
 HERE = Path(__file__).resolve().parent
 
@@ -53,22 +52,10 @@ class Method:
 
 
 def ours(registration: str) -> Method:
-    """The workflow's own command for a scan."""
+    """Our preprocessing of a scan, in a process of its own that times the computation without the imports."""
 
     def command(bench: Bench, scan: KnownScan, folder: Path, spacing_mm: float) -> list:
-        files = {"scan": scan.path, "scan-id": "scan", "template": bench.template(spacing_mm), "folder": folder}
-        options = files | {name.replace("_", "-"): value for name, value in chain_options(registration).items()}
-        given = [part for name, value in options.items() for part in (f"--{name}", value)]
-        return [sys.executable, "-m", "neurocohort", "preprocess", *given]
-
-    return Method(command, _our_outcome, any_spacing=True)
-
-
-def ours_in_process() -> Method:
-    """The same affine chain by its function, timed without the imports."""
-
-    def command(bench: Bench, scan: KnownScan, folder: Path, spacing_mm: float) -> list:
-        return [sys.executable, __file__, scan.path, bench.template(spacing_mm), folder]
+        return [sys.executable, __file__, scan.path, bench.template(spacing_mm), folder, registration]
 
     return Method(command, _our_outcome, any_spacing=True)
 
@@ -114,7 +101,6 @@ def _ants_outcome(folder: Path) -> dict:
 
 METHODS = {
     "ours": ours("affine"),
-    "ours-in-process": ours_in_process(),
     "ours-deformable": ours("deformable"),
     "t1-linear": by_ants("a"),
     "t1-linear-brain": by_ants("a", brain=True),
@@ -123,16 +109,14 @@ METHODS = {
 }
 
 
-def main(scan: str, template: str, folder: str) -> None:
-    """What ours_in_process runs: the chain, timed after its imports."""
+def main(scan: str, template: str, folder: str, registration: str) -> None:
+    """Preprocess one scan for `ours`, timed after the imports."""
     import deepbet.bet  # noqa: F401
-    import neurocohort.imaging.preprocess  # noqa: F401
-    from neurocohort.cli import data as commands
 
     started = time.perf_counter()
-    commands.preprocess(Path(scan), "scan", Path(template), Path(folder), **chain_options())
+    preprocess_head(Path(scan), "scan", Path(template), Path(folder), registration)
     (Path(folder) / "seconds.json").write_text(json.dumps(time.perf_counter() - started))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

@@ -6,8 +6,6 @@ Writes a row a head to --output, and a dated row of the summary to tests/benchma
 """
 
 import argparse
-import contextlib
-import io
 import json
 import multiprocessing
 import os
@@ -15,7 +13,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from inspect import signature
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
@@ -35,9 +32,10 @@ from known_scans import (  # noqa: E402
     read_transforms,
     reference_affine,
 )
-from neurocohort.cli import data as commands  # noqa: E402
 from neurocohort.files import read_json, write_table  # noqa: E402
-from neurocohort.imaging.template import make_template  # noqa: E402
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan  # noqa: E402
+from neurocohort.imaging.scan_files import write_scan  # noqa: E402
+from neurocohort.imaging.template import make_template, read_template  # noqa: E402
 from neurocohort.imaging.volume import Volume  # noqa: E402
 from neurocohort.study.configuration import read_checked  # noqa: E402
 from rows import append_rows  # noqa: E402
@@ -63,11 +61,11 @@ def study_template(folder: Path, spacing_mm: float) -> Path:
     return path
 
 
-def chain_options(registration: str = "affine") -> dict:
-    """The options of ``neurocohort preprocess`` that a study sets, by name, as config/config.yaml and its defaults have them."""
-    config = read_checked([REPOSITORY / "config" / "config.yaml"])
-    set_by_study = config["preprocessing"] | config["quality"] | {"registration": registration}
-    return {name: set_by_study[name] for name in signature(commands.preprocess).parameters if name in set_by_study}
+def preprocess_head(path: Path, scan_id: str, template: Path, folder: Path, registration: str = "affine") -> None:
+    """Preprocess the scan at ``path`` into ``folder`` with the settings of config/config.yaml and its defaults."""
+    keys = read_checked([REPOSITORY / "config" / "config.yaml"])["preprocessing"] | {"registration": registration}
+    result = preprocess_scan(ScanImages(path), read_template(template), Settings.taken_from(keys))
+    write_scan(result, folder, scan_id)
 
 
 def run_head(number: int, seed: int, label_path: Path, to_template: np.ndarray) -> dict:
@@ -85,8 +83,7 @@ def run_head(number: int, seed: int, label_path: Path, to_template: np.ndarray) 
         path = folder / "head.nii.gz"
         heads.write_head(path, head)
         painted = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()):  # one line a scan, which the rows say better
-            commands.preprocess(path, "head", _worker["template"], folder, **chain_options())
+        preprocess_head(path, "head", _worker["template"], folder)
         record = read_json(folder / "head_qc.json")
         row |= {"painting_s": painted - started, "preprocessing_s": time.perf_counter() - painted}
         row |= {"status": record["status"], "stage": record["stage"], "reason": record["reason"]}

@@ -19,15 +19,18 @@ import argparse
 import csv
 import datetime
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from network_times import NARROW, NETWORKS
+from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
+from neurocohort.imaging.scan_files import write_scan
+from neurocohort.imaging.template import read_template
 from rows import REPOSITORY, commit, machine
 
 FINER = REPOSITORY / "tests" / "studies" / "plan_rates.yaml"
@@ -244,7 +247,7 @@ def weights_sizes() -> dict[str, int]:
     """Bytes of each network's weights with its own channels, four a parameter."""
     from neurocohort.cluster.planning.networks import weights_bytes
 
-    settings = {"classes": 2, "modalities": ["T1w"], "channels": None}
+    settings = {"classes": 2, "modalities": ["T1w"], "channels": []}
     return {name: round(weights_bytes(settings | {"task": task, "network": name})) for name, task in NETWORKS.items()}
 
 
@@ -255,24 +258,22 @@ def options_of_preprocess(study) -> tuple[dict[str, float], float, float]:
 
     cohort = next(iter(study.cohorts))
     image = sorted((study.directory / "data" / cohort).glob("sub-*/ses-*/anat/*_T1w.nii.gz"))[0]
-    quality = study.config["quality"]
-    limits = [f"--{name.replace('_', '-')}={quality[name]}" for name in quality if name != "max_outlier_z"]
+    template, keys = read_template(study.directory / "results" / "template.npz"), study.config["preprocessing"]
     sizes, took = {}, {}
     with tempfile.TemporaryDirectory(prefix="plan_rates_") as folder:
-        for name, options in (
-            ("plain", ["--registration=affine"]),
-            ("deformable", ["--registration=deformable"]),
-            ("further", ["--registration=affine", f"--further=T2w={image}"]),
+        for name, registration, extra in (
+            ("first", "affine", {}),  # loads the networks
+            ("plain", "affine", {}),
+            ("deformable", "deformable", {}),
+            ("further", "affine", {"T2w": image}),
         ):
-            place = Path(folder) / name
-            command = ["neurocohort", "preprocess", f"--scan={image}", "--scan-id=sub-1_ses-1", f"--folder={place}"]
-            command += [f"--template={study.directory / 'results/template.npz'}", "--brain-extraction=deepbet"]
-            command += ["--intensity=percentile", "--seed=1", *limits, *options]
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            took[name] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            sizes[name] = used_bytes(place)
+            before = time.process_time()
+            settings = Settings.taken_from(keys | {"registration": registration})
+            write_scan(
+                preprocess_scan(ScanImages(image, extra), template, settings), Path(folder) / name, "sub-1_ses-1"
+            )
+            took[name] = time.process_time() - before
+            sizes[name] = used_bytes(Path(folder) / name)
     amounts = {"scans": 1, "mvoxels": study.grid_mvoxels}
     return amounts, sizes["deformable"] - sizes["plain"], max(took["further"] - took["plain"], 0.0)
 

@@ -167,7 +167,7 @@ def main() -> None:
     """Run the table that is asked for, print it, and append it to the dated results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--scans", nargs="+", default=["synth", "painted-01", "painted-05", "IXI533"])
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=["ours", "ours-in-process", "t1-linear"])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=["ours", "t1-linear"])
     parser.add_argument("--spacings", nargs="+", type=float, default=[1.0], help="of the study's grid, in mm")
     parser.add_argument("--jobs", nargs="+", type=int, default=[1], help="how many at once, each on a core of its own")
     parser.add_argument("--cores", nargs="+", type=int, default=sorted(os.sched_getaffinity(0)), help="to pin jobs to")
