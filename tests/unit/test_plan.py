@@ -22,7 +22,7 @@ from neurocohort.cluster.planning.disk import needs, used_bytes
 from neurocohort.cluster.planning.elapsed import Task, elapsed
 from neurocohort.cluster.planning.networks import gflops, weights_bytes, windows
 from neurocohort.cluster.planning.plan import ORDER, make_plan
-from neurocohort.cluster.planning.rates import PARTS, TABLE, read_rates
+from neurocohort.cluster.planning.rates import PARTS, TABLE, read_rates, seconds
 from neurocohort.cluster.planning.study import Study
 from neurocohort.cluster.planning.text import plan_text
 from neurocohort.cluster.planning.work import Work, own_measurements, seconds_of
@@ -196,6 +196,11 @@ def test_arithmetic_is_counted_for_any_channels_and_grid():
     assert gflops(settings, [32, 32, 32]) == pytest.approx(2e-9 * (27 * 4 * 32**3 + 4 * 8 * 16**3 + 8 * 32), rel=1e-6)
     assert windows([], [80, 96, 80]) == 1
     assert windows([64, 64, 64], [64, 96, 128]) == 1 * 2 * 3
+
+
+def test_a_network_that_was_never_measured_is_as_slow_as_the_slowest():
+    known = [seconds(f"train {name}", mvoxels=1.0, gflops=50.0) for name in ("sfcn", "densenet121", "resnet18")]
+    assert seconds("train seresnet50", mvoxels=1.0, gflops=50.0) >= max(known)
 
 
 def test_every_figure_that_is_asked_for_was_measured():

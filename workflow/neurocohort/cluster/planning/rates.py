@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 TABLE = Path(__file__).with_name("rates.tsv")
+MODES = ("train", "infer")  # passes through a network
 PARTS = ("fixed", "per_scan", "per_mvoxel", "per_gflop")
 
 
@@ -42,8 +43,15 @@ def read_rates(path: Path = TABLE) -> dict[str, Rate]:
 
 
 def seconds(figure: str, **amounts: float) -> float:
-    """Seconds of one core for the step ``figure``; amounts as for `Rate.of`."""
-    return read_rates()[figure].of(**amounts)
+    """Seconds of one core for the step ``figure``; amounts as for `Rate.of`.
+
+    A network that was never measured (``train <name>``, ``infer <name>``) is taken to be as slow as the slowest measured one.
+    """
+    rates = read_rates()
+    mode, _, network = figure.partition(" ")
+    if figure not in rates and mode in MODES and network:
+        return max(rate.of(**amounts) for name, rate in rates.items() if name.startswith(f"{mode} "))
+    return rates[figure].of(**amounts)
 
 
 def size(figure: str, **amounts: float) -> float:
