@@ -320,7 +320,7 @@ def test_oasis_repeat_session_is_the_same_brain_in_another_pose(oasis_folder):
 def test_impossible_numbers_of_participants_are_refused_with_a_sentence(tmp_path):
     with pytest.raises(InputError, match="at least 4"):
         write_ixi_archives(tmp_path, participants=2, seed=1, spacing_mm=3.0)
-    with pytest.raises(InputError, match="can hold"):
+    with pytest.raises(InputError, match="can have"):
         write_oasis1_archives(tmp_path, participants=200, seed=1, spacing_mm=3.0)
     with pytest.raises(InputError, match="discs"):
         write_oasis1_archives(tmp_path, participants=10, seed=1, spacing_mm=3.0, discs=13)
