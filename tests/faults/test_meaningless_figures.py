@@ -67,7 +67,7 @@ def test_names_in_the_methods_text_are_no_markup_and_no_citation():
     site = "<img src=x onerror=alert(1)> [link](javascript:x) **b** [@nobody]\n# heading `code` $x$ a_b_c"
     text = f"The cohort had scans from {site}, as in [@wen2020]."
     references = cited([text])
-    markdown = Methods((Paragraph("data", "Data", (text,)),), tuple(references)).markdown
+    markdown = Methods((Paragraph("data", "Data", text),), tuple(references)).markdown
     assert [one.key for one in references] == ["wen2020"] and markdown.count("[@wen2020]") == 1
     assert r"\<img src=x onerror=alert(1)\> \[link\](javascript:x) \*\*b\*\* \[\@nobody\]" in markdown
     assert "\n# heading" not in markdown and r"\`code\` \$x\$ a\_b\_c" in markdown
