@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from neurocohort.files import write_json, write_table
 from neurocohort.report import references
+from neurocohort.report.formats import COMPARISON_COLUMNS, METRIC_COLUMNS
 from neurocohort.report.methods import TEMPLATES, methods
-from neurocohort.report.study import COMPARISON_COLUMNS, METRIC_COLUMNS, Folders, read_study
+from neurocohort.report.study import Folders, read_study
 from neurocohort.study.configuration import read_checked
 from neurocohort.study.members import training_settings
 from report_fixture import make_study
