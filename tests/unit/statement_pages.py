@@ -117,6 +117,15 @@ def damaged(scenario: Scenario) -> str:
     return scenario.page(command="")
 
 
+def incomplete(scenario: Scenario) -> str:
+    """Tables that lack a column or rows, as an earlier version left them."""
+    scenario.edit("data/oasis1/scans.tsv", lambda scans: scans.drop(columns="voxels_sha256", errors="ignore"))
+    surfaces = ["hd95_mm", "assd_mm", "surface_dice_1mm"]
+    scenario.edit("results/experiments/tissue/metrics.tsv", lambda rows: rows[~rows["metric"].isin(surfaces)])
+    scenario.edit("results/experiments/tissue/shift.tsv", lambda rows: rows[rows["model"] != "network"])
+    return scenario.page()
+
+
 def nothing_learned(scenario: Scenario) -> str:
     """No network learned anything; no site, and nobody excluded."""
     scenario.real()
@@ -300,6 +309,7 @@ PAGES = (
     folded,
     given_weights,
     damaged,
+    incomplete,
     nothing_learned,
     three_classes,
     one_of_three_classes,
