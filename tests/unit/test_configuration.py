@@ -242,7 +242,7 @@ def test_the_demo_is_valid_and_keeps_what_it_says(demo_study):
 
 
 @pytest.mark.parametrize(("key", "value", "told"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_configuration_is_refused_with_the_key_and_the_mend(demo_study, key, value, told):
+def test_a_wrong_configuration_is_refused_with_the_key_and_the_fix(demo_study, key, value, told):
     message = refusal(changed(demo_study, key, value))
     assert message.startswith(f"{SOURCE}: "), message
     assert "\n" not in message and message[-1] in ".?", message

@@ -230,7 +230,7 @@ def brain_extraction_weights(cohort):
 
 # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it, such as that of skull_stripped.
 def preprocess_settings(wildcards):
-    """What a scan's result depends on beside its files, the template and the code: as JSON, for the command and for its record."""
+    """The settings of a scan and the hash of the code behind it, as JSON, for the command and for its record."""
     of_cohort = COHORTS[wildcards.cohort]
     return BatchSettings.taken_from(
         PREPROCESSING,

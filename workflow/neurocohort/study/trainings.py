@@ -34,12 +34,12 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
         yield f"`{key}.control` is {kind}, which is for regression and classification, and this experiment is a segmentation."
     own = next((name for name, one in config["experiments"].items() if one is experiment), None)
     sites = experiment["leave_one_site_out"]
-    if len(beside := without_site_names(own, sites) if own else {}) < len(sites if own else []):
+    if len(repeated := without_site_names(own, sites) if own else {}) < len(sites if own else []):
         yield (
             f"`{key}.leave_one_site_out` has sites whose names differ only in special characters: {listed(sites)}; rename one in "
             "the cohort's data."
         )
-    for name in sorted(set(beside) & set(config["experiments"])):
+    for name in sorted(set(repeated) & set(config["experiments"])):
         yield f"`{key}.leave_one_site_out` creates an experiment `{name}`, a name that another experiment has; rename that one."
     for name in set(control_names(own, kind) if own else ()) & set(config["experiments"]):
         yield f"`{key}.control` creates an experiment `{name}`, a name that another experiment has; rename that one."
