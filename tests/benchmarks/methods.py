@@ -84,12 +84,12 @@ def _stripped(scan: KnownScan, folder: Path) -> Path:
 def _our_outcome(folder: Path) -> dict:
     record = json.loads((folder / "scan_qc.json").read_text())
     files = {name: folder / entry["file"] for name, entry in record["outputs"].items()}
-    told = folder / "seconds.json"
+    seconds_file = folder / "seconds.json"
     return {
         "status": record["status"],
         "transforms": [files[name] for name in ("displacement", "xfm") if name in files],
         "mask": files.get("brain_mask"),
-        "computing_seconds": json.loads(told.read_text()) if told.exists() else None,
+        "computing_seconds": json.loads(seconds_file.read_text()) if seconds_file.exists() else None,
     }
 
 

@@ -114,8 +114,8 @@ def axe(request) -> str:
             command = ["npm", "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund", AXE]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
         except (OSError, subprocess.SubprocessError) as error:
-            told = getattr(error, "stderr", "") or str(error)
-            (pytest.fail if REQUIRED else pytest.skip)(f"npm can't install {AXE}: {told}")
+            problems = getattr(error, "stderr", "") or str(error)
+            (pytest.fail if REQUIRED else pytest.skip)(f"npm can't install {AXE}: {problems}")
         wanted.touch()
     return script.read_text(encoding="utf-8")
 
@@ -148,8 +148,8 @@ def test_axe_finds_nothing_serious(opened, axe):
             "axe.run(document, {preload: false, iframes: false}).then(done => done.violations)"
         )
         serious = [item for item in violations if item["impact"] in ("serious", "critical")]
-        told = [(item["id"], [node["html"][:200] for node in item["nodes"][:3]]) for item in serious]
-        assert told == [], name
+        problems = [(item["id"], [node["html"][:200] for node in item["nodes"][:3]]) for item in serious]
+        assert problems == [], name
 
 
 def test_every_link_of_every_page_resolves(report):

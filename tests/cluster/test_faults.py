@@ -58,11 +58,11 @@ def test_too_little_memory_and_time_are_told_and_tried_again_with_more(faults, c
     run.job_of("train")
     stop_training(faults, run)
     assert run.wait() == 0, run.said
-    told = messages(run)
-    short_of_memory = next(text for text in told if text.startswith("select_training of late"))
+    errors = messages(run)
+    short_of_memory = next(text for text in errors if text.startswith("select_training of late"))
     assert "needed more memory" in short_of_memory and "60 MB" in short_of_memory, short_of_memory
     assert "tried again, with more memory and time (attempt 2 of 3)" in short_of_memory
-    short_of_time = next(text for text in told if text.startswith("train of late (seed-1)"))
+    short_of_time = next(text for text in errors if text.startswith("train of late (seed-1)"))
     assert "needed more time" in short_of_time and "1 minutes" in short_of_time, short_of_time
     assert "epoch" in short_of_time, "the end of the rule's own log"
     assert "continuing from checkpoints/" in log_of(faults, "late")
@@ -73,12 +73,12 @@ def test_the_last_failure_names_the_command_that_goes_on(faults):
     """After the last attempt, the message has the scan or experiment, the scheduler's id, the log, and the next command."""
     run = begin(faults, "troubled", "--retries", "0", "--set-resources", "select_training:mem_mb=60")
     assert run.wait() == 1
-    (told,) = messages(run)
+    (error,) = messages(run)
     number = run.submitted()[-1]
-    assert f"job {''.join(number)}" in told and "needed more memory" in told
-    command = shlex.split(re.search(r"to continue: (.*)", told)[1])
+    assert f"job {''.join(number)}" in error and "needed more memory" in error
+    command = shlex.split(re.search(r"to continue: (.*)", error)[1])
     tried = faults.checkout.run(command[0], "--dry-run", *command[1:])
-    assert re.search(r"rule select_training:\n(.+\n)*? +resources: .*mem_mb=120\b", tried.stdout + tried.stderr), told
+    assert re.search(r"rule select_training:\n(.+\n)*? +resources: .*mem_mb=120\b", tried.stdout + tried.stderr), error
     if faults.cluster.name == "sge":
         faults.set_site(memory={"h_vmem": 4000})
 

@@ -129,8 +129,8 @@ def main() -> None:
     write_table(args.output / "dseg.tsv", pd.DataFrame({"index": TISSUES.keys(), "name": TISSUES.values()}))
     write_json(args.output / "dataset_description.json", DESCRIPTION)
     write_text(args.output / ".bidsignore", "/heads.tsv\n/split.tsv\n")
-    told = "; ".join(f"{part}: {', '.join(rows)}" for part, rows in split.groupby("part")["participant_id"])
-    print(f"{len(jobs)} heads of {len(participants)} anatomies in {args.output}. {told}.")
+    parts_text = "; ".join(f"{part}: {', '.join(rows)}" for part, rows in split.groupby("part")["participant_id"])
+    print(f"{len(jobs)} heads of {len(participants)} anatomies in {args.output}. {parts_text}.")
 
 
 if __name__ == "__main__":

@@ -261,7 +261,7 @@ def test_safetensors_are_read_as_by_their_own_package(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda data, affine: (data[:, 1:], affine), "has .* voxels and the model expects"),
         (lambda data, affine: (data, affine + np.eye(4, k=3)), "is not on the model's grid"),
@@ -270,11 +270,11 @@ def test_safetensors_are_read_as_by_their_own_package(tmp_path):
     ],
     ids=["another shape", "another place", "another scale", "empty"],
 )
-def test_scan_that_was_prepared_otherwise_is_refused(change, told):
+def test_scan_that_was_prepared_otherwise_is_refused(change, message):
     grid = study_grid(SPACING_MM, SHAPE)
     data, affine = change(torch.from_numpy(np.random.default_rng(0).random((1, *SHAPE), dtype=np.float32)), grid.affine)
     image = MetaTensor(data - data.min(), affine=torch.from_numpy(affine), meta={"filename_or_obj": "folder/a.nii.gz"})
-    with pytest.raises(ValueError, match=rf"^a\.nii\.gz {told}"):
+    with pytest.raises(ValueError, match=rf"^a\.nii\.gz {message}"):
         to_levels(image, list(SHAPE), grid.affine.tolist())
 
 

@@ -241,12 +241,12 @@ def test_the_demo_is_valid_and_keeps_what_it_says(demo_study):
     }
 
 
-@pytest.mark.parametrize(("key", "value", "told"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_configuration_is_refused_with_the_key_and_the_fix(demo_study, key, value, told):
+@pytest.mark.parametrize(("key", "value", "parts"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_configuration_is_refused_with_the_key_and_the_fix(demo_study, key, value, parts):
     message = refusal(changed(demo_study, key, value))
     assert message.startswith(f"{SOURCE}: "), message
     assert "\n" not in message and message[-1] in ".?", message
-    for part in told:
+    for part in parts:
         assert part in message, message
 
 
@@ -321,7 +321,7 @@ def test_files_are_merged_in_their_order_like_snakemakes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "parts"),
     [
         ("- study\n- cohorts\n", ["line 1", "a list", "keys with values"]),
         ("", ["line 1", "empty"]),
@@ -332,12 +332,12 @@ def test_files_are_merged_in_their_order_like_snakemakes(tmp_path):
     ],
     ids=["list", "empty", "open bracket", "tab", "key twice", "not UTF-8"],
 )
-def test_a_file_that_is_not_keys_with_values_is_told_with_its_line(tmp_path, content, told):
+def test_a_file_that_is_not_keys_with_values_is_told_with_its_line(tmp_path, content, parts):
     path = tmp_path / "study.yaml"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError) as caught:
         load_configuration([path])
-    for part in (str(path), *told):
+    for part in (str(path), *parts):
         assert part in str(caught.value), str(caught.value)
 
 

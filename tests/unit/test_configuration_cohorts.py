@@ -62,7 +62,7 @@ def test_a_users_folder_is_not_read_where_its_study_was_checked_before(own_cohor
 
 
 @pytest.mark.parametrize(
-    ("cohort", "told"),
+    ("cohort", "parts"),
     [
         ({"source": "bids"}, "`cohorts.own.path` is missing; expected the folder with the sub-* folders"),
         ({"source": "bids", "path": "nowhere"}, "which is not there"),
@@ -73,8 +73,8 @@ def test_a_users_folder_is_not_read_where_its_study_was_checked_before(own_cohor
         ({"source": "ixi", "split_file": "nowhere.tsv"}, "isn't a file"),
     ],
 )
-def test_a_cohort_whose_keys_do_not_go_with_its_source_is_refused(cohort, told):
-    assert told in refusal(study(cohort))
+def test_a_cohort_whose_keys_do_not_go_with_its_source_is_refused(cohort, parts):
+    assert parts in refusal(study(cohort))
 
 
 def test_channels_must_be_there_in_each_cohort():

@@ -14,7 +14,7 @@ from neurocohort.study.members import all_experiments, draws_of, members_of, sta
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "parts"),
     [
         ({"training__cross_validation": True}, None),
         ({"training__processes": 9}, ["training.processes` is 9", "a batch has 5 scans"]),
@@ -51,13 +51,13 @@ from neurocohort.study.members import all_experiments, draws_of, members_of, sta
         ({"network": {"name": "densenet121", "norm": "group"}}, ["network.norm", "densenet121"]),
     ],
 )
-def test_trainings_are_checked_with_what_they_depend_on(demo_study, keys, told):
+def test_trainings_are_checked_with_what_they_depend_on(demo_study, keys, parts):
     config = experiment_with(demo_study, **keys)
-    if told is None:
+    if parts is None:
         check_configuration(config, source=SOURCE)
         return
     message = refusal(config)
-    assert all(part in message for part in told), message
+    assert all(part in message for part in parts), message
 
 
 def transferring(demo_study, **experiments):
@@ -128,9 +128,9 @@ def test_transfer_between_matching_folds_or_other_cohorts_is_accepted(demo_study
 
 @pytest.mark.parametrize("case", LEAKING_TRANSFERS)
 def test_transfer_from_a_network_that_saw_the_tested_scans_is_refused(demo_study, case):
-    experiments, told = LEAKING_TRANSFERS[case]
+    experiments, parts = LEAKING_TRANSFERS[case]
     message = refusal(transferring(demo_study, **experiments))
-    assert all(part in message for part in told), message
+    assert all(part in message for part in parts), message
     assert "faults" not in message, "one fault, one sentence"
 
 

@@ -42,10 +42,10 @@ def test_two_processes_under_torchrun_have_the_loss_curve_of_one(tmp_path):
     settings = toy_settings(**calm)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}"]
     command += [toy_training.__file__, str(tmp_path), json.dumps(settings.as_dict())]
-    told = subprocess.run(command, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.count("epoch 1/3") == 1, "the first process alone reports"
-    assert "Warning" not in told.stderr
+    completed = subprocess.run(command, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.count("epoch 1/3") == 1, "the first process alone reports"
+    assert "Warning" not in completed.stderr
     alone = run(tmp_path, toy_settings(**calm | {"processes": 1}), "alone.pt")
     _, history = result_of(tmp_path)
     for ours, theirs in zip(history, alone.history, strict=True):

@@ -56,12 +56,12 @@ def test_schedulers_verdict_counts_before_the_log(tmp_path):
 def test_message_has_rule_scan_scheduler_log_cause_and_command(tmp_path):
     lines = "".join(f"epoch {number}/99\n" for number in range(50))
     ending, resources = Ending("OUT_OF_MEMORY, ExitCode 0:125", MEMORY), Resources(mem_mb=8000, runtime=720)
-    told = describe(failed(tmp_path, lines, number="4711", ending=ending, resources=resources), COMMAND)
-    assert told.splitlines()[0] == "train of brain_age (seed-1) failed."
-    assert "job 4711, OUT_OF_MEMORY, ExitCode 0:125" in told
-    assert "| epoch 30/99" in told and "| epoch 49/99" in told and "epoch 29/99" not in told, "the last 20 lines"
-    assert "needed more memory than it requested (8000 MB)" in told
-    assert told.splitlines()[-1] == f"  to continue: {COMMAND} --set-resources train:mem_mb=16000"
+    text = describe(failed(tmp_path, lines, number="4711", ending=ending, resources=resources), COMMAND)
+    assert text.splitlines()[0] == "train of brain_age (seed-1) failed."
+    assert "job 4711, OUT_OF_MEMORY, ExitCode 0:125" in text
+    assert "| epoch 30/99" in text and "| epoch 49/99" in text and "epoch 29/99" not in text, "the last 20 lines"
+    assert "needed more memory than it requested (8000 MB)" in text
+    assert text.splitlines()[-1] == f"  to continue: {COMMAND} --set-resources train:mem_mb=16000"
 
 
 @pytest.mark.parametrize(
@@ -81,26 +81,26 @@ def test_command_that_goes_on_is_one_that_snakemake_takes(tmp_path, typed, expec
 
 
 def test_message_of_an_attempt_that_is_followed_by_another_names_no_command(tmp_path):
-    told = describe(failed(tmp_path, "MemoryError", attempt=1, attempts=3), COMMAND)
-    assert "attempt 2 of 3" in told and "to continue" not in told
+    text = describe(failed(tmp_path, "MemoryError", attempt=1, attempts=3), COMMAND)
+    assert "attempt 2 of 3" in text and "to continue" not in text
 
 
 def test_message_without_any_log_says_so(tmp_path):
-    told = describe(failed(tmp_path, ""), COMMAND)
-    assert "no log was written" in told and "not known" in told and told.endswith(f"to continue: {COMMAND}")
+    text = describe(failed(tmp_path, ""), COMMAND)
+    assert "no log was written" in text and "not known" in text and text.endswith(f"to continue: {COMMAND}")
 
 
 def test_refused_submission_shows_the_schedulers_words(tmp_path):
     message = "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition specified: cpus'."
-    told = describe(failed(tmp_path, "", message=message), COMMAND)
-    assert "invalid partition specified: cpus" in told and "the scheduler refused the job" in told
+    text = describe(failed(tmp_path, "", message=message), COMMAND)
+    assert "invalid partition specified: cpus" in text and "the scheduler refused the job" in text
 
 
 def test_log_of_a_terminals_progress_bar_and_of_broken_bytes_is_shown(tmp_path):
     log = tmp_path / "rule.log"
     log.write_bytes(b"10 %\r50 %\r100 %\n\xff\xfe broken\n\n")
-    told = describe(FailedJob("download", "IXI-T1.tar", [log]), COMMAND)
-    assert "| 100 %" in told and "10 %\r" not in told and "broken" in told
+    text = describe(FailedJob("download", "IXI-T1.tar", [log]), COMMAND)
+    assert "| 100 %" in text and "10 %\r" not in text and "broken" in text
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_number_of_gpus_that_a_site_cannot_request_is_refused(repository):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"gpus": "gpu=1"}, "has the key gpus; expected"),
         ({"gpu": None}, "lacks the key gpu"),
@@ -72,19 +72,19 @@ def test_number_of_gpus_that_a_site_cannot_request_is_refused(repository):
         ({"reservation": "yes"}, "reservation: 'yes'; expected bool"),
     ],
 )
-def test_wrong_table_ends_in_a_sentence(repository, tmp_path, change, told):
+def test_wrong_table_ends_in_a_sentence(repository, tmp_path, change, message):
     site = {key: value for key, value in (table_of(repository, "site.yaml") | change).items() if value is not None}
     (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_site(tmp_path / "site.yaml")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("gpu: [", "can't be read as YAML"), ("- gpu", "has list at its top level")]
+    ("text", "message"), [("gpu: [", "can't be read as YAML"), ("- gpu", "has list at its top level")]
 )
-def test_a_file_that_is_no_table_ends_in_a_sentence(tmp_path, text, told):
+def test_a_file_that_is_no_table_ends_in_a_sentence(tmp_path, text, message):
     (tmp_path / "site.yaml").write_text(text)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_site(tmp_path / "site.yaml")
 
 

@@ -356,7 +356,7 @@ def test_nothing_but_dicom_stops_with_the_command(place):
 
 
 @pytest.mark.parametrize(
-    ("path", "options", "told"),
+    ("path", "options", "message"),
     [
         ("T1.nii.gz", {}, "has no folder named sub-\\*"),
         (
@@ -370,9 +370,9 @@ def test_nothing_but_dicom_stops_with_the_command(place):
         (T1W, {"modalities": ("T1w", "bold")}, "expected T1w first, then any of T2w, PDw, FLAIR"),
     ],
 )
-def test_what_finds_nothing_or_is_unknown_is_told(place, path, options, told):
+def test_what_finds_nothing_or_is_unknown_is_told(place, path, options, message):
     place.put(path)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         place.ingest(**options)
 
 

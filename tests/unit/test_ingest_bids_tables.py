@@ -263,5 +263,5 @@ def test_a_fingerprint_changes_with_what_is_read_and_with_nothing_else(place):
 def test_the_check_of_a_configuration_loads_no_heavy_library():
     code = "import sys; import neurocohort.sources.fingerprints, neurocohort.sources.variables;"
     code += "print([name for name in ('numpy', 'pandas', 'nibabel', 'openpyxl') if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == "[]"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"

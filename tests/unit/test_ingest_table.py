@@ -151,7 +151,7 @@ def test_further_modalities_have_columns_of_their_own(place):
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (
             [["participant_id", "age"], ["01", "3"]],
@@ -177,9 +177,9 @@ def test_further_modalities_have_columns_of_their_own(place):
         ([["participant_id", "path"], ["1", "a.nii", "Smith", "John"]], "row 2 has 4 cells, and the header has 2"),
     ],
 )
-def test_a_wrong_table_is_told_by_row_and_column(place, rows, told):
+def test_a_wrong_table_is_told_by_row_and_column(place, rows, message):
     place.image("a.nii")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         place.write(*rows).ingest()
 
 
@@ -190,13 +190,13 @@ def test_a_table_that_cannot_be_read_is_named(place, content):
     if content:
         place.write()
         place.table.write_bytes(content)
-    told = (
+    message = (
         r"clinic.csv can't be read as a table .*expected .csv or .tsv in UTF-8"
         if content
         else "clinic.csv is not there"
     )
     for read in (place.ingest, lambda: kinds_of_plan(plan_table(place.table)), lambda: fingerprint_table(place.table)):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             read()
 
 

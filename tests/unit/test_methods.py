@@ -217,17 +217,17 @@ def test_a_baseline_of_volumes_that_scans_in_mni_space_rule_out_has_its_reason(s
         baselines = pd.concat([baselines, baselines[baselines["model"] == "mean"].assign(model="volumes")])
         write_table(path, baselines)
 
-    def told(*cohorts: str) -> str:
+    def methods(*cohorts: str) -> str:
         text = text_of(study, in_mni_space(demo, *cohorts))["baselines"]
         return text[text.index("The network of brain age") :].split("The network of dementia")[0]
 
-    assert "MNI space" not in told()
-    assert "neither fitted on nor applied to IXI" in told("ixi")
+    assert "MNI space" not in methods()
+    assert "neither fitted on nor applied to IXI" in methods("ixi")
     write_table(path, baselines[baselines["model"] != "volumes"])
-    everywhere = told("ixi", "oasis1")
+    everywhere = methods("ixi", "oasis1")
     assert "There is no baseline of tissue volumes for brain age" in everywhere
     assert "to fit: tissue volumes" not in everywhere, "the reason is not the number of participants"
-    assert "no baseline of tissue volumes" not in told() and "tissue volumes" in told()
+    assert "no baseline of tissue volumes" not in methods() and "tissue volumes" in methods()
 
 
 def test_missing_record_goes_into_the_ledger_and_its_sentences_are_left_out(study, demo):

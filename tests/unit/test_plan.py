@@ -27,11 +27,11 @@ from neurocohort.cluster.planning.study import Study
 from neurocohort.cluster.planning.text import plan_text
 from neurocohort.cluster.planning.work import Work, own_measurements, seconds_of
 from neurocohort.cluster.profiles import Profile, read_profile, this_machine
-from neurocohort.cluster.terminal import duration, size
 from neurocohort.files import write_json, write_table
 from neurocohort.learning.constants import SOFT_BINS
 from neurocohort.sources.sources import read_source, source_table
 from neurocohort.study.configuration import check_configuration, read_checked
+from neurocohort.text import rough_duration, size
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config" / "config.yaml"
@@ -378,7 +378,7 @@ def test_a_batch_that_is_to_come_is_between_its_cohort_and_the_quality_table(tmp
 
 
 def test_amounts_are_written_as_a_person_reads_them():
-    assert [duration(value) for value in (4, 99, 100, 6600, 7200, 118800, 4.6e6)] == [
+    assert [rough_duration(value) for value in (4, 99, 100, 6600, 7200, 118800, 4.6e6)] == [
         "4 s",
         "99 s",
         "1.7 min",

@@ -82,7 +82,7 @@ class Downloads:
         path = self.destination(source, key)
         return path.is_file() and path.read_bytes() == self.original(source, key)
 
-    def told(self, fault: str, source: str, key: str, ending: str) -> None:
+    def record(self, fault: str, source: str, key: str, ending: str) -> None:
         """Print a row of a table; -s shows it."""
         size = len(self.original(source, key))
         requests = ", ".join(f"{request.range or 'all'}: {request.sent}" for request in self.server.requests)
@@ -103,7 +103,7 @@ def test_a_good_server_gives_the_file_once(downloads, source, key):
     assert downloads.run(source, key).returncode == 0
     assert downloads.is_right(source, key)
     assert downloads.server.sent == len(downloads.original(source, key))
-    downloads.told("none", source, key, "right")
+    downloads.record("none", source, key, "right")
 
 
 @pytest.mark.parametrize(("source", "key"), ARCHIVES)
@@ -112,7 +112,7 @@ def test_a_connection_cut_at_a_random_byte_goes_on_there(downloads, source, key)
     downloads.server.faults = [Fault("cut", random.Random(source).randrange(1, size))]
     assert downloads.run(source, key).returncode == 0
     assert downloads.is_right(source, key) and downloads.server.sent == size, "no byte was sent twice"
-    downloads.told("cut at a random byte", source, key, "right")
+    downloads.record("cut at a random byte", source, key, "right")
 
 
 @pytest.mark.parametrize(("source", "key"), ARCHIVES)
@@ -125,7 +125,7 @@ def test_a_second_run_goes_on_where_the_first_gave_up(downloads, source, key):
     assert downloads.run(source, key).returncode == 0 and downloads.is_right(source, key)
     body = downloads.server.requests[-1].sent
     assert body == size - first, "the second run asked for the rest alone"
-    downloads.told(
+    downloads.record(
         "second run after a cut", source, key, f"right; the second run took {downloads.server.sent - before}"
     )
 
@@ -133,7 +133,7 @@ def test_a_second_run_goes_on_where_the_first_gave_up(downloads, source, key):
 def test_a_wrong_checksum_is_refused_with_both_sums(downloads):
     run = downloads.run("ixi", "t1", md5="0" * 32)
     assert run.returncode == 2 and "0" * 32 in run.stderr and not downloads.destination("ixi", "t1").exists()
-    downloads.told("wrong checksum", "ixi", "t1", run.stderr.strip().splitlines()[-1][:200])
+    downloads.record("wrong checksum", "ixi", "t1", run.stderr.strip().splitlines()[-1][:200])
 
 
 def test_without_a_published_checksum_a_later_download_must_equal_the_first(downloads):
@@ -145,7 +145,7 @@ def test_without_a_published_checksum_a_later_download_must_equal_the_first(down
     downloads.destination("oasis1", "disc1").unlink()
     run = downloads.run("oasis1", "disc1")
     assert run.returncode == 2 and "checksums.tsv" in run.stderr
-    downloads.told("another file than the first", "oasis1", "disc1", run.stderr.strip().splitlines()[-1][:200])
+    downloads.record("another file than the first", "oasis1", "disc1", run.stderr.strip().splitlines()[-1][:200])
 
 
 @pytest.mark.parametrize(("source", "key"), ARCHIVES)
@@ -153,7 +153,7 @@ def test_a_web_page_with_status_200_is_named_as_one(downloads, source, key):
     downloads.server.faults = [Fault("html")] * 9
     run = downloads.run(source, key)
     assert run.returncode == 2 and "web page" in run.stderr and not downloads.destination(source, key).exists()
-    downloads.told("HTML with status 200", source, key, run.stderr.strip().splitlines()[-1][:200])
+    downloads.record("HTML with status 200", source, key, run.stderr.strip().splitlines()[-1][:200])
 
 
 @pytest.mark.parametrize(("source", "key"), ARCHIVES[:1])  # the waits between attempts take about 20 s
@@ -161,7 +161,7 @@ def test_three_times_503_are_waited_out(downloads, source, key):
     downloads.server.faults = [Fault("status", 503)] * 3
     assert downloads.run(source, key).returncode == 0 and downloads.is_right(source, key)
     assert [request.status for request in downloads.server.requests] == [503, 503, 503, 200]
-    downloads.told("503 three times", source, key, "right")
+    downloads.record("503 three times", source, key, "right")
 
 
 @pytest.mark.parametrize(("source", "key"), ARCHIVES)
@@ -170,14 +170,14 @@ def test_a_truncated_archive_that_passes_its_length_is_refused(downloads, source
     downloads.server.faults = [Fault("shorten", len(content) * 2 // 3)] * 9
     run = downloads.run(source, key)
     assert run.returncode == 2 and not downloads.destination(source, key).exists()
-    downloads.told("truncated archive", source, key, run.stderr.strip().splitlines()[-1][:200])
+    downloads.record("truncated archive", source, key, run.stderr.strip().splitlines()[-1][:200])
 
 
 @pytest.mark.parametrize(("source", "key"), ARCHIVES)
 def test_a_redirect_is_followed(downloads, source, key):
     downloads.server.faults = [Fault("redirect", downloads.server.url(ADDRESSES[source][key]))]
     assert downloads.run(source, key).returncode == 0 and downloads.is_right(source, key)
-    downloads.told("redirect", source, key, "right")
+    downloads.record("redirect", source, key, "right")
 
 
 def test_a_stalled_stream_is_dropped_and_taken_up(downloads):
@@ -185,7 +185,7 @@ def test_a_stalled_stream_is_dropped_and_taken_up(downloads):
     downloads.server.faults = [Fault("stall", 40_000)]
     assert downloads.run("ixi", "t1", stall_seconds=1).returncode == 0 and downloads.is_right("ixi", "t1")
     assert downloads.server.sent == size
-    downloads.told("stalled stream", "ixi", "t1", "right")
+    downloads.record("stalled stream", "ixi", "t1", "right")
 
 
 def test_the_published_tables_lead_to_these_names():

@@ -176,8 +176,10 @@ def test_each_fold_starts_from_the_same_fold_and_a_control_from_the_first(demo, 
     refined = EXPERIMENTS["folded"] | {"transfer": {"weights": "folded"}, "control": "shuffled_target"}
     content["experiments"] = EXPERIMENTS | {"refined": refined}
     (tmp_path / "refined.yaml").write_text(yaml.safe_dump(content))
-    told = demo.snakemake("--configfile", str(tmp_path / "refined.yaml"), "--dry-run", "--printshellcmds")
-    starts = dict(re.findall(r"--folder results/experiments/(refined\S+) .*--start=results/experiments/(\S+)", told))
+    completed = demo.snakemake("--configfile", str(tmp_path / "refined.yaml"), "--dry-run", "--printshellcmds")
+    starts = dict(
+        re.findall(r"--folder results/experiments/(refined\S+) .*--start=results/experiments/(\S+)", completed)
+    )
     assert starts == {
         **{f"refined/fold-{fold}_seed-1": f"folded/fold-{fold}_seed-1/model.safetensors" for fold in range(1, 6)},
         **{f"refined_shuffled-target-{n}/seed-1": "folded/fold-1_seed-1/model.safetensors" for n in (1, 2, 3)},

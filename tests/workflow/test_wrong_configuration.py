@@ -57,12 +57,12 @@ def refused(checkout, path):
     return output
 
 
-@pytest.mark.parametrize(("key", "value", "told"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_configuration_ends_in_a_sentence_that_names_the_key(checkout, config, tmp_path, key, value, told):
+@pytest.mark.parametrize(("key", "value", "parts"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_configuration_ends_in_a_sentence_that_names_the_key(checkout, config, tmp_path, key, value, parts):
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(change(config, key, value), sort_keys=False))
     output = refused(checkout, path)
-    for part in told:
+    for part in parts:
         assert part in output, output
 
 

@@ -25,8 +25,8 @@ from neurocohort.cluster.scheduler import (
     output_of,
 )
 from neurocohort.cluster.site import Site
-from neurocohort.cluster.terminal import duration, size
 from neurocohort.errors import InputError
+from neurocohort.text import rough_duration, size
 
 LOGS = Path(".snakemake/sge/logs")  # where profiles/sge/submit.py has Grid Engine write a job's output
 ACCOUNTING_S = 20.0  # Grid Engine writes its accounting every 15 s
@@ -53,7 +53,7 @@ class Queue(NamedTuple):
 
     def described(self) -> str:
         """The queue in one line."""
-        limit = "no time limit" if self.limit_minutes == inf else f"{duration(60 * self.limit_minutes)} at most"
+        limit = "no time limit" if self.limit_minutes == inf else f"{rough_duration(60 * self.limit_minutes)} at most"
         return f"{self.slots} slots a host, {limit}, parallel environments {', '.join(sorted(self.environments)) or 'none'}"
 
 
@@ -323,7 +323,7 @@ def job_misfits(
     where, found = name or "any queue", []
     longest = max(queue.limit_minutes for queue in usable)
     if resources.runtime > longest:
-        said = f"{rule} requests {duration(60 * resources.runtime)}, and {where} allows {duration(60 * longest)}"
+        said = f"{rule} requests {rough_duration(60 * resources.runtime)}, and {where} allows {rough_duration(60 * longest)}"
         fix = f"use another queue in site.yaml, or less time, as in `--set-resources {rule}:runtime={longest:.0f}`; a "
         fix += "training continues from its checkpoint when it is restarted."
         found.append(Misfit("runtime", resources.runtime, Finding(BAD, "jobs", said, fix)))

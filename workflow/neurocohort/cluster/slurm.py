@@ -26,7 +26,7 @@ from neurocohort.cluster.scheduler import (
     fit_findings,
     output_of,
 )
-from neurocohort.cluster.terminal import duration, size
+from neurocohort.text import rough_duration, size
 
 # Columns: partition, availability, time limit, nodes, CPUs, memory in MB, generic resources, state, node names.
 SINFO = ("sinfo", "--noheader", "--exact", "--format=%R|%a|%l|%D|%c|%m|%G|%T|%N")
@@ -80,7 +80,7 @@ class Partition:
         count = sum(self.nodes.values())
         states = ", ".join(f"{number} {state}" for state, number in sorted(self.nodes.items()))
         gpus = [f"{number} GPU{'s' * (number > 1)} {model}".strip() for model, number in self.gpus.items()]
-        limit = "no time limit" if self.limit_minutes == inf else f"{duration(60 * self.limit_minutes)} at most"
+        limit = "no time limit" if self.limit_minutes == inf else f"{rough_duration(60 * self.limit_minutes)} at most"
         nodes = f"{count} node{'s' * (count != 1)} ({states})"
         memory = size(self.memory_mb * 1e6)
         return f"{nodes}, up to {self.cpus} CPUs and {memory}, {', '.join(gpus) or 'no GPU'}, {limit}"
@@ -268,8 +268,8 @@ def _exceeded(submission: Submission, partition: Partition, profile: Profile) ->
         yield misfit(
             "runtime",
             resources.runtime,
-            duration(60 * resources.runtime),
-            f"{name} allows {duration(60 * partition.limit_minutes)}",
+            rough_duration(60 * resources.runtime),
+            f"{name} allows {rough_duration(60 * partition.limit_minutes)}",
             f"give another partition in {file} (with max_runtime each), or request less, as in `--set-resources "
             f"{rule}:runtime={partition.limit_minutes:.0f}`; a training continues from its checkpoint when it is restarted.",
         )

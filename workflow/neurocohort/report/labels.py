@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from neurocohort import text as texts
 from neurocohort.dataset.targets import class_names
+
+counted = texts.counted
 
 
 @dataclass(frozen=True)
@@ -210,21 +213,6 @@ def interval(low: object, high: object, decimals: int) -> str:
     return f"[{number(low, decimals)}, {number(high, decimals)}]"
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 scan``, ``2 scans``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def duration(seconds: object) -> str:
-    """Seconds in words: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
-    if not is_number(seconds):
-        return "–"
-    total = float(seconds)
-    if total < 10:
-        return f"{total:.1f} s"
-    whole = round(total)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    """A measured time in words, ``–`` where it is missing."""
+    return texts.duration(float(seconds)) if is_number(seconds) else "–"

@@ -51,7 +51,7 @@ class Networks:
 
     def members(self, rows: pd.DataFrame) -> str:
         """``fold 2, seed 1; fold 3, seed 1``, each with the reason where the table has one."""
-        reasons = rows["reason"].fillna("").astype(str)
+        reasons = rows["reason"].astype(object).fillna("").astype(str)
         named = zip(rows["member"].astype(str), reasons, strict=True)
         return "; ".join(f"{spelt(member)}{f' ({reason})' if reason else ''}" for member, reason in named)
 

@@ -19,7 +19,7 @@ from neurocohort.cluster.doctor.findings import BAD, GOOD, NONE, Finding
 from neurocohort.cluster.probe import Sight, Torch
 from neurocohort.cluster.profiles import Profile
 from neurocohort.cluster.scheduler import Scheduler
-from neurocohort.cluster.terminal import size
+from neurocohort.text import size
 
 SNAKEFILE = CHECKOUT / "workflow" / "probe.smk"
 CPU, GPU = "cpu", "gpu"

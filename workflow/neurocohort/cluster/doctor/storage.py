@@ -15,7 +15,7 @@ from neurocohort.cluster.asking import ask
 from neurocohort.cluster.doctor.findings import BAD, GOOD, Finding
 from neurocohort.cluster.planning.disk import files_needed, needs
 from neurocohort.cluster.planning.study import Study
-from neurocohort.cluster.terminal import size
+from neurocohort.text import size
 
 SHARED = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "fuse.glusterfs", "panfs", "wekafs", "pvfs2"}
 SHARED |= {"afs", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.cephfs", "virtiofs"}

@@ -8,7 +8,8 @@ from neurocohort.cluster.planning.disk import files_needed
 from neurocohort.cluster.planning.plan import Line, Plan
 from neurocohort.cluster.planning.rates import read_rates
 from neurocohort.cluster.profiles import LOCAL
-from neurocohort.cluster.terminal import RIGHT, duration, hours, size, table
+from neurocohort.cluster.terminal import RIGHT, hours, table
+from neurocohort.text import rough_duration, size
 
 ESTIMATE = "~"
 NOT_MEASURED = "not measured on a GPU"
@@ -39,7 +40,7 @@ def _jobs(plan: Plan) -> list[str]:
 
 def _row(line: Line) -> list[str]:
     count = f"{ESTIMATE if line.estimated else ''}{line.jobs}"
-    cpu, gpu = duration(line.seconds), ""
+    cpu, gpu = rough_duration(line.seconds), ""
     if line.on_gpu:
         cpu, gpu = ("", cpu) if line.measured else (f"({cpu})", "?")
     by = "this study" if line.own else "rates"
@@ -92,7 +93,7 @@ def _time(plan: Plan) -> list[str]:
     at_a_time = f"{plan.profile.cores} cores"
     if plan.profile.executor != LOCAL:
         at_a_time = f"{plan.profile.jobs} jobs at a time, without waiting in the queue"
-    whole = f"From beginning to end: {ESTIMATE}{duration(plan.elapsed_s)} with {at_a_time}"
+    whole = f"From beginning to end: {ESTIMATE}{rough_duration(plan.elapsed_s)} with {at_a_time}"
     whole += ", without the downloads" if plan.downloads else ""
     whole += "; on a GPU the networks take less time than on the CPU, which is counted here" if unmeasured else ""
     return [*lines, whole]
