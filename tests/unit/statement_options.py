@@ -81,6 +81,7 @@ OPTIONS = {
     "last": training(keep="last"),
     "patience": training(patience=9),
     "cosine": training(schedule="cosine"),
+    "mixup, sgd and mirror images": training(mixup=0.2, optimizer="sgd", mirror_averaging=True),
     "no_augmentation": _augmentation_off,
     "synthstrip": preprocessing(brain_extraction="synthstrip", intensity="zscore"),
     "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),

@@ -19,8 +19,8 @@ TEXTS = {
     "2 of 3 scans were used; scans left out: 1 at the step “with a value of age”.",
     "preprocessing": "A scan was excluded where it was cut.",
     "split": "The participants were divided into parts.",
-    "training": "It took T1w volumes of voxels, classes with equal weight, AdamW, from random weights. "
-    "The weights kept were those of the last epoch.",
+    "training": "It took T1w volumes of voxels, classes with equal weight. The weights were optimised by AdamW, from random "
+    "weights. The weights kept were those of the last epoch.",
     "evaluation": "Results were measured by the AUC with 95 % confidence intervals; results were also computed by site and sex; "
     "sensitivity, specificity, predictive values and balanced accuracy at Youden's index. "
     "For age, on record, one model of age was evaluated.",

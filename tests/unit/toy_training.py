@@ -97,9 +97,9 @@ def run(
 
 
 @contextmanager
-def stopped_at_step(number: int | None) -> Iterator[None]:
+def stopped_at_step(number: int | None, optimiser: type[torch.optim.Optimizer] = torch.optim.AdamW) -> Iterator[None]:
     """Within the block, this process sends itself SIGTERM in its optimiser's step ``number``, counted from 1."""
-    original, steps = torch.optim.AdamW.step, 0
+    original, steps = optimiser.step, 0
 
     def counted(self, *arguments, **options):
         nonlocal steps
@@ -108,11 +108,11 @@ def stopped_at_step(number: int | None) -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *arguments, **options)
 
-    torch.optim.AdamW.step = counted
+    optimiser.step = counted
     try:
         yield
     finally:
-        torch.optim.AdamW.step = original
+        optimiser.step = original
 
 
 def train_in_process(

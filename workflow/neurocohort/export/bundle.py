@@ -32,7 +32,17 @@ from neurocohort.report.networks import Networks
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = (evaluator, outputs, scans, weights)
 NETWORK_MODULE = "scripts.network"
-SHARED_SETTINGS = ("task", "network", "modalities", "classes", "channels", "norm", "soft_bins", "patch")
+SHARED_SETTINGS = (
+    "task",
+    "network",
+    "modalities",
+    "classes",
+    "channels",
+    "norm",
+    "soft_bins",
+    "patch",
+    "mirror_averaging",
+)
 
 
 def write_bundle(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from neurocohort.dataset.folds import with_fold
 from neurocohort.errors import InputError
@@ -17,12 +18,14 @@ from neurocohort.learning.data import PackedImages, to_input
 from neurocohort.learning.model_files import Model
 from neurocohort.learning.precision import FLOAT32, choose_precision, set_up_torch
 from neurocohort.learning.prediction_tables import ID_COLUMNS
-from neurocohort.learning.tasks import SEGMENTATION, TISSUE_LABELS
+from neurocohort.learning.settings import TrainingSettings
+from neurocohort.learning.tasks import SEGMENTATION, TISSUE_LABELS, Task
 from neurocohort.learning.windows import network_outputs
 from neurocohort.progress import in_turn
 
 PREDICTED_PARTS = ("validation", "held-out", "external")
 LEVELS = 255  # of a stored probability: eight bits are precise enough
+LEFT_RIGHT = -3  # the axis of a volume, (..., X, Y, Z)
 
 
 def predicted_samples(samples: pd.DataFrame, fold: int) -> pd.DataFrame:
@@ -93,10 +96,19 @@ def _predictions(model: Model, samples: pd.DataFrame, packed: PackedImages) -> I
         images = torch.from_numpy(scan)[None].to(model.device)
         with torch.inference_mode():
             inputs = precision.to_memory_format(to_input(images, model.intensity))
-            prediction = model.task.predict(network_outputs(network, inputs, settings))[0]
+            prediction = _prediction(model.task, network, inputs, settings)
             if model.task.kind == SEGMENTATION:
                 prediction = (prediction * LEVELS).round_().to(torch.uint8)
         yield prediction.cpu()
+
+
+def _prediction(task: Task, network: nn.Module, inputs: torch.Tensor, settings: TrainingSettings) -> torch.Tensor:
+    """The prediction for one scan, (1, C, X, Y, Z), or the mean of it and its mirror image's; a map is mirrored back."""
+    found = task.predict(network_outputs(network, inputs, settings))[0]
+    if not settings.mirror_averaging:
+        return found
+    mirrored = task.predict(network_outputs(network, inputs.flip(LEFT_RIGHT), settings))[0]
+    return (found + (mirrored.flip(LEFT_RIGHT) if task.kind == SEGMENTATION else mirrored)) / 2
 
 
 def _write_probabilities(path: Path, maps: Iterable[torch.Tensor], count: int) -> None:

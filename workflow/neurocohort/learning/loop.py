@@ -1,8 +1,8 @@
 """The loop over epochs and steps. Its checkpoint holds its complete state: a resumed training ends with the same bits.
 
 The weights that are kept are those of the best epoch, of the last, or the mean of the last epochs' (``keep``). Order and
-augmentation follow from (seed, epoch, sample), dropout from (seed, epoch, step, process) and the learning rate from the step. So
-the state consists of weights, the optimiser's moments and the position.
+augmentation follow from (seed, epoch, sample), dropout and mixup from (seed, epoch, step, process) and the learning rate from
+the step. So the state consists of weights, the optimiser's moments and the position.
 """
 
 import contextlib
@@ -22,10 +22,11 @@ from neurocohort.learning.checkpoint import Interrupted, SavedTraining, StopRequ
 from neurocohort.learning.constants import VALIDATION_MEMORY
 from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.distributed import Processes
+from neurocohort.learning.mixup import draw_mix, mixed, mixed_loss
 from neurocohort.learning.networks import copied_weights, load_weights, weights_of
 from neurocohort.learning.precision import Precision
 from neurocohort.learning.run_record import EpochRow
-from neurocohort.learning.schedule import MOMENTUM, SQUARES_DECAY, schedule_at, set_schedule
+from neurocohort.learning.schedule import build_optimiser, schedule_at, set_schedule
 from neurocohort.learning.tasks import Classification
 from neurocohort.learning.transfer import learning_stages, set_learning, stages
 from neurocohort.learning.windows import network_outputs
@@ -85,13 +86,7 @@ class Loop:
         self.network, self.batches, self.precision, self.processes = network, batches, precision, processes
         self.task, self.settings, self.scans = batches.source.task, batches.settings, len(batches.places)
         self.files = files
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=self.settings.learning_rate,
-            betas=(MOMENTUM, SQUARES_DECAY),
-            weight_decay=self.settings.weight_decay,
-            fused=precision.device.type == "cuda",
-        )
+        self.optimiser = build_optimiser(network.parameters(), self.settings, fused=precision.device.type == "cuda")
         self.scaler = precision.scaler()
         self.stages = stages(network)
         self.runner: Callable[..., torch.Tensor] = network
@@ -246,9 +241,10 @@ class Loop:
         settings, steps = self.settings, self.batches.steps
         _seed(settings.seed, epoch, step, self.processes.rank)
         set_schedule(self.optimiser, schedule_at(settings, epoch * steps + step, settings.epochs * steps))
+        mix = draw_mix(len(batch.inputs), settings.mixup, (settings.seed, epoch, step, self.processes.rank))
         with self.precision.autocast():
-            outputs = self.runner(self.precision.to_memory_format(batch.inputs))
-        loss = self.task.loss(outputs.float(), batch.targets)
+            outputs = self.runner(self.precision.to_memory_format(mixed(batch.inputs, mix)))
+        loss = mixed_loss(self.task, outputs.float(), batch.targets, mix)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss * batch.weight).backward()
         self.scaler.unscale_(self.optimiser)

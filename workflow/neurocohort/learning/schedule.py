@@ -1,14 +1,17 @@
-"""Learning rate and momentum as functions of the step, so that a resumed training needs only the step."""
+"""The optimiser, and its learning rate and momentum as functions of the step, so that a resumed training needs only the step."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from neurocohort.learning.constants import CALM_MOMENTUM, FAST_MOMENTUM, ONE_CYCLE_START
 from neurocohort.learning.settings import TrainingSettings
 
 ONE_CYCLE, COSINE = "one_cycle", "cosine"
+SGD = "sgd"
 START = 1 / ONE_CYCLE_START  # fraction of the largest rate
 END = START / 1e4
 MOMENTUM, SQUARES_DECAY = 0.9, 0.999  # AdamW's own
@@ -16,7 +19,7 @@ MOMENTUM, SQUARES_DECAY = 0.9, 0.999  # AdamW's own
 
 @dataclass(frozen=True)
 class ScheduleValues:
-    """``rate``: the learning rate; ``momentum``: AdamW's first beta."""
+    """``rate``: the learning rate; ``momentum``: AdamW's first beta, or the momentum of stochastic gradient descent."""
 
     rate: float
     momentum: float
@@ -47,7 +50,21 @@ def schedule_at(settings: TrainingSettings, step: int, steps: int) -> ScheduleVa
 def set_schedule(optimiser: torch.optim.Optimizer, values: ScheduleValues) -> None:
     """Set the rate and momentum of the optimiser's next step."""
     for group in optimiser.param_groups:
-        group["lr"], group["betas"] = values.rate, (values.momentum, SQUARES_DECAY)
+        group["lr"] = values.rate
+        if "betas" in group:
+            group["betas"] = values.momentum, SQUARES_DECAY
+        else:
+            group["momentum"] = values.momentum
+
+
+def build_optimiser(
+    parameters: Iterable[nn.Parameter], settings: TrainingSettings, *, fused: bool
+) -> torch.optim.Optimizer:
+    """The optimiser of a training; ``fused``: whether its step is a single kernel, on a GPU."""
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == SGD:
+        return torch.optim.SGD(parameters, rate, momentum=MOMENTUM, weight_decay=decay, fused=fused)
+    return torch.optim.AdamW(parameters, rate, betas=(MOMENTUM, SQUARES_DECAY), weight_decay=decay, fused=fused)
 
 
 def _between(first: float, last: float, position: float) -> float:

@@ -23,7 +23,7 @@ class Range(Group):
 SweepKey = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(training[.](epochs|batch_size|learning_rate|schedule|warm_up|weight_decay|gradient_clip|augmentation[.]"
+        pattern=r"^(training[.](epochs|batch_size|learning_rate|optimizer|schedule|warm_up|weight_decay|gradient_clip|mixup|augmentation[.]"
         r"[a-z_]+)|network[.](name|channels|dropout|norm))$(?!\n)"
     ),
 ]

@@ -123,9 +123,13 @@ class TrainingKeys(Group):
         description="How often a network that learned nothing is trained again with another seed. If it still has not learned "
         "anything, it is left out of the average.",
     )
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw",
+        description="AdamW, or stochastic gradient descent with momentum, which Peng et al. (2021) trained SFCN by.",
+    )
     schedule: Literal["one_cycle", "cosine"] = Field("one_cycle", description="How the learning rate rises and falls.")
     warm_up: float = Field(0.15, ge=0, lt=1, description="Fraction of the steps over which the learning rate rises.")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="Weight decay of AdamW.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="Weight decay.")
     gradient_clip: float = Field(1.0, gt=0, le=1000, description="Largest norm of the gradient in a step.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
@@ -162,6 +166,18 @@ class TrainingKeys(Group):
     augmentation: Augmentation = Field(
         Augmentation(),
         description="Limits of the random changes to training scans, each applied to half of them; 0 leaves a change out.",
+    )
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Parameter alpha of mixup: each training scan is averaged with another one of its batch, and so are their "
+        "targets, with a weight from a Beta(alpha, alpha) distribution. 0 for none. Not for segmentation.",
+    )
+    mirror_averaging: bool = Field(
+        False,
+        description="Whether a prediction is the mean of those for the scan and for its mirror image (left and right exchanged). "
+        "It doubles the time of a prediction.",
     )
     threads: int = Field(
         1,

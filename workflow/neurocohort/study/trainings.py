@@ -29,6 +29,8 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
             f"`{key}.training.keep` is {training['keep']}, which needs all epochs; set `patience: 0`, or `keep: best`."
         )
     yield from _patch_faults(f"{key}.training.patch", training["patch"], task, config["preprocessing"]["shape"])
+    if training["mixup"] and task == "segmentation":
+        yield f"`{key}.training.mixup` is {training['mixup']:g}, which is for regression and classification; leave it out."
     yield from _transfer_faults(f"{key}.transfer.weights", experiment, config["experiments"])
     if (kind := experiment.get("control")) and task == "segmentation":
         yield f"`{key}.control` is {kind}, which is for regression and classification, and this experiment is a segmentation."

@@ -60,7 +60,8 @@ def seconds_of(study: Study, work: Work) -> float:
     if kind == "train":
         return _train(study, name, run, epochs)
     if kind == "predict":
-        return seconds("predict") + parts.predicted * _inference(study, name)
+        looks = 2 if experiment["training"]["mirror_averaging"] else 1
+        return seconds("predict") + parts.predicted * looks * _inference(study, name)
     if kind == "saliency":
         return seconds("saliency") + _saliency_predictions(study) * _inference(study, name) * looks_in_batches()
     grid = study.grid_mvoxels

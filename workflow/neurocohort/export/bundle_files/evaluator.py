@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 TABLE = "predictions.tsv"
+LEFT_RIGHT = -3  # the axis of a volume, (..., X, Y, Z)
 
 
 class Member(NamedTuple):
@@ -37,6 +38,7 @@ class Evaluator:
         inferer: Callable,
         rows: Callable,
         output_dir: str,
+        mirror_averaging: bool = False,
     ):
         """Store the parts.
 
@@ -47,9 +49,11 @@ class Evaluator:
             inferer: One of MONAI's.
             rows: From a scan's predictions, one per network, to its rows of predictions.tsv.
             output_dir: The folder of predictions.tsv and of other files of the task.
+            mirror_averaging: Whether a prediction is the mean of those for the scan and for its mirror image.
         """
         self.device, self.dataset, self.members = device, dataset, members
         self.inferer, self.rows, self.output_dir = inferer, rows, output_dir
+        self.mirror_averaging = mirror_averaging
 
     def run(self) -> None:
         """Write predictions.tsv, and the other files of the task, into the folder ``output_dir``."""
@@ -71,5 +75,11 @@ class Evaluator:
 
     def _prediction(self, levels: torch.Tensor, member: Member) -> torch.Tensor:
         image = member.standardisation(levels.clone())  # it works in place, and the next network needs the levels too
-        outputs = self.inferer(image.as_tensor()[None].to(self.device), member.network)
-        return member.postprocessing(outputs.float())[0].cpu()
+        inputs = image.as_tensor()[None].to(self.device)
+        found = member.postprocessing(self.inferer(inputs, member.network).float())[0]
+        if self.mirror_averaging:
+            mirrored = member.postprocessing(self.inferer(inputs.flip(LEFT_RIGHT), member.network).float())[0]
+            found = (
+                found + (mirrored.flip(LEFT_RIGHT) if mirrored.ndim > 2 else mirrored)
+            ) / 2  # a map is mirrored back
+        return found.cpu()

@@ -1,0 +1,125 @@
+"""Optional parts of a training: mixup, stochastic gradient descent, and predictions averaged with the mirror image's."""
+
+import numpy as np
+import pytest
+import torch
+from neurocohort.errors import InputError
+from neurocohort.learning.checkpoint import Interrupted
+from neurocohort.learning.constants import SOFT_BINS
+from neurocohort.learning.data import Intensity
+from neurocohort.learning.inference import predict, read_probabilities
+from neurocohort.learning.mixup import Mix, draw_mix, mixed, mixed_loss
+from neurocohort.learning.model_files import Model
+from neurocohort.learning.schedule import build_optimiser, schedule_at, set_schedule
+from neurocohort.learning.tasks import Classification, Regression, fit_task
+from neurocohort.learning.training import network_of
+from neurocohort.study.configuration import check_configuration
+from torch.nn import functional
+from toy_training import CPU, run, stopped_at_step, toy_cohort, toy_settings, weights_hash
+
+POSITION = (1, 4, 2, 0)
+
+
+def test_a_mix_depends_on_the_position_alone_and_favours_the_scan_itself():
+    first, again, later = draw_mix(8, 0.4, POSITION), draw_mix(8, 0.4, POSITION), draw_mix(8, 0.4, (1, 5, 2, 0))
+    assert first.weight == again.weight and (first.partner == again.partner).all() and later.weight != first.weight
+    assert sorted(first.partner) == list(range(8))
+    weights = [draw_mix(8, 0.4, (1, epoch, 0, 0)).weight for epoch in range(200)]
+    assert min(weights) >= 0.5 and np.mean(weights) > 0.75, "Beta(0.4, 0.4) is mostly near 0 and 1"
+    assert draw_mix(8, 0.0, POSITION) is None and draw_mix(1, 0.4, POSITION) is None
+
+
+def test_scans_are_averaged_with_their_partners():
+    inputs = torch.rand(3, 1, 2, 2, 2)
+    found = mixed(inputs, Mix(0.7, np.array([1, 2, 0])))
+    torch.testing.assert_close(found[0], 0.7 * inputs[0] + 0.3 * inputs[1])
+    assert mixed(inputs, None) is inputs
+
+
+@pytest.mark.parametrize("kind", ["bins", "value", "two classes", "three classes"])
+def test_gradient_is_that_of_the_averaged_target(kind):
+    """The loss against both targets, averaged, differs from that against the averaged target by a constant."""
+    torch.manual_seed(0)
+    mix = Mix(0.7, np.array([1, 2, 0]))
+    bins, two = Regression(True, 20.0, 90.0, 55.0, 20.0), Classification()
+    value, three = Regression(False, 20.0, 90.0, 55.0, 20.0), Classification(3, class_weights=(1.0, 1.0, 1.0))
+    task = {"bins": bins, "value": value, "two classes": two, "three classes": three}[kind]
+    targets = torch.tensor([30.0, 60.0, 80.0]) if isinstance(task, Regression) else torch.tensor([0, 1, 0])
+    outputs = torch.randn(3, task.outputs, requires_grad=True)
+    gradient = torch.autograd.grad(mixed_loss(task, outputs, targets, mix), outputs)[0]
+    torch.testing.assert_close(
+        gradient, torch.autograd.grad(averaged_target_loss(task, outputs, targets, mix), outputs)[0]
+    )
+
+
+def averaged_target_loss(task, outputs, targets, mix):
+    """The loss against averaged targets, written out for each task."""
+
+    def average(values):
+        return mix.weight * values + (1 - mix.weight) * values[torch.from_numpy(mix.partner)]
+
+    if isinstance(task, Classification):
+        soft = average(functional.one_hot(targets, task.classes).float())
+        if task.classes == 2:
+            return functional.binary_cross_entropy_with_logits(outputs[:, 0], soft[:, 1])
+        return functional.cross_entropy(outputs, soft)
+    if not task.soft_bins:
+        return functional.mse_loss(outputs[:, 0], average((targets - task.mean) / task.scale))
+    centres = torch.linspace(task.low, task.high, SOFT_BINS)
+    width = (task.high - task.low) / (SOFT_BINS - 1)
+    soft = average(torch.softmax(-0.5 * ((targets[:, None] - centres) / width) ** 2, dim=1))
+    return functional.kl_div(torch.log_softmax(outputs, dim=1), soft, reduction="batchmean")
+
+
+def test_sgd_follows_the_schedule_of_rate_and_momentum():
+    settings = toy_settings(optimizer="sgd", weight_decay=0.001)
+    optimiser = build_optimiser([torch.nn.Parameter(torch.zeros(1))], settings, fused=False)
+    assert isinstance(optimiser, torch.optim.SGD) and optimiser.param_groups[0]["weight_decay"] == 0.001
+    values = schedule_at(settings, 3, 20)
+    set_schedule(optimiser, values)
+    group = optimiser.param_groups[0]
+    assert group["lr"] == values.rate and group["momentum"] == values.momentum
+
+
+@pytest.mark.parametrize("stop_after", [2, 4])
+def test_training_with_mixup_and_sgd_resumes_with_the_same_bits(tmp_path, stop_after):
+    settings = toy_settings(epochs=2, mixup=0.4, optimizer="sgd")
+    whole = run(tmp_path, settings, "whole.pt")
+    with stopped_at_step(stop_after, torch.optim.SGD), pytest.raises(Interrupted):
+        run(tmp_path, settings, "cut.pt")
+    assert weights_hash(run(tmp_path, settings, "cut.pt").weights) == weights_hash(whole.weights)
+    plain = run(tmp_path, toy_settings(epochs=2, optimizer="sgd"), "plain.pt")
+    assert weights_hash(plain.weights) != weights_hash(whole.weights)
+
+
+@pytest.mark.parametrize("task", ["regression", "classification", "segmentation"])
+def test_mirrored_scan_has_the_prediction_of_the_scan(tmp_path, task):
+    settings = toy_settings(task, mirror_averaging=True)
+    samples, packed = toy_cohort(task)
+    rows = samples[samples["pack"] == "held-out"].assign(part="held-out").reset_index(drop=True)
+    packed.images["toy", "held-out"][:, :, :6] = 0  # so that left and right differ
+    targets = None if task == "segmentation" else rows["target"].to_numpy(float)
+    constants = fit_task(settings, targets)
+    torch.manual_seed(0)
+    network = network_of(settings, constants).eval()
+    found = {}
+    for name, mirror_averaging in (("averaged", True), ("plain", False)):
+        own = settings.model_copy(update={"mirror_averaging": mirror_averaging})
+        model = Model(network, constants, own, Intensity([100.0], [60.0]), CPU)
+        for side in ("scan", "mirror image"):
+            path = tmp_path / f"{name} {side}.npy"
+            predicted = predict(model, rows, packed, path)
+            found[name, side] = read_probabilities(path)[:] if task == "segmentation" else predicted
+            packed.images["toy", "held-out"][:] = packed.images["toy", "held-out"][:, :, ::-1].copy()
+    back = (lambda maps: maps[:, :, ::-1]) if task == "segmentation" else (lambda values: values)
+    assert not np.allclose(found["plain", "scan"], back(found["plain", "mirror image"]), atol=1e-6)
+    tolerance = {"atol": 1} if task == "segmentation" else {"rtol": 1e-5}
+    np.testing.assert_allclose(
+        found["averaged", "scan"].astype(float), back(found["averaged", "mirror image"]).astype(float), **tolerance
+    )
+
+
+def test_mixup_of_a_segmentation_is_refused(demo_study):
+    demo_study["experiments"]["tissue"].setdefault("training", {})["mixup"] = 0.2
+    with pytest.raises(InputError, match=r"`experiments.tissue.training.mixup` is 0.2, which is for regression"):
+        check_configuration(demo_study, source="test")
