@@ -42,7 +42,7 @@ CASES = {
     "soft bins": ("sfcn", BINS, {}, 1),
     "members with statistics of their own": ("sfcn", VALUE, {}, 2),
     "resnet18": ("resnet18", VALUE, {}, 1),
-    "mirrored, two classes, two members": ("sfcn", Classification(), {"mirror_averaging": True}, 2),
+    "mirrored, two members": ("sfcn", VALUE, {"mirror_averaging": True}, 2),
     "mirrored unet": ("unet", Segmentation(), {"mirror_averaging": True}, 1),
     "densenet121, two classes": ("densenet121", Classification(), {}, 1),
     "three classes, two modalities, two members": ("sfcn", THREE, MULTIMODAL, 2),
