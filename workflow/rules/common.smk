@@ -21,7 +21,8 @@ from neurocohort.sources.sources import (
 )
 from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
-from neurocohort.dataset.packs import PACKS
+from neurocohort.dataset.packs import all_packs, development_packs
+from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.study.members import (
     all_experiments,
     control_names,
@@ -83,7 +84,11 @@ NOTES = ["data/{cohort}/notes.tsv", "results/{cohort}/notes.tsv"]
 # preprocessing of other cohorts. Without a GPU, everything that trainings need is done first, so that no core is idle at the end.
 TRAINING, BEFORE_TRAINING = 10, 20
 PREPROCESSING_SCANS = 0 if GPU else BEFORE_TRAINING
-MEMBER = r"(fold-\d+_)?seed-\d+"
+TEST_FOLDS = config["split"]["test_folds"]
+PACKS = all_packs(TEST_FOLDS)
+# Folder of what training reads: with test folds there is one for each, so that none contains its held-out scans.
+TRAINING_FOLDER = "training/{test}" if TEST_FOLDS else "training"
+SUFFIX = "/{test}" if TEST_FOLDS else ""
 
 
 def by_attempt(amount):
@@ -125,8 +130,9 @@ wildcard_constraints:
     cohort="|".join(COHORTS),
     experiment="|".join(EXPERIMENTS),
     batch=r"\d+",
-    run=rf"(sweep/draw-\d+/)?{MEMBER}",
+    run=rf"(sweep/draw-\d+/)?{MEMBER_PATTERN}",
     pack=one_of(PACKS),
+    test=one_of(TEST_FOLD.format(number) for number in range(1, TEST_FOLDS + 1)),
 
 
 def table_of_source(cohort):
@@ -215,6 +221,23 @@ def packed_arrays(cohorts, packs):
         for pack in packs
         for file in ("images.npy", "labels.npy", "index.tsv", "channels.tsv")
     ]
+
+
+def test_fold_of(wildcards):
+    """The test fold that a table of training samples leaves out, as a setting; none without test folds."""
+    return {"test_fold": int(wildcards.test.rpartition("-")[2])} if TEST_FOLDS else {}
+
+
+def training_samples(wildcards):
+    """The samples that a training reads."""
+    test = TEST_FOLD.format(run_name(wildcards.run).test_fold)
+    return f"results/experiments/{wildcards.experiment}/{TRAINING_FOLDER.format(test=test)}/samples.tsv"
+
+
+def training_arrays(wildcards):
+    """The packed scans that a training reads."""
+    packs = development_packs(TEST_FOLDS, run_name(wildcards.run).test_fold)
+    return packed_arrays(trained_cohorts(wildcards.experiment), packs)
 
 
 def modalities_of(wildcards):
@@ -319,7 +342,7 @@ def without_sites(file):
 
 
 def members(experiment):
-    return members_of(EXPERIMENTS[experiment], config["split"]["folds"])
+    return members_of(EXPERIMENTS[experiment], config["split"]["folds"], TEST_FOLDS)
 
 
 def member_files(experiment, file):
@@ -343,7 +366,7 @@ def transfer_networks(wildcards, file):
     if not source or source.endswith(".safetensors"):
         return []
     names = starting_members(
-        EXPERIMENTS[source], config["split"]["folds"], wildcards.run
+        EXPERIMENTS[source], config["split"]["folds"], wildcards.run, TEST_FOLDS
     )
     return [f"results/experiments/{source}/{name}/{file}" for name in names]
 

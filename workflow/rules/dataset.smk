@@ -37,7 +37,7 @@ rule split:
 
 
 rule pack:
-    """Usable scans of the development or the held-out part in one memory-mapped array, eight bits per voxel."""
+    """Usable scans of the development or the held-out part, or of a test fold, in one memory-mapped array, eight bits per voxel."""
     input:
         qc="results/{cohort}/qc.tsv",
         split="results/{cohort}/split.tsv",
@@ -67,18 +67,18 @@ rule pack:
 
 
 # Training reads only the development part of its own cohorts. No file of it contains held-out scans, and an external cohort that is
-# added later doesn't change it.
+# added later doesn't change it. With test folds, each has its own table, without its held-out scans.
 rule select_training:
     """Samples of an experiment for training, validation and held-out evaluation."""
     input:
         lambda w: cohort_tables(trained_cohorts(w.experiment)),
     output:
-        samples="results/experiments/{experiment}/training/samples.tsv",
-        flow="results/experiments/{experiment}/training/flow.tsv",
+        samples=f"results/experiments/{{experiment}}/{TRAINING_FOLDER}/samples.tsv",
+        flow=f"results/experiments/{{experiment}}/{TRAINING_FOLDER}/flow.tsv",
     log:
-        "logs/select_training/{experiment}.log",
+        f"logs/select_training/{{experiment}}{SUFFIX}.log",
     benchmark:
-        "benchmarks/select_training/{experiment}.tsv"
+        f"benchmarks/select_training/{{experiment}}{SUFFIX}.tsv"
     priority: BEFORE_TRAINING
     conda:
         ENVIRONMENT
@@ -88,7 +88,7 @@ rule select_training:
     params:
         code=code_hash("select"),
         settings=lambda w: selection_settings(
-            w.experiment, external=[], development=True
+            w.experiment, external=[], development=True, **test_fold_of(w)
         ),
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"

@@ -1,4 +1,4 @@
-# Input: samples of an experiment and packed development parts. Output: one network per member (fold and seed).
+# Input: samples of an experiment and packed development parts. Output: one network per member (test fold, fold and seed).
 
 
 # The checkpoint is not a declared output, because Snakemake deletes outputs of a failed job. The retry continues from it.
@@ -6,8 +6,8 @@ rule train:
     """Train one network and choose its epoch on the validation part. An interrupted training continues from its checkpoint. A
     network that learned nothing is trained again with another seed."""
     input:
-        samples="results/experiments/{experiment}/training/samples.tsv",
-        packed=lambda w: packed_arrays(trained_cohorts(w.experiment), ["development"]),
+        samples=training_samples,
+        packed=training_arrays,
         weights=lambda w: transfer_file(w.experiment) or [],
         start=lambda w: transfer_networks(w, "model.safetensors"),
         start_runs=lambda w: transfer_networks(w, "run.json"),
@@ -53,7 +53,8 @@ rule train:
 
 
 rule choose:
-    """Choose the settings of a sweep with the smallest criterion on the validation part. The held-out part is not read."""
+    """Choose the settings of a sweep with the smallest criterion on the validation part, for each test fold. The held-out part is
+    not read."""
     input:
         lambda w: expand(
             "results/experiments/{{experiment}}/{draw}/{member}/run.json",
@@ -108,7 +109,7 @@ rule adopt:
         "benchmarks/adopt/{experiment}/{run}.tsv"
     wildcard_constraints:
         experiment=one_of(name for name in EXPERIMENTS if EXPERIMENTS[name]["sweep"]),
-        run=MEMBER,
+        run=MEMBER_PATTERN,
     conda:
         ENVIRONMENT
     resources:

@@ -121,7 +121,9 @@ rule saliency:
     """Saliency map of the first network that learned something, over held-out scans, and that of random weights."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
-        packed=lambda w: packed_arrays(trained_cohorts(w.experiment), PACKS[1:]),
+        packed=lambda w: packed_arrays(
+            trained_cohorts(w.experiment), PACKS if TEST_FOLDS else ["held-out"]
+        ),
         template="results/template.npz",
         weights=lambda w: member_files(w.experiment, "model.safetensors"),
         runs=lambda w: member_files(w.experiment, "run.json"),

@@ -139,18 +139,26 @@ def split(
     table = read_table(scans, required=("participant_id", "session_id", "site"))
     wanted = SplitSettings.read(settings)
     if split_file is not None:
-        given = read_split_file(split_file, table, wanted.folds)  # its parts, and strata and folds if it has none
+        given = read_split_file(split_file, table, wanted.folds, wanted.test_folds)  # strata and folds if it has none
         write_table(output, split_participants(table, **wanted.as_dict(), frozen=given))
         return
-    record = frozen_path(frozen, cohort, validation=wanted.validation, held_out=wanted.held_out, seed=wanted.seed)
-    found = split_participants(table, **wanted.as_dict(), frozen=load_frozen(record, wanted.folds))
-    freeze(record, found, wanted.folds)
+    numbers = wanted.folds, wanted.test_folds
+    record = frozen_path(
+        frozen,
+        cohort,
+        validation=wanted.validation,
+        held_out=wanted.held_out,
+        seed=wanted.seed,
+        test_folds=wanted.test_folds,
+    )
+    found = split_participants(table, **wanted.as_dict(), frozen=load_frozen(record, *numbers))
+    freeze(record, found, *numbers)
     write_table(output, found)
 
 
 @command
 def pack(qc: Path, split: Path, pack: str, preproc: Path, folder: Path, modalities: str = "T1w") -> None:
-    """Pack a cohort's usable scans of one PACK (development or held-out) and their label maps into FOLDER."""
+    """Pack a cohort's usable scans of one PACK (development or held-out, or a test fold) and their label maps into FOLDER."""
     import pandas as pd
 
     from neurocohort.dataset.pack import pack_scans
@@ -180,9 +188,8 @@ def select(
 ) -> None:
     """Select an experiment's samples from its cohorts and, tested but never trained on, its external ones."""
     from neurocohort.dataset.class_values import listed_classes
-    from neurocohort.dataset.controls import shuffle_targets
-    from neurocohort.dataset.packs import DEVELOPMENT
-    from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, select_samples
+    from neurocohort.dataset.controls import shuffled_by_test_fold
+    from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, development_samples, select_samples
     from neurocohort.dataset.sites import without_site
     from neurocohort.files import read_table, write_table
     from neurocohort.settings.selection import SelectionSettings
@@ -203,8 +210,8 @@ def select(
     if wanted.left_out_site:
         selected = without_site(selected, wanted.left_out_site)
     if wanted.shuffle_seed is not None:
-        selected = shuffle_targets(selected, wanted.shuffle_seed)
+        selected = shuffled_by_test_fold(selected, wanted.shuffle_seed)
     if wanted.development:
-        selected = selected[(selected["pack"] == DEVELOPMENT) & (selected["part"] != "external")]
+        selected = development_samples(selected, wanted.test_fold)
     write_table(samples, selected)
     write_table(flow, steps)

@@ -21,7 +21,7 @@ def train(
 ) -> None:
     """Train one network into FOLDER. Continue from its checkpoint, if an interrupted run of the same job left one. Start from the
     first of the START networks that learned something; each is in a folder with its run.json."""
-    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.dataset.leakage import check_no_leakage, check_not_held_out
     from neurocohort.device import choose_device
     from neurocohort.files import read_table
     from neurocohort.learning import checkpoint as checkpoints
@@ -42,6 +42,7 @@ def train(
             print(warning, flush=True)
     table = read_table(samples, required=("scan_id", "part", "fold", "target", "cohort", "pack", "row"))
     check_no_leakage(table)  # here too: the table may have been edited by hand
+    check_not_held_out(table, wanted.test_fold)
     folders = packed_folders(table, results)
     files = [samples, *(folders[key] / f"{kind}.npy" for key in sorted(folders) for kind in ("images", "labels"))]
     files += [Path(wanted.weights)] if wanted.weights else []
@@ -64,7 +65,8 @@ def train(
 def choose(
     folder: Path, draws: Annotated[str, typer.Option(help="by draw its values, as JSON")], output: Path, members: Names
 ):
-    """Write the table of a sweep: the values, loss and criterion of each draw (means over MEMBERS), and which one is chosen."""
+    """Write the table of a sweep: the values, loss and criterion of each draw (means over MEMBERS), and which one is chosen; with
+    test folds, for each of them."""
     import json
 
     from neurocohort.files import write_table
@@ -114,7 +116,7 @@ def predict(
     trained = read_model(model, chosen)
     table = read_table(samples)
     check_no_leakage(table)
-    table = predicted_samples(table, trained.settings.fold)
+    table = predicted_samples(table, trained.settings.fold, trained.settings.test_fold)
     packed = open_packed(packed_folders(table, results), trained.settings.modalities)
     predictions = run(trained, table, packed, probabilities)
     if probabilities:
@@ -147,7 +149,7 @@ def ensemble_segmentation(folder: Path, results: Path, spacing_mm: float, member
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.ensembles import ensemble_scans, mean_probabilities, member_rows
+    from neurocohort.learning.ensembles import ensemble_scans, mean_probabilities, member_rows, tested_once
     from neurocohort.learning.label_maps import write_label_maps
     from neurocohort.learning.network_table import network_table, read_runs, used_members
     from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels
@@ -156,7 +158,8 @@ def ensemble_segmentation(folder: Path, results: Path, spacing_mm: float, member
     every = {member.parent.name: read_table(member) for member in members}
     tables = {name: every[name] for name in used_members(runs)}
     probabilities = {member.parent.name: member.parent / "probabilities.npy" for member in members}
-    scans = ensemble_scans(tables, read_table(folder / "samples.tsv"))
+    tested = {name: tested_once(table) for name, table in tables.items()}
+    scans = ensemble_scans(tested, read_table(folder / "samples.tsv"))
     packed = open_packed(packed_folders(scans, results), ["T1w"])
     predicted = map(label_map, mean_probabilities(scans, tables, probabilities))
     rows = overlap_rows(scans, predicted, reference_labels(scans, packed), spacing_mm, surface_values)

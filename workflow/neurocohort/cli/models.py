@@ -22,6 +22,7 @@ def saliency(
     scans, and that of random weights, into FOLDER, which is in the folder of the experiment."""
     import numpy as np
 
+    from neurocohort.dataset.folds import with_test_fold
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
     from neurocohort.files import read_table, write_json, written_aside
@@ -38,7 +39,7 @@ def saliency(
     trained = read_model(model, chosen)
     table = read_table(samples)
     check_no_leakage(table)
-    rows = chosen_scans(table, wanted.scans, wanted.seed)
+    rows = chosen_scans(with_test_fold(table, trained.settings.test_fold), wanted.scans, wanted.seed)
     packed = open_packed(packed_folders(rows, results), trained.settings.modalities)
     brain = read_template(template)
     spacing_mm = float(brain.grid.affine[0, 0])

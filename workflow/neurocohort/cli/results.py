@@ -18,44 +18,21 @@ def baselines(
     settings: Annotated[str, typer.Option(help="BaselineSettings as JSON")],
 ) -> None:
     """Fit the baselines where the network is trained, once more for each fold, and apply them where the network is applied."""
-    import numpy as np
     import pandas as pd
 
-    from neurocohort.dataset.folds import baseline_fits, predicted_rows
-    from neurocohort.evaluation.baselines import atlases, value_baselines
-    from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
-    from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
     from neurocohort.settings.evaluation import BaselineSettings
+    from neurocohort.study.baseline_tables import atlas_table, value_table
 
     wanted = BaselineSettings.read(settings)
     table = read_table(samples)
-    fits = baseline_fits(table, wanted.folds)
-    rows, predicted = predicted_rows(table, fits)
     packed = open_packed(packed_folders(table, results), wanted.modalities)
     if wanted.task == "segmentation":
-        by_fold = atlases(fits, lambda chosen: reference_labels(table[chosen], packed))
-        fold_of = np.sum([fit.fold * fit.predicted for fit in fits], axis=0)[predicted]
-        references = reference_labels(rows, packed)
-        found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, wanted.spacing_mm, surface_values)
-        found.insert(0, "model", "atlas")
-    else:
-        qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
-        of_task = wanted.classes if wanted.task == "classification" else 0
-
-        def volumes(rows: pd.DataFrame) -> np.ndarray:
-            return np.asarray(packed.stack_images(rows))
-
-        fitted = value_baselines(table, qc, fits, volumes, target=wanted.target, classes=of_task, seed=wanted.seed)
-        for name, reason in fitted.left_out.items():
-            print(f"no baseline {name}: {reason}")
-        found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})
-        for name in fitted.predictions:
-            lacking = set(rows["cohort"]) - set(found["cohort"][found["model"] == name])
-            for cohort in sorted(lacking):
-                print(f"no baseline {name} for {cohort}: its scans are in MNI space and have no volumes of their own.")
-    write_table(output, found)
+        write_table(output, atlas_table(table, packed, wanted))
+        return
+    qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
+    write_table(output, value_table(table, qc, packed, wanted))
 
 
 @command

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from neurocohort.dataset.folds import SHUFFLED, test_fold_numbers, with_test_fold
+
 SHUFFLED_PARTS = ("train", "validation")
 
 
@@ -30,6 +32,19 @@ def shuffle_targets(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
         for scans, donor in zip(scans_of, donors, strict=True):
             shuffled[scans] = np.resize(targets[scans_of[donor]], len(scans))
     return samples.assign(target=shuffled)
+
+
+def shuffled_by_test_fold(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Permute the targets for the networks of each test fold (`shuffle_targets`), without those of its held-out participants.
+
+    Without test folds the column target is permuted. With them it keeps the true targets, since everybody is held out once, and
+    each test fold has a column of permuted ones, which `with_test_fold` takes.
+    """
+    numbers = test_fold_numbers(samples)
+    if numbers == [0]:
+        return shuffle_targets(samples, seed)
+    columns = {SHUFFLED.format(one): shuffle_targets(with_test_fold(samples, one), seed)["target"] for one in numbers}
+    return samples.assign(**columns)
 
 
 def _balanced_permutation(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:

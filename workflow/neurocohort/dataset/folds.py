@@ -7,6 +7,30 @@ import numpy as np
 import pandas as pd
 
 FOLDED_PARTS = ("train", "validation")  # the held-out part is in no fold: no choice may depend on it
+HELD_OUT = "held-out"
+SHUFFLED = "target_test-{}"  # the column of a control's targets in the networks of a test fold
+
+
+def with_test_fold(samples: pd.DataFrame, test_fold: int) -> pd.DataFrame:
+    """Return the samples as one test fold sees them: its own are ``held-out``, the others keep ``train`` or ``validation``.
+
+    External samples stay external. The column ``test_fold`` becomes ``test_fold`` in all rows but the external ones: that of
+    the networks that use the row. A control has permuted targets of its own for each test fold (`shuffled_by_test_fold`), which
+    become the target of the rows trained and validated on. Test fold 0 keeps the samples: there are no test folds.
+    """
+    if test_fold == 0:
+        return samples
+    tested = samples["part"] != "external"
+    part = samples["part"].mask(tested & (samples["test_fold"] == test_fold).fillna(False), HELD_OUT)
+    number = pd.Series(test_fold, index=samples.index, dtype="Int64").where(tested)
+    found = samples.assign(part=part, test_fold=number)
+    own = SHUFFLED.format(test_fold)
+    return found.assign(target=samples[own]) if own in samples else found
+
+
+def test_fold_numbers(samples: pd.DataFrame) -> list[int]:
+    """The test folds of samples, 1 to their number; ``[0]`` without test folds."""
+    return sorted(map(int, samples["test_fold"].dropna().unique())) if "test_fold" in samples else [0]
 
 
 @dataclass(frozen=True)
@@ -62,6 +86,16 @@ def baseline_fits(samples: pd.DataFrame, folds: int) -> list[BaselineFit]:
         if (part == "validation").any():
             fits.append(BaselineFit(fold, part == "train", part == "validation"))
     return fits
+
+
+def with_one_fit(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
+    """Return the samples for a single fit of a baseline that predicts the tested parts: no row is in ``validation``.
+
+    With cross-validation its rows are trained on, since each of them trains some of the networks; else they are left out.
+    """
+    if folds:
+        return samples.assign(part=samples["part"].mask(samples["part"].isin(FOLDED_PARTS), "train"))
+    return samples[samples["part"] != "validation"]
 
 
 def predicted_rows(samples: pd.DataFrame, fits: list[BaselineFit]) -> tuple[pd.DataFrame, np.ndarray]:

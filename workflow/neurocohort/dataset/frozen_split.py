@@ -14,18 +14,26 @@ from neurocohort.files import write_text
 
 LAST_LINE = "# sha256 "
 FOLDS = "fold_{}"  # a column per number of folds: parts don't depend on it
+TEST_FOLDS = "test_fold_{}"  # likewise
+FOLDS_IN = "fold_{}_in_{}"  # folds that are balanced within a number of test folds
 
 
-def frozen_path(folder: Path | str, cohort: str, *, validation: float, held_out: float, seed: int) -> Path:
+def frozen_path(
+    folder: Path | str, cohort: str, *, validation: float, held_out: float, seed: int, test_folds: int = 0
+) -> Path:
     """Return the path of the record of a cohort's split with these settings; other settings are another split.
 
-    The number of folds isn't one of them: the record has a column for each number.
+    The number of folds isn't one of them: the record has a column for each number. The same holds for the number of test folds,
+    if there are any; then there is no held-out part.
     """
+    if test_folds:
+        return Path(folder) / cohort / f"validation-{validation!r}_test-folds_seed-{seed}.tsv"
     return Path(folder) / cohort / f"validation-{validation!r}_held_out-{held_out!r}_seed-{seed}.tsv"
 
 
-def load_frozen(path: Path | str, folds: int = 0) -> pd.DataFrame | None:
-    """Read the recorded split: participant_id, part, stratum, and fold, which is missing if it isn't assigned yet.
+def load_frozen(path: Path | str, folds: int = 0, test_folds: int = 0) -> pd.DataFrame | None:
+    """Read the recorded split: participant_id, part, stratum, fold and, with test folds, test_fold. The folds are missing where
+    they aren't assigned yet.
 
     Returns:
         The split; None if there is no record.
@@ -36,18 +44,22 @@ def load_frozen(path: Path | str, folds: int = 0) -> pd.DataFrame | None:
     record = _read(Path(path))
     if record is None:
         return None
-    column = FOLDS.format(folds)
-    fold = record[column] if column in record else pd.Series(pd.NA, index=record.index, dtype="Int64")
-    return record[["participant_id", "part", "stratum"]].assign(fold=fold)
+    missing = pd.Series(pd.NA, index=record.index, dtype="Int64")
+    columns = {"fold": _column(folds, test_folds)} | (
+        {"test_fold": TEST_FOLDS.format(test_folds)} if test_folds else {}
+    )
+    assigned = {name: record.get(column, missing) for name, column in columns.items()}
+    return record[["participant_id", "part", "stratum"]].assign(**assigned)
 
 
-def freeze(path: Path | str, table: pd.DataFrame, folds: int = 0) -> None:
+def freeze(path: Path | str, table: pd.DataFrame, folds: int = 0, test_folds: int = 0) -> None:
     """Add new participants and folds to a record. The file is replaced as a whole, and only if something is new.
 
     Args:
         path: The record.
-        table: participant_id, part, stratum, fold; it keeps the assignments of `load_frozen`.
+        table: participant_id, part, stratum, fold, test_fold; it keeps the assignments of `load_frozen`.
         folds: Number of folds; 0 for none.
+        test_folds: Number of test folds; 0 for none.
 
     Raises:
         InputError: As `load_frozen`, or if ``table`` contradicts the record.
@@ -55,8 +67,10 @@ def freeze(path: Path | str, table: pd.DataFrame, folds: int = 0) -> None:
     path = Path(path)
     record = _read(path)
     new = table.set_index("participant_id")[["part", "stratum"]]
+    if test_folds:
+        new[TEST_FOLDS.format(test_folds)] = table["test_fold"].astype("Int64").array
     if folds:
-        new[FOLDS.format(folds)] = table["fold"].astype("Int64").array
+        new[_column(folds, test_folds)] = table["fold"].astype("Int64").array
     merged = new
     if record is not None:
         record = record.set_index("participant_id")
@@ -84,7 +98,12 @@ def _read(path: Path) -> pd.DataFrame | None:
             "and give it as the cohort's `split_file`."
         )
     table = pd.read_csv(io.StringIO(body), sep="\t", dtype=str, na_values=["n/a"], keep_default_na=False)
-    return table.astype({name: "Int64" for name in table if name.startswith(FOLDS.format(""))})
+    prefixes = FOLDS.format(""), TEST_FOLDS.format("")
+    return table.astype({name: "Int64" for name in table if name.startswith(prefixes)})
+
+
+def _column(folds: int, test_folds: int) -> str:
+    return FOLDS_IN.format(folds, test_folds) if test_folds else FOLDS.format(folds)
 
 
 def _refuse_other_values(path: Path, record: pd.DataFrame, new: pd.DataFrame) -> None:

@@ -3,6 +3,8 @@
 import pandas as pd
 
 from neurocohort.dataset.class_values import few_values
+from neurocohort.dataset.folds import HELD_OUT
+from neurocohort.dataset.runs import TEST_FOLD
 from neurocohort.errors import InputError
 
 COLUMNS = ("cohort", "scan_id", "participant_id", "part", "voxels_sha256")
@@ -12,11 +14,17 @@ def check_no_leakage(samples: pd.DataFrame) -> None:
     """Raise InputError if a person or an image is in two parts.
 
     Checked are the participants of each cohort, participants with the same participant_id in two cohorts (who may be one person),
-    and images with the same voxels under two names, within and between cohorts, including external ones.
+    and images with the same voxels under two names, within and between cohorts, including external ones. With test folds, whose
+    trainings each have parts of their own, a part and a test fold together are one part: two scans with the same pair are in
+    the same part of every training, and two with different pairs are not.
 
     Args:
-        samples: A row per scan: cohort, scan_id, participant_id, part (or fold), voxels_sha256.
+        samples: A row per scan: cohort, scan_id, participant_id, part (or fold), voxels_sha256, and test_fold if there are any.
     """
+    if "test_fold" in samples:
+        folds = samples["test_fold"].astype(object)
+        numbers = folds.map(lambda fold: "" if pd.isna(fold) else f" in test fold {int(fold)}")
+        samples = samples.assign(part=samples["part"].astype(str) + numbers)
     missing = [name for name in COLUMNS if name not in samples]
     if missing:
         raise InputError(
@@ -32,6 +40,25 @@ def check_no_leakage(samples: pd.DataFrame) -> None:
     _check_participants(samples)
     _check_namesakes(samples)
     _check_images(samples)
+
+
+def check_not_held_out(samples: pd.DataFrame, test_fold: int) -> None:
+    """Raise InputError if the samples of a training contain a held-out one: of the held-out part, or of ``test_fold`` if that
+    isn't 0, also by its pack."""
+    held_out = samples["part"] == HELD_OUT
+    if test_fold:
+        if "test_fold" not in samples:
+            raise InputError(
+                f"the samples of a training for test fold {test_fold} have no column test_fold; delete the experiment's folder "
+                "`training` and run again."
+            )
+        held_out |= (samples["test_fold"] == test_fold).fillna(True).astype(bool)
+        held_out |= samples["pack"] == TEST_FOLD.format(test_fold)
+    if held_out.any():
+        raise InputError(
+            f"{held_out.sum()} of the samples to train on are held out: {few_values(sorted(samples.loc[held_out, 'scan_id']))}; "
+            "expected none. Delete the experiment's folder `training` and run again."
+        )
 
 
 def _in_two_parts(samples: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from neurocohort.dataset.class_values import Classes
 from neurocohort.dataset.filters import compile_filter
+from neurocohort.dataset.folds import FOLDED_PARTS, SHUFFLED, test_fold_numbers, with_test_fold
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.packs import packed_scans
 from neurocohort.dataset.split import EXCLUDED, PARTS
@@ -47,7 +48,8 @@ def select_samples(
         classes: Of a classification, the values of ``target`` for each class; scans with other values are left out.
 
     Returns:
-        ``samples``, and ``flow``: cohort, step, and the scans and participants that are left after the step.
+        ``samples``, with test folds also with test_fold after fold, and ``flow``: cohort, step, and the scans and participants
+        that are left after the step.
 
     Raises:
         InputError: If the values of the target don't fit the task, if a part that training needs is empty, or if something leaks
@@ -65,17 +67,37 @@ def select_samples(
             people = rows.loc[kept, "participant_id"]
             flow.append({"cohort": name, "step": step, "scans": len(people), "participants": people.nunique()})
         rows = rows[kept].astype({"row": int})
-        samples.append(rows.assign(part="external", fold=pd.NA) if name in external else rows)
-    selected = pd.concat(samples, ignore_index=True)[KEPT_COLUMNS]
+        samples.append(rows.assign(part="external", fold=pd.NA, test_fold=pd.NA) if name in external else rows)
+    columns = list(KEPT_COLUMNS)
+    if any("test_fold" in tables["split"] for tables in cohorts.values()):
+        columns.insert(columns.index("fold") + 1, "test_fold")
+    selected = pd.concat(samples, ignore_index=True)[columns]
     selected = selected.sort_values(["cohort", "scan_id"]).reset_index(drop=True)
     check_no_leakage(selected)
-    for part in PARTS:
-        if not (selected["part"] == part).any():
-            raise InputError(
-                f"no scan is left in the part {part!r} for the target {target!r}: see the steps in flow.tsv; use a larger "
-                "cohort, another filter, or other fractions under `split`."
-            )
+    for part, place in empty_parts(selected):
+        raise InputError(
+            f"no scan is left in the part {part!r}{place} for the target {target!r}: see the steps in flow.tsv; use a larger "
+            "cohort, another filter, or other fractions under `split`."
+        )
     return selected, pd.DataFrame(flow)
+
+
+def development_samples(samples: pd.DataFrame, test_fold: int = 0) -> pd.DataFrame:
+    """The rows that a training may see: those of train and validation, with test folds without those of ``test_fold``."""
+    own = with_test_fold(samples, test_fold)
+    seen = own["part"].isin(FOLDED_PARTS)
+    shuffled = [SHUFFLED.format(number) for number in test_fold_numbers(samples)]
+    return samples[seen].assign(target=own.loc[seen, "target"]).drop(columns=shuffled, errors="ignore")
+
+
+def empty_parts(samples: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Yield each part that training or testing needs and that has no sample, and in words in which test fold, if there are
+    any."""
+    for number in test_fold_numbers(samples):
+        found = set(with_test_fold(samples, number)["part"])
+        for part in PARTS:
+            if part not in found:
+                yield part, f" while test fold {number} is held out" if number else ""
 
 
 def _steps(
@@ -115,6 +137,7 @@ def _rows(cohort: str, tables: CohortTables, target: pd.Series | str) -> pd.Data
     for name, table, key in (
         ("part", split, "participant_id"),
         ("fold", split, "participant_id"),
+        *([("test_fold", split, "participant_id")] if "test_fold" in split else []),
         ("pack", packed, "scan_id"),
         ("row", packed, "scan_id"),
         ("status", qc, "scan_id"),
@@ -127,4 +150,4 @@ def _rows(cohort: str, tables: CohortTables, target: pd.Series | str) -> pd.Data
             f"the split of {cohort} lacks {len(partless)} participant(s) of its scans: {', '.join(partless[:10])}. It is older "
             f"than the scans; delete results/{cohort}/split.tsv and run again."
         )
-    return rows.astype({"fold": "Int64"})
+    return rows.astype({name: "Int64" for name in ("fold", "test_fold") if name in rows})

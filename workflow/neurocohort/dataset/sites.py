@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from neurocohort.dataset.split import PARTS
+from neurocohort.dataset.samples import empty_parts
 from neurocohort.errors import InputError
 
 
@@ -26,13 +26,14 @@ def without_site(samples: pd.DataFrame, site: str) -> pd.DataFrame:
         )
     people = pd.MultiIndex.from_frame(samples[["cohort", "participant_id"]])
     gone = people.isin(people[here.fillna(False)])
+    folds = [name for name in ("fold", "test_fold") if name in samples]
     left = samples.assign(
-        part=samples["part"].where(~gone, "external"), fold=samples["fold"].where(~gone).astype("Int64")
+        part=samples["part"].where(~gone, "external"),
+        **{name: samples[name].where(~gone).astype("Int64") for name in folds},
     )
-    for part in PARTS:
-        if not (left["part"] == part).any():
-            raise InputError(
-                f"without the site {site!r} no sample is left in the part {part!r}; remove the site from `leave_one_site_out`, "
-                "or give the experiment more cohorts."
-            )
+    for part, place in empty_parts(left):
+        raise InputError(
+            f"without the site {site!r} no sample is left in the part {part!r}{place}; remove the site from "
+            "`leave_one_site_out`, or give the experiment more cohorts."
+        )
     return left

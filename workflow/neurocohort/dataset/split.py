@@ -5,6 +5,10 @@ fractions along that order, from a random start. So each class and age band is d
 and sexes within it. The folds are dealt along the same order, each participant to the smallest fold, and among equal ones to
 the fold with the fewest of the same part, class, age band, site and sex.
 
+With test folds, which are each held out once, nobody has the part held-out: everybody is in train or validation, and in a test
+fold, and a participant's part and fold hold wherever another test fold is held out. Test folds are dealt like folds, and then
+the folds evenly within them.
+
 Existing assignments never change. A new participant gets the part, and the fold, with the largest shortfall in the whole; among
 those less than one person apart, with the largest in the participant's own class, age band, site and sex. Age bands are those
 of the cohort when a participant is added.
@@ -36,6 +40,7 @@ def split_participants(
     held_out: float,
     seed: int,
     folds: int = 0,
+    test_folds: int = 0,
     frozen: pd.DataFrame | None = None,
     class_column: str = "dementia",
 ) -> pd.DataFrame:
@@ -46,35 +51,43 @@ def split_participants(
     Args:
         scans: The cohort's scans.tsv; the order of its rows doesn't matter.
         validation: Fraction of the participants, 0 to 1.
-        held_out: Fraction of the participants, 0 to 1.
+        held_out: Fraction of the participants, 0 to 1; not used with test folds.
         seed: Seed of the random order.
         folds: Number of folds, 2 or more; 0 for none.
-        frozen: An earlier split, with the columns of the result, which is kept; fold may be missing.
+        test_folds: Number of test folds, 2 or more; 0 for none.
+        frozen: An earlier split, with the columns of the result, which is kept; folds may be missing.
         class_column: The variable for the class, if the cohort has it.
 
     Returns:
-        participant_id, part, stratum and fold (1 to ``folds``, missing for the held-out part), ordered by participant_id.
+        participant_id, part, stratum and fold (1 to ``folds``, missing for the held-out part), ordered by participant_id. With
+        test folds also test_fold, 1 to ``test_folds``.
     """
     generator = np.random.default_rng(seed)
     people = _in_order(scans, class_column, generator)
+    held_out = 0.0 if test_folds else held_out
     fractions = np.array([1.0 - validation - held_out, validation, held_out])
     if frozen is None or not people["participant_id"].isin(frozen["participant_id"]).any():
         people["part"] = _deal_in_order(len(people), fractions, generator)
-        people["fold"] = pd.array([pd.NA] * len(people), dtype="Int64")
+        people["fold"] = people["test_fold"] = pd.array([pd.NA] * len(people), dtype="Int64")
     else:
         kept = frozen.set_index("participant_id").reindex(people["participant_id"]).reset_index(drop=True)
         people["part"] = kept["part"]
         people["stratum"] = kept["stratum"].where(kept["stratum"].notna(), people["stratum"])
-        people["fold"] = (
-            kept["fold"].astype("Int64").array if "fold" in kept else pd.array([pd.NA] * len(people), "Int64")
-        )
+        for name in ("fold", "test_fold"):
+            people[name] = (
+                kept[name].astype("Int64").array if name in kept else pd.array([pd.NA] * len(people), "Int64")
+            )
         if people["part"].isna().any():
             noise = np.random.default_rng([seed, 1])
             people["part"] = _deal_by_shortfall(people, "part", PARTS, fractions, LEVELS, noise)
+    by_part = [*LEVELS, ("part",), ("class", "part")]
+    if test_folds:
+        people["test_fold"] = _with_folds(people, "test_fold", test_folds, by_part, np.random.default_rng([seed, 3]))
+        by_part += [("test_fold",), ("class", "test_fold")]
     if folds:
-        people["fold"] = _with_folds(people, folds, np.random.default_rng([seed, 2]))
-    columns = ["participant_id", "part", "stratum", "fold"]
-    return people[columns].sort_values("participant_id").reset_index(drop=True)
+        people["fold"] = _with_folds(people, "fold", folds, by_part, np.random.default_rng([seed, 2]))
+    columns = ["participant_id", "part", "stratum", "fold", "test_fold"]
+    return people[columns if test_folds else columns[:-1]].sort_values("participant_id").reset_index(drop=True)
 
 
 def _in_order(scans: pd.DataFrame, class_column: str, generator: np.random.Generator) -> pd.DataFrame:
@@ -153,15 +166,19 @@ def _deal_by_shortfall(
     return result
 
 
-def _with_folds(people: pd.DataFrame, folds: int, noise: np.random.Generator) -> pd.Series:
-    """The folds of everybody in train and validation; existing ones don't change."""
+def _with_folds(
+    people: pd.DataFrame, column: str, folds: int, levels: Sequence[tuple[str, ...]], noise: np.random.Generator
+) -> pd.Series:
+    """The folds or test folds, in ``column``, of everybody in train and validation; existing ones don't change."""
     folded = people["part"].isin(FOLDED_PARTS)
     if folds > folded.sum():
-        logger.warning("There are %d folds and %d participants for them: some folds are empty.", folds, folded.sum())
+        words = column.replace("_", " ")
+        logger.warning(
+            "There are %d %ss and %d participants for them: some folds are empty.", folds, words, folded.sum()
+        )
     fractions = np.full(folds, 1 / folds)
     inside = people[folded].reset_index(drop=True)
-    levels = [*LEVELS, ("part",), ("class", "part")]
-    dealt = _deal_by_shortfall(inside, "fold", range(1, folds + 1), fractions, levels, noise)
+    dealt = _deal_by_shortfall(inside, column, range(1, folds + 1), fractions, levels, noise)
     result = pd.Series(pd.NA, index=people.index, dtype="Int64")
     result[folded] = pd.array(dealt, dtype="Int64")
     return result

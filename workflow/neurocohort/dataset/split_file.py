@@ -1,6 +1,7 @@
 """The user's own split: a table with a part for each participant of a cohort, checked before it is used."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -26,23 +27,26 @@ PART_NAMES = {name: name for name in (*PARTS, EXCLUDED)} | SYNONYMS
 PREFIX = "sub-"
 
 
-def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0) -> pd.DataFrame:
+def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0, test_folds: int = 0) -> pd.DataFrame:
     """Read a split from a .tsv, .csv, .xls or .xlsx.
 
     The file has the columns participant_id (with or without ``sub-``) and part: train, validation, held-out, or excluded for
     participants that are used nowhere; SYNONYMS are understood. It may have a row for each scan, with session_id or scan_id; a
     participant's rows must agree. The column fold (1 to the number of folds; empty for held-out and excluded) is optional; if
     it has values, everybody in train and validation needs one. It may be called ``fold_<folds>`` as in the record of a split.
-    Lines that begin with ``#`` are ignored. Participants and scans that the cohort lacks are only logged.
+    With test folds, the file needs a column test_fold (or ``test_fold_<test_folds>``), 1 to their number, for everybody in train
+    and validation, and nobody may be in held-out; without them the column isn't read. Lines that begin with ``#`` are ignored.
+    Participants and scans that the cohort lacks are only logged.
 
     Args:
         path: The file.
         scans: The cohort's scans.tsv.
         folds: The study's number of folds, which the file's must be; 0 for none.
+        test_folds: The study's number of test folds, which the file's must be; 0 for none.
 
     Returns:
-        A row per participant: participant_id, part, stratum, fold. ``stratum`` is missing, and ``fold`` if the file has none:
-        `split_participants` with this split as ``frozen`` fills both.
+        A row per participant: participant_id, part, stratum, fold, and with test folds test_fold. ``stratum`` is missing, and
+        ``fold`` if the file has none: `split_participants` with this split as ``frozen`` fills both.
 
     Raises:
         InputError: If the file contradicts any of this, lacks participants of the cohort, or leaves a part empty.
@@ -56,16 +60,23 @@ def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0) -> pd
     fold_column = next((name for name in ("fold", f"fold_{folds}") if name in rows), None)
     rows["fold"] = _fold_numbers(path, rows, fold_column)
     _refuse_two_values(path, rows, "fold", "folds")
+    columns = ["participant_id", "part", "stratum", "fold"]
+    if test_folds:
+        rows["test_fold"] = _test_fold_numbers(path, rows, test_folds)
+        _refuse_two_values(path, rows, "test_fold", "test folds")
+        columns.append("test_fold")
 
-    split = rows.drop_duplicates("participant_id")[["participant_id", "part", "fold"]]
+    split = rows.assign(stratum=pd.Series(pd.NA, index=rows.index, dtype="str")).drop_duplicates("participant_id")[
+        columns
+    ]
     _log_unknown(path, rows, scans)
     _refuse_missing(path, split, known)
     split = split[split["participant_id"].isin(known)].sort_values("participant_id").reset_index(drop=True)
-    _refuse_empty_parts(path, split)
+    if test_folds:
+        _check_test_folds(path, split, test_folds)
+    _refuse_empty_parts(path, split, FOLDED_PARTS if test_folds else PARTS)
     _check_folds(path, split, folds)
-    return split.assign(stratum=pd.Series(pd.NA, index=split.index, dtype="str"))[
-        ["participant_id", "part", "stratum", "fold"]
-    ]
+    return split
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -117,6 +128,16 @@ def _fold_numbers(path: Path, rows: pd.DataFrame, column: str | None) -> pd.Seri
     return numbers.astype("Int64")
 
 
+def _test_fold_numbers(path: Path, rows: pd.DataFrame, test_folds: int) -> pd.Series:
+    column = next((name for name in ("test_fold", f"test_fold_{test_folds}") if name in rows), None)
+    if column is None:
+        raise InputError(
+            f"{path} has no column test_fold, and `split.test_folds` is {test_folds}; expected that of each participant, "
+            f"1 to {test_folds}. Add the column, or set `split.test_folds: 0`."
+        )
+    return _fold_numbers(path, rows, column)
+
+
 def _refuse_two_values(path: Path, rows: pd.DataFrame, column: str, what: str) -> None:
     counts = rows.groupby("participant_id")[column].nunique(dropna=False)
     crossing = sorted(counts.index[counts > 1])
@@ -160,14 +181,44 @@ def _refuse_missing(path: Path, split: pd.DataFrame, known: set[str]) -> None:
     )
 
 
-def _refuse_empty_parts(path: Path, split: pd.DataFrame) -> None:
-    empty = [part for part in PARTS if not (split["part"] == part).any()]
+def _refuse_empty_parts(path: Path, split: pd.DataFrame, parts: Sequence[str]) -> None:
+    empty = [part for part in parts if not (split["part"] == part).any()]
     if empty:
         counts = ", ".join(f"{count} {part}" for part, count in split["part"].value_counts().sort_index().items())
         raise InputError(
             f"{path} puts no participant of the cohort into {' and '.join(empty)} (found: {counts}); expected at least one "
-            "participant in each of train, validation and held-out."
+            f"participant in each of {', '.join(parts[:-1])} and {parts[-1]}."
         )
+
+
+def _check_test_folds(path: Path, split: pd.DataFrame, test_folds: int) -> None:
+    held_out = split.loc[split["part"] == "held-out", "participant_id"]
+    if len(held_out):
+        raise InputError(
+            f"{path} puts {len(held_out)} participant(s) into held-out: {few_values(list(held_out))}. `split.test_folds` is "
+            f"{test_folds}, so each participant is held out in its test fold; give them the part train or validation, which "
+            "holds in the other test folds, or set `split.test_folds: 0`."
+        )
+    inside = split["part"].isin(FOLDED_PARTS)
+    without = split.loc[inside & split["test_fold"].isna(), "participant_id"]
+    if len(without):
+        raise InputError(
+            f"{path} gives {len(without)} participant(s) no test_fold: {few_values(list(without))}. Give each one of 1 to "
+            f"{test_folds}; those that are not to be used get the part `{EXCLUDED}`."
+        )
+    found = sorted(split.loc[inside, "test_fold"].unique())
+    if found != list(range(1, test_folds + 1)):
+        raise InputError(
+            f"{path} has the test folds {', '.join(map(str, found))}; expected 1 to {test_folds}, each with a participant "
+            f"(`split.test_folds` is {test_folds})."
+        )
+    for fold in found:
+        left = set(split.loc[inside & (split["test_fold"] != fold), "part"])
+        if absent := [part for part in FOLDED_PARTS if part not in left]:
+            raise InputError(
+                f"{path} has all participants of {' and '.join(absent)} in test fold {fold}: none is left while it is held "
+                "out; divide each part over several test folds."
+            )
 
 
 def _check_folds(path: Path, split: pd.DataFrame, folds: int) -> None:

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurocohort.dataset.folds import BaselineFit, joined
-from neurocohort.evaluation.voxel_baselines import Images, voxel_baselines
+from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel, voxel_baselines
 from neurocohort.imaging.tissues import TISSUES
 
 RIDGE_STRENGTHS = np.logspace(-2, 3, 11)
@@ -51,7 +51,7 @@ def value_baselines(
     samples: pd.DataFrame,
     qc: pd.DataFrame,
     fits: Sequence[BaselineFit],
-    images: Images | None,
+    images: Images | VoxelKernel | None,
     *,
     target: str,
     classes: int,
@@ -71,7 +71,7 @@ def value_baselines(
         samples: scan_id, participant_id, cohort, target, age, sex.
         qc: Quality tables of the cohorts, for the volumes; these are n/a for scans in MNI space.
         fits: See `baseline_fits`; the first one's training rows include those of the others.
-        images: Reads the volumes of rows of ``samples``.
+        images: Reads the volumes of rows of ``samples``, or their kernel.
         target: Name of the predicted variable.
         classes: Number of classes of a classification, coded from 0; 0 for a regression.
         seed: Seed of the folds within the training rows.

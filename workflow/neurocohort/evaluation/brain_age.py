@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from neurocohort.dataset.folds import FOLDED_PARTS
+from neurocohort.dataset.folds import FOLDED_PARTS, test_fold_numbers
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import (
     EXTERNAL,
@@ -48,6 +48,33 @@ class BiasLine:
         return prediction + target - (self.slope * target + self.intercept)
 
 
+@dataclass(frozen=True)
+class BiasLines:
+    """The lines of the test folds by their number. A held-out row is corrected with that of its test fold, an external one with
+    their mean, which is the mean of its predictions corrected with each."""
+
+    by_test_fold: dict[int, BiasLine]
+
+    def corrected(self, table: pd.DataFrame) -> np.ndarray:
+        """The corrected predictions of ``table``, (rows,)."""
+        lines = pd.DataFrame({number: (line.slope, line.intercept) for number, line in self.by_test_fold.items()}).T
+        numbers = table["test_fold"].astype(float)
+        slope, intercept = (numbers.map(lines[place]).fillna(lines[place].mean()).to_numpy(float) for place in (0, 1))
+        target, prediction = (table[name].to_numpy(dtype=float) for name in ("target", "prediction"))
+        return prediction + target - (slope * target + intercept)
+
+    @property
+    def note(self) -> str:
+        slopes, intercepts = (
+            [getattr(line, name) for line in self.by_test_fold.values()] for name in ("slope", "intercept")
+        )
+        return (
+            f"Corrected with a line for each of {len(self.by_test_fold)} test folds, fitted on validation participants of the "
+            f"networks that leave it out: slopes {min(slopes):.3f} to {max(slopes):.3f}, intercepts {min(intercepts):.2f} to "
+            f"{max(intercepts):.2f}; external scans with their mean. It uses the true age: no measure of accuracy."
+        )
+
+
 def fit_bias(validation: pd.DataFrame) -> BiasLine | None:
     """The line of ``prediction`` on ``target`` over validation rows; None for fewer than three participants or a single age."""
     target, prediction = (validation[name].to_numpy(dtype=float) for name in ("target", "prediction"))
@@ -63,7 +90,8 @@ def regression_details(
     """Rows of details.tsv for every model of a regression.
 
     - setting ``bias-corrected``, group ``all``: the metrics of the corrected predictions. Each model's line is fitted on its own
-      validation rows, those of all trained cohorts together; a model with too few of them has no such rows.
+      validation rows, those of all trained cohorts together, for each test fold if there are any; a model with too few of them
+      has no such rows.
     - setting ``as predicted``, external cohorts only: groups ``healthy``, ``shared age range`` (ages between those of the
       youngest and the oldest participant who was trained on) and ``healthy, shared age range``.
 
@@ -81,16 +109,33 @@ def regression_details(
     trained = FOLDED_PARTS if cross_validated(everything, samples) else ("train",)
     ages = samples.loc[samples["part"].isin(trained), "age"].dropna()
     validation = everything[everything["part"] == VALIDATION]
-    lines = {model: fit_bias(table) for model, table in validation.groupby("model", sort=False)}
+    numbers = test_fold_numbers(everything)
+    lines = {str(model): _lines_of(table, numbers) for model, table in validation.groupby("model", sort=False)}
     for part in judged_parts(everything):
         if line := lines.get(part.model):
-            target, prediction = (part.table[name].to_numpy(dtype=float) for name in ("target", "prediction"))
-            corrected = part.table.assign(prediction=line.corrected(target, prediction))
-            rows += part.details("all", CORRECTED, _sentence(line), estimates(corrected, REGRESSION, bootstrap))
+            corrected = part.table.assign(prediction=_corrected(part.table, line))
+            note = line.note if isinstance(line, BiasLines) else _sentence(line)
+            rows += part.details("all", CORRECTED, note, estimates(corrected, REGRESSION, bootstrap))
         if part.part == EXTERNAL:
             for group, chosen, note in _external_groups(with_traits(part.table, traits), ages):
                 rows += part.details(group, AS_PREDICTED, note, estimates(chosen, REGRESSION, bootstrap))
     return rows
+
+
+def _lines_of(validation: pd.DataFrame, numbers: list[int]) -> BiasLine | BiasLines | None:
+    """The line of a model's validation rows; with test folds one for each of them, or None where one has too few rows."""
+    if numbers == [0]:
+        return fit_bias(validation)
+    lines = {number: fit_bias(validation[validation["test_fold"] == number]) for number in numbers}
+    known = {number: line for number, line in lines.items() if line}
+    return BiasLines(known) if len(known) == len(lines) else None
+
+
+def _corrected(table: pd.DataFrame, line: BiasLine | BiasLines) -> np.ndarray:
+    if isinstance(line, BiasLines):
+        return line.corrected(table)
+    target, prediction = (table[name].to_numpy(dtype=float) for name in ("target", "prediction"))
+    return line.corrected(target, prediction)
 
 
 def _external_groups(table: pd.DataFrame, ages: pd.Series) -> Iterator[tuple[str, pd.DataFrame, str]]:

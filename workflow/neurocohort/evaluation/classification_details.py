@@ -64,22 +64,30 @@ def classification_details(
             if "=" not in group:
                 rows += part.details(group, PLAIN, note, _age_difference(chosen, bootstrap))
             both_notes = " ".join(filter(None, [note, threshold.note]))
-            rows += part.details(group, AT_THRESHOLD, both_notes, at_threshold(chosen, threshold.value, bootstrap))
+            rows += part.details(
+                group, AT_THRESHOLD, both_notes, at_threshold(chosen, threshold.of_rows(chosen), bootstrap)
+            )
     return rows
 
 
 def confusion_table(everything: pd.DataFrame) -> pd.DataFrame:
     """confusion.tsv: model, cohort, part, threshold, true, called, scans, participants; one row for each cell of each matrix.
 
-    Two classes at the model's threshold (`thresholds_of`); more by the most probable class, with ``threshold`` missing.
+    Two classes at the model's threshold (`thresholds_of`; with test folds the column has the mean of theirs); more by the most
+    probable class, with ``threshold`` missing.
     """
     many = bool(probability_columns(everything))
-    thresholds = {} if many else {model: threshold.value for model, threshold in thresholds_of(everything).items()}
+    thresholds = {} if many else thresholds_of(everything)
     tables = []
     for part in judged_parts(everything):
-        threshold = thresholds.get(part.model)
-        about = {"model": part.model, "cohort": part.cohort, "part": part.part}
-        tables.append(confusion(part.table, threshold).assign(**about, threshold=np.nan if many else threshold))
+        own = thresholds.get(part.model)
+        about = {
+            "model": part.model,
+            "cohort": part.cohort,
+            "part": part.part,
+            "threshold": own.value if own else np.nan,
+        }
+        tables.append(confusion(part.table, own.of_rows(part.table) if own else None).assign(**about))
     return (
         pd.concat(tables, ignore_index=True)[CONFUSION_COLUMNS] if tables else pd.DataFrame(columns=CONFUSION_COLUMNS)
     )

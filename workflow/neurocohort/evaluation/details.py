@@ -17,6 +17,7 @@ from neurocohort.evaluation.measures import (
     estimates,
     with_baselines,
 )
+from neurocohort.evaluation.outer_folds import test_fold_details
 from neurocohort.evaluation.rows import DetailRow, table_of
 from neurocohort.evaluation.segmentation_details import segmentation_details
 
@@ -34,7 +35,7 @@ def details(
     """The columns of metrics.tsv, ``setting`` (how a row was computed) and ``note`` (a sentence on it, or empty).
 
     The rows are those of `regression_details`, `classification_details` or `segmentation_details`, and with cross-validation
-    those of `out_of_fold`.
+    those of `out_of_fold`; with test folds those of `test_fold_details`.
 
     Args:
         predictions: As for `evaluate`, with validation rows.
@@ -51,17 +52,19 @@ def details(
         rows = classification_details(everything, traits, bootstrap)
     else:
         rows = segmentation_details(everything, bootstrap)
-    return table_of([*rows, *out_of_fold(everything, samples, kind, bootstrap)], DetailRow)
+    rows = [*rows, *out_of_fold(everything, samples, kind, bootstrap), *test_fold_details(everything, samples, kind)]
+    return table_of(rows, DetailRow)
 
 
 def out_of_fold(everything: pd.DataFrame, samples: pd.DataFrame, kind: str, bootstrap: Bootstrap) -> list[DetailRow]:
-    """Rows with the setting ``out of fold``, part ``validation``, group ``all``; none without cross-validation.
+    """Rows with the setting ``out of fold``, part ``validation``, group ``all``; none without cross-validation, and none with
+    test folds, where the held-out predictions of everybody are out of fold already.
 
     They are the metrics of each model on the development scans that the networks predict, each scan by models that were not
     trained on it. The network's epochs were chosen on these scans, so that its results are slightly too good; the held-out part
     is the test. Scans of a fold whose networks are all left out have no prediction; the note counts their participants.
     """
-    if not cross_validated(everything, samples):
+    if "test_fold" in everything or not cross_validated(everything, samples):
         return []
     key, people = ["cohort", "scan_id"], ["cohort", "participant_id"]
     validated = everything[everything["part"] == VALIDATION]

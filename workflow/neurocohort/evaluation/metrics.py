@@ -131,9 +131,10 @@ def _brier(target: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> n
 
 @metric
 def balanced_accuracy(
-    target: np.ndarray, prediction: np.ndarray, weights: np.ndarray, threshold: float = DECISION_THRESHOLD
+    target: np.ndarray, prediction: np.ndarray, weights: np.ndarray, threshold: float | np.ndarray = DECISION_THRESHOLD
 ) -> np.ndarray:
-    """The mean of sensitivity and specificity when a case is called where ``prediction`` is at least ``threshold``."""
+    """The mean of sensitivity and specificity when a case is called where ``prediction`` is at least ``threshold``, one for all
+    rows or (rows,)."""
     case, called = target > 0, prediction >= threshold
     return (_fraction(called, case, weights) + _fraction(~called, ~case, weights)) / 2
 

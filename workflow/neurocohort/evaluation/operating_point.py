@@ -1,11 +1,12 @@
 """A classification at a threshold that is chosen on the validation part and judged on the other parts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from neurocohort.dataset.folds import test_fold_numbers
 from neurocohort.evaluation.intervals import Bootstrap, wilson_interval
 from neurocohort.evaluation.measures import VALIDATION, Measure, estimate, probability_columns, too_few
 from neurocohort.evaluation.metrics import DECISION_THRESHOLD, balanced_accuracy, counts_by_score
@@ -18,12 +19,24 @@ CONFUSION_COLUMNS = ["model", "cohort", "part", "threshold", "true", "called", "
 class Threshold:
     """A case is called where the probability is at least ``value``.
 
-    ``chosen``: whether it was chosen on the validation part; ``note``: a sentence on how.
+    Attributes:
+        value: The threshold; with test folds the mean over them, which external rows get.
+        chosen: Whether it was chosen on the validation part; with test folds whether all were.
+        note: A sentence on how.
+        by_test_fold: With test folds, the threshold of each, which its held-out rows get.
     """
 
     value: float
     chosen: bool
     note: str
+    by_test_fold: dict[int, float] = field(default_factory=dict)
+
+    def of_rows(self, table: pd.DataFrame) -> float | np.ndarray:
+        """The threshold of each row of ``table``: one for all, or (rows,) with test folds."""
+        if not self.by_test_fold:
+            return self.value
+        own = table["test_fold"].map(self.by_test_fold).astype(float)
+        return own.fillna(self.value).to_numpy()
 
 
 def youden_threshold(target: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
@@ -63,16 +76,42 @@ def choose_threshold(validation: pd.DataFrame) -> Threshold:
 
 
 def thresholds_of(everything: pd.DataFrame) -> dict[str, Threshold]:
-    """The threshold of each model of ``everything`` (`with_baselines`), chosen on its own validation rows."""
+    """The threshold of each model of ``everything`` (`with_baselines`), chosen on its own validation rows.
+
+    With test folds each of them has its own, chosen on the validation rows of the networks that leave it out.
+    """
     validation = everything["part"] == VALIDATION
-    return {
-        model: choose_threshold(everything[validation & (everything["model"] == model)])
-        for model in dict.fromkeys(everything["model"])
-    }
+    numbers = test_fold_numbers(everything)
+    found = {}
+    for model in dict.fromkeys(everything["model"]):
+        own = everything[validation & (everything["model"] == model)]
+        if numbers == [0]:
+            found[model] = choose_threshold(own)
+        else:
+            found[model] = _of_test_folds({one: choose_threshold(own[own["test_fold"] == one]) for one in numbers})
+    return found
 
 
-def at_threshold(table: pd.DataFrame, threshold: float, bootstrap: Bootstrap) -> list[Estimate]:
-    """sensitivity, specificity, ppv, npv and balanced_accuracy when a case is called from ``threshold`` upwards.
+def _of_test_folds(each: dict[int, Threshold]) -> Threshold:
+    values = {number: one.value for number, one in each.items()}
+    chosen = [one for one in each.values() if one.chosen]
+    low, high = min(values.values()), max(values.values())
+    words = f"Threshold {low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"Thresholds {low:.3f} to {high:.3f}"
+    if chosen:
+        note = (
+            f"{words}, one for each of {len(each)} test folds, chosen by Youden's index on the validation scans of the networks "
+            "that leave the test fold out; external scans have the mean of the thresholds."
+        )
+        if len(chosen) < len(each):
+            note += f" In {len(each) - len(chosen)} of them these scans lack a class, so that the threshold is 0.5."
+    else:
+        note = "Threshold 0.5, not chosen on validation scans: in every test fold they lack a class."
+    return Threshold(float(np.mean(list(values.values()))), len(chosen) == len(each), note, values)
+
+
+def at_threshold(table: pd.DataFrame, threshold: float | np.ndarray, bootstrap: Bootstrap) -> list[Estimate]:
+    """sensitivity, specificity, ppv, npv and balanced_accuracy when a case is called from ``threshold`` upwards; one for all
+    rows, or one for each.
 
     The proportions have Wilson's interval, with participants as trials (repeated scans of a person count once); ``n`` are the
     participants in the denominator. The predictive values hold only for the fraction of cases among these rows. The balanced
@@ -97,7 +136,7 @@ def at_threshold(table: pd.DataFrame, threshold: float, bootstrap: Bootstrap) ->
     ]
 
 
-def confusion(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:
+def confusion(table: pd.DataFrame, threshold: float | np.ndarray | None) -> pd.DataFrame:
     """The confusion matrix with one row for each cell: true, called, scans, participants.
 
     A participant counts in every cell in which they have a scan. Two classes: class 1 is called from ``threshold`` upwards. More

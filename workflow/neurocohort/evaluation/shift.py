@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from neurocohort.dataset.folds import FOLDED_PARTS
+from neurocohort.dataset.folds import FOLDED_PARTS, test_fold_numbers, with_test_fold
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import (
     NETWORK,
@@ -29,7 +29,9 @@ def shift_rows(
     ci_high, interval, n (participants). Training means the parts train and validation of ``samples`` (samples.tsv), since
     cross-validation trains on both. ``trained_on`` names the cohorts, with their sites in brackets where there are several.
     Both the held-out part of trained cohorts and external cohorts have rows; site ``all`` is the whole part of a cohort. Sites
-    of fewer than three participants have no row; their scans count in the whole.
+    of fewer than three participants have no row; their scans count in the whole. With test folds, training means that of all
+    test folds together, so that everybody is among the development participants; a site counts as trained on if it was trained
+    on in every test fold, by the networks that leave the test fold out.
     """
     development = samples[samples["part"].isin(FOLDED_PARTS)]
     trained = training_sites(samples)
@@ -89,7 +91,19 @@ def site_names(sites: pd.Series) -> pd.Series:
 
 
 def training_sites(samples: pd.DataFrame) -> dict[str, list[str]]:
-    """The sorted known sites of each cohort with training or validation scans; an empty list where none is known."""
+    """The sorted known sites of each cohort with training or validation scans; an empty list where none is known.
+
+    With test folds, only cohorts and sites that the networks of every test fold were trained on.
+    """
+    first, *others = (_training_sites(with_test_fold(samples, number)) for number in test_fold_numbers(samples))
+    return {
+        cohort: [site for site in sites if all(site in other[cohort] for other in others)]
+        for cohort, sites in first.items()
+        if all(cohort in other for other in others)
+    }
+
+
+def _training_sites(samples: pd.DataFrame) -> dict[str, list[str]]:
     train = samples[samples["part"].isin(FOLDED_PARTS)]
     return {
         cohort: sorted(site_names(table["site"]).dropna().unique())

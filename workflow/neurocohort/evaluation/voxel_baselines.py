@@ -5,6 +5,7 @@ memory-mapped arrays.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -31,8 +32,32 @@ BLOCK_VOXELS = 2**16  # converted to float at a time; a float32 sum of this leng
 STRENGTHS = np.logspace(2, -4, 7)
 
 
+class VoxelKernel:
+    """The linear kernel of the training volumes of several fits, computed once, when it is first needed.
+
+    Args:
+        samples: What ``images`` needs of each row.
+        images: Reads the volumes of rows of ``samples``.
+        rows: The rows that any fit may be trained on, (rows,) bool.
+    """
+
+    def __init__(self, samples: pd.DataFrame, images: Images, rows: np.ndarray) -> None:
+        self.samples, self.images, self.rows = samples, images, rows
+
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """`voxel_gram` of all the rows."""
+        return voxel_gram(self.samples, self.images, self.rows)
+
+    def of(self, training: np.ndarray) -> np.ndarray:
+        """The kernel of the ``training`` rows of a fit, (rows,) bool, centred on their mean; see `gram_of_fold`."""
+        if np.array_equal(training, self.rows):
+            return self.gram
+        return gram_of_fold(self.gram, self.rows, training)
+
+
 def voxel_baselines(
-    samples: pd.DataFrame, images: Images, *, fits: Sequence[BaselineFit], classes: int, seed: int
+    samples: pd.DataFrame, images: Images | VoxelKernel, *, fits: Sequence[BaselineFit], classes: int, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Predictions by ``voxel_ridge`` and ``voxel_svm`` for the rows that ``fits`` predict, else NaN; and why one is missing.
 
@@ -42,7 +67,8 @@ def voxel_baselines(
 
     Args:
         samples: participant_id, target and what ``images`` needs.
-        images: Reads the volumes of rows of ``samples``; called for the first fit only.
+        images: Reads the volumes of rows of ``samples``; called for the first fit only. Or the kernel of these rows, which the
+            fits of several test folds share.
         fits: See `value_baselines`.
         classes: 0 for a regression, with values (rows,); else the number of classes, with probabilities of class 1 (rows,), or
             (rows, classes) for more than two.
@@ -56,8 +82,7 @@ def voxel_baselines(
     for fit in fits:
         if fault := _fault(all_people[fit.training], all_targets[fit.training], classes):
             return {}, dict.fromkeys(models, fit.about(fault))
-    whole = fits[0].training
-    gram = voxel_gram(samples, images, whole)
+    kernel = images if isinstance(images, VoxelKernel) else VoxelKernel(samples, images, fits[0].training)
     predictions: dict[str, list[np.ndarray]] = {name: [] for name in models}
     for fit in fits:
         training = fit.training
@@ -65,7 +90,7 @@ def voxel_baselines(
         folds = [
             fold for fold in _folds(people, targets, classes, seed) if len(fold[1])
         ]  # with few people one may be empty
-        own = gram if training is whole else gram_of_fold(gram, whole, training)
+        own = kernel.of(training)
         own = own / max(float(np.diag(own[training]).mean()), 1e-12)  # the strengths then suit any grid
         for name, model in models.items():
             if classes:

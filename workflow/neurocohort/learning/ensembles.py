@@ -1,8 +1,9 @@
 """The mean over the members of an experiment (its seeds and folds), and a table of the single members.
 
-With cross-validation a member validates on its own fold only: validation rows are averaged over the members that were not
-trained on them, held-out and external rows over all. Only used networks (`network_table`) are averaged; a fold without any has
-no validation rows in the mean.
+With test folds, a participant's held-out rows are averaged over the members of their test fold, validation rows within each test
+fold, so that what is fitted on them is fitted without that test fold, and external rows over all members. With cross-validation a
+member validates on its own fold only: validation rows are averaged over the members that were not trained on them, the others
+over all. Only used networks (`network_table`) are averaged; a fold without any has no validation rows in the mean.
 """
 
 from collections.abc import Iterator
@@ -13,29 +14,33 @@ import pandas as pd
 
 from neurocohort.errors import InputError
 from neurocohort.learning.inference import LEVELS, read_probabilities
-from neurocohort.learning.prediction_tables import ID_COLUMNS
+from neurocohort.learning.prediction_tables import TEST_FOLD, id_columns
 from neurocohort.progress import in_turn
 
 KEY = ["cohort", "scan_id"]
 Scan = tuple[str, str]  # cohort and scan_id
+VALIDATION = "validation"
 DECIMALS = 6
 MEMBER_COLUMNS = ["member", "scan_id", "cohort", "part"]
 MEMBER_VALUES = ["tissue", "target", "prediction", "dice", "volume_ml", "reference_ml"]
 
 
 def average_values(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The table of the ensemble from those of its members (`value_rows`), sorted by cohort and scan.
+    """The table of the ensemble from those of its members (`value_rows`), sorted by cohort and scan, and by test fold.
 
     ``prediction`` is the mean; for more than two classes the class with the largest mean probability. ``spread`` is the standard
     deviation over the members that predicted the scan, 0 for one; for more than two classes that of the predicted class's
     probability. Raises InputError where the members' rows don't agree.
     """
-    _check_agreement(tables)
+    _check_agreement_by_test_fold(tables)
     stacked = pd.concat(tables.values(), ignore_index=True)
-    averaged = _one_row_each(stacked)
+    key = [*KEY, TEST_FOLD] if TEST_FOLD in stacked else KEY
+    folds = {TEST_FOLD: stacked[TEST_FOLD].astype("Int64").fillna(0)} if TEST_FOLD in stacked else {}
+    stacked = stacked.assign(**folds)  # external rows have none: 0 is the key of the mean over all
+    averaged = _one_row_each(stacked, key)
     classes = [name for name in stacked if name.startswith("probability_")]
-    by_scan = stacked.groupby(KEY)[classes or ["prediction"]]
-    wanted = pd.MultiIndex.from_frame(averaged[KEY])
+    by_scan = stacked.groupby(key)[classes or ["prediction"]]
+    wanted = pd.MultiIndex.from_frame(averaged[key])
     mean, spread = by_scan.mean().loc[wanted].to_numpy(), by_scan.std(ddof=0).loc[wanted].to_numpy()
     chosen = mean.argmax(axis=1)
     if classes:
@@ -44,7 +49,7 @@ def average_values(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     else:
         averaged["prediction"] = mean[:, 0].round(DECIMALS)
     averaged["spread"] = spread[np.arange(len(spread)), chosen].round(DECIMALS)
-    return averaged
+    return averaged.assign(**{name: averaged[name].where(averaged[name] > 0) for name in folds})
 
 
 def member_rows(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -62,11 +67,12 @@ def member_rows(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def ensemble_scans(tables: dict[str, pd.DataFrame], samples: pd.DataFrame) -> pd.DataFrame:
     """The scans that the members of a segmentation predicted, sorted by cohort and scan.
 
-    ``tables`` are the members' (`overlap_rows`). Columns: ID_COLUMNS, and ``pack`` and ``row`` from ``samples``. Raises
-    InputError where the members' scans don't agree, or ``samples`` lacks one.
+    ``tables`` are the members' (`tested_once`, of `overlap_rows`). Columns: `id_columns`, and ``pack`` and ``row`` from
+    ``samples``. Raises InputError where the members' scans don't agree, or ``samples`` lacks one.
     """
-    _check_agreement({name: _scans_of(table) for name, table in tables.items()})
-    scans = _one_row_each(pd.concat(tables.values(), ignore_index=True)[ID_COLUMNS])
+    _check_agreement_by_test_fold({name: _scans_of(table) for name, table in tables.items()})
+    together = pd.concat(tables.values(), ignore_index=True)
+    scans = _one_row_each(together[id_columns(together)], KEY)
     found = scans.merge(samples[[*KEY, "pack", "row"]], on=KEY, validate="one_to_one")
     if len(found) < len(scans):
         raise InputError(
@@ -81,17 +87,22 @@ def mean_probabilities(
 ) -> Iterator[np.ndarray]:
     """Yield the mean probabilities of each row of ``scans`` over its members: (4, X, Y, Z) float32, 0 to 1.
 
-    ``tables`` (`overlap_rows`) and the files of ``probabilities`` (`predict`) of each member are of the same scans.
+    ``tables`` (`overlap_rows`) and the files of ``probabilities`` (`predict`) of each member are of the same scans. With test
+    folds, a member's validation rows are not used.
     """
     rows = {}
     for name, table in tables.items():
-        predicted = pd.MultiIndex.from_frame(_scans_of(table)[KEY])
+        own = _scans_of(table)
+        predicted = pd.MultiIndex.from_frame(own[KEY])
         if (stored := len(read_probabilities(probabilities[name]))) != len(predicted):
             raise InputError(
                 f"{probabilities[name]} contains {stored} scans and the predictions of {name} {len(predicted)}: delete both "
                 "and run again to have them rebuilt."
             )
-        rows[name] = predicted.get_indexer(pd.MultiIndex.from_frame(scans[KEY]))
+        place = predicted.get_indexer(pd.MultiIndex.from_frame(scans[KEY]))
+        if TEST_FOLD in own:
+            place = np.where((place >= 0) & (own["part"] == VALIDATION).to_numpy()[place], -1, place)
+        rows[name] = place
     for index in in_turn(len(scans), "averaged"):
         # Mapped again for each scan: what has been read from a map would stay in memory.
         found = [read_probabilities(probabilities[name])[row[index]] for name, row in rows.items() if row[index] >= 0]
@@ -101,13 +112,36 @@ def mean_probabilities(
         yield total / (LEVELS * len(found))
 
 
+def tested_once(table: pd.DataFrame) -> pd.DataFrame:
+    """A member's rows that count in a segmentation: with test folds without validation rows, since each scan is held out once.
+
+    Nothing is fitted on validation rows there, and so each scan has one label map.
+    """
+    return table[table["part"] != VALIDATION] if TEST_FOLD in table else table
+
+
 def _scans_of(table: pd.DataFrame) -> pd.DataFrame:
     """The scans of a table with one row for each scan and tissue, in its order."""
-    return table[[*KEY, "part"]].drop_duplicates(KEY)
+    columns = [*KEY, "part", *([TEST_FOLD] if TEST_FOLD in table else [])]
+    return table[columns].drop_duplicates(KEY)
 
 
-def _one_row_each(stacked: pd.DataFrame) -> pd.DataFrame:
-    return stacked.drop_duplicates(KEY).sort_values(KEY, kind="stable", ignore_index=True)
+def _one_row_each(stacked: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    return stacked.drop_duplicates(key).sort_values(key, kind="stable", ignore_index=True)
+
+
+def _check_agreement_by_test_fold(tables: dict[str, pd.DataFrame]) -> None:
+    """`_check_agreement` of the members of each test fold; between test folds, of their external rows."""
+    by_fold: dict[int, dict[str, pd.DataFrame]] = {}
+    external: dict[str, pd.DataFrame] = {}
+    for name, table in tables.items():
+        number = table[TEST_FOLD].dropna() if TEST_FOLD in table else []
+        by_fold.setdefault(int(number.iloc[0]) if len(number) else 0, {})[name] = table
+        external[name] = table[table["part"] == "external"]
+    for own in by_fold.values():
+        _check_agreement(own)
+    if len(by_fold) > 1:
+        _check_agreement(external)
 
 
 def _check_agreement(tables: dict[str, pd.DataFrame]) -> None:
@@ -119,7 +153,7 @@ def _check_agreement(tables: dict[str, pd.DataFrame]) -> None:
     for name, table in tables.items():
         if table.duplicated(KEY).any():
             raise InputError(f"the predictions of {name} have a scan twice: delete them and run again.")
-        validates = table["part"] == "validation"
+        validates = table["part"] == VALIDATION
         tested[name], own = (
             list(zip(*(table[key][rows] for key in KEY), strict=True)) for rows in (~validates, validates)
         )

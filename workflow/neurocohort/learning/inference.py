@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neurocohort.dataset.folds import with_fold
+from neurocohort.dataset.folds import with_fold, with_test_fold
 from neurocohort.errors import InputError
 from neurocohort.files import write_table, written_aside
 from neurocohort.learning.data import PackedImages, to_input
@@ -28,12 +28,13 @@ LEVELS = 255  # of a stored probability: eight bits are precise enough
 LEFT_RIGHT = -3  # the axis of a volume, (..., X, Y, Z)
 
 
-def predicted_samples(samples: pd.DataFrame, fold: int) -> pd.DataFrame:
+def predicted_samples(samples: pd.DataFrame, fold: int, test_fold: int = 0) -> pd.DataFrame:
     """The rows that a member predicts: its validation, held-out and external rows.
 
-    ``fold`` is that of the member's settings; the rows of this fold have the part ``validation`` (`with_fold`).
+    ``fold`` and ``test_fold`` are those of the member's settings. The rows of this fold have the part ``validation``
+    (`with_fold`), and those of this test fold ``held-out`` (`with_test_fold`).
     """
-    own = with_fold(samples, fold)
+    own = with_fold(with_test_fold(samples, test_fold), fold)
     return own[own["part"].isin(PREDICTED_PARTS)].reset_index(drop=True)
 
 

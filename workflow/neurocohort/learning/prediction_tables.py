@@ -10,6 +10,12 @@ from neurocohort.imaging.tissues import TISSUES
 from neurocohort.learning.data import PackedImages
 
 ID_COLUMNS = ["cohort", "part", "scan_id", "participant_id", "site", "age", "sex"]
+TEST_FOLD = "test_fold"  # with test folds: that of the networks; missing in external rows
+
+
+def id_columns(samples: pd.DataFrame) -> list[str]:
+    """ID_COLUMNS, and with test folds also test_fold."""
+    return [*ID_COLUMNS, TEST_FOLD] if TEST_FOLD in samples else ID_COLUMNS
 
 
 def label_map(probabilities: np.ndarray) -> np.ndarray:
@@ -23,12 +29,12 @@ def reference_labels(samples: pd.DataFrame, packed: PackedImages) -> Iterator[np
 
 
 def value_rows(samples: pd.DataFrame, predictions: np.ndarray) -> pd.DataFrame:
-    """The table of a regression or classification: ID_COLUMNS, target and prediction, one row for each scan.
+    """The table of a regression or classification: `id_columns`, target and prediction, one row for each scan.
 
     ``predictions`` are values (N,), probabilities (N, 2), of which the second column is used, or probabilities (N, K) of more
     classes: then ``prediction`` is the most probable class, followed by ``probability_0`` to ``probability_{K-1}``.
     """
-    rows = samples[ID_COLUMNS].copy()
+    rows = samples[id_columns(samples)].copy()
     rows["target"] = samples["target"].to_numpy()
     if predictions.ndim == 1 or predictions.shape[1] == 2:
         rows["prediction"] = np.round(predictions if predictions.ndim == 1 else predictions[:, 1], 6)
@@ -71,7 +77,7 @@ def overlap_rows(
             each tissue, whose attributes are the columns.
     """
     rows, voxel_ml = [], spacing_mm**3 / 1000
-    for sample, found, true in zip(samples[ID_COLUMNS].to_dict("records"), predicted, reference, strict=True):
+    for sample, found, true in zip(samples[id_columns(samples)].to_dict("records"), predicted, reference, strict=True):
         more = [vars(one) for one in surfaces(found, true, [spacing_mm] * 3)] if surfaces else [{}] * len(TISSUES)
         for label, tissue in enumerate(TISSUES, start=1):
             own, own_true = found == label, true == label

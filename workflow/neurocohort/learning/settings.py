@@ -19,6 +19,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         weights: A safetensors file to start from; empty for random weights.
         judged: Whether the network is tested for having learned anything.
         fold: The fold that validates; 0 for the split's own validation part.
+        test_fold: The test fold that is held out; 0 without test folds.
     """
 
     task: Literal["regression", "classification", "segmentation"]
@@ -28,6 +29,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
     weights: str = ""
     judged: bool = True
     fold: int = 0
+    test_fold: int = 0
     seed: int = 1
 
 

@@ -1,13 +1,15 @@
-"""The use of the participants outside the held-out part: for training or validation, or in the folds of a cross-validation. All
-sections of the report take these counts and words from here."""
+"""The use of the participants: for training or validation, in the folds of a cross-validation, or held out once in the test
+folds. All sections of the report take these counts and words from here."""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
-from neurocohort.dataset.folds import FOLDED_PARTS, with_fold
+from neurocohort.dataset.folds import FOLDED_PARTS, HELD_OUT, test_fold_numbers, with_fold, with_test_fold
+from neurocohort.text import listed
 
 DEVELOPMENT = "development"  # the part of train and validation together, where folds divide them
+TESTED_ONCE = "tested-once"  # the part of everybody who isn't external, with test folds
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,38 @@ def folds_of(settings: dict, configuration: dict) -> int:
     return int((configuration.get("split") or {}).get("folds", 0)) if folded else 0
 
 
-def members_in_words(settings: dict, folds: int) -> str:
-    """What distinguishes the networks of an experiment: ``folds``, ``seeds`` or ``folds and seeds``."""
+def members_in_words(settings: dict, folds: int, test_folds: int = 0) -> str:
+    """What distinguishes the networks of an experiment: ``folds``, ``seeds`` or ``test folds, folds and seeds``."""
     seeds = len((settings.get("training") or {}).get("seeds") or ()) > 1
-    return " and ".join(word for word, holds in (("folds", folds), ("seeds", seeds)) if holds)
+    words = (("test folds", test_folds), ("folds", folds), ("seeds", seeds))
+    return listed([word for word, holds in words if holds])
+
+
+def tested_once(samples: pd.DataFrame) -> bool:
+    """Whether everybody was held out once, in test folds."""
+    return "test_fold" in samples
+
+
+def held_out(samples: pd.DataFrame) -> pd.DataFrame:
+    """The rows that were held out; with test folds all that aren't external."""
+    if tested_once(samples):
+        return samples[samples["part"].isin((*FOLDED_PARTS, HELD_OUT))]
+    return samples[samples["part"] == HELD_OUT]
+
+
+def sides(samples: pd.DataFrame) -> pd.Series:
+    """The side of the split of each row: its part, with test folds together with its test fold."""
+    if not tested_once(samples):
+        return samples["part"]
+    folds = pd.to_numeric(samples["test_fold"], errors="coerce").astype(float)
+    return samples["part"].astype(str) + folds.map(lambda fold: f" {fold:.0f}")
 
 
 def by_use(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
-    """The samples with the ``part`` that they were used in: with ``folds``, train and validation are one, `DEVELOPMENT`."""
+    """The samples with the ``part`` that they were used in: with ``folds``, train and validation are one, `DEVELOPMENT`; with
+    test folds all that aren't external are one, `TESTED_ONCE`."""
+    if tested_once(samples):
+        return samples.assign(part=samples["part"].mask(samples["part"].isin(FOLDED_PARTS), TESTED_ONCE))
     if not folds:
         return samples
     return samples.assign(part=samples["part"].mask(samples["part"].isin(FOLDED_PARTS), DEVELOPMENT))
@@ -56,7 +82,9 @@ def each_fold(samples: pd.DataFrame, folds: int) -> list[Fold]:
 
 
 def folds_sentence(samples: pd.DataFrame, folds: int) -> str:
-    """A sentence on the folds of the development part; empty without cross-validation."""
+    """A sentence on the folds of the development part; empty without cross-validation. With test folds, one on these."""
+    if tested_once(samples):
+        return _test_folds_sentence(samples, folds)
     each = each_fold(samples, folds)
     if not each:
         return ""
@@ -65,6 +93,24 @@ def folds_sentence(samples: pd.DataFrame, folds: int) -> str:
         f"Cross-validation in {folds} folds: each network was trained on {trained} of the development participants and validated "
         f"on the other {validated}."
     )
+
+
+def _test_folds_sentence(samples: pd.DataFrame, folds: int) -> str:
+    numbers = test_fold_numbers(samples)
+    counts: dict[str, list[int]] = {part: [] for part in (*FOLDED_PARTS, HELD_OUT)}
+    for number in numbers:
+        own = with_test_fold(samples, number)
+        for part, found in counts.items():
+            found.append(_participants(own[own["part"] == part]))
+    trained, validated, tested = (_range(found) for found in counts.values())
+    sentence = (
+        f"Every participant was held out once, in one of {len(numbers)} test folds: in each of them, {tested} participants were held "
+        "out, and "
+    )
+    if folds:
+        development = _range([sum(pair) for pair in zip(counts["train"], counts["validation"], strict=True)])
+        return f"{sentence}the networks were trained on the other {development} in a cross-validation of {folds} folds."
+    return f"{sentence}the networks were trained on {trained} and validated on {validated} of the others."
 
 
 def _participants(rows: pd.DataFrame) -> int:

@@ -3,6 +3,7 @@
 from neurocohort.errors import InputError
 from neurocohort.evaluation.record import FOLDER, Record, evaluation_of, read_record
 from neurocohort.report import labels
+from neurocohort.report.development import held_out
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study
 from neurocohort.study.members import all_experiments, members_of
@@ -18,15 +19,14 @@ def evaluations_of(study: Study, experiment: Experiment) -> Record:
         return Record()
     name, results = experiment.name, study.folders.results
     settings = all_experiments({name: experiment.settings})[name]
-    members = members_of(settings, study.block("split").get("folds", 0))
+    members = members_of(settings, study.block("split").get("folds", 0), experiment.test_folds)
     if not isinstance(experiment.networks, Missing):
         members = [member for member in members if member in experiment.networks.used_members]
     try:
         own = evaluation_of(results, study.name, name, settings, members).key
     except (OSError, InputError):
         return Record()
-    held_out = experiment.samples[experiment.samples["part"] == "held-out"]
-    return read_record(results.parent / FOLDER, held_out, target=experiment.target, own=own)
+    return read_record(results.parent / FOLDER, held_out(experiment.samples), target=experiment.target, own=own)
 
 
 def evaluations_sentence(record: Record, target: str) -> str:

@@ -72,6 +72,7 @@ PARTS = {
     "train": "Training",
     "validation": "Validation",
     "development": "Development",  # training and validation together, where folds divide them
+    "tested-once": "Held out once",  # with test folds: everybody, by turns in training, validation and held-out
     "held-out": "Held-out",
     "external": "External",
 }

@@ -20,6 +20,7 @@ from neurocohort.evaluation import (
     details,
     evaluate,
     measures,
+    outer_folds,
     shift,
     voxel_baselines,
 )
@@ -60,7 +61,7 @@ DESCRIBED = (  # modules whose constants the text states, by their own names
         template,
         tissues,
     ),
-    *(brain_age, classification_details, details, evaluate, measures, shift, voxel_baselines),
+    *(brain_age, classification_details, details, evaluate, measures, outer_folds, shift, voxel_baselines),
     *(constants, members, origins, quality_flags),
 )
 TEMPLATES = Path(__file__).parent / "templates" / "methods"

@@ -13,8 +13,8 @@ from neurocohort.evaluation.classification_details import AT_THRESHOLD
 from neurocohort.imaging import deformable
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.report import labels, origins
-from neurocohort.report.development import by_use
-from neurocohort.report.formats import Run
+from neurocohort.report.development import by_use, sides
+from neurocohort.report.formats import SWEEP_COLUMNS, Run
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Read, Study
 from neurocohort.text import listed, plain_number
@@ -194,9 +194,12 @@ def split_order(cohorts: list[Cohort], experiments: Iterable[Experiment]) -> lis
 
 
 def part_counts(split: pd.DataFrame) -> list[str]:
-    """``18 training``, ``6 validation``, ...: the participants of each part."""
+    """``18 training``, ``6 validation``, ...: the participants of each part; with test folds ``5 test folds of 12 to 13``."""
     counts = split["part"].value_counts()
     excluded = [f"{counts[EXCLUDED]} excluded"] if EXCLUDED in counts else []
+    if "test_fold" in split:
+        sizes = split["test_fold"].dropna().value_counts()
+        return [f"{len(sizes)} test folds of {span(sizes)}"] + excluded
     return [f"{counts.get(part, 0)} {PART_NAMES[part]}" for part in PARTS] + excluded
 
 
@@ -216,7 +219,7 @@ def leaks_of(experiments: Iterable[Experiment]) -> Leaks | None:
     tables = [one.samples for one in experiments if not isinstance(one.samples, Missing)]
 
     def crossing(column: str) -> int:
-        return sum(int((table.groupby(column)["part"].nunique() > 1).sum()) for table in tables)
+        return sum(int((sides(table).groupby(table[column]).nunique() > 1).sum()) for table in tables)
 
     compared = all("voxels_sha256" in table for table in tables)
     return Leaks(crossing("participant_id"), crossing("voxels_sha256") if compared else None) if tables else None
@@ -307,9 +310,20 @@ def augmentations(limits: dict | None) -> list[str]:
 
 
 def chosen_settings(sweep: pd.DataFrame) -> list[str]:
-    """The keys and values of the draw that a sweep chose."""
-    chosen = sweep[sweep["chosen"] == 1].iloc[0]
-    return [f"{key} {chosen[key]}" for key in sweep.columns.drop(["draw", "validation_loss", "criterion", "chosen"])]
+    """The keys and values of the draw that a sweep chose; with test folds those of each of them."""
+    chosen = sweep[sweep["chosen"] == 1]
+    keys = sweep.columns.drop([*SWEEP_COLUMNS, "test_fold"], errors="ignore")
+    if "test_fold" not in sweep:
+        return [f"{key} {chosen.iloc[0][key]}" for key in keys]
+    return [
+        f"{', '.join(f'{key} {row[key]}' for key in keys)} (test fold {row['test_fold']})"
+        for row in chosen.to_dict("records")
+    ]
+
+
+def draws_tried(sweep: pd.DataFrame) -> int:
+    """How many draws a sweep tried."""
+    return int(sweep["draw"].nunique())
 
 
 def absent_baselines(experiment: Experiment, models: list[str]) -> list[str]:

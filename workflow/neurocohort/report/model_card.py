@@ -10,7 +10,7 @@ import pandas as pd
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.report import headline, labels, participants
 from neurocohort.report.claims import given_weights
-from neurocohort.report.development import fitted_on, folds_sentence, members_in_words
+from neurocohort.report.development import fitted_on, folds_sentence, held_out, members_in_words, tested_once
 from neurocohort.report.markdown import escaped
 from neurocohort.report.model_limits import Known, limits, value_of
 from neurocohort.report.networks import networks_sentence
@@ -108,11 +108,13 @@ def _details(known: Known) -> Section:
     name = own.get("network") or (settings.get("network") or {}).get("name", "unknown")
     sentences = [f"The network {task} from a preprocessed brain MRI scan. Its architecture is {name}."]
     sentences += _training_details(known)
-    members = members_of(settings, known.folds) if (settings.get("training") or {}).get("seeds") else []
+    members = (
+        members_of(settings, known.folds, known.test_folds) if (settings.get("training") or {}).get("seeds") else []
+    )
     used = known.networks.used if known.networks else len(members)
     if used > 1:
         sentences.append(
-            f"Its predictions are the mean over {used} networks ({members_in_words(settings, known.folds)})."
+            f"Its predictions are the mean over {used} networks ({members_in_words(settings, known.folds, known.test_folds)})."
         )
     if failed := networks_sentence(known.networks):
         sentences.append(failed)
@@ -166,6 +168,8 @@ def _data(heading: str, kind: str, known: Known) -> Section:
     if known.samples is None:
         return Section(heading, ("samples.tsv is missing.",))
     own = known.samples[known.samples["part"].isin(PARTS[kind])]
+    if kind == "evaluation" and tested_once(known.samples):
+        own = pd.concat([held_out(known.samples), own])
     rows = participants.demographics(own, known.settings, known.folds)
     columns = {name: title for name, title in DATA_COLUMNS.items() if any(getattr(row, name) for row in rows)}
     sentences = _training_sentences(known) if kind == "training" else _evaluation_sentences(known)
@@ -185,6 +189,12 @@ def _evaluation_sentences(known: Known) -> list[str]:
     if labels.in_text(known.experiment) in given_weights(known.configuration.get("experiments") or {}):
         return [
             "This study did not train on these participants. Whether its initial weights were trained on them is not known."
+        ]
+    if known.samples is not None and tested_once(known.samples):
+        return [
+            "Each participant of the training cohorts was tested once, by the networks that were neither trained on this "
+            "participant nor chosen with this participant's data. The mean over the networks of all test folds was tested on "
+            "external cohorts only."
         ]
     return ["These participants were used neither to train this network nor to choose its epoch or settings."]
 

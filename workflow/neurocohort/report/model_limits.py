@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from neurocohort.report import headline, labels, origins
-from neurocohort.report.development import fitted_on, folds_of
+from neurocohort.report.development import fitted_on, folds_of, held_out
 from neurocohort.report.formats import Run
 from neurocohort.report.networks import Networks
 from neurocohort.text import listed
@@ -48,6 +48,10 @@ class Known:
     def folds(self) -> int:
         return folds_of(self.settings, self.configuration)
 
+    @property
+    def test_folds(self) -> int:
+        return int((self.configuration.get("split") or {}).get("test_folds", 0))
+
 
 def limits(known: Known) -> list[str]:
     """The sentences on the limits of a network, each from the results of the run."""
@@ -58,7 +62,7 @@ def limits(known: Known) -> list[str]:
     if known.networks is not None and known.networks.none_learned:
         sentences.append("The network learned nothing: do not use it.")
     if samples is not None:
-        tested = samples[samples["part"] == "held-out"]
+        tested = held_out(samples)
         count = tested[["cohort", "participant_id"]].drop_duplicates().shape[0]
         if count < MIN_HELD_OUT:
             people = f"{labels.counted(count, 'participant')} {'was' if count == 1 else 'were'}"

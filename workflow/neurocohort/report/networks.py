@@ -77,8 +77,8 @@ def networks_sentence(networks: Networks | None) -> str:
 
 
 def spelt(member: str) -> str:
-    """``fold-2_seed-1`` as fold 2, seed 1."""
-    return member.replace("_", ", ").replace("-", " ")
+    """``fold-2_seed-1`` as fold 2, seed 1; ``test-1_seed-1`` as test fold 1, seed 1."""
+    return member.replace("test-", "test fold-").replace("_", ", ").replace("-", " ")
 
 
 def _is(count: int) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from neurocohort.files import sha256_of
 from neurocohort.report import labels
-from neurocohort.report.development import by_use, folds_sentence
+from neurocohort.report.development import by_use, folds_sentence, sides, tested_once
 from neurocohort.report.exclusions import Comparison, compare_excluded
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Study, missing_of
@@ -134,7 +134,8 @@ def demographics(samples: pd.DataFrame, settings: dict, folds: int = 0) -> list[
     Args:
         samples: samples.tsv.
         settings: The experiment's block of the configuration.
-        folds: Folds of its cross-validation. With folds, training and validation are one part: each participant was in both.
+        folds: Folds of its cross-validation. With folds, training and validation are one part: each participant was in both. With
+            test folds, everybody who isn't external is one part.
     """
     rows = []
     samples = by_use(samples, folds)
@@ -169,15 +170,16 @@ def split_check(experiment: Experiment) -> SplitCheck | Missing:
         return samples
     keys = samples["cohort"].astype(str) + ": " + samples["participant_id"].astype(str)
     # One name in two cohorts may or may not be one person, so it counts as a leak; the run's own guard stops there too.
-    crossing = samples.groupby("participant_id")["part"].transform("nunique") > 1
+    crossing = sides(samples).groupby(samples["participant_id"]).transform("nunique") > 1
     used = by_use(samples, folds)["part"]
     check = SplitCheck(
         [(labels.PARTS[part], int(keys[used == part].nunique())) for part in labels.PARTS if (used == part).any()],
         folds_sentence(samples, folds),
         sorted(set(keys[crossing])),
     )
-    if folds and "fold" in samples:
-        check.crossing_folds = int((samples.groupby("participant_id")["fold"].nunique() > 1).sum())
+    for name in ("fold",) * bool(folds) + ("test_fold",) * tested_once(samples):
+        if name in samples:
+            check.crossing_folds += int((samples.groupby("participant_id")[name].nunique() > 1).sum())
     compared = []
     cohorts = {one.name: one for one in (*experiment.cohorts, *experiment.external)}
     for name, group in samples.groupby("cohort", sort=False):
@@ -200,7 +202,8 @@ def _hashed(cohort: Cohort, samples: pd.DataFrame, check: SplitCheck) -> pd.Data
     if isinstance(scans, Missing):
         check.missing.append(scans)
         return pd.DataFrame(columns=["part", "voxels_sha256"])
-    merged = samples[["scan_id", "part"]].merge(scans[["scan_id", "voxels_sha256"]], on="scan_id")
+    own = samples[["scan_id"]].assign(part=sides(samples))
+    merged = own.merge(scans[["scan_id", "voxels_sha256"]], on="scan_id")
     return merged.dropna(subset=["voxels_sha256"])
 
 
@@ -211,8 +214,8 @@ def _compare_with_split(cohort: Cohort, samples: pd.DataFrame, check: SplitCheck
         return
     path = cohort.results / "split.tsv"
     check.hashes.append(SplitHash(cohort.title, cohort.sources.name(path), sha256_of(path)))
-    frozen = dict(zip(cohort.split["participant_id"], cohort.split["part"], strict=True))
-    moved = samples.loc[samples["part"] != samples["participant_id"].map(frozen), "participant_id"]
+    frozen = dict(zip(cohort.split["participant_id"], sides(cohort.split), strict=True))
+    moved = samples.loc[sides(samples) != samples["participant_id"].map(frozen), "participant_id"]
     check.moved += sorted({f"{cohort.name}: {who}" for who in moved})
 
 

@@ -4,6 +4,7 @@ its groups and the spread of its networks, and what belongs to its task; for the
 import pandas as pd
 
 from neurocohort.evaluation.details import OUT_OF_FOLD
+from neurocohort.evaluation.outer_folds import BY_TEST_FOLD, CORRECTED_T
 from neurocohort.report import labels, tables
 from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
@@ -38,6 +39,8 @@ def part_results(part: Part) -> Content:
         content.details.append(comparison_table(comparisons, part))
     if part.cohort is None:
         content.sentences += _out_of_fold(part)
+        content.sentences += _by_test_fold(part)
+        content.details += _test_folds(part)
         content.cases += cases(part.experiment, part.predictions, part.output)
     BY_TASK[part.experiment.task](part, content)
     content.details += missing_of((part.baselines, part.details))
@@ -91,7 +94,7 @@ def _spread(part: Part, spread: pd.DataFrame) -> list[Table]:
     if members < 2:
         return []
     name = part.headline_metric
-    kinds = members_in_words(part.experiment.settings, part.experiment.folds)
+    kinds = members_in_words(part.experiment.settings, part.experiment.folds, part.experiment.test_folds)
     lines = []
     for row in spread.to_dict("records"):
         places = labels.metric(row["metric"]).decimals
@@ -140,3 +143,50 @@ def _out_of_fold(part: Part) -> list[str]:
         f"not trained on them: {described.label} of the network {tables.with_interval(own, unit)}. Their epochs were chosen on "
         f"these participants, which flatters the network a little.{baseline}{note}"
     ]
+
+
+def _of_test_folds(part: Part, setting: str) -> pd.DataFrame:
+    """The rows on the test folds, of the cohort whose figures represent the part; none without test folds."""
+    table = part.experiment.details
+    if isinstance(table, Missing) or not (table["setting"] == setting).any():
+        return pd.DataFrame()
+    rows = table[table["setting"] == setting]
+    return rows[rows["cohort"] == tables.lead_cohort(rows)]
+
+
+def _by_test_fold(part: Part) -> list[str]:
+    """With test folds, the headline metric of the network in each of them, and its differences to the baselines."""
+    rows, name = _of_test_folds(part, BY_TEST_FOLD), part.headline_metric
+    if rows.empty:
+        return []
+    described, unit = labels.metric(name), labels.metric_unit(name, part.experiment.target)
+    own = rows[(rows["model"] == "network") & (rows["metric"] == name)].dropna(subset=["value"])
+    each, mean = own[own["group"] != "all"]["value"], tables.first(own, group="all")
+    if mean is None:
+        return []
+    low, high = (labels.number(value, described.decimals) for value in (each.min(), each.max()))
+    average = labels.number(mean["value"], described.decimals)
+    sentences = [
+        f"In {len(each)} test folds one by one: {described.label} of the network {average}{unit} on average, from {low} to {high}. A "
+        "test fold has few participants; the result is that of all together."
+    ]
+    tests = _of_test_folds(part, CORRECTED_T)
+    for row in tests[tests["metric"] == f"{name}_difference"].to_dict("records") if len(tests) else ():
+        limits = labels.interval(row["ci_low"], row["ci_high"], described.decimals)
+        p = str(row["note"]).rpartition(": p ")[2].rstrip(".")
+        sentences.append(
+            f"Corrected resampled t-test against “{labels.model(row['model'])}”: difference in {described.label} "
+            f"{labels.number(row['value'], described.decimals)}{unit} {limits}, p {p}."
+        )
+    return sentences
+
+
+def _test_folds(part: Part) -> list[Table]:
+    """With test folds, the network's metrics in each of them."""
+    rows = _of_test_folds(part, BY_TEST_FOLD)
+    rows = rows[(rows["model"] == "network") & (rows["group"] != "all")] if len(rows) else rows
+    if rows.empty:
+        return []
+    summary = f"By test fold: {labels.counted(rows['group'].nunique(), 'test fold')} one by one."
+    caption = "The network in each test fold, by the networks that leave it out. Single values have no interval."
+    return [tables.metric_table(rows, [GROUP], caption, summary=summary)]

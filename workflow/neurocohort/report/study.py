@@ -141,6 +141,7 @@ class Experiment:
     """An experiment: its block of the configuration, and its tables and records in ``results/experiments/<name>``.
 
     ``folds``: of its cross-validation, 0 without. ``left_out_site``: of one that is trained without a site, else empty.
+    ``test_folds``: their number, 0 without.
     """
 
     name: str
@@ -151,6 +152,7 @@ class Experiment:
     external: tuple[Cohort, ...]
     sources: Sources = field(repr=False)
     left_out_site: str = ""
+    test_folds: int = 0
 
     @property
     def heading(self) -> str:
@@ -184,7 +186,7 @@ class Experiment:
     def members(self) -> list[str]:
         """The folders of its networks, such as ``seed-1`` or ``fold-2_seed-1``."""
         if self.training.get("seeds"):
-            return members_of(self.settings, self.folds)
+            return members_of(self.settings, self.folds, self.test_folds)
         return sorted(path.name for path in self.folder.glob("seed-*"))
 
     @cached_property
@@ -397,6 +399,7 @@ def _experiment(study: Study, name: str, settings: dict, left_out_site: str = ""
         tuple(_cohort(study, cohort) for cohort in settings.get("external") or ()),
         study.sources,
         left_out_site,
+        int(study.block("split").get("test_folds", 0)),
     )
 
 

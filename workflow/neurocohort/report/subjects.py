@@ -14,7 +14,7 @@ from jinja2 import Environment
 from neurocohort.imaging.derivatives import labels_name, preproc_name
 from neurocohort.report import labels, viewers
 from neurocohort.report.cases import ScanKey, best_median_worst, errors_by_scan
-from neurocohort.report.development import DEVELOPMENT, by_use
+from neurocohort.report.development import DEVELOPMENT, TESTED_ONCE, by_use
 from neurocohort.report.quality import Gallery, GalleryCell, GalleryRow
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Study, missing_of
@@ -154,7 +154,8 @@ class _Predictions:
         if isinstance(self.experiment.samples, Missing):
             return {}
         used = by_use(self.experiment.samples, self.experiment.folds)
-        fold = used["fold"] if self.experiment.folds and "fold" in used else [None] * len(used)
+        name = "test_fold" if "test_fold" in used else "fold"
+        fold = used[name] if (self.experiment.folds or name == "test_fold") and name in used else [None] * len(used)
         columns = used["cohort"].astype(str), used["scan_id"].astype(str), used["part"], fold
         return {(cohort, scan_id): _part(part, own) for cohort, scan_id, part, own in zip(*columns, strict=True)}
 
@@ -162,7 +163,12 @@ class _Predictions:
     def rows(self) -> dict[ScanKey, list[dict[str, Any]]]:
         found: dict[ScanKey, list[dict[str, Any]]] = {}
         if not isinstance(self.experiment.predictions, Missing):
-            for row in self.experiment.predictions.to_dict("records"):
+            table = self.experiment.predictions
+            if (
+                "test_fold" in table
+            ):  # every scan is held out once; its validation rows would come from several test folds
+                table = table[table["part"] != "validation"]
+            for row in table.to_dict("records"):
                 found.setdefault((str(row["cohort"]), str(row["scan_id"])), []).append(row)
         return found
 
@@ -305,8 +311,10 @@ def _viewer(cohort: Cohort, scan_id: str, predictions: list[_Predictions]) -> Vi
 
 
 def _part(part: str, fold: object) -> str:
-    """The part of a scan in words: ``Development, fold 2`` where folds divide it."""
+    """The part of a scan in words: ``Development, fold 2`` where folds divide it; ``Held out once, in test fold 2``."""
     words = labels.PARTS.get(part, part)
+    if part == TESTED_ONCE and labels.is_number(fold):
+        return f"{words}, in test fold {int(fold)}"
     return f"{words}, fold {int(fold)}" if part == DEVELOPMENT and labels.is_number(fold) else words
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 from neurocohort.report import figures
 from neurocohort.report.figures import Drawing
-from neurocohort.report.formats import SWEEP_COLUMNS, Run
+from neurocohort.report.formats import Run
+from neurocohort.report.methods_numbers import chosen_settings, draws_tried
 from neurocohort.report.networks import spelt
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment
@@ -35,9 +36,8 @@ def sweep(experiment: Experiment) -> str | Missing:
     table = experiment.sweep
     if table is None or isinstance(table, Missing):
         return table or ""
-    chosen = table.loc[table["chosen"] == 1].iloc[0]
-    values = ", ".join(f"{key} {chosen[key]}" for key in table.columns.drop([*SWEEP_COLUMNS]))
-    return f"Chosen from {len(table)} draws by the criterion on the validation scans: {values}."
+    values = "; ".join(chosen_settings(table)) if "test_fold" in table else ", ".join(chosen_settings(table))
+    return f"Chosen from {draws_tried(table)} draws by the criterion on the validation scans: {values}."
 
 
 def _training(experiment: Experiment, member: str, output: Path) -> Training:

@@ -12,13 +12,21 @@ class Split(Group):
     validation: OpenFraction = Field(0.1, description="Fraction of the participants on which the best epoch is chosen.")
     held_out: OpenFraction = Field(
         0.2,
-        description="Fraction of the participants that no choice ever uses. Added to `split.validation` it must be below 1.",
+        description="Fraction of the participants that no choice ever uses. Added to `split.validation` it must be below 1. Not "
+        "used with `split.test_folds`.",
     )
     folds: int = Field(
         5,
         ge=0,
         le=20,
         description="Folds into which the participants outside the held-out part are divided as well; 0 for none.",
+    )
+    test_folds: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="Test folds (outer folds): each is held out once, so that every participant is tested once; 0 for a single "
+        "held-out part. See [Everybody tested once](#everybody-tested-once).",
     )
 
 

@@ -200,6 +200,8 @@ def _number_faults(config: dict) -> Iterator[str]:
         )
     if split["folds"] == 1:
         yield "`split.folds` is 1; expected 0 (no folds) or 2 to 20."
+    if split["test_folds"] == 1:
+        yield "`split.test_folds` is 1; expected 0 (a single held-out part) or 2 to 20."
     if quality["min_brain_ml"] >= quality["max_brain_ml"]:
         yield (
             f"`quality.min_brain_ml` ({quality['min_brain_ml']:g}) isn't below `quality.max_brain_ml` "

@@ -1,5 +1,5 @@
-"""The trainings of an experiment: its members (one for each fold and seed), the draws of a sweep, and additional experiments:
-controls, and repetitions without one of its sites.
+"""The trainings of an experiment: its members (one for each test fold, fold and seed), the draws of a sweep, and additional
+experiments: controls, and repetitions without one of its sites.
 
 Everything follows from the configuration. Imports stay light: this runs at the start of every Snakemake process.
 """
@@ -11,6 +11,7 @@ import random
 import re
 from typing import Any
 
+from neurocohort.dataset.runs import RunName, run_name
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.settings.training import TrainingKeys
 
@@ -63,19 +64,27 @@ def without_site_names(experiment: str, sites: list[str]) -> dict[str, str]:
     return {f"{experiment}_without-{re.sub('[^A-Za-z0-9]+', '-', site)}": site for site in sites}
 
 
-def members_of(experiment: dict, folds: int) -> list[str]:
-    """The folders of the networks whose predictions are averaged, such as seed-1 or fold-2_seed-1."""
+def members_of(experiment: dict, folds: int, test_folds: int = 0) -> list[str]:
+    """The folders of an experiment's networks, such as seed-1, fold-2_seed-1 or test-1_fold-2_seed-1.
+
+    Args:
+        experiment: As in `all_experiments`.
+        folds: Number of folds of the study.
+        test_folds: Number of test folds of the study; 0 for none.
+    """
     training = experiment["training"]
-    seeds = [f"seed-{seed}" for seed in training["seeds"]]
-    if not training.get("cross_validation"):
-        return seeds
-    return [f"fold-{fold}_{seed}" for fold in range(1, folds + 1) for seed in seeds]
+    validated = range(1, folds + 1) if training.get("cross_validation") else [0]
+    tested = range(1, test_folds + 1) if test_folds else [0]
+    return [
+        str(RunName(seed, fold, test_fold)) for test_fold in tested for fold in validated for seed in training["seeds"]
+    ]
 
 
-def starting_members(source: dict, folds: int, run: str) -> list[str]:
+def starting_members(source: dict, folds: int, run: str, test_folds: int = 0) -> list[str]:
     """The networks that a training may start from, in order of preference.
 
-    If the source has folds, these are the networks of the training's own fold; the one with the same seed comes first.
+    If the source has folds, these are the networks of the training's own fold; the one with the same seed comes first. They are
+    also those of its own test fold, so that no network goes back to one that was trained on participants it is tested on.
 
     The folds of a cohort are the same in every experiment. So the source's network of fold k was not trained on the scans that
     validate fold k here. A run without folds starts from the source's fold 1. Such a run is a control, or leaves a site out of a
@@ -87,12 +96,13 @@ def starting_members(source: dict, folds: int, run: str) -> list[str]:
         source: The experiment of the transfer's weights.
         folds: Number of folds of the study.
         run: The training, such as ``fold-1_seed-3``.
+        test_folds: Number of test folds of the study.
     """
-    fold, seed = _fold_and_seed(run)
-    names = members_of(source, folds)
+    own = run_name(run)
+    names = [one for one in map(run_name, members_of(source, folds, test_folds)) if one.test_fold == own.test_fold]
     if source["training"].get("cross_validation"):
-        names = [name for name in names if name.startswith(f"fold-{fold or 1}_")]
-    return sorted(names, key=lambda name: _fold_and_seed(name)[1] != seed)
+        names = [one for one in names if one.fold == (own.fold or 1)]
+    return [str(one) for one in sorted(names, key=lambda one: one.seed != own.seed)]
 
 
 def draws_of(sweep: dict | None) -> dict[str, dict[str, Any]]:
@@ -135,29 +145,23 @@ def training_settings(experiment: dict, run: str, *, weights: str = "") -> Train
         run: ``seed-1`` or, in a sweep with folds, ``sweep/draw-02/fold-1_seed-3``.
         weights: A file of the user's that the experiment's transfer starts from.
     """
-    draw = run.rpartition("/")[0]
-    experiment = drawn_experiment(experiment, draws_of(experiment["sweep"])[draw]) if draw else experiment
-    fold, seed = _fold_and_seed(run)
+    own = run_name(run)
+    experiment = drawn_experiment(experiment, draws_of(experiment["sweep"])[own.draw]) if own.draw else experiment
     network = {key: value for key, value in experiment["network"].items() if key != "name"}
     training = {key: value for key, value in experiment["training"].items() if key in TrainingKeys.model_fields}
     transfer = {key: value for key, value in (experiment.get("transfer") or {}).items() if key != "weights"}
-    own = {
+    of_run = {
         "task": experiment["task"],
         "network": experiment["network"]["name"],
         "modalities": experiment["modalities"],
         "classes": len(experiment.get("classes") or [0, 1]),
         "weights": weights,
         "judged": not experiment.get("permutation"),
-        "fold": fold,
-        "seed": seed,
+        "fold": own.fold,
+        "test_fold": own.test_fold,
+        "seed": own.seed,
     }
-    return read_settings(network | training | transfer | own)
-
-
-def _fold_and_seed(run: str) -> tuple[int, int]:
-    """2 and 3 of ``sweep/draw-01/fold-2_seed-3``; the fold is 0 where there is none."""
-    fold, _, seed = run.rpartition("/")[2].rpartition("_")
-    return int(fold.removeprefix("fold-")) if fold else 0, int(seed.removeprefix("seed-"))
+    return read_settings(network | training | transfer | of_run)
 
 
 def _drawn(values: list | dict, generator: random.Random) -> Any:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from neurocohort.cluster.planning.cohorts import Cohort
 from neurocohort.cluster.planning.rates import read_rates, size
 from neurocohort.cluster.planning.study import Study
-from neurocohort.dataset.packs import PACKS
+from neurocohort.dataset.packs import all_packs
 
 STATES = 4  # copies of a network in a checkpoint: weights, the best ones, and Adam's two moments
 COPIES = 2  # of a trained network: its own file, and the bundle's
@@ -97,7 +97,8 @@ def _cohort_parts(study: Study) -> Iterator[_Part]:
     folders = [f"results/{cohort.name}/preproc" for cohort in cohorts]
     yield "preprocessed scans", preprocessed, ["results/template.npz", *folders]
     packed = sum((cohort.scans * cohort.images + cohort.labelled) * grid * 1e6 for cohort in cohorts)
-    yield "packs", packed, [f"results/{cohort.name}/packed/{pack}" for cohort in cohorts for pack in PACKS]
+    packs = all_packs(study.config["split"]["test_folds"])
+    yield "packs", packed, [f"results/{cohort.name}/packed/{pack}" for cohort in cohorts for pack in packs]
 
 
 def _experiment_parts(study: Study, at_a_time: int, weights_of: Callable[[str], float]) -> Iterator[_Part]:

@@ -95,7 +95,7 @@ class Study:
     def members(self, experiment: str) -> list[str]:
         """The runs that are trained: one for each fold and seed, and for each draw of a sweep."""
         settings = self.experiments[experiment]
-        members = members_of(settings, self.config["split"]["folds"])
+        members = members_of(settings, self.config["split"]["folds"], self.config["split"]["test_folds"])
         draws = draws_of(settings["sweep"])
         return [f"{draw}/{member}" for draw in draws for member in members] if draws else members
 
@@ -118,8 +118,12 @@ class Study:
         else:
             total = sum(self._usable(name, settings) for name in settings["cohorts"])
             external = sum(self._usable(name, settings) for name in settings["external"])
-            validation, held_out = split["validation"] * total, split["held_out"] * total
+            held_out = 0.0 if split["test_folds"] else split["held_out"] * total
+            validation = split["validation"] * total
             train = total - validation - held_out
+        if number := split["test_folds"]:  # of one network: its test fold is held out
+            held_out = (train + validation + held_out) / number
+            train, validation = (part * (number - 1) / number for part in (train, validation))
         if settings["training"].get("cross_validation"):
             development = train + validation
             validation = development / split["folds"]

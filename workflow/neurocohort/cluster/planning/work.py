@@ -15,6 +15,7 @@ from neurocohort.cluster.planning.cohorts import Cohort
 from neurocohort.cluster.planning.networks import gflops, weights_bytes, windows
 from neurocohort.cluster.planning.rates import read_rates, seconds
 from neurocohort.cluster.planning.study import PastTraining, Study
+from neurocohort.dataset.packs import all_packs
 from neurocohort.study.members import training_settings
 
 BLOCKS, HIDDEN_IN = 90, 3  # of an occlusion map: blocks of 30 mm in the brain, and the scans in which each is hidden
@@ -125,8 +126,9 @@ def _cohort_seconds(study: Study, work: Work) -> float:
     cohort = study.cohorts.get(work.name) or next(named)
     if work.kind == "preprocess":
         return _preprocess(study, cohort) * study.scans_in_batch(cohort.name, work.run)
-    if work.kind == "pack":  # the development and the held-out part are two jobs
-        return seconds("pack", mvoxels=cohort.scans * cohort.images * study.grid_mvoxels / 2)
+    if work.kind == "pack":  # the development and the held-out part are two jobs; each test fold is one
+        jobs = len(all_packs(study.config["split"]["test_folds"]))
+        return seconds("pack", mvoxels=cohort.scans * cohort.images * study.grid_mvoxels / jobs)
     return seconds(work.kind, scans=cohort.scans, mvoxels=cohort.image_mvoxels)
 
 

@@ -1,0 +1,104 @@
+"""The predictions of the baselines as tables, for the subcommand `baselines`.
+
+With test folds, they are fitted for each of them where its networks are trained, and predict its held-out and validation rows.
+External rows are predicted by one more fit on all participants who are not external.
+"""
+
+import numpy as np
+import pandas as pd
+
+from neurocohort.dataset.folds import (
+    FOLDED_PARTS,
+    baseline_fits,
+    predicted_rows,
+    test_fold_numbers,
+    with_one_fit,
+    with_test_fold,
+)
+from neurocohort.evaluation.baselines import atlases, value_baselines
+from neurocohort.evaluation.segmentation_details import surface_values
+from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel
+from neurocohort.learning.data import PackedImages
+from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
+from neurocohort.settings.evaluation import BaselineSettings
+
+
+def atlas_table(samples: pd.DataFrame, packed: PackedImages, wanted: BaselineSettings) -> pd.DataFrame:
+    """The table of the atlas of a segmentation: ``model``, then the columns of `overlap_rows`.
+
+    With test folds it has no validation rows: nothing is fitted on them.
+    """
+    numbers = test_fold_numbers(samples)
+    if numbers == [0]:
+        return _atlas_rows(samples, packed, wanted, wanted.folds)
+    external = samples["part"] == "external"
+    tables = [
+        _atlas_rows(with_one_fit(with_test_fold(samples[~external], number), wanted.folds), packed, wanted, 0)
+        for number in numbers
+    ]
+    if external.any():
+        tables.append(_atlas_rows(with_one_fit(samples, wanted.folds), packed, wanted, 0))
+    return pd.concat(tables, ignore_index=True)
+
+
+def value_table(
+    samples: pd.DataFrame, qc: pd.DataFrame, packed: PackedImages, wanted: BaselineSettings
+) -> pd.DataFrame:
+    """The table of the baselines of a regression or classification (`baseline_rows`). Reasons for missing rows are printed.
+
+    Args:
+        samples: The experiment's samples.
+        qc: Quality tables of the cohorts.
+        packed: The volumes of the samples.
+        wanted: The settings.
+    """
+
+    def volumes(rows: pd.DataFrame) -> np.ndarray:
+        return np.asarray(packed.stack_images(rows))
+
+    numbers = test_fold_numbers(samples)
+    if numbers == [0]:
+        return _value_rows(samples, qc, volumes, wanted)
+    # One kernel for all test folds: reading the volumes takes most of the time.
+    kernel = VoxelKernel(samples, volumes, samples["part"].isin(FOLDED_PARTS).to_numpy())
+    tables = []
+    for number in numbers:
+        rows = _value_rows(with_test_fold(samples, number), qc, kernel, wanted)
+        tables.append(rows[rows["part"] != "external"])
+    if (samples["part"] == "external").any():
+        own = (
+            samples.assign(part=samples["part"].mask(samples["part"] == "validation", "train"))
+            if wanted.folds
+            else samples
+        )
+        rows = _value_rows(own, qc, kernel, wanted.model_copy(update={"folds": 0}))
+        tables.append(rows[rows["part"] == "external"])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _atlas_rows(samples: pd.DataFrame, packed: PackedImages, wanted: BaselineSettings, folds: int) -> pd.DataFrame:
+    fits = baseline_fits(samples, folds)
+    rows, predicted = predicted_rows(samples, fits)
+    by_fold = atlases(fits, lambda chosen: reference_labels(samples[chosen], packed))
+    fold_of = np.sum([fit.fold * fit.predicted for fit in fits], axis=0)[predicted]
+    references = reference_labels(rows, packed)
+    found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, wanted.spacing_mm, surface_values)
+    found.insert(0, "model", "atlas")
+    return found
+
+
+def _value_rows(
+    samples: pd.DataFrame, qc: pd.DataFrame, images: Images | VoxelKernel, wanted: BaselineSettings
+) -> pd.DataFrame:
+    fits = baseline_fits(samples, wanted.folds)
+    rows, predicted = predicted_rows(samples, fits)
+    classes = wanted.classes if wanted.task == "classification" else 0
+    fitted = value_baselines(samples, qc, fits, images, target=wanted.target, classes=classes, seed=wanted.seed)
+    for name, reason in fitted.left_out.items():
+        print(f"no baseline {name}: {reason}")
+    found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})
+    for name in fitted.predictions:
+        lacking = set(rows["cohort"]) - set(found["cohort"][found["model"] == name])
+        for cohort in sorted(lacking):
+            print(f"no baseline {name} for {cohort}: its scans are in MNI space and have no volumes of their own.")
+    return found
