@@ -16,6 +16,11 @@ from neurocohort.evaluation.shift import shift_rows
 from neurocohort.evaluation.spread import member_spread
 
 
+def with_given(baselines: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the baselines and those of predictions from elsewhere, predictors.tsv, which have the same columns."""
+    return pd.concat([baselines, given], ignore_index=True)
+
+
 def evaluation_tables(
     *,
     predictions: pd.DataFrame,

@@ -23,6 +23,7 @@ TABLES = {  # by file, what it has
     "spread.tsv": "the spread over seeds and folds",
     "predictions.tsv": "the network's predictions",
     "baselines.tsv": "the baselines' predictions",
+    "predictors.tsv": "predictions from elsewhere",
 }
 
 

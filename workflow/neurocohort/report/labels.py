@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from neurocohort.dataset.targets import class_names
+from neurocohort.evaluation.measures import GIVEN
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,9 @@ def metric_unit(name: str, target: str = "") -> str:
 
 
 def model(name: str) -> str:
-    """A model's name on the page, its own where it is not known."""
-    return MODELS.get(str(name), str(name))
+    """A model's name on the page: ``pyment (given)`` for predictions from elsewhere; its own where it is not known."""
+    given = str(name).removeprefix(GIVEN)
+    return f"{given} (given)" if given != str(name) else MODELS.get(str(name), str(name))
 
 
 def group(name: str) -> str:
