@@ -227,7 +227,9 @@ def test_report_shows_both_tables_where_they_came_from_and_what_is_not_known(stu
     assert "months instead of years" in text and "tested scans" in text
     assert "from" in methods(known).markdown and "training data of these tools is not known" in methods(known).markdown
     notes = [note.note for note in read_notes(experiment.folder / "notes.tsv")]
-    assert sum("tested scan" in note for note in notes) == 2 and any("bad" in note and "months" in note for note in notes)
+    assert sum("tested scan" in note for note in notes) == 2 and any(
+        "bad" in note and "months" in note for note in notes
+    )
 
 
 def test_verdict_stays_over_the_own_baselines(study):

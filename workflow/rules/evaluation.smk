@@ -9,6 +9,7 @@ EVALUATION = (
     "confusion",
     "shift",
     "spread",
+    "repeatability",
 )
 
 

@@ -65,7 +65,7 @@ def predictors(
     notes: Path,
     settings: Annotated[str, typer.Option(help="PredictorSettings as JSON")],
 ) -> None:
-    """Write the predictions that other tools made of an experiment's scans as rows like those of the baselines, and notes on them."""
+    """Write the predictions that other tools made of an experiment's scans as rows like the baselines', and notes on them."""
     from neurocohort.dataset.folds import baseline_fits, predicted_rows
     from neurocohort.evaluation.measures import GIVEN
     from neurocohort.evaluation.predictors import notes_on, read_given

@@ -38,8 +38,8 @@ def compare(predictions: pd.DataFrame, baselines: pd.DataFrame, kind: str, boots
 
     ``best`` is ``yes`` for the baseline with the best value of the metric on these rows, the first one of a tie, and for none
     where all targets are equal. It is chosen on the rows on which it is compared, which favours the baseline, never the
-    network. Models from elsewhere (`GIVEN`) are compared too, but are never the best baseline. ``in_favour_of`` is ``network`` or ``baseline`` where the interval doesn't contain 0, else ``neither``. The tables
-    are those of `evaluate`.
+    network. Models from elsewhere (`GIVEN`) are compared too, but are never the best baseline. ``in_favour_of`` is ``network`` or
+    ``baseline`` where the interval doesn't contain 0, else ``neither``. The tables are those of `evaluate`.
     """
     rows = []
     parts = list(judged_parts(with_baselines(predictions, baselines)))

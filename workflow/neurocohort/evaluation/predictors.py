@@ -20,7 +20,10 @@ from neurocohort.sources.variable_numbers import number_of
 from neurocohort.text import counted, few
 
 ID_COLUMNS = ("scan_id", "participant_id", "session_id")
-FAR_SDS, FAR_RATIO = 3.0, 5.0  # a larger difference of the medians, or a larger ratio, is rather another unit than an error
+FAR_SDS, FAR_RATIO = (
+    3.0,
+    5.0,
+)  # a larger difference of the medians, or a larger ratio, is rather another unit than an error
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ def notes_on(name: str, given: GivenTable, samples: pd.DataFrame, task: str) -> 
     if (lacks & tested).any():
         yield (
             f"{about} has no value for {(lacks & tested).sum()} of {counted(int(tested.sum()), 'tested scan')}: "
-            f"{few(samples.loc[lacks & tested, 'scan_id'])}. Its metrics are of the other scans, and its difference to the network "
-            "of the scans that both have."
+            f"{few(samples.loc[lacks & tested, 'scan_id'])}. Its metrics are of the other scans, and its difference to the "
+            "network of the scans that both have."
         )
     if (lacks & ~tested).any():
         yield (
@@ -124,8 +127,8 @@ def _doubt(given: GivenTable, samples: pd.DataFrame) -> str:
     ratio = found / true if true else np.inf
     if apart > FAR_SDS * spread or (apart > spread and not 1 / FAR_RATIO < ratio < FAR_RATIO):
         return (
-            f"has a median of {found:.4g}, and the true values of the same scans one of {true:.4g}; are they of another unit, such "
-            "as months instead of years, or of another column? They are evaluated as they are."
+            f"has a median of {found:.4g}, and the true values of the same scans one of {true:.4g}; are they of another unit, "
+            "such as months instead of years, or of another column? They are evaluated as they are."
         )
     return ""
 
@@ -154,10 +157,8 @@ class _Places:
             return f"{participant} {session}", name if name in self.scans else None
         own = self.of_participant.get(label, [])
         if len(own) > 1:
-            raise row.fault(
-                "participant_id",
-                f"is {participant!r}, who has {len(own)} scans in this experiment ({few(own)}): add a column session_id or scan_id.",
-            )
+            found = f"is {participant!r}, who has {len(own)} scans in this experiment ({few(own)})"
+            raise row.fault("participant_id", f"{found}: add a column session_id or scan_id.")
         return participant, own[0] if own else None
 
 
@@ -167,8 +168,8 @@ def _column(path: Path, table: pd.DataFrame, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in others:
             raise InputError(
-                f"{path} has no column {wanted!r} with predictions; it has {', '.join(others) or 'names only'}. Correct `column`, "
-                "or the table."
+                f"{path} has no column {wanted!r} with predictions; it has {', '.join(others) or 'names only'}. Correct "
+                "`column`, or the table."
             )
         return wanted
     numeric = others if len(others) == 1 else [name for name in others if _numeric(table[name])]

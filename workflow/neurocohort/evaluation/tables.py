@@ -12,6 +12,7 @@ from neurocohort.evaluation.evaluate import evaluate
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import CLASSIFICATION, with_baselines
 from neurocohort.evaluation.operating_point import CONFUSION_COLUMNS
+from neurocohort.evaluation.repeatability import repeatability
 from neurocohort.evaluation.shift import shift_rows
 from neurocohort.evaluation.spread import member_spread
 
@@ -31,7 +32,7 @@ def evaluation_tables(
     kind: str,
     bootstrap: Bootstrap,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield metrics, comparisons, details, curves, confusion, shift and spread with their tables.
+    """Yield metrics, comparisons, details, curves, confusion, shift, spread and repeatability with their tables.
 
     A table that doesn't exist for a task has its columns and no rows.
 
@@ -54,3 +55,4 @@ def evaluation_tables(
     yield "confusion", confusion_table(everything) if classified else pd.DataFrame(columns=CONFUSION_COLUMNS)
     yield "shift", shift_rows(predictions, baselines, samples, kind, bootstrap)
     yield "spread", member_spread(members, kind)
+    yield "repeatability", repeatability(everything, kind, bootstrap)

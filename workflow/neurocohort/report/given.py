@@ -18,15 +18,15 @@ def given_models(part: Part, content: Content) -> None:
     scans = part.predictions["scan_id"]
     names = []
     for name, predictor in part.experiment.settings["predictors"].items():
-        own = given.loc[given["model"] == f"{GIVEN}{name}", "scan_id"]
-        names.append(f"{labels.model(GIVEN + name)}, from {predictor['file']}")
+        own, shown = given.loc[given["model"] == f"{GIVEN}{name}", "scan_id"], labels.model(GIVEN + name)
+        names.append(f"{shown}, from {predictor['file']}")
         content.sentences.append(
-            f"{labels.model(GIVEN + name)}: predictions for {scans.isin(own).sum()} of {labels.counted(len(scans), 'scan')} of this "
-            "part. The paired comparison with the network is of the participants that both have."
+            f"{shown}: predictions for {scans.isin(own).sum()} of {labels.counted(len(scans), 'scan')} of this part. The paired "
+            "comparison with the network is of the participants that both have."
         )
     content.sentences.append(
-        f"Predictions that another tool made ({listed(names)}) are no baseline of this study and no part of its verdict. It is not "
-        "known whether that tool was trained on these participants; if it was, its results here are too good."
+        f"Predictions that another tool made ({listed(names)}) are no baseline of this study and no part of its verdict. It is "
+        "not known whether that tool was trained on these participants; if it was, its results here are too good."
     )
     if part.cohort is None and notes is not None and not isinstance(notes, Missing):
         content.sentences += [str(note) for note in notes["note"]]

@@ -6,6 +6,7 @@ import pandas as pd
 from neurocohort.report import figures_regression, labels, tables
 from neurocohort.report.figures import Drawing
 from neurocohort.report.part import Content, Part
+from neurocohort.report.repeatability import repeated
 from neurocohort.report.sources import Missing
 from neurocohort.report.tables import COHORT, MODEL, Key, Table
 
@@ -27,6 +28,7 @@ def regression(part: Part, content: Content) -> None:
     content.figures += [predictions] if isinstance(predictions, Missing) else _figures(part, predictions)
     if not isinstance(part.metrics, Missing):
         content.sentences += _pad_sentence(part, part.metrics)
+    repeated(part, content)
     if isinstance(details, Missing):
         return
     as_predicted = details[details["setting"] == AS_PREDICTED]

@@ -60,7 +60,9 @@ def _metrics_tables(part: Part, metrics: pd.DataFrame) -> list[Table]:
         figure = tables.figure(rows, unit, model="network", metric=name)
         caption = f"{labels.cohort(cohort)}, {part.name}: the network and every baseline on the same participants."
         if rows["model"].str.startswith(GIVEN).any():
-            caption += " Predictions from elsewhere (given) are of the participants whose scans have a value: look at n."
+            caption += (
+                " Predictions from elsewhere (given) are of the participants whose scans have a value: look at n."
+            )
         caption += f" Errors and bias in{part.unit}." if part.unit else ""
         summary = f"{labels.cohort(cohort)} alone: {labels.metric(name).label} {figure}." if cohort != lead else ""
         found.append(tables.metric_table(tables.network_first(rows), [MODEL], caption, summary=summary))

@@ -236,6 +236,12 @@ class Experiment:
         return self._table("spread.tsv", "the spread over the members", formats.SPREAD_COLUMNS, may_be_empty=True)
 
     @cached_property
+    def repeatability(self) -> Read:
+        """How a regression differs between the sessions of a participant; no rows without repeated sessions."""
+        what, columns = "the repeatability", formats.REPEATABILITY_COLUMNS
+        return self._table("repeatability.tsv", what, columns, may_be_empty=True)
+
+    @cached_property
     def confusion(self) -> Read:
         """The confusion matrices; without rows for a task other than classification."""
         return self._of_classification("confusion.tsv", "the confusion matrix", formats.CONFUSION_COLUMNS)
