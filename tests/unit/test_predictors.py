@@ -36,10 +36,10 @@ SCANS = pd.DataFrame(
 )
 
 
-def given(folder: Path, text: str, task: str = "regression", column: str | None = None):
+def given(folder: Path, text: str, task: str = "regression", **column: str):
     path = folder / "tool.csv"
     path.write_text(text)
-    return read_given(Predictor(file=str(path), column=column), SCANS, task)
+    return read_given(Predictor(file=str(path), **column), SCANS, task)
 
 
 @pytest.mark.parametrize(

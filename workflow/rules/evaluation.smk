@@ -10,6 +10,7 @@ EVALUATION = (
     "shift",
     "spread",
     "repeatability",
+    "intervals",
 )
 
 

@@ -1,5 +1,7 @@
 """details.tsv: secondary results of an experiment, by its kind of task."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from neurocohort.dataset.folds import FOLDED_PARTS
@@ -30,6 +32,7 @@ def details(
     traits: pd.DataFrame | None,
     kind: str,
     bootstrap: Bootstrap,
+    more: Iterable[DetailRow] = (),
 ) -> pd.DataFrame:
     """The columns of metrics.tsv, ``setting`` (how a row was computed) and ``note`` (a sentence on it, or empty).
 
@@ -43,6 +46,7 @@ def details(
         traits: scans.tsv of all cohorts with ``cohort``, or None.
         kind: The task.
         bootstrap: Number of resamples and seed.
+        more: Rows that were made elsewhere.
     """
     everything = with_baselines(predictions, baselines)
     if kind == REGRESSION:
@@ -51,7 +55,7 @@ def details(
         rows = classification_details(everything, traits, bootstrap)
     else:
         rows = segmentation_details(everything, bootstrap)
-    return table_of([*rows, *out_of_fold(everything, samples, kind, bootstrap)], DetailRow)
+    return table_of([*rows, *out_of_fold(everything, samples, kind, bootstrap), *more], DetailRow)
 
 
 def out_of_fold(everything: pd.DataFrame, samples: pd.DataFrame, kind: str, bootstrap: Bootstrap) -> list[DetailRow]:

@@ -33,6 +33,8 @@ METRICS = {
     "icc": Metric("ICC(2,1)", "intraclass correlation of the predictions", 2, True),
     "icc_error": Metric("ICC(2,1) of the error", "intraclass correlation of predicted minus true", 2, None),
     "change_per_year": Metric("Change per year", "change of the prediction per year within participants", 2, None),
+    "coverage": Metric("Coverage", "fraction of true values within the prediction interval", 3, None),
+    "interval_width": Metric("Interval width", "mean width of the prediction intervals", 2, False, "target"),
     "auc": Metric("AUC", "area under the ROC curve", 3, True),
     "bias_slope": Metric("Bias slope", "slope of predicted minus true on the true value", 2, None),
     "average_precision": Metric("Average precision", "area under the precision-recall curve", 3, True),
