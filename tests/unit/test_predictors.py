@@ -180,9 +180,10 @@ def test_probabilities_of_a_classification_are_judged_with_threshold_and_calibra
     assert {"sensitivity", "calibration_slope"} <= set(found["details"].query("model == 'given:tool'")["metric"])
 
 
-@pytest.fixture
-def study(tmp_path) -> dict:
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> dict:
     """The study of the report's tests, with a good and a bad table of ages, read and evaluated as the rules do it."""
+    tmp_path = tmp_path_factory.mktemp("study")
     arguments = make_study(tmp_path, participants=20)
     folder = arguments["results"] / "experiments" / "brain_age"
     samples = read_table(folder / "samples.tsv")
@@ -238,9 +239,11 @@ def test_verdict_stays_over_the_own_baselines(study):
 
 
 def test_report_without_the_table_has_a_red_box(study):
-    (study["results"] / "experiments" / "brain_age" / "predictors.tsv").unlink()
+    table = study["results"] / "experiments" / "brain_age" / "predictors.tsv"
+    kept = table.rename(table.with_name("kept.tsv"))
     known = study_of(**study)
     part_results(Part(known.experiments["brain_age"], study["results"].parent / "page"))
+    kept.rename(table)
     assert any(item.file.endswith("predictors.tsv") for item in known.sources.missing)
 
 

@@ -82,7 +82,7 @@ rule metrics:
         networks="results/experiments/{experiment}/networks.tsv",
         baselines="results/experiments/{experiment}/baselines.tsv",
         predictors=lambda w: (
-            "results/experiments/{experiment}/predictors.tsv"
+            f"results/experiments/{w.experiment}/predictors.tsv"
             if given_tables(w)
             else []
         ),

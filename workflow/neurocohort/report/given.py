@@ -1,5 +1,7 @@
 """What the page states on predictions from elsewhere: where they came from, of how many scans, and what isn't known of them."""
 
+from pathlib import Path
+
 from neurocohort.evaluation.measures import GIVEN
 from neurocohort.report import labels
 from neurocohort.report.part import Content, Part
@@ -19,7 +21,7 @@ def given_models(part: Part, content: Content) -> None:
     names = []
     for name, predictor in part.experiment.settings["predictors"].items():
         own, shown = given.loc[given["model"] == f"{GIVEN}{name}", "scan_id"], labels.model(GIVEN + name)
-        names.append(f"{shown}, from {predictor['file']}")
+        names.append(f"{shown}, from {Path(predictor['file']).name}")
         content.sentences.append(
             f"{shown}: predictions for {scans.isin(own).sum()} of {labels.counted(len(scans), 'scan')} of this part. The paired "
             "comparison with the network is of the participants that both have."
