@@ -87,7 +87,7 @@ def test_report_has_a_section_only_with_repeated_sessions(tmp_path):
     def shown() -> tuple[str, str]:
         known = study_of(**arguments)
         part = part_results(Part(known.experiments["brain_age"], tmp_path / "page"))
-        assert not known.sources.missing
+        assert not [item for item in known.sources.missing if item.file.endswith(".tsv")]
         tables = [f"{item.summary} {item.caption}" for item in part.details if isinstance(item, Table)]
         return " ".join(tables), methods(known).markdown
 

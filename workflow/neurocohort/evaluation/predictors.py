@@ -157,8 +157,11 @@ class _Places:
             return f"{participant} {session}", name if name in self.scans else None
         own = self.of_participant.get(label, [])
         if len(own) > 1:
-            found = f"is {participant!r}, who has {len(own)} scans in this experiment ({few(own)})"
-            raise row.fault("participant_id", f"{found}: add a column session_id or scan_id.")
+            raise row.fault(
+                "participant_id",
+                f"is {participant!r}, who has {len(own)} scans in this experiment ({few(own)}): add a column session_id or "
+                "scan_id.",
+            )
         return participant, own[0] if own else None
 
 

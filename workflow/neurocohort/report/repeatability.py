@@ -8,7 +8,7 @@ from neurocohort.report.part import Content, Part
 from neurocohort.report.sources import Missing
 from neurocohort.report.tables import COHORT, MODEL, Cell, Column, Row, Table
 
-MOST_PEOPLE = 20  # in the table of predictions by session
+MOST_PEOPLE = 12  # in the table of predictions by session
 
 
 def repeated(part: Part, content: Content) -> None:
