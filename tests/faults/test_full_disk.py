@@ -26,7 +26,17 @@ class Stage:
 
 TABLES = tuple(
     f"experiments/tissue/{name}.tsv"
-    for name in ("metrics", "comparisons", "details", "curves", "confusion", "shift", "spread")
+    for name in (
+        "metrics",
+        "comparisons",
+        "details",
+        "curves",
+        "confusion",
+        "shift",
+        "spread",
+        "repeatability",
+        "intervals",
+    )
 )
 STAGES = {
     "archives": Stage("resources", "synthetic/ixi", "resources/synthetic/ixi/IXI-T1.tar"),

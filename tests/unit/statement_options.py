@@ -74,7 +74,16 @@ def _all_in_space(scenario: Scenario) -> None:
     scenario.config["cohorts"] = {"ixi": own, "oasis1": own}
 
 
+def _folded_intervals(scenario: Scenario) -> None:
+    scenario.fold("brain_age", 3)
+    scenario.train("brain_age")
+    coverage = {"setting": "prediction interval", "metric": "coverage", "value": 0.95}
+    edit = lambda rows: pd.concat([rows, rows.head(1).assign(**coverage)])  # noqa: E731
+    scenario.edit("results/experiments/brain_age/details.tsv", edit)
+
+
 OPTIONS = {
+    "folded_intervals": _folded_intervals,
     "all_in_space": _all_in_space,
     "two_networks": _two_networks,
     "averaged": training(keep="averaged"),

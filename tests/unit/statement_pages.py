@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from neurocohort.dataset.quality_flags import SMALLEST_COHORT
+from neurocohort.evaluation.predictors import notes_on, read_given
 from neurocohort.evaluation.record import FOLDER
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
 from neurocohort.files import read_json, read_table, write_json, write_table, write_text
+from neurocohort.notes import EVALUATION, Kind, Notes, write_notes
 from neurocohort.report import quality
 from neurocohort.report.inputs import file_names
+from neurocohort.settings.predictors import Predictor
 from neurocohort.sources.sources import store_of
 from statement_study import TASKS, Scenario, with_step
 
@@ -304,6 +307,32 @@ def lost(scenario: Scenario) -> str:
     return scenario.page()
 
 
+def given_and_repeated(scenario: Scenario) -> str:
+    """Predictions of another tool for some of the scans, in months; two sessions of everybody, a year apart."""
+    folder = scenario.folder("brain_age")
+    for name in ("predictions", "baselines"):
+        once = read_table(folder / f"{name}.tsv")
+        more = once[once["part"] == "validation"]  # enough for prediction intervals
+        own = (more["participant_id"] + str(number) for number in range(8))
+        once = pd.concat([once, *(more.assign(participant_id=who, scan_id=who + "_ses-1") for who in own)])
+        later = {"scan_id": once["scan_id"].str.replace("ses-1", "ses-2"), "age": once["age"] + 1}
+        write_table(folder / f"{name}.tsv", pd.concat([once, once.assign(**later)], ignore_index=True))
+    network = read_table(folder / "predictions.tsv")
+    tool = scenario.root / "tool.csv"
+    some = network[network.index % 2 == 0].assign(prediction=lambda rows: 12 * rows["target"])
+    more = pd.DataFrame({"scan_id": ["sub-unknown_ses-1"], "prediction": [600.0]})
+    pd.concat([some[["scan_id", "prediction"]], more]).to_csv(tool, index=False)
+    scenario.experiments["brain_age"]["predictors"] = {"tool": {"file": str(tool)}}
+    given = read_given(Predictor(file=str(tool)), network, "regression")
+    notes = Notes(EVALUATION)
+    for sentence in notes_on("tool", given, network, "regression"):
+        notes.add(Kind.TABLES, sentence)
+    write_notes(folder / "notes.tsv", notes.notes)
+    write_table(folder / "predictors.tsv", some.assign(model="given:tool")[list(read_table(folder / "baselines.tsv"))])
+    scenario.evaluate("brain_age")
+    return scenario.page()
+
+
 PAGES = (
     whole,
     folded,
@@ -322,4 +351,5 @@ PAGES = (
     only_tissue,
     fails_outside,
     lost,
+    given_and_repeated,
 )

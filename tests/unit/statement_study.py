@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
-from neurocohort.evaluation.tables import evaluation_tables
+from neurocohort.evaluation.tables import evaluation_tables, with_given
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.imaging.derivatives import preproc_name
 from neurocohort.learning.judgement import LEAST_SPREAD
@@ -109,6 +109,8 @@ class Scenario:
         folder, settings = self.folder(experiment), self.experiments[experiment]
         names = ("predictions", "baselines", "samples")
         tables = {name: read_table(folder / f"{name}.tsv") for name in names}
+        if settings.get("predictors"):
+            tables["baselines"] = with_given(tables["baselines"], read_table(folder / "predictors.tsv"))
         copies = [tables["predictions"].assign(member=f"seed-{number + 1}") for number in range(members)]
         scans = {cohort: read_table(self.root / "data" / cohort / "scans.tsv") for cohort in self.config["cohorts"]}
         made = evaluation_tables(

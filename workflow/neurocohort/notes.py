@@ -19,7 +19,7 @@ from neurocohort.user_files import harmless
 logger = logging.getLogger(__name__)
 
 NOTE_COLUMNS = ("stage", "kind", "participant_id", "scan_id", "note")
-INGEST, PREPROCESSING = "ingest", "preprocessing"
+INGEST, PREPROCESSING, EVALUATION = "ingest", "preprocessing", "evaluation"
 SCREEN_LINES, SCREEN_COLUMNS = 20, 118
 
 

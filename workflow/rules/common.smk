@@ -36,6 +36,7 @@ from neurocohort.study.members import (
 from neurocohort.notes import grouped, read_notes
 from neurocohort.settings.evaluation import BaselineSettings
 from neurocohort.settings.ingest import IngestSettings
+from neurocohort.settings.predictors import PredictorSettings
 from neurocohort.settings.preprocessing import BatchSettings
 from neurocohort.settings.selection import SelectionSettings
 from neurocohort.settings.split import SplitSettings
@@ -80,6 +81,11 @@ if PREPROCESSING["registration"] == "deformable":
 
 ATTEMPTS = "NEUROCOHORT_ATTEMPTS"  # an environment variable
 NOTES = ["data/{cohort}/notes.tsv", "results/{cohort}/notes.tsv"]
+GIVEN_NOTES = {  # on predictions from elsewhere, by experiment
+    experiment: f"results/experiments/{experiment}/notes.tsv"
+    for experiment in EXPERIMENTS
+    if EXPERIMENTS[experiment].get("predictors")
+}
 # Priorities. Trainings are the longest jobs. With a GPU, a training starts as soon as its cohort is ready, in parallel with the
 # preprocessing of other cohorts. Without a GPU, everything that trainings need is done first, so that no core is idle at the end.
 TRAINING, BEFORE_TRAINING = 10, 20
@@ -115,14 +121,23 @@ def one_of(names):
 
 
 def print_notes():
-    """Print the notes of ingest and preprocessing at the end of a run: at most one screen."""
-    notes = {}
-    for cohort in COHORTS:
-        paths = [Path(name.format(cohort=cohort)) for name in NOTES]
-        notes[cohort] = [
-            note for path in paths if path.is_file() for note in read_notes(path)
+    """Print the notes of ingest, preprocessing and predictions from elsewhere at the end of a run: at most one screen."""
+    files = {
+        cohort: [name.format(cohort=cohort) for name in NOTES] for cohort in COHORTS
+    }
+    files |= {experiment: [file] for experiment, file in GIVEN_NOTES.items()}
+    notes = {
+        whose: [
+            note
+            for path in map(Path, paths)
+            if path.is_file()
+            for note in read_notes(path)
         ]
-    if lines := grouped(notes, " and ".join(NOTES).format(cohort="<cohort>")):
+        for whose, paths in files.items()
+    }
+    places = [name.format(cohort="<cohort>") for name in NOTES]
+    places += ["results/experiments/<experiment>/notes.tsv"] if GIVEN_NOTES else []
+    if lines := grouped(notes, " and ".join(places)):
         print("\n".join(["", *lines, ""]), file=sys.stderr)
 
 
@@ -324,6 +339,12 @@ def segments(experiment):
 
 def class_count(wildcards):
     return len(EXPERIMENTS[wildcards.experiment].get("classes") or [0, 1])
+
+
+def given_tables(wildcards):
+    """Tables of predictions that other tools made for the experiment."""
+    given = EXPERIMENTS[wildcards.experiment].get("predictors") or {}
+    return [predictor["file"] for predictor in given.values()]
 
 
 def control_metrics(wildcards):

@@ -9,6 +9,8 @@ EVALUATION = (
     "confusion",
     "shift",
     "spread",
+    "repeatability",
+    "intervals",
 )
 
 
@@ -43,6 +45,34 @@ rule baselines:
         " --settings {params.settings:q} > {log} 2>&1"
 
 
+rule predictors:
+    """Predictions that other tools made of the experiment's scans, with notes on scans without a value and on doubtful values."""
+    input:
+        samples="results/experiments/{experiment}/samples.tsv",
+        tables=given_tables,
+    output:
+        predictions="results/experiments/{experiment}/predictors.tsv",
+        notes="results/experiments/{experiment}/notes.tsv",
+    log:
+        "logs/predictors/{experiment}.log",
+    benchmark:
+        "benchmarks/predictors/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
+    params:
+        code=code_hash("predictors"),
+        settings=lambda w: PredictorSettings.taken_from(
+            EXPERIMENTS[w.experiment],
+            folds=config["split"]["folds"] if training("cross_validation")(w) else 0,
+        ).as_json(),
+    shell:
+        "neurocohort predictors --samples {input.samples} --output {output.predictions} --notes {output.notes}"
+        " --settings {params.settings:q} > {log} 2>&1"
+
+
 # The record of evaluations is not a declared output: Snakemake deletes outputs before a rerun, and the record must be complete.
 rule metrics:
     """Metrics of the network and every baseline with 95 % intervals from resampling participants, and secondary results."""
@@ -51,6 +81,11 @@ rule metrics:
         members="results/experiments/{experiment}/members.tsv",
         networks="results/experiments/{experiment}/networks.tsv",
         baselines="results/experiments/{experiment}/baselines.tsv",
+        predictors=lambda w: (
+            f"results/experiments/{w.experiment}/predictors.tsv"
+            if given_tables(w)
+            else []
+        ),
         samples="results/experiments/{experiment}/samples.tsv",
         scans=lambda w: expand(
             "data/{cohort}/scans.tsv", cohort=all_cohorts(w.experiment)

@@ -24,6 +24,7 @@ rule report:
         saliency=SALIENCY_MAPS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         notes=expand(NOTES, cohort=COHORTS),
+        given_notes=list(GIVEN_NOTES.values()),
         lock=LOCK,
     output:
         report(

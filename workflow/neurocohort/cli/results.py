@@ -36,6 +36,34 @@ def baselines(
 
 
 @command
+def predictors(
+    samples: Path,
+    output: Path,
+    notes: Path,
+    settings: Annotated[str, typer.Option(help="PredictorSettings as JSON")],
+) -> None:
+    """Write the predictions that other tools made of an experiment's scans as rows like the baselines', and notes on them."""
+    from neurocohort.dataset.folds import baseline_fits, predicted_rows
+    from neurocohort.evaluation.measures import GIVEN
+    from neurocohort.evaluation.predictors import notes_on, read_given
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.prediction_tables import baseline_rows
+    from neurocohort.notes import EVALUATION, Kind, Notes, write_notes
+    from neurocohort.settings.predictors import PredictorSettings
+
+    wanted, table = PredictorSettings.read(settings), read_table(samples)
+    rows, _ = predicted_rows(table, baseline_fits(table, wanted.folds))
+    found, values = Notes(EVALUATION, logged=True), {}
+    for name, predictor in wanted.predictors.items():
+        given = read_given(predictor, table, wanted.task)
+        values[f"{GIVEN}{name}"] = rows["scan_id"].map(given.values).to_numpy(dtype=float)
+        for sentence in notes_on(name, given, rows, wanted.task):
+            found.add(Kind.TABLES, sentence)
+    write_notes(notes, found.notes)
+    write_table(output, baseline_rows(rows, values))
+
+
+@command
 def evaluate(
     folder: Path,
     data: Path,
@@ -49,7 +77,7 @@ def evaluate(
     named after the experiment and has its predictions. First record that the networks of the MEMBERS were evaluated."""
     from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
-    from neurocohort.evaluation.tables import evaluation_tables
+    from neurocohort.evaluation.tables import evaluation_tables, with_given
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.outcomes import YES
     from neurocohort.settings.evaluation import Evaluation
@@ -58,6 +86,8 @@ def evaluate(
     names = ("predictions", "baselines", "members", "samples", "networks")
     tables = {name: read_table(folder / f"{name}.tsv") for name in names}
     networks = tables.pop("networks")
+    if experiment.get("predictors"):
+        tables["baselines"] = with_given(tables["baselines"], read_table(folder / "predictors.tsv"))
     used = set(networks.loc[networks["used"] == YES, "member"])
     in_mean = tables["members"]["member"].isin(used)  # the spread is of the networks in the mean
     tables["members"] = tables["members"][in_mean]

@@ -25,6 +25,7 @@ PATH_KEYS = (
     "path",
     "base_url",
     "split_file",
+    "file",
     "weights",
     "weights_url",
 )  # of the configuration, whose values may be files

@@ -9,6 +9,7 @@ from neurocohort.evaluation.evaluate import whole_and_tissues
 from neurocohort.evaluation.intervals import NO_INTERVAL, Bootstrap, Interval, participant_interval
 from neurocohort.evaluation.measures import (
     AUCS,
+    GIVEN,
     KEY,
     NETWORK,
     SEGMENTATION,
@@ -37,8 +38,8 @@ def compare(predictions: pd.DataFrame, baselines: pd.DataFrame, kind: str, boots
 
     ``best`` is ``yes`` for the baseline with the best value of the metric on these rows, the first one of a tie, and for none
     where all targets are equal. It is chosen on the rows on which it is compared, which favours the baseline, never the
-    network. ``in_favour_of`` is ``network`` or ``baseline`` where the interval doesn't contain 0, else ``neither``. The tables
-    are those of `evaluate`.
+    network. Models from elsewhere (`GIVEN`) are compared too, but are never the best baseline. ``in_favour_of`` is ``network`` or
+    ``baseline`` where the interval doesn't contain 0, else ``neither``. The tables are those of `evaluate`.
     """
     rows = []
     parts = list(judged_parts(with_baselines(predictions, baselines)))
@@ -116,12 +117,14 @@ def _difference(
 
 
 def _with_best(rows: list[ComparisonRow]) -> list[ComparisonRow]:
-    """The rows with one best baseline for each metric.
+    """The rows with one best baseline for each metric; predictions of other tools are no baselines.
 
     Not for targets that are all equal: the best baseline would be one that predicts this value for everybody.
     """
     best: dict[str, tuple[float, int]] = {}
     for place, row in enumerate(rows):
+        if row.baseline.startswith(GIVEN):
+            continue
         value = round(float(row.baseline_value), DECIMALS) * (1 if HIGHER_IS_BETTER[row.metric] else -1)
         if np.isfinite(value) and (row.metric not in best or value > best[row.metric][0]):
             best[row.metric] = value, place

@@ -1,5 +1,7 @@
 """details.tsv: secondary results of an experiment, by its kind of task."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from neurocohort.dataset.folds import FOLDED_PARTS
@@ -31,6 +33,7 @@ def details(
     traits: pd.DataFrame | None,
     kind: str,
     bootstrap: Bootstrap,
+    more: Iterable[DetailRow] = (),
 ) -> pd.DataFrame:
     """The columns of metrics.tsv, ``setting`` (how a row was computed) and ``note`` (a sentence on it, or empty).
 
@@ -44,6 +47,7 @@ def details(
         traits: scans.tsv of all cohorts with ``cohort``, or None.
         kind: The task.
         bootstrap: Number of resamples and seed.
+        more: Rows that were made elsewhere.
     """
     everything = with_baselines(predictions, baselines)
     if kind == REGRESSION:
@@ -52,8 +56,8 @@ def details(
         rows = classification_details(everything, traits, bootstrap)
     else:
         rows = segmentation_details(everything, bootstrap)
-    rows = [*rows, *out_of_fold(everything, samples, kind, bootstrap), *test_fold_details(everything, samples, kind)]
-    return table_of(rows, DetailRow)
+    by_test_fold = test_fold_details(everything, samples, kind)
+    return table_of([*rows, *out_of_fold(everything, samples, kind, bootstrap), *by_test_fold, *more], DetailRow)
 
 
 def out_of_fold(everything: pd.DataFrame, samples: pd.DataFrame, kind: str, bootstrap: Bootstrap) -> list[DetailRow]:

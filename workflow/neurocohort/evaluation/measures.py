@@ -29,6 +29,7 @@ REGRESSION, CLASSIFICATION, SEGMENTATION = "regression", "classification", "segm
 SMALLEST_GROUP = 3  # participants; smaller groups have no results
 POOLED = "all"
 NETWORK = "network"
+GIVEN = "given:"  # begins the name of a model whose predictions another tool made
 VALIDATION, HELD_OUT, EXTERNAL = "validation", "held-out", "external"
 PROBABILITY = re.compile(r"probability_\d+")
 KEY = ["cohort", "scan_id", "tissue"]  # of a row; only a segmentation has tissues

@@ -104,7 +104,9 @@ def evaluation_with(
 ) -> Evaluation:
     """The evaluation with these hashes. ``settings``: the experiment as completed by `study.members.all_experiments`."""
     kind = WITHOUT_SITE if settings.get("left_out_site") else EXPERIMENT
-    configuration = _sha256(json.dumps(settings, sort_keys=True))
+    # Tables of other tools' predictions don't change the evaluated networks.
+    of_networks = {key: value for key, value in settings.items() if key != "predictors"}
+    configuration = _sha256(json.dumps(of_networks, sort_keys=True))
     return Evaluation(
         key=_key(configuration, splits, weights),
         study=study,

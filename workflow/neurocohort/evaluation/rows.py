@@ -91,6 +91,18 @@ class SpreadRow:
     highest: float
 
 
+@dataclass(frozen=True)
+class RepeatabilityRow:
+    """A row of repeatability.tsv: a measure of a model over participants with several ``scans``."""
+
+    model: str
+    cohort: str
+    part: str
+    scans: int
+    gap_years: float
+    estimate: Estimate
+
+
 def table_of(rows: Iterable[object], kind: type) -> pd.DataFrame:
     """The table of ``rows``, which are dataclasses of one ``kind``; numbers are rounded to six decimals.
 

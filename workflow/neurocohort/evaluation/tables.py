@@ -6,14 +6,21 @@ import pandas as pd
 
 from neurocohort.evaluation.classification_details import confusion_table
 from neurocohort.evaluation.comparisons import compare
+from neurocohort.evaluation.conformal import calibration_of, interval_details, prediction_intervals
 from neurocohort.evaluation.curves import CURVE_COLUMNS, curve_table
 from neurocohort.evaluation.details import details
 from neurocohort.evaluation.evaluate import evaluate
 from neurocohort.evaluation.intervals import Bootstrap
-from neurocohort.evaluation.measures import CLASSIFICATION, with_baselines
+from neurocohort.evaluation.measures import CLASSIFICATION, REGRESSION, with_baselines
 from neurocohort.evaluation.operating_point import CONFUSION_COLUMNS
+from neurocohort.evaluation.repeatability import repeatability
 from neurocohort.evaluation.shift import shift_rows
 from neurocohort.evaluation.spread import member_spread
+
+
+def with_given(baselines: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the baselines and those of predictions from elsewhere, predictors.tsv, which have the same columns."""
+    return pd.concat([baselines, given], ignore_index=True)
 
 
 def evaluation_tables(
@@ -26,7 +33,7 @@ def evaluation_tables(
     kind: str,
     bootstrap: Bootstrap,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield metrics, comparisons, details, curves, confusion, shift and spread with their tables.
+    """Yield metrics, comparisons, details, curves, confusion, shift, spread, repeatability and intervals with their tables.
 
     A table that doesn't exist for a task has its columns and no rows.
 
@@ -43,9 +50,14 @@ def evaluation_tables(
     traits = pd.concat([table.assign(cohort=cohort) for cohort, table in scans.items()], ignore_index=True)
     yield "metrics", evaluate(predictions, baselines, kind, bootstrap)
     yield "comparisons", compare(predictions, baselines, kind, bootstrap)
-    yield "details", details(predictions, baselines, samples, traits, kind, bootstrap)
+    calibration = calibration_of(predictions, members, samples) if kind == REGRESSION else None
+    intervals = prediction_intervals(predictions, members, calibration)
+    covered = list(interval_details(intervals, calibration)) if calibration else []
+    yield "details", details(predictions, baselines, samples, traits, kind, bootstrap, covered)
     classified = kind == CLASSIFICATION
     yield "curves", curve_table(everything, bootstrap) if classified else pd.DataFrame(columns=CURVE_COLUMNS)
     yield "confusion", confusion_table(everything) if classified else pd.DataFrame(columns=CONFUSION_COLUMNS)
     yield "shift", shift_rows(predictions, baselines, samples, kind, bootstrap)
     yield "spread", member_spread(members, kind)
+    yield "repeatability", repeatability(everything, kind, bootstrap)
+    yield "intervals", intervals

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from neurocohort.evaluation.measures import GIVEN
 from neurocohort.report import labels, tables
 from neurocohort.report.part import Part
 from neurocohort.report.tables import MARKS, N_COUNTS, Cell, Column, Row, Table
@@ -45,12 +46,14 @@ def comparison_table(comparisons: pd.DataFrame, part: Part) -> Table:
         where = labels.cohort(cohort) if group == "all" else f"{labels.cohort(cohort)}, {labels.group(group)}"
         cells = [Cell(where, right=False), *(_cell(records.get(name), name) for name in names)]
         lines.append(Row(labels.model(baseline), [*cells, Cell(str(int(rows["n"].max())))]))
+    has_given = comparisons["baseline"].str.startswith(GIVEN).any()
+    given = " (never predictions from elsewhere)" if has_given else ""
     decided = comparisons.dropna(subset=["difference"])
     counts = decided["in_favour_of"].value_counts()
     return Table(
         f"Network minus baseline, {part.name}, from a paired bootstrap: both were judged on the same resamples of participants, "
         "so that what makes a person hard for both cancels out. ★ best baseline by that metric, chosen on these very rows, which "
-        "flatters it; ✓ in favour of the network and ✗ of the baseline where the interval excludes 0. "
+        f"flatters it{given}; ✓ in favour of the network and ✗ of the baseline where the interval excludes 0. "
         f"{tables.intervals_explained(comparisons)} {N_COUNTS}",
         [Column("Baseline", right=False), Column("Rows", right=False)]
         + [tables.metric_column(name) for name in names]

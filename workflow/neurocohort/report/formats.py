@@ -21,6 +21,7 @@ PREDICTION_COLUMNS = {
     "segmentation": (*PREDICTED, "tissue", "dice", "volume_ml", "reference_ml"),
 }
 SPREAD_COLUMNS = ("cohort", "part", "metric", "members", "mean", "sd", "lowest", "highest")
+REPEATABILITY_COLUMNS = ("model", "cohort", "part", "scans", "gap_years", "metric", "value", "ci_low", "ci_high", "n")
 CONFUSION_COLUMNS = ("cohort", "part", "model", "threshold", "true", "called", "scans", "participants")
 CURVE_COLUMNS = ("cohort", "part", "model", "curve", "x", "y", "low", "high", "n")
 SHIFT_COLUMNS = (

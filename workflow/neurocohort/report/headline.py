@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from neurocohort.evaluation.measures import GIVEN
 from neurocohort.report import labels
 from neurocohort.report.formats import COMPARISON_COLUMNS
 from neurocohort.report.networks import Networks, networks_sentence
@@ -236,7 +237,9 @@ def _verdict(
     gain = Figure.of(paired[paired["baseline"] == head.trivial], "difference")
     gain = -gain if gain and not head.higher_is_better else gain
     none_learned = networks is not None and networks.none_learned
-    others = rows[~rows["model"].isin(["network", head.trivial])].dropna(subset=["value"])
+    # Predictions from elsewhere are no baselines: their tool may know these participants.
+    own = ~rows["model"].isin(["network", head.trivial]) & ~rows["model"].str.startswith(GIVEN)
+    others = rows[own].dropna(subset=["value"])
     best = others.sort_values("value", ascending=not head.higher_is_better, kind="stable").head(1)
     return Verdict(
         experiment,

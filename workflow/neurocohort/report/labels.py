@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 from neurocohort import text as texts
 from neurocohort.dataset.targets import class_names
+from neurocohort.evaluation.measures import GIVEN
 
 counted = texts.counted
 
@@ -31,6 +32,12 @@ METRICS = {
     "pearson_r": Metric("Pearson r", "Pearson correlation", 2, True),
     "spearman_r": Metric("Spearman ρ", "Spearman correlation", 2, True),
     "bias": Metric("Bias", "mean of predicted minus true", 2, None, "target"),
+    "retest_sd": Metric("Retest SD", "standard deviation between sessions of predicted minus true", 2, False, "target"),
+    "icc": Metric("ICC(2,1)", "intraclass correlation of the predictions", 2, True),
+    "icc_error": Metric("ICC(2,1) of the error", "intraclass correlation of predicted minus true", 2, None),
+    "change_per_year": Metric("Change per year", "change of the prediction per year within participants", 2, None),
+    "coverage": Metric("Coverage", "fraction of true values within the prediction interval", 3, None),
+    "interval_width": Metric("Interval width", "mean width of the prediction intervals", 2, False, "target"),
     "auc": Metric("AUC", "area under the ROC curve", 3, True),
     "bias_slope": Metric("Bias slope", "slope of predicted minus true on the true value", 2, None),
     "average_precision": Metric("Average precision", "area under the precision-recall curve", 3, True),
@@ -172,8 +179,9 @@ def metric_unit(name: str, target: str = "") -> str:
 
 
 def model(name: str) -> str:
-    """A model's name on the page, its own where it is not known."""
-    return MODELS.get(str(name), str(name))
+    """A model's name on the page: ``pyment (given)`` for predictions from elsewhere; its own where it is not known."""
+    given = str(name).removeprefix(GIVEN)
+    return f"{given} (given)" if given != str(name) else MODELS.get(str(name), str(name))
 
 
 def group(name: str) -> str:

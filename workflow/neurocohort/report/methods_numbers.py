@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from neurocohort.dataset.split import EXCLUDED, PARTS
+from neurocohort.evaluation import conformal
 from neurocohort.evaluation.classification_details import AT_THRESHOLD
 from neurocohort.imaging import deformable
 from neurocohort.learning.architectures import ARCHITECTURES
@@ -353,6 +354,22 @@ def group_kinds(metrics: pd.DataFrame) -> list[str]:
     """``site``, ``sex``, ...: the variables by which participants were grouped."""
     groups = metrics["group"].astype(str)
     return list(groups[groups.str.contains("=")].str.split("=").str[0].unique())
+
+
+def interval_note(experiment: Experiment) -> str:
+    """How prediction intervals were made, with its reference; empty where there are none."""
+    if isinstance(experiment.details, Missing):
+        return ""
+    rows = experiment.details
+    rows = rows[(rows["setting"] == conformal.SETTING) & (rows["metric"] == "coverage")].dropna(subset=["value"])
+    if rows.empty:
+        return ""
+    if experiment.folds:
+        return "CV+ [@barber2021] from the errors out of fold"
+    return (
+        "split-conformal prediction [@lei2018] from the errors on the validation scans, on which the epoch was chosen too, so "
+        "that its coverage is approximate"
+    )
 
 
 def threshold_note(experiment: Experiment) -> str:

@@ -211,7 +211,7 @@ def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:
         same = others[(others[["cohort", "part", "metric"]] == row[["cohort", "part", "metric"]]).all(axis=1)]
         values = {other["model"]: value_of(other) for _, other in same.iterrows()}
         first = {trivial: values.pop(trivial)} if trivial in values else {}
-        baselines = "; ".join(f"{labels.MODELS.get(name, name)} {value}" for name, value in (first | values).items())
+        baselines = "; ".join(f"{labels.model(name)} {value}" for name, value in (first | values).items())
         where = f"{labels.PARTS.get(row['part'], row['part'])}, {labels.cohort(row['cohort'])}"
         rows.append((where, labels.metric(row["metric"]).label, value_of(row), baselines or "–", str(int(row["n"]))))
     sentence = "Values with 95 % intervals from resampling participants with all their scans; n counts participants."

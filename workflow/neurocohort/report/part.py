@@ -80,6 +80,11 @@ class Part:
         """May have no rows."""
         return self._rows("spread")
 
+    @cached_property
+    def repeatability(self) -> Read:
+        """May have no rows."""
+        return self._rows("repeatability")
+
     @property
     def trained_range(self) -> tuple[float, float] | None:
         """The range of the target among the scans that were trained on; None where it isn't known."""

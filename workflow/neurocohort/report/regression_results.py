@@ -3,9 +3,11 @@ cohorts the participants of the ages of training, or without a dementia rating a
 
 import pandas as pd
 
+from neurocohort.evaluation.conformal import SETTING as PREDICTION_INTERVAL
 from neurocohort.report import figures_regression, labels, tables
 from neurocohort.report.figures import Drawing
 from neurocohort.report.part import Content, Part
+from neurocohort.report.repeatability import repeated
 from neurocohort.report.sources import Missing
 from neurocohort.report.tables import COHORT, MODEL, Key, Table
 
@@ -27,8 +29,10 @@ def regression(part: Part, content: Content) -> None:
     content.figures += [predictions] if isinstance(predictions, Missing) else _figures(part, predictions)
     if not isinstance(part.metrics, Missing):
         content.sentences += _pad_sentence(part, part.metrics)
+    repeated(part, content)
     if isinstance(details, Missing):
         return
+    content.sentences += _intervals_sentence(part, details[details["setting"] == PREDICTION_INTERVAL])
     as_predicted = details[details["setting"] == AS_PREDICTED]
     if len(as_predicted):
         content.details.append(_external_groups(part, as_predicted))
@@ -62,6 +66,21 @@ def _pad_sentence(part: Part, metrics: pd.DataFrame) -> list[str]:
         f"{labels.cohort_in_text(cohort)}: mean {tables.with_interval(bias, part.unit)}; slope "
         f"{tables.with_interval(slope)} {on}. A slope of 0 is no regression to the mean, −1 a network that always predicts "
         "the same."
+    ]
+
+
+def _intervals_sentence(part: Part, rows: pd.DataFrame) -> list[str]:
+    """How many true values are within the prediction intervals, and how wide these are."""
+    if rows.empty:
+        return []
+    cohort = tables.lead_cohort(rows)
+    covered, width = (tables.first(rows, cohort=cohort, metric=name) for name in ("coverage", "interval_width"))
+    note = tables.note_of(rows)
+    if covered is None or not labels.is_number(covered["value"]):
+        return [note]
+    return [
+        f"{note} On {labels.cohort_in_text(cohort)}, {part.name}, the interval contains the true {part.target} of a fraction "
+        f"of {tables.with_interval(covered)} of the scans; its mean width is {tables.with_interval(width, part.unit)}."
     ]
 
 

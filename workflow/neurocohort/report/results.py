@@ -5,11 +5,13 @@ import pandas as pd
 
 from neurocohort.evaluation.details import OUT_OF_FOLD
 from neurocohort.evaluation.outer_folds import BY_TEST_FOLD, CORRECTED_T
+from neurocohort.evaluation.measures import GIVEN
 from neurocohort.report import labels, tables
 from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import comparison_sentence, comparison_table
 from neurocohort.report.development import members_in_words
+from neurocohort.report.given import given_models
 from neurocohort.report.part import Content, Part
 from neurocohort.report.regression_results import regression
 from neurocohort.report.segmentation_results import segmentation
@@ -37,6 +39,7 @@ def part_results(part: Part) -> Content:
     else:
         content.sentences += comparison_sentence(comparisons, part)
         content.details.append(comparison_table(comparisons, part))
+    given_models(part, content)
     if part.cohort is None:
         content.sentences += _out_of_fold(part)
         content.sentences += _by_test_fold(part)
@@ -59,6 +62,10 @@ def _metrics_tables(part: Part, metrics: pd.DataFrame) -> list[Table]:
     for cohort, rows in sorted(whole.groupby("cohort", sort=False), key=lambda item: item[0] != lead):
         figure = tables.figure(rows, unit, model="network", metric=name)
         caption = f"{labels.cohort(cohort)}, {part.name}: the network and every baseline on the same participants."
+        if rows["model"].str.startswith(GIVEN).any():
+            caption += (
+                " Predictions from elsewhere (given) are of the participants whose scans have a value: look at n."
+            )
         caption += f" Errors and bias in{part.unit}." if part.unit else ""
         summary = f"{labels.cohort(cohort)} alone: {labels.metric(name).label} {figure}." if cohort != lead else ""
         found.append(tables.metric_table(tables.network_first(rows), [MODEL], caption, summary=summary))
@@ -130,7 +137,7 @@ def _out_of_fold(part: Part) -> list[str]:
     if own is None:
         return []
     described, unit = labels.metric(name), labels.metric_unit(name, part.experiment.target)
-    others = rows[rows["model"] != "network"].sort_values(
+    others = rows[(rows["model"] != "network") & ~rows["model"].str.startswith(GIVEN)].sort_values(
         "value", ascending=not described.higher_is_better, kind="stable"
     )
     best = tables.first(others)

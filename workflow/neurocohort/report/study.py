@@ -216,6 +216,17 @@ class Experiment:
         return self._table("baselines.tsv", "the baselines", columns, may_be_empty=True)
 
     @cached_property
+    def given(self) -> Read | None:
+        """Predictions from elsewhere; None where it has none. May have no rows."""
+        columns = ("model", *formats.PREDICTION_COLUMNS[self.task])
+        return self._of_given("predictors.tsv", "the predictions from elsewhere", columns)
+
+    @cached_property
+    def given_notes(self) -> Read | None:
+        """The notes on predictions from elsewhere; None where it has none. May have no rows."""
+        return self._of_given("notes.tsv", "the notes on predictions from elsewhere", NOTE_COLUMNS)
+
+    @cached_property
     def details(self) -> Read:
         """Secondary results; may have no rows."""
         columns = (*formats.METRIC_COLUMNS, "setting", "note")
@@ -225,6 +236,12 @@ class Experiment:
     def spread(self) -> Read:
         """How the metrics differ between the networks; may have no rows."""
         return self._table("spread.tsv", "the spread over the members", formats.SPREAD_COLUMNS, may_be_empty=True)
+
+    @cached_property
+    def repeatability(self) -> Read:
+        """How a regression differs between the sessions of a participant; no rows without repeated sessions."""
+        what, columns = "the repeatability", formats.REPEATABILITY_COLUMNS
+        return self._table("repeatability.tsv", what, columns, may_be_empty=True)
 
     @cached_property
     def confusion(self) -> Read:
@@ -291,6 +308,9 @@ class Experiment:
     ) -> Read:
         what = ", ".join(filter(None, [f"{what} of {self.name}", member]))
         return self.sources.table(self.folder / file, what, columns, may_be_empty=may_be_empty)
+
+    def _of_given(self, file: str, what: str, columns: tuple[str, ...]) -> Read | None:
+        return self._table(file, what, columns, may_be_empty=True) if self.settings.get("predictors") else None
 
     def _of_classification(self, file: str, what: str, columns: tuple[str, ...]) -> Read:
         if self.task != "classification":

@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from neurocohort.settings.base import Group, Seed, Unique
+from neurocohort.settings.base import Group, Name, Seed, Unique
 from neurocohort.settings.ingest import Modality
+from neurocohort.settings.predictors import Predictor
 from neurocohort.settings.selection import SelectionKeys
 from neurocohort.settings.training import Network, Training, Transfer
 
@@ -76,6 +77,13 @@ class Experiment(SelectionKeys):
     sweep: Sweep | None = Field(
         None,
         description="Settings to try; the validation part chooses, and the held-out part is only used with the chosen ones.",
+    )
+    predictors: dict[Name, Predictor] | None = Field(
+        None,
+        min_length=1,
+        title="tables of predictions, each under a name of your choice",
+        description="Regression and classification of two classes: predictions that another tool made, which are evaluated on "
+        "the same participants.",
     )
     network: Network
     training: Training = Training()

@@ -8,6 +8,7 @@ from neurocohort.errors import InputError
 from neurocohort.learning.architectures import ARCHITECTURES, MAP_TASKS, VALUE_TASKS
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
 from neurocohort.study.messages import did_you_mean, listed
+from neurocohort.study.predictors import predictor_faults
 from neurocohort.study.trainings import training_faults
 
 TARGET_OF_TASK = {"regression": NUMBER, "classification": TWO_CLASSES, "segmentation": LABEL_MAP}
@@ -49,6 +50,7 @@ def experiment_faults(
         yield from _filter_faults(key, experiment, own)
     yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
+    yield from predictor_faults(key, experiment)
 
 
 def _unknown_cohort(name: str, config: dict) -> str:

@@ -41,6 +41,7 @@ def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
 def _with_one_seed(experiment: dict) -> dict:
     copied = copy.deepcopy(experiment)
     copied["training"] |= {"seeds": copied["training"]["seeds"][:1], "cross_validation": False}
+    copied.pop("predictors", None)  # they are compared with the network of the experiment itself
     return copied
 
 

@@ -1,0 +1,115 @@
+"""Prediction intervals: their coverage in a simulation, their limits by hand, and what is said where there can't be any."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from evaluation_samples import NO_BASELINE, QUICK, aged
+from neurocohort.evaluation.conformal import (
+    FEWEST,
+    SETTING,
+    Calibration,
+    calibration_of,
+    conformal_limits,
+    interval_details,
+    prediction_intervals,
+)
+from neurocohort.evaluation.rows import DetailRow, table_of
+from neurocohort.evaluation.tables import evaluation_tables
+
+
+def test_intervals_contain_94_to_96_percent_of_new_values():
+    rng = np.random.default_rng(3)
+    inside = []
+    for _ in range(2000):
+        residuals, new = np.abs(rng.standard_t(4, 59)), rng.standard_t(4, 20)
+        low, high = conformal_limits({0: np.zeros(20)}, Calibration(residuals, np.zeros(59, dtype=int)))
+        inside.append(((low <= new) & (new <= high)).mean())
+    assert 0.94 < np.mean(inside) < 0.96
+
+
+def test_cross_validated_intervals_of_refitted_lines_contain_94_to_97_percent():
+    rng = np.random.default_rng(4)
+    inside, folds = [], np.arange(60) % 5 + 1
+    for _ in range(800):
+        x, new = rng.uniform(20, 80, 60), rng.uniform(20, 80, 20)
+        y, true = x + rng.normal(0, 6, 60), new + rng.normal(0, 6, 20)
+        by_fold, residuals = {}, np.zeros(60)
+        for fold in range(1, 6):
+            line = np.polyfit(x[folds != fold], y[folds != fold], 1)
+            by_fold[fold], own = np.polyval(line, new), folds == fold
+            residuals[own] = np.abs(y[own] - np.polyval(line, x[own]))
+        low, high = conformal_limits(by_fold, Calibration(residuals, folds))
+        inside.append(((low <= true) & (true <= high)).mean())
+    assert 0.94 < np.mean(inside) < 0.97
+
+
+def test_limits_are_the_prediction_and_the_quantile_of_the_errors():
+    errors = np.random.default_rng(1).permutation(np.arange(1.0, 40.0))  # 39: the 38th of 39 is 0.95 * 40
+    low, high = conformal_limits({0: np.array([50.0, 70.0])}, Calibration(errors, np.zeros(39, dtype=int)))
+    assert low.tolist() == [12.0, 32.0] and high.tolist() == [88.0, 108.0]
+
+
+def tables_of(validation: int, sessions: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """intervals.tsv and details.tsv for a number of validation participants, and one external cohort."""
+    seen = aged(validation, "validation", seed=3)
+    again = [seen.assign(scan_id=seen["scan_id"] + f"_{number}") for number in range(sessions)]
+    predictions = pd.concat([*again, aged(40), aged(30, "external", "b", seed=5)], ignore_index=True)
+    found = evaluation_tables(
+        predictions=predictions,
+        baselines=NO_BASELINE,
+        members=predictions.assign(member="seed-1"),
+        samples=predictions,
+        scans={name: rows[["scan_id"]] for name, rows in predictions.groupby("cohort")},
+        kind="regression",
+        bootstrap=QUICK,
+    )
+    found = dict(found)
+    return found["intervals"], found["details"][found["details"]["setting"] == SETTING]
+
+
+def test_coverage_and_width_are_in_the_details_and_external_cohorts_have_a_warning():
+    intervals, details = tables_of(60)
+    assert list(intervals.columns[-2:]) == ["interval_low", "interval_high"] and len(intervals) == 70
+    own = intervals[intervals["part"] == "held-out"]
+    inside = (own["interval_low"] <= own["target"]) & (own["target"] <= own["interval_high"])
+    rows = details.set_index(["part", "metric"])
+    assert rows.loc[("held-out", "coverage"), "value"] == pytest.approx(inside.mean(), abs=1e-6)
+    width = (own["interval_high"] - own["interval_low"]).mean()
+    assert rows.loc[("held-out", "interval_width"), "value"] == pytest.approx(width, abs=1e-5)
+    assert rows.loc[("held-out", "coverage"), "interval"] == "wilson"
+    assert "60 validation participants" in rows.loc[("held-out", "coverage"), "note"]
+    assert "coverage is approximate" in rows.loc[("held-out", "coverage"), "note"]
+    assert "this cohort's may differ" in rows.loc[("external", "coverage"), "note"]
+    assert "may differ" not in rows.loc[("held-out", "coverage"), "note"]
+
+
+@pytest.mark.parametrize(("people", "finite"), [(FEWEST, True), (FEWEST - 1, False)])
+def test_too_few_participants_give_no_interval_and_a_note_with_the_number(people, finite):
+    intervals, details = tables_of(people, sessions=2)
+    assert intervals["interval_low"].notna().all() == finite == intervals["interval_high"].notna().any()
+    assert details["value"].notna().all() == finite
+    words = (
+        "95 % split-conformal" if finite else f"No intervals: {people} validation participants, and a finite interval"
+    )
+    assert details["note"].str.startswith(words).all()
+
+
+def test_cross_validation_uses_the_networks_that_did_not_see_the_participant():
+    validation, held_out = aged(40, "validation", seed=3), aged(10)
+    predictions = pd.concat([validation, held_out], ignore_index=True)
+    fold = np.arange(len(predictions)) % 2 + 1
+    samples = predictions.assign(fold=fold, part=predictions["part"].replace("validation", "train"))
+    members = pd.concat(
+        [held_out.assign(member=f"fold-{k}_seed-1", prediction=held_out["prediction"] + 100 * (k - 1)) for k in (1, 2)]
+    )
+    calibration = calibration_of(predictions, members, samples)
+    assert sorted(set(calibration.folds)) == [1, 2] and len(calibration.residuals) == 40
+    table = prediction_intervals(predictions, members, calibration)
+    assert (table["interval_low"] < held_out["prediction"].to_numpy()).all()
+    assert (table["interval_high"] > held_out["prediction"].to_numpy() + 100).all(), "the folds differ by 100"
+    note = table_of(interval_details(table, calibration), DetailRow)["note"]
+    assert note.str.startswith("95 % intervals by CV+ from the errors out of fold of 40 participants").all()
+
+
+def test_other_tasks_have_no_intervals():
+    assert prediction_intervals(aged(5), aged(5), None).empty
