@@ -74,6 +74,21 @@ def _all_in_space(scenario: Scenario) -> None:
     scenario.config["cohorts"] = {"ixi": own, "oasis1": own}
 
 
+def with_tissue_models(scenario: Scenario) -> None:
+    """Tissue maps on the study's grid, and their model in the tables of both experiments."""
+    scenario.config["preprocessing"]["tissue_maps"] = True
+    for experiment, trivial, model in (
+        ("brain_age", "mean", "tissue_kernel_ridge"),
+        ("dementia", "majority", "grey_matter_svm"),
+    ):
+        scenario.edit(
+            f"results/experiments/{experiment}/baselines.tsv",
+            lambda rows, trivial=trivial, model=model: pd.concat(
+                [rows, rows[rows["model"] == trivial].assign(model=model)]
+            ),
+        )
+
+
 OPTIONS = {
     "all_in_space": _all_in_space,
     "two_networks": _two_networks,
@@ -90,4 +105,5 @@ OPTIONS = {
     "lacking": _lacking,
     "several_starts": _several_starts,
     "plain_regression": _plain_regression,
+    "tissue_maps": with_tissue_models,
 }

@@ -13,6 +13,7 @@ from neurocohort.files import read_json, read_table, write_json, write_table, wr
 from neurocohort.report import quality
 from neurocohort.report.inputs import file_names
 from neurocohort.sources.sources import store_of
+from statement_options import with_tissue_models
 from statement_study import TASKS, Scenario, with_step
 
 
@@ -173,6 +174,14 @@ def three_classes(scenario: Scenario) -> str:
     return scenario.page()
 
 
+def tissue_models(scenario: Scenario) -> str:
+    """Models of tissue maps, with their mean with the network, where one network was trained for each experiment."""
+    with_tissue_models(scenario)
+    for experiment in ("brain_age", "dementia"):
+        scenario.evaluate(experiment)
+    return scenario.page()
+
+
 def one_of_three_classes(scenario: Scenario) -> str:
     """Three classes, of which the held-out part has one."""
     scenario.experiments["dementia"] |= {"target": "cdr", "classes": [0, 0.5, [1, 2]]}
@@ -312,6 +321,7 @@ PAGES = (
     incomplete,
     nothing_learned,
     three_classes,
+    tissue_models,
     one_of_three_classes,
     one_class,
     no_curve,

@@ -321,7 +321,7 @@ def test_support_vector_machine_by_the_gram_matrix_equals_scikit_learns_on_the_v
     flat, signs = images.reshape(48, -1).astype(float), np.where(samples["target"].to_numpy() == 1, 1.0, -1.0)
     gram = voxels.voxel_gram(samples, reader(samples, images), training)
     model = SVC(kernel="linear", C=1e-5, class_weight="balanced", tol=1e-6).fit(flat[training], signs[training])
-    found = voxels._svm_decision(gram[training], signs[training], gram, 1e5)
+    found = voxels.svm_decision(gram[training], signs[training], gram, 1e5)
     np.testing.assert_allclose(found, model.decision_function(flat), atol=5e-3)
 
 

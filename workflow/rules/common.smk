@@ -22,6 +22,7 @@ from neurocohort.sources.sources import (
 from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
 from neurocohort.dataset.packs import PACKS
+from neurocohort.imaging.derivatives import SUFFIXES
 from neurocohort.study.members import (
     all_experiments,
     control_names,
@@ -217,8 +218,10 @@ def packed_arrays(cohorts, packs):
     ]
 
 
-def modalities_of(wildcards):
-    return ",".join(COHORTS[wildcards.cohort]["modalities"])
+def channels_of(wildcards):
+    """Channels of a cohort's packs: its modalities, and tissue maps if the study has them."""
+    maps = SUFFIXES.values() if PREPROCESSING["tissue_maps"] else []
+    return ",".join([*COHORTS[wildcards.cohort]["modalities"], *maps])
 
 
 def brain_extraction_weights(cohort):

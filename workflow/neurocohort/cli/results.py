@@ -24,6 +24,7 @@ def baselines(
     from neurocohort.dataset.folds import baseline_fits, predicted_rows
     from neurocohort.evaluation.baselines import atlases, value_baselines
     from neurocohort.evaluation.segmentation_details import surface_values
+    from neurocohort.evaluation.tissue_baselines import CHANNELS, tissue_baselines
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
@@ -33,7 +34,8 @@ def baselines(
     table = read_table(samples)
     fits = baseline_fits(table, wanted.folds)
     rows, predicted = predicted_rows(table, fits)
-    packed = open_packed(packed_folders(table, results), wanted.modalities)
+    folders = packed_folders(table, results)
+    packed = open_packed(folders, wanted.modalities)
     if wanted.task == "segmentation":
         by_fold = atlases(fits, lambda chosen: reference_labels(table[chosen], packed))
         fold_of = np.sum([fit.fold * fit.predicted for fit in fits], axis=0)[predicted]
@@ -44,10 +46,11 @@ def baselines(
         qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
         of_task = wanted.classes if wanted.task == "classification" else 0
 
-        def volumes(rows: pd.DataFrame) -> np.ndarray:
-            return np.asarray(packed.stack_images(rows))
-
-        fitted = value_baselines(table, qc, fits, volumes, target=wanted.target, classes=of_task, seed=wanted.seed)
+        how = {"classes": of_task, "seed": wanted.seed}
+        fitted = value_baselines(table, qc, fits, packed.stack_arrays, target=wanted.target, **how)
+        if wanted.tissue_maps:
+            maps = open_packed(folders, list(CHANNELS)).stack_arrays
+            fitted = fitted.joined(*tissue_baselines(table, maps, fits=fits, spacing_mm=wanted.spacing_mm, **how))
         for name, reason in fitted.left_out.items():
             print(f"no baseline {name}: {reason}")
         found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})

@@ -271,7 +271,9 @@ def _tissues_on_grid(brain: CorrectedBrain, tissues: np.ndarray, registered: Reg
     They are filtered for a coarser grid first: its voxels then have the mean probability of the scan's voxels around them.
     """
     maps = [
-        sample_by(antialiased(Volume(tissue, brain.image.affine), template.grid), template.grid, registered.to_scan).data
+        sample_by(
+            antialiased(Volume(tissue, brain.image.affine), template.grid), template.grid, registered.to_scan
+        ).data
         for tissue in tissues
     ]
     return Volume(np.stack(maps) * registered.mask, template.grid.affine)

@@ -3,6 +3,7 @@ its groups and the spread of its networks, and what belongs to its task; for the
 
 import pandas as pd
 
+from neurocohort.evaluation.combined import COMBINED
 from neurocohort.evaluation.details import OUT_OF_FOLD
 from neurocohort.report import labels, tables
 from neurocohort.report.cases import cases
@@ -23,6 +24,9 @@ BY_GROUP = {  # the metrics of the table by site, sex and age; a segmentation's 
     "classification": ("auc", "auc_macro", "balanced_accuracy", "brier"),
     "segmentation": ("dice", "hd95_mm", "assd_mm", "surface_dice_1mm"),
 }
+COMBINED_EXPLAINED = (
+    " The mean of the network and the model of tissue maps is not a baseline. It was declared before results were seen."
+)
 GROUP = Key("group", "Group", labels.group)
 
 
@@ -56,6 +60,7 @@ def _metrics_tables(part: Part, metrics: pd.DataFrame) -> list[Table]:
     for cohort, rows in sorted(whole.groupby("cohort", sort=False), key=lambda item: item[0] != lead):
         figure = tables.figure(rows, unit, model="network", metric=name)
         caption = f"{labels.cohort(cohort)}, {part.name}: the network and every baseline on the same participants."
+        caption += COMBINED_EXPLAINED if (rows["model"] == COMBINED).any() else ""
         caption += f" Errors and bias in{part.unit}." if part.unit else ""
         summary = f"{labels.cohort(cohort)} alone: {labels.metric(name).label} {figure}." if cohort != lead else ""
         found.append(tables.metric_table(tables.network_first(rows), [MODEL], caption, summary=summary))
