@@ -24,7 +24,7 @@ def cohort(kind: str, count: int = 60, visits: int = 1, signal: float = 1.0):
     rng = np.random.default_rng(0)
     people = np.arange(count) // visits
     classes = KINDS[kind]
-    target = people % classes if classes else rng.uniform(20, 80, people.max() + 1)[people]
+    target = people // 6 % classes if classes else rng.uniform(20, 80, people.max() + 1)[people]
     part = np.where(people % 6 == 5, "held-out", "train")
     fold = pd.array(people % 3 + 1, dtype="Int64")
     fold[part == "held-out"] = pd.NA
