@@ -107,11 +107,12 @@ def test_models_find_what_the_maps_hold(kind):
 def test_permuted_training_targets_give_chance(kind):
     samples, maps = cohort(kind, 180)
     held_out = (samples["part"] == "held-out").to_numpy()
+    whole = baseline_fits(samples, 3)[:1]
     errors, areas = [], []
     for seed in range(5):
         other = samples["target"].to_numpy(copy=True)
         other[~held_out] = np.random.default_rng(seed).permutation(other[~held_out])
-        values = fitted(kind, samples.assign(target=other), maps)[held_out]
+        values = fitted(kind, samples.assign(target=other), maps, whole)[held_out]
         target = samples["target"].to_numpy()[held_out]
         if kind == "regression":
             errors.append(np.abs(values - target).mean() / np.abs(other[~held_out].mean() - target).mean())

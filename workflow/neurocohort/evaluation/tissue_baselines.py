@@ -14,6 +14,7 @@ from sklearn.utils import gen_batches
 
 from neurocohort.dataset.folds import BaselineFit, joined
 from neurocohort.evaluation.voxel_baselines import (
+    Fit,
     Images,
     first_fault,
     kernel_of_fit,
@@ -61,11 +62,12 @@ def tissue_baselines(
     whole, predictions = fits[0].training, []
     features = smoothed_features(samples, maps, spacing_mm, CHANNELS[1:2] if classes else CHANNELS)
     products, squares = centred_products(features, whole)
+    model: Fit = svm_decision if classes else ridge
     for fit in fits:
         if classes:
-            model, kernel = svm_decision, kernel_of_fit(products, whole, fit.training)
+            kernel = kernel_of_fit(products, whole, fit.training)
         else:
-            model, kernel = ridge, gaussian_kernel(products, squares, whole, fit.training)
+            kernel = gaussian_kernel(products, squares, whole, fit.training)
         predictions.append(tuned_predictions(model, kernel, fit.training, samples, classes=classes, seed=seed))
     return {name: joined(fits, predictions)}, {}
 

@@ -120,7 +120,7 @@ def voxel_gram(samples: pd.DataFrame, images: Images, training: np.ndarray) -> n
     size = max(CHUNK_BYTES // voxels, 1)
     fitted = np.flatnonzero(training)
     others = np.flatnonzero(~training)
-    fitted_chunks, other_chunks = ([rows[chunk] for chunk in gen_batches(len(rows), size)] for rows in (fitted, others))
+    fitted_chunks, other_chunks = ([rows[chunk] for chunk in _chunks(len(rows), size)] for rows in (fitted, others))
 
     def read(rows: np.ndarray) -> np.ndarray:
         return images(samples.iloc[rows]).reshape(len(rows), voxels)
@@ -235,6 +235,10 @@ def _fault(people: np.ndarray, targets: np.ndarray, classes: int) -> str:
 
 def _participants_by_class(people: np.ndarray, targets: np.ndarray) -> list[int]:
     return [len(set(people[targets == value])) for value in np.unique(targets)]
+
+
+def _chunks(rows: int, size: int) -> Iterator[slice]:
+    return gen_batches(rows, size) if rows else iter(())
 
 
 def _products(left: np.ndarray, right: np.ndarray, mean: np.ndarray) -> np.ndarray:
