@@ -82,6 +82,21 @@ def _folded_intervals(scenario: Scenario) -> None:
     scenario.edit("results/experiments/brain_age/details.tsv", edit)
 
 
+def with_tissue_models(scenario: Scenario) -> None:
+    """Tissue maps on the study's grid, and their model in the tables of both experiments."""
+    scenario.config["preprocessing"]["tissue_maps"] = True
+    for experiment, trivial, model in (
+        ("brain_age", "mean", "tissue_kernel_ridge"),
+        ("dementia", "majority", "grey_matter_svm"),
+    ):
+        scenario.edit(
+            f"results/experiments/{experiment}/baselines.tsv",
+            lambda rows, trivial=trivial, model=model: pd.concat(
+                [rows, rows[rows["model"] == trivial].assign(model=model)]
+            ),
+        )
+
+
 OPTIONS = {
     "folded_intervals": _folded_intervals,
     "all_in_space": _all_in_space,
@@ -100,4 +115,5 @@ OPTIONS = {
     "lacking": _lacking,
     "several_starts": _several_starts,
     "plain_regression": _plain_regression,
+    "tissue_maps": with_tissue_models,
 }

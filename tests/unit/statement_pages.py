@@ -16,6 +16,7 @@ from neurocohort.report import quality
 from neurocohort.report.inputs import file_names
 from neurocohort.settings.predictors import Predictor
 from neurocohort.sources.sources import store_of
+from statement_options import with_tissue_models
 from statement_study import TASKS, Scenario, with_step
 
 
@@ -173,6 +174,14 @@ def three_classes(scenario: Scenario) -> str:
     scenario.evaluate("dementia")
     record = scenario.folder("dementia") / "saliency" / "saliency.json"
     write_json(record, read_json(record) | {"correlation": None})
+    return scenario.page()
+
+
+def tissue_models(scenario: Scenario) -> str:
+    """Models of tissue maps, with their mean with the network, where one network was trained for each experiment."""
+    with_tissue_models(scenario)
+    for experiment in ("brain_age", "dementia"):
+        scenario.evaluate(experiment)
     return scenario.page()
 
 
@@ -341,6 +350,7 @@ PAGES = (
     incomplete,
     nothing_learned,
     three_classes,
+    tissue_models,
     one_of_three_classes,
     one_class,
     no_curve,

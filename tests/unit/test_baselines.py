@@ -307,6 +307,13 @@ def test_gram_matrix_is_the_centred_product_and_is_read_in_chunks(monkeypatch, c
     assert max(sizes) <= max(chunk // images[0].size, 1)
 
 
+def test_gram_matrix_of_training_rows_alone_needs_no_other_row():
+    samples, _, images, _ = cohort("regression")
+    everybody = np.ones(48, dtype=bool)
+    gram = voxels.voxel_gram(samples, reader(samples, images), everybody)
+    assert gram.shape == (48, 48) and np.isfinite(gram).all()
+
+
 def test_ridge_by_the_gram_matrix_equals_scikit_learns_on_the_voxels():
     samples, _, images, training = cohort("regression")
     flat, target = images.reshape(48, -1).astype(float), samples["target"].to_numpy()
@@ -321,7 +328,7 @@ def test_support_vector_machine_by_the_gram_matrix_equals_scikit_learns_on_the_v
     flat, signs = images.reshape(48, -1).astype(float), np.where(samples["target"].to_numpy() == 1, 1.0, -1.0)
     gram = voxels.voxel_gram(samples, reader(samples, images), training)
     model = SVC(kernel="linear", C=1e-5, class_weight="balanced", tol=1e-6).fit(flat[training], signs[training])
-    found = voxels._svm_decision(gram[training], signs[training], gram, 1e5)
+    found = voxels.svm_decision(gram[training], signs[training], gram, 1e5)
     np.testing.assert_allclose(found, model.decision_function(flat), atol=5e-3)
 
 

@@ -17,8 +17,16 @@ from neurocohort.export.bundle import licence_text, write_bundle
 from neurocohort.export.bundle_files.scans import find_scans, to_levels
 from neurocohort.export.bundle_files.weights import read_safetensors
 from neurocohort.files import sha256_of, write_json
-from neurocohort.imaging.derivatives import labels_name, preproc_name, qc_path, scan_folder
+from neurocohort.imaging.derivatives import (
+    channel_output,
+    labels_name,
+    preproc_name,
+    qc_path,
+    scan_folder,
+    template_tissue_map_name,
+)
 from neurocohort.imaging.reading import write_image
+from neurocohort.imaging.scan_files import PROBABILITY_STEPS
 from neurocohort.imaging.template import study_grid
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.ensembles import average_values
@@ -46,6 +54,7 @@ CASES = {
     "mirrored unet": ("unet", Segmentation(), {"mirror_averaging": True}, 1),
     "densenet121, two classes": ("densenet121", Classification(), {}, 1),
     "three classes, two modalities, two members": ("sfcn", THREE, MULTIMODAL, 2),
+    "tissue maps first": ("sfcn", VALUE, {"modalities": ["GM", "T1w"], "norm": "group"}, 1),
     "unet in windows, two members": ("unet", Segmentation(), {"patch": [16, 24, 16]}, 2),
     "dynunet": ("dynunet", Segmentation(), {}, 1),
     "segresnet": ("segresnet", Segmentation(), {}, 1),
@@ -65,19 +74,21 @@ def own_imports(monkeypatch):
 
 @pytest.fixture(scope="module")
 def preproc(tmp_path_factory) -> Path:
-    """Three preprocessed scans of two modalities as preprocessing leaves them."""
+    """Three preprocessed scans of two modalities, with a tissue map, as preprocessing leaves them."""
     folder, generator = tmp_path_factory.mktemp("preproc"), np.random.default_rng(1)
     grid = study_grid(SPACING_MM, SHAPE)
     for scan_id in SCANS:
         outputs, scan = {}, scan_folder(folder, scan_id)
         scan.mkdir(parents=True)
-        for modality in ("T1w", "T2w"):
+        for modality in ("T1w", "T2w", "GM"):
             data = np.kron(generator.random((4, 5, 4), dtype=np.float32), np.ones((8, 8, 8), dtype=np.float32))
             data *= generator.random(SHAPE, dtype=np.float32)
             data[:4] = 0
-            name = preproc_name(scan_id, modality)
-            write_image(scan / name, data, grid.affine)
-            outputs[f"preproc_{modality}"] = {"file": name, "sha256": sha256_of(scan / name)}
+            is_map = modality == "GM"
+            name = template_tissue_map_name(scan_id, "gm") if is_map else preproc_name(scan_id, modality)
+            steps = np.rint(data * PROBABILITY_STEPS).astype(np.uint8) if is_map else data
+            write_image(scan / name, steps, grid.affine, slope=1 / PROBABILITY_STEPS if is_map else None)
+            outputs[channel_output(modality)] = {"file": name, "sha256": sha256_of(scan / name)}
         write_json(qc_path(folder, scan_id), {"scan_id": scan_id, "outputs": outputs})
     return folder
 

@@ -82,6 +82,12 @@ def test_channels_must_be_there_in_each_cohort():
     check_configuration(study({"source": "ixi", "modalities": ["T1w", "T2w"]}, modalities=["T2w"]), source=SOURCE)
 
 
+def test_tissue_maps_are_channels_only_where_the_study_has_them():
+    wanted = study({"source": "ixi"}, modalities=["T1w", "GM"])
+    assert "has GM, which need `preprocessing.tissue_maps: true`" in refusal(wanted)
+    check_configuration(wanted | {"preprocessing": {"tissue_maps": True}}, source=SOURCE)
+
+
 def test_classes_are_for_classification():
     assert "`experiments.e.classes` is only for classification" in refusal(study({"source": "ixi"}, classes=["F", "M"]))
 

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from neurocohort.dataset.pack import pack_scans
 from neurocohort.dataset.quality_limits import QualityLimits
 from neurocohort.dataset.quality_table import quality_tables
 from neurocohort.files import read_table, write_table
@@ -16,6 +17,7 @@ from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.scan_record import ScanRecord
 from neurocohort.imaging.template import make_template, read_template
 from neurocohort.imaging.volume import Volume
+from scipy import ndimage
 
 LIMITS = QualityLimits(0.9, 0.5, 700.0, 2200.0, 30.0)
 EYES_MM = [(-34.0, 62.0, -36.0), (34.0, 62.0, -36.0)]  # below and before the frontal lobes
@@ -53,6 +55,35 @@ def judged(folder, **changes) -> pd.Series:
     scans = pd.DataFrame({"scan_id": ["scan"], "participant_id": ["p"], "site": [None]})
     none = pd.DataFrame(columns=["participant_id", "scan_id", "stage", "reason"])
     return quality_tables(scans, none, folder, replace(LIMITS, **changes))[0].iloc[0]
+
+
+def test_scan_in_mni_space_has_tissue_maps_on_the_grid_if_the_study_wants_them(brain, template, tmp_path):
+    record = preprocessed(brain, tmp_path, template, tissue_maps=True)
+    folder = scan_folder(tmp_path, "scan")
+    images = {name: nib.load(folder / record.outputs[f"template_probseg_{name}"].file) for name in ("CSF", "GM", "WM")}
+    brain_on_grid = np.asarray(nib.load(folder / record.outputs["preproc_T1w"].file).dataobj) > 0
+    maps = np.stack([np.asarray(image.dataobj) for image in images.values()])
+    assert all(image.get_data_dtype() == np.uint8 for image in images.values())
+    np.testing.assert_allclose(images["GM"].affine, template.grid.affine)
+    assert maps.min() >= 0 and maps.max() <= 1 and (maps[:, ~template.mask & ~brain_on_grid] == 0).all()
+    inner = ndimage.binary_erosion(template.mask, iterations=2)
+    np.testing.assert_allclose(maps.sum(axis=0)[inner], 1, atol=0.05)
+    for found, expected in zip(maps, template.tissues, strict=True):
+        assert np.corrcoef(found[inner], expected[inner])[0, 1] > 0.7
+    index = pack_scans(["scan"], tmp_path, tmp_path / "i.npy", tmp_path / "l.npy", ("T1w", "CSF", "GM", "WM"))
+    packed = np.load(tmp_path / "i.npy", mmap_mode="r")
+    assert len(index) == 1 and packed.shape == (1, 4, *template.grid.shape) and packed.dtype == np.uint8
+    np.testing.assert_allclose(packed[0, 1:] / 255, maps, atol=1 / 255)
+
+
+def test_scan_has_no_tissue_maps_on_the_grid_by_default_and_the_same_image(brain, template, tmp_path):
+    files = {}
+    for wanted in (False, True):
+        record = preprocessed(brain, tmp_path / str(wanted), template, tissue_maps=wanted)
+        files[wanted] = {name: output.sha256 for name, output in record.outputs.items()}
+    extra = {name for name in files[True] if name.startswith("template_probseg_")}
+    assert len(extra) == 6  # each with its sidecar
+    assert files[False] == {name: sha256 for name, sha256 in files[True].items() if name not in extra}
 
 
 def world_mm(image: nib.Nifti1Image) -> np.ndarray:

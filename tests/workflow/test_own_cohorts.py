@@ -198,7 +198,7 @@ def test_a_repeat_session_that_is_split_by_hand_stops_the_run_with_the_name(chec
 
 @pytest.fixture(scope="module")
 def two_modalities(repository, tmp_path_factory):
-    """A complete run of a study on synthetic IXI with T1- and T2-weighted images."""
+    """A complete run of a study on synthetic IXI with T1- and T2-weighted images and tissue maps."""
     from checkouts import copy_checkout
 
     copied = copy_checkout(repository, tmp_path_factory.mktemp("modalities"))
@@ -206,7 +206,8 @@ def two_modalities(repository, tmp_path_factory):
     study["cohorts"] = {"ixi": study["cohorts"]["ixi"] | {"modalities": ["T1w", "T2w"]}}
     study["synthetic"] = {"ixi": {"participants": 8, "seed": 4, "spacing_mm": 4.0, "modalities": ["T1w", "T2w"]}}
     study["split"] |= {"folds": 0}
-    age = study["experiments"]["brain_age"] | {"cohorts": ["ixi"], "modalities": ["T1w", "T2w"], "filter": ""}
+    study["preprocessing"] |= {"tissue_maps": True}
+    age = study["experiments"]["brain_age"] | {"cohorts": ["ixi"], "modalities": ["T1w", "T2w", "GM"], "filter": ""}
     study["experiments"] = {"brain_age": age | {"training": {"epochs": 2, "batch_size": 2}}}
     path = write_study(copied, "two_modalities", study)
     copied.snakemake("--quiet", "rules", "--configfile", path)
@@ -216,16 +217,26 @@ def two_modalities(repository, tmp_path_factory):
 def test_two_modalities_reach_the_packed_array_as_two_registered_channels(two_modalities):
     packed = two_modalities.path("results/ixi/packed/development")
     images = np.load(packed / "images.npy")
-    assert table(two_modalities, "results/ixi/packed/development/channels.tsv")["modality"].tolist() == ["T1w", "T2w"]
-    assert images.shape[1:] == (2, 56, 64, 56)
-    for t1, t2 in images.astype(float):
+    channels = table(two_modalities, "results/ixi/packed/development/channels.tsv")["modality"].tolist()
+    assert channels == ["T1w", "T2w", "CSF", "GM", "WM"] and images.shape[1:] == (5, 56, 64, 56)
+    for t1, t2 in images[:, :2].astype(float):
         inside = (t1 > 0) & (t2 > 0)
         # Grey matter is brighter than white matter in T2 and darker in T1, so aligned images correlate negatively.
         bright_t1, dark_t1 = t1 > np.percentile(t1[inside], 75), t1 < np.percentile(t1[inside], 25)
         assert t2[inside & bright_t1].mean() < 0.7 * t2[inside & dark_t1].mean()
 
 
-def test_a_network_of_two_channels_is_trained_and_tested(two_modalities):
+def test_tissue_maps_reach_the_packed_array_and_the_description_of_the_dataset(two_modalities):
+    images = np.load(two_modalities.path("results/ixi/packed/development/images.npy"))
+    for t1, maps in zip(images[:, 0], images[:, 2:].astype(float), strict=True):
+        assert np.percentile(maps.sum(axis=0)[t1 > 0], 20) > 200 and (maps[:, t1 == 0].sum(axis=0) < 256).all()
+        assert maps[2][t1 > 0].mean() > 20 and np.corrcoef(maps[2][t1 > 0], t1[t1 > 0])[0, 1] > 0.5
+    assert (
+        "the same probabilities on the study's grid" in two_modalities.path("results/ixi/preproc/README.md").read_text()
+    )
+
+
+def test_a_network_of_images_and_a_tissue_map_is_trained_and_tested(two_modalities):
     predictions = table(two_modalities, "results/experiments/brain_age/predictions.tsv")
     assert predictions["prediction"].notna().all()
 

@@ -23,6 +23,7 @@ from neurocohort.study.configuration import check_configuration, load_configurat
 from neurocohort.errors import InputError
 from neurocohort.dataset.packs import all_packs, development_packs
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
+from neurocohort.imaging.derivatives import SUFFIXES
 from neurocohort.study.members import (
     all_experiments,
     control_names,
@@ -255,8 +256,10 @@ def training_arrays(wildcards):
     return packed_arrays(trained_cohorts(wildcards.experiment), packs)
 
 
-def modalities_of(wildcards):
-    return ",".join(COHORTS[wildcards.cohort]["modalities"])
+def channels_of(wildcards):
+    """Channels of a cohort's packs: its modalities, and tissue maps if the study has them."""
+    maps = SUFFIXES.values() if PREPROCESSING["tissue_maps"] else []
+    return ",".join([*COHORTS[wildcards.cohort]["modalities"], *maps])
 
 
 def brain_extraction_weights(cohort):

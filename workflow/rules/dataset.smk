@@ -60,10 +60,10 @@ rule pack:
         code=code_hash("pack"),
         preproc="results/{cohort}/preproc",
         folder=lambda w, output: os.path.dirname(output.images),
-        modalities=modalities_of,
+        channels=channels_of,
     shell:
         "neurocohort pack --qc {input.qc} --split {input.split} --pack {wildcards.pack} --preproc {params.preproc}"
-        " --folder {params.folder} --modalities {params.modalities} > {log} 2>&1"
+        " --folder {params.folder} --channels {params.channels} > {log} 2>&1"
 
 
 # Training reads only the development part of its own cohorts. No file of it contains held-out scans, and an external cohort that is

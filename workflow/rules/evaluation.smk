@@ -39,6 +39,7 @@ rule baselines:
             folds=config["split"]["folds"] if training("cross_validation")(w) else 0,
             seed=training("seeds")(w)[0],
             spacing_mm=SPACING_MM,
+            tissue_maps=PREPROCESSING["tissue_maps"],
         ).as_json(),
     shell:
         "neurocohort baselines --samples {input.samples} --results results --output {output}"

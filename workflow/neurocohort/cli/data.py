@@ -109,12 +109,21 @@ def quality(
     from neurocohort.dataset.quality_limits import QualityLimits
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
+    from neurocohort.imaging.derivatives import SUFFIXES, channel_output, qc_path
+    from neurocohort.imaging.scan_record import read_record
     from neurocohort.notes import write_notes
     from neurocohort.settings.quality import Quality
 
     wanted = QualityLimits(**Quality.read(limits).as_dict())
     qc, excluded, notes = read_preproc_tables(data, results, wanted)
-    write_dataset_files(results / "preproc", data, has_labels=bool((qc["has_labels"] == "yes").any()))
+    usable = qc.loc[qc["status"] == "ok", "scan_id"].head(1)  # all scans have tissue maps on the grid, or none has
+    records = [read_record(qc_path(results / "preproc", scan)) for scan in usable]
+    write_dataset_files(
+        results / "preproc",
+        data,
+        has_labels=bool((qc["has_labels"] == "yes").any()),
+        has_tissue_maps=any(channel_output(SUFFIXES["gm"]) in record.outputs for record in records),
+    )
     write_table(results / "qc.tsv", qc)
     write_table(results / "exclusions.tsv", excluded)
     write_notes(results / "notes.tsv", notes)
@@ -157,7 +166,7 @@ def split(
 
 
 @command
-def pack(qc: Path, split: Path, pack: str, preproc: Path, folder: Path, modalities: str = "T1w") -> None:
+def pack(qc: Path, split: Path, pack: str, preproc: Path, folder: Path, channels: str = "T1w") -> None:
     """Pack a cohort's usable scans of one PACK (development or held-out, or a test fold) and their label maps into FOLDER."""
     import pandas as pd
 
@@ -173,7 +182,7 @@ def pack(qc: Path, split: Path, pack: str, preproc: Path, folder: Path, modaliti
         )
     packed = packed_scans(table, read_table(split, required=("participant_id", "part")))
     chosen = packed.loc[packed["pack"] == pack, "scan_id"].tolist()
-    kinds = tuple(modalities.split(","))
+    kinds = tuple(channels.split(","))
     write_table(folder / "index.tsv", pack_scans(chosen, preproc, folder / "images.npy", folder / "labels.npy", kinds))
     write_table(folder / "channels.tsv", pd.DataFrame({"channel": range(len(kinds)), "modality": kinds}))
 

@@ -20,6 +20,7 @@ def baselines(
     """Fit the baselines where the network is trained, once more for each fold, and apply them where the network is applied."""
     import pandas as pd
 
+    from neurocohort.evaluation.tissue_baselines import CHANNELS
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.settings.evaluation import BaselineSettings
@@ -27,12 +28,14 @@ def baselines(
 
     wanted = BaselineSettings.read(settings)
     table = read_table(samples)
-    packed = open_packed(packed_folders(table, results), wanted.modalities)
+    folders = packed_folders(table, results)
+    packed = open_packed(folders, wanted.modalities)
     if wanted.task == "segmentation":
         write_table(output, atlas_table(table, packed, wanted))
         return
     qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
-    write_table(output, value_table(table, qc, packed, wanted))
+    maps = open_packed(folders, list(CHANNELS)) if wanted.tissue_maps else None
+    write_table(output, value_table(table, qc, packed, wanted, maps))
 
 
 @command

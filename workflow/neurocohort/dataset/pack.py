@@ -12,7 +12,7 @@ import pandas as pd
 from neurocohort.dataset.pack_index import index_table, row_sha256
 from neurocohort.errors import InputError
 from neurocohort.files import keep_private, written_aside
-from neurocohort.imaging.derivatives import qc_path, scan_folder
+from neurocohort.imaging.derivatives import channel_output, qc_path, scan_folder
 from neurocohort.imaging.scan_record import ScanRecord, read_record
 
 LEVELS = 255  # preprocessed intensities are 0 to 1; eight bits are finer than the noise of any scan
@@ -31,7 +31,7 @@ def pack_scans(
         preproc: The folder of the preprocessed scans.
         images: The array of images, (scans, channels, X, Y, Z).
         labels: The array of label maps, (scans, X, Y, Z); 0 for scans without labels.
-        modalities: The channels.
+        modalities: The channels: modalities, and CSF, GM and WM for tissue maps.
 
     Returns:
         The index (`pack_index`).
@@ -39,7 +39,7 @@ def pack_scans(
     Raises:
         InputError: If a file is missing or has changed since preprocessing.
     """
-    rows = []
+    rows, channel_names = [], [channel_output(name) for name in modalities]
     with (
         written_aside(images) as images_aside,
         written_aside(labels) as labels_aside,
@@ -48,10 +48,10 @@ def pack_scans(
     ):
         for row, scan_id in enumerate(scan_ids):
             folder, record = scan_folder(preproc, scan_id), read_record(qc_path(preproc, scan_id))
-            channels = np.stack([_levels(_read(folder, record, f"preproc_{name}"), LEVELS) for name in modalities])
+            channels = np.stack([_levels(_read(folder, record, name), LEVELS) for name in channel_names])
             has_labels = "dseg" in record.outputs
             label_map = _levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
-            for name in (*(f"preproc_{name}" for name in modalities), *(["dseg"] if has_labels else [])):
+            for name in (*channel_names, *(["dseg"] if has_labels else [])):
                 for aside in (images_aside, labels_aside):  # before its voxels are written
                     keep_private(aside, folder / record.outputs[name].file)
             if row == 0:

@@ -46,6 +46,10 @@ class Baselines:
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
+    def joined(self, predictions: dict[str, np.ndarray], left_out: dict[str, str]) -> "Baselines":
+        """Return these baselines and others."""
+        return Baselines(self.predictions | predictions, self.left_out | left_out)
+
 
 def value_baselines(
     samples: pd.DataFrame,
@@ -94,8 +98,7 @@ def value_baselines(
             found.predictions[name] = joined(fits, [model(rows) for rows in fitted])
             found.predictions[name][~usable] = np.nan
     if images is not None:
-        voxels, left_out = voxel_baselines(samples, images, fits=fits, classes=classes, seed=seed)
-        return Baselines(found.predictions | voxels, found.left_out | left_out)
+        return found.joined(*voxel_baselines(samples, images, fits=fits, classes=classes, seed=seed))
     return found
 
 

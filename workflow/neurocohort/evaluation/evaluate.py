@@ -19,7 +19,7 @@ def evaluate(predictions: pd.DataFrame, baselines: pd.DataFrame, kind: str, boot
 
     Args:
         predictions: The network's rows. A classification with columns ``probability_0`` and so on has more than two classes.
-        baselines: The same columns and ``model``.
+        baselines: The same columns and ``model``; also the rows of `combined`.
         kind: The task.
         bootstrap: Number of resamples and seed.
     """

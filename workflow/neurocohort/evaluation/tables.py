@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from neurocohort.evaluation.classification_details import confusion_table
+from neurocohort.evaluation.combined import combined
 from neurocohort.evaluation.comparisons import compare
 from neurocohort.evaluation.conformal import calibration_of, interval_details, prediction_intervals
 from neurocohort.evaluation.curves import CURVE_COLUMNS, curve_table
@@ -48,7 +49,8 @@ def evaluation_tables(
     """
     everything = with_baselines(predictions, baselines)
     traits = pd.concat([table.assign(cohort=cohort) for cohort, table in scans.items()], ignore_index=True)
-    yield "metrics", evaluate(predictions, baselines, kind, bootstrap)
+    beside = [baselines, mean] if len(mean := combined(predictions, baselines)) else [baselines]
+    yield "metrics", evaluate(predictions, pd.concat(beside, ignore_index=True), kind, bootstrap)
     yield "comparisons", compare(predictions, baselines, kind, bootstrap)
     calibration = calibration_of(predictions, members, samples) if kind == REGRESSION else None
     intervals = prediction_intervals(predictions, members, calibration)

@@ -49,12 +49,6 @@ class VoxelKernel:
         """`voxel_gram` of all the rows."""
         return voxel_gram(self.samples, self.images, self.rows)
 
-    def of(self, training: np.ndarray) -> np.ndarray:
-        """The kernel of the ``training`` rows of a fit, (rows,) bool, centred on their mean; see `gram_of_fold`."""
-        if np.array_equal(training, self.rows):
-            return self.gram
-        return gram_of_fold(self.gram, self.rows, training)
-
 
 def voxel_baselines(
     samples: pd.DataFrame, images: Images | VoxelKernel, *, fits: Sequence[BaselineFit], classes: int, seed: int
@@ -77,28 +71,51 @@ def voxel_baselines(
     Raises:
         ValueError: If the first fit's training rows lack one of another's.
     """
-    models = {"voxel_ridge": ridge, "voxel_svm": _svm_decision if classes else _svm_regression}
-    all_people, all_targets = samples["participant_id"].to_numpy(), samples["target"].to_numpy(dtype=float)
-    for fit in fits:
-        if fault := _fault(all_people[fit.training], all_targets[fit.training], classes):
-            return {}, dict.fromkeys(models, fit.about(fault))
+    models = {"voxel_ridge": ridge, "voxel_svm": svm_decision if classes else _svm_regression}
+    if fault := first_fault(samples, fits, classes):
+        return {}, dict.fromkeys(models, fault)
     kernel = images if isinstance(images, VoxelKernel) else VoxelKernel(samples, images, fits[0].training)
     predictions: dict[str, list[np.ndarray]] = {name: [] for name in models}
     for fit in fits:
-        training = fit.training
-        people, targets = all_people[training], all_targets[training]
-        folds = [
-            fold for fold in _folds(people, targets, classes, seed) if len(fold[1])
-        ]  # with few people one may be empty
-        own = kernel.of(training)
-        own = own / max(float(np.diag(own[training]).mean()), 1e-12)  # the strengths then suit any grid
+        own = kernel_of_fit(kernel.gram, kernel.rows, fit.training)
         for name, model in models.items():
-            if classes:
-                values = _classification(model, own, training, targets.astype(int), folds, classes)
-            else:
-                values = _regression(model, own, training, targets, folds)
-            predictions[name].append(values)
+            predictions[name].append(tuned_predictions(model, own, fit.training, samples, classes=classes, seed=seed))
     return {name: joined(fits, values) for name, values in predictions.items()}, {}
+
+
+def first_fault(samples: pd.DataFrame, fits: Sequence[BaselineFit], classes: int) -> str:
+    """Why the first of ``fits`` with too few participants for a kernel model can't be fitted, a sentence; empty if all can."""
+    people, targets = samples["participant_id"].to_numpy(), samples["target"].to_numpy(dtype=float)
+    faults = (fit.about(_fault(people[fit.training], targets[fit.training], classes)) for fit in fits)
+    return next(filter(None, faults), "")
+
+
+def tuned_predictions(
+    model: Fit, kernel: np.ndarray, training: np.ndarray, samples: pd.DataFrame, *, classes: int, seed: int
+) -> np.ndarray:
+    """Predictions of a kernel model for all rows, with the strength chosen by cross-validation within the training rows.
+
+    Args:
+        model: Fits a kernel and targets, and returns values of the tested rows: `ridge` or `svm_decision`.
+        kernel: Of all rows with the training rows, (rows, training rows); the mean of its diagonal is about 1.
+        training: The training rows, (rows,) bool.
+        samples: participant_id and target.
+        classes: See `voxel_baselines`, also for what is returned.
+        seed: Seed of the cross-validation.
+    """
+    people, targets = (samples[name].to_numpy()[training] for name in ("participant_id", "target"))
+    targets = targets.astype(int if classes else float)
+    # With few people a fold may be empty.
+    folds = [fold for fold in _folds(people, targets, classes, seed) if len(fold[1])]
+    if classes:
+        return _classification(model, kernel, training, targets, folds, classes)
+    return _regression(model, kernel, training, targets, folds)
+
+
+def kernel_of_fit(gram: np.ndarray, whole: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """`gram_of_fold`, divided by the mean of its diagonal, so that the strengths suit any grid."""
+    own = gram if np.array_equal(training, whole) else gram_of_fold(gram, whole, training)
+    return own / max(float(np.diag(own[training]).mean()), 1e-12)
 
 
 def gram_of_fold(gram: np.ndarray, whole: np.ndarray, training: np.ndarray) -> np.ndarray:
@@ -122,7 +139,7 @@ def voxel_gram(samples: pd.DataFrame, images: Images, training: np.ndarray) -> n
     size = max(CHUNK_BYTES // voxels, 1)
     fitted = np.flatnonzero(training)
     others = np.flatnonzero(~training)
-    fitted_chunks, other_chunks = ([rows[chunk] for chunk in gen_batches(len(rows), size)] for rows in (fitted, others))
+    fitted_chunks, other_chunks = ([rows[chunk] for chunk in _chunks(len(rows), size)] for rows in (fitted, others))
 
     def read(rows: np.ndarray) -> np.ndarray:
         return images(samples.iloc[rows]).reshape(len(rows), voxels)
@@ -165,7 +182,7 @@ def _svm_regression(kernel: np.ndarray, targets: np.ndarray, tested: np.ndarray,
     return model.predict(tested) * scale + mean
 
 
-def _svm_decision(kernel: np.ndarray, signs: np.ndarray, tested: np.ndarray, strength: float) -> np.ndarray:
+def svm_decision(kernel: np.ndarray, signs: np.ndarray, tested: np.ndarray, strength: float) -> np.ndarray:
     if len(set(signs)) < 2:
         return np.zeros(len(tested))  # a fold of very few participants may have one class
     model = SVC(kernel="precomputed", C=1 / strength, class_weight="balanced")
@@ -237,6 +254,10 @@ def _fault(people: np.ndarray, targets: np.ndarray, classes: int) -> str:
 
 def _participants_by_class(people: np.ndarray, targets: np.ndarray) -> list[int]:
     return [len(set(people[targets == value])) for value in np.unique(targets)]
+
+
+def _chunks(rows: int, size: int) -> Iterator[slice]:
+    return gen_batches(rows, size) if rows else iter(())
 
 
 def _products(left: np.ndarray, right: np.ndarray, mean: np.ndarray) -> np.ndarray:

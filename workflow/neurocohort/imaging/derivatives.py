@@ -9,6 +9,7 @@ from pathlib import Path
 TEMPLATE_SPACE = "MNI152NLin2009aSym"
 TEMPLATE_URI = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
 SUFFIXES = {"csf": "CSF", "gm": "GM", "wm": "WM"}  # a tissue's label entity
+TEMPLATE_MAP = "template_probseg"  # with the label, the name of a tissue map on the study's grid in a scan's record
 RAW_DATASET = "raw"  # the name of data/<cohort> in BIDS URIs; its path is in dataset_description.json
 IGNORED = ("*_xfm.txt", "*_xfm.nii.gz", "*_mosaic.webp", "*_qc.json")  # files without a BIDS name
 BEGINNINGS = ("space-", "label-", "desc-", "from-", "mosaic.", "qc.")  # of a file's name after the scan_id
@@ -37,6 +38,11 @@ def files_of(folder: Path, scan_id: str) -> list[Path]:
     ]
 
 
+def channel_output(channel: str) -> str:
+    """Return the name in a scan's record of the file with a channel of the packs: a modality, or CSF, GM or WM."""
+    return f"{TEMPLATE_MAP}_{channel}" if channel in SUFFIXES.values() else f"preproc_{channel}"
+
+
 def qc_name(scan_id: str) -> str:
     """Return the name of a scan's record."""
     return f"{scan_id}_qc.json"
@@ -60,6 +66,11 @@ def brain_mask_name(scan_id: str) -> str:
 def tissue_map_name(scan_id: str, tissue: str) -> str:
     """Return the name of the probability map of a tissue (csf, gm or wm) on the raw scan's grid."""
     return f"{scan_id}_label-{SUFFIXES[tissue]}_probseg.nii.gz"
+
+
+def template_tissue_map_name(scan_id: str, tissue: str) -> str:
+    """Return the name of the probability map of a tissue (csf, gm or wm) on the study's grid."""
+    return f"{scan_id}_space-{TEMPLATE_SPACE}_label-{SUFFIXES[tissue]}_probseg.nii.gz"
 
 
 def labels_name(scan_id: str) -> str:

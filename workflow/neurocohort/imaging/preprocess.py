@@ -31,7 +31,7 @@ from neurocohort.imaging.scan_record import Numbers
 from neurocohort.imaging.scan_results import Derivatives, Exclusion, PreprocessedScan, ScanImages
 from neurocohort.imaging.template import Template
 from neurocohort.imaging.tissues import TISSUES, segment_tissues, tissue_volumes_ml
-from neurocohort.imaging.volume import Volume, cropped, grid_of, sample, world_grid
+from neurocohort.imaging.volume import Volume, antialiased, cropped, grid_of, sample, world_grid
 from neurocohort.settings.scan import ScanSettings
 
 WHITE_MATTER_PROBABILITY = 0.8  # of the template's voxels that are taken as white matter
@@ -189,6 +189,7 @@ def _image_stages(
         registered.affine,
         registered.deformation,
         preprocessed,
+        _tissues_on_grid(brain, tissues, registered, template) if settings.tissue_maps else None,
     )
     yield (result := replace(result, derivatives=derivatives))
     if result.images.labels is not None:
@@ -262,6 +263,20 @@ def _tissue_maps(brain: CorrectedBrain, template: Template, to_template: Mapping
     grid = grid_of(brain.image)
     priors = [sample_by(Volume(tissue, template.grid.affine), grid, to_template).data for tissue in template.tissues]
     return segment_tissues(brain.image, brain.mask, np.stack(priors), seed=seed)
+
+
+def _tissues_on_grid(brain: CorrectedBrain, tissues: np.ndarray, registered: Registered, template: Template) -> Volume:
+    """Probabilities of CSF, GM and WM (3, X, Y, Z) on the study's grid, 0 outside the brain's mask there.
+
+    They are filtered for a coarser grid first: its voxels then have the mean probability of the scan's voxels around them.
+    """
+    maps = [
+        sample_by(
+            antialiased(Volume(tissue, brain.image.affine), template.grid), template.grid, registered.to_scan
+        ).data
+        for tissue in tissues
+    ]
+    return Volume(np.stack(maps) * registered.mask, template.grid.affine)
 
 
 def _scan_to_labels(images: ScanImages, brain: CorrectedBrain, seed: int) -> np.ndarray:

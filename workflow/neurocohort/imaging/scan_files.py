@@ -46,6 +46,8 @@ def write_scan(result: PreprocessedScan, folder: Path, scan_id: str, key: str = 
         _write_native_maps(files, result.derivatives, raw_uri(result.images.t1w))
         _write_transforms(files, result.derivatives)
         _write_preprocessed(files, result.derivatives, result.images)
+        if result.derivatives.template_tissues is not None:
+            _write_template_tissues(files, result.derivatives.template_tissues, raw_uri(result.images.t1w))
     if result.labels is not None:
         _write_labels(files, result.labels, result.images)
     exclusion = result.exclusion
@@ -108,8 +110,7 @@ class _ScanFiles:
 def _write_native_maps(files: _ScanFiles, made: Derivatives, raw: str) -> None:
     """Write the brain mask and the tissue maps on the raw scan's grid.
 
-    Tissue maps stay on that grid: their volumes there are the head's own, nothing is interpolated, and it takes a third of
-    the time of resampling them to the study's grid. Users who need them there have the transforms.
+    The volumes of these tissue maps are the head's own, and nothing is interpolated.
     """
     mask = Volume(made.brain_mask.data.astype(np.uint8), made.brain_mask.affine)
     sidecar: Sidecar = {
@@ -121,7 +122,7 @@ def _write_native_maps(files: _ScanFiles, made: Derivatives, raw: str) -> None:
     files.image("brain_mask", derivatives.brain_mask_name(files.scan_id), mask, sidecar)
     for tissue, probability in zip(TISSUES, made.tissues.data, strict=True):
         label = derivatives.SUFFIXES[tissue]
-        steps = Volume(np.rint(probability * PROBABILITY_STEPS).astype(np.uint8), made.tissues.affine)
+        steps = _in_steps(probability, made.tissues.affine)
         sidecar = {
             "Description": f"Probability of {label} in each voxel, on the raw scan's grid",
             "Sources": [raw, files.uri("brain_mask")],
@@ -131,6 +132,25 @@ def _write_native_maps(files: _ScanFiles, made: Derivatives, raw: str) -> None:
         file = derivatives.tissue_map_name(files.scan_id, tissue)
         image = uncropped(steps, grid_of(made.brain_mask))
         files.image(f"probseg_{label}", file, image, sidecar, slope=1 / PROBABILITY_STEPS)
+
+
+def _write_template_tissues(files: _ScanFiles, tissues: Volume, raw: str) -> None:
+    for tissue, probability in zip(TISSUES, tissues.data, strict=True):
+        label = derivatives.SUFFIXES[tissue]
+        sidecar: Sidecar = {
+            "Description": f"Probability of {label} in each voxel, on the study's grid",
+            "Sources": [raw, files.uri("brain_mask"), *files.to_template()],
+            "SpatialReference": TEMPLATE_URI,
+            "Manual": False,
+        }
+        file = derivatives.template_tissue_map_name(files.scan_id, tissue)
+        image = _in_steps(probability, tissues.affine)
+        files.image(derivatives.channel_output(label), file, image, sidecar, slope=1 / PROBABILITY_STEPS)
+
+
+def _in_steps(probability: np.ndarray, affine: np.ndarray) -> Volume:
+    """Probabilities in PROBABILITY_STEPS, uint8."""
+    return Volume(np.rint(probability * PROBABILITY_STEPS).astype(np.uint8), affine)
 
 
 def _write_transforms(files: _ScanFiles, made: Derivatives) -> None:

@@ -39,6 +39,7 @@ class Derivatives:
         affine: 4 x 4, world points (RAS mm) of the template to those of the scan.
         deformation: The deformable registration, if there was one.
         preprocessed: By modality, the brain on the study's grid with intensities from 0 to 1.
+        template_tissues: Probabilities of CSF, GM and WM on the study's grid, (3, X, Y, Z) float32; None if not wanted.
     """
 
     brain_mask: Volume
@@ -46,6 +47,7 @@ class Derivatives:
     affine: np.ndarray
     deformation: Deformation | None
     preprocessed: Mapping[str, Volume]
+    template_tissues: Volume | None = None
 
 
 @dataclass(frozen=True)

@@ -75,19 +75,23 @@ def sample(
     """
     between = np.eye(4) if template_to_scan is None else template_to_scan
     to_index = np.linalg.inv(volume.affine) @ between @ grid.affine
-    data = np.asarray(volume.data, dtype=np.float32)
-    if smooth:
-        coarse_mm = np.linalg.norm(grid.affine[:3, :3], axis=0).mean()
-        # Half the ratio of the spacings gives little aliasing and little blur. There is no filter along axes that get finer.
-        ratio = coarse_mm / volume.spacing_mm
-        sigma = np.where(ratio > 1.0, 0.5 * np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)), 0.0)
-        data = ndimage.gaussian_filter(data, sigma, truncate=3.0) if sigma.any() else data
+    data = np.asarray((antialiased(volume, grid) if smooth else volume).data, dtype=np.float32)
     matrix, offset = to_index[:3, :3], to_index[:3, 3]
     if order == 1:
         sampled = _sample_linearly(data, matrix, offset, grid.shape)
     else:
         sampled = ndimage.affine_transform(data, matrix, offset, output_shape=grid.shape, order=order)
     return Volume(sampled, grid.affine)
+
+
+def antialiased(volume: Volume, grid: Grid) -> Volume:
+    """Filter a volume by a Gaussian that matches the spacing of ``grid``; only along axes for which that is coarser."""
+    data = np.asarray(volume.data, dtype=np.float32)
+    coarse_mm = np.linalg.norm(grid.affine[:3, :3], axis=0).mean()
+    # Half the ratio of the spacings gives little aliasing and little blur. There is no filter along axes that get finer.
+    ratio = coarse_mm / volume.spacing_mm
+    sigma = np.where(ratio > 1.0, 0.5 * np.sqrt(np.maximum(ratio**2 - 1.0, 0.0)), 0.0)
+    return Volume(ndimage.gaussian_filter(data, sigma, truncate=3.0) if sigma.any() else data, volume.affine)
 
 
 def _sample_linearly(data: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple) -> np.ndarray:

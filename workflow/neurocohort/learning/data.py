@@ -72,9 +72,13 @@ class PackedImages:
         """The scans of ``samples`` in order, one (C, X, Y, Z) uint8 at a time."""
         return (self.image(pack, row) for pack, row in self.places(samples))
 
-    def stack_images(self, samples: pd.DataFrame) -> torch.Tensor:
+    def stack_arrays(self, samples: pd.DataFrame) -> np.ndarray:
         """The scans of ``samples`` in order, (N, C, X, Y, Z) uint8, in memory."""
-        return torch.from_numpy(np.stack(list(self.each_image(samples))))
+        return np.stack(list(self.each_image(samples)))
+
+    def stack_images(self, samples: pd.DataFrame) -> torch.Tensor:
+        """`stack_arrays` as a tensor."""
+        return torch.from_numpy(self.stack_arrays(samples))
 
 
 def packed_folders(samples: pd.DataFrame, results: Path) -> dict[Pack, Path]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from neurocohort.evaluation.combined import COMBINED
 from neurocohort.evaluation.measures import GIVEN
 from neurocohort.report import labels
 from neurocohort.report.formats import COMPARISON_COLUMNS
@@ -42,6 +43,8 @@ BASELINE_PHRASES = {
     "age_sex": "age and sex alone",
     "voxel_ridge": "ridge regression on the voxels",
     "voxel_svm": "a linear support vector machine on the voxels",
+    "tissue_kernel_ridge": "kernel ridge regression on tissue maps",
+    "grey_matter_svm": "a linear support vector machine on the grey matter map",
 }
 PLURAL = ("volumes", "age_sex")
 # By judgement: the state of the verdict, and its words after the figures. ``gain``: of the network over the trivial baseline.
@@ -238,7 +241,7 @@ def _verdict(
     gain = -gain if gain and not head.higher_is_better else gain
     none_learned = networks is not None and networks.none_learned
     # Predictions from elsewhere are no baselines: their tool may know these participants.
-    own = ~rows["model"].isin(["network", head.trivial]) & ~rows["model"].str.startswith(GIVEN)
+    own = ~rows["model"].isin(["network", COMBINED, head.trivial]) & ~rows["model"].str.startswith(GIVEN)
     others = rows[own].dropna(subset=["value"])
     best = others.sort_values("value", ascending=not head.higher_is_better, kind="stable").head(1)
     return Verdict(

@@ -73,6 +73,9 @@ MODELS = {
     "age_sex": "Age and sex",
     "voxel_ridge": "Ridge on voxels",
     "voxel_svm": "Linear SVM on voxels",
+    "tissue_kernel_ridge": "Kernel ridge on tissue maps",
+    "grey_matter_svm": "Linear SVM on grey matter map",
+    "combined": "Mean of network and tissue-map model",
 }
 
 PARTS = {

@@ -22,6 +22,7 @@ from neurocohort.evaluation import (
     measures,
     outer_folds,
     shift,
+    tissue_baselines,
     voxel_baselines,
 )
 from neurocohort.imaging import (
@@ -61,7 +62,8 @@ DESCRIBED = (  # modules whose constants the text states, by their own names
         template,
         tissues,
     ),
-    *(brain_age, classification_details, details, evaluate, measures, outer_folds, shift, voxel_baselines),
+    *(brain_age, classification_details, details, evaluate, measures, outer_folds, shift),
+    *(tissue_baselines, voxel_baselines),
     *(constants, members, origins, quality_flags),
 )
 TEMPLATES = Path(__file__).parent / "templates" / "methods"
@@ -168,6 +170,7 @@ def _environment(study: Study) -> Environment:
     made.tests |= {
         "filled": lambda table: isinstance(table, pd.DataFrame) and not table.empty,
         "missing": lambda item: isinstance(item, Missing),
+        "fitted_on_tissue_maps": lambda one: one.baselines["model"].isin(tissue_baselines.TISSUE_MODELS).any(),
         "fitted_on_voxels": lambda one: one.baselines["model"].isin(("voxel_ridge", "voxel_svm")).any(),
         "recorded": lambda one: bool(methods_numbers.first_run(one).settings),
         "trained": methods_numbers.runs_of,

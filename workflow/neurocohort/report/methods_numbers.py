@@ -28,6 +28,10 @@ EXPECTED_BASELINES = {  # those that can be absent, with their names in a senten
     "voxel_ridge": "ridge regression on voxels",
     "voxel_svm": "support vector machine on voxels",
 }
+EXPECTED_WITH_TISSUE_MAPS = {
+    "regression": ("tissue_kernel_ridge", "kernel ridge regression on tissue maps"),
+    "classification": ("grey_matter_svm", "support vector machine on the grey matter map"),
+}
 PROGRAMS = (  # package, with its name and citation
     ("snakemake", "Snakemake", " [@molder2021]"),
     ("torch", "PyTorch", " [@paszke2019]"),
@@ -327,14 +331,22 @@ def draws_tried(sweep: pd.DataFrame) -> int:
     return int(sweep["draw"].nunique())
 
 
-def absent_baselines(experiment: Experiment, models: list[str]) -> list[str]:
-    """Baselines that could be expected and were not fitted for a reason that only the log has."""
+def absent_baselines(experiment: Experiment, models: list[str], tissue_maps: bool | None) -> list[str]:
+    """Baselines that could be expected and were not fitted for a reason that only the log has.
+
+    Args:
+        experiment: The experiment.
+        models: The baselines that were fitted.
+        tissue_maps: Whether the study has tissue maps on its grid.
+    """
     if experiment.task == "segmentation":
         return []
     explained = {"age_sex"} if experiment.target in ("age", "sex") else set()
     if all(cohort.settings.get("mni_space") for cohort in experiment.cohorts):
         explained.add("volumes")
-    return [words for name, words in EXPECTED_BASELINES.items() if name not in {*models, *explained}]
+    on_maps = [EXPECTED_WITH_TISSUE_MAPS[experiment.task]] if tissue_maps else []
+    expected = EXPECTED_BASELINES | dict(on_maps)
+    return [words for name, words in expected.items() if name not in {*models, *explained}]
 
 
 # Evaluation

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from neurocohort.evaluation.combined import COMBINED
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.report import headline, labels, participants
 from neurocohort.report.claims import given_weights
@@ -204,7 +205,7 @@ def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:
     if metrics is None:
         return Section(heading, ("metrics.tsv is missing.",))
     whole = metrics[(metrics["group"] == "all") & (metrics["model"] == "network")]
-    others = metrics[(metrics["group"] == "all") & (metrics["model"] != "network")]
+    others = metrics[(metrics["group"] == "all") & ~metrics["model"].isin(["network", COMBINED])]
     _, trivial, _ = headline.headline_metric(settings)
     rows = []
     for _, row in whole.iterrows():

@@ -3,9 +3,10 @@ its groups and the spread of its networks, and what belongs to its task; for the
 
 import pandas as pd
 
+from neurocohort.evaluation.combined import COMBINED
 from neurocohort.evaluation.details import OUT_OF_FOLD
-from neurocohort.evaluation.outer_folds import BY_TEST_FOLD, CORRECTED_T
 from neurocohort.evaluation.measures import GIVEN
+from neurocohort.evaluation.outer_folds import BY_TEST_FOLD, CORRECTED_T
 from neurocohort.report import labels, tables
 from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
@@ -26,6 +27,9 @@ BY_GROUP = {  # the metrics of the table by site, sex and age; a segmentation's 
     "classification": ("auc", "auc_macro", "balanced_accuracy", "brier"),
     "segmentation": ("dice", "hd95_mm", "assd_mm", "surface_dice_1mm"),
 }
+COMBINED_EXPLAINED = (
+    " The mean of the network and the model of tissue maps is not a baseline. It was declared before results were seen."
+)
 GROUP = Key("group", "Group", labels.group)
 
 
@@ -66,6 +70,7 @@ def _metrics_tables(part: Part, metrics: pd.DataFrame) -> list[Table]:
             caption += (
                 " Predictions from elsewhere (given) are of the participants whose scans have a value: look at n."
             )
+        caption += COMBINED_EXPLAINED if (rows["model"] == COMBINED).any() else ""
         caption += f" Errors and bias in{part.unit}." if part.unit else ""
         summary = f"{labels.cohort(cohort)} alone: {labels.metric(name).label} {figure}." if cohort != lead else ""
         found.append(tables.metric_table(tables.network_first(rows), [MODEL], caption, summary=summary))

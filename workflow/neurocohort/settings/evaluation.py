@@ -20,7 +20,8 @@ class Evaluation(Group):
 class BaselineSettings(Group):
     """What an experiment's baselines depend on besides its samples.
 
-    ``classes``: their number, in a classification. ``folds``: of the cross-validation, 0 for none.
+    ``classes``: their number, in a classification. ``folds``: of the cross-validation, 0 for none. ``tissue_maps``: whether the
+    packs have them.
     """
 
     task: str
@@ -30,3 +31,4 @@ class BaselineSettings(Group):
     folds: int
     seed: int
     spacing_mm: float
+    tissue_maps: bool = False

@@ -10,6 +10,8 @@ from neurocohort.settings.predictors import Predictor
 from neurocohort.settings.selection import SelectionKeys
 from neurocohort.settings.training import Network, Training, Transfer
 
+Channel = Literal[Modality, "CSF", "GM", "WM"]
+
 MOST_DRAWS = 1000  # of a sweep
 
 
@@ -55,10 +57,11 @@ class Sweep(Group):
 class Experiment(SelectionKeys):
     """One experiment."""
 
-    modalities: Unique[Modality] = Field(
+    modalities: Unique[Channel] = Field(
         ["T1w"],
         min_length=1,
-        description="The network's input channels; each cohort of the experiment must have them.",
+        description="The network's input channels; each cohort of the experiment must have them. CSF, GM and WM are tissue maps "
+        "and need `preprocessing.tissue_maps: true`.",
     )
     control: Literal["shuffled_target"] | None = Field(
         None,

@@ -30,6 +30,11 @@ class ScanKeys(Group):
         description="One intensity scale for all scans, from the voxels of the brain mask: percentiles 0.5 and 99.5, or mean "
         "and four standard deviations on both sides, become 0 and 1; or the peak of white matter becomes 0.75.",
     )
+    tissue_maps: bool = Field(
+        False,
+        description="Also writes each scan's probability maps of CSF, grey and white matter on the study's grid, and packs them. "
+        "The baselines on tissue maps, and their mean with the network, need them. They add three channels to the packs.",
+    )
     seed: Seed = Field(1, description="Seed of the registration's sampling.")
 
 

@@ -17,6 +17,7 @@ from neurocohort.dataset.folds import (
 )
 from neurocohort.evaluation.baselines import atlases, value_baselines
 from neurocohort.evaluation.segmentation_details import surface_values
+from neurocohort.evaluation.tissue_baselines import features_of_task, tissue_baselines
 from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
@@ -42,7 +43,11 @@ def atlas_table(samples: pd.DataFrame, packed: PackedImages, wanted: BaselineSet
 
 
 def value_table(
-    samples: pd.DataFrame, qc: pd.DataFrame, packed: PackedImages, wanted: BaselineSettings
+    samples: pd.DataFrame,
+    qc: pd.DataFrame,
+    packed: PackedImages,
+    wanted: BaselineSettings,
+    maps: PackedImages | None = None,
 ) -> pd.DataFrame:
     """The table of the baselines of a regression or classification (`baseline_rows`). Reasons for missing rows are printed.
 
@@ -51,19 +56,20 @@ def value_table(
         qc: Quality tables of the cohorts.
         packed: The volumes of the samples.
         wanted: The settings.
+        maps: Their tissue maps, in the order of `tissue_baselines.CHANNELS`, if the study has them.
     """
 
-    def volumes(rows: pd.DataFrame) -> np.ndarray:
-        return np.asarray(packed.stack_images(rows))
-
+    features = None
+    if maps is not None:
+        features = features_of_task(samples, maps.stack_arrays, wanted.spacing_mm, _classes(wanted))
     numbers = test_fold_numbers(samples)
     if numbers == [0]:
-        return _value_rows(samples, qc, volumes, wanted)
+        return _value_rows(samples, qc, packed.stack_arrays, wanted, features)
     # One kernel for all test folds: reading the volumes takes most of the time.
-    kernel = VoxelKernel(samples, volumes, samples["part"].isin(FOLDED_PARTS).to_numpy())
+    kernel = VoxelKernel(samples, packed.stack_arrays, samples["part"].isin(FOLDED_PARTS).to_numpy())
     tables = []
     for number in numbers:
-        rows = _value_rows(with_test_fold(samples, number), qc, kernel, wanted)
+        rows = _value_rows(with_test_fold(samples, number), qc, kernel, wanted, features)
         tables.append(rows[rows["part"] != "external"])
     if (samples["part"] == "external").any():
         own = (
@@ -71,9 +77,13 @@ def value_table(
             if wanted.folds
             else samples
         )
-        rows = _value_rows(own, qc, kernel, wanted.model_copy(update={"folds": 0}))
+        rows = _value_rows(own, qc, kernel, wanted.model_copy(update={"folds": 0}), features)
         tables.append(rows[rows["part"] == "external"])
     return pd.concat(tables, ignore_index=True)
+
+
+def _classes(wanted: BaselineSettings) -> int:
+    return wanted.classes if wanted.task == "classification" else 0
 
 
 def _atlas_rows(samples: pd.DataFrame, packed: PackedImages, wanted: BaselineSettings, folds: int) -> pd.DataFrame:
@@ -88,12 +98,18 @@ def _atlas_rows(samples: pd.DataFrame, packed: PackedImages, wanted: BaselineSet
 
 
 def _value_rows(
-    samples: pd.DataFrame, qc: pd.DataFrame, images: Images | VoxelKernel, wanted: BaselineSettings
+    samples: pd.DataFrame,
+    qc: pd.DataFrame,
+    images: Images | VoxelKernel,
+    wanted: BaselineSettings,
+    features: np.ndarray | None,
 ) -> pd.DataFrame:
     fits = baseline_fits(samples, wanted.folds)
     rows, predicted = predicted_rows(samples, fits)
-    classes = wanted.classes if wanted.task == "classification" else 0
-    fitted = value_baselines(samples, qc, fits, images, target=wanted.target, classes=classes, seed=wanted.seed)
+    how = {"classes": _classes(wanted), "seed": wanted.seed}
+    fitted = value_baselines(samples, qc, fits, images, target=wanted.target, **how)
+    if features is not None:
+        fitted = fitted.joined(*tissue_baselines(samples, features, fits=fits, spacing_mm=wanted.spacing_mm, **how))
     for name, reason in fitted.left_out.items():
         print(f"no baseline {name}: {reason}")
     found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
+from neurocohort.imaging.derivatives import SUFFIXES
 from neurocohort.learning.architectures import ARCHITECTURES, MAP_TASKS, VALUE_TASKS
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
 from neurocohort.study.messages import did_you_mean, listed
@@ -37,9 +38,12 @@ def experiment_faults(
             )
     if experiment.get("classes") and experiment["task"] != "classification":
         yield f"`{key}.classes` is only for classification, and this experiment's task is {experiment['task']}; leave it out."
+    maps = [channel for channel in experiment["modalities"] if channel in SUFFIXES.values()]
+    if maps and not config["preprocessing"]["tissue_maps"]:
+        yield f"`{key}.modalities` has {listed(maps)}, which need `preprocessing.tissue_maps: true`; set it, or leave them out."
     for name in sorted({name for _, name in named if name in kinds}):
         modalities = config["cohorts"][name]["modalities"]
-        if absent := [modality for modality in experiment["modalities"] if modality not in modalities]:
+        if absent := [channel for channel in experiment["modalities"] if channel not in [*modalities, *maps]]:
             yield (
                 f"`{key}.modalities` has {listed(absent)}, and `cohorts.{name}.modalities` has {listed(modalities)}; add it "
                 "there, or leave it out here."

@@ -14,6 +14,7 @@ from neurocohort.dataset.packs import all_packs
 
 STATES = 4  # copies of a network in a checkpoint: weights, the best ones, and Adam's two moments
 COPIES = 2  # of a trained network: its own file, and the bundle's
+TISSUE_MAPS = 3  # of a scan, on the study's grid
 TISSUE_LEVELS = 4  # probabilities of a voxel, a byte each
 BLOCK_BYTES = 512  # the unit of st_blocks
 RECORDS = ("logs", "benchmarks", ".snakemake", "tensorboard", "splits")
@@ -96,7 +97,8 @@ def _cohort_parts(study: Study) -> Iterator[_Part]:
     preprocessed = size("template", mvoxels=grid) + sum(_preprocessed(study, cohort) for cohort in cohorts)
     folders = [f"results/{cohort.name}/preproc" for cohort in cohorts]
     yield "preprocessed scans", preprocessed, ["results/template.npz", *folders]
-    packed = sum((cohort.scans * cohort.images + cohort.labelled) * grid * 1e6 for cohort in cohorts)
+    maps = TISSUE_MAPS if study.config["preprocessing"]["tissue_maps"] else 0
+    packed = sum((cohort.scans * (cohort.images + maps) + cohort.labelled) * grid * 1e6 for cohort in cohorts)
     packs = all_packs(study.config["split"]["test_folds"])
     yield "packs", packed, [f"results/{cohort.name}/packed/{pack}" for cohort in cohorts for pack in packs]
 
@@ -122,6 +124,8 @@ def _preprocessed(study: Study, cohort: Cohort) -> float:
     grid = cohort.scans * study.grid_mvoxels
     found = size("preprocess", scans=cohort.scans, mvoxels=cohort.images * grid)
     found += size("tissue maps", mvoxels=cohort.scans * cohort.scan_mvoxels)  # on the raw scan's grid
+    if study.config["preprocessing"]["tissue_maps"]:
+        found += size("tissue maps", mvoxels=grid)
     if study.config["preprocessing"]["registration"] == "deformable":
         found += size("deformable", scans=cohort.scans, mvoxels=grid)
     return found

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 
+TISSUE_MAPS = ("CSF", "GM", "WM")
 LEVELS = 255  # preprocessed images are 0 to 1, and the network was trained on eight bits per voxel
 AFFINE_TOLERANCE_MM = 1e-3
 
@@ -13,24 +14,23 @@ AFFINE_TOLERANCE_MM = 1e-3
 def find_scans(folder: str, modalities: list[str]) -> list[dict[str, str]]:
     """The scans in ``folder`` and its subfolders, sorted: the ``scan_id`` of each and, by modality, its file.
 
-    A scan's files are ``<scan_id>_space-<template>_desc-preproc_<modality>.nii.gz``, all modalities in one folder.
+    A scan's files are ``<scan_id>_space-<template>_desc-preproc_<modality>.nii.gz``, all modalities in one folder; those of the
+    tissue maps CSF, GM and WM end in ``_label-<tissue>_probseg.nii.gz``.
 
     Raises:
         ValueError: If there is no scan, a scan has no file of a modality, or two scans have the same scan_id.
     """
-    first = modalities[0]
+    first = _ending(modalities[0])
     found = []
-    for path in sorted(Path(folder).rglob(f"*_space-*_desc-preproc_{first}.nii.gz")):
+    for path in sorted(Path(folder).rglob(f"*_space-*_{first}")):
         scan_id = path.name.split("_space-")[0]
-        files = {
-            kind: path.with_name(path.name.replace(f"preproc_{first}.", f"preproc_{kind}.")) for kind in modalities
-        }
+        files = {kind: path.with_name(path.name.removesuffix(first) + _ending(kind)) for kind in modalities}
         if absent := [str(file) for file in files.values() if not file.is_file()]:
             raise ValueError(f"the scan {scan_id} has no {', '.join(absent)}; the model needs {', '.join(modalities)}.")
         found.append({"scan_id": scan_id, **{kind: str(file) for kind, file in files.items()}})
     if not found:
         raise ValueError(
-            f"{folder} contains no preprocessed scan (*_space-*_desc-preproc_{first}.nii.gz). Give the folder with --dataset_dir."
+            f"{folder} contains no preprocessed scan (*_space-*_{first}). Give the folder with --dataset_dir."
         )
     names = [scan["scan_id"] for scan in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -38,6 +38,10 @@ def find_scans(folder: str, modalities: list[str]) -> list[dict[str, str]]:
             f"{folder} contains the scan {twice[0]} more than once. Apply the model to one cohort at a time."
         )
     return sorted(found, key=lambda scan: scan["scan_id"])
+
+
+def _ending(modality: str) -> str:
+    return f"label-{modality}_probseg.nii.gz" if modality in TISSUE_MAPS else f"desc-preproc_{modality}.nii.gz"
 
 
 def to_levels(image: MetaTensor, shape: list[int], affine: list[list[float]]) -> torch.Tensor:
