@@ -227,7 +227,9 @@ def selection_settings(experiment, **own):
     shuffled = (
         {"shuffle_seed": config["split"]["seed"] + permutation} if permutation else {}
     )
-    return SelectionSettings.taken_from(settings, **own, **shuffled).as_json()
+    return SelectionSettings.taken_from(
+        config["split"], settings, **own, **shuffled
+    ).as_json()
 
 
 def packed_arrays(cohorts, packs):

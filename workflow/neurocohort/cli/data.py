@@ -214,7 +214,13 @@ def select(
     }
     groups = [[str(value).strip() for value in values] for values in listed_classes(wanted.classes or [])]
     selected, steps = select_samples(
-        tables, wanted.external, task=wanted.task, target=wanted.target, query=wanted.filter, classes=groups
+        tables,
+        wanted.external,
+        task=wanted.task,
+        target=wanted.target,
+        query=wanted.filter,
+        classes=groups,
+        test_folds=wanted.test_folds,
     )
     if wanted.left_out_site:
         selected = without_site(selected, wanted.left_out_site)

@@ -21,7 +21,8 @@ def with_test_fold(samples: pd.DataFrame, test_fold: int) -> pd.DataFrame:
     if test_fold == 0:
         return samples
     tested = samples["part"] != "external"
-    part = samples["part"].mask(tested & (samples["test_fold"] == test_fold).fillna(False), HELD_OUT)
+    own_fold = (pd.to_numeric(samples["test_fold"]) == test_fold).fillna(False).astype(bool)
+    part = samples["part"].mask(tested & own_fold, HELD_OUT)
     number = pd.Series(test_fold, index=samples.index, dtype="Int64").where(tested)
     found = samples.assign(part=part, test_fold=number)
     own = SHUFFLED.format(test_fold)

@@ -1,6 +1,6 @@
 """The samples of one experiment: its scans, their parts, and the number of scans left after each step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypedDict
 
 import pandas as pd
@@ -35,6 +35,7 @@ def select_samples(
     target: str,
     query: str,
     classes: Classes | None = None,
+    test_folds: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Select the scans of an experiment. Participants whose part is ``excluded`` are left out.
 
@@ -46,6 +47,7 @@ def select_samples(
         query: A filter on the columns of scans.tsv, or empty. A column that a cohort lacks is missing in all its rows, so that
             ``dementia != 1`` keeps a cohort without ratings.
         classes: Of a classification, the values of ``target`` for each class; scans with other values are left out.
+        test_folds: The study's number of test folds; 0 for none.
 
     Returns:
         ``samples``, with test folds also with test_fold after fold, and ``flow``: cohort, step, and the scans and participants
@@ -69,12 +71,14 @@ def select_samples(
         rows = rows[kept].astype({"row": int})
         samples.append(rows.assign(part="external", fold=pd.NA, test_fold=pd.NA) if name in external else rows)
     columns = list(KEPT_COLUMNS)
-    if any("test_fold" in tables["split"] for tables in cohorts.values()):
+    if test_folds:
         columns.insert(columns.index("fold") + 1, "test_fold")
     selected = pd.concat(samples, ignore_index=True)[columns]
+    if test_folds:
+        selected = selected.astype({"test_fold": "Int64"})
     selected = selected.sort_values(["cohort", "scan_id"]).reset_index(drop=True)
     check_no_leakage(selected)
-    for part, place in empty_parts(selected):
+    for part, place in empty_parts(selected, range(1, test_folds + 1) if test_folds else [0]):
         raise InputError(
             f"no scan is left in the part {part!r}{place} for the target {target!r}: see the steps in flow.tsv; use a larger "
             "cohort, another filter, or other fractions under `split`."
@@ -90,10 +94,10 @@ def development_samples(samples: pd.DataFrame, test_fold: int = 0) -> pd.DataFra
     return samples[seen].assign(target=own.loc[seen, "target"]).drop(columns=shuffled, errors="ignore")
 
 
-def empty_parts(samples: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Yield each part that training or testing needs and that has no sample, and in words in which test fold, if there are
-    any."""
-    for number in test_fold_numbers(samples):
+def empty_parts(samples: pd.DataFrame, test_folds: Iterable[int]) -> Iterator[tuple[str, str]]:
+    """Yield each part that training or testing needs and that has no sample, and in words in which of the ``test_folds`` (``[0]``
+    without test folds)."""
+    for number in test_folds:
         found = set(with_test_fold(samples, number)["part"])
         for part in PARTS:
             if part not in found:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from neurocohort.dataset.folds import test_fold_numbers
 from neurocohort.dataset.samples import empty_parts
 from neurocohort.errors import InputError
 
@@ -31,7 +32,7 @@ def without_site(samples: pd.DataFrame, site: str) -> pd.DataFrame:
         part=samples["part"].where(~gone, "external"),
         **{name: samples[name].where(~gone).astype("Int64") for name in folds},
     )
-    for part, place in empty_parts(left):
+    for part, place in empty_parts(left, test_fold_numbers(samples)):
         raise InputError(
             f"without the site {site!r} no sample is left in the part {part!r}{place}; remove the site from "
             "`leave_one_site_out`, or give the experiment more cohorts."

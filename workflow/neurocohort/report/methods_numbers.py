@@ -204,7 +204,7 @@ def part_counts(split: pd.DataFrame) -> list[str]:
     excluded = [f"{counts[EXCLUDED]} excluded"] if EXCLUDED in counts else []
     if "test_fold" in split:
         sizes = split["test_fold"].dropna().value_counts()
-        return [f"{len(sizes)} test folds of {span(sizes)}"] + excluded
+        return [f"{len(sizes)} test folds of {span(sizes)}", *excluded]
     return [f"{counts.get(part, 0)} {PART_NAMES[part]}" for part in PARTS] + excluded
 
 

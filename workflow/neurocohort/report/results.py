@@ -179,7 +179,7 @@ def _by_test_fold(part: Part) -> list[str]:
     low, high = (labels.number(value, described.decimals) for value in (each.min(), each.max()))
     average = labels.number(mean["value"], described.decimals)
     sentences = [
-        f"In {len(each)} test folds one by one: {described.label} of the network {average}{unit} on average, from {low} to {high}. A "
+        f"In {len(each)} test folds one by one: {described.label} of the network {average}{unit} on average, {low} to {high}. A "
         "test fold has few participants; the result is that of all together."
     ]
     tests = _of_test_folds(part, CORRECTED_T)

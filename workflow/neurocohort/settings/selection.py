@@ -48,11 +48,12 @@ class SelectionSettings(SelectionKeys):
     """What the selection of an experiment's samples depends on besides its cohorts' tables.
 
     ``shuffle_seed``: of the permutation of the targets trained on, for a control. ``left_out_site``: its participants are
-    tested and never trained on. ``development``: whether only the rows that training may see are written; with test folds,
-    those that the trainings of ``test_fold`` may see.
+    tested and never trained on. ``test_folds``: the study's number of them. ``development``: whether only the rows that training
+    may see are written; with test folds, those that the trainings of ``test_fold`` may see.
     """
 
     shuffle_seed: int | None = None
     left_out_site: str = ""
     development: bool = False
+    test_folds: int = 0
     test_fold: int = 0
