@@ -9,6 +9,7 @@ from neurocohort.evaluation.conformal import (
     SETTING,
     Calibration,
     calibration_of,
+    calibrations_of,
     conformal_limits,
     interval_details,
     prediction_intervals,
@@ -104,12 +105,45 @@ def test_cross_validation_uses_the_networks_that_did_not_see_the_participant():
     )
     calibration = calibration_of(predictions, members, samples)
     assert sorted(set(calibration.folds)) == [1, 2] and len(calibration.residuals) == 40
-    table = prediction_intervals(predictions, members, calibration)
+    table = prediction_intervals(predictions, members, {0: calibration})
     assert (table["interval_low"] < held_out["prediction"].to_numpy()).all()
     assert (table["interval_high"] > held_out["prediction"].to_numpy() + 100).all(), "the folds differ by 100"
-    note = table_of(interval_details(table, calibration), DetailRow)["note"]
+    note = table_of(interval_details(table, {0: calibration}), DetailRow)["note"]
     assert note.str.startswith("95 % intervals by CV+ from the errors out of fold of 40 participants").all()
 
 
+def test_each_test_fold_has_intervals_of_its_own_and_external_scans_those_of_all():
+    validation, held_out, external = aged(40, "validation", seed=3), aged(20), aged(10, "external", "b", seed=5)
+    tables = []
+    for number, wider in ((1, 0.0), (2, 50.0)):
+        own = validation.assign(test_fold=number, prediction=validation["prediction"] + wider)
+        tables += [own, held_out[held_out.index % 2 == number - 1].assign(test_fold=number)]
+    predictions = pd.concat([*tables, external.assign(test_fold=pd.NA)], ignore_index=True)
+    members = pd.concat(
+        [
+            rows.assign(member=f"test-{number}_seed-1", prediction=rows["prediction"] + shift)
+            for number, shift in ((1, 0.0), (2, 100.0))
+            for rows in (predictions[predictions["test_fold"] == number], external)
+        ]
+    )
+    found = calibrations_of(predictions, members, predictions)
+    assert sorted(found) == [0, 1, 2] and found[0].between_test_folds and len(found[0].residuals) == 20
+    table = prediction_intervals(predictions, members, found)
+    width = (table["interval_high"] - table["interval_low"]).to_numpy()
+    number = pd.concat([one for one in tables if (one["part"] == "held-out").all()])["test_fold"].to_numpy(dtype=int)
+    assert width[:20][number == 1].max() + 80 < width[:20][number == 2].min(), (
+        "the second fold's errors are larger by 50"
+    )
+    abroad = table[table["part"] == "external"]
+    assert (abroad["interval_high"].to_numpy() > external["prediction"].to_numpy() + 100).all(), (
+        "the folds differ by 100"
+    )
+    notes = table_of(interval_details(table, found), DetailRow).drop_duplicates("part").set_index("part")["note"]
+    assert notes["held-out"].startswith(
+        "For each of 2 test folds: 95 % split-conformal intervals from the errors of 40"
+    )
+    assert notes["external"].startswith("95 % intervals by CV+ from the errors of 20 participants while held out")
+
+
 def test_other_tasks_have_no_intervals():
-    assert prediction_intervals(aged(5), aged(5), None).empty
+    assert prediction_intervals(aged(5), aged(5), {}).empty

@@ -3,20 +3,23 @@ of new participants.
 
 Without cross-validation it is split-conformal (Lei et al. 2018, Journal of the American Statistical Association 113, 1094-1111),
 from the errors on the validation scans. The epoch was chosen on these scans, so that the coverage is approximate. With
-cross-validation it is CV+ (Barber et al. 2021, Annals of Statistics 49, 486-507), from the errors out of fold. Both assume that
-tested participants are exchangeable with those of the validation, which those of an external cohort are not.
+cross-validation it is CV+ (Barber et al. 2021, Annals of Statistics 49, 486-507), from the errors out of fold. With test folds,
+each has intervals of its own from the validation scans of its networks, and those of external scans are CV+ over the test folds,
+from the errors of the participants while they were held out. All assume that tested participants are exchangeable with those of
+the calibration, which those of an external cohort are not.
 """
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from neurocohort.dataset.folds import test_fold_numbers
+from neurocohort.dataset.runs import RunName, run_name
 from neurocohort.evaluation.intervals import CONFIDENCE, wilson_interval
-from neurocohort.evaluation.measures import EXTERNAL, NETWORK, VALIDATION, judged_parts, too_few
+from neurocohort.evaluation.measures import EXTERNAL, HELD_OUT, NETWORK, VALIDATION, judged_parts, too_few
 from neurocohort.evaluation.rows import DECIMALS, NAN, DetailRow, Estimate
 
 SETTING = "prediction interval"
@@ -26,18 +29,22 @@ INTERVAL_COLUMNS = [
     *("interval_low", "interval_high"),
 ]
 KEY = ["cohort", "scan_id"]
-FOLD = re.compile(r"fold-(\d+)_")
+NO_TEST_FOLD = 0  # the key of the calibration of scans without a test fold
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What intervals are made from: one scan of each participant that no network was trained on.
 
-    ``residuals``: absolute errors, (participants,). ``folds``: the fold of each, (participants,), 0 without cross-validation.
+    Attributes:
+        residuals: Absolute errors, (participants,).
+        folds: The fold of each, (participants,); 0 without cross-validation.
+        between_test_folds: Whether these are test folds, and the participants held out.
     """
 
     residuals: np.ndarray
     folds: np.ndarray
+    between_test_folds: bool = False
 
     @property
     def enough(self) -> bool:
@@ -45,25 +52,40 @@ class Calibration:
         return len(self.residuals) >= FEWEST
 
 
-def calibration_of(predictions: pd.DataFrame, members: pd.DataFrame, samples: pd.DataFrame) -> Calibration:
-    """The calibration from the validation rows of ``predictions``, with the first scan (by scan_id) of each participant.
+def calibrations_of(predictions: pd.DataFrame, members: pd.DataFrame, samples: pd.DataFrame) -> dict[int, Calibration]:
+    """The calibrations of a regression, by test fold; under NO_TEST_FOLD that of external scans, or of all without test folds.
 
     Args:
         predictions: The network's rows.
-        members: The rows of the single networks; with cross-validation their names begin with ``fold-1_`` and so on.
-        samples: samples.tsv, with ``fold``.
+        members: The rows of the single networks.
+        samples: samples.tsv, with ``fold`` if there is a cross-validation.
     """
-    rows = predictions[predictions["part"] == VALIDATION].dropna(subset=["target", "prediction"])
-    rows = rows.sort_values([*KEY], kind="stable").drop_duplicates(["cohort", "participant_id"])
+    numbers = test_fold_numbers(predictions)
+    if numbers == [NO_TEST_FOLD]:
+        return {NO_TEST_FOLD: calibration_of(predictions, members, samples)}
+    names = members["member"].map(run_name)
+    found = {}
+    for number in numbers:
+        own = names.map(lambda name, number=number: name.test_fold == number).astype(bool)
+        found[number] = calibration_of(predictions[predictions["test_fold"] == number], members[own], samples)
+    held_out = _one_scan_each(predictions[predictions["part"] == HELD_OUT])
+    found[NO_TEST_FOLD] = Calibration(_residuals(held_out), held_out["test_fold"].to_numpy(dtype=int), True)
+    return found
+
+
+def calibration_of(predictions: pd.DataFrame, members: pd.DataFrame, samples: pd.DataFrame) -> Calibration:
+    """The calibration from the validation rows of ``predictions``, with the first scan (by scan_id) of each participant. The
+    arguments are those of `calibrations_of`, or their rows of one test fold."""
+    rows = _one_scan_each(predictions[predictions["part"] == VALIDATION])
     folds = np.zeros(len(rows), dtype=int)
-    if "fold" in samples and members["member"].str.match(FOLD).any():
+    if "fold" in samples and any(run_name(name).fold for name in members["member"].unique()):
         fold_of = samples.set_index(KEY)["fold"]
         folds = fold_of.reindex(pd.MultiIndex.from_frame(rows[KEY])).fillna(0).to_numpy(dtype=int)
-    return Calibration((rows["target"] - rows["prediction"]).abs().to_numpy(dtype=float), folds)
+    return Calibration(_residuals(rows), folds)
 
 
 def prediction_intervals(
-    predictions: pd.DataFrame, members: pd.DataFrame, calibration: Calibration | None
+    predictions: pd.DataFrame, members: pd.DataFrame, calibrations: dict[int, Calibration]
 ) -> pd.DataFrame:
     """intervals.tsv: INTERVAL_COLUMNS, one row for each tested scan of a regression; limits are missing for fewer than FEWEST
     calibration participants.
@@ -71,14 +93,20 @@ def prediction_intervals(
     Args:
         predictions: The network's rows.
         members: The rows of the single networks.
-        calibration: See `calibration_of`; None for a task other than regression, whose table has no rows.
+        calibrations: See `calibrations_of`; empty for a task other than regression, whose table has no rows.
     """
-    if calibration is None:
+    if not calibrations:
         return pd.DataFrame(columns=INTERVAL_COLUMNS)
     tested = predictions[predictions["part"] != VALIDATION].reset_index(drop=True)
-    low = high = np.full(len(tested), np.nan)
-    if calibration.enough:
-        low, high = conformal_limits(_by_fold(tested, members, calibration), calibration)
+    numbers = np.zeros(len(tested), dtype=int)
+    if "test_fold" in tested:
+        numbers = tested["test_fold"].astype("Int64").fillna(NO_TEST_FOLD).to_numpy(dtype=int)
+    low, high = np.full(len(tested), np.nan), np.full(len(tested), np.nan)
+    for number, calibration in calibrations.items():
+        own = numbers == number
+        if calibration.enough and own.any():
+            centres = _by_fold(tested[own], members, calibration, number)
+            low[own], high[own] = conformal_limits(centres, calibration)
     limits = {"interval_low": np.round(low, DECIMALS), "interval_high": np.round(high, DECIMALS)}
     return tested.assign(**limits)[INTERVAL_COLUMNS]
 
@@ -98,43 +126,72 @@ def conformal_limits(by_fold: dict[int, np.ndarray], calibration: Calibration) -
     return low, high
 
 
-def interval_details(intervals: pd.DataFrame, calibration: Calibration) -> Iterator[DetailRow]:
+def interval_details(intervals: pd.DataFrame, calibrations: dict[int, Calibration]) -> Iterator[DetailRow]:
     """Rows of details.tsv with the setting SETTING: ``coverage``, the fraction of the scans whose interval contains the true
     value, and ``interval_width``, their mean width; missing where there are too few calibration participants."""
-    note = _note(calibration)
     for part in judged_parts(intervals.assign(model=NETWORK)):
-        table, people = part.table, part.table["participant_id"].nunique()
-        if too_few(table):
+        if too_few(part.table):
             continue
-        width = table["interval_high"] - table["interval_low"]
+        table = part.table.dropna(subset=["interval_low"])
+        people = table["participant_id"].nunique()
         inside = table["target"].between(table["interval_low"], table["interval_high"])
-        covered = float(inside.mean()) if calibration.enough else NAN
-        low, high = wilson_interval(covered, people)
+        width = table["interval_high"] - table["interval_low"]
+        covered = float(inside.mean()) if people else NAN
+        low, high = wilson_interval(covered, people) if people else (NAN, NAN)
         found = [
-            Estimate("coverage", covered, low, high, "wilson" if calibration.enough else "none", people),
-            Estimate("interval_width", float(width.mean()), n=people),
+            Estimate("coverage", covered, low, high, "wilson" if people else "none", people),
+            Estimate("interval_width", float(width.mean()) if people else NAN, n=people),
+        ]
+        external = part.part == EXTERNAL
+        own = [
+            one
+            for number, one in calibrations.items()
+            if (number == NO_TEST_FOLD) == external or len(calibrations) == 1
         ]
         abroad = " They hold for participants like those of the training cohorts; this cohort's may differ."
-        yield from part.details("all", SETTING, note + (abroad if part.part == EXTERNAL else ""), found)
+        yield from part.details("all", SETTING, _note(own) + (abroad if external else ""), found)
 
 
-def _note(calibration: Calibration) -> str:
-    count, folded = len(calibration.residuals), bool(calibration.folds.any())
-    if not calibration.enough:
-        return f"No intervals: {count} validation participants, and a finite interval needs {FEWEST}."
-    if folded:
-        return f"95 % intervals by CV+ from the errors out of fold of {count} participants; CV+ guarantees 90 %."
+def _note(calibrations: list[Calibration]) -> str:
+    counts, first = [len(one.residuals) for one in calibrations], calibrations[0]
+    count = f"{counts[0]}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    kind = "held-out" if first.between_test_folds else "validation"
+    each = f"For each of {len(counts)} test folds: " if len(counts) > 1 else ""
+    if not all(one.enough for one in calibrations):
+        return f"{each}No intervals: {count} {kind} participants, and a finite interval needs {FEWEST}."
+    if first.between_test_folds:
+        return f"95 % intervals by CV+ from the errors of {count} participants while held out; CV+ guarantees 90 %."
+    if first.folds.any():
+        return f"{each}95 % intervals by CV+ from the errors out of fold of {count} participants; CV+ guarantees 90 %."
     return (
-        f"95 % split-conformal intervals from the errors of {count} validation participants, on whom the epoch was chosen too: "
-        "the coverage is approximate."
+        f"{each}95 % split-conformal intervals from the errors of {count} validation participants, on whom the epoch was chosen "
+        "too: the coverage is approximate."
     )
 
 
-def _by_fold(tested: pd.DataFrame, members: pd.DataFrame, calibration: Calibration) -> dict[int, np.ndarray]:
+def _one_scan_each(rows: pd.DataFrame) -> pd.DataFrame:
+    """The first predicted scan, by scan_id, of each participant."""
+    known = rows.dropna(subset=["target", "prediction"])
+    return known.sort_values(KEY, kind="stable").drop_duplicates(["cohort", "participant_id"])
+
+
+def _residuals(rows: pd.DataFrame) -> np.ndarray:
+    return (rows["target"] - rows["prediction"]).abs().to_numpy(dtype=float)
+
+
+def _by_fold(
+    tested: pd.DataFrame, members: pd.DataFrame, calibration: Calibration, test_fold: int
+) -> dict[int, np.ndarray]:
     """The mean prediction of each tested scan by the networks of each fold; under 0 that of all networks."""
+
+    def fold_of(name: RunName) -> int:
+        if calibration.between_test_folds:
+            return name.test_fold
+        return name.fold if name.test_fold == test_fold else 0
+
     found = {0: tested["prediction"].to_numpy(dtype=float)}
-    wanted, fold = pd.MultiIndex.from_frame(tested[KEY]), members["member"].str.extract(FOLD)[0]
+    wanted, fold = pd.MultiIndex.from_frame(tested[KEY]), members["member"].map(lambda name: fold_of(run_name(name)))
     for number in sorted(set(calibration.folds) - {0}):
-        own = members[(fold == str(number)) & (members["part"] != VALIDATION)]
+        own = members[(fold == number) & (members["part"] != VALIDATION)]
         found[number] = own.groupby(KEY)["prediction"].mean().reindex(wanted).to_numpy(dtype=float)
     return found

@@ -7,7 +7,7 @@ import pandas as pd
 from neurocohort.evaluation.classification_details import confusion_table
 from neurocohort.evaluation.combined import combined
 from neurocohort.evaluation.comparisons import compare
-from neurocohort.evaluation.conformal import calibration_of, interval_details, prediction_intervals
+from neurocohort.evaluation.conformal import calibrations_of, interval_details, prediction_intervals
 from neurocohort.evaluation.curves import CURVE_COLUMNS, curve_table
 from neurocohort.evaluation.details import details
 from neurocohort.evaluation.evaluate import evaluate
@@ -52,9 +52,9 @@ def evaluation_tables(
     beside = [baselines, mean] if len(mean := combined(predictions, baselines)) else [baselines]
     yield "metrics", evaluate(predictions, pd.concat(beside, ignore_index=True), kind, bootstrap)
     yield "comparisons", compare(predictions, baselines, kind, bootstrap)
-    calibration = calibration_of(predictions, members, samples) if kind == REGRESSION else None
-    intervals = prediction_intervals(predictions, members, calibration)
-    covered = list(interval_details(intervals, calibration)) if calibration else []
+    calibrations = calibrations_of(predictions, members, samples) if kind == REGRESSION else {}
+    intervals = prediction_intervals(predictions, members, calibrations)
+    covered = list(interval_details(intervals, calibrations))
     yield "details", details(predictions, baselines, samples, traits, kind, bootstrap, covered)
     classified = kind == CLASSIFICATION
     yield "curves", curve_table(everything, bootstrap) if classified else pd.DataFrame(columns=CURVE_COLUMNS)

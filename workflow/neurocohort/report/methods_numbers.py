@@ -376,8 +376,9 @@ def interval_note(experiment: Experiment) -> str:
     rows = rows[(rows["setting"] == conformal.SETTING) & (rows["metric"] == "coverage")].dropna(subset=["value"])
     if rows.empty:
         return ""
+    each = ", for each test fold" if experiment.test_folds else ""
     if experiment.folds:
-        return "CV+ [@barber2021] from the errors out of fold"
+        return f"CV+ [@barber2021] from the errors out of fold{each}"
     return (
         "split-conformal prediction [@lei2018] from the errors on the validation scans, on which the epoch was chosen too, so "
         "that its coverage is approximate"
