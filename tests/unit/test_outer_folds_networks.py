@@ -11,6 +11,8 @@ from neurocohort.learning.inference import predicted_samples
 from neurocohort.learning.network_table import network_table, used_members
 from neurocohort.learning.prediction_tables import value_rows
 from neurocohort.learning.sweeps import choose
+from neurocohort.settings.evaluation import BaselineSettings
+from neurocohort.study.baseline_tables import value_table
 from neurocohort.study.members import members_of, starting_members
 
 FOLDED = {"training": {"seeds": [1, 2], "cross_validation": True}}
@@ -114,3 +116,43 @@ def test_sweep_chooses_for_each_test_fold_by_its_own_networks(tmp_path):
     table = choose(tmp_path, draws, ["test-1_seed-1", "test-2_seed-1"])
     chosen = table[table["chosen"] == 1].set_index("test_fold")["draw"].to_dict()
     assert chosen == {1: "a", 2: "b"}
+
+
+class Volumes:
+    """Volumes in which brightness follows the scan's own number."""
+
+    def stack_images(self, rows: pd.DataFrame) -> np.ndarray:
+        numbers = rows["scan_id"].str.removeprefix("sub-").astype(int).to_numpy()
+        noise = np.random.default_rng(0).integers(0, 40, (100, 1, 3, 3, 3))
+        return (noise[numbers] + numbers[:, None, None, None, None]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("folds", [0, 2])
+def test_baselines_of_a_test_fold_are_fitted_without_it(folds):
+    count = 48
+    people = [f"sub-{number}" for number in range(count)]
+    table = pd.DataFrame({"scan_id": people, "participant_id": people, "cohort": "ixi", "site": "A", "sex": "F"})
+    place = np.arange(count)
+    table = table.assign(part=np.where(place % 4 == 3, "validation", "train"), target=place * 1.0, age=place * 1.0)
+    table = table.assign(fold=pd.array(place % 2 + 1, dtype="Int64"), test_fold=pd.array(place % 3 + 1, dtype="Int64"))
+    outside = place >= 42
+    table.loc[outside, ["cohort", "part"]] = ["other", "external"]
+    table.loc[outside, ["fold", "test_fold"]] = pd.NA
+    volumes = {f"volume_{name}_ml": 100.0 + place for name in ("csf", "gm", "wm", "brain")}
+    qc = pd.DataFrame({"scan_id": people} | volumes)
+    own = {"task": "regression", "target": "mmse", "modalities": ["T1w"], "classes": 0, "seed": 1, "spacing_mm": 3.0}
+    wanted = BaselineSettings(**own, folds=folds)
+    found = value_table(table, qc, Volumes(), wanted)
+    for model, rows in found.groupby("model"):
+        held_out = rows[rows["part"] == "held-out"]
+        assert sorted(held_out["scan_id"]) == sorted(table.loc[~outside, "scan_id"]), model
+        assert rows.loc[rows["part"] == "external", "scan_id"].tolist() == table.loc[outside, "scan_id"].tolist()
+        assert rows.loc[rows["part"] == "external", "test_fold"].isna().all()
+        validation = rows[rows["part"] == "validation"]
+        assert not validation.duplicated(["scan_id", "test_fold"]).any() and len(validation) == (56 if folds else 20)
+    tested = (table["test_fold"] == 1).fillna(False)
+    other = table.assign(target=table["target"].mask(tested, 99.0))
+    again = value_table(other, qc, Volumes(), wanted)
+    first = [one[(one["test_fold"] == 1).fillna(False)]["prediction"].to_numpy() for one in (found, again)]
+    np.testing.assert_array_equal(*first)
+    assert set(found["model"]) == {"mean", "age_sex", "volumes", "voxel_ridge", "voxel_svm"}
