@@ -149,7 +149,7 @@ def test_baselines_of_a_test_fold_are_fitted_without_it(folds):
         assert rows.loc[rows["part"] == "external", "scan_id"].tolist() == table.loc[outside, "scan_id"].tolist()
         assert rows.loc[rows["part"] == "external", "test_fold"].isna().all()
         validation = rows[rows["part"] == "validation"]
-        assert not validation.duplicated(["scan_id", "test_fold"]).any() and len(validation) == (56 if folds else 20)
+        assert not validation.duplicated(["scan_id", "test_fold"]).any() and len(validation) == (84 if folds else 20)
     tested = (table["test_fold"] == 1).fillna(False)
     other = table.assign(target=table["target"].mask(tested, 99.0))
     again = value_table(other, qc, Volumes(), wanted)
