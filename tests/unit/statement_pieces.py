@@ -224,6 +224,7 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "rerun_no_git": lambda: _rerun(git=None, command="", packages=[]),
     "rerun_dirty": lambda: _rerun(git=Git("a", True), packages=(Package("torch", "2", None),)),
     "unseen_unknown": lambda: [unseen_sentence({"Age": ABSENT}, {})],
+    "unseen_tested_once": lambda: [unseen_sentence({"Age": replace(CLEAN, counts=[("Held out once", 9)])}, {})],
     "unseen_known": lambda: [unseen_sentence({"Age": CLEAN}, {})],
     "complete": lambda: [gates.completeness_gate([]).finding],
     "evaluations_one": lambda: [evaluations_sentence(Record(models=1, own=True), "age")],

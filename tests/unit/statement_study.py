@@ -108,7 +108,7 @@ class Scenario:
             split = read_table(path)
             fold = pd.Series(np.arange(len(split)) % test_folds + 1, dtype="Int64")
             number |= dict(zip(split["participant_id"], fold, strict=True))
-            write_table(path, split.assign(part=split["part"].replace("held-out", "train"), test_fold=fold))
+            write_table(path, split.assign(part=split["part"].replace("held-out", "validation"), test_fold=fold))
         for name in self.experiments:
             for file in ("samples", "predictions", "baselines"):
                 path = self.folder(name) / f"{file}.tsv"
@@ -116,9 +116,9 @@ class Scenario:
                 fold = table["participant_id"].map(number).astype("Int64")
                 table = table.assign(test_fold=fold.where(table["part"] != "external"))
                 if file == "samples":
-                    table["part"] = table["part"].replace("held-out", "train")
+                    table["part"] = table["part"].replace("held-out", "validation")
                 else:
-                    chosen = table[table["part"] == "validation"]
+                    chosen = table[table["part"] != "external"].assign(part="validation")
                     each = [
                         chosen[chosen["test_fold"] != one].assign(test_fold=one) for one in range(1, test_folds + 1)
                     ]
