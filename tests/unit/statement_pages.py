@@ -79,6 +79,32 @@ def folded(scenario: Scenario) -> str:
     return scenario.page()
 
 
+def tested_once(scenario: Scenario) -> str:
+    """Everybody held out once, in two test folds; brain age with a sweep, dementia cross-validated from its weights."""
+    scenario.hold_everybody_out(2)
+    scenario.fold("dementia", 2)
+    scenario.experiments["brain_age"]["sweep"] = {
+        "values": {"training.learning_rate": [0.1, 0.2]},
+        "draws": 0,
+        "seed": 1,
+    }
+    scenario.experiments["tissue"]["transfer"] = {"weights": "brain_age", "frozen_epochs": 0, "thaw_epochs": 0}
+    draw = {
+        "draw": "sweep/draw-01",
+        "training.learning_rate": 0.1,
+        "validation_loss": 1.0,
+        "criterion": 1.0,
+        "chosen": 1,
+    }
+    sweep = pd.DataFrame([{"test_fold": number} | draw for number in (1, 2)])
+    write_table(scenario.folder("brain_age") / "sweep" / "sweep.tsv", sweep)
+    for name in scenario.experiments:
+        scenario.train(name)
+        scenario.evaluate(name, members=2)
+        scenario.record(name)
+    return scenario.page()
+
+
 def given_weights(scenario: Scenario) -> str:
     """Initial weights from a user's file, trained on a GPU, in an environment that differs from the lock file."""
     scenario.real()
@@ -345,6 +371,7 @@ def given_and_repeated(scenario: Scenario) -> str:
 PAGES = (
     whole,
     folded,
+    tested_once,
     given_weights,
     damaged,
     incomplete,

@@ -15,6 +15,7 @@ from neurocohort.cluster.profiles import Profile, this_machine
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.controls import chance_holds
 from neurocohort.evaluation.intervals import Bootstrap
+from neurocohort.evaluation.operating_point import Threshold, thresholds_of
 from neurocohort.evaluation.record import Record
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
 from neurocohort.files import write_table
@@ -178,7 +179,21 @@ def _same_groups(cdr: tuple[float, ...]) -> list[str]:
     return [row.note for row in rows]
 
 
+def _thresholds_of_test_folds(with_both_classes: tuple[int, ...]) -> list[Threshold]:
+    """The network's threshold where only some of two test folds have validation scans of both classes."""
+    rows = [
+        {"model": "network", "part": "validation", "participant_id": f"p{number}{place}", "test_fold": number}
+        | {"target": place % 2 if number in with_both_classes else 0, "prediction": place / 10}
+        for number in (1, 2)
+        for place in range(4)
+    ]
+    return list(thresholds_of(pd.DataFrame(rows)).values())
+
+
 PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
+    "thresholds_of_test_folds": lambda: [
+        threshold.note for classes in ((1,), (1, 2), ()) for threshold in _thresholds_of_test_folds(classes)
+    ],
     "gates_pass": lambda: _gates(control={"holds": True}),
     "gates_fail": lambda: _gates(
         {"judgement": "no better"},
@@ -209,6 +224,7 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "rerun_no_git": lambda: _rerun(git=None, command="", packages=[]),
     "rerun_dirty": lambda: _rerun(git=Git("a", True), packages=(Package("torch", "2", None),)),
     "unseen_unknown": lambda: [unseen_sentence({"Age": ABSENT}, {})],
+    "unseen_tested_once": lambda: [unseen_sentence({"Age": replace(CLEAN, counts=[("Held out once", 9)])}, {})],
     "unseen_known": lambda: [unseen_sentence({"Age": CLEAN}, {})],
     "complete": lambda: [gates.completeness_gate([]).finding],
     "evaluations_one": lambda: [evaluations_sentence(Record(models=1, own=True), "age")],

@@ -59,7 +59,7 @@ class Scenario:
     def train(self, experiment: str, learned: tuple[str, ...] = (), **run: object) -> None:
         """Write the records of the networks that the configuration asks for; ``learned``: whether each of them learned."""
         settings, folder = self.experiments[experiment], self.folder(experiment)
-        members = members_of(settings, self.config["split"]["folds"])
+        members = members_of(settings, self.config["split"]["folds"], self.config["split"]["test_folds"])
         history = read_table(folder / "seed-1" / "history.tsv")
         rows = []
         for number, member in enumerate(members):
@@ -100,6 +100,31 @@ class Scenario:
         fold = pd.Series(np.arange(len(samples)) % folds + 1, dtype="Int64").where(development)
         write_table(path, samples.assign(fold=fold))
 
+    def hold_everybody_out(self, test_folds: int) -> None:
+        """Put everybody into one of the test folds, and predict the validation scans in the others."""
+        self.config["split"]["test_folds"] = test_folds
+        number = {}
+        for path in self.results.glob("*/split.tsv"):
+            split = read_table(path)
+            fold = pd.Series(np.arange(len(split)) % test_folds + 1, dtype="Int64")
+            number |= dict(zip(split["participant_id"], fold, strict=True))
+            write_table(path, split.assign(part=split["part"].replace("held-out", "validation"), test_fold=fold))
+        for name in self.experiments:
+            for file in ("samples", "predictions", "baselines"):
+                path = self.folder(name) / f"{file}.tsv"
+                table = read_table(path)
+                fold = table["participant_id"].map(number).astype("Int64")
+                table = table.assign(test_fold=fold.where(table["part"] != "external"))
+                if file == "samples":
+                    table["part"] = table["part"].replace("held-out", "validation")
+                else:
+                    chosen = table[table["part"] != "external"].assign(part="validation")
+                    each = [
+                        chosen[chosen["test_fold"] != one].assign(test_fold=one) for one in range(1, test_folds + 1)
+                    ]
+                    table = pd.concat([table[table["part"] != "validation"], *(each if name != "tissue" else [])])
+                write_table(path, table)
+
     def edit(self, file: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
         path = self.root / file
         write_table(path, change(read_table(path)))
@@ -122,7 +147,7 @@ class Scenario:
     def record(self, experiment: str) -> None:
         """Add the current networks to the record of evaluations."""
         settings = all_experiments({experiment: self.experiments[experiment]})[experiment]
-        members = members_of(settings, self.config["split"]["folds"])
+        members = members_of(settings, self.config["split"]["folds"], self.config["split"]["test_folds"])
         evaluation = evaluation_of(self.results, self.config["study"], experiment, settings, members)
         record_evaluation(self.root / FOLDER, evaluation, read_table(self.folder(experiment) / "predictions.tsv"))
 

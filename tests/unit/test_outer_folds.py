@@ -391,5 +391,9 @@ def test_spread_is_over_the_networks_that_predict_everybody_together():
 
 def test_configuration_of_test_folds_is_checked(demo_study):
     assert "`split.test_folds` is 1; expected 0" in refusal(changed(demo_study, "split.test_folds", 1))
+    swept = changed(
+        changed(demo_study, "split.test_folds", 4), "experiments.brain_age.sweep.values", {"network.norm": ["batch"]}
+    )
+    assert "has network.norm, and `split.test_folds` is 4" in refusal(swept)
     found = check_configuration(changed(demo_study, "split.test_folds", 4), source=SOURCE)
     assert found["split"]["test_folds"] == 4

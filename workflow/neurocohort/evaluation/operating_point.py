@@ -82,7 +82,7 @@ def thresholds_of(everything: pd.DataFrame) -> dict[str, Threshold]:
     """
     validation = everything["part"] == VALIDATION
     numbers = test_fold_numbers(everything)
-    found = {}
+    found: dict[str, Threshold] = {}
     for model in dict.fromkeys(everything["model"]):
         own = everything[validation & (everything["model"] == model)]
         if numbers == [0]:

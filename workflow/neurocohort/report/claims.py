@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from neurocohort.report import labels
+from neurocohort.report.development import TESTED_ONCE
 from neurocohort.report.participants import SplitCheck
 from neurocohort.report.provenance import Provenance
 from neurocohort.report.sources import Missing
@@ -30,6 +31,9 @@ def unseen_sentence(splits: Mapping[str, SplitCheck | Missing], experiments: dic
             "The results are of participants who were not in the training data of this study. The workflow does not know on "
             f"which participants the given weights of {listed(given)} were trained."
         )
+    checks = [split for split in splits.values() if not isinstance(split, Missing)]
+    if any(labels.PARTS[TESTED_ONCE] in dict(split.counts) for split in checks):
+        return "All results are of participants on whom the networks that predicted them were not trained."
     return "All results are of participants on whom the networks were not trained."
 
 

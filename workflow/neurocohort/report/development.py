@@ -104,8 +104,8 @@ def _test_folds_sentence(samples: pd.DataFrame, folds: int) -> str:
             found.append(_participants(own[own["part"] == part]))
     trained, validated, tested = (_range(found) for found in counts.values())
     sentence = (
-        f"Every participant was held out once, in one of {len(numbers)} test folds: in each, {tested} participants were held out, "
-        "and "
+        f"Every participant was held out once, in one of {len(numbers)} test folds: in each, {tested} participants were held "
+        "out, and "
     )
     if folds:
         development = _range([sum(pair) for pair in zip(counts["train"], counts["validation"], strict=True)])

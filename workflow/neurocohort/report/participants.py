@@ -177,8 +177,8 @@ def split_check(experiment: Experiment) -> SplitCheck | Missing:
         folds_sentence(samples, folds),
         sorted(set(keys[crossing])),
     )
-    for name in ("fold",) * bool(folds) + ("test_fold",) * tested_once(samples):
-        if name in samples:
+    for name, divided in (("fold", bool(folds)), ("test_fold", tested_once(samples))):
+        if divided and name in samples:
             check.crossing_folds += int((samples.groupby("participant_id")[name].nunique() > 1).sum())
     compared = []
     cohorts = {one.name: one for one in (*experiment.cohorts, *experiment.external)}

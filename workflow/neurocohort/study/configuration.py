@@ -26,13 +26,14 @@ from neurocohort.study.cohorts import (
 from neurocohort.study.data import data_faults
 from neurocohort.study.experiments import experiment_faults
 from neurocohort.study.members import drawn_experiment, draws_of
-from neurocohort.study.messages import MOST_DIGITS, in_quotes, sentences
+from neurocohort.study.messages import MOST_DIGITS, in_quotes, listed, sentences
 from neurocohort.study.renamed import with_new_names
 from neurocohort.study.trainings import sweep_value_faults
 from neurocohort.user_files import UnusableFile
 from neurocohort.yaml_files import read_yaml
 
 LARGEST_INTEGER = 10**MOST_DIGITS
+SHAPING_KEYS = ("network.name", "network.channels", "network.norm")  # of a sweep: they change the architecture
 BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z
 
 
@@ -179,6 +180,13 @@ def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: di
         return
     if found := next(sweep_value_faults(f"{key}.sweep", sweep), None):
         yield found
+        return
+    if config["split"]["test_folds"] and (shared := [one for one in sweep["values"] if one in SHAPING_KEYS]):
+        yield (
+            f"`{key}.sweep.values` has {listed(shared)}, and `split.test_folds` is {config['split']['test_folds']}: each test "
+            "fold chooses its own draw, and the networks of all are exported as one model, which needs one architecture. Leave "
+            "the key out of the sweep, or set `split.test_folds: 0`."
+        )
         return
     for draw, values in draws_of(sweep).items():
         drawn = drawn_experiment({**experiment, "sweep": None}, values)
