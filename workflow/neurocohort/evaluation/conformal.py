@@ -8,7 +8,6 @@ tested participants are exchangeable with those of the validation, which those o
 """
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ INTERVAL_COLUMNS = [
     *("interval_low", "interval_high"),
 ]
 KEY = ["cohort", "scan_id"]
-FOLD = re.compile(r"fold-(\d+)_")
+FOLD = r"fold-(\d+)_"
 
 
 @dataclass(frozen=True)
