@@ -56,11 +56,11 @@ def predictors(
 
     wanted, table = PredictorSettings.read(settings), read_table(samples)
     rows, _ = predicted_rows(table, baseline_fits(table, wanted.folds))
-    found, values = Notes(EVALUATION, logged=True), {}
-    for name, predictor in wanted.predictors.items():
-        given = read_given(predictor, table, wanted.task)
-        values[f"{GIVEN}{name}"] = rows["scan_id"].map(given.values).to_numpy(dtype=float)
-        for sentence in notes_on(name, given, rows, wanted.task):
+    given = {name: read_given(predictor, table, wanted.task) for name, predictor in wanted.predictors.items()}
+    values = {f"{GIVEN}{name}": rows["scan_id"].map(one.values).to_numpy(dtype=float) for name, one in given.items()}
+    found = Notes(EVALUATION, logged=True)
+    for name, one in given.items():
+        for sentence in notes_on(name, one, rows, wanted.task):
             found.add(Kind.TABLES, sentence)
     write_notes(notes, found.notes)
     write_table(output, baseline_rows(rows, values))

@@ -61,8 +61,11 @@ def _sessions(part: Part, table: pd.DataFrame) -> Table:
     lines = []
     for participant, rows in shown.groupby("participant_id", sort=False):
         cells = [
-            Cell(f"{labels.number(row.prediction, 1)} ({labels.number(row.target, 1)})", value=float(row.prediction))
-            for row in rows.itertuples()
+            Cell(
+                f"{labels.number(row['prediction'], 1)} ({labels.number(row['target'], 1)})",
+                value=float(row["prediction"]),
+            )
+            for row in rows.to_dict("records")
         ]
         lines.append(Row(str(participant), cells + [Cell("–")] * (count - len(cells))))
     more = f" The others of {len(people)} participants are in predictions.tsv." if len(people) > MOST_PEOPLE else ""
