@@ -107,7 +107,8 @@ def _rerun(**changed: object) -> list[str]:
 
 
 MEAN = ("mean", 12.0, 11.0, 13.0)
-BASES = [(name, 9.0, 8.0, 10.0) for name in ("voxel_ridge", "voxel_svm")]
+BASE_NAMES = ("voxel_ridge", "voxel_svm", "tissue_kernel_ridge", "grey_matter_svm")
+BASES = [(name, 9.0, 8.0, 10.0) for name in BASE_NAMES]
 ABSENT = Missing("file", "what", "why", "missing-1")
 
 
@@ -215,8 +216,8 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "gates_not_judged": lambda: _gates(networks=network_rows("not judged")),
     "headline_better": lambda: _headline(("network", 5.0, 4.0, 6.0), MEAN, BASES[0]),
     "headline_unclear": lambda: _headline(("network", 10.0, 4.0, 12.0), MEAN, BASES[1], paired=(-2.0, -5.0, 1.0)),
-    "headline_no_interval": lambda: _headline(("network", 5.0, None, None), MEAN, paired=None),
-    "headline_no_better": lambda: _headline(("network", 15.0, 14.0, 16.0), MEAN),
+    "headline_no_interval": lambda: _headline(("network", 5.0, None, None), MEAN, BASES[2], paired=None),
+    "headline_no_better": lambda: _headline(("network", 15.0, 14.0, 16.0), MEAN, BASES[3]),
     "headline_classes": lambda: _headline(("network", 0.8, 0.7, 0.9), experiment="dementia", metric="auc"),
     "headline_absent": lambda: _headline(MEAN),
     "rerun_same": lambda: _rerun(),

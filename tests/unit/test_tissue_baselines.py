@@ -119,7 +119,7 @@ def test_permuted_training_targets_give_chance(kind):
         else:
             areas.append(roc_auc_score(target, values))
     if kind == "regression":
-        assert np.mean(errors) > 0.95
+        assert np.mean(errors) > 0.9  # below 0.4 with the right targets
     else:
         assert abs(np.mean(areas) - 0.5) < 0.15
 
@@ -142,13 +142,12 @@ def test_kernel_is_scikit_learns_of_the_training_rows_median_distance():
 
 @pytest.mark.parametrize("spacing_mm", [1.0, 2.0, 4.0])
 def test_maps_are_smoothed_to_the_same_width_from_any_grid(spacing_mm):
-    size = round(96 / spacing_mm)
-    x, y, z = (np.arange(size) * spacing_mm + spacing_mm / 2 - 48 for _ in range(3))
-    ball = (x[:, None, None] ** 2 + y[:, None] ** 2 + z**2 < 20**2) * np.uint8(255)
-    found = tissue.smoothed(ball[None], spacing_mm)[0]
     fine = (np.arange(96) + 0.5 - 48) ** 2
-    exact = ((fine[:, None, None] + fine[:, None] + fine < 20**2) * 255).astype(float)
-    exact = ndimage.gaussian_filter(exact, 8 / 2.3548)
+    ball = ((fine[:, None, None] + fine[:, None] + fine < 20**2) * 255).astype(float)
+    step = round(spacing_mm)
+    blocks = ball.reshape(96 // step, step, 96 // step, step, 96 // step, step).mean(axis=(1, 3, 5))
+    found = tissue.smoothed(blocks.astype(np.uint8)[None], spacing_mm)[0]
+    exact = ndimage.gaussian_filter(ball, 8 / 2.3548)
     at = np.arange(24) * 4 + 1
     centres = np.mean([exact[np.ix_(at + i, at + j, at + k)] for i in (0, 1) for j in (0, 1) for k in (0, 1)], axis=0)
     assert found.shape == (24, 24, 24) and found.dtype == np.uint8
