@@ -135,8 +135,8 @@ def _check_agreement_by_test_fold(tables: dict[str, pd.DataFrame]) -> None:
     by_fold: dict[int, dict[str, pd.DataFrame]] = {}
     external: dict[str, pd.DataFrame] = {}
     for name, table in tables.items():
-        number = table[TEST_FOLD].dropna() if TEST_FOLD in table else []
-        by_fold.setdefault(int(number.iloc[0]) if len(number) else 0, {})[name] = table
+        numbers = table[TEST_FOLD].dropna().tolist() if TEST_FOLD in table else []
+        by_fold.setdefault(int(numbers[0]) if numbers else 0, {})[name] = table
         external[name] = table[table["part"] == "external"]
     for own in by_fold.values():
         _check_agreement(own)

@@ -31,17 +31,8 @@ TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules wit
 ORDER = (
     *("synthetic_ixi", "synthetic_oasis1", "download", "download_weights", "template", "ingest_cohort", SCAN_RULE),
     *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
-    *(
-        "predict_segmentation",
-        "ensemble",
-        "ensemble_segmentation",
-        "saliency",
-        "baselines",
-        "predictors",
-        "metrics",
-        "control",
-    ),
-    *("bundle", "report"),
+    *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
+    *("control", "bundle", "report"),
 )
 
 
