@@ -233,6 +233,7 @@ def main() -> int:
 def row(given: argparse.Namespace, killed: int, lost: int) -> str:
     kind = "SIGKILL of the whole tree " + (f"during {given.during}" if given.during else "at a random moment")
     options = f" --kills {given.kills}" if given.kills > 1 else ""
+    options += f" --seed {given.seed}" if given.seed != 1 else ""
     options += f" --during {given.during}" if given.during else ""
     options += f" --begin {given.begin}" if given.begin else ""
     options += f" --target {' '.join(given.target)}" if given.target else ""

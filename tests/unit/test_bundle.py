@@ -225,6 +225,14 @@ def test_metadata_tells_use_input_and_figures_with_intervals(tmp_path):
     assert "Not a medical device" in found["intended_use"]
 
 
+def test_results_by_test_fold_are_not_said_to_be_those_of_the_whole_bundle(tmp_path):
+    member, own = write_member(tmp_path / "members", "sfcn", VALUE, {}, 1), samples().assign(test_fold=[1, 2, 1])
+    write_bundle(tmp_path / "bundle", "toy", {member.name: member}, metrics(), own, configuration())
+    measured = json.loads((tmp_path / "bundle" / "configs" / "metadata.json").read_text())
+    parts = {row["part"] for row in measured["neurocohort"]["measured"]}
+    assert parts == {"held-out, each by the networks of the own test fold alone"}
+
+
 def test_members_of_different_networks_are_refused(tmp_path):
     networks = {"a": "sfcn", "b": "resnet18"}
     members = {name: write_member(tmp_path / name, network, VALUE, {}, 1) for name, network in networks.items()}

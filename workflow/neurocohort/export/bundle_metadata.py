@@ -21,6 +21,8 @@ from neurocohort.report.study import Run
 __all__ = ["__version__", "version"]
 TISSUES = ("background", *outputs.TISSUES)
 
+BY_TEST_FOLD = "held-out, each by the networks of the own test fold alone"
+
 SOURCES = {"synthetic": "synthetic scans", "ixi": "IXI", "oasis1": "OASIS-1", "own": "scans of the study's own"}
 TERMS = {
     "synthetic": "synthetic scans, made by neurocohort itself. They show no real person, and no terms apply to them.",
@@ -110,6 +112,10 @@ class Bundle:
     def measured(self) -> list["Measured"]:
         """The network's results on the whole held-out part and on external cohorts."""
         rows = self.metrics.query("model == 'network' and group == 'all' and part in ('held-out', 'external')")
+        if (
+            "test_fold" in self.samples
+        ):  # the bundle is the mean over all test folds, which only external cohorts tested
+            rows = rows.assign(part=rows["part"].replace("held-out", BY_TEST_FOLD))
         rows = rows[[one.name for one in fields(Measured)]]
         return [Measured(*row) for row in rows.astype(object).where(rows.notna(), None).itertuples(index=False)]
 
