@@ -121,7 +121,7 @@ def test_sweep_chooses_for_each_test_fold_by_its_own_networks(tmp_path):
 class Volumes:
     """Volumes in which brightness follows the scan's own number."""
 
-    def stack_images(self, rows: pd.DataFrame) -> np.ndarray:
+    def stack_arrays(self, rows: pd.DataFrame) -> np.ndarray:
         numbers = rows["scan_id"].str.removeprefix("sub-").astype(int).to_numpy()
         noise = np.random.default_rng(0).integers(0, 40, (100, 1, 3, 3, 3))
         return (noise[numbers] + numbers[:, None, None, None, None]).astype(np.uint8)

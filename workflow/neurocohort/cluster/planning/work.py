@@ -65,8 +65,6 @@ def seconds_of(study: Study, work: Work) -> float:
         return seconds("predict") + parts.predicted * looks * _inference(study, name)
     if kind == "saliency":
         return seconds("saliency") + _saliency_predictions(study) * _inference(study, name) * looks_in_batches()
-    if kind == "predictors":  # reads small tables, as this one does; not measured
-        return seconds("control")
     grid = study.grid_mvoxels
     if kind in ("baselines", "ensemble") and experiment["task"] == "segmentation":
         return seconds(f"{kind} segmentation", mvoxels=(parts.all if kind == "baselines" else parts.predicted) * grid)
