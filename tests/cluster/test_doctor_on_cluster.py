@@ -23,7 +23,10 @@ WRONG = {
     ),
     "sge": ({"gpu_queue": "a100.q"}, "site.yaml gpu_queue", "a100.q isn't there; the queues are cpu.q, gpu.q"),
 }
-LATE, TRIES = "no answer within", 4  # the doctor gives up after ten seconds, which other tests beside this one may use up
+LATE, TRIES = (
+    "no answer within",
+    4,
+)  # the doctor gives up after ten seconds: too early while other tests fill the machine
 REFUSED = {"slurm": "invalid partition specified: a100", "sge": "a100.q"}
 
 
