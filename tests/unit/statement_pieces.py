@@ -15,7 +15,7 @@ from neurocohort.cluster.profiles import Profile, this_machine
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.controls import chance_holds
 from neurocohort.evaluation.intervals import Bootstrap
-from neurocohort.evaluation.operating_point import Threshold, thresholds_of
+from neurocohort.evaluation.operating_point import thresholds_of
 from neurocohort.evaluation.record import Record
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
 from neurocohort.files import write_table
@@ -180,21 +180,21 @@ def _same_groups(cdr: tuple[float, ...]) -> list[str]:
     return [row.note for row in rows]
 
 
-def _thresholds_of_test_folds(with_both_classes: tuple[int, ...]) -> list[Threshold]:
-    """The network's threshold where only some of two test folds have validation scans of both classes."""
+def _thresholds_of_test_folds(with_both_classes: tuple[int, ...]) -> list[str]:
+    """The note on the network's threshold where only some of two test folds have validation scans of both classes."""
     rows = [
         {"model": "network", "part": "validation", "participant_id": f"p{number}{place}", "test_fold": number}
         | {"target": place % 2 if number in with_both_classes else 0, "prediction": place / 10}
         for number in (1, 2)
         for place in range(4)
     ]
-    return list(thresholds_of(pd.DataFrame(rows)).values())
+    return [threshold.note for threshold in thresholds_of(pd.DataFrame(rows)).values()]
 
 
 PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
-    "thresholds_of_test_folds": lambda: [
-        threshold.note for classes in ((1,), (1, 2), ()) for threshold in _thresholds_of_test_folds(classes)
-    ],
+    "thresholds_in_one_test_fold": lambda: _thresholds_of_test_folds((1,)),
+    "thresholds_in_both_test_folds": lambda: _thresholds_of_test_folds((1, 2)),
+    "thresholds_in_no_test_fold": lambda: _thresholds_of_test_folds(()),
     "gates_pass": lambda: _gates(control={"holds": True}),
     "gates_fail": lambda: _gates(
         {"judgement": "no better"},

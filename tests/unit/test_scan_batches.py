@@ -32,6 +32,7 @@ SETTINGS = {
     "seed": 1,
     "brain_extraction": "deepbet",
     "registration": "affine",
+    "tissue_maps": False,
     "device": "cpu",
     "skull_stripped": False,
     "mni_space": False,

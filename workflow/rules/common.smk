@@ -95,7 +95,7 @@ TEST_FOLDS = config["split"]["test_folds"]
 PACKS = all_packs(TEST_FOLDS)
 # Folder of what training reads: with test folds there is one for each, so that none contains its held-out scans.
 TRAINING_FOLDER = "training/{test}" if TEST_FOLDS else "training"
-SUFFIX = "/{test}" if TEST_FOLDS else ""
+SUFFIX = TRAINING_FOLDER.removeprefix("training")
 
 
 def by_attempt(amount):
