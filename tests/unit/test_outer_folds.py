@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from configurations import SOURCE, changed, refusal
 from neurocohort.dataset.controls import shuffled_by_test_fold
-from neurocohort.dataset.folds import with_test_fold
+from neurocohort.dataset.folds import rows_to_predict, with_test_fold
 from neurocohort.dataset.frozen_split import freeze, frozen_path, load_frozen
 from neurocohort.dataset.leakage import check_no_leakage, check_not_held_out
 from neurocohort.dataset.packs import all_packs, development_packs, packed_scans
@@ -18,6 +18,7 @@ from neurocohort.dataset.split_file import read_split_file
 from neurocohort.errors import InputError
 from neurocohort.evaluation.brain_age import fit_bias, regression_details
 from neurocohort.evaluation.classification_details import classification_details, confusion_table
+from neurocohort.evaluation.combined import combined
 from neurocohort.evaluation.evaluate import evaluate
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import with_baselines
@@ -397,3 +398,38 @@ def test_configuration_of_test_folds_is_checked(demo_study):
     assert "has network.norm, and `split.test_folds` is 4" in refusal(swept)
     found = check_configuration(changed(demo_study, "split.test_folds", 4), source=SOURCE)
     assert found["split"]["test_folds"] == 4
+
+
+@pytest.mark.parametrize("folds", [0, 2])
+def test_predictions_from_elsewhere_are_tested_on_everybody_once(folds):
+    place = np.arange(24)
+    parts = np.where(place % 4 == 3, "validation", "train")
+    table = pd.DataFrame({"scan_id": [f"s{number}" for number in place], "part": parts})
+    table["fold"] = pd.array(place % 2 + 1, dtype="Int64")
+    table["test_fold"] = pd.array(place % 3 + 1, dtype="Int64")
+    table.loc[place >= 21, ["part", "fold", "test_fold"]] = ["external", pd.NA, pd.NA]
+    rows = rows_to_predict(table, folds)
+    held_out = rows[rows["part"] == "held-out"]
+    assert sorted(held_out["scan_id"]) == sorted(table.loc[place < 21, "scan_id"])
+    own = table.set_index("scan_id")["test_fold"][held_out["scan_id"]]
+    assert held_out["test_fold"].tolist() == own.tolist()
+    assert rows.loc[rows["part"] == "external", "scan_id"].tolist() == ["s21", "s22", "s23"]
+    validation = rows[rows["part"] == "validation"]
+    assert not validation.duplicated(["scan_id", "test_fold"]).any() and len(validation) == (42 if folds else 10)
+
+
+def test_the_mean_with_the_tissue_model_pairs_the_rows_of_one_test_fold():
+    network = pd.DataFrame(
+        {
+            "cohort": "a",
+            "scan_id": ["s1", "s1", "e1"],
+            "part": ["held-out", "validation", "external"],
+            "test_fold": pd.array([1, 2, pd.NA], dtype="Int64"),
+            "target": [50.0, 50.0, 60.0],
+            "prediction": [40.0, 44.0, 60.0],
+        }
+    )
+    other = network.assign(model="tissue_kernel_ridge", prediction=[50.0, 60.0, 70.0]).iloc[::-1]
+    found = combined(network, other)
+    assert found["prediction"].tolist() == [45.0, 52.0, 65.0] and set(found["model"]) == {"combined"}
+    assert found["test_fold"].isna().tolist() == [False, False, True]

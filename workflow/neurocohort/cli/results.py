@@ -46,7 +46,7 @@ def predictors(
     settings: Annotated[str, typer.Option(help="PredictorSettings as JSON")],
 ) -> None:
     """Write the predictions that other tools made of an experiment's scans as rows like the baselines', and notes on them."""
-    from neurocohort.dataset.folds import baseline_fits, predicted_rows
+    from neurocohort.dataset.folds import rows_to_predict
     from neurocohort.evaluation.measures import GIVEN
     from neurocohort.evaluation.predictors import notes_on, read_given
     from neurocohort.files import read_table, write_table
@@ -55,12 +55,13 @@ def predictors(
     from neurocohort.settings.predictors import PredictorSettings
 
     wanted, table = PredictorSettings.read(settings), read_table(samples)
-    rows, _ = predicted_rows(table, baseline_fits(table, wanted.folds))
+    rows = rows_to_predict(table, wanted.folds)
+    each = rows.drop_duplicates(["scan_id", "part"])  # with test folds, a scan validates in several of them
     given = {name: read_given(predictor, table, wanted.task) for name, predictor in wanted.predictors.items()}
     values = {f"{GIVEN}{name}": rows["scan_id"].map(one.values).to_numpy(dtype=float) for name, one in given.items()}
     found = Notes(EVALUATION, logged=True)
     for name, one in given.items():
-        for sentence in notes_on(name, one, rows, wanted.task):
+        for sentence in notes_on(name, one, each, wanted.task):
             found.add(Kind.TABLES, sentence)
     write_notes(notes, found.notes)
     write_table(output, baseline_rows(rows, values))

@@ -109,6 +109,19 @@ def predicted_rows(samples: pd.DataFrame, fits: list[BaselineFit]) -> tuple[pd.D
     return samples.assign(part=samples["part"].mask(in_fold, "validation"))[predicted], predicted
 
 
+def rows_to_predict(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
+    """Return the rows of `predicted_rows` for ``folds``; with test folds those of each of them, and external rows once."""
+    numbers = test_fold_numbers(samples)
+    if numbers == [0]:
+        return predicted_rows(samples, baseline_fits(samples, folds))[0]
+    external = samples["part"] == "external"
+    tables = []
+    for number in numbers:
+        own = with_test_fold(samples[~external], number)
+        tables.append(predicted_rows(own, baseline_fits(own, folds))[0])
+    return pd.concat([*tables, samples[external]], ignore_index=True)
+
+
 def joined(fits: Sequence[BaselineFit], predictions: Sequence[np.ndarray]) -> np.ndarray:
     """Join the predictions of the fits, (rows, ...) each: every row has those of its own fit, or NaN without one."""
     found = np.full(predictions[0].shape, np.nan)

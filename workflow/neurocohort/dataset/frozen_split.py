@@ -14,7 +14,7 @@ from neurocohort.files import write_text
 
 LAST_LINE = "# sha256 "
 FOLDS = "fold_{}"  # a column per number of folds: parts don't depend on it
-TEST_FOLDS = "test_fold_{}"  # likewise
+TEST_FOLDS = "test_fold_{}"  # a column per number of test folds
 FOLDS_IN = "fold_{}_in_{}"  # folds that are balanced within a number of test folds
 
 

@@ -25,9 +25,19 @@ def combined(predictions: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame
     others = baselines[baselines["model"].isin(TISSUE_MODELS)]
     if others.empty:
         return others
-    network, other = paired(predictions, others, [name for name in KEY if name in predictions])
+    key = [name for name in (*KEY, "part") if name in predictions]
+    if (
+        "test_fold" in predictions
+    ):  # a scan is held out in one test fold and may validate in others; external scans have none
+        predictions, others = (
+            table.assign(test_fold=table["test_fold"].astype(float).fillna(0)) for table in (predictions, others)
+        )
+        key.append("test_fold")
+    network, other = paired(predictions, others, key)
     classes = probability_columns(network)
     values = classes or ["prediction"]
     mean = (network[values] + other[values]) / 2
     found = network.assign(model=COMBINED, **{name: mean[name] for name in values})
+    if "test_fold" in found:
+        found["test_fold"] = found["test_fold"].where(found["test_fold"] > 0)
     return found.assign(prediction=mean.to_numpy().argmax(axis=1)) if classes else found

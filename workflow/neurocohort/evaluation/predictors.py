@@ -20,10 +20,8 @@ from neurocohort.sources.variable_numbers import number_of
 from neurocohort.text import counted, few
 
 ID_COLUMNS = ("scan_id", "participant_id", "session_id")
-FAR_SDS, FAR_RATIO = (
-    3.0,
-    5.0,
-)  # a larger difference of the medians, or a larger ratio, is rather another unit than an error
+# A larger difference of the medians, or a larger ratio, is rather another unit than an error.
+FAR_SDS, FAR_RATIO = 3.0, 5.0
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,8 @@ class Bundle:
     def measured(self) -> list["Measured"]:
         """The network's results on the whole held-out part and on external cohorts."""
         rows = self.metrics.query("model == 'network' and group == 'all' and part in ('held-out', 'external')")
-        if (
-            "test_fold" in self.samples
-        ):  # the bundle is the mean over all test folds, which only external cohorts tested
+        # The bundle is the mean over all test folds, which only external cohorts tested.
+        if "test_fold" in self.samples:
             rows = rows.assign(part=rows["part"].replace("held-out", BY_TEST_FOLD))
         rows = rows[[one.name for one in fields(Measured)]]
         return [Measured(*row) for row in rows.astype(object).where(rows.notna(), None).itertuples(index=False)]
