@@ -13,7 +13,6 @@ import os
 import random
 import re
 import resource
-import signal
 import struct
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fuzz_seeds import Seed, seeds
+from limited import TooSlow, limited
 from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.user_files import UnusableFile
 
@@ -144,23 +144,6 @@ def _change_bytes(data: bytearray, place: int, draw: random.Random) -> None:
             data[place:place] = data[other : other + length]
 
 
-class _TooSlow(BaseException):
-    """Not an Exception, so that no reader takes it for a fault of the file."""
-
-
-@contextlib.contextmanager
-def _limited() -> Iterator[None]:
-    def stop(*_):
-        raise _TooSlow(f"more than {12 * SECONDS} s")
-
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 12 * SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
 def written(folder: Path, seed: Seed, content: bytes) -> Path:
     """The changed file in ``folder``, with the files that lie beside it."""
     path = folder / seed.name
@@ -180,13 +163,13 @@ def attempt(seed: Seed, case: Case) -> tuple[str, str]:
     before, begun = _peak_bytes(), time.process_time()
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         try:
-            with _limited():
+            with limited(12 * SECONDS):
                 seed.read(written(Path(folder), seed, content))
             outcome, reason = READ, ""
         except REFUSED as error:
             no_memory = any(isinstance(one, MemoryError) for one in _chain(error))
             outcome, reason = (LOST, "MemoryError") if no_memory else (REFUSED_WORD, str(error))
-        except (Exception, _TooSlow):
+        except (Exception, TooSlow):
             outcome, reason = LOST, traceback.format_exc()
     if (took := time.process_time() - begun) > SECONDS:
         outcome, reason = LOST, f"{took:.0f} s\n{reason}"

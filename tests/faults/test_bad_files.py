@@ -7,7 +7,6 @@ import resource
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from bad_files import good, write_bad_files, zipped
@@ -36,7 +35,6 @@ def test_each_odd_file_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, r
         rows.writerow(["participant_id", "path"])
         rows.writerows([f"{number:02d}", path] for number, path in enumerate([*expected, "disk/good.nii.gz"]))
     plan_table(table), fingerprint_table(table)
-    begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", INGEST, table, tmp_path / "data"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE)),
@@ -45,7 +43,6 @@ def test_each_odd_file_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, r
         timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - begun < SECONDS
     scans = read_table(tmp_path / "data" / "scans.tsv")
     assert scans["participant_id"].tolist() == [f"sub-{len(expected):02d}"]
     reasons = dict(read_table(tmp_path / "data" / "exclusions.tsv")[["participant_id", "reason"]].to_numpy())
