@@ -106,6 +106,7 @@ OPTIONS = {
     "patience": training(patience=9),
     "cosine": training(schedule="cosine"),
     "mixup, sgd and mirror images": training(mixup=0.2, optimizer="sgd", mirror_averaging=True),
+    "coarse_epochs": training(coarse_epochs=2),
     "no_augmentation": _augmentation_off,
     "synthstrip": preprocessing(brain_extraction="synthstrip", intensity="zscore"),
     "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),

@@ -1,9 +1,19 @@
 """Augmentation changes what it says, by no more than its limits, and labels move with their scans."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from neurocohort.learning.augmentation import AugmentationParameters, ChannelParameters, augment, draw
+from neurocohort.learning.augmentation import (
+    AugmentationParameters,
+    Box,
+    ChannelParameters,
+    Slices,
+    augment,
+    draw,
+    thick_slices,
+)
 from neurocohort.learning.data import Intensity, to_input
 from neurocohort.learning.resampling import resample, resample_labels, source_box
 from neurocohort.learning.settings import Augmentation
@@ -15,6 +25,7 @@ NOTHING = Augmentation(
     flip=False, rotation_degrees=0, shift=0, scale=0, log_gamma=0, bias_field=0, noise=0, blur_voxels=0
 )
 EVERYTHING = Augmentation(bias_field=0.2, blur_voxels=0.8)
+OPTIONAL = {"elastic": 0.03, "low_resolution": 4.0, "cutout": 0.4}
 TURNED = {"angles": (0.1, -0.07, 0.12), "shift": (0.02, -0.03, 0.04), "scale": 1.03}
 
 
@@ -35,6 +46,60 @@ def apply(drawn: AugmentationParameters, image: torch.Tensor, labels=None, mean=
 
 def looks(**changes) -> AugmentationParameters:
     return AugmentationParameters(channels=(ChannelParameters(**changes),))
+
+
+def test_optional_changes_leave_the_others_as_they_are_and_keep_their_limits():
+    plain, drawn = (
+        [draw(limits, 5, 0, n) for n in range(400)] for limits in (Augmentation(), Augmentation(**OPTIONAL))
+    )
+    for one, other in zip(drawn, plain, strict=True):
+        optional = {"bend": None, "slices": None, "box": None}
+        np.testing.assert_equal(dataclasses.asdict(one) | optional, dataclasses.asdict(other))
+    assert [one.bend is not None for one in drawn] == [one.moved for one in plain], "half of the scans keep their grid"
+    for name, amounts in {
+        "elastic": [np.abs(one.bend).max() for one in drawn if one.bend is not None],
+        "low_resolution": [one.slices.thickness for one in drawn if one.slices],
+        "cutout": [max(one.box.sides) for one in drawn if one.box],
+    }.items():
+        assert 0.42 < len(amounts) / len(drawn) < 0.58, name
+        assert 0.95 * OPTIONAL[name] < max(amounts) <= OPTIONAL[name], name
+    assert {one.slices.axis for one in drawn if one.slices} == {0, 1, 2}
+
+
+def test_bend_moves_scan_and_labels_by_its_displacement():
+    """Displacements that are the same at all nodes are a shift."""
+    image, labels = head()
+    shift = np.array([0.1, -0.125, 0.0])  # 2, -3 and 0 voxels of 20, 24 and 16
+    bent = AugmentationParameters(bend=np.broadcast_to(shift[:, None, None, None], (3, 5, 5, 5)).copy())
+    shifted = AugmentationParameters(shift=tuple(shift))
+    found, expected = apply(bent, image, labels), apply(shifted, image, labels)
+    torch.testing.assert_close(found[0], expected[0], atol=2e-3, rtol=0)
+    assert torch.equal(found[1], expected[1])
+    patch = {"patch": (8, 8, 8), "starts": [(5, 6, 3)]}
+    torch.testing.assert_close(
+        apply(bent, image, labels, **patch)[0], found[0][:, :, 5:13, 6:14, 3:11], atol=2e-3, rtol=0
+    )
+
+
+def test_thick_slices_are_means_along_one_axis():
+    image, _ = head((16, 16, 16))
+    levels = torch.full((1, 16, 16, 16), 10.0)
+    levels[:, :, 8:] = 30.0
+    found = thick_slices(levels, Slices(1, 4.0))
+    assert (
+        torch.equal(found[:, :, :6], levels[:, :, :6]) and (found[0, :, 7] > 10).all() and (found[0, :, 8] < 30).all()
+    )
+    assert torch.equal(found[:, :1], found[:, 5:6]), "other axes stay"
+    empty = image[0].float() == 0
+    assert (thick_slices(image[0].float(), Slices(2, 3.0))[empty] == 0).all(), "the outside stays 0"
+
+
+def test_box_is_cut_out_of_scan_and_patch_alike():
+    image, _ = head()
+    cut = AugmentationParameters(box=Box((0.5, 0.5, 0.5), (0.2, 0.25, 0.5)))
+    whole = apply(cut, image)[0]
+    assert (whole[0, 0, 8:12, 9:15, 4:12] == 0).all() and (whole != image).sum() == 4 * 6 * 8
+    assert torch.equal(apply(cut, image, patch=(8, 8, 8), starts=[(5, 6, 3)])[0], whole[:, :, 5:13, 6:14, 3:11])
 
 
 def test_flip_exchanges_left_and_right_voxel_by_voxel():

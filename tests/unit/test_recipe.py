@@ -1,4 +1,4 @@
-"""Optional parts of a training: mixup, stochastic gradient descent, and predictions averaged with the mirror image's."""
+"""Optional parts of a training: mixup, stochastic gradient descent, coarse epochs, mirror images, and recipes that set them."""
 
 import numpy as np
 import pytest
@@ -13,9 +13,12 @@ from neurocohort.learning.model_files import Model
 from neurocohort.learning.schedule import build_optimiser, schedule_at, set_schedule
 from neurocohort.learning.tasks import Classification, Regression, fit_task
 from neurocohort.learning.training import network_of
+from neurocohort.settings.recipes import RECIPES
+from neurocohort.settings.training import Network, Training
 from neurocohort.study.configuration import check_configuration
 from torch.nn import functional
-from toy_training import CPU, run, stopped_at_step, toy_cohort, toy_settings, weights_hash
+from torch.nn.modules.module import register_module_forward_pre_hook
+from toy_training import CPU, SIDE, run, stopped_at_step, toy_cohort, toy_settings, weights_hash
 
 POSITION = (1, 4, 2, 0)
 
@@ -123,3 +126,65 @@ def test_mixup_of_a_segmentation_is_refused(demo_study):
     demo_study["experiments"]["tissue"].setdefault("training", {})["mixup"] = 0.2
     with pytest.raises(InputError, match=r"`experiments.tissue.training.mixup` is 0.2, which is for regression"):
         check_configuration(demo_study, source="test")
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_coarse_epochs_come_first_and_are_never_kept(tmp_path, stop_after):
+    settings = toy_settings(epochs=3, coarse_epochs=2)
+    sides = []
+
+    def note(module, inputs):
+        if isinstance(module, torch.nn.Conv3d) and module.in_channels == 1 and module.training:
+            sides.append(inputs[0].shape[-1])
+
+    hook = register_module_forward_pre_hook(note)
+    whole = run(tmp_path, settings, "whole.pt")
+    hook.remove()
+    assert sides == sorted(sides) and set(sides) == {SIDE // 2, SIDE}
+    assert sides.count(SIDE) < sides.count(SIDE // 2)
+    assert whole.best_epoch == 3
+    with stopped_at_step(stop_after), pytest.raises(Interrupted):
+        run(tmp_path, settings, "cut.pt")
+    assert weights_hash(run(tmp_path, settings, "cut.pt").weights) == weights_hash(whole.weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("tissue", {"coarse_epochs": 2}, r"`experiments.tissue.training.coarse_epochs` is 2, which is for regression"),
+        (
+            "brain_age",
+            {"coarse_epochs": 6, "epochs": 6},
+            r"coarse_epochs` is 6, and .*epochs`, which includes them, is 6",
+        ),
+        ("brain_age", {"coarse_epochs": 1}, r"coarse_epochs` halves `preprocessing.shape`"),
+    ],
+)
+def test_coarse_epochs_that_cannot_be_are_refused(demo_study, name, changes, message):
+    demo_study["experiments"][name].setdefault("training", {}).update(changes)
+    if "epochs" not in changes:
+        demo_study["experiments"][name]["network"].pop("channels", None)
+    with pytest.raises(InputError, match=message):
+        check_configuration(demo_study, source="test")
+
+
+def test_recipe_sets_what_the_experiment_does_not(demo_study):
+    experiment = demo_study["experiments"]["brain_age"]
+    experiment |= {"recipe": "small_cohort", "network": {"name": "sfcn", "dropout": 0.1}, "training": {"epochs": 3}}
+    demo_study["preprocessing"] |= {"spacing_mm": 2.0, "shape": [80, 96, 80]}
+    checked = check_configuration(demo_study, source="test")
+    found, recipe = checked["experiments"]["brain_age"], RECIPES["small_cohort"]
+    assert found["network"]["channels"] == recipe["network"]["channels"] and found["network"]["dropout"] == 0.1
+    assert found["training"]["epochs"] == 3 and found["training"]["mirror_averaging"] is True
+    assert check_configuration(checked, source="again") == checked
+    experiment["network"] = {"name": "resnet18"}
+    with pytest.raises(InputError, match=r"`experiments.brain_age.recipe` is small_cohort, which is for sfcn"):
+        check_configuration(demo_study, source="test")
+    experiment["recipe"] = "large_cohort"
+    with pytest.raises(InputError, match=r"recipe"):
+        check_configuration(demo_study, source="test")
+
+
+def test_every_recipe_holds_valid_keys():
+    for values in RECIPES.values():
+        Network.model_validate(values["network"]), Training.model_validate(values["training"])

@@ -1,4 +1,4 @@
-"""Augmentation on the device: flip, movement, gamma, blur, bias field, noise, in the order in which they occur in a scan.
+"""Augmentation on the device: flip, movement, gamma, blur, thick slices, bias field, a box cut out, noise.
 
 Parameters are drawn in one function and applied in another. They depend only on (seed, epoch, sample), so that workers, memory
 and resuming don't change them. Each sample is computed separately, with the same bits in any batch.
@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from neurocohort.learning.data import LEVELS, Intensity, standardise_
-from neurocohort.learning.resampling import resample, resample_labels, source_box
+from neurocohort.learning.resampling import resample, resample_bent, resample_labels, source_box
 from neurocohort.learning.settings import Augmentation
 
 # Half of the samples keep their grid: interpolation blurs, and a network trained only on blurred edges fails on sharp ones.
 PROBABILITY_OF_EACH = 0.5
 BIAS_NODES = 4  # on each side: receive fields vary slowly over the head
+BEND_NODES = 5  # on each side: some 4 cm apart, so that the largest `elastic` doesn't fold
 BLUR_REACH = 3.0  # standard deviations
 NOISE_LEVELS = 2**16
 STREAM = 1  # added to (seed, epoch, sample): for numpy (seed, epoch, 0) is (seed, epoch), which draws the order
@@ -45,6 +47,22 @@ class ChannelParameters:
 
 
 @dataclass(frozen=True)
+class Slices:
+    """Thick slices: ``thickness`` voxels, above 1, along ``axis`` (0 to 2)."""
+
+    axis: int
+    thickness: float
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box whose voxels are set to 0: ``centre`` and ``sides``, fractions of the field of view."""
+
+    centre: tuple[float, ...]
+    sides: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class AugmentationParameters:
     """The augmentation of one sample; by default, none. The movement of the head is common to all channels.
 
@@ -54,6 +72,9 @@ class AugmentationParameters:
         shift: Fractions of the field of view.
         scale: Output to input.
         channels: Parameters of each channel.
+        bend: Displacements (3, 5, 5, 5) at nodes over the volume, fractions of the field of view, or None.
+        slices: Thick slices of all channels, or None.
+        box: What is cut out of all channels, or None.
     """
 
     flip: bool = False
@@ -61,11 +82,14 @@ class AugmentationParameters:
     shift: tuple[float, ...] = (0.0, 0.0, 0.0)
     scale: float = 1.0
     channels: tuple[ChannelParameters, ...] = (ChannelParameters(),)
+    bend: np.ndarray | None = None
+    slices: Slices | None = None
+    box: Box | None = None
 
     @property
     def moved(self) -> bool:
         """Whether its voxels must be interpolated; not for a flip alone."""
-        return any(self.angles) or any(self.shift) or self.scale != 1
+        return any(self.angles) or any(self.shift) or self.scale != 1 or self.bend is not None
 
 
 def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int = 1) -> AugmentationParameters:
@@ -89,12 +113,20 @@ def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int
                 noise_seed=int(generator.integers(2**63)),
             )
         )
+    # Drawn last, because the numbers above must stay those of studies without these changes.
+    thick, cut = generator.random(2) < PROBABILITY_OF_EACH
+    bend, axis, thickness = generator.uniform(-1, 1, (3, *(BEND_NODES,) * 3)), generator.integers(3), generator.random()
+    centre, sides = generator.random(3), generator.random(3)
+    thickness = 1 + (limits.low_resolution - 1) * thickness
     return AugmentationParameters(
         flip=bool(limits.flip and mirrored),
         angles=tuple(moved * np.deg2rad(limits.rotation_degrees) * angles),
         shift=tuple(moved * limits.shift * shift),
         scale=float(1 + moved * limits.scale * scale),
         channels=tuple(of_channels),
+        bend=limits.elastic * bend if moved and limits.elastic else None,
+        slices=Slices(int(axis), float(thickness)) if thick and thickness > 1 else None,
+        box=Box(tuple(centre.tolist()), tuple((limits.cutout * sides).tolist())) if cut and limits.cutout else None,
     )
 
 
@@ -169,10 +201,14 @@ def _augmented_levels(
     for channel, level in zip(drawn.channels, levels, strict=True):
         if channel.blur_sd:
             level.copy_(_blurred(level, channel.blur_sd).mul_(level > 0))  # the outside of the brain stays 0
+    if drawn.slices:
+        levels = thick_slices(levels, drawn.slices)
     levels = levels[_box(np.subtract(start, first).tolist(), size)]
     for channel, level in zip(drawn.channels, levels, strict=True):
         if channel.bias_nodes is not None:
-            level.mul_(_bias_field(channel.bias_nodes, start, size, shape, image.device))
+            level.mul_(_field(channel.bias_nodes, start, size, shape, image.device).exp_())
+    if drawn.box:
+        levels[_cut_out(drawn.box, start, size, shape)] = 0
     return levels
 
 
@@ -184,6 +220,9 @@ def _moved_levels(
         return _contrasted(_flipped(image, drawn)[_box(start, size)], drawn)
     matrix, offset = movement(drawn, tuple(image.shape[1:]))
     offset = offset + matrix @ np.array(start)
+    if drawn.bend is not None:
+        bend = _bend(drawn.bend, start, size, tuple(image.shape[1:]), image.device)
+        return resample_bent(_contrasted(image, drawn), matrix, offset, bend)
     needed = source_box(matrix, offset, size, tuple(image.shape[1:]))
     levels = _contrasted(image[(slice(None), *needed)], drawn)
     return resample(levels, matrix, offset - [side.start for side in needed], size)
@@ -195,7 +234,11 @@ def _moved_labels(
     if not drawn.moved:
         return _flipped(labels, drawn)[_box(start, size)]
     matrix, offset = movement(drawn, tuple(labels.shape))
-    return resample_labels(labels, matrix, offset + matrix @ np.array(start), size)
+    offset = offset + matrix @ np.array(start)
+    if drawn.bend is not None:
+        bend = _bend(drawn.bend, start, size, tuple(labels.shape), labels.device)
+        return resample_bent(labels[None], matrix, offset, bend, nearest=True)[0]
+    return resample_labels(labels, matrix, offset, size)
 
 
 def _box(start: tuple[int, ...] | list[int], size: tuple[int, ...]) -> tuple:
@@ -236,10 +279,37 @@ def _blurred(volume: torch.Tensor, blur_sd: float) -> torch.Tensor:
     return volume
 
 
-def _bias_field(
+def thick_slices(levels: torch.Tensor, slices: Slices) -> torch.Tensor:
+    """``levels`` (C, X, Y, Z) as seen in thicker slices: means along an axis, linear in between; the outside stays 0."""
+    side = levels.shape[1 + slices.axis]
+    lines = levels.movedim(1 + slices.axis, -1)
+    rows = lines.reshape(1, -1, side)
+    coarse = functional.interpolate(rows, size=max(round(side / slices.thickness), 1), mode="area")
+    fine = functional.interpolate(coarse, size=side, mode="linear").view(lines.shape).movedim(-1, 1 + slices.axis)
+    return fine.mul(levels > 0)
+
+
+def _cut_out(box: Box, start: tuple[int, ...], size: tuple[int, ...], shape: tuple[int, ...]) -> tuple:
+    """The part of a patch that a box of the whole volume covers."""
+    parts = []
+    for centre, side, first, length, whole in zip(box.centre, box.sides, start, size, shape, strict=True):
+        low, high = (round((centre + half * side) * whole) - first for half in (-0.5, 0.5))
+        parts.append(slice(min(max(low, 0), length), min(max(high, 0), length)))
+    return (slice(None), *parts)
+
+
+def _bend(
     nodes: np.ndarray, start: tuple[int, ...], size: tuple[int, ...], shape: tuple[int, ...], device: torch.device
 ) -> torch.Tensor:
-    """exp of ``nodes``, spread evenly over a volume of ``shape`` and linear in between, in the box of ``size`` at ``start``."""
+    """Displacements (3, *size) in voxels of the box of ``size`` at ``start``."""
+    fields = [_field(one, start, size, shape, device).mul_(side) for one, side in zip(nodes, shape, strict=True)]
+    return torch.stack(fields)
+
+
+def _field(
+    nodes: np.ndarray, start: tuple[int, ...], size: tuple[int, ...], shape: tuple[int, ...], device: torch.device
+) -> torch.Tensor:
+    """``nodes``, spread evenly over a volume of ``shape`` and linear in between, in the box of ``size`` at ``start``."""
     field = torch.from_numpy(nodes.astype(np.float32)).to(device, non_blocking=True)
     for axis in (2, 1, 0):
         place = torch.arange(size[axis], dtype=torch.float32, device=device).add_(float(start[axis]))
@@ -248,7 +318,7 @@ def _bias_field(
         weight = (place - below).view([-1 if other == axis else 1 for other in range(3)])
         below = below.int()
         field = torch.lerp(field.index_select(axis, below), field.index_select(axis, below + 1), weight)
-    return field.exp_()
+    return field
 
 
 def _noise(size: tuple[int, ...], channel: ChannelParameters, device: torch.device) -> torch.Tensor:

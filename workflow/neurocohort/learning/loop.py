@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.optim.swa_utils import get_swa_avg_fn
 
 from neurocohort.learning.batches import Batch, TrainingBatches
@@ -101,6 +102,11 @@ class Loop:
         hardly trained network could be chosen."""
         return min(VALIDATION_MEMORY, self.settings.epochs)
 
+    @property
+    def first_choice(self) -> int:
+        """The first epoch that can be the best: the window before it is whole, and on the study's grid."""
+        return min(self.settings.coarse_epochs + self.window, self.settings.epochs)
+
     def resume(self, report: Callable[[str], None]) -> bool:
         """Continue from the checkpoint, if there is one; return whether there was."""
         saved = load_checkpoint(self.files.checkpoint, report) if self.processes.is_main_process else None
@@ -137,7 +143,7 @@ class Loop:
 
     def finished(self) -> bool:
         """Whether all epochs are done, the best one is ``patience`` epochs ago, or the last loss is not finite."""
-        waited = self.state.epoch - max(self.state.best_epoch, self.window)
+        waited = self.state.epoch - max(self.state.best_epoch, self.first_choice)
         impatient = self.settings.patience > 0 and waited >= self.settings.patience
         return self.state.epoch >= self.settings.epochs or impatient or self._diverged()
 
@@ -209,7 +215,7 @@ class Loop:
         with torch.no_grad():
             for batch in batches:
                 with self.precision.autocast():
-                    found = network_outputs(self.network, self.precision.to_memory_format(batch.inputs), self.settings)
+                    found = network_outputs(self.network, self._on_grid(batch.inputs), self.settings)
                 yield found.float(), batch.targets
 
     def close_epoch(self, validation_loss: float, criterion: float) -> EpochRow:
@@ -227,7 +233,7 @@ class Loop:
     def _keep(self) -> None:
         """Keep the weights of the epoch just closed if it is the best so far, or one of the last that are averaged."""
         state, epoch = self.state, self.state.epoch
-        if self.settings.keep == BEST and epoch >= self.window:
+        if self.settings.keep == BEST and epoch >= self.first_choice:
             # With few validation scans the loss is noisy: averaging over epochs avoids choosing one that is low by chance.
             smoothed = self.window_mean("criterion", epoch)
             if smoothed < state.best_criterion:
@@ -243,7 +249,7 @@ class Loop:
         set_schedule(self.optimiser, schedule_at(settings, epoch * steps + step, settings.epochs * steps))
         mix = draw_mix(len(batch.inputs), settings.mixup, (settings.seed, epoch, step, self.processes.rank))
         with self.precision.autocast():
-            outputs = self.runner(self.precision.to_memory_format(mixed(batch.inputs, mix)))
+            outputs = self.runner(self._on_grid(mixed(batch.inputs, mix)))
         loss = mixed_loss(self.task, outputs.float(), batch.targets, mix)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss * batch.weight).backward()
@@ -253,6 +259,12 @@ class Loop:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.loss_sum += loss.detach().double() * len(batch.inputs)
+
+    def _on_grid(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The inputs (N, C, X, Y, Z) on the grid of the present epoch, which the first ``coarse_epochs`` have half as fine."""
+        if self.state.epoch < self.settings.coarse_epochs:
+            inputs = functional.avg_pool3d(inputs, 2)
+        return self.precision.to_memory_format(inputs)
 
     def _set_learning(self, epoch: int) -> None:
         """Set training mode and the stages that learn in ``epoch``; where they change, the runner is rebuilt."""

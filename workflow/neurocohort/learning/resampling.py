@@ -72,6 +72,32 @@ def resample_labels(
     return labels.flatten().index_select(0, index.flatten()).view(size).mul_(inside)
 
 
+def resample_bent(
+    volume: torch.Tensor, matrix: np.ndarray, offset: np.ndarray, bend: torch.Tensor, *, nearest: bool = False
+) -> torch.Tensor:
+    """Move ``volume`` (C, X, Y, Z) by the map plus the displacements ``bend``, in voxels of the source.
+
+    Args:
+        volume: The source; uint8 or float32.
+        matrix: See the module.
+        offset: See the module.
+        bend: (3, *size), added to the source index of each voxel of the output.
+        nearest: Nearest neighbours, as for labels; else linear interpolation.
+
+    Returns:
+        (C, *size) in the type of ``volume``, 0 outside of it.
+    """
+    size, shape = tuple(bend.shape[1:]), volume.shape[1:]
+    grid = torch.empty((*size, 3), dtype=torch.float32, device=volume.device)
+    for axis, side in enumerate(shape):
+        index = _affine(size, matrix[axis], offset[axis], volume.device).add_(bend[axis])
+        grid[..., 2 - axis] = index.mul_(2 / side).add_(1 / side - 1)  # grid_sample has the last axis first
+    found = functional.grid_sample(
+        volume.float()[None], grid[None], mode="nearest" if nearest else "bilinear", align_corners=False
+    )[0]
+    return found.to(volume.dtype)
+
+
 def _sample_planes(planes: torch.Tensor, coordinates: Sequence[Coordinates]) -> torch.Tensor:
     """Sample ``planes`` (N, C, H, W) at coordinates along W and along H."""
     shape = coordinates[0][0]

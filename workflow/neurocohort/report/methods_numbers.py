@@ -303,6 +303,9 @@ def augmentations(limits: dict | None) -> list[str]:
     appearance = {
         "a change of contrast (exponent up to e to the power ±{})": limits.get("log_gamma"),
         "Gaussian blur (standard deviation up to {} voxels)": limits.get("blur_voxels"),
+        "smooth deformation of the moved ones (up to {} of the field of view)": limits.get("elastic"),
+        "slices of up to {} voxels along one axis": limits.get("low_resolution"),
+        "a box set to 0 (sides up to {} of the field of view)": limits.get("cutout"),
         "a smooth bias field (logarithm up to ±{})": limits.get("bias_field"),
         "Gaussian noise (standard deviation up to {} of that of the intensities)": limits.get("noise"),
     }

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag
 from neurocohort.settings.base import Group, Name, Seed, Unique
 from neurocohort.settings.ingest import Modality
 from neurocohort.settings.predictors import Predictor
+from neurocohort.settings.recipes import Recipe
 from neurocohort.settings.selection import SelectionKeys
 from neurocohort.settings.training import Network, Training, Transfer
 
@@ -57,6 +58,10 @@ class Sweep(Group):
 class Experiment(SelectionKeys):
     """One experiment."""
 
+    recipe: Recipe | None = Field(
+        None,
+        description="Sets other defaults for `network` and `training`; the experiment's own keys win. See [Recipes](#recipes).",
+    )
     modalities: Unique[Channel] = Field(
         ["T1w"],
         min_length=1,

@@ -34,6 +34,22 @@ class Augmentation(Group):
         description="Largest standard deviation of the noise, in standard deviations of the intensities.",
     )
     blur_voxels: float = Field(0.5, ge=0, le=5, description="Largest standard deviation of a Gaussian blur, in voxels.")
+    elastic: float = Field(
+        0.0,
+        ge=0,
+        le=0.1,
+        description="Largest displacement by a smooth deformation, as a fraction of the field of view, of the scans that are "
+        "rotated or shifted.",
+    )
+    low_resolution: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Largest thickness of slices along one axis, in voxels, for scans of thicker slices.",
+    )
+    cutout: float = Field(
+        0.0, ge=0, le=0.9, description="Largest side of a box that is set to 0, as a fraction of the field of view."
+    )
 
 
 class NetworkKeys(Group):
@@ -162,6 +178,13 @@ class TrainingKeys(Group):
         max_length=3,
         description="Segmentation only: sides in voxels of the patches that it learns from, with half-overlapping windows at "
         "prediction; empty for the whole volume.",
+    )
+    coarse_epochs: int = Field(
+        0,
+        ge=0,
+        le=100000,
+        description="Epochs at the beginning on a grid of twice the voxel size, by means of 2 x 2 x 2 voxels, which take an "
+        "eighth of the time. The epochs after them continue with the same weights on the study's grid. Not for segmentation.",
     )
     augmentation: Augmentation = Field(
         Augmentation(),

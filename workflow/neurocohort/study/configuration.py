@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from neurocohort.errors import InputError
+from neurocohort.settings.recipes import with_recipes
 from neurocohort.settings.study import Study
 from neurocohort.study.cohorts import (
     ALL_SOURCE_KEYS,
@@ -100,7 +101,7 @@ def check_configuration(
     if read_cohorts:  # not once more in each job of a cluster
         for note in notes:
             print(f"note: {source}: {note}", file=sys.stderr, flush=True)
-    checked, faults = (None, faults) if faults else _checked_keys(given)
+    checked, faults = (None, faults) if faults else _checked_keys(with_recipes(given))
     if checked is not None:
         faults = [fault for check in (cohort_faults, synthetic_faults, _number_faults) for fault in check(checked)]
         faults += _faults_between(checked, variables or {}, faults) if read_cohorts else []

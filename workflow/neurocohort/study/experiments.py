@@ -142,6 +142,11 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
             f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected sides of at "
             f"least {step} voxels, or a network with fewer levels."
         )
+    elif task in VALUE_TASKS and experiment["training"]["coarse_epochs"] and min(shape) < 2 * step:
+        yield (
+            f"`{key}.training.coarse_epochs` halves `{grid}` {shape}, and {name} halves it {halvings} times more; expected "
+            f"sides of at least {2 * step} voxels, or no coarse epochs."
+        )
     elif task in VALUE_TASKS and halvings and max(shape) < 2 * step:
         remedy = f"at most {halvings} `channels`" if network.most else "another network"
         yield (

@@ -4,10 +4,15 @@ import json
 import re
 from collections.abc import Iterator
 
+import yaml
+
+from neurocohort.settings.recipes import RECIPES
 from neurocohort.settings.study import json_schema
 from neurocohort.study.messages import Schema, expected, resolve
 
 ROW = re.compile(r"^\| `(?P<key>[^`]+)` \|[^|]+\|[^|]+\|[^|]+\|$", re.MULTILINE)  # of three cells behind the key
+
+RECIPE = re.compile(r"(?P<start>^<!-- recipe (?P<name>\w+) -->\n```yaml\n).*?(?P<end>^```)", re.MULTILINE | re.DOTALL)
 
 
 def with_current_tables(text: str) -> str:
@@ -17,10 +22,17 @@ def with_current_tables(text: str) -> str:
         text: Markdown with tables of ``key``, ``values``, ``default`` and ``meaning``; their order and headings stay.
 
     Returns:
-        The text with current rows. Rows of other tables are left as they are.
+        The text with current rows, and with current values of recipes. Rows of other tables are left as they are.
     """
     rows = dict(key_rows(json_schema()))
-    return ROW.sub(lambda row: rows.get(row["key"], row[0]), text)
+    text = ROW.sub(lambda row: rows.get(row["key"], row[0]), text)
+    return RECIPE.sub(lambda block: f"{block['start']}{_recipe(block['name'])}{block['end']}", text)
+
+
+def _recipe(name: str) -> str:
+    """A recipe as a study file would have its keys."""
+    values = next(values for recipe, values in RECIPES.items() if recipe == name)
+    return yaml.safe_dump(values, default_flow_style=None, sort_keys=False, width=120)
 
 
 def key_rows(schema: Schema, key: str = "") -> Iterator[tuple[str, str]]:

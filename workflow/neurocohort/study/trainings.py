@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neurocohort.settings.experiment import MOST_DRAWS
+from neurocohort.settings.recipes import RECIPES
 from neurocohort.study.members import control_names, without_site_names
 from neurocohort.study.messages import did_you_mean, listed
 
@@ -13,6 +14,9 @@ from neurocohort.study.messages import did_you_mean, listed
 def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
     """Yield a sentence for each conflict of the trainings of an experiment with the rest of the configuration."""
     training, task = experiment["training"], experiment["task"]
+    if (recipe := experiment.get("recipe")) and experiment["network"]["name"] != RECIPES[recipe]["network"]["name"]:
+        fitting, name = RECIPES[recipe]["network"]["name"], experiment["network"]["name"]
+        yield f"`{key}.recipe` is {recipe}, which is for {fitting}, and `{key}.network.name` is {name}; leave the recipe out."
     if training["cross_validation"] and config["split"]["folds"] < 2:
         folds = config["split"]["folds"]
         yield f"`{key}.training.cross_validation` is true, and `split.folds` is {folds}; expected 2 or more folds."
@@ -31,6 +35,8 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
     yield from _patch_faults(f"{key}.training.patch", training["patch"], task, config["preprocessing"]["shape"])
     if training["mixup"] and task == "segmentation":
         yield f"`{key}.training.mixup` is {training['mixup']:g}, which is for regression and classification; leave it out."
+    if coarse := training["coarse_epochs"]:
+        yield from _coarse_faults(f"{key}.training", coarse, training["epochs"], task)
     yield from _transfer_faults(f"{key}.transfer.weights", experiment, config["experiments"])
     if (kind := experiment.get("control")) and task == "segmentation":
         yield f"`{key}.control` is {kind}, which is for regression and classification, and this experiment is a segmentation."
@@ -65,6 +71,16 @@ def sweep_value_faults(key: str, sweep: dict) -> Iterator[str]:
             yield f"{place} from {values['low']:g} to {values['high']:g}; expected `low` below `high`."
         elif values.get("log") and values["low"] <= 0:
             yield f"{place}, logarithmic, from {values['low']:g}; expected `low` above 0."
+
+
+def _coarse_faults(key: str, coarse: int, epochs: int, task: str) -> Iterator[str]:
+    if task == "segmentation":
+        yield f"`{key}.coarse_epochs` is {coarse}, which is for regression and classification; leave it out."
+    elif coarse >= epochs:
+        yield (
+            f"`{key}.coarse_epochs` is {coarse}, and `{key}.epochs`, which includes them, is {epochs}; expected fewer, so that "
+            "the network also learns on the study's grid."
+        )
 
 
 def _patch_faults(key: str, patch: list[int], task: str, shape: list[int]) -> Iterator[str]:

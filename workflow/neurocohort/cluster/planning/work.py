@@ -23,6 +23,7 @@ GRAD_CAM_STEPS = 3  # per scan, in forward passes: a backward pass takes twice a
 NETWORKS_SHOWN = 2  # the trained one, and one with random weights
 LEARNING = ("train", "predict", "saliency")  # kinds of jobs that run a network, on a GPU if they are given one
 CPU = "cpu"
+COARSE_SHARE = 1 / 8  # of the time of an epoch that a coarse one takes
 ENOUGH = 200  # benchmark files of a kind
 
 
@@ -146,7 +147,9 @@ def _train(study: Study, name: str, run: str, epochs: int) -> float:
     )
     validation = parts.validation * _inference(study, name, run)
     training = parts.train * _pass_seconds(study, "train", name, run)
-    return seconds("train") + (epochs or settings["epochs"]) * (training + validation)
+    epochs = epochs or settings["epochs"]
+    fine = epochs - (1 - COARSE_SHARE) * min(settings["coarse_epochs"], epochs)
+    return seconds("train") + fine * (training + validation)
 
 
 def _inference(study: Study, name: str, run: str = "") -> float:
