@@ -75,11 +75,12 @@ def _all_in_space(scenario: Scenario) -> None:
 
 
 def _folded_intervals(scenario: Scenario) -> None:
-    scenario.fold("brain_age", 3)
-    scenario.train("brain_age")
-    coverage = {"setting": "prediction interval", "metric": "coverage", "value": 0.95}
-    edit = lambda rows: pd.concat([rows, rows.head(1).assign(**coverage)])  # noqa: E731
-    scenario.edit("results/experiments/brain_age/details.tsv", edit)
+    for name, setting in (("brain_age", "prediction interval"), ("dementia", "prediction set")):
+        scenario.fold(name, 3)
+        scenario.train(name)
+        row = {"setting": setting, "metric": "coverage", "value": 0.95}
+        edit = lambda rows, row=row: pd.concat([rows, rows.head(1).assign(**row)])  # noqa: E731
+        scenario.edit(f"results/experiments/{name}/details.tsv", edit)
 
 
 def with_tissue_models(scenario: Scenario) -> None:

@@ -352,6 +352,7 @@ def given_and_repeated(scenario: Scenario) -> str:
         once = pd.concat([once, *(more.assign(participant_id=who, scan_id=who + "_ses-1") for who in own)])
         later = {"scan_id": once["scan_id"].str.replace("ses-1", "ses-2"), "age": once["age"] + 1}
         write_table(folder / f"{name}.tsv", pd.concat([once, once.assign(**later)], ignore_index=True))
+    _more_validation(scenario, "dementia")
     network = read_table(folder / "predictions.tsv")
     tool = scenario.root / "tool.csv"
     some = network[network.index % 2 == 0].assign(prediction=lambda rows: 12 * rows["target"])
@@ -365,7 +366,21 @@ def given_and_repeated(scenario: Scenario) -> str:
     write_notes(folder / "notes.tsv", notes.notes)
     write_table(folder / "predictors.tsv", some.assign(model="given:tool")[list(read_table(folder / "baselines.tsv"))])
     scenario.evaluate("brain_age")
+    scenario.evaluate("dementia")
     return scenario.page()
+
+
+def _more_validation(scenario: Scenario, experiment: str) -> None:
+    """Forty more validation participants of either class, enough for conformal sets."""
+    for name in ("predictions", "baselines"):
+        path = scenario.folder(experiment) / f"{name}.tsv"
+        table = read_table(path)
+        first = table[table["part"] == "validation"].drop_duplicates("model" if "model" in table else "part")
+        more = [
+            first.assign(participant_id=f"sub-more{number}", scan_id=f"sub-more{number}_ses-1", target=number % 2)
+            for number in range(80)
+        ]
+        write_table(path, pd.concat([table, *more], ignore_index=True))
 
 
 PAGES = (

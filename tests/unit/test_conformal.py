@@ -8,7 +8,6 @@ from neurocohort.evaluation.conformal import (
     FEWEST,
     SETTING,
     Calibration,
-    calibration_of,
     calibrations_of,
     conformal_limits,
     interval_details,
@@ -103,7 +102,7 @@ def test_cross_validation_uses_the_networks_that_did_not_see_the_participant():
     members = pd.concat(
         [held_out.assign(member=f"fold-{k}_seed-1", prediction=held_out["prediction"] + 100 * (k - 1)) for k in (1, 2)]
     )
-    calibration = calibration_of(predictions, members, samples)
+    calibration = calibrations_of(predictions, members, samples)[0]
     assert sorted(set(calibration.folds)) == [1, 2] and len(calibration.residuals) == 40
     table = prediction_intervals(predictions, members, {0: calibration})
     assert (table["interval_low"] < held_out["prediction"].to_numpy()).all()

@@ -325,6 +325,6 @@ def test_bundle_holds_the_networks_of_the_mean_alone(tmp_path, monkeypatch):
     )
     folders = folders_of(tmp_path, a=record(learned=False), b=record(), c=record())
     write_table(tmp_path / "table.tsv", pd.DataFrame({"metric": ["mae"]}))
-    tables = [tmp_path / "table.tsv"] * 2
+    tables = [tmp_path / "table.tsv"] * 4
     export("age", *tables, tmp_path / "bundle", "{}", [folder / "model.safetensors" for folder in folders])
     assert given == {"b": tmp_path / "b", "c": tmp_path / "c"}

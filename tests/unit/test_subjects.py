@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.files import read_json, read_table, write_json
+from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.imaging.derivatives import preproc_name, scan_folder
 from neurocohort.report import gates, mosaics, viewers
 from neurocohort.report.cases import best_median_worst, errors_by_scan
@@ -269,3 +269,21 @@ def test_run_id_follows_commit_configuration_and_splits():
     assert len(first) == 10 and first == run_id(Git("a", True), "c", {"split": "s"})
     others = [run_id(Git("b", False), "c", {"split": "s"}), run_id(Git("a", False), "d", {"split": "s"})]
     assert len({first, *others, run_id(Git("a", False), "c", {"split": "t"})}) == 4
+
+
+def test_page_shows_the_interval_or_the_set_of_classes_of_the_prediction(study, tmp_path):
+    own = copied(study, tmp_path)
+    folder = own["results"] / "experiments"
+    limits = {"interval_low": 41.25, "interval_high": 63.75}
+    for name, values in (("brain_age", limits), ("dementia", {"set": "{0, 1}"})):
+        table = read_table(folder / name / "intervals.tsv")
+        write_table(folder / name / "intervals.tsv", table.assign(**values))
+        scan = table.loc[table["part"] == "held-out", "scan_id"].iloc[0]
+        report(own)
+        page = pages(own)[scan]
+        if name == "brain_age":
+            assert "95 % interval (years)" in page and "41.2 to 63.8" in page
+            assert "contains the true value of about 95 %" in page
+        else:
+            assert "95 % set" in page and " or " in page and "contains the true class of about 95 %" in page
+    assert "95 % interval" not in "".join(pages(study).values()), "too few validation scans for any"

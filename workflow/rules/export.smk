@@ -8,6 +8,8 @@ rule bundle:
         runs=lambda w: member_files(w.experiment, "run.json"),
         samples="results/experiments/{experiment}/samples.tsv",
         metrics="results/experiments/{experiment}/metrics.tsv",
+        predictions="results/experiments/{experiment}/predictions.tsv",
+        by_member="results/experiments/{experiment}/members.tsv",
     output:
         directory("results/models/{experiment}"),
     log:
@@ -33,6 +35,7 @@ rule bundle:
         ),
     shell:
         "neurocohort export --experiment {wildcards.experiment} --metrics {input.metrics} --samples {input.samples}"
+        " --predictions {input.predictions} --by-member {input.by_member}"
         " --folder {output} --configuration {params.configuration:q} {input.weights} > {log} 2>&1"
 
 

@@ -69,6 +69,8 @@ def export(
     experiment: str,
     metrics: Path,
     samples: Path,
+    predictions: Path,
+    by_member: Path,
     folder: Path,
     configuration: Annotated[str, typer.Option(help="the study's configuration as JSON")],
     members: Files,
@@ -77,7 +79,7 @@ def export(
     its predictions are averaged over."""
     import json
 
-    from neurocohort.export.bundle import write_bundle
+    from neurocohort.export.bundle import Outcome, write_bundle
     from neurocohort.files import folder_written_aside, read_table
     from neurocohort.learning.network_table import network_table, read_runs, used_members
     from neurocohort.report.networks import Networks
@@ -87,5 +89,6 @@ def export(
     folders = {name: every[name] for name in used_members(runs)}
     networks = Networks(network_table(runs))
     evaluated, taken = read_table(metrics), read_table(samples)
+    outcome = Outcome(networks, read_table(predictions), read_table(by_member))
     with folder_written_aside(folder) as aside:
-        write_bundle(aside, experiment, folders, evaluated, taken, json.loads(configuration), networks)
+        write_bundle(aside, experiment, folders, evaluated, taken, json.loads(configuration), outcome)

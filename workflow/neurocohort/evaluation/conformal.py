@@ -1,5 +1,5 @@
 """Conformal prediction intervals of a regression: around each prediction an interval that should contain the true value for 95 %
-of new participants.
+of new participants. `conformal_sets` has the sets of a classification.
 
 Without cross-validation it is split-conformal (Lei et al. 2018, Journal of the American Statistical Association 113, 1094-1111),
 from the errors on the validation scans. The epoch was chosen on these scans, so that the coverage is approximate. With
@@ -12,12 +12,14 @@ the calibration, which those of an external cohort are not.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from neurocohort.dataset.folds import test_fold_numbers
 from neurocohort.dataset.runs import RunName, run_name
+from neurocohort.evaluation.conformal_rule import interval_limits
 from neurocohort.evaluation.intervals import CONFIDENCE, wilson_interval
 from neurocohort.evaluation.measures import EXTERNAL, HELD_OUT, NETWORK, VALIDATION, judged_parts, too_few
 from neurocohort.evaluation.rows import DECIMALS, NAN, DetailRow, Estimate
@@ -29,7 +31,19 @@ INTERVAL_COLUMNS = [
     *("interval_low", "interval_high"),
 ]
 KEY = ["cohort", "scan_id"]
+ABROAD = " They hold for participants like those of the training cohorts; this cohort's may differ."
 NO_TEST_FOLD = 0  # the key of the calibration of scans without a test fold
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CalibrationScans:
+    """One predicted scan of each calibration participant, and the fields of `Calibration` except the errors."""
+
+    rows: pd.DataFrame
+    folds: np.ndarray
+    between_test_folds: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ class Calibration:
     """What intervals are made from: one scan of each participant that no network was trained on.
 
     Attributes:
-        residuals: Absolute errors, (participants,).
+        residuals: Absolute errors, (participants,); of a class, 1 minus its probability.
         folds: The fold of each, (participants,); 0 without cross-validation.
         between_test_folds: Whether these are test folds, and the participants held out.
     """
@@ -53,7 +67,20 @@ class Calibration:
 
 
 def calibrations_of(predictions: pd.DataFrame, members: pd.DataFrame, samples: pd.DataFrame) -> dict[int, Calibration]:
-    """The calibrations of a regression, by test fold; under NO_TEST_FOLD that of external scans, or of all without test folds.
+    """The calibrations of a regression, by test fold; for keys and arguments see `calibration_scans`."""
+    found = calibration_scans(predictions, members, samples)
+    return {
+        number: Calibration(_residuals(one.rows), one.folds, one.between_test_folds) for number, one in found.items()
+    }
+
+
+def calibration_scans(
+    predictions: pd.DataFrame, members: pd.DataFrame, samples: pd.DataFrame
+) -> dict[int, CalibrationScans]:
+    """The calibration scans by test fold; under NO_TEST_FOLD those of external scans, or of all without test folds.
+
+    They are the first scan (by scan_id) of each participant in the validation part; those of external scans, with test folds, in
+    the held-out part.
 
     Args:
         predictions: The network's rows.
@@ -62,26 +89,15 @@ def calibrations_of(predictions: pd.DataFrame, members: pd.DataFrame, samples: p
     """
     numbers = test_fold_numbers(predictions)
     if numbers == [NO_TEST_FOLD]:
-        return {NO_TEST_FOLD: calibration_of(predictions, members, samples)}
+        return {NO_TEST_FOLD: _validation_scans(predictions, members, samples)}
     names = members["member"].map(run_name)
     found = {}
     for number in numbers:
         own = names.map(lambda name, number=number: name.test_fold == number).astype(bool)
-        found[number] = calibration_of(predictions[predictions["test_fold"] == number], members[own], samples)
+        found[number] = _validation_scans(predictions[predictions["test_fold"] == number], members[own], samples)
     held_out = _one_scan_each(predictions[predictions["part"] == HELD_OUT])
-    found[NO_TEST_FOLD] = Calibration(_residuals(held_out), held_out["test_fold"].to_numpy(dtype=int), True)
+    found[NO_TEST_FOLD] = CalibrationScans(held_out, held_out["test_fold"].to_numpy(dtype=int), True)
     return found
-
-
-def calibration_of(predictions: pd.DataFrame, members: pd.DataFrame, samples: pd.DataFrame) -> Calibration:
-    """The calibration from the validation rows of ``predictions``, with the first scan (by scan_id) of each participant. The
-    arguments are those of `calibrations_of`, or their rows of one test fold."""
-    rows = _one_scan_each(predictions[predictions["part"] == VALIDATION])
-    folds = np.zeros(len(rows), dtype=int)
-    if "fold" in samples and any(run_name(name).fold for name in members["member"].unique()):
-        fold_of = samples.set_index(KEY)["fold"]
-        folds = fold_of.reindex(pd.MultiIndex.from_frame(rows[KEY])).fillna(0).to_numpy(dtype=int)
-    return Calibration(_residuals(rows), folds)
 
 
 def prediction_intervals(
@@ -98,32 +114,32 @@ def prediction_intervals(
     if not calibrations:
         return pd.DataFrame(columns=INTERVAL_COLUMNS)
     tested = predictions[predictions["part"] != VALIDATION].reset_index(drop=True)
-    numbers = np.zeros(len(tested), dtype=int)
-    if "test_fold" in tested:
-        numbers = tested["test_fold"].astype("Int64").fillna(NO_TEST_FOLD).to_numpy(dtype=int)
+    numbers = test_folds_of(tested)
     low, high = np.full(len(tested), np.nan), np.full(len(tested), np.nan)
     for number, calibration in calibrations.items():
         own = numbers == number
         if calibration.enough and own.any():
-            centres = _by_fold(tested[own], members, calibration, number)
+            centres = means_by_fold(tested[own], members, calibration, number)
             low[own], high[own] = conformal_limits(centres, calibration)
     limits = {"interval_low": np.round(low, DECIMALS), "interval_high": np.round(high, DECIMALS)}
     return tested.assign(**limits)[INTERVAL_COLUMNS]
 
 
-def conformal_limits(by_fold: dict[int, np.ndarray], calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high, (scans,) each, from the predictions of the networks of each fold (or under 0, of all), (scans,).
+def test_folds_of(rows: pd.DataFrame) -> np.ndarray:
+    """The test fold of each row, (rows,); NO_TEST_FOLD for external rows, and without test folds."""
+    if "test_fold" not in rows:
+        return np.zeros(len(rows), dtype=int)
+    return rows["test_fold"].astype("Int64").fillna(NO_TEST_FOLD).to_numpy(dtype=int)
 
-    Each calibration participant gives a pair of limits: the prediction of the networks that didn't see the participant, minus and
-    plus the residual. Of n pairs the floor(0.05 (n + 1))-th smallest lower and the ceil(0.95 (n + 1))-th smallest upper limit
-    count. With one prediction for all, this is the prediction minus and plus one quantile of the residuals.
-    """
-    count = len(calibration.residuals)
-    place = math.ceil(CONFIDENCE * (count + 1) - 1e-9)  # 20 * 0.95 may be slightly above 19
-    centres = np.stack([by_fold[fold] for fold in calibration.folds], axis=-1)  # (scans, participants)
-    low = np.sort(centres - calibration.residuals, axis=-1)[:, count - place]
-    high = np.sort(centres + calibration.residuals, axis=-1)[:, place - 1]
-    return low, high
+
+def conformal_limits(by_fold: dict[int, np.ndarray], calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """`interval_limits` from the predictions of the networks of each fold (or under 0, of all), (scans,)."""
+    return interval_limits(of_participants(by_fold, calibration), calibration.residuals, CONFIDENCE)
+
+
+def of_participants(by_fold: dict[int, np.ndarray], calibration: Calibration) -> np.ndarray:
+    """The predictions of the networks that didn't see each calibration participant, (scans, participants)."""
+    return np.stack([by_fold[fold] for fold in calibration.folds], axis=-1)
 
 
 def interval_details(intervals: pd.DataFrame, calibrations: dict[int, Calibration]) -> Iterator[DetailRow]:
@@ -143,13 +159,15 @@ def interval_details(intervals: pd.DataFrame, calibrations: dict[int, Calibratio
             Estimate("interval_width", float(width.mean()) if people else NAN, n=people),
         ]
         external = part.part == EXTERNAL
-        own = [
-            one
-            for number, one in calibrations.items()
-            if (number == NO_TEST_FOLD) == external or len(calibrations) == 1
-        ]
-        abroad = " They hold for participants like those of the training cohorts; this cohort's may differ."
-        yield from part.details("all", SETTING, _note(own) + (abroad if external else ""), found)
+        note = _note(of_part(calibrations, external=external)) + (ABROAD if external else "")
+        yield from part.details("all", SETTING, note, found)
+
+
+def of_part(calibrations: dict[int, T], *, external: bool) -> list[T]:
+    """Those of the calibrations that the intervals of held-out or of external scans are made from."""
+    return [
+        one for number, one in calibrations.items() if (number == NO_TEST_FOLD) == external or len(calibrations) == 1
+    ]
 
 
 def _note(calibrations: list[Calibration]) -> str:
@@ -169,6 +187,37 @@ def _note(calibrations: list[Calibration]) -> str:
     )
 
 
+def means_by_fold(
+    tested: pd.DataFrame,
+    members: pd.DataFrame,
+    calibration: Calibration,
+    test_fold: int,
+    column: str = "prediction",
+) -> dict[int, np.ndarray]:
+    """The mean of ``column`` for each tested scan over the networks of each fold; under 0 over all networks."""
+
+    def fold_of(name: RunName) -> int:
+        if calibration.between_test_folds:
+            return name.test_fold
+        return name.fold if name.test_fold == test_fold else 0
+
+    found = {0: tested[column].to_numpy(dtype=float)}
+    wanted, fold = pd.MultiIndex.from_frame(tested[KEY]), members["member"].map(lambda name: fold_of(run_name(name)))
+    for number in sorted(set(calibration.folds) - {0}):
+        own = members[(fold == number) & (members["part"] != VALIDATION)]
+        found[number] = own.groupby(KEY)[column].mean().reindex(wanted).to_numpy(dtype=float)
+    return found
+
+
+def _validation_scans(predictions: pd.DataFrame, members: pd.DataFrame, samples: pd.DataFrame) -> CalibrationScans:
+    rows = _one_scan_each(predictions[predictions["part"] == VALIDATION])
+    folds = np.zeros(len(rows), dtype=int)
+    if "fold" in samples and any(run_name(name).fold for name in members["member"].unique()):
+        fold_of = samples.set_index(KEY)["fold"]
+        folds = fold_of.reindex(pd.MultiIndex.from_frame(rows[KEY])).fillna(0).to_numpy(dtype=int)
+    return CalibrationScans(rows, folds)
+
+
 def _one_scan_each(rows: pd.DataFrame) -> pd.DataFrame:
     """The first predicted scan, by scan_id, of each participant."""
     known = rows.dropna(subset=["target", "prediction"])
@@ -177,21 +226,3 @@ def _one_scan_each(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _residuals(rows: pd.DataFrame) -> np.ndarray:
     return (rows["target"] - rows["prediction"]).abs().to_numpy(dtype=float)
-
-
-def _by_fold(
-    tested: pd.DataFrame, members: pd.DataFrame, calibration: Calibration, test_fold: int
-) -> dict[int, np.ndarray]:
-    """The mean prediction of each tested scan by the networks of each fold; under 0 that of all networks."""
-
-    def fold_of(name: RunName) -> int:
-        if calibration.between_test_folds:
-            return name.test_fold
-        return name.fold if name.test_fold == test_fold else 0
-
-    found = {0: tested["prediction"].to_numpy(dtype=float)}
-    wanted, fold = pd.MultiIndex.from_frame(tested[KEY]), members["member"].map(lambda name: fold_of(run_name(name)))
-    for number in sorted(set(calibration.folds) - {0}):
-        own = members[(fold == number) & (members["part"] != VALIDATION)]
-        found[number] = own.groupby(KEY)["prediction"].mean().reindex(wanted).to_numpy(dtype=float)
-    return found

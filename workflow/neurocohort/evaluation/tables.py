@@ -8,6 +8,7 @@ from neurocohort.evaluation.classification_details import confusion_table
 from neurocohort.evaluation.combined import combined
 from neurocohort.evaluation.comparisons import compare
 from neurocohort.evaluation.conformal import calibrations_of, interval_details, prediction_intervals
+from neurocohort.evaluation.conformal_sets import prediction_sets, set_calibrations_of, set_details
 from neurocohort.evaluation.curves import CURVE_COLUMNS, curve_table
 from neurocohort.evaluation.details import details
 from neurocohort.evaluation.evaluate import evaluate
@@ -15,6 +16,7 @@ from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import CLASSIFICATION, REGRESSION, with_baselines
 from neurocohort.evaluation.operating_point import CONFUSION_COLUMNS
 from neurocohort.evaluation.repeatability import repeatability
+from neurocohort.evaluation.rows import DetailRow
 from neurocohort.evaluation.shift import shift_rows
 from neurocohort.evaluation.spread import member_spread
 
@@ -52,9 +54,7 @@ def evaluation_tables(
     beside = [baselines, mean] if len(mean := combined(predictions, baselines)) else [baselines]
     yield "metrics", evaluate(predictions, pd.concat(beside, ignore_index=True), kind, bootstrap)
     yield "comparisons", compare(predictions, baselines, kind, bootstrap)
-    calibrations = calibrations_of(predictions, members, samples) if kind == REGRESSION else {}
-    intervals = prediction_intervals(predictions, members, calibrations)
-    covered = list(interval_details(intervals, calibrations))
+    intervals, covered = _intervals(predictions, members, samples, kind)
     yield "details", details(predictions, baselines, samples, traits, kind, bootstrap, covered)
     classified = kind == CLASSIFICATION
     yield "curves", curve_table(everything, bootstrap) if classified else pd.DataFrame(columns=CURVE_COLUMNS)
@@ -63,3 +63,16 @@ def evaluation_tables(
     yield "spread", member_spread(members, kind)
     yield "repeatability", repeatability(everything, kind, bootstrap)
     yield "intervals", intervals
+
+
+def _intervals(
+    predictions: pd.DataFrame, members: pd.DataFrame, samples: pd.DataFrame, kind: str
+) -> tuple[pd.DataFrame, list[DetailRow]]:
+    """intervals.tsv, and its rows of details.tsv."""
+    if kind == CLASSIFICATION:
+        of_classes = set_calibrations_of(predictions, members, samples)
+        sets = prediction_sets(predictions, members, of_classes)
+        return sets, list(set_details(sets, of_classes))
+    calibrations = calibrations_of(predictions, members, samples) if kind == REGRESSION else {}
+    intervals = prediction_intervals(predictions, members, calibrations)
+    return intervals, list(interval_details(intervals, calibrations))

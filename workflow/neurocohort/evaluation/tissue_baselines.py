@@ -5,7 +5,7 @@ classification has a linear support vector machine on the map of grey matter. Bo
 those of the training scans, which are computed once for all fits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -60,17 +60,29 @@ def tissue_baselines(
     name = GREY_MATTER_SVM if classes else KERNEL_RIDGE
     if fault := first_fault(samples, fits, classes):
         return {}, {name: fault}
-    whole, predictions = fits[0].training, []
     features = maps if isinstance(maps, np.ndarray) else features_of_task(samples, maps, spacing_mm, classes)
+    model: Fit = tissue_models(classes)[name]
+    predictions = [
+        tuned_predictions(model, kernel, fit.training, samples, classes=classes, seed=seed)
+        for fit, kernel in zip(fits, tissue_kernels(features, fits, classes), strict=True)
+    ]
+    return {name: joined(fits, predictions)}, {}
+
+
+def tissue_models(classes: int) -> dict[str, Fit]:
+    """The task's model by its name; ``classes``: 0 for a regression."""
+    return {GREY_MATTER_SVM: svm_decision} if classes else {KERNEL_RIDGE: ridge}
+
+
+def tissue_kernels(features: np.ndarray, fits: Sequence[BaselineFit], classes: int) -> Iterator[np.ndarray]:
+    """Yield the kernel of the task's model for each fit, (rows, training rows); for the arguments see `tissue_baselines`."""
+    whole = fits[0].training
     products, squares = centred_products(features, whole)
-    model: Fit = svm_decision if classes else ridge
     for fit in fits:
         if classes:
-            kernel = kernel_of_fit(products, whole, fit.training)
+            yield kernel_of_fit(products, whole, fit.training)
         else:
-            kernel = gaussian_kernel(products, squares, whole, fit.training)
-        predictions.append(tuned_predictions(model, kernel, fit.training, samples, classes=classes, seed=seed))
-    return {name: joined(fits, predictions)}, {}
+            yield gaussian_kernel(products, squares, whole, fit.training)
 
 
 def features_of_task(samples: pd.DataFrame, maps: Images, spacing_mm: float, classes: int) -> np.ndarray:

@@ -71,7 +71,7 @@ def voxel_baselines(
     Raises:
         ValueError: If the first fit's training rows lack one of another's.
     """
-    models = {"voxel_ridge": ridge, "voxel_svm": svm_decision if classes else _svm_regression}
+    models = voxel_models(classes)
     if fault := first_fault(samples, fits, classes):
         return {}, dict.fromkeys(models, fault)
     kernel = images if isinstance(images, VoxelKernel) else VoxelKernel(samples, images, fits[0].training)
@@ -81,6 +81,11 @@ def voxel_baselines(
         for name, model in models.items():
             predictions[name].append(tuned_predictions(model, own, fit.training, samples, classes=classes, seed=seed))
     return {name: joined(fits, values) for name, values in predictions.items()}, {}
+
+
+def voxel_models(classes: int) -> dict[str, Fit]:
+    """The models of `voxel_baselines` by name; ``classes``: 0 for a regression."""
+    return {"voxel_ridge": ridge, "voxel_svm": svm_decision if classes else _svm_regression}
 
 
 def first_fault(samples: pd.DataFrame, fits: Sequence[BaselineFit], classes: int) -> str:

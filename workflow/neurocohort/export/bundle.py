@@ -14,7 +14,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from neurocohort.errors import InputError
+from neurocohort.evaluation import conformal_rule
 from neurocohort.export import bundle_metadata
+from neurocohort.export.bundle_conformal import Conformal, conformal_of
 from neurocohort.export.bundle_files import evaluator, outputs, scans, weights
 from neurocohort.export.bundle_metadata import Bundle, Member, terms_of
 from neurocohort.files import read_json, write_json, write_text
@@ -30,7 +32,7 @@ from neurocohort.report.model_limits import Known
 from neurocohort.report.networks import Networks
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = (evaluator, outputs, scans, weights)
+SCRIPTS = (evaluator, outputs, scans, weights, conformal_rule)
 NETWORK_MODULE = "scripts.network"
 SHARED_SETTINGS = (
     "task",
@@ -45,6 +47,15 @@ SHARED_SETTINGS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of the experiment: all its networks, for the model card, and what conformal predictions are made from."""
+
+    networks: Networks | None = None
+    predictions: pd.DataFrame | None = None
+    by_member: pd.DataFrame | None = None
+
+
 def write_bundle(
     folder: Path,
     experiment: str,
@@ -52,7 +63,7 @@ def write_bundle(
     metrics: pd.DataFrame,
     samples: pd.DataFrame,
     configuration: dict,
-    all_networks: Networks | None = None,
+    outcome: Outcome = Outcome(),
 ) -> None:
     """Write the bundle of an experiment.
 
@@ -63,7 +74,7 @@ def write_bundle(
         metrics: The experiment's metrics.tsv.
         samples: The experiment's samples.tsv.
         configuration: The study's, with at least this experiment and those whose weights it starts from.
-        all_networks: The outcome of all its networks, for the model card.
+        outcome: Its networks, predictions.tsv and members.tsv; without the latter, no intervals.
 
     Raises:
         InputError: If members differ in network or task, or a file is missing.
@@ -71,7 +82,7 @@ def write_bundle(
     runs = {name: Member(**read_json(path / RUN)) for name, path in members.items()}
     _check_shared(runs)
     entry = configuration["experiments"][experiment]
-    bundle = Bundle(experiment, entry, runs, metrics, samples, configuration)
+    bundle = Bundle(experiment, entry, runs, metrics, samples, configuration, _conformal(entry, runs, samples, outcome))
     (folder / "models").mkdir(parents=True, exist_ok=True)
     for path, name in zip(members.values(), bundle.weights, strict=True):
         if not (path / WEIGHTS).is_file():
@@ -82,13 +93,19 @@ def write_bundle(
     write_text(folder / "LICENSE", licence_text(experiment, configuration))
     terms = {name: terms_of(configuration, name) for name in (*entry["cohorts"], *entry["external"])}
     run = next(iter(runs.values()))
-    card = model_card(Known(experiment, entry, configuration, run, metrics, samples, all_networks, terms))
+    card = model_card(Known(experiment, entry, configuration, run, metrics, samples, outcome.networks, terms))
     write_text(folder / "docs" / "README.md", card + _rendered("usage.md.j2", bundle=bundle))
     for module in SCRIPTS:
         write_text(folder / "scripts" / f"{module.__name__.rpartition('.')[2]}.py", inspect.getsource(module))
     write_text(folder / "scripts" / "__init__.py", "")
     if bundle.settings.network == "sfcn":
         write_text(folder / "scripts" / "network.py", _sfcn_source())
+
+
+def _conformal(entry: dict, runs: dict[str, Member], samples: pd.DataFrame, outcome: Outcome) -> Conformal:
+    if outcome.predictions is None or outcome.by_member is None:
+        return Conformal()
+    return conformal_of(entry["task"], outcome.predictions, outcome.by_member, samples, runs)
 
 
 def licence_text(experiment: str, configuration: dict) -> str:

@@ -1,6 +1,6 @@
 """The content of a bundle, and what its templates state about it: the data it learned from, their terms, inputs and outputs."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from neurocohort import __version__
 from neurocohort.dataset.targets import class_names
+from neurocohort.export.bundle_conformal import Conformal
 from neurocohort.export.bundle_files import outputs, scans
 from neurocohort.imaging.template import study_grid
 from neurocohort.imaging.volume import Grid
@@ -64,6 +65,7 @@ class Bundle:
         metrics: metrics.tsv.
         samples: samples.tsv.
         configuration: The study's.
+        conformal: What its intervals or sets are made from.
     """
 
     experiment: str
@@ -72,6 +74,7 @@ class Bundle:
     metrics: pd.DataFrame
     samples: pd.DataFrame
     configuration: dict
+    conformal: Conformal = field(default_factory=Conformal)
 
     @cached_property
     def settings(self) -> TrainingSettings:

@@ -34,6 +34,8 @@ def classification(part: Part, content: Content) -> None:
             found = classification_tables.of_details(part, part.details)
             content.details += found or [part.lack("details.tsv", "the operating point")]
             content.sentences += classification_tables.operating_sentence(part, part.details)
+    if not isinstance(part.details, Missing):
+        content.sentences += classification_tables.sets_sentence(part, part.details)
     confusion = part.confusion
     if not isinstance(confusion, Missing):
         confusion = classification_tables.confusion_matrix(part, confusion)

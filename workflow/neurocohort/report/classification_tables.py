@@ -3,6 +3,8 @@ age, and the confusion matrix (of more classes too)."""
 
 import pandas as pd
 
+from neurocohort.evaluation.conformal_sets import OF_CLASS
+from neurocohort.evaluation.conformal_sets import SETTING as PREDICTION_SET
 from neurocohort.report import labels, tables
 from neurocohort.report.part import Part
 from neurocohort.report.sources import Missing
@@ -27,6 +29,33 @@ def operating_sentence(part: Part, details: pd.DataFrame) -> list[str]:
         for name in AT_POINT
     )
     return [f"{tables.note_of(rows)} At it the network reached on the {part.name} part: {figures}."]
+
+
+def sets_sentence(part: Part, details: pd.DataFrame) -> list[str]:
+    """How many true classes are in the conformal sets, by class too, and how many classes these have."""
+    rows = details[details["setting"] == PREDICTION_SET]
+    if rows.empty:
+        return []
+    note, rows = tables.note_of(rows), rows[rows["cohort"] == tables.lead_cohort(rows)]
+    covered = tables.first(rows, group="all", metric="coverage")
+    if covered is None or not labels.is_number(covered["value"]):
+        return [note]
+    of_classes = [
+        f"{name}: {tables.figure(rows, group=OF_CLASS.format(code), metric='coverage')}"
+        for code, name in enumerate(part.experiment.classes)
+        if (rows["group"] == OF_CLASS.format(code)).any()
+    ]
+    by_class = f" ({'; '.join(of_classes)})" if of_classes else ""
+    one, several, none = (
+        tables.with_interval(tables.first(rows, group="all", metric=name))
+        for name in ("one_class_sets", "several_class_sets", "empty_sets")
+    )
+    return [
+        f"{note} On {labels.cohort_in_text(covered['cohort'])}, {part.name}, the set contains the true class of a fraction of "
+        f"{tables.with_interval(covered)} of the scans{by_class}. Of the sets, a fraction of {one} has one class; {several} have "
+        f"several, which the scan doesn't tell apart; {none} are empty, because the scan is unlike the calibration participants "
+        "of every class."
+    ]
 
 
 def of_details(part: Part, details: pd.DataFrame) -> list[Table]:

@@ -22,7 +22,7 @@ TABLES = {  # by file, what it has
     "shift.tsv": "the headline metric by tested cohort and site",
     "spread.tsv": "the spread over seeds and folds",
     "repeatability.tsv": "how predictions repeat between the sessions of a participant",
-    "intervals.tsv": "95 % prediction intervals of every tested scan",
+    "intervals.tsv": "95 % prediction interval or set of classes of every tested scan",
     "predictions.tsv": "the network's predictions",
     "baselines.tsv": "the baselines' predictions",
     "predictors.tsv": "predictions from elsewhere",

@@ -15,6 +15,10 @@ COMPARISON_COLUMNS = (
     *("difference", "ci_low", "ci_high", "n", "in_favour_of"),
 )
 PREDICTED = ("cohort", "part", "scan_id", "participant_id")
+INTERVAL_COLUMNS = {
+    "regression": ("cohort", "part", "scan_id", "interval_low", "interval_high"),
+    "classification": ("cohort", "part", "scan_id", "set"),
+}
 PREDICTION_COLUMNS = {
     "regression": (*PREDICTED, "site", "target", "prediction"),
     "classification": (*PREDICTED, "site", "target", "prediction"),

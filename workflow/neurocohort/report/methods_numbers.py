@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from neurocohort.dataset.split import EXCLUDED, PARTS
-from neurocohort.evaluation import conformal
+from neurocohort.evaluation import conformal, conformal_sets
 from neurocohort.evaluation.classification_details import AT_THRESHOLD
 from neurocohort.imaging import deformable
 from neurocohort.learning.architectures import ARCHITECTURES
@@ -373,11 +373,7 @@ def group_kinds(metrics: pd.DataFrame) -> list[str]:
 
 def interval_note(experiment: Experiment) -> str:
     """How prediction intervals were made, with its reference; empty where there are none."""
-    if isinstance(experiment.details, Missing):
-        return ""
-    rows = experiment.details
-    rows = rows[(rows["setting"] == conformal.SETTING) & (rows["metric"] == "coverage")].dropna(subset=["value"])
-    if rows.empty:
+    if not _with_coverage(experiment, conformal.SETTING):
         return ""
     each = ", for each test fold" if experiment.test_folds else ""
     if experiment.folds:
@@ -386,6 +382,27 @@ def interval_note(experiment: Experiment) -> str:
         "split-conformal prediction [@lei2018] from the errors on the validation scans, on which the epoch was chosen too, so "
         "that its coverage is approximate"
     )
+
+
+def set_note(experiment: Experiment) -> str:
+    """From which predictions the conformal sets of a classification were made; empty where there are none."""
+    if not _with_coverage(experiment, conformal_sets.SETTING):
+        return ""
+    each = ", for each test fold" if experiment.test_folds else ""
+    if experiment.folds:
+        return f"CV+ [@romano2020] from the probabilities out of fold{each}"
+    return (
+        "calibration by the probabilities of the validation scans, on which the epoch was chosen too, so that the coverage of "
+        f"the sets is approximate{each}"
+    )
+
+
+def _with_coverage(experiment: Experiment, setting: str) -> bool:
+    if isinstance(experiment.details, Missing):
+        return False
+    rows = experiment.details
+    rows = rows[(rows["setting"] == setting) & (rows["metric"] == "coverage")].dropna(subset=["value"])
+    return len(rows) > 0
 
 
 def threshold_note(experiment: Experiment) -> str:

@@ -210,6 +210,14 @@ class Experiment:
         return self._table("predictions.tsv", "the predictions", formats.PREDICTION_COLUMNS[self.task])
 
     @cached_property
+    def intervals(self) -> Read:
+        """The prediction intervals or sets of tested scans; without rows for a segmentation, and perhaps for other tasks."""
+        if self.task == "segmentation":
+            return pd.DataFrame()
+        columns = formats.INTERVAL_COLUMNS[self.task]
+        return self._table("intervals.tsv", "the prediction intervals", columns, may_be_empty=True)
+
+    @cached_property
     def baselines(self) -> Read:
         """The baselines' predictions; may have no rows."""
         columns = ("model", *formats.PREDICTION_COLUMNS[self.task])

@@ -42,7 +42,8 @@ class Person:
 
 @dataclass(frozen=True)
 class ScanPrediction:
-    """An experiment on one scan: its part, its predictions as a table, and the rank of its error in words."""
+    """An experiment on one scan: its part, its predictions as a table, the rank of its error in words, and what its prediction
+    interval or set means, if it has one."""
 
     experiment: Experiment
     part: str | None
@@ -50,6 +51,7 @@ class ScanPrediction:
     columns: list[str]
     rows: list[list[str]]
     rank: str
+    explained: str
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,22 @@ class _Predictions:
         return found
 
     @cached_property
+    def intervals(self) -> dict[ScanKey, str]:
+        """The prediction interval or the set of classes of each tested scan as text; empty where the experiment has none."""
+        table = self.experiment.intervals
+        if isinstance(table, Missing) or table.empty:
+            return {}
+        if self.experiment.task == "classification":
+            known = table.dropna(subset=["set"])
+            texts = [_named_set(self.experiment.classes, text) for text in known["set"]]
+        else:
+            known = table.dropna(subset=["interval_low", "interval_high"])
+            limits = zip(known["interval_low"], known["interval_high"], strict=True)
+            texts = [f"{labels.number(low, 1)} to {labels.number(high, 1)}" for low, high in limits]
+        keys = zip(known["cohort"].astype(str), known["scan_id"].astype(str), strict=True)
+        return dict(zip(keys, texts, strict=True))
+
+    @cached_property
     def errors(self) -> pd.Series:
         if isinstance(self.experiment.predictions, Missing):
             return pd.Series(dtype=float)
@@ -195,8 +213,19 @@ class _Predictions:
             order = "highest mean Dice" if experiment.task == "segmentation" else "smallest error"
             rank = f"Place {self.ranks[key]} of {len(self.ranks)} held-out scans, from the {order} on."
         rows = [self._cells(row) for row in self.rows.get(key, [])]
-        missing = missing_of((experiment.samples, experiment.predictions))
-        return ScanPrediction(experiment, self.parts.get(key), missing, self._columns(), rows, rank)
+        missing = missing_of((experiment.samples, experiment.predictions, experiment.intervals))
+        return ScanPrediction(
+            experiment, self.parts.get(key), missing, self._columns(), rows, rank, self._explained(key)
+        )
+
+    def _explained(self, key: ScanKey) -> str:
+        """What the scan's interval or set means; empty where it has none."""
+        if key not in self.intervals:
+            return ""
+        like = "new participants who are like those of the training cohorts"
+        if self.experiment.task == "classification":
+            return f"The set contains the true class of about 95 % of {like}, in each class."
+        return f"The interval contains the true value of about 95 % of {like}."
 
     def label_map(self, cohort: str, scan_id: str) -> Path | None:
         """The predicted label map of the scan on the study's grid, where the experiment made one."""
@@ -209,10 +238,11 @@ class _Predictions:
         unit = labels.unit(self.experiment.target).strip()
         unit = f" ({unit})" if unit else ""
         if self.experiment.task == "regression":
-            return ["Part", f"True{unit}", f"Predicted{unit}", f"Predicted − true{unit}"]
-        names = self.experiment.classes
+            own = [f"95 % interval{unit}"] if self.intervals else []
+            return ["Part", f"True{unit}", f"Predicted{unit}", f"Predicted − true{unit}", *own]
+        names, own = self.experiment.classes, ["95 % set"] if self.intervals else []
         several = ["Predicted class", "Its probability"]
-        return ["Part", "True class", *(several if len(names) > 2 else [f"Probability of {names[1]}"])]
+        return ["Part", "True class", *(several if len(names) > 2 else [f"Probability of {names[1]}"]), *own]
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
         if self.experiment.task == "segmentation":
@@ -221,14 +251,16 @@ class _Predictions:
         part = labels.PARTS.get(row["part"], str(row["part"]))
         if row["part"] == "validation" and self.experiment.folds:
             part = OUT_OF_FOLD
+        key = (str(row["cohort"]), str(row["scan_id"])) if row["part"] != "validation" else ("", "")
+        interval = [self.intervals.get(key, "–")] if self.intervals else []
         true, predicted = row["target"], row["prediction"]
         if self.experiment.task == "regression":
-            return [part, *(labels.number(value, 1) for value in (true, predicted, predicted - true))]
+            return [part, *(labels.number(value, 1) for value in (true, predicted, predicted - true)), *interval]
         names = self.experiment.classes
         if len(names) > 2:
             probability = row.get(f"probability_{predicted:.0f}")
-            return [part, _named(names, true), _named(names, predicted), labels.number(probability, 3)]
-        return [part, _named(names, true), labels.number(predicted, 3)]
+            return [part, _named(names, true), _named(names, predicted), labels.number(probability, 3), *interval]
+        return [part, _named(names, true), labels.number(predicted, 3), *interval]
 
 
 class _Spread:
@@ -320,3 +352,9 @@ def _part(part: str, fold: object) -> str:
 
 def _named(names: list[str], code: object) -> str:
     return names[int(code)] if labels.is_number(code) and 0 <= int(code) < len(names) else "–"
+
+
+def _named_set(names: list[str], text: str) -> str:
+    """A set such as ``{0, 1}`` with the names of its classes: ``healthy or ill``; ``no class`` where it is empty."""
+    codes = [code for code in text.strip("{}").split(",") if code]
+    return " or ".join(_named(names, float(code)) for code in codes) or "no class"

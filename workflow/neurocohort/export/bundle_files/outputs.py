@@ -1,6 +1,8 @@
 """From the outputs of a network to predictions, and from the predictions of several networks to the rows of predictions.tsv."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import nibabel as nib
 import numpy as np
@@ -34,21 +36,40 @@ def classes(outputs: torch.Tensor) -> torch.Tensor:
     return torch.softmax(outputs, dim=1)
 
 
-def value_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray) -> list[Row]:
-    """One row: the mean of the members' values, each a single number."""
-    return [{"scan_id": scan_id, "prediction": _rounded(_mean(members))}]
+class Columns(Protocol):
+    """Makes further columns of a scan's row from the prediction of each network, such as a conformal interval."""
+
+    def columns(self, members: Sequence[np.ndarray]) -> dict[str, float | str]: ...
 
 
-def class_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray) -> list[Row]:
+def value_rows(
+    scan_id: str,
+    members: list[torch.Tensor],
+    output_dir: str,
+    affine: np.ndarray,
+    conformal: Columns | None = None,
+) -> list[Row]:
+    """One row: the mean of the members' values, each a single number, and its interval with ``conformal``."""
+    return [{"scan_id": scan_id, "prediction": _rounded(_mean(members)), **_more(members, conformal)}]
+
+
+def class_rows(
+    scan_id: str,
+    members: list[torch.Tensor],
+    output_dir: str,
+    affine: np.ndarray,
+    conformal: Columns | None = None,
+) -> list[Row]:
     """One row, from the mean of the members' probabilities (K,).
 
-    For two classes it has the probability of class 1; for more, the most probable class and the probability of each class.
+    For two classes it has the probability of class 1; for more, the most probable class and the probability of each class. With
+    ``conformal`` it has the set of classes.
     """
-    mean = _mean(members)
+    mean, more = _mean(members), _more(members, conformal)
     if len(mean) == 2:
-        return [{"scan_id": scan_id, "prediction": _rounded(mean[1])}]
+        return [{"scan_id": scan_id, "prediction": _rounded(mean[1]), **more}]
     probabilities = {f"probability_{number}": _rounded(one) for number, one in enumerate(mean)}
-    return [{"scan_id": scan_id, "prediction": int(mean.argmax()), **probabilities}]
+    return [{"scan_id": scan_id, "prediction": int(mean.argmax()), **probabilities, **more}]
 
 
 def label_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray, space: str) -> list[Row]:
@@ -75,6 +96,10 @@ def label_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affin
         {"scan_id": scan_id, "tissue": tissue, "volume_ml": round(int(count) * voxel_ml, 3)}
         for tissue, count in zip(TISSUES, counts, strict=True)
     ]
+
+
+def _more(members: list[torch.Tensor], conformal: Columns | None) -> dict[str, float | str]:
+    return conformal.columns([member.numpy().astype(np.float64) for member in members]) if conformal else {}
 
 
 def _mean(members: list[torch.Tensor]) -> np.ndarray:
