@@ -81,7 +81,7 @@ def value_baselines(
         seed: Seed of the folds within the training rows.
     """
     values, people = samples["target"].to_numpy(dtype=float), samples["participant_id"].to_numpy()
-    volumes = _volumes(samples, qc)
+    volumes = volumes_of(samples, qc)
     measured = volumes.groupby("cohort")["volume_brain_ml"].transform("count").to_numpy() > 0  # by cohort
     found = Baselines()
     for name, model in _models(_inputs(samples, volumes, target), values, classes).items():
@@ -142,7 +142,7 @@ def _label_counts(label_maps: Iterable[np.ndarray]) -> np.ndarray:
     return counts
 
 
-def _volumes(samples: pd.DataFrame, qc: pd.DataFrame) -> pd.DataFrame:
+def volumes_of(samples: pd.DataFrame, qc: pd.DataFrame) -> pd.DataFrame:
     """scan_id, cohort and volumes of each row of ``samples``; missing where the quality table has no volume."""
     own_volumes = qc.reindex(columns=["scan_id", "volume_brain_ml", *VOLUME_COLUMNS])
     return samples[["scan_id", "cohort"]].merge(own_volumes, on="scan_id", how="left", validate="1:1")

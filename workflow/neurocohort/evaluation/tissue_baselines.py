@@ -57,7 +57,7 @@ def tissue_baselines(
         seed: Seed of the cross-validation.
         spacing_mm: Voxel size of the maps.
     """
-    name = GREY_MATTER_SVM if classes else KERNEL_RIDGE
+    name = tissue_model(classes)
     if fault := first_fault(samples, fits, classes):
         return {}, {name: fault}
     whole, predictions = fits[0].training, []
@@ -71,6 +71,11 @@ def tissue_baselines(
             kernel = gaussian_kernel(products, squares, whole, fit.training)
         predictions.append(tuned_predictions(model, kernel, fit.training, samples, classes=classes, seed=seed))
     return {name: joined(fits, predictions)}, {}
+
+
+def tissue_model(classes: int) -> str:
+    """The name of the task's model; ``classes``: 0 for a regression."""
+    return GREY_MATTER_SVM if classes else KERNEL_RIDGE
 
 
 def features_of_task(samples: pd.DataFrame, maps: Images, spacing_mm: float, classes: int) -> np.ndarray:

@@ -51,6 +51,8 @@ METRICS = {
     "calibration_intercept": Metric("Calibration intercept", "calibration in the large, 0 at best", 2, None),
     "calibration_slope": Metric("Calibration slope", "calibration slope, 1 at best", 2, None),
     "age_difference": Metric("Age difference", "mean age of the cases minus that of the controls", 1, None, "years"),
+    "site_balanced_accuracy": Metric("Balanced accuracy", "balanced accuracy of predicted sites", 3, None),
+    "site_chance": Metric("Chance", "balanced accuracy by chance, 1 / number of sites", 3, None),
     "brier": Metric("Brier score", "Brier score", 3, False),
     "ece": Metric("ECE", "expected calibration error", 3, False),
     "dice": Metric("Dice", "Dice coefficient", 3, True),

@@ -22,6 +22,7 @@ from neurocohort.evaluation import (
     measures,
     outer_folds,
     shift,
+    site_prediction,
     tissue_baselines,
     voxel_baselines,
 )
@@ -62,7 +63,7 @@ DESCRIBED = (  # modules whose constants the text states, by their own names
         template,
         tissues,
     ),
-    *(brain_age, classification_details, details, evaluate, measures, outer_folds, shift),
+    *(brain_age, classification_details, details, evaluate, measures, outer_folds, shift, site_prediction),
     *(tissue_baselines, voxel_baselines),
     *(constants, members, origins, quality_flags),
 )

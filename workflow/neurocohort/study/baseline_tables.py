@@ -17,7 +17,7 @@ from neurocohort.dataset.folds import (
 )
 from neurocohort.evaluation.baselines import atlases, value_baselines
 from neurocohort.evaluation.segmentation_details import surface_values
-from neurocohort.evaluation.tissue_baselines import features_of_task, tissue_baselines
+from neurocohort.evaluation.tissue_baselines import features_of_task, tissue_baselines, tissue_model
 from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
@@ -47,7 +47,7 @@ def value_table(
     qc: pd.DataFrame,
     packed: PackedImages,
     wanted: BaselineSettings,
-    maps: PackedImages | None = None,
+    tissues: dict[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """The table of the baselines of a regression or classification (`baseline_rows`). Reasons for missing rows are printed.
 
@@ -56,12 +56,9 @@ def value_table(
         qc: Quality tables of the cohorts.
         packed: The volumes of the samples.
         wanted: The settings.
-        maps: Their tissue maps, in the order of `tissue_baselines.CHANNELS`, if the study has them.
+        tissues: Their `tissue_features`, if the study has tissue maps.
     """
-
-    features = None
-    if maps is not None:
-        features = features_of_task(samples, maps.stack_arrays, wanted.spacing_mm, _classes(wanted))
+    features = (tissues or {}).get(tissue_model(_classes(wanted)))
     numbers = test_fold_numbers(samples)
     if numbers == [0]:
         return _value_rows(samples, qc, packed.stack_arrays, wanted, features)
@@ -80,6 +77,18 @@ def value_table(
         rows = _value_rows(own, qc, kernel, wanted.model_copy(update={"folds": 0}), features)
         tables.append(rows[rows["part"] == "external"])
     return pd.concat(tables, ignore_index=True)
+
+
+def tissue_features(samples: pd.DataFrame, maps: PackedImages, wanted: BaselineSettings) -> dict[str, np.ndarray]:
+    """The smoothed tissue maps of the samples, (rows, voxels), by the name of the model that uses them.
+
+    Args:
+        samples: The experiment's samples.
+        maps: Their tissue maps, in the order of `tissue_baselines.CHANNELS`.
+        wanted: The settings.
+    """
+    classes = _classes(wanted)
+    return {tissue_model(classes): features_of_task(samples, maps.stack_arrays, wanted.spacing_mm, classes)}
 
 
 def _classes(wanted: BaselineSettings) -> int:
