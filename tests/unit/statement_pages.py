@@ -369,7 +369,7 @@ def given_and_repeated(scenario: Scenario) -> str:
 
 
 def several_sites(scenario: Scenario) -> str:
-    """Held-out participants of several sites, whose brains have one size by site."""
+    """Held-out participants of several sites, whose brains have one size by site; some are harmonised."""
     folder = scenario.folder("brain_age")
     for name in ("predictions", "baselines", "samples"):
         table = read_table(folder / f"{name}.tsv")
@@ -378,7 +378,10 @@ def several_sites(scenario: Scenario) -> str:
         for number in range(4):
             names = own["participant_id"] + f"x{number}"
             more.append(own.assign(participant_id=names, scan_id=names + "_ses-1"))
-        write_table(folder / f"{name}.tsv", pd.concat([table, *more]))
+        table = pd.concat([table, *more])
+        if name == "baselines":
+            table = pd.concat([table, table[table["model"] == "volumes"].assign(model="volumes_combat")])
+        write_table(folder / f"{name}.tsv", table)
     samples = read_table(folder / "samples.tsv")
     sizes = samples["site"].map({site: number for number, site in enumerate(samples["site"].unique())})
     write_table(folder / "baseline_inputs.tsv", samples[["cohort", "scan_id"]].assign(**{"input:volumes:1": sizes}))

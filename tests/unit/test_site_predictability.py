@@ -75,7 +75,8 @@ def test_small_sites_are_left_out_with_a_note():
     found = found_in(table).iloc[0]
     assert found["n"] == 36
     assert (
-        found["note"] == "Sites (participants): s0 (18), s1 (18). Left out, with fewer than 5 participants: tiny (4)."
+        found["note"]
+        == "Sites (participants): a s0 (18), a s1 (18). Left out, with fewer than 5 participants: a tiny (4)."
     )
 
 
@@ -107,12 +108,12 @@ def test_site_is_found_in_volumes_of_the_same_scans():
     assert found_in(table, samples).query("setting == 'site from inputs'")["n"].eq(39).all()
 
 
-def test_components_are_of_unit_variance_and_independent_of_other_rows():
+def test_components_are_uncorrelated_and_independent_of_other_rows():
     rng = np.random.default_rng(1)
     features = rng.integers(0, 255, (30, 50)).astype(np.uint8)
     fitted = np.arange(30) < 20
     found = leading_components(features, fitted, 5)
-    np.testing.assert_allclose(np.cov(found[fitted].T), np.eye(5), atol=1e-6)
+    np.testing.assert_allclose(np.corrcoef(found[fitted].T), np.eye(5), atol=1e-6)
     other = np.where(fitted[:, None], features, 255 - features)
     np.testing.assert_allclose(np.abs(leading_components(other, fitted, 5)[fitted]), np.abs(found[fitted]))
     assert leading_components(features, np.arange(30) < 3, 5).shape == (30, 2)

@@ -41,6 +41,7 @@ rule baselines:
             seed=training("seeds")(w)[0],
             spacing_mm=SPACING_MM,
             tissue_maps=PREPROCESSING["tissue_maps"],
+            harmonisation=config["evaluation"]["harmonisation"],
         ).as_json(),
     shell:
         "neurocohort baselines --samples {input.samples} --results results --output {output.baselines}"

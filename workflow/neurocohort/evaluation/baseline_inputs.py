@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from neurocohort.dataset.folds import FOLDED_PARTS
-from neurocohort.evaluation.baselines import VOLUME_COLUMNS, volumes_of
+from neurocohort.evaluation.baselines import volume_inputs
 from neurocohort.evaluation.tissue_baselines import TISSUE_MODELS, centred_products
 
 VOLUMES = "volumes"
@@ -26,9 +26,7 @@ def baseline_inputs(samples: pd.DataFrame, qc: pd.DataFrame | None, tissues: dic
     """
     values: dict[str, np.ndarray] = {}
     if qc is not None:
-        volumes = volumes_of(samples, qc)
-        brain = volumes[["volume_brain_ml"]].to_numpy(dtype=float)
-        values[VOLUMES] = np.hstack([volumes[VOLUME_COLUMNS].to_numpy(dtype=float) / brain, brain])
+        values[VOLUMES] = volume_inputs(samples, qc)
     fitted = samples["part"].isin(FOLDED_PARTS).to_numpy()
     values |= {model: leading_components(features, fitted, COMPONENTS) for model, features in tissues.items()}
     columns = {
@@ -54,7 +52,7 @@ def of_scans(model: str, table: pd.DataFrame, samples: pd.DataFrame) -> np.ndarr
 
 
 def leading_components(features: np.ndarray, fitted: np.ndarray, count: int) -> np.ndarray:
-    """The leading principal components of all rows, (rows, at most ``count``), each with a variance of 1 in the fitted rows.
+    """The leading principal components of all rows, (rows, at most ``count``).
 
     Args:
         features: (rows, voxels) uint8.
@@ -65,8 +63,7 @@ def leading_components(features: np.ndarray, fitted: np.ndarray, count: int) -> 
     variances, directions = np.linalg.eigh(products[fitted])
     largest = np.argsort(variances)[::-1][:count]
     largest = largest[variances[largest] > variances.max(initial=0) * 1e-9]
-    scale = np.sqrt(max(int(fitted.sum()) - 1, 1)) / variances[largest]
-    found: np.ndarray = products @ directions[:, largest] * scale
+    found: np.ndarray = products @ directions[:, largest] / np.sqrt(variances[largest])
     return found
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from neurocohort.dataset.folds import FOLDED_PARTS
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.classification_details import classification_details
+from neurocohort.evaluation.harmonisation_details import harmonisation_details
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import (
     CLASSIFICATION,
@@ -58,6 +59,7 @@ def details(
     else:
         rows = segmentation_details(everything, bootstrap)
     rows += [*out_of_fold(everything, samples, kind, bootstrap), *test_fold_details(everything, samples, kind)]
+    rows += harmonisation_details(everything, samples)
     return table_of([*rows, *more, *site_details(everything, samples, kind, bootstrap)], DetailRow)
 
 

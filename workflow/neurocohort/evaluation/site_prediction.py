@@ -101,12 +101,8 @@ def residuals(table: pd.DataFrame) -> np.ndarray:
 
 
 def sites_of(table: pd.DataFrame, usable: np.ndarray) -> Sites:
-    """The sites of the ``usable`` rows, (rows,) bool. A cohort in which no scan has a site is a site."""
-    own = site_names(table["site"])
-    nowhere = own.isna().groupby(table["cohort"]).transform("all")
-    names = own.where(~nowhere, table["cohort"])
-    if table["cohort"].nunique() > 1:
-        names = (table["cohort"] + " " + names).where(~nowhere, names)
+    """The sites of the ``usable`` rows, (rows,) bool, by their `site_labels`."""
+    names = site_labels(table)
     people = (table["cohort"] + " " + table["participant_id"].astype(str)).to_numpy()
     counts = pd.Series(people[usable]).groupby(names[usable].to_numpy()).nunique()
     large = {str(name): int(count) for name, count in counts.items() if count >= FEWEST_PARTICIPANTS}
@@ -114,6 +110,16 @@ def sites_of(table: pd.DataFrame, usable: np.ndarray) -> Sites:
     rows = usable & names.isin(large).to_numpy()
     codes = pd.Categorical(names[rows], categories=list(large)).codes.astype(int)
     return Sites(rows, codes, people[rows], large, small)
+
+
+def site_labels(table: pd.DataFrame) -> pd.Series:
+    """The site of each row, after the name of its cohort; missing where it isn't known.
+
+    A cohort in which no scan has a site is a site.
+    """
+    own = site_names(table["site"])
+    nowhere = own.isna().groupby(table["cohort"]).transform("all")
+    return (table["cohort"] + " " + own).where(~nowhere, table["cohort"])
 
 
 def predicted_sites(values: np.ndarray, sites: Sites, seed: int) -> np.ndarray:

@@ -110,7 +110,7 @@ def centred_products(features: np.ndarray, training: np.ndarray) -> tuple[np.nda
     """Products of every row with every training row, (rows, training rows), and of every row with itself, (rows,).
 
     Args:
-        features: (rows, voxels) uint8; the mean of the training rows is subtracted from all.
+        features: (rows, columns); the mean of the training rows is subtracted from all.
         training: (rows,) bool.
     """
     products, squares = np.zeros((len(features), int(training.sum()))), np.zeros(len(features))

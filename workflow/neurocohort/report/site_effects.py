@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from neurocohort.evaluation.harmonisation_details import SETTING as HARMONISATION
 from neurocohort.evaluation.site_prediction import ACCURACY, CHANCE, FROM_INPUTS, FROM_RESIDUALS
 from neurocohort.report import labels, tables
 from neurocohort.report.part import Content, Part
@@ -14,10 +15,11 @@ CONSTANTS = ("mean", "majority")
 
 
 def site_effects(part: Part, content: Content) -> None:
-    """Put the prediction of sites into ``content``; nothing where the part has fewer than two sites of enough participants."""
+    """Put the prediction of sites into ``content``, if the part has two sites of enough participants; and what was harmonised."""
     details = part.details
     if isinstance(details, Missing):
         return
+    content.sentences += harmonisation_sentences(details)
     rows = details[details["setting"].isin(SOURCES)]
     own = rows[(rows["setting"] == FROM_RESIDUALS) & (rows["model"] == "network")]
     if own.empty:
@@ -49,6 +51,15 @@ def site_sentence(rows: pd.DataFrame, cohort: str) -> list[str]:
                 f"it is {tables.with_interval(constant)}."
             )
     return [found, tables.note_of(own[own["model"] == "network"])]
+
+
+def harmonisation_sentences(details: pd.DataFrame) -> list[str]:
+    """Which sites the harmonised baselines correct, from the rows of details.tsv of a part; none without such baselines."""
+    rows = details[details["setting"] == HARMONISATION]
+    if rows.empty:
+        return []
+    cohort = tables.lead_cohort(rows)
+    return [f"Harmonised baselines, {labels.cohort_in_text(cohort)}: {tables.note_of(rows[rows['cohort'] == cohort])}"]
 
 
 def _table(part: Part, rows: pd.DataFrame, own: pd.DataFrame) -> Table:

@@ -16,6 +16,7 @@ from neurocohort.dataset.folds import (
     with_test_fold,
 )
 from neurocohort.evaluation.baselines import atlases, value_baselines
+from neurocohort.evaluation.harmonised_baselines import harmonised_tissues, harmonised_volumes
 from neurocohort.evaluation.segmentation_details import surface_values
 from neurocohort.evaluation.tissue_baselines import features_of_task, tissue_baselines, tissue_model
 from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel
@@ -119,6 +120,12 @@ def _value_rows(
     fitted = value_baselines(samples, qc, fits, images, target=wanted.target, **how)
     if features is not None:
         fitted = fitted.joined(*tissue_baselines(samples, features, fits=fits, spacing_mm=wanted.spacing_mm, **how))
+    if wanted.harmonisation == "combat":
+        one = harmonised_volumes(samples, qc, fits, target=wanted.target, classes=_classes(wanted))
+        fitted = fitted.joined(one.predictions, one.left_out)
+        if features is not None:
+            one = harmonised_tissues(samples, features, fits, target=wanted.target, **how)
+            fitted = fitted.joined(one.predictions, one.left_out)
     for name, reason in fitted.left_out.items():
         print(f"no baseline {name}: {reason}")
     found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})
