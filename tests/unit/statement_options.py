@@ -98,7 +98,23 @@ def with_tissue_models(scenario: Scenario) -> None:
         )
 
 
+def _several_sites(scenario: Scenario, settings: tuple[str, ...]) -> None:
+    rows = {"model": "network", "metric": "site_balanced_accuracy", "group": "all"}
+    for setting in settings:
+        edit = lambda table, setting=setting: pd.concat([table, table.head(1).assign(**rows, setting=setting)])  # noqa: E731
+        scenario.edit("results/experiments/brain_age/details.tsv", edit)
+
+
+def _harmonised(scenario: Scenario) -> None:
+    models = ("volumes_combat", "tissue_kernel_ridge_combat")
+    edit = lambda rows: pd.concat([rows, *(rows.head(1).assign(model=model) for model in models)])  # noqa: E731
+    scenario.edit("results/experiments/brain_age/baselines.tsv", edit)
+
+
 OPTIONS = {
+    "harmonised": _harmonised,
+    "sites_from_residuals": lambda scenario: _several_sites(scenario, ("site from residuals",)),
+    "sites_from_inputs": lambda scenario: _several_sites(scenario, ("site from residuals", "site from inputs")),
     "folded_intervals": _folded_intervals,
     "all_in_space": _all_in_space,
     "two_networks": _two_networks,

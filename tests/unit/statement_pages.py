@@ -383,6 +383,27 @@ def _more_validation(scenario: Scenario, experiment: str) -> None:
         write_table(path, pd.concat([table, *more], ignore_index=True))
 
 
+def several_sites(scenario: Scenario) -> str:
+    """Held-out participants of several sites, whose brains have one size by site; some are harmonised."""
+    folder = scenario.folder("brain_age")
+    for name in ("predictions", "baselines", "samples"):
+        table = read_table(folder / f"{name}.tsv")
+        own = table[table["part"] == "held-out"]
+        more = []
+        for number in range(4):
+            names = own["participant_id"] + f"x{number}"
+            more.append(own.assign(participant_id=names, scan_id=names + "_ses-1"))
+        table = pd.concat([table, *more])
+        if name == "baselines":
+            table = pd.concat([table, table[table["model"] == "volumes"].assign(model="volumes_combat")])
+        write_table(folder / f"{name}.tsv", table)
+    samples = read_table(folder / "samples.tsv")
+    sizes = samples["site"].map({site: number for number, site in enumerate(samples["site"].unique())})
+    write_table(folder / "baseline_inputs.tsv", samples[["cohort", "scan_id"]].assign(**{"input:volumes:1": sizes}))
+    scenario.evaluate("brain_age")
+    return scenario.page()
+
+
 PAGES = (
     whole,
     folded,
@@ -404,4 +425,5 @@ PAGES = (
     fails_outside,
     lost,
     given_and_repeated,
+    several_sites,
 )

@@ -18,8 +18,9 @@ from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.operating_point import thresholds_of
 from neurocohort.evaluation.record import Record
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
+from neurocohort.evaluation.site_prediction import ACCURACY, CHANCE, FROM_RESIDUALS, Sites
 from neurocohort.files import write_table
-from neurocohort.report import exclusions, gates, saliency, shift
+from neurocohort.report import exclusions, gates, saliency, shift, site_effects
 from neurocohort.report.checklists import Question, Report, item_of
 from neurocohort.report.claims import rerun_sentence, unseen_sentence
 from neurocohort.report.evaluations import evaluations_sentence
@@ -108,6 +109,7 @@ def _rerun(**changed: object) -> list[str]:
 
 MEAN = ("mean", 12.0, 11.0, 13.0)
 BASE_NAMES = ("voxel_ridge", "voxel_svm", "tissue_kernel_ridge", "grey_matter_svm")
+HARMONISED_NAMES = ("volumes_combat", "tissue_kernel_ridge_combat", "grey_matter_svm_combat")
 BASES = [(name, 9.0, 8.0, 10.0) for name in BASE_NAMES]
 ABSENT = Missing("file", "what", "why", "missing-1")
 
@@ -191,6 +193,19 @@ def _thresholds_of_test_folds(with_both_classes: tuple[int, ...]) -> list[str]:
     return [threshold.note for threshold in thresholds_of(pd.DataFrame(rows)).values()]
 
 
+def _sites(network: float, constant: float = 0.4, small: int = 0) -> list[str]:
+    """``network``, ``constant``: lower limits of the balanced accuracy from their errors; chance is 0.5."""
+    none = np.array([])
+    note = Sites(none, none, none, {"a": 9, "b": 9}, {"c": small} if small else {}).note
+    about = {"cohort": "ixi", "setting": FROM_RESIDUALS, "interval": "bca", "n": 18, "note": note, "ci_high": 0.9}
+    rows = [
+        about | {"model": model, "metric": metric, "value": value, "ci_low": low}
+        for model, low in (("network", network), ("mean", constant))
+        for metric, value in ((ACCURACY, low + 0.1), (CHANCE, 0.5))
+    ]
+    return site_effects.site_sentence(pd.DataFrame(rows), "ixi")
+
+
 PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "thresholds_in_one_test_fold": lambda: _thresholds_of_test_folds((1,)),
     "thresholds_in_both_test_folds": lambda: _thresholds_of_test_folds((1, 2)),
@@ -218,6 +233,10 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "headline_unclear": lambda: _headline(("network", 10.0, 4.0, 12.0), MEAN, BASES[1], paired=(-2.0, -5.0, 1.0)),
     "headline_no_interval": lambda: _headline(("network", 5.0, None, None), MEAN, BASES[2], paired=None),
     "headline_no_better": lambda: _headline(("network", 15.0, 14.0, 16.0), MEAN, BASES[3]),
+    **{
+        f"headline_{name}": lambda name=name: _headline(("network", 15.0, 14.0, 16.0), MEAN, (name, 9.0, 8.0, 10.0))
+        for name in HARMONISED_NAMES
+    },
     "headline_classes": lambda: _headline(("network", 0.8, 0.7, 0.9), experiment="dementia", metric="auc"),
     "headline_absent": lambda: _headline(MEAN),
     "rerun_same": lambda: _rerun(),
@@ -248,6 +267,9 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "saliency_alike": lambda: _saliency_reading(0.9),
     "saliency_partly": lambda: _saliency_reading(0.4),
     "saliency_unlike": lambda: _saliency_reading(0.1),
+    "sites_predicted": lambda: _sites(0.6, small=2),
+    "sites_not_predicted": lambda: _sites(0.4),
+    "sites_of_people": lambda: _sites(0.6, constant=0.55),
     "control_off_chance": lambda: _control(),
     "control_at_chance": lambda: _control(value=12.5, ci_high=14.0),
     "control_missing": lambda: _control(value=float("nan")),

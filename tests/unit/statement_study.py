@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from neurocohort.evaluation.baseline_inputs import with_inputs
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
 from neurocohort.evaluation.tables import evaluation_tables, with_given
@@ -136,6 +137,8 @@ class Scenario:
         tables = {name: read_table(folder / f"{name}.tsv") for name in names}
         if settings.get("predictors"):
             tables["baselines"] = with_given(tables["baselines"], read_table(folder / "predictors.tsv"))
+        if (folder / "baseline_inputs.tsv").is_file():
+            tables["samples"] = with_inputs(tables["samples"], read_table(folder / "baseline_inputs.tsv"))
         copies = [tables["predictions"].assign(member=f"seed-{number + 1}") for number in range(members)]
         scans = {cohort: read_table(self.root / "data" / cohort / "scans.tsv") for cohort in self.config["cohorts"]}
         made = evaluation_tables(

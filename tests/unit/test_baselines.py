@@ -487,6 +487,7 @@ def test_command_predicts_the_rows_of_the_networks_with_and_without_cross_valida
         "samples": tmp_path / "samples.tsv",
         "results": tmp_path / "results",
         "output": tmp_path / "baselines.tsv",
+        "inputs": tmp_path / "baseline_inputs.tsv",
     }
     settings = {"task": task, "target": "mmse", "modalities": ["T1w"], "classes": 2, "seed": 1, "spacing_mm": 2}
     found = {}

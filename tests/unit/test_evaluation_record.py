@@ -178,6 +178,7 @@ def study_of(root: Path, weights: bytes = b"weights") -> list[str]:
     write_table(folder / "samples.tsv", table)
     write_table(folder / "predictions.tsv", tested)
     write_table(folder / "baselines.tsv", tested.assign(model="mean", prediction=40.0))
+    write_table(folder / "baseline_inputs.tsv", table[["cohort", "scan_id"]])
     write_table(folder / "members.tsv", tested.assign(member="seed-1"))
     write_table(folder / "networks.tsv", pd.DataFrame({"member": ["seed-1", "seed-2"], "used": "yes"}))
     write_table(root / "data" / "a" / "scans.tsv", table[["scan_id"]])

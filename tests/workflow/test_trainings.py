@@ -136,6 +136,7 @@ def test_baselines_of_a_cross_validation_predict_what_the_networks_predict(finis
 
     samples = finished.path("results/experiments/patched/samples.tsv")
     options = {"samples": samples, "results": finished.path("results"), "output": tmp_path / "atlas.tsv"}
+    options["inputs"] = tmp_path / "inputs.tsv"
     settings = {"task": "segmentation", "target": "dseg", "modalities": ["T1w"], "classes": 2, "folds": 5, "seed": 1}
     options["settings"] = json.dumps(settings | {"spacing_mm": 3})
     command = [f"--{name}={value}" for name, value in options.items()]

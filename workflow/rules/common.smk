@@ -78,6 +78,11 @@ if PREPROCESSING["registration"] == "deformable":
 
     if missing := deformable_available():
         raise WorkflowError(missing)
+if config["evaluation"]["harmonisation"] == "combat":
+    from neurocohort.evaluation.combat_package import combat_available
+
+    if missing := combat_available():
+        raise WorkflowError(missing)
 
 
 ATTEMPTS = "NEUROCOHORT_ATTEMPTS"  # an environment variable

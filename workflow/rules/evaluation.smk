@@ -21,7 +21,8 @@ rule baselines:
         qc=lambda w: expand("results/{cohort}/qc.tsv", cohort=all_cohorts(w.experiment)),
         packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
     output:
-        "results/experiments/{experiment}/baselines.tsv",
+        baselines="results/experiments/{experiment}/baselines.tsv",
+        inputs="results/experiments/{experiment}/baseline_inputs.tsv",
     log:
         "logs/baselines/{experiment}.log",
     benchmark:
@@ -40,9 +41,11 @@ rule baselines:
             seed=training("seeds")(w)[0],
             spacing_mm=SPACING_MM,
             tissue_maps=PREPROCESSING["tissue_maps"],
+            harmonisation=config["evaluation"]["harmonisation"],
         ).as_json(),
     shell:
-        "neurocohort baselines --samples {input.samples} --results results --output {output}"
+        "neurocohort baselines --samples {input.samples} --results results --output {output.baselines}"
+        " --inputs {output.inputs}"
         " --settings {params.settings:q} > {log} 2>&1"
 
 
@@ -82,6 +85,7 @@ rule metrics:
         members="results/experiments/{experiment}/members.tsv",
         networks="results/experiments/{experiment}/networks.tsv",
         baselines="results/experiments/{experiment}/baselines.tsv",
+        inputs="results/experiments/{experiment}/baseline_inputs.tsv",
         predictors=lambda w: (
             f"results/experiments/{w.experiment}/predictors.tsv"
             if given_tables(w)

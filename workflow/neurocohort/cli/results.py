@@ -15,27 +15,33 @@ def baselines(
     samples: Path,
     results: Path,
     output: Path,
+    inputs: Path,
     settings: Annotated[str, typer.Option(help="BaselineSettings as JSON")],
 ) -> None:
-    """Fit the baselines where the network is trained, once more for each fold, and apply them where the network is applied."""
+    """Fit the baselines where the network is trained, once more for each fold, and apply them where the network is applied.
+
+    INPUTS gets what the baselines on volumes and on tissue maps are fitted on."""
     import pandas as pd
 
+    from neurocohort.evaluation.baseline_inputs import baseline_inputs
     from neurocohort.evaluation.tissue_baselines import CHANNELS
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.settings.evaluation import BaselineSettings
-    from neurocohort.study.baseline_tables import atlas_table, value_table
+    from neurocohort.study.baseline_tables import atlas_table, tissue_features, value_table
 
     wanted = BaselineSettings.read(settings)
     table = read_table(samples)
     folders = packed_folders(table, results)
     packed = open_packed(folders, wanted.modalities)
     if wanted.task == "segmentation":
+        write_table(inputs, baseline_inputs(table, None, {}))
         write_table(output, atlas_table(table, packed, wanted))
         return
     qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
-    maps = open_packed(folders, list(CHANNELS)) if wanted.tissue_maps else None
-    write_table(output, value_table(table, qc, packed, wanted, maps))
+    features = tissue_features(table, open_packed(folders, list(CHANNELS)), wanted) if wanted.tissue_maps else {}
+    write_table(inputs, baseline_inputs(table, qc, features))
+    write_table(output, value_table(table, qc, packed, wanted, features))
 
 
 @command
@@ -79,6 +85,7 @@ def evaluate(
 ) -> None:
     """Write the metrics of the network and the baselines, each with its interval, and the secondary tables into FOLDER, which is
     named after the experiment and has its predictions. First record that the networks of the MEMBERS were evaluated."""
+    from neurocohort.evaluation.baseline_inputs import with_inputs
     from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
     from neurocohort.evaluation.tables import evaluation_tables, with_given
@@ -90,6 +97,7 @@ def evaluate(
     names = ("predictions", "baselines", "members", "samples", "networks")
     tables = {name: read_table(folder / f"{name}.tsv") for name in names}
     networks = tables.pop("networks")
+    tables["samples"] = with_inputs(tables["samples"], read_table(folder / "baseline_inputs.tsv"))
     if experiment.get("predictors"):
         tables["baselines"] = with_given(tables["baselines"], read_table(folder / "predictors.tsv"))
     used = set(networks.loc[networks["used"] == YES, "member"])

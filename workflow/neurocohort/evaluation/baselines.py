@@ -88,7 +88,8 @@ def value_baselines(
         usable = measured if name == "volumes" else np.ones(len(samples), dtype=bool)
         fitted = [fit.training & usable for fit in fits]
         faults = [
-            fit.about(_fault(name, people[rows], values[rows], classes)) for fit, rows in zip(fits, fitted, strict=True)
+            fit.about(baseline_fault(name, people[rows], values[rows], classes))
+            for fit, rows in zip(fits, fitted, strict=True)
         ]
         if fits[0].training.any() and not fitted[0].any():
             found.left_out[name] = NO_VOLUMES
@@ -129,6 +130,24 @@ def atlases(
     return found
 
 
+def covariates_of(samples: pd.DataFrame, target: str) -> np.ndarray:
+    """Age and sex as numbers, (rows, 2), without the one that is the ``target``; NaN where they are missing."""
+    fair = [name for name in ("age", "sex") if name != target]
+    return samples.assign(sex=samples["sex"].map(SEX_NUMBERS))[fair].to_numpy(dtype=float)
+
+
+def volume_inputs(samples: pd.DataFrame, qc: pd.DataFrame) -> np.ndarray:
+    """The fractions of CSF, GM and WM and the brain's volume, (rows, 4); NaN where the quality table has no volume."""
+    return _fractions_and_brain(_volumes(samples, qc))
+
+
+def linear_predictions(columns: np.ndarray, values: np.ndarray, training: np.ndarray, classes: int) -> np.ndarray:
+    """Predictions for all rows by ridge regression, or by logistic regression with ``classes``, fitted on ``training``."""
+    if classes:
+        return _logistic(columns, values.astype(int), training, classes)
+    return _ridge(columns, values, training)
+
+
 def _label_counts(label_maps: Iterable[np.ndarray]) -> np.ndarray:
     """The number of maps with each label at each voxel, (labels, X, Y, Z) uint32."""
     counts = None
@@ -150,12 +169,14 @@ def _volumes(samples: pd.DataFrame, qc: pd.DataFrame) -> pd.DataFrame:
 
 def _inputs(samples: pd.DataFrame, volumes: pd.DataFrame, target: str) -> dict[str, np.ndarray]:
     """The columns on which each baseline is fitted, (rows, columns)."""
-    fair = [name for name in ("age", "sex") if name != target]
-    covariates = samples.assign(sex=samples["sex"].map(SEX_NUMBERS))[fair].to_numpy(dtype=float)
+    covariates = covariates_of(samples, target)
+    inputs = {"age_sex": covariates} if covariates.shape[1] == 2 else {}
+    return inputs | {"volumes": np.hstack([_fractions_and_brain(volumes), covariates])}
+
+
+def _fractions_and_brain(volumes: pd.DataFrame) -> np.ndarray:
     brain = volumes[["volume_brain_ml"]].to_numpy(dtype=float)
-    fractions = volumes[VOLUME_COLUMNS].to_numpy(dtype=float) / brain
-    inputs = {"age_sex": covariates} if len(fair) == 2 else {}
-    return inputs | {"volumes": np.hstack([fractions, brain, covariates])}
+    return np.hstack([volumes[VOLUME_COLUMNS].to_numpy(dtype=float) / brain, brain])
 
 
 def _models(inputs: dict[str, np.ndarray], values: np.ndarray, classes: int) -> dict[str, Model]:
@@ -173,7 +194,7 @@ def _proportions(codes: np.ndarray, classes: int, rows: int) -> np.ndarray:
     return np.full(rows, found[1]) if classes == 2 else np.tile(found, (rows, 1))
 
 
-def _fault(name: str, people: np.ndarray, values: np.ndarray, classes: int) -> str:
+def baseline_fault(name: str, people: np.ndarray, values: np.ndarray, classes: int) -> str:
     """Why the baseline can't be fitted on these training rows, a sentence; empty where it can."""
     count, fewest = len(set(people)), 1 if name in CONSTANTS else FEWEST_PARTICIPANTS
     if count < fewest:

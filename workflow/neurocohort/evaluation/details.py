@@ -7,6 +7,7 @@ import pandas as pd
 from neurocohort.dataset.folds import FOLDED_PARTS
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.classification_details import classification_details
+from neurocohort.evaluation.harmonisation_details import harmonisation_details
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import (
     CLASSIFICATION,
@@ -22,6 +23,7 @@ from neurocohort.evaluation.measures import (
 from neurocohort.evaluation.outer_folds import test_fold_details
 from neurocohort.evaluation.rows import DetailRow, table_of
 from neurocohort.evaluation.segmentation_details import segmentation_details
+from neurocohort.evaluation.site_prediction import site_details
 
 OUT_OF_FOLD = "out of fold"
 
@@ -38,12 +40,12 @@ def details(
     """The columns of metrics.tsv, ``setting`` (how a row was computed) and ``note`` (a sentence on it, or empty).
 
     The rows are those of `regression_details`, `classification_details` or `segmentation_details`, and with cross-validation
-    those of `out_of_fold`; with test folds those of `test_fold_details`.
+    those of `out_of_fold`; with test folds those of `test_fold_details`; of several sites those of `site_details`.
 
     Args:
         predictions: As for `evaluate`, with validation rows.
         baselines: Likewise.
-        samples: samples.tsv.
+        samples: samples.tsv, with the inputs of the baselines where these are known (`with_inputs`).
         traits: scans.tsv of all cohorts with ``cohort``, or None.
         kind: The task.
         bootstrap: Number of resamples and seed.
@@ -56,8 +58,9 @@ def details(
         rows = classification_details(everything, traits, bootstrap)
     else:
         rows = segmentation_details(everything, bootstrap)
-    by_test_fold = test_fold_details(everything, samples, kind)
-    return table_of([*rows, *out_of_fold(everything, samples, kind, bootstrap), *by_test_fold, *more], DetailRow)
+    rows += [*out_of_fold(everything, samples, kind, bootstrap), *test_fold_details(everything, samples, kind)]
+    rows += harmonisation_details(everything, samples)
+    return table_of([*rows, *more, *site_details(everything, samples, kind, bootstrap)], DetailRow)
 
 
 def out_of_fold(everything: pd.DataFrame, samples: pd.DataFrame, kind: str, bootstrap: Bootstrap) -> list[DetailRow]:

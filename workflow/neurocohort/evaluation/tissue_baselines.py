@@ -57,7 +57,7 @@ def tissue_baselines(
         seed: Seed of the cross-validation.
         spacing_mm: Voxel size of the maps.
     """
-    name = GREY_MATTER_SVM if classes else KERNEL_RIDGE
+    name = tissue_model(classes)
     if fault := first_fault(samples, fits, classes):
         return {}, {name: fault}
     features = maps if isinstance(maps, np.ndarray) else features_of_task(samples, maps, spacing_mm, classes)
@@ -83,6 +83,11 @@ def tissue_kernels(features: np.ndarray, fits: Sequence[BaselineFit], classes: i
             yield kernel_of_fit(products, whole, fit.training)
         else:
             yield gaussian_kernel(products, squares, whole, fit.training)
+
+
+def tissue_model(classes: int) -> str:
+    """The name of the task's model; ``classes``: 0 for a regression."""
+    return GREY_MATTER_SVM if classes else KERNEL_RIDGE
 
 
 def features_of_task(samples: pd.DataFrame, maps: Images, spacing_mm: float, classes: int) -> np.ndarray:
@@ -117,7 +122,7 @@ def centred_products(features: np.ndarray, training: np.ndarray) -> tuple[np.nda
     """Products of every row with every training row, (rows, training rows), and of every row with itself, (rows,).
 
     Args:
-        features: (rows, voxels) uint8; the mean of the training rows is subtracted from all.
+        features: (rows, columns); the mean of the training rows is subtracted from all.
         training: (rows,) bool.
     """
     products, squares = np.zeros((len(features), int(training.sum()))), np.zeros(len(features))

@@ -54,6 +54,9 @@ METRICS = {
     "calibration_intercept": Metric("Calibration intercept", "calibration in the large, 0 at best", 2, None),
     "calibration_slope": Metric("Calibration slope", "calibration slope, 1 at best", 2, None),
     "age_difference": Metric("Age difference", "mean age of the cases minus that of the controls", 1, None, "years"),
+    "site_balanced_accuracy": Metric("Balanced accuracy", "balanced accuracy of predicted sites", 3, None),
+    "uncorrected_scans": Metric("Uncorrected scans", "scans that are not harmonised", 0, None, "scans"),
+    "site_chance": Metric("Chance", "balanced accuracy by chance, 1 / number of sites", 3, None),
     "brier": Metric("Brier score", "Brier score", 3, False),
     "ece": Metric("ECE", "expected calibration error", 3, False),
     "dice": Metric("Dice", "Dice coefficient", 3, True),
@@ -78,6 +81,9 @@ MODELS = {
     "voxel_svm": "Linear SVM on voxels",
     "tissue_kernel_ridge": "Kernel ridge on tissue maps",
     "grey_matter_svm": "Linear SVM on grey matter map",
+    "volumes_combat": "Tissue volumes, harmonised",
+    "tissue_kernel_ridge_combat": "Kernel ridge on tissue maps, harmonised",
+    "grey_matter_svm_combat": "Linear SVM on grey matter map, harmonised",
     "combined": "Mean of network and tissue-map model",
 }
 

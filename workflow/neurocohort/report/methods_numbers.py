@@ -446,6 +446,8 @@ def program_versions(study: Study) -> list[str]:
         programs.append((extractor, extractor, ""))
     if settings.get("registration") == "deformable":
         programs.append(("picsl-greedy", "picsl-greedy", ""))
+    if study.block("evaluation").get("harmonisation") == "combat":
+        programs.append(("combatlearn", "combatlearn", ""))
     versions = study.versions
     return [f"{name} {versions[package]}{citation}" for package, name, citation in programs if package in versions]
 

@@ -16,6 +16,7 @@ from neurocohort.report.given import given_models
 from neurocohort.report.part import Content, Part
 from neurocohort.report.regression_results import regression
 from neurocohort.report.segmentation_results import segmentation
+from neurocohort.report.site_effects import site_effects
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import missing_of
 from neurocohort.report.tables import COHORT, MODEL, Cell, Column, Key, Row, Table
@@ -50,6 +51,7 @@ def part_results(part: Part) -> Content:
         content.details += _test_folds(part)
         content.cases += cases(part.experiment, part.predictions, part.output)
     BY_TASK[part.experiment.task](part, content)
+    site_effects(part, content)
     content.details += missing_of((part.baselines, part.details))
     if not isinstance(metrics, Missing):
         content.details += _groups(part, metrics)

@@ -1,5 +1,7 @@
 """The keys `evaluation`: how confidence intervals are computed; and the settings of the baselines."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from neurocohort.settings.base import Group, Seed
@@ -15,13 +17,18 @@ class Evaluation(Group):
         description="Bootstrap resamples of participants for each confidence interval.",
     )
     seed: Seed = Field(1, description="Seed of the resampling.")
+    harmonisation: Literal["none", "combat"] = Field(
+        "none",
+        description="`combat` adds the baselines on volumes and on tissue maps with inputs that ComBat has corrected for sites; "
+        "it needs `pip install combatlearn==2.3.0`.",
+    )
 
 
 class BaselineSettings(Group):
     """What an experiment's baselines depend on besides its samples.
 
     ``classes``: their number, in a classification. ``folds``: of the cross-validation, 0 for none. ``tissue_maps``: whether the
-    packs have them.
+    packs have them. ``harmonisation``: see `Evaluation`.
     """
 
     task: str
@@ -32,3 +39,4 @@ class BaselineSettings(Group):
     seed: int
     spacing_mm: float
     tissue_maps: bool = False
+    harmonisation: str = "none"

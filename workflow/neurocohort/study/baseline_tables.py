@@ -16,8 +16,9 @@ from neurocohort.dataset.folds import (
     with_test_fold,
 )
 from neurocohort.evaluation.baselines import atlases, value_baselines
+from neurocohort.evaluation.harmonised_baselines import harmonised_tissues, harmonised_volumes
 from neurocohort.evaluation.segmentation_details import surface_values
-from neurocohort.evaluation.tissue_baselines import features_of_task, tissue_baselines
+from neurocohort.evaluation.tissue_baselines import features_of_task, tissue_baselines, tissue_model
 from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
@@ -47,7 +48,7 @@ def value_table(
     qc: pd.DataFrame,
     packed: PackedImages,
     wanted: BaselineSettings,
-    maps: PackedImages | None = None,
+    tissues: dict[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """The table of the baselines of a regression or classification (`baseline_rows`). Reasons for missing rows are printed.
 
@@ -56,12 +57,9 @@ def value_table(
         qc: Quality tables of the cohorts.
         packed: The volumes of the samples.
         wanted: The settings.
-        maps: Their tissue maps, in the order of `tissue_baselines.CHANNELS`, if the study has them.
+        tissues: Their `tissue_features`, if the study has tissue maps.
     """
-
-    features = None
-    if maps is not None:
-        features = features_of_task(samples, maps.stack_arrays, wanted.spacing_mm, _classes(wanted))
+    features = (tissues or {}).get(tissue_model(_classes(wanted)))
     numbers = test_fold_numbers(samples)
     if numbers == [0]:
         return _value_rows(samples, qc, packed.stack_arrays, wanted, features)
@@ -80,6 +78,18 @@ def value_table(
         rows = _value_rows(own, qc, kernel, wanted.model_copy(update={"folds": 0}), features)
         tables.append(rows[rows["part"] == "external"])
     return pd.concat(tables, ignore_index=True)
+
+
+def tissue_features(samples: pd.DataFrame, maps: PackedImages, wanted: BaselineSettings) -> dict[str, np.ndarray]:
+    """The smoothed tissue maps of the samples, (rows, voxels), by the name of the model that uses them.
+
+    Args:
+        samples: The experiment's samples.
+        maps: Their tissue maps, in the order of `tissue_baselines.CHANNELS`.
+        wanted: The settings.
+    """
+    classes = _classes(wanted)
+    return {tissue_model(classes): features_of_task(samples, maps.stack_arrays, wanted.spacing_mm, classes)}
 
 
 def _classes(wanted: BaselineSettings) -> int:
@@ -110,6 +120,12 @@ def _value_rows(
     fitted = value_baselines(samples, qc, fits, images, target=wanted.target, **how)
     if features is not None:
         fitted = fitted.joined(*tissue_baselines(samples, features, fits=fits, spacing_mm=wanted.spacing_mm, **how))
+    if wanted.harmonisation == "combat":
+        one = harmonised_volumes(samples, qc, fits, target=wanted.target, classes=_classes(wanted))
+        fitted = fitted.joined(one.predictions, one.left_out)
+        if features is not None:
+            one = harmonised_tissues(samples, features, fits, target=wanted.target, **how)
+            fitted = fitted.joined(one.predictions, one.left_out)
     for name, reason in fitted.left_out.items():
         print(f"no baseline {name}: {reason}")
     found = baseline_rows(rows, {name: values[predicted] for name, values in fitted.predictions.items()})

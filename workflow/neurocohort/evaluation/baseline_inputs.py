@@ -1,0 +1,71 @@
+"""The inputs of the baselines by scan, from which `site_prediction` predicts the site: volumes, and components of tissue maps."""
+
+import numpy as np
+import pandas as pd
+
+from neurocohort.dataset.folds import FOLDED_PARTS
+from neurocohort.evaluation.baselines import volume_inputs
+from neurocohort.evaluation.tissue_baselines import TISSUE_MODELS, centred_products
+
+VOLUMES = "volumes"
+INPUTS = (VOLUMES, *TISSUE_MODELS)  # models whose inputs have columns
+COMPONENTS = 10
+KEY = ["cohort", "scan_id"]
+
+
+def baseline_inputs(samples: pd.DataFrame, qc: pd.DataFrame | None, tissues: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The table of inputs: cohort, scan_id, and columns ``input:<model>:<number>``.
+
+    Those of ``volumes`` are the fractions of CSF, GM and WM and the brain's volume; missing for scans in MNI space. Those of
+    a model of tissue maps are their `leading_components`.
+
+    Args:
+        samples: The experiment's samples.
+        qc: Quality tables of the cohorts; without it there are no volumes.
+        tissues: By model, its smoothed maps, (rows of ``samples``, voxels).
+    """
+    values: dict[str, np.ndarray] = {}
+    if qc is not None:
+        values[VOLUMES] = volume_inputs(samples, qc)
+    fitted = samples["part"].isin(FOLDED_PARTS).to_numpy()
+    values |= {model: leading_components(features, fitted, COMPONENTS) for model, features in tissues.items()}
+    columns = {
+        f"{_prefix(model)}{number}": column
+        for model, own in values.items()
+        for number, column in enumerate(own.T, start=1)
+    }
+    return samples[KEY].reset_index(drop=True).assign(**columns)
+
+
+def with_inputs(samples: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
+    """The samples with the columns of `baseline_inputs`."""
+    return samples.merge(inputs, on=KEY, how="left", validate="1:1")
+
+
+def of_scans(model: str, table: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray | None:
+    """The inputs of a model for the scans of ``table``, (rows, columns); None if ``samples`` doesn't have them."""
+    names = [name for name in samples if name.startswith(_prefix(model))]
+    if not names:
+        return None
+    found = table[KEY].merge(samples[[*KEY, *names]], on=KEY, how="left", validate="m:1")
+    return found[names].to_numpy(dtype=float)
+
+
+def leading_components(features: np.ndarray, fitted: np.ndarray, count: int) -> np.ndarray:
+    """The leading principal components of all rows, (rows, at most ``count``).
+
+    Args:
+        features: (rows, voxels) uint8.
+        fitted: The rows from which they are computed, (rows,) bool.
+        count: How many; fewer if the fitted rows have fewer.
+    """
+    products, _ = centred_products(features, fitted)
+    variances, directions = np.linalg.eigh(products[fitted])
+    largest = np.argsort(variances)[::-1][:count]
+    largest = largest[variances[largest] > variances.max(initial=0) * 1e-9]
+    found: np.ndarray = products @ directions[:, largest] / np.sqrt(variances[largest])
+    return found
+
+
+def _prefix(model: str) -> str:
+    return f"input:{model}:"
