@@ -97,7 +97,19 @@ def with_tissue_models(scenario: Scenario) -> None:
         )
 
 
+def _published_start(scenario: Scenario) -> None:
+    scenario.experiments["brain_age"]["transfer"] = {"weights": "sfcn_ukb", "frozen_epochs": 0, "thaw_epochs": 0}
+    scenario.train("brain_age")
+
+
+def _published_start_on_its_grid(scenario: Scenario) -> None:
+    _published_start(scenario)
+    scenario.config["preprocessing"] |= {"shape": [160, 192, 160], "spacing_mm": 1.0}
+
+
 OPTIONS = {
+    "published start": _published_start,
+    "published start on its grid": _published_start_on_its_grid,
     "folded_intervals": _folded_intervals,
     "all_in_space": _all_in_space,
     "two_networks": _two_networks,

@@ -10,6 +10,7 @@ PUBLISHED = "sfcn_ukb"  # the value of `transfer.weights`, and the name of the s
 PUBLISHED_ENDING = ".p"  # of the file, which take_weights doesn't read
 NETWORK = "sfcn"
 SHAPE, SPACING_MM = (160, 192, 160), 1.0  # of its input
+TRAINING_SCANS = 12949
 IMAGE_MM3 = (
     182 * 218 * 182
 )  # of the images over which the mean intensity was computed, before they were cropped to SHAPE

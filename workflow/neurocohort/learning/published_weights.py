@@ -1,8 +1,9 @@
 """Starting from the SFCN of Peng et al. 2021 that was trained on UK Biobank.
 
-Its repository: https://github.com/ha-ha-ha-han/UKBiobank_deep_pretrain. It differs from our SFCN in four ways, of which the first
-three are exact: convolutions have a bias, which the batch norm after them absorbs; x runs from right to left; the intensities are
-divided by their mean over the image; the head is for 40 bins of age, and is left out.
+Its repository: https://github.com/ha-ha-ha-han/UKBiobank_deep_pretrain. It differs from our SFCN in its convolutions, which have a
+bias; in its images, whose x axis runs from right to left (FSL's MNI152 template of 1 mm) and whose intensities are divided by their
+mean; and in its head for 40 bins of age. Bias and axis are translated exactly, the head is left out. One difference remains: the
+centre of the published grid is 10 mm higher than ours, which matters little to convolutions and an average over the volume.
 """
 
 from collections.abc import Callable, Iterable
