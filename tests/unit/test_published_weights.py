@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from configurations import SOURCE, changed, experiment_with, refusal
+from neurocohort.cluster.planning.study import Study
 from neurocohort.errors import InputError
 from neurocohort.export.bundle import licence_text
 from neurocohort.learning.loop import TrainingFiles
@@ -252,6 +253,14 @@ def test_each_address_has_a_folder_of_its_own():
     stores = published_stores({"a": {"transfer": own}, "b": {"transfer": plain}, "c": {}, "d": {"transfer": plain}})
     assert sorted(stores.values()) == ["", "/mnt/weights"]
     assert {published_path(one).split("/")[1] for one in (own, plain)} == set(stores)
+
+
+def test_the_plan_counts_the_file_of_each_address(demo_study, tmp_path):
+    config = starting(demo_study, transfer={"weights": "sfcn_ukb", "weights_url": "https://example.org/w"})
+    archives = Study(check_configuration(config, source=SOURCE), tmp_path).archives
+    (own,) = [archive for archive in archives if archive.file == published_file()]
+    assert own.remote and own.addresses == (f"https://example.org/w/{published_file().name}",)
+    assert own.place.parent.name.startswith("sfcn_ukb-") and own.missing_bytes == pytest.approx(12e6)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Starting from the SFCN of Peng et al. 2021 that was trained on UK Biobank.
 
-Its repository: https://github.com/ha-ha-ha-han/UKBiobank_deep_pretrain. It differs from our SFCN in its convolutions, which have a
-bias; in its images, whose x axis runs from right to left (FSL's MNI152 template of 1 mm) and whose intensities are divided by their
-mean; and in its head for 40 bins of age. Bias and axis are translated exactly, the head is left out. One difference remains: the
-centre of the published grid is 10 mm higher than ours, which matters little to convolutions and an average over the volume.
+Its repository: https://github.com/ha-ha-ha-han/UKBiobank_deep_pretrain. It differs from our SFCN in its convolutions, which have
+a bias; in its images, whose x axis runs from right to left (FSL's MNI152 template of 1 mm) and whose intensities are divided by
+their mean; and in its head for 40 bins of age. Bias and axis are translated exactly, the head is left out. One difference
+remains: the centre of the published grid is 10 mm higher than ours, which matters little to convolutions and an average over the
+volume.
 """
 
 from collections.abc import Callable, Iterable
