@@ -24,7 +24,7 @@ TEXTS = {
         "-sex < 2",
         "not " * 3000 + "age > 1",
     ),
-    "weights": ("brain_age", "own", "nowhere.safetensors"),
+    "weights": ("brain_age", "own", "nowhere.safetensors", "sfcn_ukb"),
     "pattern": ("*_T1w.nii*",),
 }
 SCALARS = st.one_of(

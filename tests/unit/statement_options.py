@@ -111,10 +111,22 @@ def _harmonised(scenario: Scenario) -> None:
     scenario.edit("results/experiments/brain_age/baselines.tsv", edit)
 
 
+def _published_start(scenario: Scenario) -> None:
+    scenario.experiments["brain_age"]["transfer"] = {"weights": "sfcn_ukb", "frozen_epochs": 0, "thaw_epochs": 0}
+    scenario.train("brain_age")
+
+
+def _published_start_on_its_grid(scenario: Scenario) -> None:
+    _published_start(scenario)
+    scenario.config["preprocessing"] |= {"shape": [160, 192, 160], "spacing_mm": 1.0}
+
+
 OPTIONS = {
     "harmonised": _harmonised,
     "sites_from_residuals": lambda scenario: _several_sites(scenario, ("site from residuals",)),
     "sites_from_inputs": lambda scenario: _several_sites(scenario, ("site from residuals", "site from inputs")),
+    "published start": _published_start,
+    "published start on its grid": _published_start_on_its_grid,
     "folded_intervals": _folded_intervals,
     "all_in_space": _all_in_space,
     "two_networks": _two_networks,

@@ -139,6 +139,7 @@ HOME = ("held-out", "network", "mae", 4.0, 3.0, 5.0)
 CARRIED = [HOME, ("external", "network", "mae", 9.0, 8.0, 10.0), ("external", "mean", "mae", 15.0, 14.0, 16.0)]
 CARRIED += [("held-out", "mean", "mae", 15.0, 14.0, 16.0)]
 GIVEN = {"transfer": {"weights": "/models/other.safetensors"}}
+STARTED = {"transfer": {"weights": "sfcn_ukb"}}
 
 
 EVALUATED = Record(models=3, controls=3, without_site=1, own=True, experiments=("a/b", "a/c"), problems=("x",))
@@ -245,12 +246,15 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "rerun_dirty": lambda: _rerun(git=Git("a", True), packages=(Package("torch", "2", None),)),
     "unseen_unknown": lambda: [unseen_sentence({"Age": ABSENT}, {})],
     "unseen_tested_once": lambda: [unseen_sentence({"Age": replace(CLEAN, counts=[("Held out once", 9)])}, {})],
+    "unseen_given": lambda: [unseen_sentence({"Age": CLEAN}, {"age": GIVEN})],
+    "unseen_published": lambda: [unseen_sentence({"Age": CLEAN}, {"age": STARTED})],
     "unseen_known": lambda: [unseen_sentence({"Age": CLEAN}, {})],
     "complete": lambda: [gates.completeness_gate([]).finding],
     "evaluations_one": lambda: [evaluations_sentence(Record(models=1, own=True), "age")],
     "evaluations_more": lambda: [evaluations_sentence(EVALUATED, "age")],
     "networks_some": lambda: [networks_sentence(network_rows("no", "yes"))],
     "limits_carried": lambda: _limits(_metrics(*CARRIED), 120, external=["oasis1"], **GIVEN),
+    "limits_published": lambda: _limits(_metrics(HOME), 120, **STARTED),
     "limits_alone": lambda: _limits(_metrics(HOME), 30),
     "shift_partly": lambda: _shift(PARTLY_NEW),
     "shift_site": lambda: [*_shift(NEW_SITE), shift._failed(["age without-HH"])],

@@ -24,15 +24,22 @@ from neurocohort.errors import InputError
 from neurocohort.dataset.packs import all_packs, development_packs
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import SUFFIXES
+from neurocohort.learning.published import PUBLISHED, grid_fraction
 from neurocohort.study.members import (
     all_experiments,
     control_names,
     draws_of,
     members_of,
     starting_members,
+    starts_published,
     training_settings,
     transfer_chain,
     without_site_names,
+)
+from neurocohort.study.published import (
+    published_file,
+    published_path,
+    published_stores,
 )
 from neurocohort.notes import grouped, read_notes
 from neurocohort.settings.evaluation import BaselineSettings
@@ -71,6 +78,7 @@ GPU = 0 if config["device"] == "cpu" else 1
 GPU_MODEL = gpu_model(workflow)  # for rules with a GPU; empty if any model will do
 SYNTHSTRIP = source_table("synthstrip")
 SYNTHSTRIP_WEIGHTS = "resources/synthstrip/synthstrip.1.pt"
+PUBLISHED_STORES = published_stores(config["experiments"])
 
 
 if PREPROCESSING["registration"] == "deformable":
@@ -384,9 +392,19 @@ def member_files(experiment, file):
 
 
 def transfer_file(experiment):
-    """Weights file from the user that the trainings start from; empty if there is none."""
-    weights = (EXPERIMENTS[experiment].get("transfer") or {}).get("weights") or ""
+    """Weights file that the trainings start from, from the user or downloaded; empty if there is none."""
+    transfer = EXPERIMENTS[experiment].get("transfer") or {}
+    weights = transfer.get("weights") or ""
+    if weights == PUBLISHED:
+        return published_path(transfer)
     return weights if weights.endswith(".safetensors") else ""
+
+
+def transfer_fraction(experiment):
+    """The part of the published image that the grid covers, for trainings that go back to published weights."""
+    if not starts_published(EXPERIMENTS, experiment):
+        return None
+    return grid_fraction(PREPROCESSING["shape"], SPACING_MM)
 
 
 def transfer_networks(wildcards, file):
@@ -394,7 +412,7 @@ def transfer_networks(wildcards, file):
     uses the first one that learned something."""
     transfer = EXPERIMENTS[wildcards.experiment].get("transfer") or {}
     source = transfer.get("weights")
-    if not source or source.endswith(".safetensors"):
+    if not source or transfer_file(wildcards.experiment):
         return []
     names = starting_members(
         EXPERIMENTS[source], config["split"]["folds"], wildcards.run, TEST_FOLDS

@@ -45,3 +45,25 @@ rule download_weights:
     shell:
         "neurocohort download --source {params.source} --key weights --destination {output:q}"
         " --base-url={params.base_url:q} 2>&1 | tee {log:q}"
+
+
+rule download_network:
+    """Download the published network that experiments start from, and compare it with its published checksum."""
+    output:
+        "resources/{published_store}/" + published_file().name,
+    log:
+        "logs/download/{published_store}.log",
+    benchmark:
+        "benchmarks/download/{published_store}.tsv"
+    wildcard_constraints:
+        published_store=one_of(PUBLISHED_STORES),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        source=PUBLISHED,
+        published=f"{published_file()} {published_file().git_blob}",
+        base_url=lambda w: PUBLISHED_STORES[w.published_store],
+    shell:
+        "neurocohort download --source {params.source} --key weights --destination {output:q}"
+        " --base-url={params.base_url:q} 2>&1 | tee {log:q}"

@@ -40,7 +40,10 @@ rule train:
         folder=lambda w, output: os.path.dirname(output[0]),
         # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it.
         settings=lambda w: training_settings(
-            EXPERIMENTS[w.experiment], w.run, weights=transfer_file(w.experiment)
+            EXPERIMENTS[w.experiment],
+            w.run,
+            weights=transfer_file(w.experiment),
+            fraction=transfer_fraction(w.experiment),
         ).as_json(),
         start=lambda w: shlex.join(
             f"--start={path}" for path in transfer_networks(w, "model.safetensors")

@@ -140,10 +140,13 @@ def check(configfiles: Files) -> None:
     """Check study files (merged in their order): their errors, and what ingest will do with cohorts of your own."""
     from neurocohort.study.configuration import read_checked
     from neurocohort.study.preview import preview
+    from neurocohort.study.published import published_notes
 
     config = read_checked(configfiles)
     for line in preview(config["cohorts"], Path("data")):
         print(line)
+    for note in published_notes(config):
+        print(f"note: {note}")
     print("The configuration is in order.")
 
 

@@ -25,11 +25,14 @@ from neurocohort.learning import networks
 from neurocohort.learning.architectures import ARCHITECTURES, NETS, SFCN
 from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.model_files import RUN, WEIGHTS
+from neurocohort.learning.published import PUBLISHED
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION
 from neurocohort.learning.windows import WINDOW_BATCH
 from neurocohort.report.model_card import model_card
 from neurocohort.report.model_limits import Known
 from neurocohort.report.networks import Networks
+from neurocohort.sources.sources import read_source, source_table
+from neurocohort.study.members import starts_published
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = (evaluator, outputs, scans, weights, conformal_rule)
@@ -111,7 +114,10 @@ def _conformal(entry: dict, runs: dict[str, Member], samples: pd.DataFrame, outc
 def licence_text(experiment: str, configuration: dict) -> str:
     """The content of LICENSE: the licence of the scripts, and the terms of each training cohort."""
     entry = configuration["experiments"][experiment]
-    return _rendered("LICENSE.j2", entry=entry, configuration=configuration)
+    published = (
+        read_source(source_table(PUBLISHED)) if starts_published(configuration["experiments"], experiment) else None
+    )
+    return _rendered("LICENSE.j2", entry=entry, configuration=configuration, published=published)
 
 
 def _rendered(template: str, **content: object) -> str:

@@ -16,7 +16,9 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         network: The architecture's name.
         modalities: The network's input channels.
         classes: Number of classes, in a classification.
-        weights: A safetensors file to start from; empty for random weights.
+        weights: A safetensors file to start from, or the published weights (`learning.published`); empty for random weights.
+        grid_fraction: Where the training goes back to the published weights, how much of one of their images the grid covers: the
+            intensities are then scaled as for them. None elsewhere.
         judged: Whether the network is tested for having learned anything.
         fold: The fold that validates; 0 for the split's own validation part.
         test_fold: The test fold that is held out; 0 without test folds.
@@ -27,6 +29,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
     modalities: list[str] = Field(["T1w"])
     classes: int = 2
     weights: str = ""
+    grid_fraction: float | None = None
     judged: bool = True
     fold: int = 0
     test_fold: int = 0

@@ -5,6 +5,7 @@ The intensity statistics and the task's constants are fitted on the training par
 and no other part is read.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from neurocohort.learning.loop import Loop, TrainingFiles
 from neurocohort.learning.networks import build_network, copied_weights
 from neurocohort.learning.outcomes import FIRST, LATEST
 from neurocohort.learning.precision import Precision, choose_precision, set_up_torch
+from neurocohort.learning.published import PUBLISHED_ENDING
+from neurocohort.learning.published_weights import intensity_as_published, take_published_weights
 from neurocohort.learning.run_record import Attempt, EpochRow
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task
@@ -165,7 +168,11 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     )
     precision = choose_precision(settings, processes.device)
     set_up_torch(settings.threads, processes.device, precision.name)
-    intensity = intensity_statistics(job.packed.each_image(job.training))
+    scans = functools.partial(job.packed.each_image, job.training)
+    if settings.grid_fraction is None:
+        intensity = intensity_statistics(scans())
+    else:
+        intensity, settings = intensity_as_published(scans, settings)
     targets = None if settings.task == SEGMENTATION else job.training["target"].to_numpy(np.float64)
     source = BatchSource(job.packed, fit_task(settings, targets), settings, intensity, processes.device)
     batches = TrainingBatches(job.training, source, processes.rank)
@@ -222,7 +229,8 @@ def _starting_network(
     torch.manual_seed(settings.seed)
     network = network_of(settings, source.task)
     if settings.weights:
-        report(take_weights(network, Path(settings.weights)))
+        take = take_published_weights if settings.weights.endswith(PUBLISHED_ENDING) else take_weights
+        report(take(network, Path(settings.weights)))
     return precision.to_memory_format(processes.with_common_statistics(network).to(processes.device))
 
 

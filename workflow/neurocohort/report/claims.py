@@ -7,7 +7,7 @@ from neurocohort.report.development import TESTED_ONCE
 from neurocohort.report.participants import SplitCheck
 from neurocohort.report.provenance import Provenance
 from neurocohort.report.sources import Missing
-from neurocohort.study.members import transfer_chain
+from neurocohort.study.members import starts_published, transfer_chain
 from neurocohort.text import listed
 
 
@@ -26,11 +26,8 @@ def unseen_sentence(splits: Mapping[str, SplitCheck | Missing], experiments: dic
         )
     if any(isinstance(split, Missing) or split.missing for split in splits.values()):
         return "It could not be checked whether training saw the tested participants: see the section Split."
-    if given := given_weights(experiments):
-        return (
-            "The results are of participants who were not in the training data of this study. The workflow does not know on "
-            f"which participants the given weights of {listed(given)} were trained."
-        )
+    if origins := _weights_sentences(experiments):
+        return " ".join(["The results are of participants who were not in the training data of this study.", *origins])
     checks = [split for split in splits.values() if not isinstance(split, Missing)]
     if any(labels.PARTS[TESTED_ONCE] in dict(split.counts) for split in checks):
         return "All results are of participants on whom the networks that predicted them were not trained."
@@ -39,8 +36,25 @@ def unseen_sentence(splits: Mapping[str, SplitCheck | Missing], experiments: dic
 
 def given_weights(experiments: dict[str, dict]) -> list[str]:
     """The titles of the experiments whose training started from a file of the user's, directly or through another experiment."""
-    first = {name: transfer_chain(experiments, name)[-1] for name in experiments}
+    first = {
+        name: transfer_chain(experiments, name)[-1] for name in experiments if not starts_published(experiments, name)
+    }
     return [labels.in_text(name) for name, origin in first.items() if experiments[origin].get("transfer")]
+
+
+def _weights_sentences(experiments: dict[str, dict]) -> list[str]:
+    """What is known of the participants on whom the weights were trained that experiments started from."""
+    sentences = []
+    if given := given_weights(experiments):
+        sentences.append(
+            f"The workflow does not know on which participants the given weights of {listed(given)} were trained."
+        )
+    if published := [labels.in_text(name) for name in experiments if starts_published(experiments, name)]:
+        sentences.append(
+            f"The published weights of {listed(published)} were trained on participants of UK Biobank. As far as is known, none "
+            "of them is in IXI or OASIS-1; other cohorts were not checked."
+        )
+    return sentences
 
 
 def rerun_sentence(provenance: Provenance) -> str:

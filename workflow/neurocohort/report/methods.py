@@ -39,7 +39,7 @@ from neurocohort.imaging import (
     template,
     tissues,
 )
-from neurocohort.learning import constants
+from neurocohort.learning import constants, published
 from neurocohort.report import labels, methods_numbers, origins
 from neurocohort.report.development import folds_sentence
 from neurocohort.report.evaluations import evaluations_of, evaluations_sentence
@@ -49,6 +49,7 @@ from neurocohort.report.references import Reference, citations, cited, numbered
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study, missing_of
 from neurocohort.study import members
+from neurocohort.study.published import another_grid
 from neurocohort.text import listed, plain_number, times
 
 DESCRIBED = (  # modules whose constants the text states, by their own names
@@ -76,7 +77,7 @@ DESCRIBED = (  # modules whose constants the text states, by their own names
         site_prediction,
     ),
     *(tissue_baselines, voxel_baselines),
-    *(constants, members, origins, quality_flags),
+    *(constants, members, origins, published, quality_flags),
 )
 TEMPLATES = Path(__file__).parent / "templates" / "methods"
 HEADINGS = {
@@ -153,6 +154,7 @@ def _environment(study: Study) -> Environment:
     made.globals |= {
         "numbers": methods_numbers,
         "study": study,
+        "another_grid": another_grid,
         "block": study.block,
         "cohorts": list(study.cohorts.values()),
         "experiments": list(study.experiments.values()),

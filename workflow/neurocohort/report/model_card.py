@@ -16,7 +16,7 @@ from neurocohort.report.markdown import escaped
 from neurocohort.report.model_limits import Known, limits, value_of
 from neurocohort.report.networks import networks_sentence
 from neurocohort.report.study import Cohort, Experiment, Study, found
-from neurocohort.study.members import members_of
+from neurocohort.study.members import members_of, starts_published
 from neurocohort.text import listed, plain_number, times
 
 PARTS = {"training": ("train", "validation"), "evaluation": ("held-out", "external")}
@@ -179,17 +179,28 @@ def _data(heading: str, kind: str, known: Known) -> Section:
 
 
 def _training_sentences(known: Known) -> list[str]:
+    start = ["The training started from published weights, which had been trained on UK Biobank (Peng et al. 2021)."]
+    start = start if _published(known) else []
     if folds := folds_sentence(known.samples, known.folds):
-        return [folds]
+        return [folds, *start]
     if known.run is None or known.run.keep == "best":
-        return ["Weights were fitted on the training part. The epoch was chosen on the validation part."]
-    return ["Weights were fitted on the training part. No epoch was chosen."]
+        return ["Weights were fitted on the training part. The epoch was chosen on the validation part.", *start]
+    return ["Weights were fitted on the training part. No epoch was chosen.", *start]
+
+
+def _published(known: Known) -> bool:
+    experiments = known.configuration.get("experiments") or {}
+    return known.experiment in experiments and starts_published(experiments, known.experiment)
 
 
 def _evaluation_sentences(known: Known) -> list[str]:
     if labels.in_text(known.experiment) in given_weights(known.configuration.get("experiments") or {}):
         return [
             "This study did not train on these participants. Whether its initial weights were trained on them is not known."
+        ]
+    if _published(known):
+        return [
+            "This study did not train on these participants. Its initial weights were trained on participants of UK Biobank."
         ]
     if known.samples is not None and tested_once(known.samples):
         return [

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from neurocohort.settings.base import Group, Path, Seed, Unique
+from neurocohort.settings.base import Address, Group, Path, Seed, Unique
 
 
 class Augmentation(Group):
@@ -103,9 +103,13 @@ class Transfer(TransferKeys):
     """Which weights a training starts from, if not from random ones."""
 
     weights: Path = Field(
-        title="an experiment's name or a .safetensors file",
-        description="Where the training starts from: the network of another experiment, or a file. Tensors whose name and shape "
-        "match are taken. See [Starting from another experiment](#starting-from-another-experiment).",
+        title="an experiment's name, a .safetensors file, or `sfcn_ukb`",
+        description="Where the training starts from: the network of another experiment, or a file; tensors whose name and shape "
+        "match are taken. See [Starting from another experiment](#starting-from-another-experiment). `sfcn_ukb` is an SFCN that "
+        "was trained on UK Biobank: see [Starting from published weights](#starting-from-published-weights).",
+    )
+    weights_url: Address | None = Field(
+        None, description="Where the file of `sfcn_ukb` is, if not at the published addresses; for no other `weights`."
     )
 
 

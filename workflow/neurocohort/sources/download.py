@@ -67,8 +67,8 @@ def download(
 
     Addresses are ``http(s)://``, ``file://`` or plain paths. A local file is checked (but not against the record) and linked. A
     remote one is written to ``<destination>.part``, which stays after a failure. The next attempt resumes it by HTTP Range (RFC
-    9110, 14) only if the server confirms that the file is the same. If neither md5 nor sha256 is published, the sha256 of the
-    first download is recorded in ``checksums.tsv`` next to the file, and later ones must match it.
+    9110, 14) only if the server confirms that the file is the same. If no checksum is published, the sha256 of the first download
+    is recorded in ``checksums.tsv`` next to the file, and later ones must match it.
 
     Args:
         file: The file's addresses and published checksums.
@@ -83,7 +83,7 @@ def download(
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
     published = (file.size_bytes, file.md5) if base is None else (None, None)
-    expected = Expected(destination, file.magic, *published, file.sha256)
+    expected = Expected(destination, file.magic, *published, file.sha256, file.git_blob)
     urls = file.addresses(base)
     if not urls:
         raise InputError(f"No address is given for {destination.name}: list at least one under 'urls' of its source.")

@@ -27,7 +27,8 @@ class SourceFile:
 
     ``urls``: in order of preference. ``size_bytes``, ``md5``, ``sha256``: None if not published. ``approximate_gb`` and
     ``scans`` (in the file) only serve estimates. They are not part of this object's text, on which the download rule depends: a
-    better estimate must not download gigabytes again.
+    better estimate must not download gigabytes again. Nor is ``git_blob``, git's name of the content in the repository that
+    publishes the file: a key that most files lack must not download them again.
     """
 
     key: str
@@ -36,6 +37,7 @@ class SourceFile:
     size_bytes: int | None = None
     md5: str | None = None
     sha256: str | None = None
+    git_blob: str | None = field(default=None, repr=False)
     magic: Literal["tar", "gzip", "xls", "xlsx", "csv"] | None = None
     approximate_gb: float | None = field(default=None, repr=False)
     scans: int | None = field(default=None, repr=False)

@@ -43,13 +43,15 @@ MAGIC: dict[str, tuple[str, Callable[[bytes], bool]]] = {
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of a file before its download. ``magic``: its kind, a key of MAGIC; None for anything."""
+    """What is known of a file before its download. ``magic``: its kind, a key of MAGIC; None for anything. ``git_blob``: git's
+    name of its content, a SHA-1."""
 
     destination: Path
     magic: str | None
     size_bytes: int | None = None
     md5: str | None = None
     sha256: str | None = None
+    git_blob: str | None = None
 
     def why_wrong_head(self, path: Path) -> str | None:
         """A sentence on what is wrong with the first bytes of ``path``, or None."""
@@ -68,9 +70,10 @@ class Expected:
         size = path.stat().st_size
         if self.size_bytes not in (None, size):
             return f"the file has {size} bytes, and {self.size_bytes} are expected."
-        for kind, published in (("md5", self.md5), ("sha256", self.sha256)):
+        for kind, published in (("md5", self.md5), ("sha256", self.sha256), ("git_blob", self.git_blob)):
             if published is not None:
-                found, wanted = _checksums(path)[kind], published.lower()
+                found = _git_blob(path) if kind == "git_blob" else _checksums(path)[kind]
+                wanted = published.lower()
                 return None if found == wanted else f"the {kind} is {found}, and {wanted} is expected."
         record = self.destination.with_name(RECORD)
         recorded = read_checksums(record).get(self.destination.name) if against_record else None
@@ -103,6 +106,15 @@ def _checksums(path: Path) -> dict[str, str]:
                     one.update(block)
         _known_sums[key] = {name: one.hexdigest() for name, one in sums.items()}
     return _known_sums[key]
+
+
+def _git_blob(path: Path) -> str:
+    """The name that git gives to the content of a file: the SHA-1 of the word blob, its length, a zero byte and the content."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _why_cut_short(path: Path, magic: str | None) -> str | None:

@@ -12,8 +12,9 @@ import re
 from typing import Any
 
 from neurocohort.dataset.runs import RunName, run_name
+from neurocohort.learning.published import PUBLISHED
 from neurocohort.learning.settings import TrainingSettings, read_settings
-from neurocohort.settings.training import TrainingKeys
+from neurocohort.settings.training import TrainingKeys, TransferKeys
 
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
 PERMUTATIONS = 3  # with a single one, chance and a leak can't be distinguished
@@ -53,6 +54,12 @@ def transfer_chain(experiments: dict[str, dict], name: str) -> list[str]:
     ) in experiments and source not in chain:
         chain.append(source)
     return chain
+
+
+def starts_published(experiments: dict[str, dict], name: str) -> bool:
+    """Whether the training of the experiment ``name`` goes back to published weights."""
+    origin = experiments[transfer_chain(experiments, name)[-1]]
+    return (origin.get("transfer") or {}).get("weights") == PUBLISHED
 
 
 def control_names(experiment: str, kind: str | None) -> list[str]:
@@ -137,26 +144,31 @@ def drawn_experiment(experiment: dict, values: dict) -> dict:
     return changed
 
 
-def training_settings(experiment: dict, run: str, *, weights: str = "") -> TrainingSettings:
+def training_settings(
+    experiment: dict, run: str, *, weights: str = "", fraction: float | None = None
+) -> TrainingSettings:
     """The settings of one training of an experiment.
 
     Args:
         experiment: As in `all_experiments`. The networks of a control are not judged: its targets are permuted, so there is
             nothing to learn.
         run: ``seed-1`` or, in a sweep with folds, ``sweep/draw-02/fold-1_seed-3``.
-        weights: A file of the user's that the experiment's transfer starts from.
+        weights: A file that the experiment's transfer starts from: the user's, or the published weights.
+        fraction: `learning.published.grid_fraction` where the training goes back to the published weights.
     """
     own = run_name(run)
     experiment = drawn_experiment(experiment, draws_of(experiment["sweep"])[own.draw]) if own.draw else experiment
     network = {key: value for key, value in experiment["network"].items() if key != "name"}
     training = {key: value for key, value in experiment["training"].items() if key in TrainingKeys.model_fields}
-    transfer = {key: value for key, value in (experiment.get("transfer") or {}).items() if key != "weights"}
+    given = experiment.get("transfer") or {}
+    transfer = {key: value for key, value in given.items() if key in TransferKeys.model_fields}
     of_run = {
         "task": experiment["task"],
         "network": experiment["network"]["name"],
         "modalities": experiment["modalities"],
         "classes": len(experiment.get("classes") or [0, 1]),
         "weights": weights,
+        **({} if fraction is None else {"grid_fraction": fraction}),
         "judged": not experiment.get("permutation"),
         "fold": own.fold,
         "test_fold": own.test_fold,

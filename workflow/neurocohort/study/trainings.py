@@ -5,10 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from neurocohort.learning.published import PUBLISHED
 from neurocohort.settings.experiment import MOST_DRAWS
 from neurocohort.settings.recipes import RECIPES
 from neurocohort.study.members import control_names, without_site_names
 from neurocohort.study.messages import did_you_mean, listed
+from neurocohort.study.published import published_faults
 
 
 def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
@@ -38,6 +40,7 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
     if coarse := training["coarse_epochs"]:
         yield from _coarse_faults(f"{key}.training", coarse, training["epochs"], task)
     yield from _transfer_faults(f"{key}.transfer.weights", experiment, config["experiments"])
+    yield from published_faults(key, experiment, config)
     if (kind := experiment.get("control")) and task == "segmentation":
         yield f"`{key}.control` is {kind}, which is for regression and classification, and this experiment is a segmentation."
     own = next((name for name, one in config["experiments"].items() if one is experiment), None)
@@ -96,14 +99,15 @@ def _patch_faults(key: str, patch: list[int], task: str, shape: list[int]) -> It
 
 def _transfer_faults(key: str, experiment: dict, experiments: dict[str, dict]) -> Iterator[str]:
     weights = (experiment.get("transfer") or {}).get("weights")
-    if weights is None or weights.endswith(".safetensors"):
-        if weights and not os.path.isfile(weights):
+    if weights in (None, PUBLISHED) or weights.endswith(".safetensors"):
+        if weights and weights != PUBLISHED and not os.path.isfile(weights):
             yield f"`{key}` is {weights}, which doesn't exist (relative to {Path.cwd()}); expected a .safetensors file."
         return
     if weights not in experiments:
+        hint = did_you_mean(weights, [*experiments, PUBLISHED]) or "."
         yield (
-            f"`{key}` is {weights}; expected one of the experiments {listed(experiments)} or a .safetensors file (a pickle "
-            f"such as .pt can run code when it is read, and is refused){did_you_mean(weights, experiments) or '.'}"
+            f"`{key}` is {weights}; expected one of the experiments {listed(experiments)}, {PUBLISHED}, or a .safetensors file "
+            f"(a pickle such as .pt can run code when it is read, and is refused){hint}"
         )
         return
     chain, name = [], weights  # the source, what that one started from, and so on

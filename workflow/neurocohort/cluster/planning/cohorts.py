@@ -9,6 +9,7 @@ from neurocohort.sources.local_files import anat_folders, labels_beside, matchin
 from neurocohort.sources.sources import Source, SourceFile, needed_files, read_source, source_table, store_of
 from neurocohort.sources.variables import read_scan_table
 from neurocohort.study.cohorts import SYNTHETIC_FOLDER
+from neurocohort.study.published import published_file, published_stores
 
 LOCAL_SOURCES = ("bids", "table")
 SCAN_MVOXELS = {"ixi": 256 * 256 * 150 / 1e6, "oasis1": 256 * 256 * 160 / 1e6}  # of one image, in millions of voxels
@@ -126,6 +127,19 @@ def synthstrip_weights(config: dict[str, Any], directory: Path) -> Archive | Non
     file = read_source(source_table("synthstrip")).files["weights"]
     addresses = file.addresses(config["preprocessing"]["weights_url"] or None)
     return Archive(file, directory / "resources" / "synthstrip" / file.name, addresses, file.estimated_bytes, False)
+
+
+def published_weights(config: dict[str, Any], directory: Path) -> list[Archive]:
+    """The published weights that experiments start from, once for each address."""
+    stores = published_stores(config["experiments"])
+    file = published_file() if stores else None
+    return [
+        Archive(
+            file, directory / "resources" / store / file.name, file.addresses(url or None), file.estimated_bytes, False
+        )
+        for store, url in stores.items()
+        if file
+    ]
 
 
 def _public(name: str, settings: dict[str, Any], synthetic: dict[str, Any], directory: Path) -> Cohort:

@@ -25,12 +25,14 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "predict_segmentation": "predict",
     "ensemble_segmentation": "ensemble",
     "download_weights": "download",
+    "download_network": "download",
     "predictors": "control",  # not measured; both read a few small tables
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
 # The rules in the order in which data pass through them.
 ORDER = (
-    *("synthetic_ixi", "synthetic_oasis1", "download", "download_weights", "template", "ingest_cohort", SCAN_RULE),
+    *("synthetic_ixi", "synthetic_oasis1", "download", "download_weights", "download_network", "template"),
+    *("ingest_cohort", SCAN_RULE),
     *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
     *("control", "bundle", "report"),

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from neurocohort.cluster.planning.cohorts import Archive, Cohort, study_cohorts, synthstrip_weights
+from neurocohort.cluster.planning.cohorts import Archive, Cohort, published_weights, study_cohorts, synthstrip_weights
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table
 from neurocohort.sources.scan_batches import batch_count, read_batches
@@ -90,7 +90,8 @@ class Study:
         """Every file that is downloaded or linked, each once."""
         found = {archive.place: archive for cohort in self.cohorts.values() for archive in cohort.archives}
         weights = synthstrip_weights(self.config, self.directory)
-        return [*found.values(), *([weights] if weights else [])]
+        published = published_weights(self.config, self.directory)
+        return [*found.values(), *([weights] if weights else []), *published]
 
     def members(self, experiment: str) -> list[str]:
         """The runs that are trained: one for each fold and seed, and for each draw of a sweep."""
