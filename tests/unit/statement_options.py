@@ -121,7 +121,15 @@ def _published_start_on_its_grid(scenario: Scenario) -> None:
     scenario.config["preprocessing"] |= {"shape": [160, 192, 160], "spacing_mm": 1.0}
 
 
+def _with_gap_models(scenario: Scenario) -> None:
+    with_tissue_models(scenario)
+    models = ("tissue_amounts", "brain_age_gap")
+    edit = lambda rows: pd.concat([rows, *(rows.head(1).assign(model=model) for model in models)])  # noqa: E731
+    scenario.edit("results/experiments/dementia/baselines.tsv", edit)
+
+
 OPTIONS = {
+    "gap_models": _with_gap_models,
     "harmonised": _harmonised,
     "sites_from_residuals": lambda scenario: _several_sites(scenario, ("site from residuals",)),
     "sites_from_inputs": lambda scenario: _several_sites(scenario, ("site from residuals", "site from inputs")),

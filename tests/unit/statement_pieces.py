@@ -108,7 +108,7 @@ def _rerun(**changed: object) -> list[str]:
 
 
 MEAN = ("mean", 12.0, 11.0, 13.0)
-BASE_NAMES = ("voxel_ridge", "voxel_svm", "tissue_kernel_ridge", "grey_matter_svm")
+BASE_NAMES = ("voxel_ridge", "voxel_svm", "tissue_kernel_ridge", "grey_matter_svm", "brain_age_gap", "tissue_amounts")
 HARMONISED_NAMES = ("volumes_combat", "tissue_kernel_ridge_combat", "grey_matter_svm_combat")
 BASES = [(name, 9.0, 8.0, 10.0) for name in BASE_NAMES]
 ABSENT = Missing("file", "what", "why", "missing-1")

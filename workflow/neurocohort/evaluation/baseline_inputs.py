@@ -28,7 +28,8 @@ def baseline_inputs(samples: pd.DataFrame, qc: pd.DataFrame | None, tissues: dic
     if qc is not None:
         values[VOLUMES] = volume_inputs(samples, qc)
     fitted = samples["part"].isin(FOLDED_PARTS).to_numpy()
-    values |= {model: leading_components(features, fitted, COMPONENTS) for model, features in tissues.items()}
+    own_maps = {model: features for model, features in tissues.items() if model in TISSUE_MODELS}
+    values |= {model: leading_components(features, fitted, COMPONENTS) for model, features in own_maps.items()}
     columns = {
         f"{_prefix(model)}{number}": column
         for model, own in values.items()

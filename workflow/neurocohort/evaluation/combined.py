@@ -1,19 +1,21 @@
-"""The plain mean of the network and the model of tissue maps.
+"""The plain mean of the network and a model of tissue maps.
 
 It was declared before any result was seen and has no weights to choose. It is no baseline: it contains the network.
 """
 
 import pandas as pd
 
+from neurocohort.evaluation.age_gap import GAP
 from neurocohort.evaluation.comparisons import paired
 from neurocohort.evaluation.measures import KEY, probability_columns
-from neurocohort.evaluation.tissue_baselines import TISSUE_MODELS
+from neurocohort.evaluation.tissue_baselines import GREY_MATTER_SVM, KERNEL_RIDGE
 
 COMBINED = "combined"
+PARTNERS = (KERNEL_RIDGE, GAP, GREY_MATTER_SVM)  # the first that was fitted
 
 
 def combined(predictions: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
-    """Average the network's predictions with those of the model of tissue maps, on the rows that both have.
+    """Average the network's predictions with those of the first of PARTNERS, on the rows that both have.
 
     Args:
         predictions: The network's rows: values, or probabilities.
@@ -22,7 +24,8 @@ def combined(predictions: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame
     Returns:
         Rows like those of ``baselines``, with ``combined`` as model; none where there is no model of tissue maps.
     """
-    others = baselines[baselines["model"].isin(TISSUE_MODELS)]
+    partner = next((name for name in PARTNERS if (baselines["model"] == name).any()), "")
+    others = baselines[baselines["model"] == partner]
     if others.empty:
         return others
     key = [name for name in (*KEY, "part") if name in predictions]

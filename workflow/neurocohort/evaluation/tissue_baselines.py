@@ -95,6 +95,11 @@ def features_of_task(samples: pd.DataFrame, maps: Images, spacing_mm: float, cla
     return smoothed_features(samples, maps, spacing_mm, CHANNELS[1:2] if classes else CHANNELS)
 
 
+def of_grey_matter(features: np.ndarray) -> np.ndarray:
+    """The part of `smoothed_features` that the model of grey matter reads."""
+    return features.reshape(len(features), len(CHANNELS), -1)[:, CHANNELS.index("GM")]
+
+
 def smoothed_features(
     samples: pd.DataFrame, maps: Images, spacing_mm: float, channels: Sequence[str] = CHANNELS
 ) -> np.ndarray:

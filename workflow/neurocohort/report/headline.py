@@ -45,11 +45,13 @@ BASELINE_PHRASES = {
     "voxel_svm": "a linear support vector machine on the voxels",
     "tissue_kernel_ridge": "kernel ridge regression on tissue maps",
     "grey_matter_svm": "a linear support vector machine on the grey matter map",
+    "tissue_amounts": "the amounts of the tissues, age and sex",
+    "brain_age_gap": "the brain-age gap of tissue maps, age and sex",
     "volumes_combat": "tissue volumes harmonised with ComBat",
     "tissue_kernel_ridge_combat": "kernel ridge regression on harmonised tissue maps",
     "grey_matter_svm_combat": "a linear support vector machine on the harmonised grey matter map",
 }
-PLURAL = ("volumes", "age_sex", "volumes_combat")
+PLURAL = ("volumes", "age_sex", "tissue_amounts", "volumes_combat")
 # By judgement: the state of the verdict, and its words after the figures. ``gain``: of the network over the trivial baseline.
 JUDGEMENTS = {
     "better": ("pass", "Better than the trivial baseline by {gain}, paired by participant."),

@@ -81,6 +81,8 @@ MODELS = {
     "voxel_svm": "Linear SVM on voxels",
     "tissue_kernel_ridge": "Kernel ridge on tissue maps",
     "grey_matter_svm": "Linear SVM on grey matter map",
+    "tissue_amounts": "Amounts of tissues, age and sex",
+    "brain_age_gap": "Brain-age gap, age and sex",
     "volumes_combat": "Tissue volumes, harmonised",
     "tissue_kernel_ridge_combat": "Kernel ridge on tissue maps, harmonised",
     "grey_matter_svm_combat": "Linear SVM on grey matter map, harmonised",

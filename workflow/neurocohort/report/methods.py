@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from neurocohort.dataset import quality_flags
 from neurocohort.dataset.targets import class_names
 from neurocohort.evaluation import (
+    age_gap,
     brain_age,
     classification_details,
     details,
@@ -185,6 +186,7 @@ def _environment(study: Study) -> Environment:
         "filled": lambda table: isinstance(table, pd.DataFrame) and not table.empty,
         "missing": lambda item: isinstance(item, Missing),
         "fitted_on_tissue_maps": lambda one: one.baselines["model"].isin(tissue_baselines.TISSUE_MODELS).any(),
+        "fitted_on_gaps": lambda one: (one.baselines["model"] == age_gap.GAP).any(),
         "fitted_on_voxels": lambda one: one.baselines["model"].isin(("voxel_ridge", "voxel_svm")).any(),
         "harmonised": lambda one: one.baselines["model"].str.endswith(harmonisation.COMBAT).any(),
         "recorded": lambda one: bool(methods_numbers.first_run(one).settings),

@@ -29,8 +29,12 @@ EXPECTED_BASELINES = {  # those that can be absent, with their names in a senten
     "voxel_svm": "support vector machine on voxels",
 }
 EXPECTED_WITH_TISSUE_MAPS = {
-    "regression": ("tissue_kernel_ridge", "kernel ridge regression on tissue maps"),
-    "classification": ("grey_matter_svm", "support vector machine on the grey matter map"),
+    "regression": {"tissue_kernel_ridge": "kernel ridge regression on tissue maps"},
+    "classification": {
+        "grey_matter_svm": "support vector machine on the grey matter map",
+        "tissue_amounts": "amounts of the tissues",
+        "brain_age_gap": "brain-age gap",
+    },
 }
 PROGRAMS = (  # package, with its name and citation
     ("snakemake", "Snakemake", " [@molder2021]"),
@@ -347,8 +351,7 @@ def absent_baselines(experiment: Experiment, models: list[str], tissue_maps: boo
     explained = {"age_sex"} if experiment.target in ("age", "sex") else set()
     if all(cohort.settings.get("mni_space") for cohort in experiment.cohorts):
         explained.add("volumes")
-    on_maps = [EXPECTED_WITH_TISSUE_MAPS[experiment.task]] if tissue_maps else []
-    expected = EXPECTED_BASELINES | dict(on_maps)
+    expected = EXPECTED_BASELINES | (EXPECTED_WITH_TISSUE_MAPS[experiment.task] if tissue_maps else {})
     return [words for name, words in expected.items() if name not in {*models, *explained}]
 
 

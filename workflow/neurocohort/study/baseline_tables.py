@@ -15,10 +15,11 @@ from neurocohort.dataset.folds import (
     with_one_fit,
     with_test_fold,
 )
+from neurocohort.evaluation.age_gap import GAP, gap_baselines
 from neurocohort.evaluation.baselines import atlases, value_baselines
 from neurocohort.evaluation.harmonised_baselines import harmonised_tissues, harmonised_volumes
 from neurocohort.evaluation.segmentation_details import surface_values
-from neurocohort.evaluation.tissue_baselines import features_of_task, tissue_baselines, tissue_model
+from neurocohort.evaluation.tissue_baselines import of_grey_matter, smoothed_features, tissue_baselines, tissue_model
 from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
@@ -59,7 +60,7 @@ def value_table(
         wanted: The settings.
         tissues: Their `tissue_features`, if the study has tissue maps.
     """
-    features = (tissues or {}).get(tissue_model(_classes(wanted)))
+    features = tissues or {}
     numbers = test_fold_numbers(samples)
     if numbers == [0]:
         return _value_rows(samples, qc, packed.stack_arrays, wanted, features)
@@ -88,8 +89,9 @@ def tissue_features(samples: pd.DataFrame, maps: PackedImages, wanted: BaselineS
         maps: Their tissue maps, in the order of `tissue_baselines.CHANNELS`.
         wanted: The settings.
     """
-    classes = _classes(wanted)
-    return {tissue_model(classes): features_of_task(samples, maps.stack_arrays, wanted.spacing_mm, classes)}
+    features = smoothed_features(samples, maps.stack_arrays, wanted.spacing_mm)
+    model = tissue_model(_classes(wanted))
+    return {model: of_grey_matter(features), GAP: features} if _classes(wanted) else {model: features}
 
 
 def _classes(wanted: BaselineSettings) -> int:
@@ -112,14 +114,17 @@ def _value_rows(
     qc: pd.DataFrame,
     images: Images | VoxelKernel,
     wanted: BaselineSettings,
-    features: np.ndarray | None,
+    tissues: dict[str, np.ndarray],
 ) -> pd.DataFrame:
     fits = baseline_fits(samples, wanted.folds)
     rows, predicted = predicted_rows(samples, fits)
     how = {"classes": _classes(wanted), "seed": wanted.seed}
+    features = tissues.get(tissue_model(_classes(wanted)))
     fitted = value_baselines(samples, qc, fits, images, target=wanted.target, **how)
     if features is not None:
         fitted = fitted.joined(*tissue_baselines(samples, features, fits=fits, spacing_mm=wanted.spacing_mm, **how))
+    if (whole := tissues.get(GAP)) is not None:
+        fitted = fitted.joined(*gap_baselines(samples, whole, fits, target=wanted.target, **how))
     if wanted.harmonisation == "combat":
         one = harmonised_volumes(samples, qc, fits, target=wanted.target, classes=_classes(wanted))
         fitted = fitted.joined(one.predictions, one.left_out)
