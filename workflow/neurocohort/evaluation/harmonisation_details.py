@@ -27,7 +27,7 @@ def harmonisation_details(everything: pd.DataFrame, samples: pd.DataFrame) -> li
     for part in judged_parts(harmonised):
         names = site_labels(part.table).fillna("site not known")
         others = names[~names.isin(known)].value_counts(sort=False)
-        note = f"ComBat corrects scans of {', '.join(known)}."
+        note = f"ComBat corrects scans of {', '.join(known) or 'no site'}."
         if len(others):
             listed = ", ".join(f"{name} ({count})" for name, count in others.items())
             note += f" Scans of other sites are used as they are: {listed}."
