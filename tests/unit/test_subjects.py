@@ -283,7 +283,11 @@ def test_page_shows_the_interval_or_the_set_of_classes_of_the_prediction(study, 
         page = pages(own)[scan]
         if name == "brain_age":
             assert "95 % interval (years)" in page and "41.2 to 63.8" in page
-            assert "contains the true value of about 95 %" in page
+            assert "intervals of about 95 % of new participants contain the true value" in page
         else:
-            assert "95 % set" in page and " or " in page and "contains the true class of about 95 %" in page
+            assert (
+                "95 % set" in page
+                and " or " in page
+                and "sets of about 95 % of new participants contain the true class" in page
+            )
     assert "95 % interval" not in "".join(pages(study).values()), "too few validation scans for any"

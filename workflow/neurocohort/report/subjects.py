@@ -222,10 +222,15 @@ class _Predictions:
         """What the scan's interval or set means; empty where it has none."""
         if key not in self.intervals:
             return ""
-        like = "new participants who are like those of the training cohorts"
         if self.experiment.task == "classification":
-            return f"The set contains the true class of about 95 % of {like}, in each class."
-        return f"The interval contains the true value of about 95 % of {like}."
+            return (
+                "Of each class, the sets of about 95 % of new participants contain the true class, if these are like the "
+                "participants of the training cohorts."
+            )
+        return (
+            "The intervals of about 95 % of new participants contain the true value, if these are like the participants of the "
+            "training cohorts."
+        )
 
     def label_map(self, cohort: str, scan_id: str) -> Path | None:
         """The predicted label map of the scan on the study's grid, where the experiment made one."""
