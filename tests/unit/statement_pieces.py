@@ -108,8 +108,14 @@ def _rerun(**changed: object) -> list[str]:
 
 
 MEAN = ("mean", 12.0, 11.0, 13.0)
-BASE_NAMES = ("voxel_ridge", "voxel_svm", "tissue_kernel_ridge", "grey_matter_svm", "brain_age_gap", "tissue_amounts")
-HARMONISED_NAMES = ("volumes_combat", "tissue_kernel_ridge_combat", "grey_matter_svm_combat")
+BASE_NAMES = ("voxel_ridge", "voxel_svm", "tissue_kernel_ridge", "grey_matter_svm")
+OTHER_NAMES = (
+    "tissue_amounts",
+    "brain_age_gap",
+    "volumes_combat",
+    "tissue_kernel_ridge_combat",
+    "grey_matter_svm_combat",
+)
 BASES = [(name, 9.0, 8.0, 10.0) for name in BASE_NAMES]
 ABSENT = Missing("file", "what", "why", "missing-1")
 
@@ -236,7 +242,7 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "headline_no_better": lambda: _headline(("network", 15.0, 14.0, 16.0), MEAN, BASES[3]),
     **{
         f"headline_{name}": lambda name=name: _headline(("network", 15.0, 14.0, 16.0), MEAN, (name, 9.0, 8.0, 10.0))
-        for name in HARMONISED_NAMES
+        for name in OTHER_NAMES
     },
     "headline_classes": lambda: _headline(("network", 0.8, 0.7, 0.9), experiment="dementia", metric="auc"),
     "headline_absent": lambda: _headline(MEAN),
