@@ -175,7 +175,7 @@ def test_recipe_sets_what_the_experiment_does_not(demo_study):
     checked = check_configuration(demo_study, source="test")
     found, recipe = checked["experiments"]["brain_age"], RECIPES["small_cohort"]
     assert found["network"]["channels"] == recipe["network"]["channels"] and found["network"]["dropout"] == 0.1
-    assert found["training"]["epochs"] == 3 and found["training"]["mirror_averaging"] is True
+    assert found["training"]["epochs"] == 3 and found["training"]["weight_decay"] == recipe["training"]["weight_decay"]
     assert check_configuration(checked, source="again") == checked
     experiment["network"] = {"name": "resnet18"}
     with pytest.raises(InputError, match=r"`experiments.brain_age.recipe` is small_cohort, which is for sfcn"):

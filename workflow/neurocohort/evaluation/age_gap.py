@@ -1,7 +1,7 @@
 """Logistic models of a diagnosis from few numbers of the tissue maps: how much there is of each tissue, or the brain-age gap.
 
-The brain age is that of kernel ridge regression on the maps, fitted on the training rows of the same fit. The gap of a training row
-comes from a regression that was fitted without its participant, as that of a tested row does.
+The brain age is that of kernel ridge regression on the maps, fitted on the training rows of the same fit. The gap of a training
+row comes from a regression that was fitted without its participant, as that of a tested row does.
 """
 
 from collections.abc import Sequence

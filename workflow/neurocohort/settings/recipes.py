@@ -8,7 +8,7 @@ Recipe = Literal["small_cohort"]
 RECIPES: dict[Recipe, dict[str, Any]] = {
     "small_cohort": {
         "network": {"name": "sfcn", "channels": [16, 32, 64, 128, 64], "dropout": 0.3},
-        "training": {"epochs": 45, "weight_decay": 0.05, "mirror_averaging": True},
+        "training": {"epochs": 45, "weight_decay": 0.05},
     },
 }
 
