@@ -50,7 +50,7 @@ rule download_weights:
 rule download_network:
     """Download the published network that experiments start from, and compare it with its published checksum."""
     output:
-        "resources/{published_store}/" + published_file().name,
+        f"resources/{{published_store}}/{published_file().name}",
     log:
         "logs/download/{published_store}.log",
     benchmark:
