@@ -128,5 +128,6 @@ def test_confusion_matrix_of_three_classes_equals_scikit_learns():
     matrix = cells.pivot_table(index="true", columns="called", values="scans").to_numpy()
     np.testing.assert_array_equal(matrix, sk.confusion_matrix(table["target"], table["prediction"]))
     assert cells["threshold"].isna().all()
-    assert details(table, NO_BASELINE, table, None, "classification", QUICK).empty
+    found = details(table, NO_BASELINE, table, None, "classification", QUICK)
+    assert set(found["setting"]) == {"site from residuals"}, "no operating point and no calibration of three classes"
     assert curve_table(with_baselines(table, NO_BASELINE), QUICK).empty
