@@ -46,7 +46,7 @@ class Sites:
         codes: The site of each of these rows, an index of ``names``, (rows,).
         people: Their participants, (rows,).
         names: The sites, with the number of participants of each.
-        small: The other sites, likewise.
+        small: The other sites, with theirs.
     """
 
     rows: np.ndarray
