@@ -83,7 +83,7 @@ def test_a_scan_is_computed_again_for_the_code_that_computes_it_and_not_for_that
 
 def test_report_code_and_its_templates_rerun_no_stage_before_it(package):
     assert appended(package, "report/pages.py") == {"report"}
-    assert appended(package, "report/templates/report.css", "/* more */") == {"report", "export"}
+    assert appended(package, "report/templates/report.css", "/* more */") == {"report", "bundle"}
 
 
 def test_training_loop_reruns_training(package):

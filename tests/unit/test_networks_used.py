@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from neurocohort.cli.learning import ensemble, predict
-from neurocohort.cli.models import export
+from neurocohort.cli.models import bundle
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table, write_json, write_table
 from neurocohort.learning import training
@@ -326,5 +326,5 @@ def test_bundle_holds_the_networks_of_the_mean_alone(tmp_path, monkeypatch):
     folders = folders_of(tmp_path, a=record(learned=False), b=record(), c=record())
     write_table(tmp_path / "table.tsv", pd.DataFrame({"metric": ["mae"]}))
     tables = [tmp_path / "table.tsv"] * 4
-    export("age", *tables, tmp_path / "bundle", "{}", [folder / "model.safetensors" for folder in folders])
+    bundle("age", *tables, tmp_path / "bundle", "{}", [folder / "model.safetensors" for folder in folders])
     assert given == {"b": tmp_path / "b", "c": tmp_path / "c"}

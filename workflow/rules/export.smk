@@ -22,7 +22,7 @@ rule bundle:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(10),
     params:
-        code=code_hash("export"),
+        code=code_hash("bundle"),
         configuration=lambda w: json.dumps(
             config
             | {
@@ -34,7 +34,7 @@ rule bundle:
             sort_keys=True,
         ),
     shell:
-        "neurocohort export --experiment {wildcards.experiment} --metrics {input.metrics} --samples {input.samples}"
+        "neurocohort bundle --experiment {wildcards.experiment} --metrics {input.metrics} --samples {input.samples}"
         " --predictions {input.predictions} --by-member {input.by_member}"
         " --folder {output} --configuration {params.configuration:q} {input.weights} > {log} 2>&1"
 

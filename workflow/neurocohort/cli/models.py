@@ -1,4 +1,4 @@
-"""The subcommands that explain and export trained models."""
+"""The subcommands that explain trained models and write their bundles."""
 
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +65,7 @@ def saliency(
 
 
 @command
-def export(
+def bundle(
     experiment: str,
     metrics: Path,
     samples: Path,
