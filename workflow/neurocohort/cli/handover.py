@@ -71,3 +71,26 @@ def verify(
         print(f"{'PASS' if check.passed else 'FAIL'}  {check.name}: {check.detail}")
     if failed:
         raise typer.Exit(1)
+
+
+@command
+def bundle_offline(
+    folder: Annotated[Path, typer.Argument(help="the folder to fill")],
+    studies: Annotated[list[Path] | None, typer.Argument(help="study files whose weights are needed")] = None,
+    sources: Annotated[bool, typer.Option(help="include the archives of the studies' public cohorts")] = False,
+    extra_index: Annotated[str, typer.Option(help="another package index, such as torch's for CPUs")] = "",
+) -> None:
+    """Collect everything that a machine without a network needs: code, packages, weights, and a script that installs them."""
+    from neurocohort.errors import InputError
+    from neurocohort.handover.offline import INSTALL, files_of
+    from neurocohort.handover.offline import bundle_offline as fill
+    from neurocohort.study.configuration import read_checked
+    from neurocohort.text import size
+
+    if sources and not studies:
+        raise InputError("--sources needs to know whose archives: give the study file after the folder.")
+    needed = list(files_of(read_checked(studies), sources=sources)) if studies else []
+    total = fill(folder, needed, extra_index=extra_index)
+    print(
+        f"{folder}: {size(total)}. Copy it to the other machine and run there: sh {folder.name}/{INSTALL} neurocohort"
+    )
