@@ -83,9 +83,15 @@ def test_short_texts_and_words_of_the_program_are_not_looked_for():
     for text in ("T1w", "root", "abc", "12345", "", "MRI"):
         found.add_phrase(text, "text of an image header")
     assert found.phrases == {}
-    found.add_phrase("root", "name", certain=True)
+    found.add_phrase("root", "name", listed=True)
+    found.add_phrase("Will", "patient", person=True)
+    found.add_phrase("12", "patient", person=True)
     found.add_phrase("moved to the north of the city", "free text")
-    assert texts(found, "root: moved to the North of the  city") == ["root", "moved to the North of the  city"]
+    assert texts(found, "root 12: Will moved to the North of the  city") == [
+        "root",
+        "Will",
+        "moved to the North of the  city",
+    ]
 
 
 def test_short_ids_are_not_looked_for_among_random_bytes():

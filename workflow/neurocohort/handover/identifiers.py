@@ -55,8 +55,8 @@ def collect(data: Path, cohorts: list[str], names: Path | None = None) -> String
         for table in _tables_of(folder, scans):
             _add_ids(strings, table)
         for path in scans["path"].dropna().astype(str):
-            for kind, text, certain in image_texts(folder / path):
-                strings.add_phrase(text, kind, certain=certain)
+            for kind, text, person in image_texts(folder / path):
+                strings.add_phrase(text, kind, person=person)
         participants = folder / "participants.tsv"
         if participants.is_file():
             for text in free_texts(read_table(participants)):
@@ -66,7 +66,7 @@ def collect(data: Path, cohorts: list[str], names: Path | None = None) -> String
     for path in (Path.home(), Path.cwd(), data.resolve()):
         strings.add_path(path)
     for name in names_in(names) if names else []:
-        strings.add_phrase(name, NAME, certain=True)
+        strings.add_phrase(name, NAME, listed=True)
     return strings
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from neurocohort.checkout import CHECKOUT
 from neurocohort.errors import InputError
 from neurocohort.files import sha256_of, write_json, write_text
+from neurocohort.sources.checksums import RECORD as CHECKSUMS
 from neurocohort.sources.download import download
 from neurocohort.sources.sources import SourceFile, needed_files, read_source, source_table, store_of
 from neurocohort.study.published import published_file, published_stores
@@ -90,26 +91,17 @@ def files_of(config: dict[str, Any], *, sources: bool) -> Iterator[Needed]:
 
 def _write_code(target: Path) -> None:
     """The last commit of the checkout as a tar file with the top folder ``neurocohort``."""
-    command = [
-        "git",
-        "-C",
-        CHECKOUT,
-        "archive",
-        "--format=tar.gz",
-        "--prefix=neurocohort/",
-        "-o",
-        target.resolve(),
-        "HEAD",
-    ]
+    git = ["git", "-C", str(CHECKOUT)]
+    packed = ["archive", "--format=tar.gz", "--prefix=neurocohort/", "-o", str(target.resolve()), "HEAD"]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        subprocess.run([*git, *packed], check=True, capture_output=True, text=True)
         changes = subprocess.run(
-            ["git", "-C", CHECKOUT, "status", "--porcelain"], check=True, capture_output=True, text=True
+            [*git, "status", "--porcelain"], check=True, capture_output=True, text=True
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
         reason = (getattr(error, "stderr", "") or str(error)).strip()
         raise InputError(
-            f"the code of {CHECKOUT} can't be packed: {reason}. Run this command in a clone of the repository, with git installed."
+            f"the code of {CHECKOUT} can't be packed: {reason}. Run this command in a clone of the repository; it needs git."
         ) from error
     if changes:
         print(
@@ -117,16 +109,17 @@ def _write_code(target: Path) -> None:
         )
 
 
-def _write_wheels(folder: Path, requirements: Path, extra_index: str) -> None:
+def _write_wheels(folder: Path, requirements: Path, extra_index: str, tools: tuple[str, ...] = TOOLS) -> None:
     """The packages of the lock and what they need, as wheels; those without a published wheel are built."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--wheel-dir", folder]
+    command: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    command += ["--wheel-dir", folder]
     command += ["--extra-index-url", extra_index] if extra_index else []
-    done = subprocess.run([*command, "-r", requirements, *TOOLS], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "-r", requirements, *tools], capture_output=True, text=True, check=False)
     if done.returncode:
         lines = "\n  ".join(done.stderr.strip().splitlines()[-LINES_SHOWN:])
         raise InputError(
-            f"the packages of {requirements} can't be downloaded; pip says:\n  {lines}\nRun the command again on a machine with a "
-            "network; finished files are kept."
+            f"the packages of {requirements} can't be downloaded; pip says:\n  {lines}\nRun the command again on a "
+            "machine with a network; finished files are kept."
         )
 
 
@@ -140,6 +133,7 @@ def _obtain(needed: Needed, target: Path, before: Path) -> None:
         shutil.copyfile(found, target)
     if remote:
         download(needed.file, target, base=needed.base or None)
+        target.with_name(f".{CHECKSUMS}.lock").unlink(missing_ok=True)
     elif not target.is_file():
         raise InputError(
             f"{needed.file.name} is neither {before} nor in {needed.base}, the folder in the study file. Put it there, or leave "
@@ -149,10 +143,13 @@ def _obtain(needed: Needed, target: Path, before: Path) -> None:
 
 def _write_manifest(folder: Path, version: str) -> int:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (SUMS, MANIFEST))
-    files = {
+    files: dict[str, dict[str, Any]] = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths
     }
     write_json(folder / MANIFEST, {"python": version, "platform": platform.platform(), "files": files})
-    sums = [(MANIFEST, sha256_of(folder / MANIFEST)), *((name, one["sha256"]) for name, one in files.items())]
+    sums: list[tuple[str, str]] = [
+        (MANIFEST, sha256_of(folder / MANIFEST)),
+        *((name, one["sha256"]) for name, one in files.items()),
+    ]
     write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums))
-    return sum(one["bytes"] for one in files.values())
+    return sum(int(one["bytes"]) for one in files.values())

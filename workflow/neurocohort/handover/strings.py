@@ -19,6 +19,7 @@ WORD = re.compile(r"[^\W_]+")
 SEPARATORS = "-_."
 MOST_JOINED = 4  # words of one id
 SHORTEST = 4  # characters of a string that is looked for
+SHORTEST_NAME = 3  # letters of a person's name
 SHORTEST_NUMBER = 6  # digits of a number that is looked for without the prefix of an id
 SHORTEST_IN_BINARY = 6  # characters: random bytes have short words too
 MOST_COMMON = 2  # words of a text that may be one of this program's own
@@ -88,13 +89,19 @@ class Strings:
             if sum(letter.isdigit() for letter in label) >= 3 and sum(letter.isalpha() for letter in label) >= 2:
                 self.forms[form_of(label)] = f"{kind} (of the same form)"
 
-    def add_phrase(self, text: str, kind: str, *, certain: bool = False) -> None:
-        """Look for a text. If it isn't ``certain`` to be identifying, short texts and words of this program are skipped."""
+    def add_phrase(self, text: str, kind: str, *, person: bool = False, listed: bool = False) -> None:
+        """Look for a text.
+
+        Args:
+            text: The text.
+            kind: What it is.
+            person: Whether it names somebody, so that it is looked for even if it is a word of this program.
+            listed: Whether the user gave it: it is looked for however short it is.
+        """
         words = tuple(word.lower() for word in WORD.findall(text))
         whole = "".join(words)
-        if not words or (not certain and (len(whole) < SHORTEST or _is_common(words))):
-            return
-        if not certain and whole.isdigit() and len(whole) < SHORTEST_NUMBER:
+        least = SHORTEST_NUMBER if whole.isdigit() else SHORTEST_NAME if person and whole.isalpha() else SHORTEST
+        if not words or (not listed and (len(whole) < least or (not person and _is_common(words)))):
             return
         known = self.phrases.setdefault(words[0], [])
         if all(one.words != words for one in known):
