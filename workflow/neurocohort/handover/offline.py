@@ -116,7 +116,9 @@ def _write_wheels(folder: Path, requirements: Path, extra_index: str, tools: tup
     command += ["--extra-index-url", extra_index] if extra_index else []
     done = subprocess.run([*command, "-r", requirements, *tools], capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = "\n  ".join(done.stderr.strip().splitlines()[-LINES_SHOWN:])
+        said = done.stderr.strip().splitlines()
+        errors = [line for line in said if not line.lstrip().startswith("WARNING")]
+        lines = "\n  ".join((errors or said)[-LINES_SHOWN:])
         raise InputError(
             f"the packages of {requirements} can't be downloaded; pip says:\n  {lines}\nRun the command again on a "
             "machine with a network; finished files are kept."
