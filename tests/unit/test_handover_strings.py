@@ -78,6 +78,19 @@ def test_other_slashes_are_no_paths(text):
     assert texts(Strings(), text) == []
 
 
+def test_known_paths_are_found_with_spaces_and_not_in_longer_words():
+    found = Strings()
+    for path in ("/root", "/data/my scans"):
+        found.add_path(path)
+    text = "in /root or '/data/my scans', not in a/root, /rootless or /data"
+    assert texts(found, text)[:2] == ["/root", "/data/my scans"]
+    assert (
+        Pseudonyms(found, b"salt")
+        .rewritten(text)
+        .startswith("in path-removed or 'path-removed', not in a/root, /rootless")
+    )
+
+
 def test_short_texts_and_words_of_the_program_are_not_looked_for():
     found = Strings()
     for text in ("T1w", "root", "abc", "12345", "", "MRI"):

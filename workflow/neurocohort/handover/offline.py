@@ -121,7 +121,7 @@ def _write_wheels(folder: Path, requirements: Path, extra_index: str, tools: tup
         lines = "\n  ".join((errors or said)[-LINES_SHOWN:])
         raise InputError(
             f"the packages of {requirements} can't be downloaded; pip says:\n  {lines}\nRun the command again on a "
-            "machine with a network; finished files are kept."
+            "machine with a network; pip takes what it has from its cache."
         )
 
 

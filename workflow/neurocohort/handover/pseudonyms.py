@@ -10,7 +10,7 @@ from pathlib import Path
 from neurocohort.errors import InputError
 from neurocohort.files import write_text
 from neurocohort.handover.contents import ENCODED
-from neurocohort.handover.strings import PATH, WORD, Strings
+from neurocohort.handover.strings import PATH, WORD, Strings, whole_path
 
 SALT_BYTES = 32
 PARTICIPANT_DIGITS, SESSION_DIGITS = 12, 8
@@ -66,7 +66,7 @@ class Pseudonyms:
 
     def _rewritten(self, text: str) -> str:
         for exact in sorted(self.strings.exact, key=len, reverse=True):
-            text = text.replace(exact, PATH_REMOVED)
+            text = whole_path(exact).sub(PATH_REMOVED, text)
         text = DATE.sub(lambda match: match.group(1) or match.group(2), PATH.sub(PATH_REMOVED, text))
         kept, end = [], 0
         for found in self.strings.find_ids(text):

@@ -61,7 +61,7 @@ class Strings:
         ids: What an id is by its words without separators, in lower case.
         forms: The same by its form: digits are 0 (`form_of`).
         phrases: Names and other texts, by their first word.
-        exact: Texts that are found in any place: known absolute paths.
+        exact: Known absolute paths, also with spaces.
         spelled: The ids as they are written, by their words in lower case.
     """
 
@@ -133,9 +133,7 @@ class Strings:
             binary: Whether the text is made of bytes of unknown meaning, in which short strings occur by chance.
         """
         for exact, kind in self.exact.items():
-            start = text.find(exact)
-            if start >= 0:
-                yield Found(start, start + len(exact), kind, exact)
+            yield from (Found(match.start(), match.end(), kind, exact) for match in whole_path(exact).finditer(text))
         for match in (PATH_IN_BINARY if binary else PATH).finditer(text):
             yield Found(match.start(), match.end(), PATH_KIND, match.group())
         shortest = SHORTEST_IN_BINARY if binary else 0
@@ -167,6 +165,11 @@ class Strings:
                 found = words[index : index + len(phrase.words)]
                 if tuple(one.group().lower() for one in found) == phrase.words and _together(text, found, phrase):
                     yield Found(word.start(), found[-1].end(), phrase.kind, text[word.start() : found[-1].end()])
+
+
+def whole_path(path: str) -> re.Pattern:
+    """The pattern of a known path, which isn't a part of a longer word."""
+    return re.compile(rf"(?<![\w.]){re.escape(path)}(?![\w-])")
 
 
 def form_of(label: str) -> str:
