@@ -114,7 +114,7 @@ def given_weights(scenario: Scenario) -> str:
         "thaw_epochs": 0,
     }
     scenario.config["cohorts"]["ixi"] |= {"base_url": "/mirror"}
-    for name, keep in zip(scenario.experiments, ("last", "averaged", "best"), strict=True):
+    for name, keep in zip(scenario.experiments, ("last", "averaged", "ema"), strict=True):
         scenario.experiments[name]["training"]["keep"] = keep
         scenario.train(name, device="NVIDIA A100", torch="2.8.0")
     program = scenario.root / "bin" / "nvidia-smi"

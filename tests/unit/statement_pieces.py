@@ -18,7 +18,7 @@ from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.operating_point import thresholds_of
 from neurocohort.evaluation.record import Record
 from neurocohort.evaluation.shift import NEW_SITE, PARTLY_NEW
-from neurocohort.evaluation.site_prediction import ACCURACY, CHANCE, FROM_RESIDUALS, Sites
+from neurocohort.evaluation.site_prediction import ACCURACY, CHANCE, FROM_FEATURES, FROM_RESIDUALS, Sites
 from neurocohort.files import write_table
 from neurocohort.report import exclusions, gates, saliency, shift, site_effects
 from neurocohort.report.checklists import Question, Report, item_of
@@ -200,14 +200,19 @@ def _thresholds_of_test_folds(with_both_classes: tuple[int, ...]) -> list[str]:
     return [threshold.note for threshold in thresholds_of(pd.DataFrame(rows)).values()]
 
 
-def _sites(network: float, constant: float = 0.4, small: int = 0) -> list[str]:
-    """``network``, ``constant``: lower limits of the balanced accuracy from their errors; chance is 0.5."""
+def _sites(network: float, constant: float = 0.4, small: int = 0, features: float | None = None) -> list[str]:
+    """``network``, ``constant``: lower limits of the balanced accuracy from their errors; chance is 0.5. ``features``: that from
+    the network's features."""
     none = np.array([])
     note = Sites(none, none, none, {"a": 9, "b": 9}, {"c": small} if small else {}).note
     about = {"cohort": "ixi", "setting": FROM_RESIDUALS, "interval": "bca", "n": 18, "note": note, "ci_high": 0.9}
     rows = [
-        about | {"model": model, "metric": metric, "value": value, "ci_low": low}
-        for model, low in (("network", network), ("mean", constant))
+        about | {"setting": setting, "model": model, "metric": metric, "value": value, "ci_low": low}
+        for setting, model, low in (
+            (FROM_RESIDUALS, "network", network),
+            (FROM_RESIDUALS, "mean", constant),
+            *([(FROM_FEATURES, "network", features)] if features is not None else []),
+        )
         for metric, value in ((ACCURACY, low + 0.1), (CHANCE, 0.5))
     ]
     return site_effects.site_sentence(pd.DataFrame(rows), "ixi")
@@ -279,6 +284,8 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "saliency_unlike": lambda: _saliency_reading(0.1),
     "sites_predicted": lambda: _sites(0.6, small=2),
     "sites_not_predicted": lambda: _sites(0.4),
+    "sites_in_features": lambda: _sites(0.4, features=0.6),
+    "sites_not_in_features": lambda: _sites(0.4, features=0.4),
     "sites_of_people": lambda: _sites(0.6, constant=0.55),
     "control_off_chance": lambda: _control(),
     "control_at_chance": lambda: _control(value=12.5, ci_high=14.0),

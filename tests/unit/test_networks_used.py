@@ -91,7 +91,7 @@ def test_spread_is_that_of_the_task():
 
 def test_diverged_training_has_learned_nothing(tmp_path):
     settings = toy_settings(epochs=9, learning_rate=1e30, gradient_clip=0.0, warm_up=0.0, soft_bins=False)
-    for keep in ("best", "last", "averaged"):
+    for keep in ("best", "last", "averaged", "ema"):
         trained = run(tmp_path, settings.model_copy(update={"keep": keep}), f"{keep}.pt")
         assert trained.judgement.learned is False and trained.best_epoch == 0 and trained.criterion is None
         assert "without a finite validation loss" in trained.judgement.reason

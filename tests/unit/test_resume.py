@@ -115,10 +115,12 @@ def test_each_task_resumes(tmp_path, task):
     assert weights_hash(interrupted_and_resumed(tmp_path, settings, 4).weights) == weights_hash(whole.weights)
 
 
-@pytest.mark.parametrize("keep", ["last", "averaged"])
+@pytest.mark.parametrize("keep", ["last", "averaged", "ema"])
 @pytest.mark.parametrize("stop_after", [7, 11, 19])
 def test_weights_that_are_kept_are_the_same_after_an_interruption(tmp_path, keep, stop_after):
-    settings = toy_settings(epochs=7, keep=keep)  # three steps an epoch, the last five of which are averaged
+    settings = toy_settings(
+        epochs=7, keep=keep, balance_sites=keep == "ema"
+    )  # three steps an epoch, the last five of which are averaged
     whole = run(tmp_path, settings, "whole.pt")
     resumed = interrupted_and_resumed(tmp_path, settings, stop_after)
     assert weights_hash(resumed.weights) == weights_hash(whole.weights) and resumed.history == whole.history

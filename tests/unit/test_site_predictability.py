@@ -4,11 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from evaluation_samples import NO_BASELINE, QUICK, aged, model, people, rated
-from neurocohort.evaluation.baseline_inputs import baseline_inputs, leading_components, of_scans, with_inputs
+from neurocohort.evaluation.baseline_inputs import (
+    baseline_inputs,
+    feature_inputs,
+    leading_components,
+    of_scans,
+    with_inputs,
+)
 from neurocohort.evaluation.details import details
 from neurocohort.evaluation.site_prediction import (
     ACCURACY,
     CHANCE,
+    FROM_FEATURES,
     FROM_RESIDUALS,
     predicted_sites,
     residuals,
@@ -106,6 +113,40 @@ def test_site_is_found_in_volumes_of_the_same_scans():
     qc.loc[0, "volume_brain_ml"] = np.nan
     samples = with_inputs(table[["cohort", "scan_id"]], baseline_inputs(table, qc, {}))
     assert found_in(table, samples).query("setting == 'site from inputs'")["n"].eq(39).all()
+
+
+def from_features(table: pd.DataFrame, values: np.ndarray, rows: slice = slice(None)) -> pd.DataFrame:
+    samples = with_inputs(table[["cohort", "scan_id"]], feature_inputs(table[rows], values[rows]))
+    found = found_in(table, samples).query(f"setting == {FROM_FEATURES!r}")
+    return found.set_index("metric") if len(found) else found
+
+
+def test_site_is_found_in_features_of_the_network():
+    table, rng = drawn(60, 0), np.random.default_rng(0)
+    values = rng.normal(size=(60, 512)).astype(np.float32)
+    values[:, :40] += 1.5 * (table["site"] == "s1").to_numpy()[:, None]
+    found = from_features(table, values)
+    assert found["model"].eq("network").all() and found.loc[ACCURACY, "n"] == 60
+    assert found.loc[ACCURACY, "ci_low"] > 0.6 and found.loc[CHANCE, "value"] == 0.5
+
+
+def test_features_without_a_site_effect_are_at_chance():
+    limits = []
+    for seed in range(8):
+        values = np.random.default_rng(seed).normal(size=(60, 512))
+        values[:, 3] = 0  # a channel that is never active
+        limits.append(from_features(drawn(60, 0), values).loc[ACCURACY, ["ci_low", "ci_high"]])
+    assert sum(low <= 0.5 <= high for low, high in limits) >= 7
+
+
+def test_only_the_scans_that_the_network_holds_out_are_used():
+    table, values = drawn(60, 0), np.random.default_rng(0).normal(size=(60, 12))
+    assert from_features(table, values, slice(0, 20))["n"].eq(20).all()
+    assert from_features(table, values, slice(0, 6)).empty, "three participants a site"
+
+
+def test_ten_scans_with_many_features_are_enough():
+    assert from_features(drawn(10, 0), np.random.default_rng(0).normal(size=(10, 512)))["n"].eq(10).all()
 
 
 def test_components_are_uncorrelated_and_independent_of_other_rows():

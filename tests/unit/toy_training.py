@@ -52,6 +52,7 @@ def toy_cohort(task: str, count: int = 18) -> tuple[pd.DataFrame, PackedImages]:
         {
             "scan_id": [f"s{i}" for i in range(count)],
             "cohort": "toy",
+            "site": ["small" if i % 6 == 0 else "large" for i in range(count)],
             "pack": ["held-out" if part == "held-out" else "development" for part in parts],
             "part": parts,
             "target": targets if task != "segmentation" else "dseg",

@@ -99,6 +99,11 @@ rule metrics:
             "results/{cohort}/split.tsv", cohort=all_cohorts(w.experiment)
         ),
         weights=lambda w: member_files(w.experiment, "model.safetensors"),
+        features=lambda w: (
+            []
+            if segments(w.experiment)
+            else member_files(w.experiment, "features.npz")
+        ),
     output:
         [
             report(

@@ -85,11 +85,13 @@ def evaluate(
 ) -> None:
     """Write the metrics of the network and the baselines, each with its interval, and the secondary tables into FOLDER, which is
     named after the experiment and has its predictions. First record that the networks of the MEMBERS were evaluated."""
-    from neurocohort.evaluation.baseline_inputs import with_inputs
+    from neurocohort.dataset.folds import HELD_OUT
+    from neurocohort.evaluation.baseline_inputs import feature_inputs, with_inputs
     from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
     from neurocohort.evaluation.tables import evaluation_tables, with_given
     from neurocohort.files import read_table, write_table
+    from neurocohort.learning.feature_files import FEATURES, read_features
     from neurocohort.learning.outcomes import YES
     from neurocohort.settings.evaluation import Evaluation
 
@@ -101,10 +103,14 @@ def evaluate(
     if experiment.get("predictors"):
         tables["baselines"] = with_given(tables["baselines"], read_table(folder / "predictors.tsv"))
     used = set(networks.loc[networks["used"] == YES, "member"])
+    in_average = [one for one in members if one in used]
+    if experiment["task"] != "segmentation" and in_average:
+        features = read_features(folder / in_average[0] / FEATURES).of_part(HELD_OUT)
+        tables["samples"] = with_inputs(tables["samples"], feature_inputs(features.scans, features.values))
     in_mean = tables["members"]["member"].isin(used)  # the spread is of the networks in the mean
     tables["members"] = tables["members"][in_mean]
     # Recorded before any metric can be read: a run that is killed in between leaves its record.
-    evaluation = evaluation_of(results, study, folder.name, experiment, [one for one in members if one in used])
+    evaluation = evaluation_of(results, study, folder.name, experiment, in_average)
     record_evaluation(results.parent / FOLDER, evaluation, tables["predictions"])
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}

@@ -1,4 +1,5 @@
-"""The inputs of the baselines by scan, from which `site_prediction` predicts the site: volumes, and components of tissue maps."""
+"""What `site_prediction` predicts the site from, by scan: inputs of the baselines (volumes, components of tissue maps), and the
+features of a network."""
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ VOLUMES = "volumes"
 INPUTS = (VOLUMES, *TISSUE_MODELS)  # models whose inputs have columns
 COMPONENTS = 10
 KEY = ["cohort", "scan_id"]
+NETWORK = "network"  # its features are columns like the inputs of a baseline
 
 
 def baseline_inputs(samples: pd.DataFrame, qc: pd.DataFrame | None, tissues: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -30,21 +32,27 @@ def baseline_inputs(samples: pd.DataFrame, qc: pd.DataFrame | None, tissues: dic
     fitted = samples["part"].isin(FOLDED_PARTS).to_numpy()
     own_maps = {model: features for model, features in tissues.items() if model in TISSUE_MODELS}
     values |= {model: leading_components(features, fitted, COMPONENTS) for model, features in own_maps.items()}
-    columns = {
-        f"{_prefix(model)}{number}": column
-        for model, own in values.items()
-        for number, column in enumerate(own.T, start=1)
-    }
-    return samples[KEY].reset_index(drop=True).assign(**columns)
+    return _table(samples, values)
+
+
+def feature_inputs(scans: pd.DataFrame, features: np.ndarray) -> pd.DataFrame:
+    """The table of a network's features: cohort, scan_id, and columns ``input:network:<number>``.
+
+    Args:
+        scans: cohort and scan_id of the scans, each once.
+        features: (rows of ``scans``, features).
+    """
+    return _table(scans, {NETWORK: features})
 
 
 def with_inputs(samples: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
-    """The samples with the columns of `baseline_inputs`."""
+    """The samples with the columns of `baseline_inputs` or `feature_inputs`; NaN for scans that ``inputs`` doesn't have."""
     return samples.merge(inputs, on=KEY, how="left", validate="1:1")
 
 
 def of_scans(model: str, table: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray | None:
-    """The inputs of a model for the scans of ``table``, (rows, columns); None if ``samples`` doesn't have them."""
+    """The inputs of a baseline, or the features of ``network``, for the scans of ``table``, (rows, columns); None if ``samples``
+    doesn't have them."""
     names = [name for name in samples if name.startswith(_prefix(model))]
     if not names:
         return None
@@ -66,6 +74,16 @@ def leading_components(features: np.ndarray, fitted: np.ndarray, count: int) -> 
     largest = largest[variances[largest] > variances.max(initial=0) * 1e-9]
     found: np.ndarray = products @ directions[:, largest] / np.sqrt(variances[largest])
     return found
+
+
+def _table(scans: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The columns KEY of ``scans``, and those of each model's values, (rows, columns)."""
+    columns = {
+        f"{_prefix(model)}{number}": column
+        for model, own in values.items()
+        for number, column in enumerate(own.T, start=1)
+    }
+    return pd.concat([scans[KEY].reset_index(drop=True), pd.DataFrame(columns)], axis=1)
 
 
 def _prefix(model: str) -> str:

@@ -1,7 +1,8 @@
-"""How well the site of a scan can be predicted, from the errors of each model and from the inputs of the baselines.
+"""How well the site of a scan can be predicted: from the errors of each model, the inputs of the baselines, and the features of a
+network.
 
-The site can't be predicted from the errors of a model without site effects. Its inputs may still differ between sites, because
-scanners or participants do.
+The site can't be predicted from the errors of a model without site effects. Its inputs and features may still differ between
+sites, because scanners or participants do.
 """
 
 from collections.abc import Iterator
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from neurocohort.evaluation.baseline_inputs import INPUTS, of_scans
+from neurocohort.evaluation.baseline_inputs import COMPONENTS, INPUTS, of_scans
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import (
     GIVEN,
@@ -31,7 +33,7 @@ from neurocohort.evaluation.metrics import CLASSES_METRICS
 from neurocohort.evaluation.rows import DetailRow, Estimate
 from neurocohort.evaluation.shift import site_names
 
-FROM_RESIDUALS, FROM_INPUTS = "site from residuals", "site from inputs"
+FROM_RESIDUALS, FROM_INPUTS, FROM_FEATURES = "site from residuals", "site from inputs", "site from features"
 ACCURACY, CHANCE = "site_balanced_accuracy", "site_chance"
 FEWEST_PARTICIPANTS = 5  # of a site
 FOLDS = 5
@@ -71,13 +73,15 @@ def site_details(
     - setting ``site from residuals``: from predicted minus true of each model. In a classification, true is 1 for the class of
       the scan and 0 for others. The residuals of the constant show what the target alone tells about the site.
     - setting ``site from inputs``: from the inputs of the baseline ``model``, for the scans that the network predicts.
+    - setting ``site from features``: from the features of one network, for the held-out scans that it predicts. With several
+      networks it is the first of the average: the features of two have nothing in common.
 
     A part has rows if at least two of its sites have 5 participants; smaller sites are left out, and the note names them. A
     segmentation has no rows.
 
     Args:
         everything: Predictions of all models (`with_baselines`).
-        samples: samples.tsv, with the columns of `baseline_inputs` where these are known.
+        samples: samples.tsv, with the columns of `baseline_inputs` and `feature_inputs` where these are known.
         kind: The task.
         bootstrap: Number of resamples and seed.
     """
@@ -85,10 +89,10 @@ def site_details(
         if part.part != HELD_OUT or part.model.startswith(GIVEN) or "site" not in part.table:
             continue
         yield from _rows(part, part.model, FROM_RESIDUALS, residuals(part.table), bootstrap)
-        for model in INPUTS if part.model == NETWORK else ():
+        for model in (*INPUTS, NETWORK) if part.model == NETWORK else ():
             values = of_scans(model, part.table, samples)
             if values is not None:
-                yield from _rows(part, model, FROM_INPUTS, values, bootstrap)
+                yield from _rows(part, model, FROM_FEATURES if model == NETWORK else FROM_INPUTS, values, bootstrap)
 
 
 def residuals(table: pd.DataFrame) -> np.ndarray:
@@ -125,7 +129,8 @@ def site_labels(table: pd.DataFrame) -> pd.Series:
 def predicted_sites(values: np.ndarray, sites: Sites, seed: int) -> np.ndarray:
     """The probabilities of the sites, (rows, sites), by logistic regressions that are not fitted on the row's participant.
 
-    Sites count equally. The scans of a participant are in one of `FOLDS` folds.
+    Sites count equally. The scans of a participant are in one of `FOLDS` folds. Of more than `COMPONENTS` columns, the leading
+    principal components of the standardised values are used, which are computed without the row's participant too.
 
     Args:
         values: What the site is predicted from, (rows, columns), rows as in ``sites``.
@@ -135,10 +140,16 @@ def predicted_sites(values: np.ndarray, sites: Sites, seed: int) -> np.ndarray:
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     found = np.zeros((len(values), len(sites.names)))
     for fitted, left_out in folds.split(values, sites.codes, sites.people):
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
+        model = _model(rows=len(fitted), columns=values.shape[1])
         model.fit(values[fitted], sites.codes[fitted])
         found[np.ix_(left_out, model.classes_)] = model.predict_proba(values[left_out])
     return found
+
+
+def _model(rows: int, columns: int) -> Pipeline:
+    """The regression of sites on this many rows and columns."""
+    fewer = [PCA(min(COMPONENTS, rows - 1), svd_solver="full")] if columns > COMPONENTS else []
+    return make_pipeline(StandardScaler(), *fewer, LogisticRegression(max_iter=1000, class_weight="balanced"))
 
 
 def _rows(part: JudgedPart, model: str, setting: str, values: np.ndarray, bootstrap: Bootstrap) -> list[DetailRow]:

@@ -44,7 +44,8 @@ def evaluation_tables(
         predictions: predictions.tsv of the experiment; the next three are its files of the same names.
         baselines: Predictions of the baselines.
         members: Predictions of the single networks.
-        samples: The experiment's scans with their parts, and the inputs of the baselines (`with_inputs`) where these are known.
+        samples: The experiment's scans with their parts, and the inputs of the baselines and the features of a network
+            (`with_inputs`) where these are known.
         scans: scans.tsv by cohort.
         kind: The task.
         bootstrap: Number of resamples and seed.

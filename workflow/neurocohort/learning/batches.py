@@ -20,6 +20,7 @@ from neurocohort.errors import InputError
 from neurocohort.learning.augmentation import AugmentationParameters, augment, draw, movement
 from neurocohort.learning.data import Intensity, Pack, PackedImages, to_input
 from neurocohort.learning.memory import free_memory
+from neurocohort.learning.scan_order import epoch_order, site_groups
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import SEGMENTATION, Task
 
@@ -102,6 +103,7 @@ class TrainingBatches:
         self.source, self.settings, self.device, self.rank = source, source.settings, source.device, rank
         self.packed, self.has_labels = source.packed, source.has_labels
         self.places = self.packed.places(samples)
+        self.groups = site_groups(samples) if self.settings.balance_sites else None
         self.steps = math.ceil(len(samples) / self.settings.batch_size)
         self.patch = tuple(self.settings.patch) or None
         self._check()
@@ -116,7 +118,7 @@ class TrainingBatches:
         ``workers`` threads prepare the next batches, augmentation included on a CPU; a GPU augments when a batch is requested.
         The threads end with the last batch, with an error, which is raised here, and when the generator is closed.
         """
-        order = np.random.default_rng((self.settings.seed, epoch)).permutation(len(self.places))
+        order = epoch_order(len(self.places), self.groups, self.settings.seed, epoch)
         batches = np.array_split(order, self.steps)[first_step:]
         if self.device.type == "cpu":
             yield from ahead(lambda batch: self._batch(self._gathered(epoch, batch)), batches, self.settings.workers)
@@ -157,14 +159,15 @@ class TrainingBatches:
     def _gathered(self, epoch: int, batch: np.ndarray) -> _Gathered:
         mine = np.array_split(batch, self.settings.processes)[self.rank].tolist()
         limits, seed = self.settings.augmentation, self.settings.seed
-        drawn = [draw(limits, seed, epoch, sample, len(self.source.intensity.mean)) for sample in mine]
+        samples = [number % len(self.places) for number in mine]
+        drawn = [draw(limits, seed, epoch, number, len(self.source.intensity.mean)) for number in mine]
         starts = [self._patch_start(epoch, *pair) for pair in zip(mine, drawn, strict=True)] if self.patch else None
         if self.resident is not None:
-            scans = [self.resident[sample] for sample in mine]
+            scans = [self.resident[sample] for sample in samples]
         else:
             pinned = self.device.type == "cuda"
-            scans = [self.source.read(*self.places[sample], pinned=pinned) for sample in mine]
-        return _Gathered(mine, scans, drawn, starts, len(batch))
+            scans = [self.source.read(*self.places[sample], pinned=pinned) for sample in samples]
+        return _Gathered(samples, scans, drawn, starts, len(batch))
 
     def _batch(self, gathered: _Gathered) -> Batch:
         images = [image.to(self.device, non_blocking=True) for image, _ in gathered.scans]
@@ -184,15 +187,15 @@ class TrainingBatches:
         weight = self.settings.processes * len(inputs) / gathered.count
         return Batch(inputs, targets.to(self.source.task.target_dtype), gathered.count, weight)
 
-    def _patch_start(self, epoch: int, sample: int, drawn: AugmentationParameters) -> tuple[int, ...]:
-        """The first voxel of the sample's patch in its moved volume.
+    def _patch_start(self, epoch: int, number: int, drawn: AugmentationParameters) -> tuple[int, ...]:
+        """The first voxel of the patch of a draw (`epoch_order`) in its moved volume.
 
         The centre is a random voxel of the head mask (first channel above 0) at its place after the movement; then the patch
         is shifted into the volume. The mask is read from the mapped arrays, whatever ``memory``.
         """
-        pack, row = self.places[sample]
+        pack, row = self.places[number % len(self.places)]
         volume, shape = self.packed.images[pack][row, self.packed.channels[pack][0]], self._shape()
-        tried = np.random.default_rng((self.settings.seed, epoch, sample, PATCH_STREAM)).integers(
+        tried = np.random.default_rng((self.settings.seed, epoch, number, PATCH_STREAM)).integers(
             shape, size=(CENTRE_TRIES, 3)
         )
         centre = next((voxel for voxel in tried if volume[tuple(voxel)] > 0), np.array(shape) // 2)

@@ -1,6 +1,7 @@
 """The loop over epochs and steps. Its checkpoint holds its complete state: a resumed training ends with the same bits.
 
-The weights that are kept are those of the best epoch, of the last, or the mean of the last epochs' (``keep``). Order and
+The weights that are kept (``keep``) are those of the best epoch, of the last, the mean of the last epochs', or the moving average
+of all steps'. Order and
 augmentation follow from (seed, epoch, sample), dropout and mixup from (seed, epoch, step, process) and the learning rate from
 the step. So the state consists of weights, the optimiser's moments and the position.
 """
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim.swa_utils import get_swa_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_swa_avg_fn
 
 from neurocohort.learning.batches import Batch, TrainingBatches
 from neurocohort.learning.checkpoint import Interrupted, SavedTraining, StopRequest, load_checkpoint, save_checkpoint
@@ -24,6 +25,7 @@ from neurocohort.learning.constants import VALIDATION_MEMORY
 from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.distributed import Processes
 from neurocohort.learning.mixup import draw_mix, mixed, mixed_loss
+from neurocohort.learning.moving_average import add_step, moving_average
 from neurocohort.learning.networks import copied_weights, load_weights, weights_of
 from neurocohort.learning.precision import Precision
 from neurocohort.learning.run_record import EpochRow
@@ -33,7 +35,7 @@ from neurocohort.learning.transfer import learning_stages, set_learning, stages
 from neurocohort.learning.windows import network_outputs
 from neurocohort.progress import steps_shown
 
-BEST, LAST, AVERAGED = "best", "last", "averaged"  # the weights that are kept
+BEST, LAST, AVERAGED, EMA = "best", "last", "averaged", "ema"  # the weights that are kept
 GO_ON, SAVE, STOP = range(3)  # after a step; where the processes differ, the largest value applies
 
 
@@ -56,7 +58,8 @@ class LoopState:
         history: One row for each finished epoch.
         seconds: Time of the steps.
         validation_seconds: Time of the validations.
-        kept: Weights on the CPU: the best so far, or the running mean of a number of ``averaged`` epochs.
+        kept: Weights on the CPU: the best so far, the running mean of a number of ``averaged`` epochs, or the moving average of
+            a number of ``averaged`` steps.
         averaged: See ``kept``.
         best_criterion: The criterion of the best epoch.
         best_epoch: 0 where there is none.
@@ -89,6 +92,7 @@ class Loop:
         self.files = files
         self.optimiser = build_optimiser(network.parameters(), self.settings, fused=precision.device.type == "cuda")
         self.scaler = precision.scaler()
+        self.average: AveragedModel | None = moving_average(network) if self.settings.keep == EMA else None
         self.stages = stages(network)
         self.runner: Callable[..., torch.Tensor] = network
         self.learning = 0  # stages that learn, counted from the head; set when an epoch begins
@@ -120,6 +124,9 @@ class Loop:
         self.scaler.load_state_dict(saved["scaler"])
         state = saved["state"]
         self.state = LoopState(**state | {"history": [EpochRow(**row) for row in state["history"]]})
+        if self.average and self.state.kept:
+            load_weights(self.average.module, self.state.kept)
+            self.average.n_averaged.fill_(self.state.averaged)
         own = saved["processes"][self.processes.rank]
         self.loss_sum += own["loss_sum"]
         _set_generators(own["generators"], self.precision.device)
@@ -129,6 +136,7 @@ class Loop:
         """Write the checkpoint. Every process must call this; all wait until it is written."""
         own = {"loss_sum": self.loss_sum.item(), "generators": _generators(self.precision.device)}
         self.state.seconds += self._seconds_since_last()
+        self._take_average()
         parts: SavedTraining = {
             "weights": weights_of(self.network),
             "optimiser": self.optimiser.state_dict(),
@@ -241,6 +249,15 @@ class Loop:
         elif self.settings.keep == AVERAGED and epoch > self.settings.epochs - self.window:
             state.kept = mean_weights(state.kept, copied_weights(self.network), state.averaged)
             state.averaged += 1
+        elif self.average:
+            self.processes.share_buffers(self.average.module)
+            self._take_average()
+
+    def _take_average(self) -> None:
+        """Copy the moving average, if there is one, into the state."""
+        if self.average:
+            self.state.kept = copied_weights(self.average.module)
+            self.state.averaged = int(self.average.n_averaged)
 
     def _step(self, batch: Batch, epoch: int, step: int) -> None:
         """One step of the optimiser. Nothing here waits for a GPU, so that the next batch is prepared meanwhile."""
@@ -258,6 +275,8 @@ class Loop:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        if self.average:
+            add_step(self.average, self.network, settings.ema_decay, epoch * steps + step)
         self.loss_sum += loss.detach().double() * len(batch.inputs)
 
     def _on_grid(self, inputs: torch.Tensor) -> torch.Tensor:

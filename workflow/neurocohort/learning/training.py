@@ -30,6 +30,7 @@ from neurocohort.learning.precision import Precision, choose_precision, set_up_t
 from neurocohort.learning.published import PUBLISHED_ENDING
 from neurocohort.learning.published_weights import intensity_as_published, take_published_weights
 from neurocohort.learning.run_record import Attempt, EpochRow
+from neurocohort.learning.scan_order import balance_line
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task
 from neurocohort.learning.transfer import check_freezing, take_weights
@@ -176,6 +177,8 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     targets = None if settings.task == SEGMENTATION else job.training["target"].to_numpy(np.float64)
     source = BatchSource(job.packed, fit_task(settings, targets), settings, intensity, processes.device)
     batches = TrainingBatches(job.training, source, processes.rank)
+    if batches.groups is not None:
+        report(balance_line(batches.groups))
     network = _starting_network(source, precision, processes, report)
     start = copied_weights(network)
     loop = Loop(network, batches, precision, processes, files)

@@ -62,7 +62,7 @@ class Run(Record):
 
     @property
     def keep(self) -> str:
-        """Which weights were kept: ``best``, ``last`` or ``averaged``."""
+        """Which weights were kept: ``best``, ``last``, ``averaged`` or ``ema``."""
         return self.settings.get("keep", "best")
 
 

@@ -1,15 +1,16 @@
-"""Site effects on the page: whether the site of a scan can be predicted from the network's errors and the baselines' inputs."""
+"""Site effects on the page: whether the site of a scan can be predicted from the network's errors and features and the baselines'
+inputs."""
 
 import pandas as pd
 
 from neurocohort.evaluation.harmonisation_details import SETTING as HARMONISATION
-from neurocohort.evaluation.site_prediction import ACCURACY, CHANCE, FROM_INPUTS, FROM_RESIDUALS
+from neurocohort.evaluation.site_prediction import ACCURACY, CHANCE, FROM_FEATURES, FROM_INPUTS, FROM_RESIDUALS
 from neurocohort.report import labels, tables
 from neurocohort.report.part import Content, Part
 from neurocohort.report.sources import Missing
 from neurocohort.report.tables import COHORT, MODEL, Key, Table
 
-SOURCES = {FROM_RESIDUALS: "Residuals", FROM_INPUTS: "Inputs"}
+SOURCES = {FROM_RESIDUALS: "Residuals", FROM_INPUTS: "Inputs", FROM_FEATURES: "Features"}
 SOURCE = Key("setting", "Site predicted from", lambda setting: SOURCES[setting])
 CONSTANTS = ("mean", "majority")
 
@@ -29,7 +30,8 @@ def site_effects(part: Part, content: Content) -> None:
 
 
 def site_sentence(rows: pd.DataFrame, cohort: str) -> list[str]:
-    """Whether the site can be predicted from the network's residuals on a cohort, next to those of a constant prediction.
+    """Whether the site can be predicted from the network's residuals on a cohort, next to those of a constant prediction, and
+    from its features.
 
     Args:
         rows: Rows of details.tsv on site prediction.
@@ -50,7 +52,22 @@ def site_sentence(rows: pd.DataFrame, cohort: str) -> list[str]:
                 f" Part of this may come from participants who differ between sites: from the errors of a constant prediction "
                 f"it is {tables.with_interval(constant)}."
             )
-    return [found, tables.note_of(own[own["model"] == "network"])]
+    features = rows[(rows["cohort"] == cohort) & (rows["setting"] == FROM_FEATURES)]
+    return [found, *_feature_sentence(features), tables.note_of(own[own["model"] == "network"])]
+
+
+def _feature_sentence(rows: pd.DataFrame) -> list[str]:
+    """Whether the site can be predicted from the network's features; ``rows`` are those of a cohort with this setting."""
+    accuracy, chance = (tables.first(rows, metric=name) for name in (ACCURACY, CHANCE))
+    if accuracy is None or chance is None or not labels.is_number(accuracy["ci_low"]):
+        return []
+    figures = f"balanced accuracy {tables.with_interval(accuracy)}, chance {labels.number(chance['value'], 3)}"
+    if accuracy["ci_low"] <= chance["value"]:
+        return [f"It is not shown that the features of the first network in the average depend on the site: {figures}."]
+    return [
+        f"The site can be predicted from the features of the first network in the average: {figures}. Scanners and "
+        "participants who differ between sites both have this effect."
+    ]
 
 
 def harmonisation_sentences(details: pd.DataFrame) -> list[str]:
@@ -68,8 +85,9 @@ def _table(part: Part, rows: pd.DataFrame, own: pd.DataFrame) -> Table:
         rows,
         [SOURCE, MODEL, COHORT],
         caption=f"How well the site of a scan is predicted, {part.name}: logistic regression, five-fold cross-validation over "
-        "participants. Residuals are predicted minus true; near chance is good. Inputs are those of the model. The intervals "
-        "treat the predicted sites as given.",
+        "participants. Residuals are predicted minus true; near chance is good. Inputs are those of the model. "
+        "Features are what the last layer of the network gets, of the first one in the average. The intervals treat the "
+        "predicted sites as given.",
         summary=f"Sites predicted from residuals and inputs: balanced accuracy from the network's residuals "
         f"{tables.with_interval(accuracy)}.",
     )

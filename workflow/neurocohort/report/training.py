@@ -66,6 +66,8 @@ def _kept(history: pd.DataFrame, run: Run | None) -> str:
         sentence = "No epoch ended with a finite validation loss."
     elif keep == "averaged":
         sentence = f"The weights kept are the mean over the last epochs of {last}."
+    elif keep == "ema":
+        sentence = f"The weights kept are the moving average over the steps of all {last} epochs."
     elif keep == "last":
         sentence = f"The weights kept are those of the last epoch, {last}."
     else:

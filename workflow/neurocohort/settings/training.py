@@ -131,10 +131,16 @@ class TrainingKeys(Group):
         description="Epochs without a better criterion (see [Which weights are kept](#which-weights-are-kept)) after which "
         "training stops; 0 never stops early. With `keep: best` only.",
     )
-    keep: Literal["best", "last", "averaged"] = Field(
+    keep: Literal["best", "last", "averaged", "ema"] = Field(
         "best",
-        description="The weights that are kept: of the epoch that is best on the validation part, of the last epoch, or the "
-        "mean of the last five epochs' weights.",
+        description="The weights that are kept: of the epoch that is best on the validation part, of the last epoch, the mean of "
+        "the last five epochs' weights, or an exponential moving average of the weights over all steps.",
+    )
+    ema_decay: float = Field(
+        0.99,
+        gt=0,
+        lt=1,
+        description="With `keep: ema`, the weight of the average so far in each step; 0.99 averages over about 100 steps.",
     )
     retrain: int = Field(
         1,
@@ -142,6 +148,11 @@ class TrainingKeys(Group):
         le=5,
         description="How often a network that learned nothing is trained again with another seed. If it still has not learned "
         "anything, it is left out of the average.",
+    )
+    balance_sites: bool = Field(
+        False,
+        description="Whether each site gives the same number of scans to an epoch, whatever its size; the scans of small sites "
+        "are then drawn several times. Sites of two cohorts are two; scans whose site isn't known are one site of their cohort.",
     )
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw",
