@@ -23,7 +23,7 @@ from neurocohort.study.configuration import check_configuration, load_configurat
 from neurocohort.errors import InputError
 from neurocohort.dataset.packs import all_packs, development_packs
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
-from neurocohort.imaging.derivatives import SUFFIXES
+from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED, grid_fraction
 from neurocohort.study.members import (
     all_experiments,
@@ -274,7 +274,11 @@ def training_arrays(wildcards):
 def channels_of(wildcards):
     """Channels of a cohort's packs: its modalities, and tissue maps if the study has them."""
     maps = SUFFIXES.values() if PREPROCESSING["tissue_maps"] else []
-    return ",".join([*COHORTS[wildcards.cohort]["modalities"], *maps])
+    of_cohort = COHORTS[wildcards.cohort]
+    modulated = PREPROCESSING["modulated_gm"] and not of_cohort.get("mni_space")
+    return ",".join(
+        [*of_cohort["modalities"], *maps, *([MODULATED_GM] if modulated else [])]
+    )
 
 
 def brain_extraction_weights(cohort):

@@ -216,6 +216,8 @@ def _number_faults(config: dict) -> Iterator[str]:
             f"`quality.min_brain_ml` ({quality['min_brain_ml']:g}) isn't below `quality.max_brain_ml` "
             f"({quality['max_brain_ml']:g}); expected a range of volumes in ml, such as 700 and 2200."
         )
+    if grid["modulated_gm"] and not grid["tissue_maps"]:
+        yield "`preprocessing.modulated_gm` is true, which needs `preprocessing.tissue_maps: true`; set it, or leave the key out."
     sides = [voxels * grid["spacing_mm"] for voxels in grid["shape"]]
     if any(side < brain for side, brain in zip(sides, BRAIN_EXTENT_MM, strict=True)):
         smallest = [math.ceil(brain / grid["spacing_mm"]) for brain in BRAIN_EXTENT_MM]
