@@ -21,6 +21,7 @@ from neurocohort.study.cohorts import (
     ALL_SOURCE_KEYS,
     KEYS_OF_SOURCE,
     cohort_faults,
+    split_file_faults,
     survey_of_cohort,
     synthetic_faults,
 )
@@ -104,6 +105,7 @@ def check_configuration(
     checked, faults = (None, faults) if faults else _checked_keys(with_recipes(given))
     if checked is not None:
         faults = [fault for check in (cohort_faults, synthetic_faults, _number_faults) for fault in check(checked)]
+        faults += split_file_faults(checked) if read_cohorts else []
         faults += _faults_between(checked, variables or {}, faults) if read_cohorts else []
     if len(faults) == 1:
         raise InputError(f"{source}: {faults[0]}")
