@@ -135,11 +135,19 @@ def one_of(names):
 
 
 def print_notes():
-    """Print the notes of ingest, preprocessing and predictions from elsewhere at the end of a run: at most one screen."""
+    """Print the notes of ingest, preprocessing and evaluation at the end of a run: at most one screen."""
     files = {
         cohort: [name.format(cohort=cohort) for name in NOTES] for cohort in COHORTS
     }
-    files |= {experiment: [file] for experiment, file in GIVEN_NOTES.items()}
+    evaluated = {
+        experiment: [
+            f"results/experiments/{experiment}/evaluation_notes.tsv",
+            *([GIVEN_NOTES[experiment]] if experiment in GIVEN_NOTES else []),
+        ]
+        for experiment in config["experiments"]
+    }
+    for experiment, paths in evaluated.items():
+        files[experiment] = [*files.get(experiment, []), *paths]
     notes = {
         whose: [
             note
@@ -150,7 +158,8 @@ def print_notes():
         for whose, paths in files.items()
     }
     places = [name.format(cohort="<cohort>") for name in NOTES]
-    places += ["results/experiments/<experiment>/notes.tsv"] if GIVEN_NOTES else []
+    if any(notes[experiment] for experiment in evaluated):
+        places += ["results/experiments/<experiment>/*notes.tsv"]
     if lines := grouped(notes, " and ".join(places)):
         print("\n".join(["", *lines, ""]), file=sys.stderr)
 
