@@ -35,6 +35,7 @@ TABLES = tuple(
         "shift",
         "spread",
         "repeatability",
+        "evaluation_notes",
         "intervals",
     )
 )

@@ -156,4 +156,6 @@ OPTIONS = {
     "several_starts": _several_starts,
     "plain_regression": _plain_regression,
     "tissue_maps": with_tissue_models,
+    "modulated_gm": preprocessing(tissue_maps=True, modulated_gm=True),
+    "modulated_gm, deformable": preprocessing(tissue_maps=True, modulated_gm=True, registration="deformable"),
 }

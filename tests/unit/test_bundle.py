@@ -20,6 +20,7 @@ from neurocohort.files import sha256_of, write_json
 from neurocohort.imaging.derivatives import (
     channel_output,
     labels_name,
+    modulated_gm_name,
     preproc_name,
     qc_path,
     scan_folder,
@@ -55,6 +56,7 @@ CASES = {
     "densenet121, two classes": ("densenet121", Classification(), {}, 1),
     "three classes, two modalities, two members": ("sfcn", THREE, MULTIMODAL, 2),
     "tissue maps first": ("sfcn", VALUE, {"modalities": ["GM", "T1w"], "norm": "group"}, 1),
+    "modulated grey matter": ("sfcn", VALUE, {"modalities": ["T1w", "GM_modulated"], "norm": "group"}, 1),
     "unet in windows, two members": ("unet", Segmentation(), {"patch": [16, 24, 16]}, 2),
     "dynunet": ("dynunet", Segmentation(), {}, 1),
     "segresnet": ("segresnet", Segmentation(), {}, 1),
@@ -89,6 +91,10 @@ def preproc(tmp_path_factory) -> Path:
             steps = np.rint(data * PROBABILITY_STEPS).astype(np.uint8) if is_map else data
             write_image(scan / name, steps, grid.affine, slope=1 / PROBABILITY_STEPS if is_map else None)
             outputs[channel_output(modality)] = {"file": name, "sha256": sha256_of(scan / name)}
+        name = modulated_gm_name(scan_id)
+        modulated = np.rint(3 * 4096 * data).astype(np.uint16)  # some beyond the range of the packs
+        write_image(scan / name, modulated, grid.affine, slope=1 / 4096)
+        outputs[channel_output("GM_modulated")] = {"file": name, "sha256": sha256_of(scan / name)}
         write_json(qc_path(folder, scan_id), {"scan_id": scan_id, "outputs": outputs})
     return folder
 

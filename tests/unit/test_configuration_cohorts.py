@@ -88,6 +88,20 @@ def test_tissue_maps_are_channels_only_where_the_study_has_them():
     check_configuration(wanted | {"preprocessing": {"tissue_maps": True}}, source=SOURCE)
 
 
+def test_modulated_grey_matter_is_a_channel_only_where_it_can_be_had(own_cohorts):
+    wanted = study({"source": "ixi"}, modalities=["T1w", "GM_modulated"])
+    assert "has GM_modulated, which needs `preprocessing.modulated_gm: true`" in refusal(wanted)
+    alone = {"preprocessing": {"modulated_gm": True}}
+    assert "`preprocessing.modulated_gm` is true, which needs `preprocessing.tissue_maps: true`" in refusal(
+        wanted | alone
+    )
+    both = {"preprocessing": {"modulated_gm": True, "tissue_maps": True}}
+    check_configuration(wanted | both, source=SOURCE)
+    own = {"source": "bids", "path": str(own_cohorts / "bids"), "skull_stripped": True, "mni_space": True}
+    assert "`cohorts.own.mni_space` is true" in refusal(study(own, modalities=["GM_modulated"]) | both)
+    check_configuration(study(own, modalities=["GM"]) | both, source=SOURCE)
+
+
 def test_classes_are_for_classification():
     assert "`experiments.e.classes` is only for classification" in refusal(study({"source": "ixi"}, classes=["F", "M"]))
 

@@ -6,13 +6,16 @@ import pytest
 from evaluation_samples import NO_BASELINE, QUICK, aged
 from neurocohort.evaluation.conformal import (
     FEWEST,
+    FEWEST_STABLE,
     SETTING,
     Calibration,
     calibrations_of,
     conformal_limits,
+    few_participants,
     interval_details,
     prediction_intervals,
 )
+from neurocohort.evaluation.conformal_rule import place_of_quantile
 from neurocohort.evaluation.rows import DetailRow, table_of
 from neurocohort.evaluation.tables import evaluation_tables
 
@@ -81,6 +84,23 @@ def test_coverage_and_width_are_in_the_details_and_external_cohorts_have_a_warni
     assert "coverage is approximate" in rows.loc[("held-out", "coverage"), "note"]
     assert "this cohort's may differ" in rows.loc[("external", "coverage"), "note"]
     assert "may differ" not in rows.loc[("held-out", "coverage"), "note"]
+
+
+def test_intervals_that_the_largest_error_sets_are_called_wide_with_the_range_of_their_coverage():
+    assert place_of_quantile(FEWEST_STABLE - 1, 0.95) == FEWEST_STABLE - 1 == 38  # the largest of 38 errors
+    assert place_of_quantile(FEWEST_STABLE, 0.95) == FEWEST_STABLE - 1
+    rng = np.random.default_rng(1)
+    largest = np.sort(rng.random((20000, 22)), axis=1)[:, -1]  # of uniform errors, the limit is the coverage
+    low, high = np.quantile(largest, [0.05, 0.95])
+    note = tables_of(22)[1]["note"].iloc[0]
+    assert "With fewer than 39 participants the largest error sets the width" in note
+    assert f"with 22, it is between {low:.0%} and {high:.1%} in 90 %" in note
+    assert "`training.cross_validation: true`" in note
+    calibration = Calibration(np.ones(22), np.zeros(22, dtype=int))
+    assert few_participants({0: calibration}).startswith("wide: the largest error of 22 validation participants")
+    for enough in (Calibration(np.ones(39), np.zeros(39, dtype=int)), Calibration(np.ones(22), np.arange(22) % 2 + 1)):
+        assert few_participants({0: enough}) == ""
+    assert "largest error" not in tables_of(39)[1]["note"].iloc[0]
 
 
 @pytest.mark.parametrize(("people", "finite"), [(FEWEST, True), (FEWEST - 1, False)])

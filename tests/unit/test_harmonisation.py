@@ -10,6 +10,7 @@ from neurocohort.dataset.folds import BaselineFit, baseline_fits
 from neurocohort.errors import InputError
 from neurocohort.evaluation import combat_package
 from neurocohort.evaluation.details import details
+from neurocohort.evaluation.evaluation_notes import evaluation_notes
 from neurocohort.evaluation.harmonisation import ONE_SITE, Harmonisation
 from neurocohort.evaluation.harmonisation_details import harmonisation_details
 from neurocohort.evaluation.harmonised_baselines import harmonised_tissues, harmonised_volumes
@@ -172,6 +173,11 @@ def test_details_name_the_sites_that_are_not_corrected():
     assert (row.model, row.part, row.estimate.value) == ("volumes_combat", "held-out", 3.0)
     assert row.note == "ComBat corrects scans of a x, a y. Scans of other sites are used as they are: a new (3)."
     assert harmonisation_details(model(tested, "volumes"), samples) == []
+    both = pd.concat([model(tested, name) for name in ("volumes_combat", "tissue_kernel_ridge_combat")])
+    (note,) = evaluation_notes(both, samples, {})["note"]
+    cohort = tested["cohort"].iloc[0]
+    assert note == f"a new (3) of {cohort}, held-out, not corrected by ComBat: fewer than 5 training scans of the site."
+    assert evaluation_notes(model(tested, "volumes"), samples, {}).empty
     table = details(tested, NO_BASELINE, samples, None, "regression", QUICK)
     assert "harmonisation" not in set(table["setting"])
 

@@ -4,7 +4,7 @@ of this that need PyTorch are in test_outer_folds_networks.py."""
 import numpy as np
 import pandas as pd
 import pytest
-from configurations import SOURCE, changed, refusal
+from configurations import SOURCE, changed, refusal, study
 from neurocohort.dataset.controls import shuffled_by_test_fold
 from neurocohort.dataset.folds import rows_to_predict, with_test_fold
 from neurocohort.dataset.frozen_split import freeze, frozen_path, load_frozen
@@ -19,6 +19,7 @@ from neurocohort.errors import InputError
 from neurocohort.evaluation.brain_age import fit_bias, regression_details
 from neurocohort.evaluation.classification_details import classification_details, confusion_table
 from neurocohort.evaluation.combined import combined
+from neurocohort.evaluation.details import details
 from neurocohort.evaluation.evaluate import evaluate
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import with_baselines
@@ -171,6 +172,18 @@ def test_split_file_that_does_not_fit_is_refused(tmp_path, columns, message):
         read_split_file(path, scans, 3, 2)
 
 
+def test_split_file_without_test_folds_is_refused_before_anything_runs(tmp_path):
+    _, path = own_file(tmp_path)
+    wanted = study({"source": "ixi", "split_file": str(path)}) | {"split": {"test_folds": 4}}
+    found = refusal(wanted)
+    assert f"`cohorts.own.split_file`: {path} has no column test_fold" in found
+    assert "found participant_id, part, expected a column test_fold or test_fold_4" in found
+    check_configuration(wanted | {"split": {"test_folds": 0}}, source=SOURCE)
+    check_configuration(wanted, source=SOURCE, read_cohorts=False)  # in each job
+    own_file(tmp_path, test_fold_4=[1, 2, 3, 4] * 2)
+    check_configuration(wanted, source=SOURCE)
+
+
 # --- samples, packs and the guard -----------------------------------------------------------------------------------
 
 
@@ -301,6 +314,21 @@ def test_metrics_have_their_form_and_count_everybody_once():
         "value"
     ].item()
     assert mae == pytest.approx((held_out["prediction"] - held_out["target"]).abs().mean(), abs=1e-6)
+
+
+def test_details_have_the_mean_of_network_and_tissue_model_in_each_test_fold_and_no_comparison_with_it():
+    samples = selected()
+    predictions = predicted(samples)
+    tissues = predicted(samples, seed=1).assign(model="tissue_kernel_ridge")
+    table = details(predictions, tissues, samples, None, "regression", Bootstrap(50, 1))
+    own = table[(table["model"] == "combined") & (table["metric"] == "mae")]
+    assert own["group"].tolist() == [*(f"test_fold={number}" for number in range(1, 5)), "all"]
+    assert set(table.loc[table["model"] == "combined", "setting"]) == {"by test fold"}
+    assert set(table.loc[table["setting"] == "corrected resampled t-test", "model"]) == {"tissue_kernel_ridge"}
+    mean = (predictions["prediction"] + tissues["prediction"]) / 2
+    third = (predictions["part"] == "held-out") & (predictions["test_fold"] == 3).fillna(False)
+    expected = (mean - predictions["target"])[third].abs().mean()
+    assert own.query("group == 'test_fold=3'")["value"].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_details_have_each_test_fold_and_the_second_opinion():

@@ -33,6 +33,7 @@ SETTINGS = {
     "brain_extraction": "deepbet",
     "registration": "affine",
     "tissue_maps": False,
+    "modulated_gm": False,
     "device": "cpu",
     "skull_stripped": False,
     "mni_space": False,

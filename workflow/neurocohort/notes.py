@@ -11,10 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neurocohort.files import read_table, write_table
 from neurocohort.text import counted, few
 from neurocohort.user_files import harmless
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ class Kind(StrEnum):
     TABLES = "tables"
     LABEL_MAPS = "label maps"
     ORIENTATION = "orientation"
+    INTERVALS = "prediction intervals"
     SCANS = "scans that are used as they are"
     OTHER = "other"
 
@@ -83,9 +88,14 @@ class Notes:
 
 def write_notes(path: Path | str, notes: Iterable[Note]) -> None:
     """Write the notes as a BIDS-style TSV with NOTE_COLUMNS; without notes it has only the header."""
+    write_table(path, note_table(notes))
+
+
+def note_table(notes: Iterable[Note]) -> "pd.DataFrame":
+    """Return the notes as a table with NOTE_COLUMNS."""
     import pandas as pd
 
-    write_table(path, pd.DataFrame([astuple(note) for note in notes], columns=[*NOTE_COLUMNS]))
+    return pd.DataFrame([astuple(note) for note in notes], columns=[*NOTE_COLUMNS])
 
 
 def read_notes(path: Path | str) -> list[Note]:

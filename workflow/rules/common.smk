@@ -23,7 +23,7 @@ from neurocohort.study.configuration import check_configuration, load_configurat
 from neurocohort.errors import InputError
 from neurocohort.dataset.packs import all_packs, development_packs
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
-from neurocohort.imaging.derivatives import SUFFIXES
+from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED, grid_fraction
 from neurocohort.study.members import (
     all_experiments,
@@ -135,11 +135,19 @@ def one_of(names):
 
 
 def print_notes():
-    """Print the notes of ingest, preprocessing and predictions from elsewhere at the end of a run: at most one screen."""
+    """Print the notes of ingest, preprocessing and evaluation at the end of a run: at most one screen."""
     files = {
         cohort: [name.format(cohort=cohort) for name in NOTES] for cohort in COHORTS
     }
-    files |= {experiment: [file] for experiment, file in GIVEN_NOTES.items()}
+    evaluated = {
+        experiment: [
+            f"results/experiments/{experiment}/evaluation_notes.tsv",
+            *([GIVEN_NOTES[experiment]] if experiment in GIVEN_NOTES else []),
+        ]
+        for experiment in config["experiments"]
+    }
+    for experiment, paths in evaluated.items():
+        files[experiment] = [*files.get(experiment, []), *paths]
     notes = {
         whose: [
             note
@@ -150,7 +158,8 @@ def print_notes():
         for whose, paths in files.items()
     }
     places = [name.format(cohort="<cohort>") for name in NOTES]
-    places += ["results/experiments/<experiment>/notes.tsv"] if GIVEN_NOTES else []
+    if any(notes[experiment] for experiment in evaluated):
+        places += ["results/experiments/<experiment>/*notes.tsv"]
     if lines := grouped(notes, " and ".join(places)):
         print("\n".join(["", *lines, ""]), file=sys.stderr)
 
@@ -274,7 +283,11 @@ def training_arrays(wildcards):
 def channels_of(wildcards):
     """Channels of a cohort's packs: its modalities, and tissue maps if the study has them."""
     maps = SUFFIXES.values() if PREPROCESSING["tissue_maps"] else []
-    return ",".join([*COHORTS[wildcards.cohort]["modalities"], *maps])
+    of_cohort = COHORTS[wildcards.cohort]
+    modulated = PREPROCESSING["modulated_gm"] and not of_cohort.get("mni_space")
+    return ",".join(
+        [*of_cohort["modalities"], *maps, *([MODULATED_GM] if modulated else [])]
+    )
 
 
 def brain_extraction_weights(cohort):

@@ -11,6 +11,7 @@ EVALUATION = (
     "spread",
     "repeatability",
     "intervals",
+    "evaluation_notes",
 )
 
 

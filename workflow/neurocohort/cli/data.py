@@ -109,7 +109,7 @@ def quality(
     from neurocohort.dataset.quality_limits import QualityLimits
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
-    from neurocohort.imaging.derivatives import SUFFIXES, channel_output, qc_path
+    from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES, channel_output, qc_path
     from neurocohort.imaging.scan_record import read_record
     from neurocohort.notes import write_notes
     from neurocohort.settings.quality import Quality
@@ -118,11 +118,13 @@ def quality(
     qc, excluded, notes = read_preproc_tables(data, results, wanted)
     usable = qc.loc[qc["status"] == "ok", "scan_id"].head(1)  # all scans have tissue maps on the grid, or none has
     records = [read_record(qc_path(results / "preproc", scan)) for scan in usable]
+    outputs = {name for record in records for name in record.outputs}
     write_dataset_files(
         results / "preproc",
         data,
         has_labels=bool((qc["has_labels"] == "yes").any()),
-        has_tissue_maps=any(channel_output(SUFFIXES["gm"]) in record.outputs for record in records),
+        has_tissue_maps=channel_output(SUFFIXES["gm"]) in outputs,
+        has_modulated_gm=channel_output(MODULATED_GM) in outputs,
     )
     write_table(results / "qc.tsv", qc)
     write_table(results / "exclusions.tsv", excluded)

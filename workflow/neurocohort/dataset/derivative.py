@@ -21,7 +21,7 @@ Scans preprocessed by neurocohort, as a BIDS derivative dataset. A scan's files 
 - `*_space-<template>_desc-preproc_*.nii.gz`: the brain on the study's grid, bias field removed, intensities 0 to 1
 - `*_desc-brain_mask.nii.gz`: the brain mask on the raw scan's grid
 - `*_label-*_probseg.nii.gz`: the probability of CSF, GM and WM on the raw scan's grid
-{labels}{tissue_maps}- `*_xfm.txt`, `*_xfm.nii.gz`: the transforms both ways, for ITK (ANTs, 3D Slicer)
+{labels}{tissue_maps}{modulated}- `*_xfm.txt`, `*_xfm.nii.gz`: the transforms both ways, for ITK (ANTs, 3D Slicer)
 - `*_mosaic.webp`: slices with the outlines of the brain mask and the template
 - `*_qc.json`: the scan's state, its quality numbers, and its files with their sha256
 
@@ -29,12 +29,18 @@ A scan whose record says `excluded` failed a check: `exclusions.tsv`, next to th
 """
 
 TISSUE_MAPS_LINE = "- `*_space-<template>_label-*_probseg.nii.gz`: the same probabilities on the study's grid\n"
+MODULATED_LINE = (
+    "- `*_space-<template>_label-GM_desc-modulated_probseg.nii.gz`: that of GM, "
+    "times the Jacobian determinant of the transform\n"
+)
 LABELS_LINE = (
     "- `*_space-<template>_dseg.nii.gz`: the cohort's own tissue labels on the study's grid; `dseg.tsv` names them\n"
 )
 
 
-def write_dataset_files(preproc: Path, raw: Path, *, has_labels: bool, has_tissue_maps: bool = False) -> None:
+def write_dataset_files(
+    preproc: Path, raw: Path, *, has_labels: bool, has_tissue_maps: bool = False, has_modulated_gm: bool = False
+) -> None:
     """Write ``.bidsignore``, ``README.md``, ``dseg.tsv`` and, last, ``dataset_description.json``.
 
     Args:
@@ -42,6 +48,7 @@ def write_dataset_files(preproc: Path, raw: Path, *, has_labels: bool, has_tissu
         raw: The cohort's raw BIDS dataset.
         has_labels: Whether any scan has tissue labels; ``dseg.tsv`` has their names.
         has_tissue_maps: Whether the scans have tissue maps on the study's grid.
+        has_modulated_gm: Whether they have the modulated map of grey matter too.
 
     Raises:
         InputError: If the raw dataset's description is missing or can't be read.
@@ -51,7 +58,9 @@ def write_dataset_files(preproc: Path, raw: Path, *, has_labels: bool, has_tissu
     write_text(preproc / ".bidsignore", "".join(f"{pattern}\n" for pattern in IGNORED))
     labels = LABELS_LINE if has_labels else ""
     tissue_maps = TISSUE_MAPS_LINE if has_tissue_maps else ""
-    text = README.format(name=name, labels=labels, tissue_maps=tissue_maps)
+    text = README.format(
+        name=name, labels=labels, tissue_maps=tissue_maps, modulated=MODULATED_LINE if has_modulated_gm else ""
+    )
     write_text(preproc / "README.md", text.replace("<template>", TEMPLATE_SPACE))
     if has_labels:
         write_table(preproc / "dseg.tsv", LABELS)

@@ -12,7 +12,7 @@ import pandas as pd
 from neurocohort.dataset.pack_index import index_table, row_sha256
 from neurocohort.errors import InputError
 from neurocohort.files import keep_private, written_aside
-from neurocohort.imaging.derivatives import channel_output, qc_path, scan_folder
+from neurocohort.imaging.derivatives import MODULATED_GM, MODULATED_RANGE, channel_output, qc_path, scan_folder
 from neurocohort.imaging.scan_record import ScanRecord, read_record
 
 LEVELS = 255  # preprocessed intensities are 0 to 1; eight bits are finer than the noise of any scan
@@ -31,7 +31,8 @@ def pack_scans(
         preproc: The folder of the preprocessed scans.
         images: The array of images, (scans, channels, X, Y, Z).
         labels: The array of label maps, (scans, X, Y, Z); 0 for scans without labels.
-        modalities: The channels: modalities, and CSF, GM and WM for tissue maps.
+        modalities: The channels: modalities, CSF, GM and WM for tissue maps, and GM_modulated, of which values above
+            MODULATED_RANGE are clipped.
 
     Returns:
         The index (`pack_index`).
@@ -40,6 +41,7 @@ def pack_scans(
         InputError: If a file is missing or has changed since preprocessing.
     """
     rows, channel_names = [], [channel_output(name) for name in modalities]
+    scales = [LEVELS / (MODULATED_RANGE if name == MODULATED_GM else 1) for name in modalities]
     with (
         written_aside(images) as images_aside,
         written_aside(labels) as labels_aside,
@@ -48,7 +50,9 @@ def pack_scans(
     ):
         for row, scan_id in enumerate(scan_ids):
             folder, record = scan_folder(preproc, scan_id), read_record(qc_path(preproc, scan_id))
-            channels = np.stack([_levels(_read(folder, record, name), LEVELS) for name in channel_names])
+            channels = np.stack(
+                [_levels(_read(folder, record, name), scale) for name, scale in zip(channel_names, scales, strict=True)]
+            )
             has_labels = "dseg" in record.outputs
             label_map = _levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
             for name in (*channel_names, *(["dseg"] if has_labels else [])):
@@ -73,8 +77,8 @@ def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(stream, header)
 
 
-def _levels(data: np.ndarray, scale: int = 1) -> np.ndarray:
-    return np.rint(data * scale).astype(np.uint8)
+def _levels(data: np.ndarray, scale: float = 1) -> np.ndarray:
+    return np.minimum(np.rint(data * np.float32(scale)), LEVELS).astype(np.uint8)
 
 
 def _read(folder: Path, record: ScanRecord, name: str) -> np.ndarray:

@@ -79,6 +79,32 @@ def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0, test_
     return split
 
 
+def check_test_fold_column(path: Path | str, test_folds: int) -> None:
+    """Check before anything runs that a split has a column for the test folds. Its values are checked with the cohort's scans.
+
+    Raises:
+        InputError: If the file can't be read, or lacks that column.
+    """
+    column_of_test_folds(path, list(_read(Path(path))), test_folds)
+
+
+def column_of_test_folds(path: Path | str, columns: list[str], test_folds: int) -> str:
+    """The name of the column with the test fold of each participant.
+
+    Raises:
+        InputError: If there is none.
+    """
+    names = ("test_fold", f"test_fold_{test_folds}")
+    column = next((name for name in names if name in columns), None)
+    if column is None:
+        raise InputError(
+            f"{path} has no column test_fold, and `split.test_folds` is {test_folds}; found {', '.join(map(str, columns))}, "
+            f"expected a column {' or '.join(names)} with the test fold of each participant, 1 to {test_folds}. Add the column, "
+            "or set `split.test_folds: 0`."
+        )
+    return column
+
+
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"`split_file` names {path}, which isn't there; correct the path, or remove the key.")
@@ -129,12 +155,7 @@ def _fold_numbers(path: Path, rows: pd.DataFrame, column: str | None) -> pd.Seri
 
 
 def _test_fold_numbers(path: Path, rows: pd.DataFrame, test_folds: int) -> pd.Series:
-    column = next((name for name in ("test_fold", f"test_fold_{test_folds}") if name in rows), None)
-    if column is None:
-        raise InputError(
-            f"{path} has no column test_fold, and `split.test_folds` is {test_folds}; expected that of each participant, "
-            f"1 to {test_folds}. Add the column, or set `split.test_folds: 0`."
-        )
+    column = column_of_test_folds(path, list(rows), test_folds)
     return _fold_numbers(path, rows, column)
 
 

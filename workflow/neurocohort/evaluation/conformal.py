@@ -16,16 +16,19 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from neurocohort.dataset.folds import test_fold_numbers
 from neurocohort.dataset.runs import RunName, run_name
-from neurocohort.evaluation.conformal_rule import interval_limits
+from neurocohort.evaluation.conformal_rule import interval_limits, place_of_quantile
 from neurocohort.evaluation.intervals import CONFIDENCE, wilson_interval
 from neurocohort.evaluation.measures import EXTERNAL, HELD_OUT, NETWORK, VALIDATION, judged_parts, too_few
 from neurocohort.evaluation.rows import DECIMALS, NAN, DetailRow, Estimate
 
 SETTING = "prediction interval"
 FEWEST = math.ceil(CONFIDENCE / (1 - CONFIDENCE) - 1e-9)  # 19 participants: with fewer, the interval is infinite
+# With fewer than 39, the limit is the largest error: one participant decides about all widths.
+FEWEST_STABLE = math.ceil(2 / (1 - CONFIDENCE) - 1e-9) - 1
 INTERVAL_COLUMNS = [
     *("cohort", "part", "scan_id", "participant_id", "target", "prediction"),
     *("interval_low", "interval_high"),
@@ -183,7 +186,39 @@ def _note(calibrations: list[Calibration]) -> str:
         return f"{each}95 % intervals by CV+ from the errors out of fold of {count} participants; CV+ guarantees 90 %."
     return (
         f"{each}95 % split-conformal intervals from the errors of {count} validation participants, on whom the epoch was chosen "
-        "too: the coverage is approximate."
+        f"too: the coverage is approximate.{_why_wide(calibrations)}"
+    )
+
+
+def few_participants(calibrations: dict[int, Calibration]) -> str:
+    """A note where so few validation participants calibrate the intervals of held-out scans that they are wide, else empty."""
+    found = of_part(calibrations, external=False)
+    if not found or not _few(found):
+        return ""
+    return (
+        f"wide: the largest error of {min(len(one.residuals) for one in found)} validation participants sets the width; "
+        "`training.cross_validation: true` calibrates on the participants of all folds."
+    )
+
+
+def _few(calibrations: list[Calibration]) -> bool:
+    """Whether the largest error is the limit, without cross-validation."""
+    smallest = min(calibrations, key=lambda one: len(one.residuals))
+    return smallest.enough and len(smallest.residuals) < FEWEST_STABLE and not smallest.folds.any()
+
+
+def _why_wide(calibrations: list[Calibration]) -> str:
+    """The sentence for `_few`, with the 90 % range of the coverage, which is distributed as Beta(k, n + 1 - k) for the k-th of n
+    sorted errors (Vovk 2012)."""
+    if not _few(calibrations):
+        return ""
+    count = min(len(one.residuals) for one in calibrations)
+    place = place_of_quantile(count, CONFIDENCE)
+    low, high = stats.beta.ppf([0.05, 0.95], place, count + 1 - place)
+    return (
+        f" With fewer than {FEWEST_STABLE} participants the largest error sets the width, so the intervals are wide, and the "
+        f"coverage depends on chance: with {count}, it is between {low:.0%} and {high:.1%} in 90 % of such calibrations. "
+        "`training.cross_validation: true` calibrates on the participants of all folds."
     )
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from neurocohort.dataset.folds import FOLDED_PARTS
 from neurocohort.evaluation.brain_age import regression_details
 from neurocohort.evaluation.classification_details import classification_details
+from neurocohort.evaluation.combined import combined
 from neurocohort.evaluation.harmonisation_details import harmonisation_details
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.measures import (
@@ -58,7 +59,8 @@ def details(
         rows = classification_details(everything, traits, bootstrap)
     else:
         rows = segmentation_details(everything, bootstrap)
-    rows += [*out_of_fold(everything, samples, kind, bootstrap), *test_fold_details(everything, samples, kind)]
+    rows += out_of_fold(everything, samples, kind, bootstrap)
+    rows += test_fold_details(everything, samples, kind, combined(predictions, baselines))
     rows += harmonisation_details(everything, samples)
     return table_of([*rows, *more, *site_details(everything, samples, kind, bootstrap)], DetailRow)
 

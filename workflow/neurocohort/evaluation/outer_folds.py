@@ -69,7 +69,9 @@ def test_to_train(samples: pd.DataFrame) -> float:
     return float(tested / trained)
 
 
-def test_fold_details(everything: pd.DataFrame, samples: pd.DataFrame, kind: str) -> list[DetailRow]:
+def test_fold_details(
+    everything: pd.DataFrame, samples: pd.DataFrame, kind: str, mean: pd.DataFrame | None = None
+) -> list[DetailRow]:
     """Rows of details.tsv on the test folds, part ``held-out``; none without test folds.
 
     - setting ``by test fold``, groups ``test_fold=1`` and so on: each metric of each model, without an interval; folds of fewer
@@ -81,11 +83,14 @@ def test_fold_details(everything: pd.DataFrame, samples: pd.DataFrame, kind: str
         everything: Predictions of all models (`with_baselines`).
         samples: samples.tsv.
         kind: The task.
+        mean: Rows of `combined`, which is no baseline: it has rows by test fold, and no difference to the network.
     """
     if "test_fold" not in everything:
         return []
     parts = [part for part in judged_parts(everything) if part.part == HELD_OUT]
-    rows = [row for part in parts for row in _by_fold(part, kind)]
+    of_mean = judged_parts(mean) if mean is not None and len(mean) else ()
+    own = [*parts, *(part for part in of_mean if part.part == HELD_OUT)]
+    rows = [row for part in own for row in _by_fold(part, kind)]
     ratio = test_to_train(samples)
     for network in (part for part in parts if part.model == NETWORK):
         for other in parts:

@@ -143,7 +143,7 @@ def register_deformable(
     scan_to_template = PointMap(np.linalg.inv(affine), inverse, grid, np.eye(4))
 
     mask = Volume(moving_mask, moving.affine)
-    determinant = _jacobian_determinant(forward, fixed.spacing_mm)[fixed_mask]
+    determinant = displacement_determinant(forward, fixed.spacing_mm)[fixed_mask]
     return Deformation(
         template_to_scan,
         scan_to_template,
@@ -205,6 +205,17 @@ def sample_labels_deformed(labels: Volume, grid: Grid, point_map: PointMap) -> V
     return Volume(sampled, grid.affine)
 
 
+def displacement_determinant(displacement: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """Return the Jacobian determinant of x + displacement(x) by central differences, (X, Y, Z).
+
+    Args:
+        displacement: (X, Y, Z, 3), mm, on a grid along the world's axes.
+        spacing_mm: Of the grid, (3,).
+    """
+    rows = [np.stack(np.gradient(displacement[..., axis], *spacing_mm), axis=-1) for axis in range(3)]
+    return np.linalg.det(np.stack(rows, axis=-2) + np.eye(3))
+
+
 def write_itk_displacement(path: Path, point_map: PointMap) -> None:
     """Write the displacement in ITK's format: NIfTI, five dimensions, intent vector, LPS mm.
 
@@ -264,12 +275,6 @@ def _from_image(image, spacing_mm: np.ndarray) -> np.ndarray:
         ramp = np.sin(np.pi / 2 * np.minimum(from_end / TAPER_MM, 1.0)) ** 2
         displacement *= np.expand_dims(ramp, [other for other in range(4) if other != axis])
     return (np.round(displacement / ROUNDED_TO_MM) * ROUNDED_TO_MM).astype(np.float32)
-
-
-def _jacobian_determinant(displacement: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
-    """The Jacobian determinant of x + displacement(x) by central differences, (X, Y, Z)."""
-    rows = [np.stack(np.gradient(displacement[..., axis], *spacing_mm), axis=-1) for axis in range(3)]
-    return np.linalg.det(np.stack(rows, axis=-2) + np.eye(3))
 
 
 def _slabs(image: Volume, grid: Grid, point_map: PointMap) -> Iterator[tuple[slice, np.ndarray]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 TEMPLATE_SPACE = "MNI152NLin2009aSym"
 TEMPLATE_URI = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
 SUFFIXES = {"csf": "CSF", "gm": "GM", "wm": "WM"}  # a tissue's label entity
+MODULATED_GM = "GM_modulated"  # the channel of the modulated map of grey matter
+MODULATED_RANGE = 2.0  # packs hold values of the modulated map from 0 to this, and clip larger ones
 TEMPLATE_MAP = "template_probseg"  # with the label, the name of a tissue map on the study's grid in a scan's record
 RAW_DATASET = "raw"  # the name of data/<cohort> in BIDS URIs; its path is in dataset_description.json
 IGNORED = ("*_xfm.txt", "*_xfm.nii.gz", "*_mosaic.webp", "*_qc.json")  # files without a BIDS name
@@ -39,8 +41,8 @@ def files_of(folder: Path, scan_id: str) -> list[Path]:
 
 
 def channel_output(channel: str) -> str:
-    """Return the name in a scan's record of the file with a channel of the packs: a modality, or CSF, GM or WM."""
-    return f"{TEMPLATE_MAP}_{channel}" if channel in SUFFIXES.values() else f"preproc_{channel}"
+    """Return the name in a scan's record of the file with a channel of the packs: a modality, CSF, GM, WM or GM_modulated."""
+    return f"{TEMPLATE_MAP}_{channel}" if channel in (*SUFFIXES.values(), MODULATED_GM) else f"preproc_{channel}"
 
 
 def qc_name(scan_id: str) -> str:
@@ -71,6 +73,11 @@ def tissue_map_name(scan_id: str, tissue: str) -> str:
 def template_tissue_map_name(scan_id: str, tissue: str) -> str:
     """Return the name of the probability map of a tissue (csf, gm or wm) on the study's grid."""
     return f"{scan_id}_space-{TEMPLATE_SPACE}_label-{SUFFIXES[tissue]}_probseg.nii.gz"
+
+
+def modulated_gm_name(scan_id: str) -> str:
+    """Return the name of the modulated map of grey matter on the study's grid."""
+    return f"{scan_id}_space-{TEMPLATE_SPACE}_label-{SUFFIXES['gm']}_desc-modulated_probseg.nii.gz"
 
 
 def labels_name(scan_id: str) -> str:

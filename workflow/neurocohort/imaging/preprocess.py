@@ -20,7 +20,7 @@ from neurocohort.imaging.doubts import doubts
 from neurocohort.imaging.extra_images import check_coverage, corrected_image, register_extra
 from neurocohort.imaging.field_of_view import cut_area_cm2, missing_fraction
 from neurocohort.imaging.intensity import normalise
-from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then
+from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then, volume_ratio
 from neurocohort.imaging.mni_space import check_shift, fit_in_place, within_template
 from neurocohort.imaging.mosaic import draw_mosaic
 from neurocohort.imaging.pose import pose_numbers
@@ -183,13 +183,18 @@ def _image_stages(
         )
         for modality, channel in channels.items()
     }
+    on_grid = _tissues_on_grid(brain, tissues, registered, template) if settings.tissue_maps else None
+    in_mask = Volume(on_grid.data * registered.mask, on_grid.affine) if on_grid else None
+    # In MNI space the volumes of the original head aren't known.
+    modulated = settings.modulated_gm and not settings.mni_space
     derivatives = Derivatives(
         Volume(mask, scan.affine),
         Volume(tissues, brain.image.affine),
         registered.affine,
         registered.deformation,
         preprocessed,
-        _tissues_on_grid(brain, tissues, registered, template) if settings.tissue_maps else None,
+        in_mask,
+        _modulated_gm(on_grid, registered, template) if on_grid and modulated else None,
     )
     yield (result := replace(result, derivatives=derivatives))
     if result.images.labels is not None:
@@ -266,7 +271,7 @@ def _tissue_maps(brain: CorrectedBrain, template: Template, to_template: Mapping
 
 
 def _tissues_on_grid(brain: CorrectedBrain, tissues: np.ndarray, registered: Registered, template: Template) -> Volume:
-    """Probabilities of CSF, GM and WM (3, X, Y, Z) on the study's grid, 0 outside the brain's mask there.
+    """Probabilities of CSF, GM and WM (3, X, Y, Z) on the study's grid.
 
     They are filtered for a coarser grid first: its voxels then have the mean probability of the scan's voxels around them.
     """
@@ -276,7 +281,17 @@ def _tissues_on_grid(brain: CorrectedBrain, tissues: np.ndarray, registered: Reg
         ).data
         for tissue in tissues
     ]
-    return Volume(np.stack(maps) * registered.mask, template.grid.affine)
+    return Volume(np.stack(maps), template.grid.affine)
+
+
+def _modulated_gm(tissues: Volume, registered: Registered, template: Template) -> Volume:
+    """The map of grey matter on the study's grid times the Jacobian determinant of the whole transform, affine and deformable.
+
+    As ``mwp1`` of SPM and CAT12: the sum times the volume of a voxel is the volume of grey matter in the scan. So the brain's
+    mask on the grid isn't applied: the filter for a coarser grid moves some of the cortex beyond it.
+    """
+    gm = tissues.data[TISSUES.index("gm")]
+    return Volume(gm * volume_ratio(registered.to_scan, template.grid), tissues.affine)
 
 
 def _scan_to_labels(images: ScanImages, brain: CorrectedBrain, seed: int) -> np.ndarray:

@@ -23,6 +23,9 @@ from neurocohort.imaging.volume import Volume, grid_of, uncropped
 # Steps of a tissue map, one byte a voxel. A power of two, so that a probability of 1 is read as 1 exactly.
 PROBABILITY_STEPS = 128
 
+# Modulated values can exceed 1; 16 bits hold them up to 16, which no plausible transform reaches.
+MODULATED_STEPS = 4096
+
 Sidecar = dict[str, str | bool | list[str]]
 
 
@@ -48,6 +51,8 @@ def write_scan(result: PreprocessedScan, folder: Path, scan_id: str, key: str = 
         _write_preprocessed(files, result.derivatives, result.images)
         if result.derivatives.template_tissues is not None:
             _write_template_tissues(files, result.derivatives.template_tissues, raw_uri(result.images.t1w))
+        if result.derivatives.modulated_gm is not None:
+            _write_modulated_gm(files, result.derivatives.modulated_gm, raw_uri(result.images.t1w))
     if result.labels is not None:
         _write_labels(files, result.labels, result.images)
     exclusion = result.exclusion
@@ -146,6 +151,20 @@ def _write_template_tissues(files: _ScanFiles, tissues: Volume, raw: str) -> Non
         file = derivatives.template_tissue_map_name(files.scan_id, tissue)
         image = _in_steps(probability, tissues.affine)
         files.image(derivatives.channel_output(label), file, image, sidecar, slope=1 / PROBABILITY_STEPS)
+
+
+def _write_modulated_gm(files: _ScanFiles, modulated: Volume, raw: str) -> None:
+    sidecar: Sidecar = {
+        "Description": "Probability of GM in each voxel, on the study's grid, times the Jacobian determinant of the whole "
+        "transform from the template to the scan (affine, and deformable if there is one): the volume of GM in the scan per "
+        "volume of the voxel",
+        "Sources": [raw, files.uri(derivatives.channel_output(derivatives.SUFFIXES["gm"])), *files.to_template()],
+        "SpatialReference": TEMPLATE_URI,
+        "Manual": False,
+    }
+    steps = np.clip(np.rint(modulated.data * MODULATED_STEPS), 0, np.iinfo(np.uint16).max).astype(np.uint16)
+    file, image = derivatives.modulated_gm_name(files.scan_id), Volume(steps, modulated.affine)
+    files.image(derivatives.channel_output(derivatives.MODULATED_GM), file, image, sidecar, slope=1 / MODULATED_STEPS)
 
 
 def _in_steps(probability: np.ndarray, affine: np.ndarray) -> Volume:

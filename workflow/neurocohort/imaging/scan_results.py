@@ -40,6 +40,7 @@ class Derivatives:
         deformation: The deformable registration, if there was one.
         preprocessed: By modality, the brain on the study's grid with intensities from 0 to 1.
         template_tissues: Probabilities of CSF, GM and WM on the study's grid, (3, X, Y, Z) float32; None if not wanted.
+        modulated_gm: The map of grey matter there times the Jacobian determinant, (X, Y, Z) float32; None if not wanted.
     """
 
     brain_mask: Volume
@@ -48,6 +49,7 @@ class Derivatives:
     deformation: Deformation | None
     preprocessed: Mapping[str, Volume]
     template_tissues: Volume | None = None
+    modulated_gm: Volume | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ TABLES = {  # by file, what it has
     "spread.tsv": "the spread over seeds and folds",
     "repeatability.tsv": "how predictions repeat between the sessions of a participant",
     "intervals.tsv": "95 % prediction interval or set of classes of every tested scan",
+    "evaluation_notes.tsv": "notes on the evaluation",
     "predictions.tsv": "the network's predictions",
     "baselines.tsv": "the baselines' predictions",
     "predictors.tsv": "predictions from elsewhere",

@@ -11,7 +11,7 @@ from neurocohort.settings.recipes import Recipe
 from neurocohort.settings.selection import SelectionKeys
 from neurocohort.settings.training import Network, Training, Transfer
 
-Channel = Literal[Modality, "CSF", "GM", "WM"]
+Channel = Literal[Modality, "CSF", "GM", "WM", "GM_modulated"]
 
 MOST_DRAWS = 1000  # of a sweep
 
@@ -66,7 +66,7 @@ class Experiment(SelectionKeys):
         ["T1w"],
         min_length=1,
         description="The network's input channels; each cohort of the experiment must have them. CSF, GM and WM are tissue maps "
-        "and need `preprocessing.tissue_maps: true`.",
+        "and need `preprocessing.tissue_maps: true`; GM_modulated needs `preprocessing.modulated_gm: true` too.",
     )
     control: Literal["shuffled_target"] | None = Field(
         None,

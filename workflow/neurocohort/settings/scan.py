@@ -35,6 +35,12 @@ class ScanKeys(Group):
         description="Also writes each scan's probability maps of CSF, grey and white matter on the study's grid, and packs them. "
         "The baselines on tissue maps, and their mean with the network, need them. They add three channels to the packs.",
     )
+    modulated_gm: bool = Field(
+        False,
+        description="Also writes the grey matter map on the study's grid multiplied by the Jacobian determinant of the "
+        "transform, so that its sum is the volume in the scan, and packs it as the channel GM_modulated. Needs "
+        "`tissue_maps: true`; see [Modulated grey matter](#modulated-grey-matter).",
+    )
     seed: Seed = Field(1, description="Seed of the registration's sampling.")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from neurocohort.errors import InputError
 from neurocohort.sources.bids_plan import plan_bids
 from neurocohort.sources.local_plan import LocalPlan
 from neurocohort.sources.table_plan import plan_table
@@ -151,6 +152,20 @@ def cohort_faults(config: dict) -> Iterator[str]:
                 f"`{key}.accept_data_use_agreement` is {found}; {title} has a data use agreement: read it at {address} "
                 "and, if you accept it, write `accept_data_use_agreement: true`."
             )
+
+
+def split_file_faults(config: dict) -> Iterator[str]:
+    """Yield a sentence for each split of a user's own that lacks the column of the test folds, where the study has them."""
+    from neurocohort.dataset.split_file import check_test_fold_column  # pandas is needed for this only
+
+    test_folds = config["split"]["test_folds"]
+    for name, cohort in config["cohorts"].items() if test_folds else ():
+        split_file = cohort.get("split_file")
+        if split_file and os.path.isfile(split_file):
+            try:
+                check_test_fold_column(split_file, test_folds)
+            except InputError as error:
+                yield f"`cohorts.{name}.split_file`: {error}"
 
 
 def _modality_faults(key: str, cohort: dict) -> Iterator[str]:

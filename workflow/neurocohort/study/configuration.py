@@ -21,6 +21,7 @@ from neurocohort.study.cohorts import (
     ALL_SOURCE_KEYS,
     KEYS_OF_SOURCE,
     cohort_faults,
+    split_file_faults,
     survey_of_cohort,
     synthetic_faults,
 )
@@ -104,6 +105,7 @@ def check_configuration(
     checked, faults = (None, faults) if faults else _checked_keys(with_recipes(given))
     if checked is not None:
         faults = [fault for check in (cohort_faults, synthetic_faults, _number_faults) for fault in check(checked)]
+        faults += split_file_faults(checked) if read_cohorts else []
         faults += _faults_between(checked, variables or {}, faults) if read_cohorts else []
     if len(faults) == 1:
         raise InputError(f"{source}: {faults[0]}")
@@ -216,6 +218,8 @@ def _number_faults(config: dict) -> Iterator[str]:
             f"`quality.min_brain_ml` ({quality['min_brain_ml']:g}) isn't below `quality.max_brain_ml` "
             f"({quality['max_brain_ml']:g}); expected a range of volumes in ml, such as 700 and 2200."
         )
+    if grid["modulated_gm"] and not grid["tissue_maps"]:
+        yield "`preprocessing.modulated_gm` is true, which needs `preprocessing.tissue_maps: true`; set it, or leave the key out."
     sides = [voxels * grid["spacing_mm"] for voxels in grid["shape"]]
     if any(side < brain for side, brain in zip(sides, BRAIN_EXTENT_MM, strict=True)):
         smallest = [math.ceil(brain / grid["spacing_mm"]) for brain in BRAIN_EXTENT_MM]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
-from neurocohort.imaging.derivatives import SUFFIXES
+from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.architectures import ARCHITECTURES, MAP_TASKS, VALUE_TASKS
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
 from neurocohort.study.messages import did_you_mean, listed
@@ -41,9 +41,11 @@ def experiment_faults(
     maps = [channel for channel in experiment["modalities"] if channel in SUFFIXES.values()]
     if maps and not config["preprocessing"]["tissue_maps"]:
         yield f"`{key}.modalities` has {listed(maps)}, which need `preprocessing.tissue_maps: true`; set it, or leave them out."
+    yield from _modulated_faults(key, experiment, config, [name for _, name in named if name in kinds])
     for name in sorted({name for _, name in named if name in kinds}):
         modalities = config["cohorts"][name]["modalities"]
-        if absent := [channel for channel in experiment["modalities"] if channel not in [*modalities, *maps]]:
+        known = [*modalities, *maps, MODULATED_GM]
+        if absent := [channel for channel in experiment["modalities"] if channel not in known]:
             yield (
                 f"`{key}.modalities` has {listed(absent)}, and `cohorts.{name}.modalities` has {listed(modalities)}; add it "
                 "there, or leave it out here."
@@ -55,6 +57,19 @@ def experiment_faults(
     yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
     yield from predictor_faults(key, experiment)
+
+
+def _modulated_faults(key: str, experiment: dict, config: dict, cohorts: list[str]) -> Iterator[str]:
+    """Where the modulated map of grey matter can't be had."""
+    if MODULATED_GM not in experiment["modalities"]:
+        return
+    if not config["preprocessing"]["modulated_gm"]:
+        yield f"`{key}.modalities` has {MODULATED_GM}, which needs `preprocessing.modulated_gm: true`; set it, or leave it out."
+    for name in sorted({name for name in cohorts if config["cohorts"][name].get("mni_space")}):
+        yield (
+            f"`{key}.modalities` has {MODULATED_GM}, and `cohorts.{name}.mni_space` is true: the volumes of heads that were "
+            "brought to MNI space before aren't known, so their maps can't be modulated; use GM, or leave out this cohort."
+        )
 
 
 def _unknown_cohort(name: str, config: dict) -> str:

@@ -99,7 +99,10 @@ def _cohort_parts(study: Study) -> Iterator[_Part]:
     folders = [f"results/{cohort.name}/preproc" for cohort in cohorts]
     yield "preprocessed scans", preprocessed, ["results/template.npz", *folders]
     maps = TISSUE_MAPS if study.config["preprocessing"]["tissue_maps"] else 0
-    packed = sum((cohort.scans * (cohort.images + maps) + cohort.labelled) * grid * 1e6 for cohort in cohorts)
+    packed = sum(
+        (cohort.scans * (cohort.images + maps + _modulated(study, cohort)) + cohort.labelled) * grid * 1e6
+        for cohort in cohorts
+    )
     packs = all_packs(study.config["split"]["test_folds"])
     yield "packs", packed, [f"results/{cohort.name}/packed/{pack}" for cohort in cohorts for pack in packs]
 
@@ -126,10 +129,15 @@ def _preprocessed(study: Study, cohort: Cohort) -> float:
     found = size("preprocess", scans=cohort.scans, mvoxels=cohort.images * grid)
     found += size("tissue maps", mvoxels=cohort.scans * cohort.scan_mvoxels)  # on the raw scan's grid
     if study.config["preprocessing"]["tissue_maps"]:
-        found += size("tissue maps", mvoxels=grid)
+        found += size("tissue maps", mvoxels=grid * (1 + _modulated(study, cohort) / TISSUE_MAPS))
     if study.config["preprocessing"]["registration"] == "deformable":
         found += size("deformable", scans=cohort.scans, mvoxels=grid)
     return found
+
+
+def _modulated(study: Study, cohort: Cohort) -> int:
+    """The number of modulated maps of a scan."""
+    return int(study.config["preprocessing"]["modulated_gm"] and not cohort.settings.get("mni_space"))
 
 
 def _results(study: Study, experiment: str) -> float:

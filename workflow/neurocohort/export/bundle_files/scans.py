@@ -7,6 +7,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 TISSUE_MAPS = ("CSF", "GM", "WM")
+MODULATED_GM, MODULATED_RANGE = "GM_modulated", 2.0  # the full scale of its levels; larger values are clipped
 LEVELS = 255  # preprocessed images are 0 to 1, and the network was trained on eight bits per voxel
 AFFINE_TOLERANCE_MM = 1e-3
 
@@ -15,7 +16,8 @@ def find_scans(folder: str, modalities: list[str]) -> list[dict[str, str]]:
     """The scans in ``folder`` and its subfolders, sorted: the ``scan_id`` of each and, by modality, its file.
 
     A scan's files are ``<scan_id>_space-<template>_desc-preproc_<modality>.nii.gz``, all modalities in one folder; those of the
-    tissue maps CSF, GM and WM end in ``_label-<tissue>_probseg.nii.gz``.
+    tissue maps CSF, GM and WM end in ``_label-<tissue>_probseg.nii.gz``, that of GM_modulated in
+    ``_label-GM_desc-modulated_probseg.nii.gz``.
 
     Raises:
         ValueError: If there is no scan, a scan has no file of a modality, or two scans have the same scan_id.
@@ -41,6 +43,8 @@ def find_scans(folder: str, modalities: list[str]) -> list[dict[str, str]]:
 
 
 def _ending(modality: str) -> str:
+    if modality == MODULATED_GM:
+        return "label-GM_desc-modulated_probseg.nii.gz"
     return f"label-{modality}_probseg.nii.gz" if modality in TISSUE_MAPS else f"desc-preproc_{modality}.nii.gz"
 
 
@@ -48,7 +52,7 @@ def to_levels(image: MetaTensor, shape: list[int], affine: list[list[float]]) ->
     """The integer levels 0 to 255 of a preprocessed image, in float32.
 
     Args:
-        image: (1, X, Y, Z), 0 to 1, 0 outside the brain.
+        image: (1, X, Y, Z), 0 outside the brain, 0 to 1; the map of GM_modulated may exceed 1.
         shape: The model's grid in voxels.
         affine: The model's affine, 4 x 4 in RAS mm.
 
@@ -62,9 +66,13 @@ def to_levels(image: MetaTensor, shape: list[int], affine: list[list[float]]) ->
         raise ValueError(
             f"{name} is not on the model's grid: its affine is {image.affine.tolist()}, expected {affine}."
         )
-    low, high = float(image.min()), float(image.max())
+    if name.endswith(_ending(MODULATED_GM)):
+        levels: torch.Tensor = torch.clamp(image / MODULATED_RANGE, max=1.0)
+    else:
+        levels = image
+    low, high = float(levels.min()), float(levels.max())
     if low < 0 or high > 1 or high == low:
         raise ValueError(
             f"{name} has intensities from {low:g} to {high:g}; the model expects 0 to 1, 0 outside the brain."
         )
-    return torch.round(image * LEVELS)
+    return torch.round(levels * LEVELS)
