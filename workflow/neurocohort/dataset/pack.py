@@ -48,9 +48,9 @@ def pack_scans(
     ):
         for row, scan_id in enumerate(scan_ids):
             folder, record = scan_folder(preproc, scan_id), read_record(qc_path(preproc, scan_id))
-            channels = np.stack([_levels(_read(folder, record, name), LEVELS) for name in channel_names])
+            channels = np.stack([packed_levels(_read(folder, record, name), LEVELS) for name in channel_names])
             has_labels = "dseg" in record.outputs
-            label_map = _levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
+            label_map = packed_levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
             for name in (*channel_names, *(["dseg"] if has_labels else [])):
                 for aside in (images_aside, labels_aside):  # before its voxels are written
                     keep_private(aside, folder / record.outputs[name].file)
@@ -73,7 +73,8 @@ def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(stream, header)
 
 
-def _levels(data: np.ndarray, scale: int = 1) -> np.ndarray:
+def packed_levels(data: np.ndarray, scale: int = 1) -> np.ndarray:
+    """``data`` times ``scale``, rounded to uint8."""
     return np.rint(data * scale).astype(np.uint8)
 
 
