@@ -1,5 +1,5 @@
-# Input: networks of an experiment and all packed arrays. Output: predictions of each member and their average, networks.tsv with
-# the outcome of each network, and saliency maps.
+# Input: networks of an experiment and all packed arrays. Output: predictions and features of each member, the average of the
+# predictions, networks.tsv with the outcome of each network, and saliency maps.
 
 SALIENCY_MAPS = [
     f"results/experiments/{name}/saliency/saliency.npz"
@@ -9,7 +9,7 @@ SALIENCY_MAPS = [
 
 
 rule predict:
-    """Apply one trained network to the validation, held-out and external scans."""
+    """Apply one trained network to the validation, held-out and external scans; its features, also of the training scans."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
         packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
@@ -17,6 +17,7 @@ rule predict:
         run="results/experiments/{experiment}/{run}/run.json",
     output:
         predictions="results/experiments/{experiment}/{run}/predictions.tsv",
+        features="results/experiments/{experiment}/{run}/features.npz",
     log:
         "logs/predict/{experiment}/{run}.log",
     benchmark:
@@ -35,7 +36,7 @@ rule predict:
         code=code_hash("predict"),
         folder=lambda w, input: os.path.dirname(input.weights),
         spacing_mm=SPACING_MM,
-        options="",
+        options=lambda w, output: f"--features={output.features}",
         device=config["device"],
     shell:
         "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output.predictions}"

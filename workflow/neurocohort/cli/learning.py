@@ -90,19 +90,25 @@ def predict(
     model: Path,
     output: Path,
     device: str,
+    features: Path | None = None,
     probabilities: Path | None = None,
     spacing_mm: float = 0.0,
 ) -> None:
-    """Apply a trained model to the validation, held-out and external samples; of a segmentation, keep PROBABILITIES.
+    """Apply a trained model to the validation, held-out and external samples; of a segmentation, keep PROBABILITIES, of the
+    others FEATURES, those of the training samples too.
 
     Of a training that left no model, the tables are empty: the experiment's other networks are averaged without it.
     """
+    import pandas as pd
+
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
     from neurocohort.files import read_json, read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.feature_files import write_features, write_no_features
+    from neurocohort.learning.features import predict_with_features
     from neurocohort.learning.inference import predict as run
-    from neurocohort.learning.inference import predicted_samples, write_no_predictions
+    from neurocohort.learning.inference import predicted_samples, trained_samples, write_no_predictions
     from neurocohort.learning.model_files import RUN, read_model
     from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels, value_rows
 
@@ -111,18 +117,26 @@ def predict(
             f"the training in {model} left no model: nothing is predicted, and it is left out of the experiment's average."
         )
         write_no_predictions(output, probabilities)
+        if features:
+            write_no_features(features)
         return
     chosen = choose_device(device)
     trained = read_model(model, chosen)
-    table = read_table(samples)
-    check_no_leakage(table)
-    table = predicted_samples(table, trained.settings.fold, trained.settings.test_fold)
-    packed = open_packed(packed_folders(table, results), trained.settings.modalities)
-    predictions = run(trained, table, packed, probabilities)
+    every = read_table(samples)
+    check_no_leakage(every)
+    folds = trained.settings.fold, trained.settings.test_fold
+    table = predicted_samples(every, *folds)
+    passed = pd.concat([table, trained_samples(every, *folds)], ignore_index=True) if features else table
+    packed = open_packed(packed_folders(passed, results), trained.settings.modalities)
     if probabilities:
+        predictions = run(trained, table, packed, probabilities)
         rows = overlap_rows(table, map(label_map, predictions), reference_labels(table, packed), spacing_mm)
+    elif features:
+        predictions, found = predict_with_features(trained, passed, packed)
+        write_features(features, passed, found)
+        rows = value_rows(table, predictions[: len(table)])
     else:
-        rows = value_rows(table, predictions)
+        rows = value_rows(table, run(trained, table, packed))
     write_table(output, rows)
 
 

@@ -23,7 +23,7 @@ from neurocohort.learning.tasks import SEGMENTATION, TISSUE_LABELS, Task
 from neurocohort.learning.windows import network_outputs
 from neurocohort.progress import in_turn
 
-PREDICTED_PARTS = ("validation", "held-out", "external")
+PREDICTED_PARTS, TRAINING_PART = ("validation", "held-out", "external"), "train"
 LEVELS = 255  # of a stored probability: eight bits are precise enough
 LEFT_RIGHT = -3  # the axis of a volume, (..., X, Y, Z)
 
@@ -36,6 +36,12 @@ def predicted_samples(samples: pd.DataFrame, fold: int, test_fold: int = 0) -> p
     """
     own = with_fold(with_test_fold(samples, test_fold), fold)
     return own[own["part"].isin(PREDICTED_PARTS)].reset_index(drop=True)
+
+
+def trained_samples(samples: pd.DataFrame, fold: int, test_fold: int = 0) -> pd.DataFrame:
+    """The rows that a member is trained on; arguments as for `predicted_samples`."""
+    own = with_fold(with_test_fold(samples, test_fold), fold)
+    return own[own["part"] == TRAINING_PART].reset_index(drop=True)
 
 
 def predict(model: Model, samples: pd.DataFrame, packed: PackedImages, output: Path | None = None) -> np.ndarray:

@@ -16,6 +16,7 @@ STATES = 4  # copies of a network in a checkpoint: weights, the best ones, and A
 COPIES = 2  # of a trained network: its own file, and the bundle's
 TISSUE_MAPS = 3  # of a scan, on the study's grid
 TISSUE_LEVELS = 4  # probabilities of a voxel, a byte each
+FEATURE_BYTES = 4 * 1024  # of a scan and network; densenet121 has the most
 BLOCK_BYTES = 512  # the unit of st_blocks
 RECORDS = ("logs", "benchmarks", ".snakemake", "tensorboard", "splits")
 
@@ -133,10 +134,11 @@ def _preprocessed(study: Study, cohort: Cohort) -> float:
 
 def _results(study: Study, experiment: str) -> float:
     """Tables; for a segmentation the networks' probabilities, which exist until they are averaged, and label maps; for the
-    others a saliency map."""
-    tables = size("experiment")
+    others a saliency map and the networks' features."""
+    tables, members = size("experiment"), len(study.members(experiment))
     if study.experiments[experiment]["task"] != "segmentation":
-        return tables + size("saliency", mvoxels=study.grid_mvoxels)
-    predicted, members = study.parts(experiment).predicted, len(study.members(experiment))
+        features = members * study.parts(experiment).all * FEATURE_BYTES
+        return tables + features + size("saliency", mvoxels=study.grid_mvoxels)
+    predicted = study.parts(experiment).predicted
     probabilities = members * predicted * TISSUE_LEVELS * study.grid_mvoxels * 1e6
     return tables + probabilities + size("label maps", mvoxels=predicted * study.grid_mvoxels)

@@ -63,7 +63,9 @@ def seconds_of(study: Study, work: Work) -> float:
         return _train(study, name, run, epochs)
     if kind == "predict":
         looks = 2 if experiment["training"]["mirror_averaging"] else 1
-        return seconds("predict") + parts.predicted * looks * _inference(study, name)
+        # Of the training scans too, the features are written; a network of label maps has none.
+        scans = parts.predicted if experiment["task"] == "segmentation" else parts.all
+        return seconds("predict") + scans * looks * _inference(study, name)
     if kind == "saliency":
         return seconds("saliency") + _saliency_predictions(study) * _inference(study, name) * looks_in_batches()
     grid = study.grid_mvoxels
