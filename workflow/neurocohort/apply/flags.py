@@ -22,7 +22,7 @@ def person_flags(scan: RawScan, bundle: RawScanBundle) -> Iterator[Flag]:
     """Yield how age, sex and site differ from those of the training scans."""
     known = bundle.reference
     if scan.age is not None and known.age and not known.age[0] <= scan.age <= known.age[1]:
-        yield Flag(AGE, f"The age, {scan.age:g} years, is outside the range of the training scans, {_span(known.age)} years.")
+        yield Flag(AGE, f"The age, {scan.age:g} years, is outside the range of the model's scans, {_span(known.age)} years.")
     if scan.sex and known.sexes and scan.sex not in known.sexes:
         yield Flag(SEX, f"The sex, {scan.sex}, is not among the training scans, which have {listed(known.sexes)}.")
     if scan.site and known.sites and scan.site not in known.sites:
@@ -70,7 +70,7 @@ def prediction_flags(prediction: Mapping[str, Cell], bundle: RawScanBundle) -> I
         yield Flag(
             PREDICTION,
             f"The predicted {labels.target(bundle.target)}, {float(prediction['prediction']):.1f}, is outside the range of the "
-            f"training scans, {_span(span)}.",
+            f"model's scans, {_span(span)}.",
         )
 
 

@@ -88,8 +88,8 @@ class Reference:
 
     Attributes:
         scans: How many they are.
-        age: Smallest and largest age in years; None where unknown.
-        target: Of a regression, smallest and largest target.
+        age: Smallest and largest age in years, of the held-out scans too: on these, the model was tested. None where unknown.
+        target: Of a regression, smallest and largest target, likewise.
         sexes: The sexes.
         sites: The sites.
         numbers: The spread of each quality number and volume.
@@ -171,8 +171,8 @@ def reference_of(samples: pd.DataFrame, quality: pd.DataFrame, features: Mapping
     spaces = {name: FeatureSpace.of(own.of_part("train").values) for name, own in features.items()}
     found = Reference(
         scans=len(trained),
-        age=_range(trained["age"]),
-        target=_range(trained["target"]) if "target" in trained else None,
+        age=_range(samples["age"]),
+        target=_range(samples["target"]) if "target" in samples else None,
         sexes=_names(trained["sex"]),
         sites=_names(trained["site"]),
         numbers=numbers,
