@@ -1,1 +1,1 @@
-"""A trained model applied to raw scans, outside of a study: `predict.predict_scans` from a bundle and files to tables and pages."""
+"""A model applied to raw scans, without a study: `predict.predict_scans` makes tables and pages from a bundle and files."""

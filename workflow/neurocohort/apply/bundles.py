@@ -82,8 +82,8 @@ def open_bundle(folder: Path | str, device: torch.device) -> RawScanBundle:
         )
     if not (folder / RAW_SCANS).is_file():
         raise InputError(
-            f"{folder} has no {RAW_SCANS}: it was made by an earlier version, and predicts preprocessed scans only. Run the study "
-            "again to rebuild the bundle; nothing is trained again."
+            f"{folder} has no {RAW_SCANS}: it was made by an earlier version, and predicts preprocessed scans only. Run the "
+            "study again to rebuild the bundle; nothing is trained again."
         )
     content = read_json(folder / RAW_SCANS)
     try:
@@ -95,7 +95,10 @@ def open_bundle(folder: Path | str, device: torch.device) -> RawScanBundle:
             content["task"],
             content["target"],
             content["classes"],
-            {name: model_from(member, folder / member["weights"], device) for name, member in content["members"].items()},
+            {
+                name: model_from(member, folder / member["weights"], device)
+                for name, member in content["members"].items()
+            },
             ScanKeys.read(content["preprocessing"]),
             read_template(folder / TEMPLATE),
             QualityLimits(**content["quality"]),

@@ -22,7 +22,9 @@ def person_flags(scan: RawScan, bundle: RawScanBundle) -> Iterator[Flag]:
     """Yield how age, sex and site differ from those of the training scans."""
     known = bundle.reference
     if scan.age is not None and known.age and not known.age[0] <= scan.age <= known.age[1]:
-        yield Flag(AGE, f"The age, {scan.age:g} years, is outside the range of the model's scans, {_span(known.age)} years.")
+        yield Flag(
+            AGE, f"The age, {scan.age:g} years, is outside the range of the model's scans, {_span(known.age)} years."
+        )
     if scan.sex and known.sexes and scan.sex not in known.sexes:
         yield Flag(SEX, f"The sex, {scan.sex}, is not among the training scans, which have {listed(known.sexes)}.")
     if scan.site and known.sites and scan.site not in known.sites:
@@ -46,10 +48,9 @@ def image_flags(result: PreprocessedScan, scores: Mapping[str, float], bundle: R
         yield from (Flag(FIELD_OF_VIEW, sentence) for sentence in doubts(cuts))
     far = {name: score for name, score in scores.items() if abs(score) > bundle.reference.limit}
     for name, score in sorted(far.items(), key=lambda entry: -abs(entry[1])):
-        value = result.metrics[name]
-        assert value is not None  # it has a score
+        value = result.metrics[name] or 0.0  # it has a score, and so a value
         kind = INTENSITY if name in INTENSITY_NUMBERS else QUALITY
-        yield Flag(kind, _far(labels.quality(name), float(value), bundle.reference.numbers[name], score, bundle))
+        yield Flag(kind, _far(labels.quality(name), value, bundle.reference.numbers[name], score, bundle))
 
 
 def feature_flags(distance: float, score: float, bundle: RawScanBundle) -> Iterator[Flag]:
@@ -77,8 +78,8 @@ def prediction_flags(prediction: Mapping[str, Cell], bundle: RawScanBundle) -> I
 def _far(name: str, value: float, spread: Spread, score: float, bundle: RawScanBundle) -> str:
     side = "above" if score > 0 else "below"
     return (
-        f"{name} is {value:.4g}, {abs(score):.1f} standard deviations {side} the median of the training scans, {spread.median:.4g} "
-        f"(limit {bundle.reference.limit:.1f})."
+        f"{name} is {value:.4g}, {abs(score):.1f} standard deviations {side} the median of the training scans, "
+        f"{spread.median:.4g} (limit {bundle.reference.limit:.1f})."
     )
 
 

@@ -25,7 +25,7 @@ from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.scan_files import PROBABILITY_STEPS
 from neurocohort.imaging.scan_results import Derivatives, PreprocessedScan, ScanImages
 from neurocohort.imaging.tissues import TISSUES
-from neurocohort.imaging.volume import Volume, grid_of
+from neurocohort.imaging.volume import grid_of
 from neurocohort.learning import inference
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.ensembles import average_values
@@ -68,7 +68,7 @@ class _Found:
     probabilities: np.ndarray | None = None
 
 
-def predict_scan(bundle: RawScanBundle, scan: RawScan, options: Options = Options()) -> Outcome:  # noqa: B008  (it is frozen)
+def predict_scan(bundle: RawScanBundle, scan: RawScan, options: Options = Options()) -> Outcome:
     """Apply a bundle to a scan. A scan that can't be used has its reason.
 
     Raises:
@@ -106,7 +106,9 @@ def _predict(bundle: RawScanBundle, scan: RawScan, options: Options) -> Outcome:
     if options.strict and flagged:
         return replace(outcome, status=REFUSED, reason=f"--strict refuses flagged scans: {_kinds(flagged)}")
     outcome = replace(outcome, status=PREDICTED, prediction=found.prediction)
-    return _with_labels(outcome, found.probabilities, bundle) if found.probabilities is not None else outcome
+    if found.probabilities is None:
+        return outcome
+    return _with_labels(outcome, result.derivatives, found.probabilities, bundle)
 
 
 def _preprocessed(bundle: RawScanBundle, scan: RawScan, options: Options) -> PreprocessedScan:
@@ -139,7 +141,9 @@ def _apply(bundle: RawScanBundle, images: Derivatives) -> _Found:
     levels = np.stack([_levels(images, name) for name in bundle.modalities])
     place = (COHORT, COHORT)
     packed = PackedImages({place: levels[None]}, {}, {place: list(range(len(levels)))})
-    rows = pd.DataFrame([dict.fromkeys(ID_COLUMNS, 0) | {"cohort": COHORT, "pack": COHORT, "scan_id": "scan", "row": 0}])
+    rows = pd.DataFrame(
+        [dict.fromkeys(ID_COLUMNS, 0) | {"cohort": COHORT, "pack": COHORT, "scan_id": "scan", "row": 0}]
+    )
     rows = rows.assign(part="external", target=0.0)
     if bundle.segments:
         total = np.zeros((), dtype=np.float32)
@@ -176,21 +180,20 @@ def _levels(images: Derivatives, channel: str) -> np.ndarray:
     """A channel on the study's grid as the packs have it, (X, Y, Z) uint8."""
     if channel not in MAPS:
         return packed_levels(np.asarray(images.preprocessed[channel].data, dtype=np.float32), LEVELS)
-    assert images.template_tissues is not None  # the study's settings make them
+    if images.template_tissues is None:
+        raise ScanExcluded("read", f"the model needs maps of {channel}, which its settings of preprocessing don't make")
     probability = images.template_tissues.data[MAPS.index(channel)]
     steps = np.rint(probability * PROBABILITY_STEPS).astype(np.float32) / np.float32(PROBABILITY_STEPS)
     return packed_levels(steps, LEVELS)
 
 
-def _with_labels(outcome: Outcome, probabilities: np.ndarray, bundle: RawScanBundle) -> Outcome:
-    assert outcome.result is not None and outcome.result.derivatives is not None
-    made = outcome.result.derivatives
+def _with_labels(outcome: Outcome, made: Derivatives, probabilities: np.ndarray, bundle: RawScanBundle) -> Outcome:
     to_template = made.deformation.scan_to_template if made.deformation else np.linalg.inv(made.affine)
     found = labels_on_grid(probabilities, bundle.template.grid.affine, grid_of(made.brain_mask), to_template)
     counts = np.bincount(found.data.ravel(), minlength=len(TISSUES) + 1)[1:]
     volumes = {name.upper(): round(int(count) * found.voxel_ml, 3) for name, count in zip(TISSUES, counts, strict=True)}
-    labels = Volume(found.data, found.affine)
-    return replace(outcome, labels=labels, volumes_ml={} if outcome.result.mni_space else volumes)
+    in_mni_space = outcome.result is not None and outcome.result.mni_space
+    return replace(outcome, labels=found, volumes_ml={} if in_mni_space else volumes)
 
 
 def _kinds(flagged: list[Flag]) -> str:

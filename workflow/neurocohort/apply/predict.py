@@ -1,9 +1,9 @@
-"""From a bundle and scans to predictions, flags, tables and pages. This is what `neurocohort predict` calls, and other programs can.
+"""From a bundle and scans to predictions, flags, tables and pages: `neurocohort predict`, and the same for other programs.
 
-    from neurocohort.apply.predict import predict_scans
-    from neurocohort.apply.scans import scans_from_paths
+from neurocohort.apply.predict import predict_scans
+from neurocohort.apply.scans import scans_from_paths
 
-    outcomes = predict_scans(Path("results/models/brain_age"), scans_from_paths([Path("T1w.nii.gz")]), Path("out"))
+outcomes = predict_scans(Path("results/models/brain_age"), scans_from_paths([Path("T1w.nii.gz")]), Path("out"))
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +13,7 @@ from pathlib import Path
 from neurocohort.apply.bundles import RawScanBundle, open_bundle
 from neurocohort.apply.one_scan import Options, predict_scan
 from neurocohort.apply.outcomes import Outcome
+from neurocohort.apply.pages import write_index, write_page
 from neurocohort.apply.results import write_images, write_tables
 from neurocohort.apply.scans import RawScan
 from neurocohort.device import choose_device
@@ -57,17 +58,20 @@ def predict_scans(
         options = replace(options, brain_device="cuda")
     if bundle.preprocessing.brain_extraction == SYNTHSTRIP and options.weights is None:
         raise InputError(
-            "the model's study found the brain masks with SynthStrip, whose weights are not in the bundle: give the file that the "
-            "study downloaded with --synthstrip-weights."
+            "the model's study found the brain masks with SynthStrip, whose weights are not in the bundle: give the file that "
+            "the study downloaded with --synthstrip-weights."
         )
-    outcomes = []
+    outcomes: list[Outcome] = []
+    names = [scan.scan_id for scan in scans]
     with steps_shown("scans", 0, len(scans), shown=True, unit="scan") as step:
         for outcome in outcomes_of(bundle, scans, options):
             write_images(output, outcome)
+            write_page(output, bundle, names, outcome)
             outcomes.append(_without_images(outcome))
             done(outcome)
             step.update()
     write_tables(output, bundle, outcomes)
+    write_index(output, bundle, outcomes)
     return outcomes
 
 

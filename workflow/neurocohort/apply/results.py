@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from neurocohort import __version__
 from neurocohort.apply.bundles import RawScanBundle
 from neurocohort.apply.outcomes import Outcome
 from neurocohort.files import write_json, write_table, written_aside
 from neurocohort.imaging.reading import write_image
-from neurocohort import __version__
 
 TABLE, RECORD, VOLUMES, SCANS = "predictions.tsv", "predictions.json", "volumes.tsv", "scans"
 CONFORMAL_COLUMNS = {"Intervals": ("interval_low", "interval_high"), "Sets": ("set",)}

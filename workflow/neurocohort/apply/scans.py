@@ -61,7 +61,9 @@ def scans_from_table(table: Path) -> list[RawScan]:
     if not len(rows):
         raise InputError(f"{table} has no row; expected one for each scan.")
     if rows[PATH].isna().any():
-        raise InputError(f"{table}: `path` is empty in row {int(rows[PATH].isna().argmax()) + 1}; name the scan's file.")
+        raise InputError(
+            f"{table}: `path` is empty in row {int(rows[PATH].isna().argmax()) + 1}; name the scan's file."
+        )
     paths = [table.parent / Path(str(path)).expanduser() for path in rows[PATH]]
     names = [_safe(str(name)) for name in rows["scan_id"]] if "scan_id" in rows else _names(paths)
     if twice := sorted({name for name in names if names.count(name) > 1}):

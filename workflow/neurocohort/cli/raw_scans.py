@@ -10,17 +10,22 @@ from neurocohort.cli.app import command
 
 @command
 def predict(
-    scans: Annotated[list[Path] | None, typer.Argument(help="T1-weighted images: .nii.gz, .nii, or Analyze pairs")] = None,
+    scans: Annotated[
+        list[Path] | None, typer.Argument(help="T1-weighted images: .nii.gz, .nii, or Analyze pairs")
+    ] = None,
     model: Annotated[Path, typer.Option(help="a bundle, such as results/models/brain_age")] = ...,  # type: ignore[assignment]
     output: Annotated[Path, typer.Option(help="the folder for tables, pages and images")] = ...,  # type: ignore[assignment]
     table: Annotated[
-        Path | None, typer.Option(help="instead of SCANS: a TSV file with the column path, and where known age, sex, site")
+        Path | None,
+        typer.Option(help="instead of SCANS: a TSV file with the column path, and where known age, sex, site"),
     ] = None,
     age: Annotated[float | None, typer.Option(help="age in years, of one scan")] = None,
     sex: Annotated[str | None, typer.Option(help="sex as the training cohorts have it (F, M), of one scan")] = None,
     site: Annotated[str | None, typer.Option(help="site of the scans")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="give flagged scans no prediction")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, or cuda, which also finds the brain mask on the GPU")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, or cuda, which also finds the brain mask on the GPU")
+    ] = "auto",
     orientation: Annotated[
         str, typer.Option(help="of images that don't state it: where their axes lead to, such as RAS")
     ] = "",
@@ -45,7 +50,9 @@ def predict(
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device is {device!r}; expected auto, cpu or cuda.")
     if table and (scans or age is not None or sex or site):
-        raise InputError("--table has the scans with their age, sex and site: give no SCANS, --age, --sex or --site with it.")
+        raise InputError(
+            "--table has the scans with their age, sex and site: give no SCANS, --age, --sex or --site with it."
+        )
     chosen = scans_from_table(table) if table else scans_from_paths(scans or [], age=age, sex=sex, site=site)
     options = Options(
         strict, check_orientation(orientation) if orientation else "", skull_stripped, mni_space, synthstrip_weights

@@ -53,8 +53,8 @@ SHARED_SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of the experiment: all its networks, for the model card, and what conformal predictions and the part for raw scans
-    are made from."""
+    """What became of the experiment: all its networks, for the model card, and what conformal predictions and the part for raw
+    scans are made from."""
 
     networks: Networks | None = None
     predictions: pd.DataFrame | None = None

@@ -1,5 +1,5 @@
-"""The part of a bundle that `neurocohort predict` needs to apply it to raw scans: the networks' settings, those of the preprocessing,
-the template, the limits of quality, and what the training scans were like."""
+"""The part of a bundle that `neurocohort predict` needs to apply it to raw scans: the networks' settings, those of the
+preprocessing, the template, the limits of quality, and what the training scans were like."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -47,7 +47,9 @@ def read_parts(template: Path, results: Path, entry: dict[str, Any], members: Ma
         entry: The experiment's block of the configuration.
         members: The folders of its networks by name.
     """
-    tables = [read_table(results / name / "qc.tsv", required=("scan_id",)).assign(cohort=name) for name in entry["cohorts"]]
+    tables = [
+        read_table(results / name / "qc.tsv", required=("scan_id",)).assign(cohort=name) for name in entry["cohorts"]
+    ]
     if entry["task"] == SEGMENTATION:
         return RawScanParts(template, pd.concat(tables, ignore_index=True))
     features = {name: read_features(folder / FEATURES) for name, folder in members.items()}
@@ -77,9 +79,7 @@ def write_raw_scan_part(folder: Path, bundle: Bundle, parts: RawScanParts) -> No
                 "task": task_values(task),
                 "intensity": {"mean": member.intensity.mean, "deviation": member.intensity.deviation},
             }
-            for (name, member), weights, task in zip(
-                bundle.members.items(), bundle.weights, bundle.tasks, strict=True
-            )
+            for (name, member), weights, task in zip(bundle.members.items(), bundle.weights, bundle.tasks, strict=True)
         },
         "reference": values,
     }

@@ -1,5 +1,5 @@
-"""What a model's training scans were like, in summary statistics only: the ranges of age and target, sexes, sites, and the spread of
-the quality numbers and of the networks' features. A new scan is compared with it.
+"""What a model's training scans were like, in summary statistics only: the ranges of age and target, sexes, sites, and the spread
+of the quality numbers and of the networks' features. A new scan is compared with it.
 
 All scores of a scan are on one scale, and one limit is for the largest of them. It is calibrated on scans that the networks were
 not trained on, so that about 5 % of scans like these exceed it.
