@@ -163,11 +163,10 @@ def _cells(bundle: RawScanBundle, outcome: Outcome) -> list[str]:
         return [labels.number(outcome.volumes_ml.get(name), 1) for name in ("CSF", "GM", "WM")]
     found = outcome.prediction
     if bundle.task == REGRESSION:
-        interval = (
-            [f"{labels.number(found['interval_low'], 1)} to {labels.number(found['interval_high'], 1)}"]
-            if bundle.conformal
-            else []
+        limits = (
+            [labels.number(found[name], 1) for name in ("interval_low", "interval_high")] if bundle.conformal else []
         )
+        interval = [" to ".join(limits)] if limits else []
         return [labels.number(found["prediction"], 1), *interval]
     own = [named_set(bundle.classes, str(found["set"]))] if bundle.conformal else []
     if len(bundle.classes) > 2:
@@ -187,11 +186,12 @@ def _numbers(bundle: RawScanBundle, outcome: Outcome) -> list[tuple[str, list[Co
 
 def _compared(name: str, value: float | None, outcome: Outcome, bundle: RawScanBundle) -> Compared:
     spread, score = bundle.reference.numbers.get(name), outcome.scores.get(name)
-    decimals = labels.decimals_for([one for one in (value, spread and spread.median) if one is not None])
+    median = spread.median if spread else None
+    decimals = labels.decimals_for([one for one in (value, median) if one is not None])
     return Compared(
         labels.quality(name),
         labels.number(value, decimals),
-        labels.number(spread and spread.median, decimals),
+        labels.number(median, decimals),
         labels.number(score, 1),
         score if score is not None and abs(score) > bundle.reference.limit else None,
         "",

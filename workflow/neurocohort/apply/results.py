@@ -39,7 +39,7 @@ def write_images(folder: Path, outcome: Outcome) -> None:
 
 def write_tables(folder: Path, bundle: RawScanBundle, outcomes: Sequence[Outcome]) -> None:
     """Write predictions.tsv, predictions.json and, for a segmentation, volumes.tsv."""
-    write_table(folder / TABLE, predictions_table(outcomes))
+    write_table(folder / TABLE, predictions_table(bundle, outcomes))
     write_json(folder / RECORD, predictions_record(bundle, outcomes))
     if bundle.segments:
         rows = [
@@ -50,12 +50,13 @@ def write_tables(folder: Path, bundle: RawScanBundle, outcomes: Sequence[Outcome
         write_table(folder / VOLUMES, pd.DataFrame(rows, columns=["scan_id", "tissue", "volume_ml"]))
 
 
-def predictions_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+def predictions_table(bundle: RawScanBundle, outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """A row for each scan: prediction, interval or set, flags, reason, what is known of the person, and quality numbers."""
+    columns = [] if bundle.segments else ["prediction", *_conformal_columns(bundle)]
     rows = []
     for one in outcomes:
         row: dict[str, Any] = {"scan_id": one.scan.scan_id, "file": one.scan.path.name, "status": one.status}
-        row |= {"prediction": None} | dict(one.prediction)
+        row |= dict.fromkeys(columns) | dict(one.prediction)
         row |= {
             "flags": ", ".join(dict.fromkeys(flag.kind for flag in one.flags)),
             "flag_sentences": " ".join(flag.sentence for flag in one.flags),
@@ -69,9 +70,11 @@ def predictions_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     ends = ["flags", "flag_sentences", "reason", "age", "sex", "site"]
     numbers = pd.DataFrame([one.numbers for one in outcomes])
     table = pd.DataFrame(rows, columns=[*(name for name in first if name not in ends), *ends])
-    if table["prediction"].isna().all():
-        table = table.drop(columns="prediction") if any(one.labels for one in outcomes) else table
     return pd.concat([table.replace({"": None}), numbers], axis=1)
+
+
+def _conformal_columns(bundle: RawScanBundle) -> tuple[str, ...]:
+    return CONFORMAL_COLUMNS[type(bundle.conformal).__name__] if bundle.conformal else ()
 
 
 def predictions_record(bundle: RawScanBundle, outcomes: Sequence[Outcome]) -> dict[str, Any]:
