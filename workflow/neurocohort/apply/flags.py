@@ -50,7 +50,7 @@ def image_flags(result: PreprocessedScan, scores: Mapping[str, float], bundle: R
     for name, score in sorted(far.items(), key=lambda entry: -abs(entry[1])):
         value = result.metrics[name] or 0.0  # it has a score, and so a value
         kind = INTENSITY if name in INTENSITY_NUMBERS else QUALITY
-        yield Flag(kind, _far(labels.quality(name), value, bundle.reference.numbers[name], score, bundle))
+        yield Flag(kind, _far(name, value, bundle.reference.numbers[name], score, bundle))
 
 
 def feature_flags(distance: float, score: float, bundle: RawScanBundle) -> Iterator[Flag]:
@@ -78,8 +78,8 @@ def prediction_flags(prediction: Mapping[str, Cell], bundle: RawScanBundle) -> I
 def _far(name: str, value: float, spread: Spread, score: float, bundle: RawScanBundle) -> str:
     side = "above" if score > 0 else "below"
     return (
-        f"{name} is {value:.4g}, {abs(score):.1f} standard deviations {side} the median of the training scans, "
-        f"{spread.median:.4g} (limit {bundle.reference.limit:.1f})."
+        f"{labels.quality(name)} (`{name}`) is {value:.4g}, {abs(score):.1f} standard deviations {side} the median of the training "
+        f"scans, {spread.median:.4g} (limit {bundle.reference.limit:.1f})."
     )
 
 

@@ -130,7 +130,7 @@ def _picture(folder: Path, outcome: Outcome) -> Drawing | None:
 
 
 def _caption(outcome: Outcome) -> str:
-    if outcome.result is None:
+    if outcome.result is None or outcome.result.mosaic is None:
         return f"The file can't be used: {outcome.reason.rstrip('.')}."
     return "outlines that leave the edge of the brain, and a brain that is tilted or cut."
 
