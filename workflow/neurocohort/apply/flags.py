@@ -78,8 +78,8 @@ def prediction_flags(prediction: Mapping[str, Cell], bundle: RawScanBundle) -> I
 def _far(name: str, value: float, spread: Spread, score: float, bundle: RawScanBundle) -> str:
     side = "above" if score > 0 else "below"
     return (
-        f"{labels.quality(name)} (`{name}`) is {value:.4g}, {abs(score):.1f} standard deviations {side} the median of the training "
-        f"scans, {spread.median:.4g} (limit {bundle.reference.limit:.1f})."
+        f"{labels.quality(name)} (`{name}`) is {value:.4g}, {abs(score):.1f} standard deviations {side} the median of the "
+        f"training scans, {spread.median:.4g} (limit {bundle.reference.limit:.1f})."
     )
 
 
