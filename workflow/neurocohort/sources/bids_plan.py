@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from neurocohort.errors import InputError
@@ -37,9 +37,16 @@ Others = dict[str, list[os.DirEntry]]  # the session's images of the extra modal
 
 
 def plan_bids(
-    source: Path, *, pattern: str = "*_T1w.nii*", run: str = "first", modalities: Sequence[str] = ("T1w",)
+    source: Path,
+    *,
+    pattern: str = "*_T1w.nii*",
+    run: str = "first",
+    modalities: Sequence[str] = ("T1w",),
+    ignored: Callable[[str], bool] | None = None,
 ) -> LocalPlan:
     """Plan what `ingest_bids` will do; its docstring describes the arguments.
+
+    ``ignored``: whether a file is left out, by its path below ``source``.
 
     Raises:
         InputError: If ``source`` isn't a BIDS folder or has no image, its tables can't be read or name nobody who has an image,
@@ -51,9 +58,11 @@ def plan_bids(
     if not pattern or "/" in pattern:
         raise InputError(f"The pattern is {pattern!r}; expected a file name within an anat folder, such as *_T1w.nii*.")
     selection = _Selection(source, pattern, run, modalities)
+    left_out: list[str] = []
     for anat in _sessions(selection):
-        selection.add(anat)
+        selection.add(_without(anat, source, ignored, left_out) if ignored else anat)
     plan = selection.plan
+    plan.notes.add_list(Kind.IMAGES, left_out, "image(s) are left out by .bidsignore")
     if not plan.scans and selection.dicom:
         from neurocohort.sources.local_scans import dicom_error  # reads images, so it is slow to import
 
@@ -231,6 +240,13 @@ def _sessions(selection: _Selection) -> Iterator[AnatFolder]:
     notes.add_list(Kind.SESSIONS, absent, "folder(s) of a participant or session have no folder anat in them")
     what = "participant(s) have an anat folder outside of their session folders, which is left out"
     notes.add_list(Kind.SESSIONS, outside, what)
+
+
+def _without(anat: AnatFolder, source: Path, ignored: Callable[[str], bool], left_out: list[str]) -> AnatFolder:
+    """The folder without ignored files; the images among these are added to ``left_out``."""
+    paths = {entry.name: os.path.relpath(entry.path, source) for entry in anat.files}
+    left_out += [path for path in paths.values() if ignored(path) and path.endswith(IMAGE_SUFFIXES)]
+    return anat._replace(files=[entry for entry in anat.files if not ignored(paths[entry.name])])
 
 
 def _place(anat: AnatFolder) -> str:
