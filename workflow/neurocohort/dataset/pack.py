@@ -51,10 +51,7 @@ def pack_scans(
         for row, scan_id in enumerate(scan_ids):
             folder, record = scan_folder(preproc, scan_id), read_record(qc_path(preproc, scan_id))
             channels = np.stack(
-                [
-                    packed_levels(_read(folder, record, name), scale)
-                    for name, scale in zip(channel_names, scales, strict=True)
-                ]
+                [packed_levels(_read(folder, record, name), scale) for name, scale in zip(channel_names, scales, strict=True)]
             )
             has_labels = "dseg" in record.outputs
             label_map = packed_levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
