@@ -5,11 +5,12 @@ import shutil
 import pandas as pd
 import pytest
 from caps_trees import write_split
-from configurations import refusal, study
+from configurations import SOURCE, refusal, study
 from neurocohort.dataset.clinicadl_split import split_tables
 from neurocohort.dataset.split import split_participants
 from neurocohort.dataset.split_file import read_split_file
 from neurocohort.errors import InputError
+from neurocohort.study.configuration import check_configuration
 
 NAMES = [f"sub-{number:02d}" for number in range(1, 11)]
 PARTS = {"test": ["sub-01", "sub-02"], "validation": ["sub-03"]}
@@ -115,5 +116,14 @@ def test_a_fold_without_its_validation_file_is_refused(tmp_path):
 def test_the_outer_folder_is_refused_when_the_study_is_checked(tmp_path):
     outer = write_split(tmp_path, cohort(), PARTS).parent
     said = refusal(study({"source": "ixi", "split_file": str(outer)}))
-    assert "`cohorts.own.split_file`" in said and "which has split, test_baseline.tsv, train.tsv" in said
+    assert "`cohorts.own.split_file`" in said and "has split, test_baseline.tsv, train.tsv" in said
+    assert f"Give the folder in it, such as {outer / 'split'}." in said
     assert "or the folder of a ClinicaDL split" in refusal(study({"source": "ixi", "split_file": "nowhere"}))
+
+
+def test_folds_that_do_not_fit_the_study_are_found_when_it_is_checked(tmp_path):
+    folder = write_split(tmp_path, cohort(), PARTS, folds=4)
+    given = study({"source": "ixi", "split_file": str(folder)})
+    assert "has 4 folds, and `split.folds` is 5; write `split.folds: 4`" in refusal(given)
+    assert "which has no test folds" in refusal(given | {"split": {"test_folds": 4}})
+    check_configuration(given | {"split": {"folds": 4}}, source=SOURCE)

@@ -49,8 +49,10 @@ def split_tables(folder: Path) -> list[PartFile]:
     elif train and validation:
         files = [PartFile(train, "train"), PartFile(validation, "validation")]
     else:
+        inner = sorted(name for name in os.listdir(folder) if os.path.isdir(folder / name))
+        hint = f" Give the folder in it, such as {folder / inner[0]}." if inner and test else ""
         raise InputError(
-            f"`split_file` names the folder {folder}, which has {_content(folder)}; expected a split of ClinicaDL: {EXPECTED}."
+            f"The folder {folder} has {_content(folder)}; expected a split of ClinicaDL: {EXPECTED}.{hint}"
         )
     if test is None:
         raise InputError(

@@ -266,7 +266,10 @@ def _run_names(images: Sequence[os.DirEntry]) -> list[str]:
 
 def _nothing_found(source: Path, pattern: str) -> InputError:
     if not participant_folders(source):
-        return InputError(f"{source} has no folder named sub-*; expected a BIDS folder, with one for each participant.")
+        hint = " For a CAPS folder write `source: caps`." if os.path.isdir(source / "subjects") else ""
+        return InputError(
+            f"{source} has no folder named sub-*; expected a BIDS folder, with one for each participant.{hint}"
+        )
     found = [f"{anat.participant_id}/.../{entry.name}" for anat in anat_folders(source) for entry in anat.files]
     return InputError(
         f"{source} has no image named {pattern} in its anat folders, sub-*/[ses-*/]anat; found there: {few(found) or 'nothing'}."

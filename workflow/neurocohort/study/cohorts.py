@@ -155,7 +155,7 @@ def cohort_faults(config: dict) -> Iterator[str]:
         yield from _modality_faults(key, cohort)
         if "path" in KEYS_OF_SOURCE[source]:
             yield from _path_faults(key, cohort)
-        yield from _split_file_faults(key, cohort.get("split_file"))
+        yield from _split_file_faults(key, cohort.get("split_file"), config["split"])
         if source in AGREEMENTS and not cohort.get("accept_data_use_agreement"):
             title, address = AGREEMENTS[source]
             found = "false" if "accept_data_use_agreement" in cohort else "missing"
@@ -185,7 +185,7 @@ def _path_faults(key: str, cohort: dict) -> Iterator[str]:
         yield f"`{key}.path` is `{path}`, which is {found} (relative to {Path.cwd()}); expected {wanted}."
 
 
-def _split_file_faults(key: str, split_file: str | None) -> Iterator[str]:
+def _split_file_faults(key: str, split_file: str | None, split: dict) -> Iterator[str]:
     if split_file is None or os.path.isfile(split_file):
         return
     if not os.path.isdir(split_file):
@@ -195,9 +195,14 @@ def _split_file_faults(key: str, split_file: str | None) -> Iterator[str]:
         )
         return
     try:
-        split_tables(Path(split_file))
+        folds = sum(file.fold is not None for file in split_tables(Path(split_file)))
     except InputError as error:
         yield f"`{key}.split_file`: {error}"
+        return
+    if split["test_folds"]:
+        yield f"`{key}.split_file` is a split of ClinicaDL, which has no test folds; set `split.test_folds: 0`, or leave it out."
+    elif folds and split["folds"] not in (0, folds):
+        yield f"`{key}.split_file` has {folds} folds, and `split.folds` is {split['folds']}; write `split.folds: {folds}`."
 
 
 def synthetic_faults(config: dict) -> Iterator[str]:
