@@ -270,6 +270,13 @@ def prepared(scenario: Scenario) -> str:
     return scenario.page()
 
 
+def from_caps(scenario: Scenario) -> str:
+    """A cohort from a CAPS folder of Clinica."""
+    scenario.config["demo_data"] = False
+    scenario.config["cohorts"]["ixi"] = {"source": "caps", "path": "caps", "mni_space": True, "modalities": ["T1w"]}
+    return scenario.page()
+
+
 def unusual(scenario: Scenario) -> str:
     """Every quality number of one scan unusually low, of another unusually high, with the advice for each."""
     scenario.real()
@@ -418,6 +425,7 @@ PAGES = (
     one_class,
     no_curve,
     prepared,
+    from_caps,
     unusual,
     only_age,
     only_dementia,

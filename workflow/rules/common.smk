@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 ENVIRONMENT = "../../envs/environment.yaml"  # relative to the files in this folder
 
 from neurocohort.codehash import code_hash, module_hash
-from neurocohort.sources.fingerprints import fingerprint_bids, fingerprint_table
+from neurocohort.sources.fingerprints import fingerprint_local
 from neurocohort.sources.scan_batches import batch_hash, read_batches
 from neurocohort.sources.sources import (
     needed_files,
@@ -21,6 +21,7 @@ from neurocohort.sources.sources import (
 )
 from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
+from neurocohort.dataset.clinicadl_split import split_tables
 from neurocohort.dataset.packs import all_packs, development_packs
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
@@ -183,7 +184,7 @@ def source_files(cohort):
 
 
 def is_local(cohort):
-    return COHORTS[cohort]["source"] in ("bids", "table")
+    return COHORTS[cohort]["source"] in ("bids", "caps", "table")
 
 
 def ingest_inputs(wildcards):
@@ -209,8 +210,15 @@ def ingest_fingerprint(wildcards):
     settings = COHORTS[wildcards.cohort]
     if not is_local(wildcards.cohort):
         return ""
-    of = fingerprint_bids if settings["source"] == "bids" else fingerprint_table
-    return of(settings["path"], f"data/{wildcards.cohort}")
+    return fingerprint_local(settings, f"data/{wildcards.cohort}")
+
+
+def split_files(wildcards):
+    """The user's split file of a cohort, or the files of a ClinicaDL split; none if the cohort has no split file."""
+    given = COHORTS[wildcards.cohort].get("split_file", [])
+    if given and os.path.isdir(given):
+        return [str(file.path) for file in split_tables(Path(given))]
+    return given
 
 
 def trained_cohorts(experiment):

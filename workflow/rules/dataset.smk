@@ -5,7 +5,7 @@ rule split:
     """Split by participant, stratified and seeded. Existing assignments never change. Or the split file of the user."""
     input:
         scans="data/{cohort}/scans.tsv",
-        split_file=lambda w: COHORTS[w.cohort].get("split_file", []),
+        split_file=split_files,
     output:
         report(
             "results/{cohort}/split.tsv",
@@ -28,8 +28,10 @@ rule split:
         settings=lambda w: SplitSettings.taken_from(
             config["split"], class_column=class_column(w)
         ).as_json(),
-        split_file=lambda w, input: (
-            f"--split-file={shlex.quote(input.split_file)}" if input.split_file else ""
+        split_file=lambda w: (
+            f"--split-file={shlex.quote(COHORTS[w.cohort]['split_file'])}"
+            if "split_file" in COHORTS[w.cohort]
+            else ""
         ),
     shell:
         "neurocohort split --scans {input.scans} --output {output} --cohort {wildcards.cohort} --frozen splits"

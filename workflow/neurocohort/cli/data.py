@@ -57,12 +57,17 @@ def ingest(
         from neurocohort.sources.bids import ingest_bids
 
         done = ingest_bids(place, folder, pattern=wanted.pattern, run=wanted.run, modalities=kinds)
+    elif wanted.source == "caps":
+        from neurocohort.sources.caps import ingest_caps
+
+        labels = wanted.participants_tsv
+        done = ingest_caps(place, folder, participants_tsv=labels, run=wanted.run, modalities=kinds)
     else:
         from neurocohort.sources.table import ingest_table
 
         done = ingest_table(place, folder, modalities=kinds)
     if wanted.path:
-        note_sources(place, folder, done.originals)
+        note_sources(wanted.as_dict(), folder, done.originals)
     write_batches(folder / "batches.tsv", done.contents, wanted.batch_size)
 
 
