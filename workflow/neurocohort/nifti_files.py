@@ -78,6 +78,19 @@ def nifti_of(stream: BinaryIO, size: int, stage: str) -> NiftiFile:
         raise ScanExcluded(stage, f"The image can't be read as NIfTI ({error}).") from error
 
 
+def read_nifti_header(path: Path, stage: str) -> nib.Nifti1Header:
+    """Read only the header of the file at ``path``. Raises ScanExcluded(``stage``) if it is no NIfTI file."""
+    try:
+        with open_regular(path) as stream:
+            gzipped = stream.read(2) == GZIP_MARK
+            stream.seek(0)
+            return _header(gzip.GzipFile(fileobj=stream) if gzipped else stream, stage)  # type: ignore[arg-type]
+    except UnusableFile as fault:
+        raise ScanExcluded(stage, f"{path.name} {fault}.") from fault
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ScanExcluded(stage, f"The image is not a whole gzip file ({error}).") from error
+
+
 def nifti_class(content: bytes) -> type[nib.Nifti1Image]:
     """NIfTI-2 if the header has its length, in either byte order; else NIfTI-1."""
     length = nib.Nifti2Header.sizeof_hdr

@@ -10,6 +10,15 @@ rule bundle:
         metrics="results/experiments/{experiment}/metrics.tsv",
         predictions="results/experiments/{experiment}/predictions.tsv",
         by_member="results/experiments/{experiment}/members.tsv",
+        template="results/template.npz",
+        quality=lambda w: expand(
+            "results/{cohort}/qc.tsv", cohort=trained_cohorts(w.experiment)
+        ),
+        features=lambda w: (
+            []
+            if segments(w.experiment)
+            else member_files(w.experiment, "features.npz")
+        ),
     output:
         directory("results/models/{experiment}"),
     log:
@@ -35,7 +44,7 @@ rule bundle:
         ),
     shell:
         "neurocohort bundle --experiment {wildcards.experiment} --metrics {input.metrics} --samples {input.samples}"
-        " --predictions {input.predictions} --by-member {input.by_member}"
+        " --predictions {input.predictions} --by-member {input.by_member} --results results --template {input.template}"
         " --folder {output} --configuration {params.configuration:q} {input.weights} > {log} 2>&1"
 
 

@@ -33,13 +33,13 @@ rule predict:
         mem_mb=by_attempt(8000),
         runtime=by_attempt(120),
     params:
-        code=code_hash("predict"),
+        code=code_hash("predict-samples"),
         folder=lambda w, input: os.path.dirname(input.weights),
         spacing_mm=SPACING_MM,
         options=lambda w, output: f"--features={output.features}",
         device=config["device"],
     shell:
-        "neurocohort predict --samples {input.samples} --results results --model {params.folder} --output {output.predictions}"
+        "neurocohort predict-samples --samples {input.samples} --results results --model {params.folder} --output {output.predictions}"
         " --spacing-mm {params.spacing_mm} {params.options} --device {params.device} > {log} 2>&1"
 
 
@@ -50,7 +50,7 @@ use rule predict as predict_segmentation with:
     wildcard_constraints:
         experiment=one_of(name for name in EXPERIMENTS if segments(name)),
     params:
-        code=code_hash("predict"),
+        code=code_hash("predict-samples"),
         folder=lambda w, input: os.path.dirname(input.weights),
         spacing_mm=SPACING_MM,
         options=lambda w, output: f"--probabilities={output.probabilities}",

@@ -84,7 +84,7 @@ def adopt(sweep: Path, folder: Path, member: str) -> None:
 
 
 @command
-def predict(
+def predict_samples(
     samples: Path,
     results: Path,
     model: Path,

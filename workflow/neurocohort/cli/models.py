@@ -71,15 +71,19 @@ def bundle(
     samples: Path,
     predictions: Path,
     by_member: Path,
+    results: Path,
+    template: Path,
     folder: Path,
     configuration: Annotated[str, typer.Option(help="the study's configuration as JSON")],
     members: Files,
 ) -> None:
     """Write the MONAI bundle of an experiment into FOLDER from the weights of those of its MEMBERS (model.safetensors files) that
-    its predictions are averaged over."""
+    its predictions are averaged over. For raw scans it also has the TEMPLATE, and summary statistics of the training cohorts'
+    quality tables (in RESULTS) and of the networks' features."""
     import json
 
     from neurocohort.export.bundle import Outcome, write_bundle
+    from neurocohort.export.raw_scans import read_parts
     from neurocohort.files import folder_written_aside, read_table
     from neurocohort.learning.network_table import network_table, read_runs, used_members
     from neurocohort.report.networks import Networks
@@ -89,6 +93,8 @@ def bundle(
     folders = {name: every[name] for name in used_members(runs)}
     networks = Networks(network_table(runs))
     evaluated, taken = read_table(metrics), read_table(samples)
-    outcome = Outcome(networks, read_table(predictions), read_table(by_member))
+    study = json.loads(configuration)
+    raw_scans = read_parts(template, results, study["experiments"][experiment], folders)
+    outcome = Outcome(networks, read_table(predictions), read_table(by_member), raw_scans)
     with folder_written_aside(folder) as aside:
-        write_bundle(aside, experiment, folders, evaluated, taken, json.loads(configuration), outcome)
+        write_bundle(aside, experiment, folders, evaluated, taken, study, outcome)

@@ -41,7 +41,7 @@ def pack_scans(
         InputError: If a file is missing or has changed since preprocessing.
     """
     rows, channel_names = [], [channel_output(name) for name in modalities]
-    scales = [LEVELS / (MODULATED_RANGE if name == MODULATED_GM else 1) for name in modalities]
+    scales = [channel_scale(name) for name in modalities]
     with (
         written_aside(images) as images_aside,
         written_aside(labels) as labels_aside,
@@ -51,10 +51,13 @@ def pack_scans(
         for row, scan_id in enumerate(scan_ids):
             folder, record = scan_folder(preproc, scan_id), read_record(qc_path(preproc, scan_id))
             channels = np.stack(
-                [_levels(_read(folder, record, name), scale) for name, scale in zip(channel_names, scales, strict=True)]
+                [
+                    packed_levels(_read(folder, record, name), scale)
+                    for name, scale in zip(channel_names, scales, strict=True)
+                ]
             )
             has_labels = "dseg" in record.outputs
-            label_map = _levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
+            label_map = packed_levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
             for name in (*channel_names, *(["dseg"] if has_labels else [])):
                 for aside in (images_aside, labels_aside):  # before its voxels are written
                     keep_private(aside, folder / record.outputs[name].file)
@@ -77,7 +80,13 @@ def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(stream, header)
 
 
-def _levels(data: np.ndarray, scale: float = 1) -> np.ndarray:
+def channel_scale(channel: str) -> float:
+    """What a channel's values are multiplied by in the packs."""
+    return LEVELS / (MODULATED_RANGE if channel == MODULATED_GM else 1)
+
+
+def packed_levels(data: np.ndarray, scale: float = 1) -> np.ndarray:
+    """``data`` times ``scale``, rounded to uint8; larger values than uint8 has are its largest."""
     return np.minimum(np.rint(data * np.float32(scale)), LEVELS).astype(np.uint8)
 
 

@@ -37,10 +37,17 @@ def beyond_limits(
     Returns:
         Stage and reason of the exclusion; None if the scan is within all limits.
     """
+    return next(problems(metrics, limits, mni_space=mni_space), None)
+
+
+def problems(
+    metrics: Mapping[str, float | None], limits: QualityLimits, *, mni_space: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield stage and reason of every limit that a scan is beyond; arguments as for `beyond_limits`."""
     found = {name: value for name, value in metrics.items() if value is not None}
     # The contrast comes before the match with the template, which is poor for another contrast as it is for a wrong pose.
-    problems = (_of_mask, _of_contrast, _of_pose, _of_template_mask if mni_space else _of_registration)
-    return next((problem for check in problems for problem in check(found, limits)), None)
+    for check in (_of_mask, _of_contrast, _of_pose, _of_template_mask if mni_space else _of_registration):
+        yield from check(found, limits)
 
 
 def _of_mask(metrics: dict[str, float], limits: QualityLimits) -> Iterator[tuple[str, str]]:

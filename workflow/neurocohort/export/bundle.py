@@ -19,6 +19,7 @@ from neurocohort.export import bundle_metadata
 from neurocohort.export.bundle_conformal import Conformal, conformal_of
 from neurocohort.export.bundle_files import evaluator, outputs, scans, weights
 from neurocohort.export.bundle_metadata import Bundle, Member, terms_of
+from neurocohort.export.raw_scans import RawScanParts, write_raw_scan_part
 from neurocohort.files import read_json, write_json, write_text
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.learning import networks
@@ -52,11 +53,13 @@ SHARED_SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of the experiment: all its networks, for the model card, and what conformal predictions are made from."""
+    """What became of the experiment: all its networks, for the model card, and what conformal predictions and the part for raw
+    scans are made from."""
 
     networks: Networks | None = None
     predictions: pd.DataFrame | None = None
     by_member: pd.DataFrame | None = None
+    raw_scans: RawScanParts | None = None
 
 
 def write_bundle(
@@ -77,7 +80,8 @@ def write_bundle(
         metrics: The experiment's metrics.tsv.
         samples: The experiment's samples.tsv.
         configuration: The study's, with at least this experiment and those whose weights it starts from.
-        outcome: Its networks, predictions.tsv and members.tsv; without the latter, no intervals.
+        outcome: Its networks, predictions.tsv and members.tsv; without the latter, no intervals. Without the parts for raw scans,
+            the bundle predicts preprocessed scans only.
 
     Raises:
         InputError: If members differ in network or task, or a file is missing.
@@ -93,6 +97,8 @@ def write_bundle(
         shutil.copyfile(path / WEIGHTS, folder / "models" / name)
     for name in ("inference.json", "metadata.json"):
         write_json(folder / "configs" / name, json.loads(_rendered(f"{name}.j2", bundle=bundle)))
+    if outcome.raw_scans:
+        write_raw_scan_part(folder, bundle, outcome.raw_scans)
     write_text(folder / "LICENSE", licence_text(experiment, configuration))
     terms = {name: terms_of(configuration, name) for name in (*entry["cohorts"], *entry["external"])}
     run = next(iter(runs.values()))

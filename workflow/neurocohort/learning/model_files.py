@@ -1,5 +1,6 @@
 """A trained model on disk: weights as safetensors, history as a table, and run.json with all that is needed to use it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -77,7 +78,12 @@ def read_model(folder: Path, device: torch.device) -> Model:
             f"the training in {folder} ended after {run['epochs_run']} epoch(s) without a finite validation loss, so there is no "
             f"model to use. Fix: {WAYS_OUT}."
         )
+    return model_from(run, folder / WEIGHTS, device)
+
+
+def model_from(run: Mapping[str, Any], weights: Path, device: torch.device) -> Model:
+    """The model of ``settings``, ``task`` and ``intensity`` of a run, with the weights in a file, as `read_model` returns it."""
     task, settings = task_from(run["task"]), read_settings(run["settings"])
     network = network_of(settings, task)
-    load_weights(network, load_file(folder / WEIGHTS))
+    load_weights(network, load_file(weights))
     return Model(network.eval().to(device), task, settings, Intensity(**run["intensity"]), device)

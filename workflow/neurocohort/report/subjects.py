@@ -182,7 +182,7 @@ class _Predictions:
             return {}
         if self.experiment.task == "classification":
             known = table.dropna(subset=["set"])
-            texts = [_named_set(self.experiment.classes, text) for text in known["set"]]
+            texts = [named_set(self.experiment.classes, text) for text in known["set"]]
         else:
             known = table.dropna(subset=["interval_low", "interval_high"])
             limits = zip(known["interval_low"], known["interval_high"], strict=True)
@@ -359,7 +359,7 @@ def _named(names: list[str], code: object) -> str:
     return names[int(code)] if labels.is_number(code) and 0 <= int(code) < len(names) else "–"
 
 
-def _named_set(names: list[str], text: str) -> str:
+def named_set(names: list[str], text: str) -> str:
     """A set such as ``{0, 1}`` with the names of its classes: ``healthy or ill``; ``no class`` where it is empty."""
     codes = [code for code in text.strip("{}").split(",") if code]
     return " or ".join(_named(names, float(code)) for code in codes) or "no class"

@@ -51,13 +51,7 @@ def take_image(collected: Ingested, target: str, original: Path) -> Taken:
     Raises:
         ScanExcluded: If the file is absent, can't be read, is DICOM, or isn't a whole three-dimensional image of real numbers.
     """
-    if os.path.isdir(original) or is_dicom(original):
-        is_folder = f"{original.name} is a folder, and an image file is expected."
-        raise ScanExcluded(STAGE, dicom_reason(original) if is_dicom(original) else is_folder)
-    if not original.name.lower().endswith(IMAGE_SUFFIXES):
-        raise ScanExcluded(
-            STAGE, f"{original.name} is none of .nii, .nii.gz and an Analyze pair (.hdr and .img); convert it."
-        )
+    check_kind(original)
     if pair := pair_of(original):
         return _take_pair(collected, target, pair)
     found = read_nifti(original, STAGE)
@@ -66,24 +60,39 @@ def take_image(collected: Ingested, target: str, original: Path) -> Taken:
     else:
         collected.hash_original(original)
         sha256 = collected.write_image(target, gzipped(found.content), original)
-    return Taken(Image(target, sha256, voxels_sha256(found.image)), _has_orientation(found))
+    return Taken(Image(target, sha256, voxels_sha256(found.image)), states_orientation(found.image.header))
 
 
 def _take_pair(collected: Ingested, target: str, pair: tuple[Path, ...]) -> Taken:
     """Bring an Analyze or NIfTI pair to ``target``."""
+    found, oriented = read_pair(pair)
+    for path in pair[:2]:
+        collected.hash_original(path)
+    sha256 = collected.write_image(target, gzipped(found.content), pair[1])
+    return Taken(Image(target, sha256, voxels_sha256(found.image)), oriented)
+
+
+def check_kind(original: Path) -> None:
+    """Raise ScanExcluded for a folder, for DICOM, and for a file whose name isn't that of a readable kind of image."""
+    if os.path.isdir(original) or is_dicom(original):
+        is_folder = f"{original.name} is a folder, and an image file is expected."
+        raise ScanExcluded(STAGE, dicom_reason(original) if is_dicom(original) else is_folder)
+    if not original.name.lower().endswith(IMAGE_SUFFIXES):
+        raise ScanExcluded(
+            STAGE, f"{original.name} is none of .nii, .nii.gz and an Analyze pair (.hdr and .img); convert it."
+        )
+
+
+def read_pair(pair: tuple[Path, ...]) -> tuple[NiftiFile, bool]:
+    """Read an Analyze or NIfTI pair (`pair_of`) as NIfTI, and whether it states the orientation of the head."""
     header = _content(pair[0], PAIR_HEADER_BYTES)
     if os.path.lexists(pair[2]):
         _content(pair[2], MAT_BYTES)
     if header[344:348] == b"ni1\0":
         found = nifti_from_bytes(_from_nifti_pair(header, _content(pair[1], LARGEST_FILE_BYTES)), STAGE)
-        content, oriented = found.content, _has_orientation(found)
-    else:
-        content, oriented = _from_analyze_pair(pair[0], header, pair[1])
-        found = nifti_from_bytes(content, STAGE)
-    for path in pair[:2]:
-        collected.hash_original(path)
-    sha256 = collected.write_image(target, gzipped(content), pair[1])
-    return Taken(Image(target, sha256, voxels_sha256(found.image)), oriented)
+        return found, states_orientation(found.image.header)
+    content, oriented = _from_analyze_pair(pair[0], header, pair[1])
+    return nifti_from_bytes(content, STAGE), oriented
 
 
 def is_dicom(path: Path) -> bool:
@@ -121,9 +130,8 @@ def _content(path: Path, limit: int) -> bytes:
         raise ScanExcluded(STAGE, f"{path.name} {fault}.") from fault
 
 
-def _has_orientation(found: NiftiFile) -> bool:
+def states_orientation(header: nib.Nifti1Header) -> bool:
     """Whether a NIfTI file has an sform or a qform."""
-    header = found.image.header
     return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
