@@ -50,11 +50,24 @@ def experiment_faults(
             )
     if all(name in kinds for _, name in named):
         own = {name: kinds[name] for _, name in named}
-        yield from _target_faults(key, experiment, own)
+        labelled = {name: known for name, known in own.items() if not only_predicted(experiment, name, known)}
+        yield from _target_faults(key, experiment, labelled)
         yield from _filter_faults(key, experiment, own)
     yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
     yield from predictor_faults(key, experiment)
+
+
+def only_predicted(experiment: dict, cohort: str, kinds: dict[str, str | None]) -> bool:
+    """Whether the networks are applied to a cohort without metrics: an external one without the target.
+
+    Args:
+        experiment: Its configuration.
+        cohort: The name of one of its cohorts.
+        kinds: The kind of each variable of the cohort.
+    """
+    external, target = cohort in experiment["external"], experiment["target"]
+    return external and target not in kinds and experiment["task"] != "segmentation"
 
 
 def _unknown_cohort(name: str, config: dict) -> str:
