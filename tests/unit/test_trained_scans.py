@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from neurocohort.dataset.samples import samples_without_value, select_samples
+from neurocohort.dataset.split import split_participants
 from neurocohort.dataset.trained_scans import (
     ADDED,
     ADDED_SESSION,
@@ -123,6 +124,22 @@ def test_a_scan_that_was_trained_on_is_never_held_out_later(trained):
     samples, flow = select_samples({"a": tables}, [], **OPTIONS)
     with pytest.raises(InputError, match=r"are held out now.*splits/"):
         without_added(samples, flow, read_record(trained / RECORD))
+
+
+def test_with_test_folds_added_participants_are_not_tested_by_networks_that_stay():
+    def tables(scans: pd.DataFrame, frozen: pd.DataFrame | None = None) -> dict:
+        split = split_participants(scans, validation=0.3, held_out=0.0, seed=1, test_folds=2, frozen=frozen)
+        return tables_of(scans) | {"split": split}
+
+    known = tables(cohort(16))
+    before, _ = select_samples({"a": known}, [], **OPTIONS, test_folds=2)
+    record = record_of(before, {}, "settings")
+    grown = {"a": tables(cohort(19).assign(age=range(20, 39)), known["split"])}
+    kept, _, added = without_added(*select_samples(grown, [], **OPTIONS, test_folds=2), record)
+    assert set(kept["participant_id"]) == set(before["participant_id"]) and len(added) == 3
+    grown["a"]["split"]["test_fold"] = 3 - grown["a"]["split"]["test_fold"]
+    with pytest.raises(InputError, match="are held out now"):
+        without_added(*select_samples(grown, [], **OPTIONS, test_folds=2), record)
 
 
 def test_external_scans_without_a_value_only_get_predictions():

@@ -24,7 +24,7 @@ from neurocohort.sources.sources import (
 from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
 from neurocohort.dataset.packs import all_packs, development_packs
-from neurocohort.dataset.trained_scans import RECORD, kept_record, known_scans
+from neurocohort.dataset.trained_scans import RECORD, WEIGHTS, kept_record, known_scans
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import SUFFIXES
 from neurocohort.learning.published import PUBLISHED, grid_fraction
@@ -285,16 +285,33 @@ def networks_that_stay(experiment):
     """The record of the scans that an experiment's networks were trained on, if they stay although scans were added; else None."""
     if config["new_scans"] == "retrain":
         return None
-    folders = training_folders(experiment)
-    if not any((folder / RECORD).is_file() for folder in folders):
+    records = [folder / RECORD for folder in training_folders(experiment)]
+    tables = [
+        Path(f"data/{cohort}/{table}.tsv")
+        for cohort in trained_cohorts(experiment)
+        for table in ("scans", "batches")
+    ]
+    records = [path for path in records if path.is_file()]
+    if not records or not all(path.is_file() for path in tables):
         return None
-    try:
-        known = known_scans(
-            Path("data"), trained_cohorts(experiment), split_files(experiment)
-        )
-    except OSError:  # a table is missing: it is made first
-        return None
-    return kept_record(folders, known, training_conditions(experiment))
+    files = [*records, *(path.with_name(WEIGHTS) for path in records), *tables]
+    return record_in(experiment, *(modified_ns(path) for path in files))
+
+
+def modified_ns(path):
+    """Time stamp of a file; 0 if there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@functools.cache
+def record_in(experiment, *times_ns):
+    """`kept_record` of an experiment, read again when one of the time stamps of its files has changed."""
+    known = known_scans(
+        Path("data"), trained_cohorts(experiment), split_files(experiment)
+    )
+    return kept_record(
+        training_folders(experiment), known, training_conditions(experiment)
+    )
 
 
 def after_ingest(wildcards):
