@@ -1,10 +1,12 @@
 # Shared by all stages: the checked configuration, constants, and input and parameter functions.
 import functools
+import hashlib
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
@@ -23,6 +25,7 @@ from neurocohort.study.configuration import check_configuration, load_configurat
 from neurocohort.errors import InputError
 from neurocohort.dataset.clinicadl_split import split_tables
 from neurocohort.dataset.packs import all_packs, development_packs
+from neurocohort.dataset.trained_scans import RECORD, WEIGHTS, kept_record, known_scans
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED, grid_fraction
@@ -262,6 +265,92 @@ def selection_settings(experiment, **own):
     ).as_json()
 
 
+def split_files(experiment):
+    """The split files of the user, by cohort that the experiment trains on."""
+    files = {
+        cohort: COHORTS[cohort].get("split_file")
+        for cohort in trained_cohorts(experiment)
+    }
+    return {cohort: str(file) for cohort, file in files.items() if file}
+
+
+@functools.cache
+def training_conditions(experiment):
+    """Hash of the settings and the code between the ingested scans and the trainings of an experiment."""
+    cohorts = {
+        cohort: [preprocess_settings(of_cohort), channels_of(of_cohort)]
+        for cohort in trained_cohorts(experiment)
+        for of_cohort in [SimpleNamespace(cohort=cohort)]
+    }
+    rules = [code_hash(name) for name in ("quality", "split", "pack", "select")]
+    selection = selection_settings(experiment, external=[], development=True)
+    found = [cohorts, config["quality"], config["split"], selection, rules]
+    text = json.dumps(found, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def training_folders(experiment):
+    """The folders of all trainings of an experiment."""
+    draws = draws_of(EXPERIMENTS[experiment]["sweep"])
+    runs = [
+        f"{draw}/{member}" for draw in (draws or [""]) for member in members(experiment)
+    ]
+    return [Path(f"results/experiments/{experiment}/{run.lstrip('/')}") for run in runs]
+
+
+def networks_that_stay(experiment):
+    """The record of the scans that an experiment's networks were trained on, if they stay although scans were added; else None."""
+    if config["new_scans"] == "retrain":
+        return None
+    records = [folder / RECORD for folder in training_folders(experiment)]
+    tables = [
+        Path(f"data/{cohort}/{table}.tsv")
+        for cohort in trained_cohorts(experiment)
+        for table in ("scans", "batches")
+    ]
+    records = [path for path in records if path.is_file()]
+    if not records or not all(path.is_file() for path in tables):
+        return None
+    files = [*records, *(path.with_name(WEIGHTS) for path in records), *tables]
+    return record_in(experiment, *(modified_ns(path) for path in files))
+
+
+def modified_ns(path):
+    """Time stamp of a file; 0 if there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@functools.cache
+def record_in(experiment, *times_ns):
+    """`kept_record` of an experiment, read again when one of the time stamps of its files has changed."""
+    known = known_scans(
+        Path("data"), trained_cohorts(experiment), split_files(experiment)
+    )
+    return kept_record(
+        training_folders(experiment), known, training_conditions(experiment)
+    )
+
+
+def after_ingest(wildcards):
+    """No files, but a job with this input is examined again after the ingest of the cohorts to train on."""
+    for cohort in trained_cohorts(wildcards.experiment):
+        batches_of(cohort)
+    return []
+
+
+def unless_networks_stay(experiment, files):
+    """``files``, which a training reads; if its networks stay, newer files are no reason to train again."""
+    if networks_that_stay(experiment):
+        return [ancient(file) for file in files]
+    return files
+
+
+def trained_option(wildcards):
+    """The option with the record of the networks that stay; empty if there is none."""
+    record = networks_that_stay(wildcards.experiment)
+    return f"--trained={record}" if record else ""
+
+
 def packed_arrays(cohorts, packs):
     return [
         f"results/{cohort}/packed/{pack}/{file}"
@@ -276,16 +365,18 @@ def test_fold_of(wildcards):
     return {"test_fold": int(wildcards.test.rpartition("-")[2])} if TEST_FOLDS else {}
 
 
-def training_samples(wildcards):
-    """The samples that a training reads."""
+def training_samples(wildcards, file="samples.tsv"):
+    """The samples that a training reads, or another ``file`` next to them."""
     test = TEST_FOLD.format(run_name(wildcards.run).test_fold)
-    return f"results/experiments/{wildcards.experiment}/{TRAINING_FOLDER.format(test=test)}/samples.tsv"
+    path = f"results/experiments/{wildcards.experiment}/{TRAINING_FOLDER.format(test=test)}/{file}"
+    return unless_networks_stay(wildcards.experiment, [path])
 
 
 def training_arrays(wildcards):
     """The packed scans that a training reads."""
     packs = development_packs(TEST_FOLDS, run_name(wildcards.run).test_fold)
-    return packed_arrays(trained_cohorts(wildcards.experiment), packs)
+    arrays = packed_arrays(trained_cohorts(wildcards.experiment), packs)
+    return unless_networks_stay(wildcards.experiment, arrays)
 
 
 def channels_of(wildcards):
