@@ -86,11 +86,11 @@ def test_a_line_added_to_a_split_file_leaves_the_others_known(tmp_path):
     ingested(tmp_path / "data", cohort(2))
     path = tmp_path / "split.tsv"
     path.write_text("participant_id\tpart\nsub-000\ttrain\n")
-    before = known_scans(tmp_path / "data", ["a"], {"a": str(path)})
+    before = known_scans(tmp_path / "data", ["a"], {"a": [str(path)]})
     path.write_text("participant_id\tpart\nsub-000\ttrain\nsub-001\ttrain\n")
-    assert before.items() < known_scans(tmp_path / "data", ["a"], {"a": str(path)}).items()
+    assert before.items() < known_scans(tmp_path / "data", ["a"], {"a": [str(path)]}).items()
     path.write_text("participant_id\tpart\nsub-000\theld-out\n")
-    assert not before.items() <= known_scans(tmp_path / "data", ["a"], {"a": str(path)}).items()
+    assert not before.items() <= known_scans(tmp_path / "data", ["a"], {"a": [str(path)]}).items()
 
 
 def test_added_scans_are_tested_only_in_the_held_out_part(trained):
