@@ -39,6 +39,7 @@ EXPERIMENTS = {
         "training": {"epochs": 15, "seeds": [1]},
     },
 }
+APPLIED = ["cohort", "part", "scan_id", "participant_id", "prediction", "spread", "reason"]
 RESAMPLES = 40  # the intervals of the fixture need be no better
 TISSUES = {"CSF": 300.0, "GM": 620.0, "WM": 480.0}
 
@@ -241,6 +242,8 @@ def _experiment(folder: Path, settings: dict, cohorts: dict[str, pd.DataFrame], 
     makers = {"regression": _regression, "classification": _classification, "segmentation": _segmentation}
     predictions, baselines, metrics = makers[settings["task"]](tested, generator)
     write_table(folder / "predictions.tsv", predictions)
+    for file in ("applied.tsv", "applied_samples.tsv"):
+        write_table(folder / file, pd.DataFrame(columns=APPLIED))
     write_table(folder / "baselines.tsv", baselines)
     write_table(folder / "metrics.tsv", pd.DataFrame(metrics))
     _write_details(folder, settings["task"], predictions, baselines, samples)

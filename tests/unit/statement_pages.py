@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from neurocohort.dataset.quality_flags import SMALLEST_COHORT
+from neurocohort.dataset.trained_scans import ADDED, ADDED_SESSION
 from neurocohort.evaluation.predictors import notes_on, read_given
 from neurocohort.evaluation.record import FOLDER
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
 from neurocohort.files import read_json, read_table, write_json, write_table, write_text
 from neurocohort.notes import EVALUATION, Kind, Notes, write_notes
 from neurocohort.report import quality
+from neurocohort.report.applied import MOST_ROWS
 from neurocohort.report.inputs import file_names
 from neurocohort.settings.predictors import Predictor
 from neurocohort.sources.sources import store_of
@@ -270,6 +272,13 @@ def prepared(scenario: Scenario) -> str:
     return scenario.page()
 
 
+def from_caps(scenario: Scenario) -> str:
+    """A cohort from a CAPS folder of Clinica."""
+    scenario.config["demo_data"] = False
+    scenario.config["cohorts"]["ixi"] = {"source": "caps", "path": "caps", "mni_space": True, "modalities": ["T1w"]}
+    return scenario.page()
+
+
 def unusual(scenario: Scenario) -> str:
     """Every quality number of one scan unusually low, of another unusually high, with the advice for each."""
     scenario.real()
@@ -404,6 +413,21 @@ def several_sites(scenario: Scenario) -> str:
     return scenario.page()
 
 
+def applied(scenario: Scenario) -> str:
+    """An external cohort without labels, and scans that were added to the other cohorts after the training."""
+    path = scenario.folder("brain_age") / "samples.tsv"
+    samples = read_table(path)
+    write_table(path, samples[samples["cohort"] != "oasis1"])
+    columns = ["cohort", "part", "scan_id", "participant_id"]
+    outside = samples.loc[samples["cohort"] == "oasis1", columns].assign(part="external", reason="no value of age")
+    added = pd.concat([samples.loc[samples["part"] == "train", columns].assign(reason=ADDED)] * 20).head(MOST_ROWS + 1)
+    added["reason"] = [ADDED_SESSION, *added["reason"].iloc[1:]]
+    table = pd.concat([outside, added]).assign(prediction=40.0, spread=1.0)
+    write_table(scenario.folder("brain_age") / "applied.tsv", table)
+    write_table(scenario.folder("tissue") / "applied_samples.tsv", added[added["reason"] == ADDED])
+    return scenario.page()
+
+
 PAGES = (
     whole,
     folded,
@@ -418,6 +442,7 @@ PAGES = (
     one_class,
     no_curve,
     prepared,
+    from_caps,
     unusual,
     only_age,
     only_dementia,
@@ -426,4 +451,5 @@ PAGES = (
     lost,
     given_and_repeated,
     several_sites,
+    applied,
 )

@@ -60,7 +60,14 @@ def replaced(package, file, old, new):
 
 def test_registration_reruns_preprocessing_and_neither_download_nor_training(package):
     found = appended(package, "imaging/registration.py")
-    assert "preprocess-batch" in found and not found & {"synthetic", "ingest", "pack", "train", "predict-samples", "baselines"}
+    assert "preprocess-batch" in found and not found & {
+        "synthetic",
+        "ingest",
+        "pack",
+        "train",
+        "predict-samples",
+        "baselines",
+    }
 
 
 def test_a_scan_is_computed_again_for_the_code_that_computes_it_and_not_for_that_of_its_batch(package):

@@ -20,12 +20,18 @@ from neurocohort.study.configuration import check_configuration
 
 @pytest.fixture
 def own_cohorts(tmp_path):
-    """A BIDS folder and a table with the variables that the examples use."""
+    """A BIDS folder, a CAPS folder and a table with the variables that the examples use."""
     for person in ("01", "02", "03"):
         (tmp_path / "bids" / f"sub-{person}" / "anat").mkdir(parents=True)
         (tmp_path / "bids" / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz").touch()
     rows = "sub-01\t60\tCN\nsub-02\t70\tAD\nsub-03\t80\tMCI\n"
     (tmp_path / "bids" / "participants.tsv").write_text("participant_id\tage\tdiagnosis\n" + rows)
+    for person in ("01", "02", "03"):
+        folder = tmp_path / "caps" / "subjects" / f"sub-{person}" / "ses-M000" / "t1_linear"
+        folder.mkdir(parents=True)
+        (folder / f"sub-{person}_ses-M000_space-MNI152NLin2009cSym_res-1x1x1_T1w.nii.gz").touch()
+    labels = "participant_id\tsession_id\tdiagnosis\nsub-01\tses-M000\tCN\nsub-02\tses-M000\tAD\nsub-03\tses-M000\tAD\n"
+    (tmp_path / "labels.tsv").write_text(labels)
     (tmp_path / "a.nii").touch()
     (tmp_path / "scans.csv").write_text("participant_id,path,age\nA,a.nii,60.5\nB,b.nii,61\nC,c.nii,62\n")
     return tmp_path
@@ -35,7 +41,7 @@ def test_the_readme_has_a_whole_example_of_each_source_and_each_is_valid(own_coh
     readme = (ROOT / "config/README.md").read_text(encoding="utf-8")
     sources = set()
     for block in re.findall(r"```yaml\n(study:.*?)```", readme, flags=re.S):
-        block = block.replace("/data/clinic/bids", str(own_cohorts / "bids"))
+        block = block.replace("/data/clinic/bids", str(own_cohorts / "bids")).replace("/data/adni", str(own_cohorts))
         config = yaml.safe_load(block.replace("/archive/scans.csv", str(own_cohorts / "scans.csv")))
         check_configuration(config, source=SOURCE)
         sources |= {cohort["source"] for cohort in config["cohorts"].values()}
@@ -67,7 +73,14 @@ def test_a_users_folder_is_not_read_where_its_study_was_checked_before(own_cohor
         ({"source": "bids"}, "`cohorts.own.path` is missing; expected the folder with the sub-* folders"),
         ({"source": "bids", "path": "nowhere"}, "which is not there"),
         ({"source": "table", "path": "."}, "which is a folder"),
-        ({"source": "ixi", "path": "."}, "is only for cohorts with `source: bids` or `source: table`"),
+        (
+            {"source": "ixi", "path": "."},
+            "is only for cohorts with `source: bids` or `source: caps` or `source: table`",
+        ),
+        ({"source": "caps", "path": "nowhere"}, "expected the CAPS folder, which has the folder subjects"),
+        ({"source": "caps", "path": ".", "pattern": "*"}, "is only for cohorts with `source: bids`"),
+        ({"source": "bids", "path": ".", "participants_tsv": "a.tsv"}, "is only for cohorts with `source: caps`"),
+        ({"source": "caps", "path": ".", "modalities": ["T1w", "FLAIR"]}, "a cohort with `source: caps` has T1w"),
         ({"source": "ixi", "modalities": ["T2w", "T1w"]}, "begins with T2w; expected T1w first"),
         ({"source": "ixi", "modalities": ["T1w", "FLAIR"]}, "has T1w, T2w, PDw"),
         ({"source": "ixi", "split_file": "nowhere.tsv"}, "isn't a file"),

@@ -1,17 +1,19 @@
 # Shared by all stages: the checked configuration, constants, and input and parameter functions.
 import functools
+import hashlib
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
 ENVIRONMENT = "../../envs/environment.yaml"  # relative to the files in this folder
 
 from neurocohort.codehash import code_hash, module_hash
-from neurocohort.sources.fingerprints import fingerprint_bids, fingerprint_table
+from neurocohort.sources.fingerprints import fingerprint_local
 from neurocohort.sources.scan_batches import batch_hash, read_batches
 from neurocohort.sources.sources import (
     needed_files,
@@ -21,7 +23,9 @@ from neurocohort.sources.sources import (
 )
 from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.errors import InputError
+from neurocohort.dataset.clinicadl_split import split_tables
 from neurocohort.dataset.packs import all_packs, development_packs
+from neurocohort.dataset.trained_scans import RECORD, WEIGHTS, kept_record, known_scans
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED, grid_fraction
@@ -183,7 +187,7 @@ def source_files(cohort):
 
 
 def is_local(cohort):
-    return COHORTS[cohort]["source"] in ("bids", "table")
+    return COHORTS[cohort]["source"] in ("bids", "caps", "table")
 
 
 def ingest_inputs(wildcards):
@@ -209,8 +213,15 @@ def ingest_fingerprint(wildcards):
     settings = COHORTS[wildcards.cohort]
     if not is_local(wildcards.cohort):
         return ""
-    of = fingerprint_bids if settings["source"] == "bids" else fingerprint_table
-    return of(settings["path"], f"data/{wildcards.cohort}")
+    return fingerprint_local(settings, f"data/{wildcards.cohort}")
+
+
+def split_files(cohort):
+    """The user's split file of a cohort, or the files of a ClinicaDL split; none if the cohort has no split file."""
+    given = COHORTS[cohort].get("split_file")
+    if given and os.path.isdir(given):
+        return [str(file.path) for file in split_tables(Path(given))]
+    return [given] if given else []
 
 
 def trained_cohorts(experiment):
@@ -254,6 +265,88 @@ def selection_settings(experiment, **own):
     ).as_json()
 
 
+def split_files_of(experiment):
+    """`split_files` of each cohort that the experiment trains on."""
+    return {cohort: split_files(cohort) for cohort in trained_cohorts(experiment)}
+
+
+@functools.cache
+def training_conditions(experiment):
+    """Hash of the settings and the code between the ingested scans and the trainings of an experiment."""
+    cohorts = {
+        cohort: [preprocess_settings(of_cohort), channels_of(of_cohort)]
+        for cohort in trained_cohorts(experiment)
+        for of_cohort in [SimpleNamespace(cohort=cohort)]
+    }
+    rules = [code_hash(name) for name in ("quality", "split", "pack", "select")]
+    selection = selection_settings(experiment, external=[], development=True)
+    found = [cohorts, config["quality"], config["split"], selection, rules]
+    text = json.dumps(found, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def training_folders(experiment):
+    """The folders of all trainings of an experiment."""
+    draws = draws_of(EXPERIMENTS[experiment]["sweep"])
+    runs = [
+        f"{draw}/{member}" for draw in (draws or [""]) for member in members(experiment)
+    ]
+    return [Path(f"results/experiments/{experiment}/{run.lstrip('/')}") for run in runs]
+
+
+def networks_that_stay(experiment):
+    """The record of the scans that an experiment's networks were trained on, if they stay although scans were added; else None."""
+    if config["new_scans"] == "retrain":
+        return None
+    records = [folder / RECORD for folder in training_folders(experiment)]
+    tables = [
+        Path(f"data/{cohort}/{table}.tsv")
+        for cohort in trained_cohorts(experiment)
+        for table in ("scans", "batches")
+    ]
+    records = [path for path in records if path.is_file()]
+    if not records or not all(path.is_file() for path in tables):
+        return None
+    files = [*records, *(path.with_name(WEIGHTS) for path in records), *tables]
+    return record_in(experiment, *(modified_ns(path) for path in files))
+
+
+def modified_ns(path):
+    """Time stamp of a file; 0 if there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@functools.cache
+def record_in(experiment, *times_ns):
+    """`kept_record` of an experiment, read again when one of the time stamps of its files has changed."""
+    known = known_scans(
+        Path("data"), trained_cohorts(experiment), split_files_of(experiment)
+    )
+    return kept_record(
+        training_folders(experiment), known, training_conditions(experiment)
+    )
+
+
+def after_ingest(wildcards):
+    """No files, but a job with this input is examined again after the ingest of the cohorts to train on."""
+    for cohort in trained_cohorts(wildcards.experiment):
+        batches_of(cohort)
+    return []
+
+
+def unless_networks_stay(experiment, files):
+    """``files``, which a training reads; if its networks stay, newer files are no reason to train again."""
+    if networks_that_stay(experiment):
+        return [ancient(file) for file in files]
+    return files
+
+
+def trained_option(wildcards):
+    """The option with the record of the networks that stay; empty if there is none."""
+    record = networks_that_stay(wildcards.experiment)
+    return f"--trained={record}" if record else ""
+
+
 def packed_arrays(cohorts, packs):
     return [
         f"results/{cohort}/packed/{pack}/{file}"
@@ -268,16 +361,18 @@ def test_fold_of(wildcards):
     return {"test_fold": int(wildcards.test.rpartition("-")[2])} if TEST_FOLDS else {}
 
 
-def training_samples(wildcards):
-    """The samples that a training reads."""
+def training_samples(wildcards, file="samples.tsv"):
+    """The samples that a training reads, or another ``file`` next to them."""
     test = TEST_FOLD.format(run_name(wildcards.run).test_fold)
-    return f"results/experiments/{wildcards.experiment}/{TRAINING_FOLDER.format(test=test)}/samples.tsv"
+    path = f"results/experiments/{wildcards.experiment}/{TRAINING_FOLDER.format(test=test)}/{file}"
+    return unless_networks_stay(wildcards.experiment, [path])
 
 
 def training_arrays(wildcards):
     """The packed scans that a training reads."""
     packs = development_packs(TEST_FOLDS, run_name(wildcards.run).test_fold)
-    return packed_arrays(trained_cohorts(wildcards.experiment), packs)
+    arrays = packed_arrays(trained_cohorts(wildcards.experiment), packs)
+    return unless_networks_stay(wildcards.experiment, arrays)
 
 
 def channels_of(wildcards):

@@ -5,7 +5,7 @@ rule split:
     """Split by participant, stratified and seeded. Existing assignments never change. Or the split file of the user."""
     input:
         scans="data/{cohort}/scans.tsv",
-        split_file=lambda w: COHORTS[w.cohort].get("split_file", []),
+        split_file=lambda w: split_files(w.cohort),
     output:
         report(
             "results/{cohort}/split.tsv",
@@ -28,8 +28,10 @@ rule split:
         settings=lambda w: SplitSettings.taken_from(
             config["split"], class_column=class_column(w)
         ).as_json(),
-        split_file=lambda w, input: (
-            f"--split-file={shlex.quote(input.split_file)}" if input.split_file else ""
+        split_file=lambda w: (
+            f"--split-file={shlex.quote(COHORTS[w.cohort]['split_file'])}"
+            if "split_file" in COHORTS[w.cohort]
+            else ""
         ),
     shell:
         "neurocohort split --scans {input.scans} --output {output} --cohort {wildcards.cohort} --frozen splits"
@@ -71,10 +73,12 @@ rule pack:
 rule select_training:
     """Samples of an experiment for training, validation and held-out evaluation."""
     input:
+        after_ingest,
         lambda w: cohort_tables(trained_cohorts(w.experiment)),
     output:
         samples=f"results/experiments/{{experiment}}/{TRAINING_FOLDER}/samples.tsv",
         flow=f"results/experiments/{{experiment}}/{TRAINING_FOLDER}/flow.tsv",
+        known=f"results/experiments/{{experiment}}/{TRAINING_FOLDER}/known_scans.json",
     log:
         f"logs/select_training/{{experiment}}{SUFFIX}.log",
     benchmark:
@@ -90,18 +94,24 @@ rule select_training:
         settings=lambda w: selection_settings(
             w.experiment, external=[], development=True, **test_fold_of(w)
         ),
+        conditions=lambda w: training_conditions(w.experiment),
+        split_files=lambda w: json.dumps(split_files_of(w.experiment)),
+        trained=trained_option,
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --settings {params.settings:q} > {log} 2>&1"
+        " --settings {params.settings:q} --conditions {params.conditions} --split-files {params.split_files:q}"
+        " --known {output.known} {params.trained} > {log} 2>&1"
 
 
 rule select:
-    """All samples of an experiment, including those of external cohorts."""
+    """All samples of an experiment, including those of external cohorts; and scans to which its networks are only applied."""
     input:
+        after_ingest,
         lambda w: cohort_tables(all_cohorts(w.experiment)),
     output:
         samples="results/experiments/{experiment}/samples.tsv",
         flow="results/experiments/{experiment}/flow.tsv",
+        applied="results/experiments/{experiment}/applied_samples.tsv",
     log:
         "logs/select/{experiment}.log",
     benchmark:
@@ -114,6 +124,7 @@ rule select:
     params:
         code=code_hash("select"),
         settings=lambda w: selection_settings(w.experiment),
+        trained=trained_option,
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --settings {params.settings:q} > {log} 2>&1"
+        " --settings {params.settings:q} --applied {output.applied} {params.trained} > {log} 2>&1"

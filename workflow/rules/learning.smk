@@ -6,7 +6,9 @@ rule train:
     """Train one network and choose its epoch on the validation part. An interrupted training continues from its checkpoint. A
     network that learned nothing is trained again with another seed."""
     input:
+        ingested=after_ingest,
         samples=training_samples,
+        known=lambda w: training_samples(w, "known_scans.json"),
         packed=training_arrays,
         weights=lambda w: transfer_file(w.experiment) or [],
         start=lambda w: transfer_networks(w, "model.safetensors"),
@@ -52,7 +54,8 @@ rule train:
         device=config["device"],
     shell:
         "{params.launch} train --samples {input.samples} --results results --folder {params.folder}"
-        " --settings {params.settings:q} --device {params.device} --code {params.code} {params.start} > {log} 2>&1"
+        " --settings {params.settings:q} --device {params.device} --code {params.code} --known {input.known}"
+        " {params.start} > {log} 2>&1"
 
 
 rule choose:

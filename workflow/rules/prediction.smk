@@ -12,12 +12,14 @@ rule predict:
     """Apply one trained network to the validation, held-out and external scans; its features, also of the training scans."""
     input:
         samples="results/experiments/{experiment}/samples.tsv",
+        applied="results/experiments/{experiment}/applied_samples.tsv",
         packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
         weights="results/experiments/{experiment}/{run}/model.safetensors",
         run="results/experiments/{experiment}/{run}/run.json",
     output:
         predictions="results/experiments/{experiment}/{run}/predictions.tsv",
         features="results/experiments/{experiment}/{run}/features.npz",
+        applied="results/experiments/{experiment}/{run}/applied.tsv",
     log:
         "logs/predict/{experiment}/{run}.log",
     benchmark:
@@ -36,7 +38,9 @@ rule predict:
         code=code_hash("predict-samples"),
         folder=lambda w, input: os.path.dirname(input.weights),
         spacing_mm=SPACING_MM,
-        options=lambda w, output: f"--features={output.features}",
+        options=lambda w, input, output: (
+            f"--features={output.features} --applied-samples={input.applied} --applied={output.applied}"
+        ),
         device=config["device"],
     shell:
         "neurocohort predict-samples --samples {input.samples} --results results --model {params.folder} --output {output.predictions}"
@@ -61,11 +65,13 @@ rule ensemble:
     """Average the predictions of the members that learned something; also one table of all predictions and one of all networks."""
     input:
         members=lambda w: member_files(w.experiment, "predictions.tsv"),
+        applied=lambda w: member_files(w.experiment, "applied.tsv"),
         runs=lambda w: member_files(w.experiment, "run.json"),
     output:
         predictions="results/experiments/{experiment}/predictions.tsv",
         members="results/experiments/{experiment}/members.tsv",
         networks="results/experiments/{experiment}/networks.tsv",
+        applied="results/experiments/{experiment}/applied.tsv",
     log:
         "logs/ensemble/{experiment}.log",
     benchmark:
@@ -81,7 +87,7 @@ rule ensemble:
         code=code_hash("ensemble"),
         folder=lambda w, output: os.path.dirname(output.predictions),
     shell:
-        "neurocohort ensemble --folder {params.folder} {input.members} > {log} 2>&1"
+        "neurocohort ensemble --folder {params.folder} --applied {output.applied} {input.members} > {log} 2>&1"
 
 
 rule ensemble_segmentation:

@@ -18,11 +18,11 @@ from neurocohort.apply.bundles import RawScanBundle
 from neurocohort.apply.images import oriented_image
 from neurocohort.apply.outcomes import FAILED, PREDICTED, REFUSED, Cell, Flag, Outcome
 from neurocohort.apply.scans import RawScan
-from neurocohort.dataset.pack import LEVELS, packed_levels
+from neurocohort.dataset.pack import channel_scale, packed_levels
 from neurocohort.errors import ScanExcluded, is_out_of_memory, storage_reason
-from neurocohort.imaging.derivatives import SUFFIXES
+from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
-from neurocohort.imaging.scan_files import PROBABILITY_STEPS
+from neurocohort.imaging.scan_files import MODULATED_STEPS, PROBABILITY_STEPS, modulated_steps
 from neurocohort.imaging.scan_results import Derivatives, PreprocessedScan, ScanImages
 from neurocohort.imaging.tissues import TISSUES
 from neurocohort.imaging.volume import grid_of
@@ -178,13 +178,20 @@ def _values(row: pd.Series, task: str) -> np.ndarray:
 
 def _levels(images: Derivatives, channel: str) -> np.ndarray:
     """A channel on the study's grid as the packs have it, (X, Y, Z) uint8."""
-    if channel not in MAPS:
-        return packed_levels(np.asarray(images.preprocessed[channel].data, dtype=np.float32), LEVELS)
-    if images.template_tissues is None:
+    if channel in (*MAPS, MODULATED_GM):
+        return packed_levels(_map(images, channel), channel_scale(channel))
+    return packed_levels(np.asarray(images.preprocessed[channel].data, dtype=np.float32), channel_scale(channel))
+
+
+def _map(images: Derivatives, channel: str) -> np.ndarray:
+    """A map of tissue on the study's grid as its file has it, (X, Y, Z) float32."""
+    found = images.modulated_gm if channel == MODULATED_GM else images.template_tissues
+    if found is None:
         raise ScanExcluded("read", f"the model needs maps of {channel}, which its settings of preprocessing don't make")
-    probability = images.template_tissues.data[MAPS.index(channel)]
-    steps = np.rint(probability * PROBABILITY_STEPS).astype(np.float32) / np.float32(PROBABILITY_STEPS)
-    return packed_levels(steps, LEVELS)
+    if channel == MODULATED_GM:
+        return modulated_steps(found.data).astype(np.float32) / np.float32(MODULATED_STEPS)
+    steps = np.rint(found.data[MAPS.index(channel)] * PROBABILITY_STEPS).astype(np.float32)
+    return steps / np.float32(PROBABILITY_STEPS)
 
 
 def _with_labels(outcome: Outcome, made: Derivatives, probabilities: np.ndarray, bundle: RawScanBundle) -> Outcome:

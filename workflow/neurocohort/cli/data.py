@@ -57,12 +57,17 @@ def ingest(
         from neurocohort.sources.bids import ingest_bids
 
         done = ingest_bids(place, folder, pattern=wanted.pattern, run=wanted.run, modalities=kinds)
+    elif wanted.source == "caps":
+        from neurocohort.sources.caps import ingest_caps
+
+        labels = wanted.participants_tsv
+        done = ingest_caps(place, folder, participants_tsv=labels, run=wanted.run, modalities=kinds)
     else:
         from neurocohort.sources.table import ingest_table
 
         done = ingest_table(place, folder, modalities=kinds)
     if wanted.path:
-        note_sources(place, folder, done.originals)
+        note_sources(wanted.as_dict(), folder, done.originals)
     write_batches(folder / "batches.tsv", done.contents, wanted.batch_size)
 
 
@@ -196,12 +201,33 @@ def select(
     samples: Path,
     flow: Path,
     settings: Annotated[str, typer.Option(help="SelectionSettings as JSON")],
+    conditions: str = "",
+    split_files: Annotated[str, typer.Option(help="the files of `split_file` of each cohort, as JSON")] = "{}",
+    known: Annotated[Path | None, typer.Option(help="where to write what is known of the scans to train on")] = None,
+    trained: Annotated[
+        Path | None, typer.Option(help="what was known when the networks that stay were trained")
+    ] = None,
+    applied: Annotated[Path | None, typer.Option(help="where to write the scans that only get predictions")] = None,
 ) -> None:
-    """Select an experiment's samples from its cohorts and, tested but never trained on, its external ones."""
+    """Select an experiment's samples from its cohorts and, tested but never trained on, its external ones. With TRAINED, scans
+    that were added since are not trained on."""
+    import json
+
+    import pandas as pd
+
     from neurocohort.dataset.class_values import listed_classes
     from neurocohort.dataset.controls import shuffled_by_test_fold
-    from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, development_samples, select_samples
+    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, development_samples, samples_without_value
+    from neurocohort.dataset.samples import select_samples as run
     from neurocohort.dataset.sites import without_site
+    from neurocohort.dataset.trained_scans import (
+        known_scans,
+        read_record,
+        record_of,
+        without_added,
+        write_record,
+    )
     from neurocohort.files import read_table, write_table
     from neurocohort.settings.selection import SelectionSettings
 
@@ -215,20 +241,26 @@ def select(
         for name in [*wanted.cohorts, *wanted.external]
     }
     groups = [[str(value).strip() for value in values] for values in listed_classes(wanted.classes or [])]
-    selected, steps = select_samples(
-        tables,
-        wanted.external,
-        task=wanted.task,
-        target=wanted.target,
-        query=wanted.filter,
-        classes=groups,
-        test_folds=wanted.test_folds,
-    )
+    query = {"task": wanted.task, "target": wanted.target, "query": wanted.filter}
+    selected, steps = run(tables, wanted.external, **query, classes=groups, test_folds=wanted.test_folds)
     if wanted.left_out_site:
         selected = without_site(selected, wanted.left_out_site)
+    only_predicted = samples_without_value(tables, wanted.external, **query, classes=groups)
+    if trained:
+        record = read_record(trained)
+        selected, steps, added = without_added(selected, steps, record)
+        only_predicted = pd.concat([added, only_predicted], ignore_index=True)
+    else:
+        now = known_scans(data, wanted.cohorts, json.loads(split_files))
+        record = record_of(selected, now, conditions)
     if wanted.shuffle_seed is not None:
         selected = shuffled_by_test_fold(selected, wanted.shuffle_seed)
     if wanted.development:
         selected = development_samples(selected, wanted.test_fold)
+    if applied:
+        check_no_leakage(pd.concat([selected, only_predicted.drop(columns="reason")], ignore_index=True))
+        write_table(applied, only_predicted)
+    if known:
+        write_record(known, record)
     write_table(samples, selected)
     write_table(flow, steps)

@@ -18,10 +18,12 @@ def train(
     device: str,
     code: str,
     start: Annotated[list[Path] | None, typer.Option(help="models to start from, the preferred first")] = None,
+    known: Annotated[Path | None, typer.Option(help="what is known of the scans to train on")] = None,
 ) -> None:
     """Train one network into FOLDER. Continue from its checkpoint, if an interrupted run of the same job left one. Start from the
-    first of the START networks that learned something; each is in a folder with its run.json."""
+    first of the START networks that learned something; each is in a folder with its run.json. Keep KNOWN next to the network."""
     from neurocohort.dataset.leakage import check_no_leakage, check_not_held_out
+    from neurocohort.dataset.trained_scans import RECORD, read_record, write_record
     from neurocohort.device import choose_device
     from neurocohort.files import read_table
     from neurocohort.learning import checkpoint as checkpoints
@@ -58,6 +60,8 @@ def train(
         raise typer.Exit(checkpoints.INTERRUPTED_EXIT_CODE) from interrupted
     if is_main_process():  # of several processes one writes
         write_model(folder, trained, wanted, chosen)
+        if known:
+            write_record(folder / RECORD, read_record(known))
         checkpoints.remove_checkpoint(checkpoint, attempts_of(wanted))
 
 
@@ -93,9 +97,11 @@ def predict_samples(
     features: Path | None = None,
     probabilities: Path | None = None,
     spacing_mm: float = 0.0,
+    applied_samples: Annotated[Path | None, typer.Option(help="samples that only get predictions")] = None,
+    applied: Annotated[Path | None, typer.Option(help="where to write these predictions")] = None,
 ) -> None:
-    """Apply a trained model to the validation, held-out and external samples; of a segmentation, keep PROBABILITIES, of the
-    others FEATURES, those of the training samples too.
+    """Apply a trained model to the validation, held-out and external samples, and to APPLIED_SAMPLES; of a segmentation, keep
+    PROBABILITIES, of the others FEATURES, those of the training samples too.
 
     Of a training that left no model, the tables are empty: the experiment's other networks are averaged without it.
     """
@@ -110,7 +116,13 @@ def predict_samples(
     from neurocohort.learning.inference import predict as run
     from neurocohort.learning.inference import predicted_samples, trained_samples, write_no_predictions
     from neurocohort.learning.model_files import RUN, read_model
-    from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels, value_rows
+    from neurocohort.learning.prediction_tables import (
+        applied_rows,
+        label_map,
+        overlap_rows,
+        reference_labels,
+        value_rows,
+    )
 
     if read_json(model / RUN)["best_epoch"] is None:
         print(
@@ -119,6 +131,8 @@ def predict_samples(
         write_no_predictions(output, probabilities)
         if features:
             write_no_features(features)
+        if applied:
+            write_no_predictions(applied)
         return
     chosen = choose_device(device)
     trained = read_model(model, chosen)
@@ -138,19 +152,34 @@ def predict_samples(
     else:
         rows = value_rows(table, run(trained, table, packed))
     write_table(output, rows)
+    if applied_samples and applied:
+        others = read_table(applied_samples)
+        if others.empty:
+            write_no_predictions(applied)
+        else:
+            packed = open_packed(packed_folders(others, results), trained.settings.modalities)
+            write_table(applied, applied_rows(others, run(trained, others, packed)))
 
 
 @command
-def ensemble(folder: Path, members: Files) -> None:
+def ensemble(
+    folder: Path,
+    members: Files,
+    applied: Annotated[Path | None, typer.Option(help="where to write the mean of the members' applied.tsv")] = None,
+) -> None:
     """Average the predictions of an experiment's members that learned something into FOLDER, with the predictions of each member
-    and the table of the networks. MEMBERS: the members' predictions, each in a folder with its run.json."""
+    and the table of the networks; and into APPLIED those of scans that only get predictions. MEMBERS: the members' predictions,
+    each in a folder with its run.json and, for APPLIED, its applied.tsv."""
     from neurocohort.files import read_table, write_table
-    from neurocohort.learning.ensembles import average_values, member_rows
+    from neurocohort.learning.ensembles import average_applied, average_values, member_rows
     from neurocohort.learning.network_table import network_table, read_runs, used_members
 
     runs = read_runs(member.parent for member in members)
     tables = {member.parent.name: read_table(member) for member in members}
-    write_table(folder / "predictions.tsv", average_values({name: tables[name] for name in used_members(runs)}))
+    used = used_members(runs)
+    write_table(folder / "predictions.tsv", average_values({name: tables[name] for name in used}))
+    if applied:
+        write_table(applied, average_applied({name: read_table(folder / name / "applied.tsv") for name in used}))
     write_table(folder / "members.tsv", member_rows(tables))
     write_table(folder / "networks.tsv", network_table(runs))
 

@@ -23,6 +23,7 @@ ERROR_LINES = 12
 PLACEHOLDER = "sub-placeholder"
 PATH_KEYS = (
     "path",
+    "participants_tsv",
     "base_url",
     "split_file",
     "file",

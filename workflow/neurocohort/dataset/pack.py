@@ -41,7 +41,7 @@ def pack_scans(
         InputError: If a file is missing or has changed since preprocessing.
     """
     rows, channel_names = [], [channel_output(name) for name in modalities]
-    scales = [LEVELS / (MODULATED_RANGE if name == MODULATED_GM else 1) for name in modalities]
+    scales = [channel_scale(name) for name in modalities]
     with (
         written_aside(images) as images_aside,
         written_aside(labels) as labels_aside,
@@ -51,7 +51,10 @@ def pack_scans(
         for row, scan_id in enumerate(scan_ids):
             folder, record = scan_folder(preproc, scan_id), read_record(qc_path(preproc, scan_id))
             channels = np.stack(
-                [packed_levels(_read(folder, record, name), scale) for name, scale in zip(channel_names, scales, strict=True)]
+                [
+                    packed_levels(_read(folder, record, name), scale)
+                    for name, scale in zip(channel_names, scales, strict=True)
+                ]
             )
             has_labels = "dseg" in record.outputs
             label_map = packed_levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
@@ -75,6 +78,11 @@ def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
     """Write the header of an ``.npy`` file. Rows are appended: on a full disk a memory map ends the process with a bus error."""
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
+
+
+def channel_scale(channel: str) -> float:
+    """What a channel's values are multiplied by in the packs."""
+    return LEVELS / (MODULATED_RANGE if channel == MODULATED_GM else 1)
 
 
 def packed_levels(data: np.ndarray, scale: float = 1) -> np.ndarray:

@@ -86,6 +86,42 @@ def select_samples(
     return selected, pd.DataFrame(flow)
 
 
+def samples_without_value(
+    cohorts: Mapping[str, CohortTables],
+    external: list[str],
+    *,
+    task: str,
+    target: str,
+    query: str,
+    classes: Classes | None = None,
+) -> pd.DataFrame:
+    """Select the scans of external cohorts that lack a value of the target only: networks are applied to them, without metrics.
+
+    Args:
+        cohorts: As for `select_samples`.
+        external: As for `select_samples`.
+        task: As for `select_samples`; a segmentation has no such scans.
+        target: As for `select_samples`.
+        query: As for `select_samples`.
+        classes: As for `select_samples`.
+
+    Returns:
+        The columns of the samples and ``reason``.
+    """
+    found = []
+    if task != "segmentation":
+        for name in external:
+            scans = cohorts[name]["scans"]
+            rows = _rows(name, cohorts[name], scans.get(target, pd.Series(float("nan"), index=scans.index)))
+            kept = rows["target"].isna()
+            for step, fulfilled in _steps(rows, cohorts[name], task, target, query, classes):
+                kept &= fulfilled | (step == _with_value(target))
+            found.append(rows[kept].assign(part="external", fold=pd.NA, reason=f"no value of {target}"))
+    if not found:
+        return pd.DataFrame(columns=[*KEPT_COLUMNS, "reason"])
+    return pd.concat(found, ignore_index=True).astype({"row": int})[[*KEPT_COLUMNS, "reason"]]
+
+
 def development_samples(samples: pd.DataFrame, test_fold: int = 0) -> pd.DataFrame:
     """The rows that a training may see: those of train and validation, with test folds without those of ``test_fold``."""
     own = with_test_fold(samples, test_fold)
@@ -118,9 +154,13 @@ def _steps(
     if task == "segmentation":
         yield "with a reference segmentation", rows["has_labels"] == "yes"
     else:
-        yield f"with a value of {target}", rows["target"].notna()
+        yield _with_value(target), rows["target"].notna()
     if classes:
         yield f"{target} is {' or '.join(class_names(classes))}", rows["target"] != OTHER
+
+
+def _with_value(target: str) -> str:
+    return f"with a value of {target}"
 
 
 def _rows(cohort: str, tables: CohortTables, target: pd.Series | str) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurocohort.dataset.class_values import few_values
+from neurocohort.dataset.clinicadl_split import read_clinicadl_split
 from neurocohort.dataset.split import EXCLUDED, FOLDED_PARTS, PARTS
 from neurocohort.errors import InputError
 from neurocohort.sources.bids_labels import as_label
@@ -36,10 +37,11 @@ def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0, test_
     it has values, everybody in train and validation needs one. It may be called ``fold_<folds>`` as in the record of a split.
     With test folds, the file needs a column test_fold (or ``test_fold_<test_folds>``), 1 to their number, for everybody in train
     and validation, and nobody may be in held-out; without them the column isn't read. Lines that begin with ``#`` are ignored.
-    Participants and scans that the cohort lacks are only logged.
+    Participants and scans that the cohort lacks are only logged. A folder is a split of ClinicaDL (`clinicadl_split`); the
+    cohort's participants who are in none of its files are excluded and logged.
 
     Args:
-        path: The file.
+        path: The file or folder.
         scans: The cohort's scans.tsv.
         folds: The study's number of folds, which the file's must be; 0 for none.
         test_folds: The study's number of test folds, which the file's must be; 0 for none.
@@ -52,9 +54,11 @@ def read_split_file(path: Path | str, scans: pd.DataFrame, folds: int = 0, test_
         InputError: If the file contradicts any of this, lacks participants of the cohort, or leaves a part empty.
     """
     path = Path(path)
-    rows = _read(path)
+    rows = read_clinicadl_split(path) if path.is_dir() else _read(path)
     known = set(scans["participant_id"])
     rows["participant_id"] = rows["participant_id"].map(lambda name: _participant(name, known))
+    if path.is_dir():
+        rows = _with_excluded(path, rows, known)
     rows["part"] = _parts(path, rows["part"])
     _refuse_two_values(path, rows, "part", "parts")
     fold_column = next((name for name in ("fold", f"fold_{folds}") if name in rows), None)
@@ -120,6 +124,21 @@ def _read(path: Path) -> pd.DataFrame:
     if len(nameless):
         raise InputError(f"{path}, row {nameless[0]} has no participant_id; fill it in, or remove the row.")
     return rows
+
+
+def _with_excluded(path: Path, rows: pd.DataFrame, known: set[str]) -> pd.DataFrame:
+    """Add the cohort's participants who are in no file of a ClinicaDL split, as excluded: ClinicaDL doesn't use them either."""
+    others = sorted(known - set(rows["participant_id"]))
+    if not others:
+        return rows
+    logger.warning(
+        "%d participant(s) of the cohort are in no file of %s, and are excluded: %s.",
+        len(others),
+        path,
+        few_values(others),
+    )
+    added = pd.DataFrame({"participant_id": others, "part": EXCLUDED}, index=[f"none of {name}" for name in others])
+    return pd.concat([rows, added])
 
 
 def _participant(name: object, known: set[str]) -> str:

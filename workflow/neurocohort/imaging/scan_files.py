@@ -162,9 +162,14 @@ def _write_modulated_gm(files: _ScanFiles, modulated: Volume, raw: str) -> None:
         "SpatialReference": TEMPLATE_URI,
         "Manual": False,
     }
-    steps = np.clip(np.rint(modulated.data * MODULATED_STEPS), 0, np.iinfo(np.uint16).max).astype(np.uint16)
-    file, image = derivatives.modulated_gm_name(files.scan_id), Volume(steps, modulated.affine)
+    file = derivatives.modulated_gm_name(files.scan_id)
+    image = Volume(modulated_steps(modulated.data), modulated.affine)
     files.image(derivatives.channel_output(derivatives.MODULATED_GM), file, image, sidecar, slope=1 / MODULATED_STEPS)
+
+
+def modulated_steps(data: np.ndarray) -> np.ndarray:
+    """Values of a modulated map in MODULATED_STEPS, uint16."""
+    return np.clip(np.rint(data * MODULATED_STEPS), 0, np.iinfo(np.uint16).max).astype(np.uint16)
 
 
 def _in_steps(probability: np.ndarray, affine: np.ndarray) -> Volume:

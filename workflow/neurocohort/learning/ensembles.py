@@ -14,7 +14,7 @@ import pandas as pd
 
 from neurocohort.errors import InputError
 from neurocohort.learning.inference import LEVELS, read_probabilities
-from neurocohort.learning.prediction_tables import TEST_FOLD, id_columns
+from neurocohort.learning.prediction_tables import ID_COLUMNS, TEST_FOLD, id_columns
 from neurocohort.progress import in_turn
 
 KEY = ["cohort", "scan_id"]
@@ -50,6 +50,17 @@ def average_values(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
         averaged["prediction"] = mean[:, 0].round(DECIMALS)
     averaged["spread"] = spread[np.arange(len(spread)), chosen].round(DECIMALS)
     return averaged.assign(**{name: averaged[name].where(averaged[name] > 0) for name in folds})
+
+
+def average_applied(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """`average_values` of the scans that only get predictions (`applied_rows`), over all members; there may be none."""
+    if all(table.empty for table in tables.values()):
+        return pd.DataFrame(columns=[*ID_COLUMNS, "target", "prediction", "reason", "spread"])
+    averaged = average_values({name: table.drop(columns="target") for name, table in tables.items()})
+    targets = next(iter(tables.values())).set_index(KEY)["target"]  # the same in all, and missing where there is none
+    scans = pd.MultiIndex.from_frame(averaged[KEY])
+    averaged.insert(averaged.columns.get_loc("prediction"), "target", targets.loc[scans].array)
+    return averaged
 
 
 def member_rows(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

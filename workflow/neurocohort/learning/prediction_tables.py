@@ -45,6 +45,13 @@ def value_rows(samples: pd.DataFrame, predictions: np.ndarray) -> pd.DataFrame:
     return rows
 
 
+def applied_rows(samples: pd.DataFrame, predictions: np.ndarray) -> pd.DataFrame:
+    """The table of scans that only get predictions: that of `value_rows` for all networks alike, with ``reason``."""
+    return value_rows(samples.drop(columns=TEST_FOLD, errors="ignore"), predictions).assign(
+        reason=samples["reason"].to_numpy()
+    )
+
+
 def baseline_rows(samples: pd.DataFrame, predictions: dict[str, np.ndarray]) -> pd.DataFrame:
     """The table of the baselines of a regression or classification: ``model``, then the columns of `value_rows`.
 

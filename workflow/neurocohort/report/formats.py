@@ -24,6 +24,11 @@ PREDICTION_COLUMNS = {
     "classification": (*PREDICTED, "site", "target", "prediction"),
     "segmentation": (*PREDICTED, "tissue", "dice", "volume_ml", "reference_ml"),
 }
+APPLIED_COLUMNS = {
+    "regression": (*PREDICTED, "prediction", "spread", "reason"),
+    "classification": (*PREDICTED, "prediction", "spread", "reason"),
+    "segmentation": (*PREDICTED, "reason"),
+}
 SPREAD_COLUMNS = ("cohort", "part", "metric", "members", "mean", "sd", "lowest", "highest")
 REPEATABILITY_COLUMNS = ("model", "cohort", "part", "scans", "gap_years", "metric", "value", "ci_low", "ci_high", "n")
 CONFUSION_COLUMNS = ("cohort", "part", "model", "threshold", "true", "called", "scans", "participants")

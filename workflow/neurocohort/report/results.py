@@ -8,6 +8,7 @@ from neurocohort.evaluation.details import OUT_OF_FOLD
 from neurocohort.evaluation.measures import GIVEN
 from neurocohort.evaluation.outer_folds import BY_TEST_FOLD, CORRECTED_T
 from neurocohort.report import labels, tables
+from neurocohort.report.applied import applied_scans, only_predicted
 from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import comparison_sentence, comparison_table
@@ -37,6 +38,9 @@ GROUP = Key("group", "Group", labels.group)
 def part_results(part: Part) -> Content:
     """The results of one part of an experiment. Its figures are written into the report's folder ``figures``."""
     content = Content(part.cohort.title if part.cohort else "")
+    applied_scans(part, content)
+    if only_predicted(part):
+        return content
     metrics, comparisons = part.metrics, part.comparisons
     content.tables += [metrics] if isinstance(metrics, Missing) else _metrics_tables(part, metrics)
     if isinstance(comparisons, Missing):

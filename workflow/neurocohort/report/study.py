@@ -210,6 +210,13 @@ class Experiment:
         return self._table("predictions.tsv", "the predictions", formats.PREDICTION_COLUMNS[self.task])
 
     @cached_property
+    def applied(self) -> Read:
+        """Scans that only get predictions (of a segmentation, that are not used); may have no rows."""
+        file = "applied_samples.tsv" if self.task == "segmentation" else "applied.tsv"
+        columns = formats.APPLIED_COLUMNS[self.task]
+        return self._table(file, "the scans that only get predictions", columns, may_be_empty=True)
+
+    @cached_property
     def intervals(self) -> Read:
         """The prediction intervals or sets of tested scans; without rows for a segmentation, and perhaps for other tasks."""
         if self.task == "segmentation":

@@ -1,8 +1,8 @@
 """The keys of a cohort, of all sources."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from neurocohort.settings.base import Address, Path, Unique
 from neurocohort.settings.ingest import IngestKeys
@@ -11,18 +11,30 @@ from neurocohort.settings.ingest import IngestKeys
 class Cohort(IngestKeys):
     """One cohort, with the keys of all sources."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_mni_space(cls, values: Any) -> Any:
+        """The images of a CAPS folder are in MNI space unless the user says otherwise."""
+        if isinstance(values, dict) and values.get("source") == "caps":
+            return {"mni_space": True} | values
+        return values
+
     skull_stripped: bool = Field(
         False,
-        description="bids and table only: the scans are skull-stripped already, and brain extraction is left out.",
+        description="bids, caps and table only: the scans are skull-stripped already, and brain extraction is left out.",
     )
     mni_space: bool = Field(
         False,
-        description="bids and table only: the scans are in MNI152 space already, and registration is left out. The checks of "
-        "the match with the template stay. Everything more than 8 mm outside the template's brain (eyes and skull that the "
-        "stripping left) is removed, and a scan that a registration would still move by more than 6 mm is excluded. Such "
-        "scans have no volumes in mL, and the baseline of tissue volumes leaves their cohort out.",
+        description="bids, caps and table only: the scans are in MNI152 space already, and registration is left out. For caps "
+        "the default is true. The checks of the match with the template stay. Everything more than 8 mm outside the template's "
+        "brain (eyes and skull that the stripping left) is removed, and a scan that a registration would still move by more than "
+        "6 mm is excluded. Such scans have no volumes in mL, and the baseline of tissue volumes leaves their cohort out.",
     )
-    split_file: Path | None = Field(None, title="a path", description="A split of your own; see [Split](#split).")
+    split_file: Path | None = Field(
+        None,
+        title="a path",
+        description="A split of your own: a table, or the folder of a ClinicaDL split; see [Split](#split).",
+    )
     base_url: Address = Field(
         "",
         description="ixi and oasis1 only: where the archives are, if not at the published addresses: a mirror, or a folder, "

@@ -12,12 +12,21 @@ Modality = Literal["T1w", "T2w", "PDw", "FLAIR"]
 class IngestKeys(Group):
     """Keys of a cohort that its ingest depends on."""
 
-    source: Literal["ixi", "oasis1", "bids", "table"] = Field(
-        description="Where the scans come from: a public cohort, a BIDS folder, or a table of image paths. For the public ones "
-        "`workflow/neurocohort/source_tables/` has a file each, with addresses, licence and citation."
+    source: Literal["ixi", "oasis1", "bids", "caps", "table"] = Field(
+        description="Where the scans come from: a public cohort, a BIDS folder, a CAPS folder (t1-linear images of Clinica), or "
+        "a table of image paths. For the public ones `workflow/neurocohort/source_tables/` has a file each, with addresses, "
+        "licence and citation."
     )
     path: Path | None = Field(
-        None, title="a path", description="bids and table only, and needed there: the BIDS folder, or the table."
+        None,
+        title="a path",
+        description="bids, caps and table only, and needed there: the BIDS or CAPS folder, or the table.",
+    )
+    participants_tsv: Path | None = Field(
+        None,
+        title="a path",
+        description="caps only: a table with `participant_id`, `session_id` if it has a row per session, and variables, such as "
+        "ClinicaDL's labels.tsv or the participants.tsv of the BIDS folder. Without it, all variables are n/a.",
     )
     pattern: Annotated[str, Field(min_length=1)] = Field(
         "*_T1w.nii*",
@@ -25,14 +34,14 @@ class IngestKeys(Group):
         description="bids only: which files of a session's `anat` folder are its T1-weighted images.",
     )
     run: Literal["first", "last", "all"] = Field(
-        "first", description="bids only: which of several T1-weighted images of one session to take."
+        "first", description="bids and caps only: which of several T1-weighted images of one session to take."
     )
     modalities: Unique[Modality] = Field(
         ["T1w"],
         min_length=1,
         title="a list that begins with T1w, then any of T2w, PDw and FLAIR",
         description="The images of a session that become channels. The others are registered rigidly to the T1-weighted one; a "
-        "session that lacks one is excluded. ixi has T1w, T2w and PDw (3.6 and 3.8 GB more), oasis1 only T1w.",
+        "session that lacks one is excluded. ixi has T1w, T2w and PDw (3.6 and 3.8 GB more), oasis1 and caps only T1w.",
     )
 
 

@@ -27,7 +27,11 @@ class SelectionKeys(Group):
     cohorts: Unique[CohortName] = Field(
         min_length=1, description="Cohorts that are split, trained on, and tested on their held-out part."
     )
-    external: Unique[CohortName] = Field([], description="Cohorts that are tested completely and never trained on.")
+    external: Unique[CohortName] = Field(
+        [],
+        description="Cohorts that are tested completely and never trained on. Scans without a value of the target only "
+        "get predictions.",
+    )
     classes: Unique[ClassValues] | None = Field(
         None,
         min_length=2,

@@ -33,6 +33,12 @@ class Study(Group):
         "auto",
         description="Where networks run. `auto` takes a GPU if one is visible, else the CPU; `cuda` fails at once without one.",
     )
+    new_scans: Literal["keep_networks", "retrain"] = Field(
+        "keep_networks",
+        description="What happens when scans are added to a cohort that networks were trained on. `keep_networks`: the networks "
+        "stay, added participants of the held-out part are tested, and other added scans only get predictions. `retrain`: "
+        "everything is trained again with them. See [New scans in an old cohort](#new-scans-in-an-old-cohort).",
+    )
     cohorts: dict[Name, Cohort] = Field(
         min_length=1,
         title="at least one cohort under its name",

@@ -1,15 +1,13 @@
 """The ingest of a user's BIDS folder, raw or derivatives: any folder with ``sub-X[/ses-Y]/anat``."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from neurocohort.errors import InputError
 from neurocohort.notes import Notes
 from neurocohort.sources.bids_plan import plan_bids
 from neurocohort.sources.columns import IngestResult
 from neurocohort.sources.data_dictionary import Entry, read_object
-from neurocohort.sources.local_scans import ingest_local
+from neurocohort.sources.local_scans import check_source_outside, ingest_local
 
 CARRIED_OVER = ("Name", "License")  # of dataset_description.json
 
@@ -41,16 +39,13 @@ def ingest_bids(
         InputError: If ``source`` isn't a BIDS folder, no image can be used, a table can't be read, or ``run`` is unknown.
     """
     source, folder = Path(source), Path(folder)
-    place, real = Path(os.path.realpath(folder)), Path(os.path.realpath(source))
-    if place in (real, *real.parents):
-        raise InputError(
-            f"{source} is inside {folder}, where this cohort is written; move it, or give the cohort another name."
-        )
+    check_source_outside(source, folder)
     plan = plan_bids(source, pattern=pattern, run=run, modalities=modalities)
-    return ingest_local(plan, folder, _description(plan.notes, source), source)
+    return ingest_local(plan, folder, carried_over(plan.notes, source), source)
 
 
-def _description(notes: Notes, source: Path) -> Entry:
+def carried_over(notes: Notes, source: Path) -> Entry:
+    """The content of the cohort's dataset_description.json: name and licence of the user's folder."""
     given = read_object(source / "dataset_description.json", notes)
     kept = {name: given[name] for name in CARRIED_OVER if isinstance(given.get(name), str)}
     return {"Name": source.resolve().name, **kept, "DatasetType": "raw"}

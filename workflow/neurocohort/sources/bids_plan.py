@@ -52,14 +52,11 @@ def plan_bids(
         InputError: If ``source`` isn't a BIDS folder or has no image, its tables can't be read or name nobody who has an image,
             or ``run`` is unknown.
     """
-    check_modalities(modalities)
-    if run not in RUNS:
-        raise InputError(f"The run is {run!r}; expected one of {', '.join(RUNS)}.")
     if not pattern or "/" in pattern:
         raise InputError(f"The pattern is {pattern!r}; expected a file name within an anat folder, such as *_T1w.nii*.")
-    selection = _Selection(source, pattern, run, modalities)
+    selection = Selection(source, pattern, run, modalities)
     left_out: list[str] = []
-    for anat in _sessions(selection):
+    for anat in sessions_of(selection):
         selection.add(_without(anat, source, ignored, left_out) if ignored else anat)
     plan = selection.plan
     plan.notes.add_list(Kind.IMAGES, left_out, "image(s) are left out by .bidsignore")
@@ -72,17 +69,34 @@ def plan_bids(
     selection.note()
     plan.tables = read_bids_tables(source, plan.notes)
     plan.entries = {**read_dictionary(source / "sessions.json"), **read_dictionary(source / "participants.json")}
-    _note_participants(plan, source, selection.participants)
+    if not os.path.lexists(source / "participants.tsv"):
+        plan.notes.add(Kind.TABLES, "There is no participants.tsv, which would give age, sex and other variables.")
+    note_participants(plan, f"The tables of {source}", selection.participants)
     match_sessions(plan, source, selection.without_sessions)
     fill_session_ages(plan, source)
     return plan
 
 
-class _Selection:
-    """The images that are chosen, session by session, and what is left out."""
+class Selection:
+    """The images that are chosen, session by session, and what is left out.
 
-    def __init__(self, source: Path, pattern: str, run: str, modalities: Sequence[str]):
+    Args:
+        source: The folder with the folders of the participants.
+        pattern: File names of the T1-weighted images.
+        run: Which of several images of a session.
+        modalities: T1w first.
+        anat: The name of the folders with the images.
+
+    Raises:
+        InputError: If ``run`` or a modality is unknown.
+    """
+
+    def __init__(self, source: Path, pattern: str, run: str, modalities: Sequence[str], anat: str = "anat"):
+        check_modalities(modalities)
+        if run not in RUNS:
+            raise InputError(f"The run is {run!r}; expected one of {', '.join(RUNS)}.")
         self.plan = LocalPlan()
+        self.anat, self.an_anat = anat, f"{'an' if anat.startswith('a') else 'a'} {anat} folder"
         self.source, self.pattern, self.run, self.modalities = source, pattern, run, modalities
         self.people, self.sessions = Labels("sub-", source.name), Labels("ses-", source.name)
         self.participants: set[str] = set()  # with an image, whether it is used or not
@@ -111,7 +125,7 @@ class _Selection:
     def note(self) -> None:
         """Note what is left out, and names that are changed."""
         notes = self.plan.notes
-        what = f"session(s) with an anat folder have no image that matches {self.pattern}"
+        what = f"session(s) with {self.an_anat} have no image that matches {self.pattern}"
         notes.add_list(Kind.IMAGES, self.unmatched, what)
         what = "session(s) have label maps that are left out, because none is named as the image with "
         notes.add_list(Kind.LABEL_MAPS, self.unused_labels, f"{what}{LABELS} in the place of its suffix")
@@ -210,13 +224,14 @@ class _Selection:
         return (best or same or others)[0]
 
 
-def _sessions(selection: _Selection) -> Iterator[AnatFolder]:
+def sessions_of(selection: Selection) -> Iterator[AnatFolder]:
     """The anat folders of sessions, and of participants without session folders; note the others."""
     without: list[str] = []
     outside: list[str] = []
     absent: list[str] = []
     people = Labels("sub-", selection.source.name)
-    for participant_id, group in itertools.groupby(anat_folders(selection.source), lambda anat: anat.participant_id):
+    found = anat_folders(selection.source, selection.anat)
+    for participant_id, group in itertools.groupby(found, lambda anat: anat.participant_id):
         folders = [*group]
         absent += [_place(anat) for anat in folders if anat.absent]
         present = [anat for anat in folders if not anat.absent]
@@ -237,8 +252,10 @@ def _sessions(selection: _Selection) -> Iterator[AnatFolder]:
         notes.add(Kind.SESSIONS, f"{len(without)} participant(s) have no session folders; their scans are {SESSION}.")
     misnamed = misnamed_participants(selection.source)
     notes.add_list(Kind.SESSIONS, misnamed, "folder(s) aren't named sub-... and are left out")
-    notes.add_list(Kind.SESSIONS, absent, "folder(s) of a participant or session have no folder anat in them")
-    what = "participant(s) have an anat folder outside of their session folders, which is left out"
+    notes.add_list(
+        Kind.SESSIONS, absent, f"folder(s) of a participant or session have no folder {selection.anat} in them"
+    )
+    what = f"participant(s) have {selection.an_anat} outside of their session folders, which is left out"
     notes.add_list(Kind.SESSIONS, outside, what)
 
 
@@ -265,24 +282,34 @@ def _run_names(images: Sequence[os.DirEntry]) -> list[str]:
 
 def _nothing_found(source: Path, pattern: str) -> InputError:
     if not participant_folders(source):
-        return InputError(f"{source} has no folder named sub-*; expected a BIDS folder, with one for each participant.")
+        hint = " For a CAPS folder write `source: caps`." if os.path.isdir(source / "subjects") else ""
+        return InputError(
+            f"{source} has no folder named sub-*; expected a BIDS folder, with one for each participant.{hint}"
+        )
     found = [f"{anat.participant_id}/.../{entry.name}" for anat in anat_folders(source) for entry in anat.files]
     return InputError(
         f"{source} has no image named {pattern} in its anat folders, sub-*/[ses-*/]anat; found there: {few(found) or 'nothing'}."
     )
 
 
-def _note_participants(plan: LocalPlan, source: Path, with_image: set[str]) -> None:
-    """Note who is only in the tables, or only in the folders. Raises InputError if nobody is in both."""
-    tables, notes = plan.tables, plan.notes
-    named = set(tables.participants) | {participant_id for participant_id, _ in tables.sessions}
-    if not os.path.lexists(source / "participants.tsv"):
-        notes.add(Kind.TABLES, "There is no participants.tsv, which would give age, sex and other variables.")
+def note_participants(plan: LocalPlan, tables: str, with_image: set[str]) -> None:
+    """Note who is only in the tables, or only in the folders.
+
+    Args:
+        plan: The plan, with its tables.
+        tables: What the tables are called at the start of a sentence.
+        with_image: The participants with an image.
+
+    Raises:
+        InputError: If nobody is in both.
+    """
+    notes = plan.notes
+    named = set(plan.tables.participants) | {participant_id for participant_id, _ in plan.tables.sessions}
     if not named:
         return
     if not named & with_image:
         raise InputError(
-            f"The tables of {source} name {few(sorted(named))}, and none of them has an image; those with images are "
+            f"{tables} name {few(sorted(named))}, and none of them has an image; those with images are "
             f"{few(sorted(with_image))}. Expected the folders' names in the column participant_id."
         )
     absent = sorted(named - with_image)

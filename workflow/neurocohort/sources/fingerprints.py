@@ -1,4 +1,4 @@
-"""One hash of a user's BIDS folder or table: a new, changed or missing file changes it, a touched one doesn't.
+"""One hash of a user's BIDS folder, CAPS folder or table: a new, changed or missing file changes it, a touched one doesn't.
 
 Every Snakemake process computes it, so that this module imports little, and no image is opened whose size and time are those of
 the last run.
@@ -9,13 +9,16 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from neurocohort.files import sha256_of
+from neurocohort.sources.caps_plan import IMAGES, SUBJECTS
 from neurocohort.sources.columns import PATH_COLUMNS
 from neurocohort.sources.local_files import (
     BIDS_SIDECARS,
     BIDS_TABLES,
     IMAGE_SUFFIXES,
+    AnatFolder,
     anat_folders,
     named_file,
     pair_of,
@@ -51,16 +54,41 @@ def fingerprint_table(table: Path | str, folder: Path | str | None = None, *, ba
     return _fingerprint(hashlib.sha256(read_bytes(table)), watched, folder)
 
 
-def note_sources(source: Path | str, folder: Path | str, hashes: Mapping[Path, str]) -> None:
-    """Record the files of a BIDS folder or table after the ingest.
+def fingerprint_caps(
+    source: Path | str, folder: Path | str | None = None, *, participants_tsv: Path | str | None = None
+) -> str:
+    """The hash of a CAPS folder: sha256 over name and mark of every image and table that `ingest_caps` may read.
+
+    ``folder``: the cohort's folder. Raises InputError if ``source`` isn't a CAPS folder.
+    """
+    return _fingerprint(hashlib.sha256(), _watched_caps(Path(source), participants_tsv), folder)
+
+
+def fingerprint_local(cohort: Mapping[str, Any], folder: Path | str) -> str:
+    """The hash of a configured local cohort. ``folder``: the cohort's folder. Raises InputError if its files can't be read."""
+    if cohort["source"] == "table":
+        return fingerprint_table(cohort["path"], folder)
+    if cohort["source"] == "caps":
+        return fingerprint_caps(cohort["path"], folder, participants_tsv=cohort.get("participants_tsv"))
+    return fingerprint_bids(cohort["path"], folder)
+
+
+def note_sources(cohort: Mapping[str, Any], folder: Path | str, hashes: Mapping[Path, str]) -> None:
+    """Record the files of a local cohort after the ingest.
 
     Args:
-        source: The BIDS folder or table.
+        cohort: Its configuration.
         folder: The cohort's folder, in which the record is kept.
         hashes: The sha256 of the files that the ingest read. Others are hashed here if they are small.
     """
-    source, seen = Path(source), SeenFiles(Path(folder) / NAME)
-    watched = _watched_bids(source) if os.path.isdir(source) else _watched_table(source, None)
+    source, seen = Path(cohort["path"]), SeenFiles(Path(folder) / NAME)
+    watched: Iterable[tuple[str, Path | str]]
+    if cohort["source"] == "table":
+        watched = _watched_table(source, None)
+    elif cohort["source"] == "caps":
+        watched = _watched_caps(source, cohort.get("participants_tsv"))
+    else:
+        watched = _watched_bids(source)
     for _, path in watched:
         sha256 = hashes.get(Path(path).absolute())
         with contextlib.suppress(OSError):
@@ -86,14 +114,27 @@ def _watched_bids(source: Path) -> Iterator[tuple[str, Path | str]]:
     for path in (*tables, *sessions, *(path.with_suffix(".json") for path in sessions)):
         yield path.name, path
     for folder in anat_folders(source):
-        place = f"{folder.participant_id}/{folder.session_id or ''}"
         times = scans_table(source, *filter(None, folder[:2]))
         yield times.name, times
-        if folder.problem:
-            yield folder.problem, ""
-        for entry in folder.files:
-            if entry.name.lower().endswith(WATCHED_SUFFIXES):
-                yield f"{place}/{entry.name}", entry.path
+        yield from _watched_images(folder)
+
+
+def _watched_caps(source: Path, participants_tsv: Path | str | None) -> Iterator[tuple[str, Path | str]]:
+    description = source / "dataset_description.json"
+    yield description.name, description
+    if participants_tsv is not None:
+        for path in (Path(participants_tsv), Path(participants_tsv).with_suffix(".json")):
+            yield path.suffix, path
+    for folder in anat_folders(source / SUBJECTS, IMAGES):
+        yield from _watched_images(folder)
+
+
+def _watched_images(folder: AnatFolder) -> Iterator[tuple[str, Path | str]]:
+    if folder.problem:
+        yield folder.problem, ""
+    for entry in folder.files:
+        if entry.name.lower().endswith(WATCHED_SUFFIXES):
+            yield f"{folder.participant_id}/{folder.session_id or ''}/{entry.name}", entry.path
 
 
 def _watched_table(table: Path, base: Path | None) -> list[tuple[str, Path]]:

@@ -18,10 +18,10 @@ BIDS_SIDECARS = ("participants.json", "sessions.json", "dataset_description.json
 
 
 class AnatFolder(NamedTuple):
-    """One folder ``sub-X[/ses-Y]/anat`` and its files.
+    """One folder ``sub-X[/ses-Y]/anat`` (of a CAPS folder ``t1_linear``) and its files.
 
     ``session_id``: None for a folder outside of sessions. ``problem``: why the folder can't be listed, or the participant's own
-    table can't be read; there are no files then. ``absent``: whether the participant or session has no folder anat.
+    table can't be read; there are no files then. ``absent``: whether the participant or session has no such folder.
     """
 
     participant_id: str
@@ -31,10 +31,10 @@ class AnatFolder(NamedTuple):
     absent: bool = False
 
 
-def anat_folders(source: Path) -> Iterator[AnatFolder]:
+def anat_folders(source: Path, images: str = "anat") -> Iterator[AnatFolder]:
     """The anat folders of a BIDS folder, by participant and session, also those that can't be read or are absent.
 
-    Raises InputError if ``source`` isn't a folder.
+    ``images``: their name, if it is another one. Raises InputError if ``source`` isn't a folder.
     """
     for participant in participant_folders(source):
         if fault := _fault_of_participant(participant):
@@ -43,7 +43,7 @@ def anat_folders(source: Path) -> Iterator[AnatFolder]:
         sessions = [entry for entry in _entries(participant.path) if _may_be_folder(entry, "ses-")]
         for session in (None, *sessions):
             place, name = session or participant, session and session.name
-            folder = f"{place.path}/anat"  # texts: a Path each would double the time
+            folder = f"{place.path}/{images}"  # texts: a Path each would double the time
             if session and (fault := fault_of_folder(session.path)):
                 yield AnatFolder(participant.name, name, [], f"{participant.name}/{name} {fault}.")
             elif os.path.lexists(folder):

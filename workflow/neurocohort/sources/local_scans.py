@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from neurocohort.errors import InputError, ScanExcluded
@@ -19,7 +20,18 @@ from neurocohort.sources.raw_bids import Ingested, write_tables
 from neurocohort.sources.variables import values_for_scans
 
 
-def ingest_local(plan: LocalPlan, folder: Path, description: Entry, source: Path) -> IngestResult:
+def check_source_outside(source: Path, folder: Path) -> None:
+    """Raise InputError if the user's folder is inside the cohort's: its images would be deleted as those of an earlier run."""
+    place, real = Path(os.path.realpath(folder)), Path(os.path.realpath(source))
+    if place in (real, *real.parents):
+        raise InputError(
+            f"{source} is inside {folder}, where this cohort is written; move it, or give the cohort another name."
+        )
+
+
+def ingest_local(
+    plan: LocalPlan, folder: Path, description: Entry, source: Path, tables: Sequence[Path] | None = None
+) -> IngestResult:
     """Bring every image of a plan into the cohort's folder and write its tables. A scan with an unusable image is excluded.
 
     Args:
@@ -27,13 +39,14 @@ def ingest_local(plan: LocalPlan, folder: Path, description: Entry, source: Path
         folder: The cohort's folder.
         description: Content of ``dataset_description.json``.
         source: The user's folder or table, for messages.
+        tables: The tables that were read; those of ``source`` by default.
 
     Raises:
         InputError: If no scan can be used.
     """
     if plan.scans and all(is_dicom(scan.images["T1w"]) for scan in plan.scans):
         raise dicom_error(source, plan.scans[0].images["T1w"])
-    collected = Ingested(folder, tables=tables_of(source))
+    collected = Ingested(folder, tables=tables_of(source) if tables is None else [*tables])
     collected.notes.extend(plan.notes.notes)
     for exclusion in plan.exclusions:
         collected.exclude(*exclusion)

@@ -16,7 +16,7 @@ from neurocohort.notes import Kind, Notes
 from neurocohort.sources.bids_labels import EXPECTED, Labels
 from neurocohort.sources.cells import MISSING_TEXTS, Sheet, read_table
 from neurocohort.sources.columns import KNOWN_VARIABLES, OWN_COLUMNS, PATH_COLUMNS
-from neurocohort.sources.data_dictionary import Entries, Translation, read_dictionary
+from neurocohort.sources.data_dictionary import Entries, Translation, read_dictionary, read_object
 from neurocohort.sources.local_files import BIDS_TABLES, session_tables
 from neurocohort.text import few
 
@@ -152,6 +152,24 @@ def read_bids_tables(source: Path, notes: Notes) -> CohortTables:
     return tables
 
 
+def read_session_table(path: Path, notes: Notes) -> tuple[CohortTables, Entries]:
+    """Read one table of participants or, with a column session_id, of sessions, such as ClinicaDL's labels.tsv.
+
+    Returns:
+        The table, with ages in years and sexes M or F, and its data dictionary: the objects in the .json of the same name.
+        (ClinicaDL's labels.json holds the options of its command, which are not objects.)
+
+    Raises:
+        InputError: If the file can't be read, or two rows of one participant and session differ.
+    """
+    tables = CohortTables({}, {}, {})
+    given = read_object(path.with_suffix(".json"), notes)
+    entries = {name: entry for name, entry in given.items() if isinstance(entry, dict)}
+    table = read_local_table(path, required=("participant_id",), kept=("participant_id", "session_id"), notes=notes)
+    _add(tables, table, entries, notes)
+    return tables, entries
+
+
 def _add(
     tables: CohortTables, table: LocalTable, entries: Entries, notes: Notes, participant_id: str | None = None
 ) -> None:
@@ -166,7 +184,7 @@ def _add(
     for number, row in table.rows.items():
         participant = label_of(people, path, number, participant_id or row["participant_id"], "participant_id")
         session = row.get("session_id")
-        if session is not None or path.name != "participants.tsv":
+        if session is not None or ("session_id" in row and path.name != "participants.tsv"):
             session = label_of(sessions, path, number, session, "session_id", participant)
         values = {name: row[name] for name in table.names}
         key = participant, session or ""

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from neurocohort.dataset.clinicadl_split import split_tables
 from neurocohort.errors import InputError
 from neurocohort.sources.bids_plan import plan_bids
+from neurocohort.sources.caps_plan import plan_caps
 from neurocohort.sources.local_plan import LocalPlan
 from neurocohort.sources.table_plan import plan_table
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
@@ -59,9 +61,17 @@ KEYS_OF_SOURCE = {
     "ixi": {"base_url"},
     "oasis1": {"base_url", "table", "discs", "accept_data_use_agreement"},
     "bids": _LOCAL | {"pattern", "run"},
+    "caps": _LOCAL | {"participants_tsv", "run"},
     "table": _LOCAL,
 }
-MODALITIES_OF_SOURCE = {"ixi": ("T1w", "T2w", "PDw"), "oasis1": ("T1w",)} | dict.fromkeys(("bids", "table"), MODALITIES)
+MODALITIES_OF_SOURCE = {"ixi": ("T1w", "T2w", "PDw"), "oasis1": ("T1w",), "caps": ("T1w",)} | dict.fromkeys(
+    ("bids", "table"), MODALITIES
+)
+WANTED_PATHS = {
+    "bids": "the folder with the sub-* folders",
+    "caps": "the CAPS folder, which has the folder subjects",
+    "table": "a .csv, .tsv or .xlsx file",
+}
 ALL_SOURCE_KEYS = set().union(*KEYS_OF_SOURCE.values())
 AGREEMENTS = {"oasis1": ("OASIS-1", "https://sites.wustl.edu/oasisbrains/")}
 RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # other folders in results/
@@ -124,6 +134,9 @@ def plan_of_cohort(cohort: dict) -> LocalPlan | None:
     path = Path(cohort.get("path", ""))
     if cohort["source"] == "bids":
         return plan_bids(path, pattern=cohort["pattern"], run=cohort["run"], modalities=cohort["modalities"])
+    if cohort["source"] == "caps":
+        labels = cohort.get("participants_tsv")
+        return plan_caps(path, participants_tsv=Path(labels) if labels else None, run=cohort["run"])
     return plan_table(path, modalities=cohort["modalities"]) if cohort["source"] == "table" else None
 
 
@@ -142,9 +155,7 @@ def cohort_faults(config: dict) -> Iterator[str]:
         yield from _modality_faults(key, cohort)
         if "path" in KEYS_OF_SOURCE[source]:
             yield from _path_faults(key, cohort)
-        split_file = cohort.get("split_file")
-        if split_file and not os.path.isfile(split_file):
-            yield f"`{key}.split_file` is `{split_file}`, which isn't a file (relative to {Path.cwd()}); expected a split.tsv."
+        yield from _split_file_faults(key, cohort.get("split_file"), config["split"])
         if source in AGREEMENTS and not cohort.get("accept_data_use_agreement"):
             title, address = AGREEMENTS[source]
             found = "false" if "accept_data_use_agreement" in cohort else "missing"
@@ -177,15 +188,35 @@ def _modality_faults(key: str, cohort: dict) -> Iterator[str]:
 
 
 def _path_faults(key: str, cohort: dict) -> Iterator[str]:
-    wanted = "the folder with the sub-* folders" if cohort["source"] == "bids" else "a .csv, .tsv or .xlsx file"
+    wanted = WANTED_PATHS[cohort["source"]]
     if "path" not in cohort:
         yield f"`{key}.path` is missing; expected {wanted}."
         return
     path = Path(cohort["path"])
     # Path's own methods raise where a name is too long.
-    if not (os.path.isdir(path) if cohort["source"] == "bids" else os.path.isfile(path)):
+    if not (os.path.isfile(path) if cohort["source"] == "table" else os.path.isdir(path)):
         found = "a file" if os.path.isfile(path) else "a folder" if os.path.isdir(path) else "not there"
         yield f"`{key}.path` is `{path}`, which is {found} (relative to {Path.cwd()}); expected {wanted}."
+
+
+def _split_file_faults(key: str, split_file: str | None, split: dict) -> Iterator[str]:
+    if split_file is None or os.path.isfile(split_file):
+        return
+    if not os.path.isdir(split_file):
+        yield (
+            f"`{key}.split_file` is `{split_file}`, which isn't a file (relative to {Path.cwd()}); expected a split.tsv, or the "
+            "folder of a ClinicaDL split."
+        )
+        return
+    try:
+        folds = sum(file.fold is not None for file in split_tables(Path(split_file)))
+    except InputError as error:
+        yield f"`{key}.split_file`: {error}"
+        return
+    if split["test_folds"]:
+        yield f"`{key}.split_file` is a split of ClinicaDL, which has no test folds; set `split.test_folds: 0`, or leave it out."
+    elif folds and split["folds"] not in (0, folds):
+        yield f"`{key}.split_file` has {folds} folds, and `split.folds` is {split['folds']}; write `split.folds: {folds}`."
 
 
 def synthetic_faults(config: dict) -> Iterator[str]:

@@ -32,7 +32,7 @@ def data_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Itera
     names = [*experiment["cohorts"], *experiment["external"]]
     if not all(name in surveys for name in names):
         return
-    own = {name: surveys[name] for name in names}
+    own = {name: surveys[name] for name in names if not _only_predicted(experiment, name, surveys[name])}
     faults = [*_filter_faults(key, experiment, own), *_target_faults(key, experiment, own)]
     yield from faults
     if not faults:
@@ -42,6 +42,14 @@ def data_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Itera
         yield from _too_few_faults(key, experiment, own)
     yield from _class_faults(key, experiment, own)
     yield from _site_faults(key, experiment, {name: own[name] for name in experiment["cohorts"]})
+
+
+def _only_predicted(experiment: dict, cohort: str, survey: Survey) -> bool:
+    """Whether the networks are applied to a cohort without metrics: an external one without a value of the target."""
+    target = experiment["target"]
+    if cohort not in experiment["external"] or experiment["task"] == "segmentation":
+        return False
+    return target not in survey.kinds or (survey.rows is not None and not _with_target(survey.rows, target))
 
 
 def _target_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:

@@ -52,7 +52,8 @@ def experiment_faults(
             )
     if all(name in kinds for _, name in named):
         own = {name: kinds[name] for _, name in named}
-        yield from _target_faults(key, experiment, own)
+        labelled = {name: known for name, known in own.items() if not only_predicted(experiment, name, known)}
+        yield from _target_faults(key, experiment, labelled)
         yield from _filter_faults(key, experiment, own)
     yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
@@ -70,6 +71,18 @@ def _modulated_faults(key: str, experiment: dict, config: dict, cohorts: list[st
             f"`{key}.modalities` has {MODULATED_GM}, and `cohorts.{name}.mni_space` is true: the volumes of heads that were "
             "brought to MNI space before aren't known, so their maps can't be modulated; use GM, or leave out this cohort."
         )
+
+
+def only_predicted(experiment: dict, cohort: str, kinds: dict[str, str | None]) -> bool:
+    """Whether the networks are applied to a cohort without metrics: an external one without the target.
+
+    Args:
+        experiment: Its configuration.
+        cohort: The name of one of its cohorts.
+        kinds: The kind of each variable of the cohort.
+    """
+    external, target = cohort in experiment["external"], experiment["target"]
+    return external and target not in kinds and experiment["task"] != "segmentation"
 
 
 def _unknown_cohort(name: str, config: dict) -> str:

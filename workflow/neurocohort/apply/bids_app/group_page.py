@@ -15,6 +15,7 @@ from neurocohort.apply.bids_app import layout
 from neurocohort.apply.outcomes import PREDICTED
 from neurocohort.apply.pages import INDEX, OWN_TEMPLATES
 from neurocohort.apply.results import SCANS
+from neurocohort.export.reference import kind_of
 from neurocohort.files import write_text
 from neurocohort.learning.tasks import REGRESSION, SEGMENTATION
 from neurocohort.report import labels, pages
@@ -171,6 +172,8 @@ def _quality(records: Mapping[str, Mapping[str, Any]]) -> list[Quality]:
             continue
         decimals = labels.decimals_for(values)
         cells = [labels.number(value, decimals) for value in (np.median(values), min(values), max(values))]
-        beyond = sum(abs(one["scan"]["scores"].get(name, 0)) > one["limit"] for one in records.values())
+        beyond = sum(
+            abs(one["scan"]["scores"].get(name, 0)) > one["limits"][kind_of(name)] for one in records.values()
+        )
         found.append(Quality(labels.quality(name), len(values), cells, beyond))
     return found

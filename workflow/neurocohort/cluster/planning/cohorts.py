@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from neurocohort.files import read_table
+from neurocohort.sources.caps_plan import plan_caps
 from neurocohort.sources.local_files import anat_folders, labels_beside, matching_images, named_file, pair_of
 from neurocohort.sources.sources import Source, SourceFile, needed_files, read_source, source_table, store_of
 from neurocohort.sources.variables import read_scan_table
 from neurocohort.study.cohorts import SYNTHETIC_FOLDER
 from neurocohort.study.published import published_file, published_stores
 
-LOCAL_SOURCES = ("bids", "table")
+LOCAL_SOURCES = ("bids", "caps", "table")
 SCAN_MVOXELS = {"ixi": 256 * 256 * 150 / 1e6, "oasis1": 256 * 256 * 160 / 1e6}  # of one image, in millions of voxels
 FIELD_OF_VIEW_ML = {"ixi": 240 * 240 * 180 / 1e3, "oasis1": 256 * 256 * 160 / 1e3}  # of the synthetic scans
 HEAD_MVOXELS = 10.0  # of a head at about 1 mm, if no image can be read
@@ -177,7 +178,7 @@ def _archive_bytes(base: str | None, file: SourceFile, directory: Path) -> float
 
 def _local(name: str, settings: dict[str, Any], directory: Path) -> Cohort:
     path = directory / settings["path"]
-    images, labelled = _in_bids(path, settings) if settings["source"] == "bids" else _in_table(path)
+    images, labelled = _files_of(path, settings)
     scans, labelled, counted = _ingested(name, directory) or (len(images), labelled, False)
     modalities = len(settings["modalities"])
     uncompressed = [image for image in images if not image.name.lower().endswith(".gz")]
@@ -185,6 +186,15 @@ def _local(name: str, settings: dict[str, Any], directory: Path) -> Cohort:
     total = scans * modalities
     mvoxels = written / total if uncompressed and total else _mvoxels_of(images)
     return Cohort(name, settings, scans, labelled, counted, mvoxels, written)
+
+
+def _files_of(path: Path, settings: dict[str, Any]) -> tuple[list[Path], int]:
+    """The T1-weighted images of a local cohort, and how many of them have a label map."""
+    if settings["source"] == "table":
+        return _in_table(path)
+    if settings["source"] == "caps":
+        return [scan.images["T1w"] for scan in plan_caps(path, run=settings["run"]).scans], 0
+    return _in_bids(path, settings)
 
 
 def _in_bids(path: Path, settings: dict[str, Any]) -> tuple[list[Path], int]:
