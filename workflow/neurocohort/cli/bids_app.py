@@ -1,15 +1,22 @@
 """The command of the BIDS App: trained models applied to a BIDS dataset, with the arguments of the BIDS Apps' convention."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperCommand
 
 from neurocohort.cli.app import app
+
+if TYPE_CHECKING:
+    from neurocohort.apply.bids_app.participants import Request
+    from neurocohort.apply.bids_app.scans import Dataset
+    from neurocohort.apply.one_scan import Options
 
 PARTICIPANT, GROUP = "participant", "group"
 ARGUMENTS = 3  # positional
@@ -83,8 +90,8 @@ def bids(
 ) -> None:
     """Apply trained models to a BIDS dataset, as a BIDS App.
 
-    After the arguments, --model and the options for labels take several values. The environment variable NEUROCOHORT_MODELS names
-    bundles for a command without --model, separated by colons. Exits with 1 if no scan has a prediction.
+    After the arguments, --model and the options for labels take several values. Without --model, all
+    bundles in the folder of the environment variable NEUROCOHORT_MODELS are used. Exits with 1 if no scan has a prediction.
     """
     from neurocohort.apply.bids_app.participants import Request
     from neurocohort.apply.bids_app.scans import Selection
@@ -113,26 +120,31 @@ def bids(
 
 
 def _models_of_environment() -> list[Path]:
-    """The bundles of a container."""
-    return [Path(folder) for folder in os.environ.get("NEUROCOHORT_MODELS", "").split(":") if folder]
+    """The bundles in the folder NEUROCOHORT_MODELS, which a container has."""
+    folder = os.environ.get("NEUROCOHORT_MODELS", "")
+    return sorted(path for path in Path(folder).glob("*/") if path.is_dir()) if folder else []
 
 
-def _apply(request, options, device: str) -> bool:
+def _apply(request: Request, options: Options, device: str) -> bool:
     from neurocohort.apply.bids_app.participants import apply_models
     from neurocohort.apply.results import line
 
-    def found(dataset) -> None:
-        for one in dataset.left_out:
-            print(f"{'_'.join(filter(None, (one.participant_id, one.session_id)))}: left out: {one.reason}")
-        for note in dataset.notes:
-            print(f"note: {note.shown}")
+    shown: set[str] = set()
+
+    def found(dataset: Dataset) -> None:
+        places = ["_".join(filter(None, (one.participant_id, one.session_id))) for one in dataset.left_out]
+        lines = [f"{place}: left out: {one.reason}" for place, one in zip(places, dataset.left_out, strict=True)]
+        for text in [*lines, *(f"note: {note.shown}" for note in dataset.notes)]:
+            if text not in shown:  # every model has the same
+                print(text)
+            shown.add(text)
 
     predicted = apply_models(request, options, device, lambda outcome: print(line(outcome), flush=True), found)
     print(f"{predicted} predictions are in {request.output}.")
     return predicted > 0
 
 
-def _collect(request, options, device: str) -> bool:
+def _collect(request: Request, options: Options, device: str) -> bool:
     from neurocohort.apply.bids_app.group import LEFT_OUT, MISSING, collect
     from neurocohort.apply.bids_app.layout import GROUP_TABLE, REPORTS
     from neurocohort.apply.bids_app.participants import open_models

@@ -173,4 +173,5 @@ def _record(request: Request, model: Model, scan: BidsScan, outcome: Outcome) ->
     record = predictions_record(model.bundle, [outcome])
     (own,) = record.pop("scans")
     record["model"] |= {"label": model.label, "sha256": model.sha256, "modalities": model.modalities}
-    return record | _ids(model, scan) | {"source": scan.source, "chosen_run": request.run, "scan": own}
+    ids = {name: value for name, value in _ids(model, scan).items() if name not in record}
+    return record | ids | {"source": scan.source, "chosen_run": request.run, "scan": own}
