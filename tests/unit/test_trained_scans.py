@@ -86,11 +86,23 @@ def test_a_line_added_to_a_split_file_leaves_the_others_known(tmp_path):
     ingested(tmp_path / "data", cohort(2))
     path = tmp_path / "split.tsv"
     path.write_text("participant_id\tpart\nsub-000\ttrain\n")
-    before = known_scans(tmp_path / "data", ["a"], {"a": str(path)})
+    before = known_scans(tmp_path / "data", ["a"], {"a": [str(path)]})
     path.write_text("participant_id\tpart\nsub-000\ttrain\nsub-001\ttrain\n")
-    assert before.items() < known_scans(tmp_path / "data", ["a"], {"a": str(path)}).items()
+    assert before.items() < known_scans(tmp_path / "data", ["a"], {"a": [str(path)]}).items()
     path.write_text("participant_id\tpart\nsub-000\theld-out\n")
-    assert not before.items() <= known_scans(tmp_path / "data", ["a"], {"a": str(path)}).items()
+    assert not before.items() <= known_scans(tmp_path / "data", ["a"], {"a": [str(path)]}).items()
+
+
+def test_a_line_that_moves_to_another_file_of_a_split_folder_is_a_change(tmp_path):
+    ingested(tmp_path / "data", cohort(2))
+    files = [tmp_path / name for name in ("train.tsv", "validation.tsv")]
+    lines = ["participant_id\nsub-000\n", "participant_id\nsub-001\n"]
+    found = []
+    for order in (lines, lines[::-1]):
+        for path, text in zip(files, order, strict=True):
+            path.write_text(text)
+        found.append(known_scans(tmp_path / "data", ["a"], {"a": [str(path) for path in files]}))
+    assert not found[0].items() <= found[1].items()
 
 
 def test_added_scans_are_tested_only_in_the_held_out_part(trained):

@@ -218,10 +218,10 @@ def ingest_fingerprint(wildcards):
 
 def split_files(wildcards):
     """The user's split file of a cohort, or the files of a ClinicaDL split; none if the cohort has no split file."""
-    given = COHORTS[wildcards.cohort].get("split_file", [])
+    given = COHORTS[wildcards.cohort].get("split_file")
     if given and os.path.isdir(given):
         return [str(file.path) for file in split_tables(Path(given))]
-    return given
+    return [str(given)] if given else []
 
 
 def trained_cohorts(experiment):
@@ -265,13 +265,13 @@ def selection_settings(experiment, **own):
     ).as_json()
 
 
-def split_files(experiment):
-    """The split files of the user, by cohort that the experiment trains on."""
+def split_files_of(experiment):
+    """The `split_files` of each cohort that the experiment trains on; without those that have none."""
     files = {
-        cohort: COHORTS[cohort].get("split_file")
+        cohort: split_files(SimpleNamespace(cohort=cohort))
         for cohort in trained_cohorts(experiment)
     }
-    return {cohort: str(file) for cohort, file in files.items() if file}
+    return {cohort: found for cohort, found in files.items() if found}
 
 
 @functools.cache
@@ -324,7 +324,7 @@ def modified_ns(path):
 def record_in(experiment, *times_ns):
     """`kept_record` of an experiment, read again when one of the time stamps of its files has changed."""
     known = known_scans(
-        Path("data"), trained_cohorts(experiment), split_files(experiment)
+        Path("data"), trained_cohorts(experiment), split_files_of(experiment)
     )
     return kept_record(
         training_folders(experiment), known, training_conditions(experiment)

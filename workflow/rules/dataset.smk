@@ -95,7 +95,7 @@ rule select_training:
             w.experiment, external=[], development=True, **test_fold_of(w)
         ),
         conditions=lambda w: training_conditions(w.experiment),
-        split_files=lambda w: json.dumps(split_files(w.experiment)),
+        split_files=lambda w: json.dumps(split_files_of(w.experiment)),
         trained=trained_option,
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"

@@ -202,7 +202,7 @@ def select(
     flow: Path,
     settings: Annotated[str, typer.Option(help="SelectionSettings as JSON")],
     conditions: str = "",
-    split_files: Annotated[str, typer.Option(help="the `split_file` of each cohort that has one, as JSON")] = "{}",
+    split_files: Annotated[str, typer.Option(help="the split files of each cohort that has some, as JSON")] = "{}",
     known: Annotated[Path | None, typer.Option(help="where to write what is known of the scans to train on")] = None,
     trained: Annotated[
         Path | None, typer.Option(help="what was known when the networks that stay were trained")

@@ -8,7 +8,7 @@ the start of every Snakemake process.
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,24 +42,28 @@ class TrainedScans(Group):
     samples: dict[str, int]
 
 
-def known_scans(data: Path, cohorts: Iterable[str], split_files: Mapping[str, str]) -> dict[str, str]:
+def known_scans(data: Path, cohorts: Iterable[str], split_files: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Hash everything that ingest knows of each scan, and each line of a user's split file.
 
     Args:
         data: Folder with a folder of tables for each cohort.
         cohorts: Their names.
-        split_files: The `split_file` of the cohorts that have one.
+        split_files: The file of the `split_file` of each cohort that has one, or the files of a folder.
 
     Returns:
-        A hash by ``cohort/scan_id``, and an empty text by ``cohort/split_file/line``.
+        A hash by ``cohort/scan_id``, and an empty text by ``cohort/split_file/line``; of several files,
+        by ``cohort/split_file/folder/file/line``.
     """
     found: dict[str, str] = {}
     for cohort in cohorts:
         tables = [data / cohort / name for name in ("scans.tsv", "batches.tsv")]
         found |= _rows(cohort, *tables, *(path.stat().st_mtime_ns for path in tables))
-        if cohort in split_files:
-            lines = Path(split_files[cohort]).read_text(encoding="utf-8", errors="replace").splitlines()
-            found |= {f"{cohort}/split_file/{line.strip()}": "" for line in lines if line.strip()}
+        files = [Path(name) for name in split_files.get(cohort, ())]
+        for path in files:
+            # The files of a folder may have the same lines: only their names say which part the lines give.
+            place = f"{path.parent.name}/{path.name}/" if len(files) > 1 else ""
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            found |= {f"{cohort}/split_file/{place}{line.strip()}": "" for line in lines if line.strip()}
     return found
 
 
