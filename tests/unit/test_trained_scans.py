@@ -93,6 +93,18 @@ def test_a_line_added_to_a_split_file_leaves_the_others_known(tmp_path):
     assert not before.items() <= known_scans(tmp_path / "data", ["a"], {"a": [str(path)]}).items()
 
 
+def test_a_line_that_moves_to_another_file_of_a_split_folder_is_a_change(tmp_path):
+    ingested(tmp_path / "data", cohort(2))
+    files = [tmp_path / name for name in ("train.tsv", "validation.tsv")]
+    lines = ["participant_id\nsub-000\n", "participant_id\nsub-001\n"]
+    found = []
+    for order in (lines, lines[::-1]):
+        for path, text in zip(files, order, strict=True):
+            path.write_text(text)
+        found.append(known_scans(tmp_path / "data", ["a"], {"a": [str(path) for path in files]}))
+    assert not found[0].items() <= found[1].items()
+
+
 def test_added_scans_are_tested_only_in_the_held_out_part(trained):
     scans = pd.concat([cohort(20), cohort(12).head(3).assign(session_id="ses-2")], ignore_index=True)
     scans["scan_id"] = scans["participant_id"] + "_" + scans["session_id"]
