@@ -60,7 +60,14 @@ def replaced(package, file, old, new):
 
 def test_registration_reruns_preprocessing_and_neither_download_nor_training(package):
     found = appended(package, "imaging/registration.py")
-    assert "preprocess-batch" in found and not found & {"synthetic", "ingest", "pack", "train", "predict", "baselines"}
+    assert "preprocess-batch" in found and not found & {
+        "synthetic",
+        "ingest",
+        "pack",
+        "train",
+        "predict-samples",
+        "baselines",
+    }
 
 
 def test_a_scan_is_computed_again_for_the_code_that_computes_it_and_not_for_that_of_its_batch(package):
@@ -144,7 +151,7 @@ def test_help_text_of_an_option_reruns_nothing_and_its_default_does(package):
 def test_description_of_a_key_reruns_nothing_and_a_key_reruns_its_own_stage(package):
     assert replaced(package, "settings/training.py", "Scans in a step.", "Scans of a step.") == set()
     found = appended(package, "settings/report.py")
-    assert not found & {"ingest", "preprocess-batch", "select", "train", "predict", "evaluate"}
+    assert not found & {"ingest", "preprocess-batch", "select", "train", "predict-samples", "evaluate"}
     assert "train" in appended(package, "settings/training.py")
     assert "train" not in appended(package, "settings/evaluation.py")
 
@@ -160,12 +167,12 @@ def test_a_package_behind_a_subcommand_counts_as_its_modules_do(package):
 
 @pytest.mark.parametrize("file", ["study/messages.py", "study/experiments.py", "study/members.py"])
 def test_words_on_a_faulty_configuration_rerun_no_data_and_no_training(package, file):
-    assert not appended(package, file) & {"ingest", "preprocess-batch", "select", "train", "predict"}
+    assert not appended(package, file) & {"ingest", "preprocess-batch", "select", "train", "predict-samples"}
 
 
 def test_tables_of_predictions_rerun_predictions_and_baselines_and_no_training(package):
     found = appended(package, "learning/prediction_tables.py")
-    assert {"predict", "baselines"} <= found and not found & {"train", "preprocess-batch"}
+    assert {"predict-samples", "baselines"} <= found and not found & {"train", "preprocess-batch"}
 
 
 def test_training_loss_reruns_no_baseline(package):

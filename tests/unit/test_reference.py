@@ -9,7 +9,15 @@ from neurocohort.apply.bundles import open_bundle
 from neurocohort.apply.flags import feature_flags, image_flags, not_compared, person_flags, prediction_flags
 from neurocohort.apply.scans import RawScan
 from neurocohort.export.raw_scans import RAW_SCANS, REFERENCE
-from neurocohort.export.reference import FLAGGED_FRACTION, LEAST_LIMIT, FeatureSpace, Spread, reference_of
+from neurocohort.export.reference import (
+    FLAGGED_FRACTION,
+    KINDS,
+    LEAST_LIMIT,
+    FeatureSpace,
+    Spread,
+    kind_of,
+    reference_of,
+)
 from neurocohort.imaging.scan_results import PreprocessedScan, ScanImages
 from neurocohort.learning.feature_files import ScanFeatures
 from raw_scan_bundle import TYPICAL, features, quality, samples, write_raw_scan_bundle, write_template
@@ -71,10 +79,10 @@ def test_at_most_five_percent_of_new_scans_like_the_training_scans_are_flagged()
         known, new = rows.iloc[100:].reset_index(drop=True), slice(0, 100)
         reference = reference_of(known, table, {"seed-1": found})
         for record, own in zip(table.iloc[new].to_dict("records"), found.values[new], strict=True):
-            scores = [abs(score) for score in reference.number_scores(record).values()]
-            scores.append(reference.distance.score(reference.distance_of({"seed-1": own})))
-            flagged.append(max(scores) > reference.limit)
-    assert 0.02 < np.mean(flagged) <= FLAGGED_FRACTION + 0.015
+            scores = reference.number_scores(record)
+            scores["features"] = reference.distance.score(reference.distance_of({"seed-1": own}))
+            flagged.append(any(abs(score) > reference.limits[kind_of(name)] for name, score in scores.items()))
+    assert 0.01 < np.mean(flagged) <= FLAGGED_FRACTION + 0.015
 
 
 def test_with_few_scans_the_limit_is_their_largest_score():
@@ -83,12 +91,14 @@ def test_with_few_scans_the_limit_is_their_largest_score():
     held_out = table.iloc[:10].to_dict("records")
     assert reference.calibration_scans == 10
     for record in held_out:
-        assert all(abs(score) <= reference.limit for score in reference.number_scores(record).values())
+        scores = reference.number_scores(record)
+        assert all(abs(score) <= reference.limits[kind_of(name)] for name, score in scores.items())
 
 
 def test_limit_is_never_below_that_of_an_outlier():
     own = features(np.ones(6))
-    assert reference_of(samples(), quality(TYPICAL), {"seed-1": own}).limit >= LEAST_LIMIT
+    limits = reference_of(samples(), quality(TYPICAL), {"seed-1": own}).limits
+    assert set(limits) == set(KINDS) and min(limits.values()) >= LEAST_LIMIT
 
 
 def test_external_scans_and_held_out_scans_do_not_change_the_spread():
@@ -111,7 +121,7 @@ def test_bundle_states_ranges_and_no_person(bundle_folder, bundle):
 def test_reference_is_the_same_after_reading(bundle):
     own = {name: features(np.ones(6)) for name in ("seed-1", "seed-2")}
     made = reference_of(samples(), quality(TYPICAL), own)
-    assert made.numbers == bundle.reference.numbers and made.limit == bundle.reference.limit
+    assert made.numbers == bundle.reference.numbers and made.limits == bundle.reference.limits
     given = {name: np.full(6, 0.9, dtype=np.float32) for name in own}
     assert made.distance_of(given) == pytest.approx(bundle.reference.distance_of(given))
 

@@ -6,15 +6,15 @@ from neurocohort.apply.bundles import RawScanBundle
 from neurocohort.apply.outcomes import Cell, Flag
 from neurocohort.apply.scans import RawScan
 from neurocohort.dataset.quality_limits import problems
-from neurocohort.export.reference import INTENSITY_NUMBERS, Spread
+from neurocohort.export.reference import FEATURES, Spread, kind_of
 from neurocohort.imaging.doubts import doubts
 from neurocohort.imaging.scan_results import PreprocessedScan
 from neurocohort.learning.tasks import REGRESSION
 from neurocohort.report import labels
 from neurocohort.text import listed
 
-AGE, SEX, SITE, PREDICTION, LIMIT = "age", "sex", "site", "prediction", "limit of quality"
-FIELD_OF_VIEW, QUALITY, INTENSITY, FEATURES = "field of view", "quality", "intensity", "features"
+AGE, SEX, SITE, PREDICTION = "age", "sex", "site", "prediction"
+FIELD_OF_VIEW = "field of view"
 CUT_NUMBERS = ("mask_border_cm2", "missing_brain")
 
 
@@ -46,21 +46,20 @@ def image_flags(result: PreprocessedScan, scores: Mapping[str, float], bundle: R
     if not beyond:
         cuts = {name: value for name, value in result.metrics.items() if name in CUT_NUMBERS}
         yield from (Flag(FIELD_OF_VIEW, sentence) for sentence in doubts(cuts))
-    far = {name: score for name, score in scores.items() if abs(score) > bundle.reference.limit}
+    far = {name: score for name, score in scores.items() if abs(score) > bundle.reference.limits[kind_of(name)]}
     for name, score in sorted(far.items(), key=lambda entry: -abs(entry[1])):
         value = result.metrics[name] or 0.0  # it has a score, and so a value
-        kind = INTENSITY if name in INTENSITY_NUMBERS else QUALITY
-        yield Flag(kind, _far(name, value, bundle.reference.numbers[name], score, bundle))
+        yield Flag(kind_of(name), _far(name, value, bundle.reference.numbers[name], score, bundle))
 
 
 def feature_flags(distance: float, score: float, bundle: RawScanBundle) -> Iterator[Flag]:
     """Yield whether the networks' features are far from those of the training scans; ``distance``: Mahalanobis."""
     spread = bundle.reference.distance
-    if spread and score > bundle.reference.limit:
+    if spread and score > (limit := bundle.reference.limits[FEATURES]):
         yield Flag(
             FEATURES,
             f"The networks' features are far from those of the training scans: distance {distance:.4g}, where 90 % of the scans "
-            f"that were not trained on are below {spread.high:.4g}; score {score:.1f}, limit {bundle.reference.limit:.1f}.",
+            f"that were not trained on are below {spread.high:.4g}; score {score:.1f}, limit {limit:.1f}.",
         )
 
 
@@ -79,7 +78,7 @@ def _far(name: str, value: float, spread: Spread, score: float, bundle: RawScanB
     side = "above" if score > 0 else "below"
     return (
         f"{labels.quality(name)} (`{name}`) is {value:.4g}, {abs(score):.1f} standard deviations {side} the median of the "
-        f"training scans, {spread.median:.4g} (limit {bundle.reference.limit:.1f})."
+        f"training scans, {spread.median:.4g} (limit {bundle.reference.limits[kind_of(name)]:.1f})."
     )
 
 

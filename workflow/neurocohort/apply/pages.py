@@ -13,7 +13,7 @@ from PIL import Image
 from neurocohort.apply.bundles import RawScanBundle
 from neurocohort.apply.outcomes import Outcome
 from neurocohort.apply.results import SCANS, mosaic_path
-from neurocohort.export.reference import Spread
+from neurocohort.export.reference import Spread, kind_of
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION
 from neurocohort.report import labels, pages, viewers
 from neurocohort.report.figures import Drawing
@@ -74,7 +74,6 @@ def write_page(folder: Path, bundle: RawScanBundle, names: Sequence[str], outcom
         place=(place + 1, len(names)),
         experiments=[_prediction(bundle, outcome)],
         numbers=_numbers(bundle, outcome),
-        limit=bundle.reference.limit,
         viewer=_viewer(bundle, outcome),
         first_time=FirstTime(),
     )  # fmt: skip
@@ -193,7 +192,7 @@ def _compared(name: str, value: float | None, outcome: Outcome, bundle: RawScanB
         labels.number(value, decimals),
         labels.number(median, decimals),
         labels.number(score, 1),
-        score if score is not None and abs(score) > bundle.reference.limit else None,
+        score if score is not None and abs(score) > bundle.reference.limits[kind_of(name)] else None,
         "",
         _strip(spread, value) if spread and value is not None else None,
     )

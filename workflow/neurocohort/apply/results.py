@@ -90,7 +90,7 @@ def predictions_record(bundle: RawScanBundle, outcomes: Sequence[Outcome]) -> di
             "demo_data": bundle.demo,
             "intended_use": bundle.intended_use,
         },
-        "limit": bundle.reference.limit,
+        "limits": dict(bundle.reference.limits),
         "scans": [_record(one) for one in outcomes],
     }
 

@@ -1,8 +1,8 @@
 """What a model's training scans were like, in summary statistics only: the ranges of age and target, sexes, sites, and the spread
 of the quality numbers and of the networks' features. A new scan is compared with it.
 
-All scores of a scan are on one scale, and one limit is for the largest of them. It is calibrated on scans that the networks were
-not trained on, so that about 5 % of scans like these exceed it.
+The limits of the scores of a scan are calibrated on scans that the networks were not trained on, so that at most about 5 % of
+scans like these exceed one.
 """
 
 import math
@@ -25,6 +25,7 @@ FEWEST_SCANS = 10  # for the spread of a number
 INTENSITY_NUMBERS = ("contrast_gm_csf", "contrast_wm_gm")
 # The position of the head in the scanner says nothing about the image, and the starts of the registration are few integers.
 NOT_SCORED = ("head_turn_degrees", "registration_starts")
+QUALITY, INTENSITY, FEATURES = KINDS = ("quality", "intensity", "features")  # of scores; each has a limit of its own
 CALIBRATION_PARTS = ("validation", "held-out")
 KEY = ["cohort", "scan_id"]
 
@@ -95,8 +96,8 @@ class Reference:
         numbers: The spread of each quality number and volume.
         spaces: By network, its features; empty for networks without.
         distance: The spread of the scans' distances, means over the networks, among the calibration scans.
-        limit: Scores above it are flagged.
-        calibration_scans: Scans that the limit was calibrated on; with none, it is LEAST_LIMIT.
+        limits: By kind of score; scores above it are flagged.
+        calibration_scans: Scans that the limits were calibrated on; with none, they are LEAST_LIMIT.
     """
 
     scans: int
@@ -107,7 +108,7 @@ class Reference:
     numbers: Mapping[str, Spread] = field(default_factory=dict)
     spaces: Mapping[str, FeatureSpace] = field(default_factory=dict)
     distance: Spread | None = None
-    limit: float = LEAST_LIMIT
+    limits: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, LEAST_LIMIT))
     calibration_scans: int = 0
 
     def number_scores(self, numbers: Mapping[str, float | None]) -> dict[str, float]:
@@ -180,18 +181,25 @@ def reference_of(samples: pd.DataFrame, quality: pd.DataFrame, features: Mapping
     )
     distances = _distances(others, spaces, features)
     spread = Spread.of(distances)
-    scores = []
+    largest: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for row, distance in zip(_rows_of(others, quality).to_dict("records"), distances, strict=True):
-        own = [abs(score) for score in found.number_scores(row).values()]
-        scores.append(max([0.0, *own, spread.score(distance) if spread and np.isfinite(distance) else 0.0]))
-    return Reference(**{**vars(found), "distance": spread, "limit": _limit(scores), "calibration_scans": len(scores)})
+        own = found.number_scores(row) | {FEATURES: spread.score(distance) if spread and np.isfinite(distance) else 0.0}
+        for kind in KINDS:
+            largest[kind].append(max((abs(score) for name, score in own.items() if kind_of(name) == kind), default=0.0))
+    limits = {kind: _limit(scores) for kind, scores in largest.items()}
+    return Reference(**{**vars(found), "distance": spread, "limits": limits, "calibration_scans": len(distances)})
+
+
+def kind_of(name: str) -> str:
+    """The kind of a score, by its name."""
+    return FEATURES if name == FEATURES else INTENSITY if name in INTENSITY_NUMBERS else QUALITY
 
 
 def _limit(scores: list[float]) -> float:
-    """The conformal quantile of the scores, at least LEAST_LIMIT; with few scans, their largest score."""
+    """The conformal quantile of the scores of a kind, at least LEAST_LIMIT; with few scans, their largest score."""
     if not scores:
         return LEAST_LIMIT
-    place = math.ceil((1 - FLAGGED_FRACTION) * (len(scores) + 1) - 1e-9)
+    place = math.ceil((1 - FLAGGED_FRACTION / len(KINDS)) * (len(scores) + 1) - 1e-9)
     return max(LEAST_LIMIT, float(f"{sorted(scores)[min(place, len(scores)) - 1] + 5e-5:.4f}"))
 
 
