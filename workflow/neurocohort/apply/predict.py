@@ -52,15 +52,7 @@ def predict_scans(
     """
     if not scans:
         raise InputError("no scan is given: name at least one image file, or a table with --table.")
-    chosen = choose_device(device)
-    bundle = open_bundle(model, chosen)
-    if device == "cuda":
-        options = replace(options, brain_device="cuda")
-    if bundle.preprocessing.brain_extraction == SYNTHSTRIP and options.weights is None:
-        raise InputError(
-            "the model's study found the brain masks with SynthStrip, whose weights are not in the bundle: give the file that "
-            "the study downloaded with --synthstrip-weights."
-        )
+    bundle, options = opened(model, options, device)
     outcomes: list[Outcome] = []
     names = [scan.scan_id for scan in scans]
     with steps_shown("scans", 0, len(scans), shown=True, unit="scan") as step:
@@ -73,6 +65,23 @@ def predict_scans(
     write_tables(output, bundle, outcomes)
     write_index(output, bundle, outcomes)
     return outcomes
+
+
+def opened(model: Path, options: Options, device: str) -> tuple[RawScanBundle, Options]:
+    """Open a bundle on a device, and complete the options for it.
+
+    Raises:
+        InputError: If the model can't be used, or needs an option that isn't given.
+    """
+    bundle = open_bundle(model, choose_device(device))
+    if device == "cuda":
+        options = replace(options, brain_device="cuda")
+    if bundle.preprocessing.brain_extraction == SYNTHSTRIP and options.weights is None:
+        raise InputError(
+            "the model's study found the brain masks with SynthStrip, whose weights are not in the bundle: give the file that "
+            "the study downloaded with --synthstrip-weights."
+        )
+    return bundle, options
 
 
 def outcomes_of(bundle: RawScanBundle, scans: Sequence[RawScan], options: Options) -> Iterator[Outcome]:
