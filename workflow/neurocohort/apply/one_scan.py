@@ -6,6 +6,7 @@ scan's prediction is the workflow's to the last digit.
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from neurocohort.learning.tasks import CLASSIFICATION
 
 COHORT = "raw scans"
 MAPS = tuple(SUFFIXES.values())
+PREPROCESSING, NETWORKS = "preprocessing", "networks"  # steps of a scan
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,20 @@ class _Found:
     probabilities: np.ndarray | None = None
 
 
-def predict_scan(bundle: RawScanBundle, scan: RawScan, options: Options = Options()) -> Outcome:
-    """Apply a bundle to a scan. A scan that can't be used has its reason.
+def predict_scan(
+    bundle: RawScanBundle,
+    scan: RawScan,
+    options: Options = Options(),
+    step: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Apply a bundle to a scan. A scan that can't be used has its reason. ``step``: called with what is done next.
 
     Raises:
         Exception: Errors of the machine other than too little memory for this scan, and of the program itself.
     """
     started = time.monotonic()
     try:
-        outcome = _predict(bundle, scan, options)
+        outcome = _predict(bundle, scan, options, step)
     except ScanExcluded as excluded:
         outcome = Outcome(scan, FAILED, f"{excluded.stage}: {excluded.reason}")
     except (MemoryError, RuntimeError, OSError) as error:
@@ -86,7 +93,8 @@ def predict_scan(bundle: RawScanBundle, scan: RawScan, options: Options = Option
     return replace(outcome, seconds=time.monotonic() - started)
 
 
-def _predict(bundle: RawScanBundle, scan: RawScan, options: Options) -> Outcome:
+def _predict(bundle: RawScanBundle, scan: RawScan, options: Options, step: Callable[[str], None]) -> Outcome:
+    step(PREPROCESSING)
     result = _preprocessed(bundle, scan, options)
     known = bundle.reference
     scores = known.number_scores(result.metrics)
@@ -95,6 +103,7 @@ def _predict(bundle: RawScanBundle, scan: RawScan, options: Options) -> Outcome:
     if result.exclusion or result.derivatives is None:
         reason = f"{result.exclusion.stage}: {result.exclusion.reason}" if result.exclusion else "it has no image"
         return replace(outcome, reason=reason, scores=scores)
+    step(NETWORKS)
     found = _apply(bundle, result.derivatives)
     distance = known.distance_of(found.features)
     if distance is not None and known.distance:

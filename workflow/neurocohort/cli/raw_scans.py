@@ -7,6 +7,8 @@ import typer
 
 from neurocohort.cli.app import command
 
+DEVICES = ("auto", "cpu", "cuda")
+
 
 @command
 def predict(
@@ -47,7 +49,7 @@ def predict(
     from neurocohort.apply.scans import scans_from_paths, scans_from_table
     from neurocohort.errors import InputError
 
-    if device not in ("auto", "cpu", "cuda"):
+    if device not in DEVICES:
         raise InputError(f"--device is {device!r}; expected auto, cpu or cuda.")
     if table and (scans or age is not None or sex or site):
         raise InputError(
@@ -65,3 +67,29 @@ def predict(
     print(f"{output / 'index.html'}")
     if not any(outcome.predicted for outcome in outcomes):
         raise typer.Exit(1)
+
+
+@command
+def serve(
+    model: Annotated[Path, typer.Option(help="a bundle, such as results/models/brain_age")] = ...,  # type: ignore[assignment]
+    port: Annotated[int, typer.Option(help="the port; 0 for any free one")] = 7860,
+    host: Annotated[
+        str, typer.Option(help="the address to listen on; any but the default lets other machines in")
+    ] = "127.0.0.1",
+    max_mb: Annotated[float, typer.Option(help="the largest file and its largest unpacked size, in MB")] = 500,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "cpu",
+    synthstrip_weights: Annotated[
+        Path | None, typer.Option(help="SynthStrip's weights, for models whose study used it")
+    ] = None,
+) -> None:
+    """Open a local page that applies a trained model to one uploaded scan at a time. Uploads are deleted.
+
+    Needs the packages starlette and uvicorn. For research only, not a medical device.
+    """
+    from neurocohort.errors import InputError
+    from neurocohort.serving.server import serve as serve_page
+    from neurocohort.serving.worker import Given
+
+    if device not in DEVICES:
+        raise InputError(f"--device is {device!r}; expected auto, cpu or cuda.")
+    serve_page(Given(model, device, synthstrip_weights, Path()), host, port, max_mb)
