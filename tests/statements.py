@@ -28,7 +28,7 @@ MODULES = (
     )),
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls", "predictors",
-        "site_prediction", "harmonisation_details",
+        "site_prediction", "harmonisation_details", "learning_curve",
     )),
     "cluster/planning/text.py",
 )  # fmt: skip

@@ -13,6 +13,7 @@ from neurocohort.evaluation.learning_curve import LEARNED_NOTHING, Start, learni
 from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.study.learning_curves import CurvePoint, applied_source, curve_points
 from neurocohort.study.members import all_experiments, members_of
+from statement_curves import curve, shown
 
 BOOTSTRAP = Bootstrap(200, 1)
 
@@ -193,3 +194,23 @@ def test_curve_names_why_nothing_was_applied_and_which_scans_are_left_out():
     assert np.isnan(value(table, "applied", 0)) and value(table, "applied", 0, "note") == "Not applied: a reason."
     fewer = learning_curve(points, Start("applied", 0, predictions(9).head(20)), "", "regression", BOOTSTRAP)
     assert value(fewer, "random", 10, "n") == 20 and "20 of 24" in value(fewer, "random", 10, "note")
+
+
+def test_report_says_which_start_is_better_with_everybody_and_shows_every_point():
+    content = shown(curve(tuned=2, random=9, applied=12))
+    assert len(content.sentences) == 2 and len(content.figures) == 1
+    first, second = content.sentences
+    assert "With all 20 own participants" in first and "minus trained from random weights" in first
+    assert "minus applied without training" in second
+    for sentence in content.sentences:
+        assert "16 held-out participants: MAE −" in sentence and "years [" in sentence
+        assert sentence.endswith("The interval excludes 0: the fine-tuned network was better.")
+    (table,) = content.details
+    assert [row.head for row in table.rows] == [
+        "Applied without training",
+        *["Fine-tuned"] * 2,
+        *["Trained from random weights"] * 2,
+    ]
+    assert table.rows[3].cells[0].note == "learned nothing"
+    assert shown(curve(2, 2, 2)).sentences[0].endswith("which is better.")
+    assert shown(curve(2, 9)).sentences[-1] == "Not applied: a reason."
