@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
+from neurocohort.cluster.planning.study import Study
 from neurocohort.dataset.subsets import of_record, with_participants
 from neurocohort.dataset.trained_scans import record_of
 from neurocohort.errors import InputError
@@ -118,6 +119,14 @@ def test_configuration_makes_an_experiment_for_each_point(repository):
     assert points[2] == CurvePoint("own", "fine-tuned") and [one.participants for one in points] == [10, 20, 0] * 2
     without = study(repository, learning_curve=[])
     assert list(all_experiments(without["experiments"])) == ["first", "own"]
+
+
+def test_plan_counts_the_trainings_and_the_participants_of_each_point(repository, tmp_path):
+    planned = Study(study(repository), tmp_path)
+    assert sum(len(planned.members(name)) for name in planned.experiments) == 7
+    parts = planned.parts("own_random-start_participants-10")
+    assert parts.train + parts.validation == pytest.approx(10) and parts.validation == pytest.approx(10 * 0.2 / 0.65)
+    assert parts.held_out == planned.parts("own").held_out > 0
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def learning_curve(
         notes = " ".join(filter(None, [note, "" if one.learned else LEARNED_NOTHING]))
         references = (
             {} if one.name == APPLIED else first,
-            of_random[one.participants] if one.name == FINE_TUNED else {},
+            of_random.get(one.participants, {}) if one.name == FINE_TUNED else {},
         )
         for name, measure in own.items():
             differences = [_difference(name, measure, others.get(name), bootstrap) for others in references]
