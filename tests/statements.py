@@ -24,11 +24,11 @@ MODULES = (
         "headline", "gates", "networks", "development", "claims", "evaluations", "exclusions", "methods_numbers", "model_card",
         "model_limits", "checklists", "participants", "results", "tables", "comparisons_section", "regression_results",
         "classification_results", "classification_tables", "segmentation_results", "shift", "training", "saliency",
-        "cases", "quality", "subjects", "given", "repeatability", "site_effects", "applied",
+        "cases", "quality", "subjects", "given", "repeatability", "site_effects", "applied", "learning_curve",
     )),
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls", "predictors",
-        "site_prediction", "harmonisation_details",
+        "site_prediction", "harmonisation_details", "learning_curve",
     )),
     "cluster/planning/text.py",
 )  # fmt: skip

@@ -128,7 +128,13 @@ def _with_gap_models(scenario: Scenario) -> None:
     scenario.edit("results/experiments/dementia/baselines.tsv", edit)
 
 
+def _learning_curve(scenario: Scenario) -> None:
+    scenario.experiments["brain_age"]["transfer"] = {"weights": "dementia", "frozen_epochs": 0, "thaw_epochs": 0}
+    scenario.experiments["brain_age"]["learning_curve"] = [20, 10]
+
+
 OPTIONS = {
+    "learning_curve": _learning_curve,
     "gap_models": _with_gap_models,
     "harmonised": _harmonised,
     "sites_from_residuals": lambda scenario: _several_sites(scenario, ("site from residuals",)),

@@ -35,6 +35,7 @@ from neurocohort.report.provenance import Git, Provenance
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Package
 from neurocohort.study.configuration import read_checked
+from statement_curves import CURVES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,7 +149,9 @@ GIVEN = {"transfer": {"weights": "/models/other.safetensors"}}
 STARTED = {"transfer": {"weights": "sfcn_ukb"}}
 
 
-EVALUATED = Record(models=3, controls=3, without_site=1, own=True, experiments=("a/b", "a/c"), problems=("x",))
+EVALUATED = Record(
+    models=3, controls=3, without_site=1, on_curve=2, own=True, experiments=("a/b", "a/c"), problems=("x",)
+)
 
 
 def _shift(seen: str) -> list[str]:
@@ -263,6 +266,7 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "complete": lambda: [gates.completeness_gate([]).finding],
     "evaluations_one": lambda: [evaluations_sentence(Record(models=1, own=True), "age")],
     "evaluations_more": lambda: [evaluations_sentence(EVALUATED, "age")],
+    **CURVES,
     "networks_some": lambda: [networks_sentence(network_rows("no", "yes"))],
     "limits_carried": lambda: _limits(_metrics(*CARRIED), 120, external=["oasis1"], **GIVEN),
     "limits_published": lambda: _limits(_metrics(HOME), 120, **STARTED),

@@ -222,11 +222,16 @@ def test_evaluation_that_is_killed_before_its_first_figure_is_on_record(tmp_path
     assert read_record(tmp_path / "evaluations", people("p11"), "age").models == 1
 
 
+POINTS = ("participants-10", "random-start_participants-10", "random-start")
+
+
 def test_kind_follows_from_the_experiment_that_the_configuration_makes():
     experiment = {
         "training": {"seeds": [1], "cross_validation": False},
         "control": "shuffled_target",
         "leave_one_site_out": ["x"],
+        "transfer": {"weights": "other"},
+        "learning_curve": [10],
     }
     found = all_experiments({"age": SETTINGS | experiment})
     kinds = {name: evaluation_with("study", name, settings, {}, {}).kind for name, settings in found.items()}
@@ -236,4 +241,5 @@ def test_kind_follows_from_the_experiment_that_the_configuration_makes():
         "age_shuffled-target-2": "control",
         "age_shuffled-target-3": "control",
         "age_without-x": "without_site",
+        **dict.fromkeys((f"age_{end}" for end in POINTS), "learning_curve"),
     }

@@ -29,6 +29,7 @@ from neurocohort.dataset.trained_scans import RECORD, WEIGHTS, kept_record, know
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED, grid_fraction
+from neurocohort.study.learning_curves import applied_source, curve_points
 from neurocohort.study.members import (
     all_experiments,
     control_names,
@@ -260,6 +261,8 @@ def selection_settings(experiment, **own):
     shuffled = (
         {"shuffle_seed": config["split"]["seed"] + permutation} if permutation else {}
     )
+    if settings.get("own_participants"):
+        own["participants_seed"] = config["split"]["seed"]
     return SelectionSettings.taken_from(
         config["split"], settings, **own, **shuffled
     ).as_json()
@@ -477,6 +480,25 @@ def control_metrics(wildcards):
     kind = EXPERIMENTS[wildcards.experiment]["control"]
     names = control_names(wildcards.experiment, kind)
     return expand("results/experiments/{control}/metrics.tsv", control=names)
+
+
+def points_of(experiment):
+    """The points of the learning curve of an experiment; none if it has none."""
+    return curve_points(experiment, config["experiments"][experiment]["learning_curve"])
+
+
+def learning_curve_files(wildcards, file):
+    """``file`` of all points of a learning curve."""
+    return [
+        f"results/experiments/{point.experiment}/{file}"
+        for point in points_of(wildcards.experiment)
+    ]
+
+
+def applied_option(wildcards):
+    """The experiment that was applied without training as an option, or why there is none."""
+    source, reason = applied_source(config["experiments"], wildcards.experiment)
+    return f"--applied={source}" if source else f"--reason={reason}"
 
 
 def without_sites(file):

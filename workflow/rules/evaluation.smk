@@ -157,3 +157,39 @@ rule control:
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
     shell:
         "neurocohort control --output {output} --task {params.task} {input} > {log} 2>&1"
+
+
+rule learning_curve:
+    """Networks applied as they are, fine-tuned and trained from random weights with more and more participants, compared on the same
+    held-out participants."""
+    input:
+        predictions=lambda w: learning_curve_files(w, "predictions.tsv"),
+        samples=lambda w: learning_curve_files(w, "samples.tsv"),
+        networks=lambda w: learning_curve_files(w, "networks.tsv"),
+        # Not read: the evaluation of each point is on record before its result can be seen.
+        metrics=lambda w: learning_curve_files(w, "metrics.tsv"),
+        applied=lambda w: [
+            f"results/experiments/{source}/predictions.tsv"
+            for source in applied_source(config["experiments"], w.experiment)[:1]
+            if source
+        ],
+    output:
+        "results/experiments/{experiment}/learning_curve.tsv",
+    log:
+        "logs/learning_curve/{experiment}.log",
+    benchmark:
+        "benchmarks/learning_curve/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
+    params:
+        code=code_hash("learning-curve"),
+        task=lambda w: EXPERIMENTS[w.experiment]["task"],
+        intervals=json.dumps(config["evaluation"]),
+        points=lambda w: json.dumps([vars(point) for point in points_of(w.experiment)]),
+        applied=applied_option,
+    shell:
+        "neurocohort learning-curve --output {output} --results results --task {params.task}"
+        " --intervals {params.intervals:q} --points {params.points:q} {params.applied:q} > {log} 2>&1"

@@ -21,6 +21,11 @@ rule report:
             if experiment.get("control")
         ],
         without_sites=without_sites("shift.tsv"),
+        learning_curves=[
+            f"results/experiments/{name}/learning_curve.tsv"
+            for name in config["experiments"]
+            if points_of(name)
+        ],
         saliency=SALIENCY_MAPS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         notes=expand(NOTES, cohort=COHORTS),

@@ -54,4 +54,5 @@ rule synthetic_oasis1:
         folder=lambda w, output: os.path.dirname(output[0]),
     shell:
         "neurocohort synthetic --source oasis1 --folder {params.folder} --participants {params.participants}"
-        " --seed {params.seed} --spacing-mm {params.spacing_mm} --discs {params.discs} > {log} 2>&1"
+        " --seed {params.seed} --spacing-mm {params.spacing_mm} --discs {params.discs}"
+        " --grey {params.grey} > {log} 2>&1"

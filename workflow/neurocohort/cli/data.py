@@ -10,7 +10,14 @@ from neurocohort.cli.app import command
 
 @command
 def synthetic(
-    source: str, folder: Path, participants: int, seed: int, spacing_mm: float, modalities: str = "T1w", discs: int = 2
+    source: str,
+    folder: Path,
+    participants: int,
+    seed: int,
+    spacing_mm: float,
+    modalities: str = "T1w",
+    discs: int = 2,
+    grey: float = 0.68,
 ) -> None:
     """Write the archives of a synthetic cohort in the layout of SOURCE (ixi or oasis1)."""
     from neurocohort.synthetic.archives import write_ixi_archives, write_oasis1_archives
@@ -19,7 +26,9 @@ def synthetic(
         kinds = tuple(modalities.split(","))
         write_ixi_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm, modalities=kinds)
     else:
-        write_oasis1_archives(folder, participants=participants, seed=seed, spacing_mm=spacing_mm, discs=discs)
+        write_oasis1_archives(
+            folder, participants=participants, seed=seed, spacing_mm=spacing_mm, discs=discs, grey=grey
+        )
 
 
 @command
@@ -221,6 +230,7 @@ def select(
     from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, development_samples, samples_without_value
     from neurocohort.dataset.samples import select_samples as run
     from neurocohort.dataset.sites import without_site
+    from neurocohort.dataset.subsets import of_record, with_participants
     from neurocohort.dataset.trained_scans import (
         known_scans,
         read_record,
@@ -248,9 +258,13 @@ def select(
     only_predicted = samples_without_value(tables, wanted.external, **query, classes=groups)
     if trained:
         record = read_record(trained)
+        if number := wanted.own_participants:  # the scans of others aren't added ones
+            selected, steps = of_record(selected, steps, number, record)
         selected, steps, added = without_added(selected, steps, record)
         only_predicted = pd.concat([added, only_predicted], ignore_index=True)
     else:
+        if number := wanted.own_participants:
+            selected, steps = with_participants(selected, steps, number, wanted.participants_seed)
         now = known_scans(data, wanted.cohorts, json.loads(split_files))
         record = record_of(selected, now, conditions)
     if wanted.shuffle_seed is not None:

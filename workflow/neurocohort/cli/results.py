@@ -131,6 +131,36 @@ def control(output: Path, task: str, metrics: Files) -> None:
 
 
 @command
+def learning_curve(
+    output: Path,
+    results: Path,
+    task: str,
+    intervals: Annotated[str, typer.Option(help="the keys `evaluation` of the configuration as JSON")],
+    points: Annotated[str, typer.Option(help="the points as JSON: experiment, start and participants of each")],
+    applied: Annotated[str, typer.Option(help="the experiment whose networks were applied without training")] = "",
+    reason: Annotated[str, typer.Option(help="why none were")] = "",
+) -> None:
+    """Compare networks that are applied, fine-tuned and trained from random weights on the same held-out participants."""
+    from neurocohort.dataset.folds import FOLDED_PARTS
+    from neurocohort.evaluation.intervals import Bootstrap
+    from neurocohort.evaluation.learning_curve import APPLIED, Start
+    from neurocohort.evaluation.learning_curve import learning_curve as run
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.outcomes import NO
+    from neurocohort.settings.evaluation import Evaluation
+
+    wanted, folder, starts = Evaluation.read(intervals), results / "experiments", []
+    for point in json.loads(points):
+        own = folder / point["experiment"]
+        samples, networks = read_table(own / "samples.tsv"), read_table(own / "networks.tsv")
+        people = samples[samples["part"].isin(FOLDED_PARTS)].drop_duplicates(["cohort", "participant_id"])
+        learned = bool((networks["learned"] != NO).any())
+        starts.append(Start(point["start"], len(people), read_table(own / "predictions.tsv"), learned))
+    first = Start(APPLIED, 0, read_table(folder / applied / "predictions.tsv")) if applied else None
+    write_table(output, run(starts, first, reason, task, Bootstrap(wanted.resamples, wanted.seed)))
+
+
+@command
 def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path, configuration: str) -> None:
     """Write the report. CONFIGURATION is the whole configuration as JSON; NEUROCOHORT_COMMAND is the run's command."""
     from neurocohort.report.report import write_report

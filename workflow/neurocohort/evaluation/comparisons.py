@@ -61,6 +61,21 @@ def paired(network: pd.DataFrame, other: pd.DataFrame, key: list[str]) -> tuple[
     return network[place >= 0].reset_index(drop=True), other.iloc[place[place >= 0]].reset_index(drop=True)
 
 
+def difference(first: Measure, second: Measure, bootstrap: Bootstrap) -> tuple[float, Interval]:
+    """The value of ``first`` minus that of ``second``, and its interval from a paired bootstrap.
+
+    Both have the same rows in the same order. Rows in which one of them is not usable are left out of both.
+    """
+    usable = first.usable & second.usable
+    ours, theirs = first.on(usable), second.on(usable)
+    value = ours.value - theirs.value
+    if not np.isfinite(value):
+        return value, NO_INTERVAL
+    return value, participant_interval(
+        lambda weights: ours.resampled(weights) - theirs.resampled(weights), ours.participants, bootstrap, ours.strata
+    )
+
+
 def _differences(
     network: pd.DataFrame, other: JudgedPart, group: str, kind: str, bootstrap: Bootstrap
 ) -> list[ComparisonRow]:
@@ -80,14 +95,7 @@ def _difference(
 ) -> ComparisonRow:
     usable = network.usable & baseline.usable
     ours, theirs = network.on(usable), baseline.on(usable)
-    difference, interval = ours.value - theirs.value, NO_INTERVAL
-    if np.isfinite(difference):
-        interval = participant_interval(
-            lambda weights: ours.resampled(weights) - theirs.resampled(weights),
-            ours.participants,
-            bootstrap,
-            ours.strata,
-        )
+    value, interval = difference(network, baseline, bootstrap)
     if (
         name in AUCS
         and ours.value in (0.0, 1.0)
@@ -96,7 +104,7 @@ def _difference(
     ):
         low, high = score_interval(ours.value, ours.target)
         interval = Interval(low - theirs.value, high - theirs.value, "newcombe")
-    better = difference > 0 if HIGHER_IS_BETTER[name] else difference < 0
+    better = value > 0 if HIGHER_IS_BETTER[name] else value < 0
     decided = interval.low > 0 or interval.high < 0
     return ComparisonRow(
         baseline=other.model,
@@ -107,7 +115,7 @@ def _difference(
         metric=name,
         network_value=ours.value,
         baseline_value=theirs.value,
-        difference=difference,
+        difference=value,
         ci_low=interval.low,
         ci_high=interval.high,
         interval=interval.method,

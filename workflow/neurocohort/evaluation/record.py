@@ -22,8 +22,8 @@ from neurocohort.evaluation.measures import EXTERNAL, HELD_OUT
 from neurocohort.files import read_json, sha256_of, write_json
 
 FOLDER = "evaluations"  # next to the results
-EXPERIMENT, CONTROL, WITHOUT_SITE = "experiment", "control", "without_site"
-KINDS = (EXPERIMENT, CONTROL, WITHOUT_SITE)
+EXPERIMENT, CONTROL, WITHOUT_SITE, ON_CURVE = "experiment", "control", "without_site", "learning_curve"
+KINDS = (EXPERIMENT, CONTROL, WITHOUT_SITE, ON_CURVE)
 ID_DIGITS = 12
 
 
@@ -34,7 +34,8 @@ class Evaluation(BaseModel):
         key: The same for a repetition: same configuration, splits and weights, whatever the names.
         study: Name of the study.
         experiment: Name of the experiment.
-        kind: ``control`` (trained on permuted targets), ``without_site`` (one site left out), else ``experiment``.
+        kind: ``control`` (trained on permuted targets), ``without_site`` (one site left out), ``learning_curve`` (a point
+            of one), else ``experiment``.
         task: As in the experiment's settings, like the next two.
         target: The predicted variable.
         cohorts: The trained cohorts.
@@ -71,6 +72,7 @@ class Record:
         models: Number of different models (sets of weights) of kind ``experiment``.
         controls: The same for kind ``control``.
         without_site: The same for kind ``without_site``.
+        on_curve: The same for kind ``learning_curve``.
         experiments: Those of kind ``experiment`` as study/experiment, in the order of their first evaluation.
         own: Whether the reported evaluation is among them.
         problems: A sentence for each file that is not the record of an evaluation, and isn't counted.
@@ -79,6 +81,7 @@ class Record:
     models: int = 0
     controls: int = 0
     without_site: int = 0
+    on_curve: int = 0
     experiments: tuple[str, ...] = ()
     own: bool = False
     problems: tuple[str, ...] = ()
@@ -103,7 +106,9 @@ def evaluation_with(
     study: str, experiment: str, settings: dict[str, Any], splits: dict[str, str], weights: dict[str, str]
 ) -> Evaluation:
     """The evaluation with these hashes. ``settings``: the experiment as completed by `study.members.all_experiments`."""
-    kind = WITHOUT_SITE if settings.get("left_out_site") else EXPERIMENT
+    kind = (
+        WITHOUT_SITE if settings.get("left_out_site") else ON_CURVE if settings.get("learning_curve_of") else EXPERIMENT
+    )
     # Tables of other tools' predictions don't change the evaluated networks.
     of_networks = {key: value for key, value in settings.items() if key != "predictors"}
     configuration = _sha256(json.dumps(of_networks, sort_keys=True))
@@ -179,6 +184,7 @@ def read_record(folder: Path, held_out: pd.DataFrame, target: str, own: str = ""
         models=_different(of_kind[EXPERIMENT]),
         controls=_different(of_kind[CONTROL]),
         without_site=_different(of_kind[WITHOUT_SITE]),
+        on_curve=_different(of_kind[ON_CURVE]),
         experiments=tuple(dict.fromkeys(f"{one.study}/{one.experiment}" for one in of_kind[EXPERIMENT])),
         own=any(one.key == own for one in tested),
         problems=tuple(problems),

@@ -103,6 +103,22 @@ class RepeatabilityRow:
     estimate: Estimate
 
 
+@dataclass(frozen=True)
+class LearningCurveRow:
+    """A row of learning_curve.tsv: a metric of one start with a number of participants, and its differences to two others."""
+
+    start: str
+    participants: int
+    estimate: Estimate
+    minus_applied: float = NAN
+    minus_applied_low: float = NAN
+    minus_applied_high: float = NAN
+    minus_random: float = NAN
+    minus_random_low: float = NAN
+    minus_random_high: float = NAN
+    note: str = ""
+
+
 def table_of(rows: Iterable[object], kind: type) -> pd.DataFrame:
     """The table of ``rows``, which are dataclasses of one ``kind``; numbers are rounded to six decimals.
 

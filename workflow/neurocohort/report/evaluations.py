@@ -42,7 +42,11 @@ def evaluations_sentence(record: Record, target: str) -> str:
     words = labels.target(target)
     others = [
         labels.counted(count, noun)
-        for count, noun in ((record.without_site, "network trained without a site"), (record.controls, "control"))
+        for count, noun in (
+            (record.without_site, "network trained without a site"),
+            (record.on_curve, "other point of a learning curve"),
+            (record.controls, "control"),
+        )
         if count
     ]
     unread = (f" Tested on them as well: {listed(others)}." if others else "") + unread

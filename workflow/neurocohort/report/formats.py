@@ -37,6 +37,11 @@ SHIFT_COLUMNS = (
     *("model", "trained_on", "development_participants", "cohort", "site", "part", "seen"),
     *("metric", "value", "ci_low", "ci_high", "n"),
 )
+LEARNING_CURVE_COLUMNS = (
+    *("start", "participants", "metric", "value", "ci_low", "ci_high", "interval", "n"),
+    *("minus_applied", "minus_applied_low", "minus_applied_high"),
+    *("minus_random", "minus_random_low", "minus_random_high", "note"),
+)
 NETWORK_COLUMNS = (
     *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
     *("learned", "used", "reason"),

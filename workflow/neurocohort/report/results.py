@@ -14,6 +14,7 @@ from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import comparison_sentence, comparison_table
 from neurocohort.report.development import members_in_words
 from neurocohort.report.given import given_models
+from neurocohort.report.learning_curve import learning_curve
 from neurocohort.report.part import Content, Part
 from neurocohort.report.regression_results import regression
 from neurocohort.report.segmentation_results import segmentation
@@ -55,6 +56,8 @@ def part_results(part: Part) -> Content:
         content.details += _test_folds(part)
         content.cases += cases(part.experiment, part.predictions, part.output)
     BY_TASK[part.experiment.task](part, content)
+    if part.cohort is None:
+        learning_curve(part, content)
     site_effects(part, content)
     content.details += missing_of((part.baselines, part.details))
     if not isinstance(metrics, Missing):

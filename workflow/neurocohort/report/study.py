@@ -294,6 +294,14 @@ class Experiment:
         return self.sources.record(self.folder / "control.json", f"the control of {self.name}", Control)
 
     @cached_property
+    def learning_curve(self) -> Read | None:
+        """Applied, fine-tuned and trained from random weights; None where that isn't asked for. May have no rows."""
+        if not self.settings.get("learning_curve"):
+            return None
+        columns = formats.LEARNING_CURVE_COLUMNS
+        return self._table("learning_curve.tsv", "the learning curve over participants", columns, may_be_empty=True)
+
+    @cached_property
     def saliency(self) -> SaliencyRecord | Missing:
         what = f"the saliency map of {self.name}"
         return self.sources.record(self.folder / "saliency" / "saliency.json", what, SaliencyRecord)

@@ -14,6 +14,7 @@ from neurocohort.settings.training import Network, Training, Transfer
 Channel = Literal[Modality, "CSF", "GM", "WM", "GM_modulated"]
 
 MOST_DRAWS = 1000  # of a sweep
+FEWEST_ON_CURVE, MOST_ON_CURVE = 4, 1_000_000  # participants of a point of a learning curve
 
 
 class Range(Group):
@@ -81,6 +82,15 @@ class Experiment(SelectionKeys):
     )
     transfer: Transfer | None = Field(
         None, description="Which weights the training starts from, if not from random ones."
+    )
+    learning_curve: Unique[
+        Annotated[int, Field(title="a number of participants", ge=FEWEST_ON_CURVE, le=MOST_ON_CURVE)]
+    ] = Field(
+        [],
+        title="a list of numbers of participants",
+        description="With `transfer`: numbers of participants of the training and validation parts, such as `[10, 20, 50]`. The "
+        "experiment is also trained on so many, and on each number and on everybody from random weights. See "
+        "[Applied, fine-tuned or trained from random weights](#applied-fine-tuned-or-trained-from-random-weights).",
     )
     sweep: Sweep | None = Field(
         None,

@@ -24,6 +24,12 @@ class SyntheticOasis1(SyntheticArchives):
         le=12,
         description="Number of discs over which they are distributed; one holds some thirty.",
     )
+    grey: float = Field(
+        0.68,
+        ge=0.3,
+        le=0.95,
+        description="Signal of grey matter as a fraction of that of white matter: the contrast of another scanner.",
+    )
 
 
 class SyntheticIxi(SyntheticArchives):

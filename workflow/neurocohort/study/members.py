@@ -1,5 +1,5 @@
 """The trainings of an experiment: its members (one for each test fold, fold and seed), the draws of a sweep, and additional
-experiments: controls, and repetitions without one of its sites.
+experiments: controls, repetitions without one of its sites, and those of a learning curve.
 
 Everything follows from the configuration. Imports stay light: this runs at the start of every Snakemake process.
 """
@@ -15,6 +15,7 @@ from neurocohort.dataset.runs import RunName, run_name
 from neurocohort.learning.published import PUBLISHED
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.settings.training import TrainingKeys, TransferKeys
+from neurocohort.study.learning_curves import curve_points, of_point
 
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
 PERMUTATIONS = 3  # with a single one, chance and a leak can't be distinguished
@@ -25,10 +26,13 @@ def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
     """Add to each experiment its additional experiments, which have one seed and no sweep.
 
     These are its controls, whose targets are permuted by the number ``permutation`` (1, 2, ...; 0 in other experiments), and one
-    for each site that is left out in turn, the ``left_out_site`` (empty in other experiments).
+    for each site that is left out in turn, the ``left_out_site`` (empty in other experiments). The points of a learning curve
+    have all seeds, and ``learning_curve_of``, the experiment whose curve it is. The key ``learning_curve`` itself is left out: no
+    network of the experiment depends on it.
     """
     found = {}
-    for name, experiment in experiments.items():
+    for name, given in experiments.items():
+        experiment = {key: value for key, value in given.items() if key != "learning_curve"}
         own = {"permutation": 0, "left_out_site": ""}
         found[name] = {"sweep": None, **experiment, **own}
         additional: dict[str, Any] = {"sweep": None, "control": None, "leave_one_site_out": []}
@@ -36,6 +40,10 @@ def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
             found[control] = _with_one_seed(experiment) | additional | own | {"permutation": number}
         for other, site in without_site_names(name, experiment.get("leave_one_site_out") or []).items():
             found[other] = _with_one_seed(experiment) | additional | own | {"left_out_site": site}
+        for point in curve_points(name, given.get("learning_curve") or []):
+            if point.experiment != name:
+                copied = copy.deepcopy({key: value for key, value in experiment.items() if key != "predictors"})
+                found[point.experiment] = copied | additional | own | of_point(point, name, copied)
     return found
 
 

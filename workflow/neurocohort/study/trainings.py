@@ -8,6 +8,7 @@ from pathlib import Path
 from neurocohort.learning.published import PUBLISHED
 from neurocohort.settings.experiment import MOST_DRAWS
 from neurocohort.settings.recipes import RECIPES
+from neurocohort.study.learning_curves import learning_curve_faults
 from neurocohort.study.members import control_names, without_site_names
 from neurocohort.study.messages import did_you_mean, listed
 from neurocohort.study.published import published_faults
@@ -52,6 +53,8 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
         )
     for name in sorted(set(repeated) & set(config["experiments"])):
         yield f"`{key}.leave_one_site_out` creates an experiment `{name}`, a name that another experiment has; rename that one."
+    if own:
+        yield from learning_curve_faults(key, own, experiment, config)
     for name in set(control_names(own, kind) if own else ()) & set(config["experiments"]):
         yield f"`{key}.control` creates an experiment `{name}`, a name that another experiment has; rename that one."
 

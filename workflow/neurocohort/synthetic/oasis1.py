@@ -59,6 +59,7 @@ def write_oasis1_archives(
     spacing_mm: float,
     discs: int = 2,
     marker_left_temple: bool = False,
+    grey: float = OASIS.grey,
 ) -> None:
     """Write a synthetic OASIS-1: `oasis_cross-sectional_disc<n>.tar.gz`, `oasis_cross-sectional.csv` and `truth/`.
 
@@ -72,6 +73,7 @@ def write_oasis1_archives(
         spacing_mm: Voxel spacing.
         discs: Number of discs.
         marker_left_temple: Put a bright capsule on every left temple.
+        grey: Signal of grey matter as a fraction of that of white matter.
 
     Raises:
         InputError: If there are more participants than the discs can have, or too few.
@@ -92,7 +94,7 @@ def write_oasis1_archives(
         person_rng = np.random.default_rng([seed, 2, entry.number])
         person = draw_person(anatomy, age=entry.age, sex=entry.sex, cdr=entry.cdr or 0.0, rng=person_rng)
         scan_rng = np.random.default_rng([seed, 2, entry.number, visit])
-        head = draw_head(anatomy, person, OASIS, grid, rng=scan_rng, features=features)
+        head = draw_head(anatomy, person, replace(OASIS, grey=grey), grid, rng=scan_rng, features=features)
         members[entry.disc] |= _session_members(f"disc{entry.disc}", session, head, spacing_mm, scan_rng)
         rows.append(_table_row(session, entry, visit, head))
         heads.append((Truth(session, entry.age, entry.sex, "OASIS", entry.cdr, 1), head))

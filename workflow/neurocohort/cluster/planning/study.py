@@ -122,6 +122,9 @@ class Study:
             held_out = 0.0 if split["test_folds"] else split["held_out"] * total
             validation = split["validation"] * total
             train = total - validation - held_out
+            if number := settings.get("own_participants"):  # of a learning curve
+                validation = number * split["validation"] / (1 - split["held_out"])
+                train = number - validation
         if number := split["test_folds"]:  # of one network: its test fold is held out
             held_out = (train + validation + held_out) / number
             train, validation = (part * (number - 1) / number for part in (train, validation))
