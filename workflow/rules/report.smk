@@ -22,6 +22,7 @@ rule report:
         ],
         without_sites=without_sites("shift.tsv"),
         saliency=SALIENCY_MAPS,
+        applied_models=APPLIED_MODELS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         notes=expand(NOTES, cohort=COHORTS),
         given_notes=list(GIVEN_NOTES.values()),

@@ -35,7 +35,7 @@ ORDER = (
     *("ingest_cohort", SCAN_RULE),
     *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "bundle", "report"),
+    *("control", "bundle", "apply_model", "report"),
 )
 
 
