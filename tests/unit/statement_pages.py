@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from neurocohort.dataset.quality_flags import SMALLEST_COHORT
 from neurocohort.dataset.trained_scans import ADDED, ADDED_SESSION
+from neurocohort.evaluation.evaluate import evaluate
+from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.predictors import notes_on, read_given
 from neurocohort.evaluation.record import FOLDER
 from neurocohort.evaluation.segmentation_details import NEITHER, PREDICTION
@@ -15,6 +17,7 @@ from neurocohort.files import read_json, read_table, write_json, write_table, wr
 from neurocohort.notes import EVALUATION, Kind, Notes, write_notes
 from neurocohort.report import quality
 from neurocohort.report.applied import MOST_ROWS
+from neurocohort.report.applied_models import FOLDER as APPLIED_MODELS
 from neurocohort.report.inputs import file_names
 from neurocohort.settings.predictors import Predictor
 from neurocohort.sources.sources import store_of
@@ -428,6 +431,29 @@ def applied(scenario: Scenario) -> str:
     return scenario.page()
 
 
+def only_applied_models(scenario: Scenario) -> str:
+    """A study without experiments: models of other studies were applied to its cohorts."""
+    scenario.real()
+    scenario.config |= {"experiments": {}, "models": {name: {"bundle": name} for name in ("all", "none", "few")}}
+    samples = read_table(scenario.folder("brain_age") / "samples.tsv")
+    ixi = samples[samples["cohort"] == "ixi"].assign(part="external", status="predicted", prediction=50.0, reason=None)
+    flags = ["age", "age, quality", *[None] * (len(ixi) - 2)]
+    excluded = ixi.assign(cohort="oasis1", status="excluded", flags=None, reason="registration: no match")
+    half = ixi.assign(target=ixi["age"].where(ixi.index % 2 == 0), flags=flags)
+    many = pd.concat([half, excluded, *[half.assign(cohort="clinic", flags=None)] * 3])
+    few = half.assign(target=ixi["age"].where(ixi.index == ixi.index[0]))
+    model = {"study": "other", "experiment": "brain_age", "task": "regression", "target": "age", "true_values": "age"}
+    for name, table in (("all", many), ("none", half.assign(target=None)), ("few", few)):
+        folder = scenario.results / APPLIED_MODELS / name
+        tested = table[table["target"].notna() & (table["status"] == "predicted")]
+        write_table(folder / "predictions.tsv", table)
+        write_table(
+            folder / "metrics.tsv", evaluate(tested, tested.head(0).assign(model=""), "regression", Bootstrap(100, 1))
+        )
+        write_json(folder / "model.json", model | {"classes": [], "demo_data": name == "all"})
+    return scenario.page()
+
+
 PAGES = (
     whole,
     folded,
@@ -452,4 +478,5 @@ PAGES = (
     given_and_repeated,
     several_sites,
     applied,
+    only_applied_models,
 )

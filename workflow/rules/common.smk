@@ -29,6 +29,7 @@ from neurocohort.dataset.trained_scans import RECORD, WEIGHTS, kept_record, know
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED, grid_fraction
+from neurocohort.study.applied_models import bundle_files
 from neurocohort.study.learning_curves import applied_source, curve_points
 from neurocohort.study.members import (
     all_experiments,
@@ -49,6 +50,7 @@ from neurocohort.study.published import (
 from neurocohort.notes import grouped, read_notes
 from neurocohort.settings.evaluation import BaselineSettings
 from neurocohort.settings.ingest import IngestSettings
+from neurocohort.settings.models import ApplySettings
 from neurocohort.settings.predictors import PredictorSettings
 from neurocohort.settings.preprocessing import BatchSettings
 from neurocohort.settings.selection import SelectionSettings
@@ -77,6 +79,7 @@ watch(workflow)
 
 COHORTS = config["cohorts"]
 EXPERIMENTS = all_experiments(config["experiments"])
+MODELS = config["models"]  # of other studies
 PREPROCESSING = config["preprocessing"]
 SPACING_MM = PREPROCESSING["spacing_mm"]
 GPU = 0 if config["device"] == "cpu" else 1
@@ -134,6 +137,16 @@ def attempts_allowed(wildcards):
     return int(os.environ.get(ATTEMPTS, 1))
 
 
+def model_cohorts(model):
+    """The cohorts to which a model of another study is applied."""
+    return MODELS[model]["cohorts"] or list(COHORTS)
+
+
+def model_files(model):
+    """The files of a model of another study that its predictions depend on."""
+    return bundle_files(Path(MODELS[model]["bundle"]))
+
+
 def one_of(names):
     """Wildcard pattern that matches only these names, and nothing for an empty list."""
     return "|".join(names) or "(?!)"
@@ -151,6 +164,7 @@ def print_notes():
         ]
         for experiment in config["experiments"]
     }
+    evaluated |= {name: [f"results/applied_models/{name}/notes.tsv"] for name in MODELS}
     for experiment, paths in evaluated.items():
         files[experiment] = [*files.get(experiment, []), *paths]
     notes = {
@@ -163,15 +177,18 @@ def print_notes():
         for whose, paths in files.items()
     }
     places = [name.format(cohort="<cohort>") for name in NOTES]
-    if any(notes[experiment] for experiment in evaluated):
+    if any(notes[experiment] for experiment in config["experiments"]):
         places += ["results/experiments/<experiment>/*notes.tsv"]
+    if any(notes[model] for model in MODELS):
+        places += ["results/applied_models/<model>/notes.tsv"]
     if lines := grouped(notes, " and ".join(places)):
         print("\n".join(["", *lines, ""]), file=sys.stderr)
 
 
 wildcard_constraints:
     cohort="|".join(COHORTS),
-    experiment="|".join(EXPERIMENTS),
+    experiment=one_of(EXPERIMENTS),
+    model=one_of(MODELS),
     batch=r"\d+",
     run=rf"(sweep/draw-\d+/)?{MEMBER_PATTERN}",
     pack=one_of(PACKS),

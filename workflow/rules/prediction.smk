@@ -1,6 +1,11 @@
 # Input: networks of an experiment and all packed arrays. Output: predictions and features of each member, the average of the
 # predictions, networks.tsv with the outcome of each network, and saliency maps.
 
+APPLIED_MODELS = expand(
+    "results/applied_models/{model}/{file}",
+    model=MODELS,
+    file=("predictions.tsv", "metrics.tsv", "notes.tsv", "model.json"),
+)
 SALIENCY_MAPS = [
     f"results/experiments/{name}/saliency/saliency.npz"
     for name in config["experiments"]
@@ -159,6 +164,43 @@ rule saliency:
     shell:
         "neurocohort saliency --samples {input.samples} --results results --template {input.template}"
         " --folder {params.folder} --settings {params.settings:q} --device {params.device} {input.weights} > {log} 2>&1"
+
+
+rule apply_model:
+    """Apply a model of another study to the scans of this study's cohorts: predictions with flags, metrics, notes."""
+    input:
+        bundle=lambda w: model_files(w.model),
+        template="results/template.npz",
+        scans=lambda w: expand("data/{cohort}/scans.tsv", cohort=model_cohorts(w.model)),
+        qc=lambda w: expand("results/{cohort}/qc.tsv", cohort=model_cohorts(w.model)),
+    output:
+        predictions="results/applied_models/{model}/predictions.tsv",
+        metrics="results/applied_models/{model}/metrics.tsv",
+        notes="results/applied_models/{model}/notes.tsv",
+        model="results/applied_models/{model}/model.json",
+    log:
+        "logs/apply_model/{model}.log",
+    benchmark:
+        "benchmarks/apply_model/{model}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **(GPU_MODEL if GPU else {}),
+        gpu=GPU,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(120),
+    params:
+        code=code_hash("apply-model"),
+        path=lambda w: MODELS[w.model]["bundle"],
+        folder=lambda w, output: os.path.dirname(output.predictions),
+        settings=lambda w: ApplySettings.taken_from(
+            config["evaluation"], MODELS[w.model]
+        ).as_json(),
+        cohorts=lambda w: model_cohorts(w.model),
+        device=config["device"],
+    shell:
+        "neurocohort apply-model --bundle {params.path:q} --data data --results results --template {input.template}"
+        " --folder {params.folder} --settings {params.settings:q} --device {params.device} {params.cohorts} > {log} 2>&1"
 
 
 if not IN_JOB:

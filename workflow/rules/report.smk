@@ -27,6 +27,7 @@ rule report:
             if points_of(name)
         ],
         saliency=SALIENCY_MAPS,
+        applied_models=APPLIED_MODELS,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         notes=expand(NOTES, cohort=COHORTS),
         given_notes=list(GIVEN_NOTES.values()),

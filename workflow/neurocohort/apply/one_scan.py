@@ -62,7 +62,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """The networks' results for a scan: the columns of its row, and of a segmentation (4, X, Y, Z) float32, 0 to 1."""
 
     prediction: dict[str, Cell]
@@ -104,20 +104,16 @@ def _predict(bundle: RawScanBundle, scan: RawScan, options: Options, step: Calla
         reason = f"{result.exclusion.stage}: {result.exclusion.reason}" if result.exclusion else "it has no image"
         return replace(outcome, reason=reason, scores=scores)
     step(NETWORKS)
-    found = _apply(bundle, result.derivatives)
-    distance = known.distance_of(found.features)
-    if distance is not None and known.distance:
-        scores["features"] = known.distance.score(distance)
-        flagged += flags.feature_flags(distance, scores["features"], bundle)
-    if found.prediction:
-        flagged += flags.prediction_flags(found.prediction, bundle)
+    images = result.derivatives
+    found = apply_networks(bundle, np.stack([_levels(images, name) for name in bundle.modalities]))
+    flagged += flags_of_result(bundle, found, scores)
     outcome = replace(outcome, flags=flagged, scores=scores)
     if options.strict and flagged:
         return replace(outcome, status=REFUSED, reason=f"--strict refuses flagged scans: {_kinds(flagged)}")
     outcome = replace(outcome, status=PREDICTED, prediction=found.prediction)
     if found.probabilities is None:
         return outcome
-    return _with_labels(outcome, result.derivatives, found.probabilities, bundle)
+    return _with_labels(outcome, images, found.probabilities, bundle)
 
 
 def _preprocessed(bundle: RawScanBundle, scan: RawScan, options: Options) -> PreprocessedScan:
@@ -146,8 +142,21 @@ def _preprocessed(bundle: RawScanBundle, scan: RawScan, options: Options) -> Pre
         return preprocess_scan(ScanImages(image, extra), bundle.template, settings)
 
 
-def _apply(bundle: RawScanBundle, images: Derivatives) -> _Found:
-    levels = np.stack([_levels(images, name) for name in bundle.modalities])
+def flags_of_result(bundle: RawScanBundle, found: Found, scores: dict[str, float]) -> list[Flag]:
+    """How the networks' results differ from those of the training scans. The score of the features is added to ``scores``."""
+    known = bundle.reference
+    flagged: list[Flag] = []
+    distance = known.distance_of(found.features)
+    if distance is not None and known.distance:
+        scores["features"] = known.distance.score(distance)
+        flagged += flags.feature_flags(distance, scores["features"], bundle)
+    if found.prediction:
+        flagged += flags.prediction_flags(found.prediction, bundle)
+    return flagged
+
+
+def apply_networks(bundle: RawScanBundle, levels: np.ndarray) -> Found:
+    """Apply the networks to a scan as the packs have it, (channels, X, Y, Z) uint8."""
     place = (COHORT, COHORT)
     packed = PackedImages({place: levels[None]}, {}, {place: list(range(len(levels)))})
     rows = pd.DataFrame(
@@ -158,12 +167,12 @@ def _apply(bundle: RawScanBundle, images: Derivatives) -> _Found:
         total = np.zeros((), dtype=np.float32)
         for model in bundle.models.values():
             total = total + inference.predict(model, rows, packed)[0].astype(np.float32)
-        return _Found({}, {}, total / np.float32(inference.LEVELS * len(bundle.models)))
+        return Found({}, {}, total / np.float32(inference.LEVELS * len(bundle.models)))
     tables, features = {}, {}
     for name, model in bundle.models.items():
         values, own = predict_with_features(model, rows, packed)
         tables[name], features[name] = value_rows(rows, values), own[0]
-    return _Found(_columns(bundle, tables), features)
+    return Found(_columns(bundle, tables), features)
 
 
 def _columns(bundle: RawScanBundle, tables: dict[str, pd.DataFrame]) -> dict[str, Cell]:

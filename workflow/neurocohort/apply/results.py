@@ -81,17 +81,22 @@ def predictions_record(bundle: RawScanBundle, outcomes: Sequence[Outcome]) -> di
     """The same with full sentences and scores, and what the model is."""
     return {
         "neurocohort": __version__,
-        "model": {
-            "study": bundle.study,
-            "experiment": bundle.experiment,
-            "task": bundle.task,
-            "target": bundle.target,
-            "classes": bundle.classes,
-            "demo_data": bundle.demo,
-            "intended_use": bundle.intended_use,
-        },
+        "model": model_record(bundle),
         "limits": dict(bundle.reference.limits),
         "scans": [_record(one) for one in outcomes],
+    }
+
+
+def model_record(bundle: RawScanBundle) -> dict[str, Any]:
+    """What a model is."""
+    return {
+        "study": bundle.study,
+        "experiment": bundle.experiment,
+        "task": bundle.task,
+        "target": bundle.target,
+        "classes": bundle.classes,
+        "demo_data": bundle.demo,
+        "intended_use": bundle.intended_use,
     }
 
 

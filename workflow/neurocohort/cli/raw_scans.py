@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from neurocohort.cli.app import command
+from neurocohort.cli.app import Names, command
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -93,3 +93,43 @@ def serve(
     if device not in DEVICES:
         raise InputError(f"--device is {device!r}; expected auto, cpu or cuda.")
     serve_page(Given(model, device, synthstrip_weights, Path()), host, port, max_mb)
+
+
+@command
+def apply_model(
+    bundle: Path,
+    data: Path,
+    results: Path,
+    template: Path,
+    folder: Path,
+    settings: Annotated[str, typer.Option(help="ApplySettings as JSON")],
+    device: str,
+    cohorts: Names,
+) -> None:
+    """Apply the BUNDLE of another study to the preprocessed scans of the COHORTS: write predictions.tsv with flags, metrics.tsv,
+    notes.tsv and model.json, which describes the model, into FOLDER."""
+    from neurocohort.apply.bundles import open_bundle
+    from neurocohort.apply.cohorts import CohortScans, check_template, metrics_of, notes_of, predictions_of
+    from neurocohort.apply.results import model_record
+    from neurocohort.device import choose_device
+    from neurocohort.evaluation.intervals import Bootstrap
+    from neurocohort.files import read_table, sha256_of, write_json, write_table
+    from neurocohort.notes import write_notes
+    from neurocohort.settings.models import ApplySettings
+    from neurocohort.study.applied_models import bundle_files
+
+    wanted, opened = ApplySettings.read(settings), open_bundle(bundle, choose_device(device))
+    check_template(opened, template)
+    target = wanted.target or opened.target
+    tables = {
+        name: CohortScans(
+            read_table(data / name / "scans.tsv"), read_table(results / name / "qc.tsv"), results / name / "preproc"
+        )
+        for name in cohorts
+    }
+    predictions = predictions_of(opened, tables, target)
+    hashes = {str(Path(path).relative_to(bundle)): sha256_of(Path(path)) for path in bundle_files(bundle)}
+    write_json(folder / "model.json", model_record(opened) | {"true_values": target, "sha256": hashes})
+    write_table(folder / "predictions.tsv", predictions)
+    write_table(folder / "metrics.tsv", metrics_of(opened, predictions, Bootstrap(wanted.resamples, wanted.seed)))
+    write_notes(folder / "notes.tsv", notes_of(opened, predictions, target))

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,7 +42,6 @@ def pack_scans(
         InputError: If a file is missing or has changed since preprocessing.
     """
     rows, channel_names = [], [channel_output(name) for name in modalities]
-    scales = [channel_scale(name) for name in modalities]
     with (
         written_aside(images) as images_aside,
         written_aside(labels) as labels_aside,
@@ -50,12 +50,7 @@ def pack_scans(
     ):
         for row, scan_id in enumerate(scan_ids):
             folder, record = scan_folder(preproc, scan_id), read_record(qc_path(preproc, scan_id))
-            channels = np.stack(
-                [
-                    packed_levels(_read(folder, record, name), scale)
-                    for name, scale in zip(channel_names, scales, strict=True)
-                ]
-            )
+            channels = packed_channels(folder, record, modalities)
             has_labels = "dseg" in record.outputs
             label_map = packed_levels(_read(folder, record, "dseg")) if has_labels else np.zeros_like(channels[0])
             for name in (*channel_names, *(["dseg"] if has_labels else [])):
@@ -72,6 +67,17 @@ def pack_scans(
             _begin(packed, (0, len(modalities), 1, 1, 1))
             _begin(packed_labels, (0, 1, 1, 1))
     return index_table(rows)
+
+
+def packed_channels(folder: Path, record: ScanRecord, modalities: Sequence[str]) -> np.ndarray:
+    """A scan's channels as the packs have them, (channels, X, Y, Z) uint8.
+
+    Raises:
+        InputError: If a file is missing or has changed since preprocessing.
+    """
+    return np.stack(
+        [packed_levels(_read(folder, record, channel_output(name)), channel_scale(name)) for name in modalities]
+    )
 
 
 def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -18,6 +18,8 @@ def unseen_sentence(splits: Mapping[str, SplitCheck | Missing], experiments: dic
         splits: By heading of each experiment, the check of its split.
         experiments: That block of the configuration.
     """
+    if not experiments:
+        return "Nothing was trained in this study."
     leaks = [heading for heading, split in splits.items() if not isinstance(split, Missing) and split.leaks]
     if leaks:
         return (

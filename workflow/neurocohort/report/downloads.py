@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neurocohort.files import write_table
+from neurocohort.report import labels
 from neurocohort.report.participants import CohortFlow
 from neurocohort.report.study import Study
 
@@ -46,6 +47,8 @@ def write_downloads(study: Study, flows: list[CohortFlow], output: Path) -> list
     (output / "tables").mkdir()
     folders = [(one.results, one.name, one.title) for one in study.cohorts.values()]
     folders += [(one.folder, one.name, one.heading) for one in study.experiments.values()]
+    applied = study.folders.results / "applied_models"
+    folders += [(applied / name, f"applied_{name}", labels.spaced(name)) for name in study.block("models")]
     written = []
     for folder, name, title in folders:
         for kind, text in TABLES.items():

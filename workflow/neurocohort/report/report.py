@@ -10,6 +10,7 @@ from pathlib import Path
 
 from neurocohort.files import folder_written_aside, write_json, write_text
 from neurocohort.report import claims, gates, mosaics, pages, participants, provenance, quality, shift, subjects
+from neurocohort.report.applied_models import applied_models
 from neurocohort.report.cards import Card
 from neurocohort.report.checklists import checklists, parts_shown
 from neurocohort.report.crate import write_crate
@@ -33,7 +34,8 @@ from neurocohort.report.training import Training, learning, sweep
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can store: the archive's bytes depend on its content alone
 PACKED = {".webp", ".png", ".zip"}
-SECTIONS = {"verdict", "participants", "split", "quality", "learning", "results", "methods", "models", "provenance"}
+SECTIONS = {"verdict", "participants", "quality", "methods", "provenance"}
+OF_EXPERIMENTS = {"split", "learning", "results", "models"}  # left out where nothing was trained
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
     galleries = [quality.gallery(cohort, output, size) for cohort in cohorts]
     described = [_described(study, experiment, output) for experiment in study.experiments.values()]
     shifts = shift.matrices(study)
+    applied = applied_models(study)
     made_by = provenance.collect(study, moment.isoformat(timespec="seconds"))
     date = moment.strftime("%-d %B %Y")
     subjects.write_pages(study, pages.environment(), galleries, output, date)
@@ -96,7 +99,8 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
     write_text(output / "methods.md", text.markdown)
     write_text(output / "references.bib", bibliography(list(text.references)))
     verdicts = headline(study.experiments.values())
-    sections = SECTIONS | {name for name in ("external", "saliency") if any(getattr(one, name) for one in described)}
+    sections = SECTIONS | (OF_EXPERIMENTS if described else set())
+    sections |= {name for name in ("external", "saliency") if any(getattr(one, name) for one in described)}
     splits = {one.title: one.split for one in described}
     page = pages.index(
         provenance=made_by,
@@ -112,6 +116,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
         galleries=galleries,
         experiments=described,
         shifts=shifts,
+        applied_models=applied,
         downloads=write_downloads(study, flows, output),
         missing=missing,
         date=date,

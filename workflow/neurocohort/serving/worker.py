@@ -153,7 +153,10 @@ def _work(connection: Connection, given: Given) -> None:
         while True:
             task = connection.recv()
             try:
-                answer: tuple[str, Done | str] = DONE, _apply(bundle, options, task, lambda name: connection.send((STEP, name)))
+                answer: tuple[str, Done | str] = (
+                    DONE,
+                    _apply(bundle, options, task, lambda name: connection.send((STEP, name))),
+                )
             except (InputError, StorageFailed) as error:
                 answer = FAILED, str(error)
             except Exception as error:

@@ -11,6 +11,7 @@ from neurocohort.settings.base import Group, Name
 from neurocohort.settings.cohorts import Cohort
 from neurocohort.settings.evaluation import Evaluation
 from neurocohort.settings.experiment import Experiment
+from neurocohort.settings.models import AppliedModel
 from neurocohort.settings.preprocessing import Preprocessing
 from neurocohort.settings.quality import Quality
 from neurocohort.settings.report import Report
@@ -58,11 +59,20 @@ class Study(Group):
         title="at least one experiment under its name",
         description="The experiments, each under a name that becomes a folder.",
     )
+    models: dict[Name, AppliedModel] = Field(
+        {}, description="Trained models of other studies, each under a name that becomes a folder."
+    )
     evaluation: Evaluation = Evaluation()
     saliency: Saliency = Field(
         Saliency(), description="How it is shown which parts of the brain a regression or classification uses."
     )
     report: Report = Report()
+
+
+class StudyOfModels(Study):
+    """A study that applies trained models; it may have no experiments."""
+
+    experiments: dict[Name, Experiment] = Field({}, description="The experiments; there may be none.")
 
 
 class _PlainSchema(GenerateJsonSchema):

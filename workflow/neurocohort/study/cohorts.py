@@ -74,7 +74,7 @@ WANTED_PATHS = {
 }
 ALL_SOURCE_KEYS = set().union(*KEYS_OF_SOURCE.values())
 AGREEMENTS = {"oasis1": ("OASIS-1", "https://sites.wustl.edu/oasisbrains/")}
-RESERVED_COHORT_NAMES = ("experiments", "models", "report")  # other folders in results/
+RESERVED_COHORT_NAMES = ("experiments", "models", "applied_models", "report")  # other folders in results/
 SYNTHETIC_FOLDER = "resources/synthetic"
 
 

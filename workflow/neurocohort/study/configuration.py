@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from neurocohort.errors import InputError
 from neurocohort.settings.recipes import with_recipes
-from neurocohort.settings.study import Study
+from neurocohort.settings.study import Study, StudyOfModels
+from neurocohort.study.applied_models import model_faults, with_models
 from neurocohort.study.cohorts import (
     ALL_SOURCE_KEYS,
     KEYS_OF_SOURCE,
@@ -102,9 +103,16 @@ def check_configuration(
     if read_cohorts:  # not once more in each job of a cluster
         for note in notes:
             print(f"note: {source}: {note}", file=sys.stderr, flush=True)
-    checked, faults = (None, faults) if faults else _checked_keys(with_recipes(given))
+    completed, unusable = with_models(given)
+    checked, faults = (None, faults) if faults else _checked_keys(with_recipes(completed))
+    if unusable:
+        checked, faults = None, [*faults, *unusable]
     if checked is not None:
-        faults = [fault for check in (cohort_faults, synthetic_faults, _number_faults) for fault in check(checked)]
+        faults = [
+            fault
+            for check in (cohort_faults, synthetic_faults, _number_faults, model_faults)
+            for fault in check(checked)
+        ]
         faults += split_file_faults(checked) if read_cohorts else []
         faults += _faults_between(checked, variables or {}, faults) if read_cohorts else []
     if len(faults) == 1:
@@ -150,7 +158,8 @@ def _plain(value: object, key: str, faults: list[str]) -> object:
 def _checked_keys(given: object) -> tuple[dict | None, list[str]]:
     """The configuration with its defaults, or None and a sentence for each key that the model refuses."""
     try:
-        study = Study.model_validate(given)
+        kind = StudyOfModels if isinstance(given, dict) and given.get("models") else Study
+        study = kind.model_validate(given)
     except ValidationError as error:
         return None, sentences(error, given)
     config = study.as_dict()

@@ -36,7 +36,7 @@ ORDER = (
     *("ingest_cohort", SCAN_RULE),
     *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "learning_curve", "bundle", "report"),
+    *("control", "learning_curve", "bundle", "apply_model", "report"),
 )
 
 

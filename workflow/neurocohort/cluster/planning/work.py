@@ -58,6 +58,8 @@ def seconds_of(study: Study, work: Work) -> float:
         return _cohort_seconds(study, work)
     if kind in ("template", "report", "download"):
         return seconds(kind, scans=study.scans)
+    if kind == "apply_model":  # of networks that the plan doesn't read; they are quick compared with the preprocessing
+        return seconds("predict") + study.scans * seconds("infer sfcn", mvoxels=study.grid_mvoxels)
     parts, experiment = study.parts(name), study.experiments[name]
     if kind == "train":
         return _train(study, name, run, epochs)
