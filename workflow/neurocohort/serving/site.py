@@ -107,7 +107,7 @@ async def _upload(request: Request) -> Response:
         sex = _known_sex(request)
         uploads.check_declared_size(request.headers, max_mb)
     except Refused as refused:
-        return _error(refused.status, str(refused))
+        return _refusal(refused)
     job = jobs.new()
     if job is None:
         return _error(BUSY, f"{states.MOST_JOBS} scans are waiting already. Try again when one of them is done.")
@@ -117,7 +117,7 @@ async def _upload(request: Request) -> Response:
         await run_in_threadpool(uploads.check_image, job.scan, max_mb)
     except Refused as refused:
         jobs.delete(job)
-        return _error(refused.status, str(refused))
+        return _refusal(refused)
     except ClientDisconnect:
         jobs.delete(job)
         return Response()
@@ -126,6 +126,13 @@ async def _upload(request: Request) -> Response:
         raise
     jobs.submit(job)
     return JSONResponse({"job": job.name}, 202)
+
+
+def _refusal(refused: Refused) -> Response:
+    """Why an upload is refused. The connection is closed, or the rest of a large upload would still be received."""
+    response = _error(refused.status, str(refused))
+    response.headers["Connection"] = "close"
+    return response
 
 
 def _known_sex(request: Request) -> str | None:
