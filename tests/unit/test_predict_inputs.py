@@ -41,7 +41,7 @@ def test_scans_are_named_after_their_files(tmp_path):
 
 
 def test_age_and_sex_are_of_one_scan(tmp_path):
-    (scan,) = scans_from_paths([tmp_path / "a.nii"], age=40.0, sex="F")
+    (scan,) = scans_from_paths([tmp_path / "a.nii"], age=40.0, sex="female")
     assert (scan.age, scan.sex) == (40.0, "F")
     with pytest.raises(InputError, match="use --table"):
         scans_from_paths([tmp_path / "a.nii", tmp_path / "b.nii"], age=40.0)
@@ -49,7 +49,7 @@ def test_age_and_sex_are_of_one_scan(tmp_path):
 
 def test_table_gives_paths_from_its_folder_and_what_is_known(tmp_path):
     table = tmp_path / "scans.tsv"
-    table.write_text("path\tage\tsex\tsite\tT2w\na.nii.gz\t61.5\tF\tGuys\tb.nii.gz\nsub/c.nii\tn/a\tn/a\tn/a\tn/a\n")
+    table.write_text("path\tage\tsex\tsite\tT2w\na.nii.gz\t61.5\tf\tGuys\tb.nii.gz\nsub/c.nii\tn/a\tn/a\tn/a\tn/a\n")
     first, second = scans_from_table(table)
     assert (first.path, first.age, first.sex, first.site) == (tmp_path / "a.nii.gz", 61.5, "F", "Guys")
     assert first.extra == {"T2w": tmp_path / "b.nii.gz"}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from neurocohort.errors import InputError
 from neurocohort.files import read_table
+from neurocohort.sources.data_dictionary import SEXES
 
 PATH, KNOWN = "path", ("age", "sex", "site")
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
@@ -23,7 +24,7 @@ class RawScan:
         scan_id: Names its row and its files.
         path: The T1-weighted image: .nii, .nii.gz, or one file of an Analyze or NIfTI pair.
         age: In years.
-        sex: ``F`` or ``M``, or as the training cohorts have it.
+        sex: ``F`` or ``M``; another text is flagged.
         site: The name of its site.
         extra: Images of other modalities, by BIDS suffix, for models that need them.
     """
@@ -47,6 +48,7 @@ def scans_from_paths(
         raise InputError(
             f"--age and --sex are those of one scan, and {len(paths)} are given: use --table with the columns path, age and sex."
         )
+    sex = _sex(sex)
     return [RawScan(name, path, age, sex, site) for name, path in zip(_names(paths), paths, strict=True)]
 
 
@@ -73,7 +75,7 @@ def scans_from_table(table: Path) -> list[RawScan]:
     for name, path, row in zip(names, paths, rows.to_dict("records"), strict=True):
         extra = {one: table.parent / str(row[one]) for one in modalities if not pd.isna(row[one])}
         found.append(
-            RawScan(name, path, _age(row.get("age"), table, name), _text(row.get("sex")), _text(row.get("site")), extra)
+            RawScan(name, path, _age(row.get("age"), table, name), _sex(row.get("sex")), _text(row.get("site")), extra)
         )
     return found
 
@@ -104,6 +106,12 @@ def _age(value: object, table: Path, name: str) -> float | None:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError(f"{table}: `age` of {name} is {value!r}; expected a number of years, or n/a.") from None
+
+
+def _sex(value: object) -> str | None:
+    """The sex as the cohorts have it, F or M; another text as it is, so that it is flagged."""
+    text = _text(value)
+    return None if text is None else SEXES.get(text.strip().lower(), text)
 
 
 def _text(value: object) -> str | None:
