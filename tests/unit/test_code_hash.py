@@ -90,7 +90,8 @@ def test_a_scan_is_computed_again_for_the_code_that_computes_it_and_not_for_that
 
 def test_report_code_and_its_templates_rerun_no_stage_before_it(package):
     assert appended(package, "report/pages.py") == {"report"}
-    assert appended(package, "report/templates/report.css", "/* more */") == {"report", "bundle"}
+    found = appended(package, "report/templates/report.css", "/* more */")
+    assert found == {"report", "bundle", "apply-model"}
 
 
 def test_training_loop_reruns_training(package):
@@ -213,7 +214,8 @@ def test_subcommands_use_nothing_of_their_own_module():
         source = file.read_text()
         tree, table = ast.parse(source), symtable.symtable(source, str(file), "exec")
         own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-        own |= {name.id for node in tree.body if isinstance(node, ast.Assign) for name in node.targets}
+        targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+        own |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
         for function in (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in STAGES):
             used = {node.id for node in ast.walk(function.args) if isinstance(node, ast.Name)}
             used |= globals_of(table.lookup(function.name).get_namespace())

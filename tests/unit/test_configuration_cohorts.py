@@ -43,6 +43,8 @@ def test_the_readme_has_a_whole_example_of_each_source_and_each_is_valid(own_coh
     for block in re.findall(r"```yaml\n(study:.*?)```", readme, flags=re.S):
         block = block.replace("/data/clinic/bids", str(own_cohorts / "bids")).replace("/data/adni", str(own_cohorts))
         config = yaml.safe_load(block.replace("/archive/scans.csv", str(own_cohorts / "scans.csv")))
+        if "models" in config:  # needs a trained model: see test_applied_models.py
+            continue
         check_configuration(config, source=SOURCE)
         sources |= {cohort["source"] for cohort in config["cohorts"].values()}
     assert sources == set(KEYS_OF_SOURCE)

@@ -17,6 +17,7 @@ from neurocohort.evaluation.record import (
     record_evaluation,
 )
 from neurocohort.files import read_json, write_table
+from neurocohort.learning.feature_files import FEATURES, write_no_features
 from neurocohort.study.members import all_experiments
 from typer.testing import CliRunner
 
@@ -186,6 +187,7 @@ def study_of(root: Path, weights: bytes = b"weights") -> list[str]:
     for member in ("seed-1", "seed-2"):
         (folder / member).mkdir(exist_ok=True)
         (folder / member / "model.safetensors").write_bytes(weights + member.encode())
+        write_no_features(folder / member / FEATURES)
     options = {
         "folder": folder,
         "data": root / "data",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from neurocohort.cli.learning import predict as predict_command
+from neurocohort.cli.learning import predict_samples as predict_command
 from neurocohort.dataset.pack_index import index_table, row_sha256
 from neurocohort.errors import InputError
 from neurocohort.files import read_table, write_table

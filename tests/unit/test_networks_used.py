@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
-from neurocohort.cli.learning import ensemble, predict
+from neurocohort.cli.learning import ensemble, predict_samples
 from neurocohort.cli.models import bundle
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table, write_json, write_table
@@ -302,7 +302,7 @@ def test_ensemble_leaves_three_tables(tmp_path):
     ):
         write_json(experiment / name / "run.json", own)
         if table is None:
-            predict(tmp_path, tmp_path, experiment / name, experiment / name / "predictions.tsv", "cpu")
+            predict_samples(tmp_path, tmp_path, experiment / name, experiment / name / "predictions.tsv", "cpu")
         else:
             write_table(experiment / name / "predictions.tsv", table)
     members = [experiment / f"seed-{number}" / "predictions.tsv" for number in (1, 2, 3)]

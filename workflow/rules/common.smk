@@ -1,4 +1,5 @@
 # Shared by all stages: the checked configuration, constants, and input and parameter functions.
+import dataclasses
 import functools
 import hashlib
 import json
@@ -279,7 +280,7 @@ def selection_settings(experiment, **own):
         {"shuffle_seed": config["split"]["seed"] + permutation} if permutation else {}
     )
     if settings.get("own_participants"):
-        own["participants_seed"] = config["split"]["seed"]
+        own = own | {"participants_seed": config["split"]["seed"]}
     return SelectionSettings.taken_from(
         config["split"], settings, **own, **shuffled
     ).as_json()

@@ -188,7 +188,9 @@ rule learning_curve:
         code=code_hash("learning-curve"),
         task=lambda w: EXPERIMENTS[w.experiment]["task"],
         intervals=json.dumps(config["evaluation"]),
-        points=lambda w: json.dumps([vars(point) for point in points_of(w.experiment)]),
+        points=lambda w: json.dumps(
+            [dataclasses.asdict(point) for point in points_of(w.experiment)]
+        ),
         applied=applied_option,
     shell:
         "neurocohort learning-curve --output {output} --results results --task {params.task}"

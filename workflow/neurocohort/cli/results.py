@@ -38,7 +38,8 @@ def baselines(
         write_table(inputs, baseline_inputs(table, None, {}))
         write_table(output, atlas_table(table, packed, wanted))
         return
-    qc = pd.concat([read_table(results / name / "qc.tsv") for name in table["cohort"].unique()], ignore_index=True)
+    tables = [read_table(results / name / "qc.tsv").assign(cohort=name) for name in table["cohort"].unique()]
+    qc = pd.concat(tables, ignore_index=True)
     features = tissue_features(table, open_packed(folders, list(CHANNELS)), wanted) if wanted.tissue_maps else {}
     write_table(inputs, baseline_inputs(table, qc, features))
     write_table(output, value_table(table, qc, packed, wanted, features))

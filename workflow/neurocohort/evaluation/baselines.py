@@ -163,8 +163,9 @@ def _label_counts(label_maps: Iterable[np.ndarray]) -> np.ndarray:
 
 def _volumes(samples: pd.DataFrame, qc: pd.DataFrame) -> pd.DataFrame:
     """scan_id, cohort and volumes of each row of ``samples``; missing where the quality table has no volume."""
-    own_volumes = qc.reindex(columns=["scan_id", "volume_brain_ml", *VOLUME_COLUMNS])
-    return samples[["scan_id", "cohort"]].merge(own_volumes, on="scan_id", how="left", validate="1:1")
+    key = [name for name in ("cohort", "scan_id") if name in qc]  # two cohorts may have scans of one name
+    own_volumes = qc.reindex(columns=[*key, "volume_brain_ml", *VOLUME_COLUMNS])
+    return samples[["scan_id", "cohort"]].merge(own_volumes, on=key, how="left", validate="1:1")
 
 
 def _inputs(samples: pd.DataFrame, volumes: pd.DataFrame, target: str) -> dict[str, np.ndarray]:
