@@ -172,8 +172,6 @@ def _quality(records: Mapping[str, Mapping[str, Any]]) -> list[Quality]:
             continue
         decimals = labels.decimals_for(values)
         cells = [labels.number(value, decimals) for value in (np.median(values), min(values), max(values))]
-        beyond = sum(
-            abs(one["scan"]["scores"].get(name, 0)) > one["limits"][kind_of(name)] for one in records.values()
-        )
+        beyond = sum(abs(one["scan"]["scores"].get(name, 0)) > one["limits"][kind_of(name)] for one in records.values())
         found.append(Quality(labels.quality(name), len(values), cells, beyond))
     return found
