@@ -25,7 +25,7 @@ REPORTS, GROUP_TABLE, GROUP_DICTIONARY, NOTES = "reports", "predictions.tsv", "p
 RECORD_ENDING, TABLE_ENDING = "_prediction.json", "_prediction.tsv"
 RECORDS = (f"sub-*/anat/*{RECORD_ENDING}", f"sub-*/ses-*/anat/*{RECORD_ENDING}")
 IGNORED = (
-    f"/{REPORTS}",  # without a slash at the end, which the validator doesn't match with the folder itself
+    f"/{REPORTS}",  # no slash at the end: the validator would report the folder itself
     f"/{GROUP_TABLE}",
     f"/{GROUP_DICTIONARY}",
     f"/{NOTES}",
