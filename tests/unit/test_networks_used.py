@@ -1,5 +1,6 @@
 """A network that learned nothing is trained again, and is left out of what an experiment reports if it still hasn't."""
 
+import json
 import signal
 
 import numpy as np
@@ -326,5 +327,8 @@ def test_bundle_holds_the_networks_of_the_mean_alone(tmp_path, monkeypatch):
     folders = folders_of(tmp_path, a=record(learned=False), b=record(), c=record())
     write_table(tmp_path / "table.tsv", pd.DataFrame({"metric": ["mae"]}))
     tables = [tmp_path / "table.tsv"] * 4
-    bundle("age", *tables, tmp_path / "bundle", "{}", [folder / "model.safetensors" for folder in folders])
+    monkeypatch.setattr("neurocohort.export.raw_scans.read_parts", lambda *given: None)
+    study = json.dumps({"experiments": {"age": {}}})
+    members = [folder / "model.safetensors" for folder in folders]
+    bundle("age", *tables, tmp_path, tmp_path / "template.npz", tmp_path / "bundle", study, members)
     assert given == {"b": tmp_path / "b", "c": tmp_path / "c"}
