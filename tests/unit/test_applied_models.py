@@ -135,7 +135,8 @@ def test_scans_get_predictions_flags_and_metrics(opened, cohort):
         (own["prediction"] - own["target"]).abs().mean(), abs=1e-5
     )
     assert metrics.loc[("all", "mae"), "n"] == 3
-    (note,) = notes_of(opened, table, "age")
+    note, flagged = notes_of(opened, table, "age")
+    assert "differ from the training scans" in flagged.note
     assert note.note.startswith("clinic: 1 of 5 scans have no value of `age`")
 
 

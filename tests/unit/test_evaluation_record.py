@@ -178,6 +178,7 @@ def study_of(root: Path, weights: bytes = b"weights") -> list[str]:
     tested = table[table["part"] != "train"].assign(prediction=lambda rows: rows["target"] + 1.0).drop(columns="fold")
     write_table(folder / "samples.tsv", table)
     write_table(folder / "predictions.tsv", tested)
+    write_table(folder / "applied_samples.tsv", table.head(2)[["scan_id"]].assign(reason="added after the training"))
     write_table(folder / "baselines.tsv", tested.assign(model="mean", prediction=40.0))
     write_table(folder / "baseline_inputs.tsv", table[["cohort", "scan_id"]])
     write_table(folder / "members.tsv", tested.assign(member="seed-1"))
@@ -208,7 +209,9 @@ def test_evaluating_leaves_a_record_of_it_and_evaluating_again_none(tmp_path):
         found = read_record(tmp_path / "evaluations", held_out, "age", own())
         assert (found.models, found.own, found.experiments) == (models, True, ("my study/age",))
     assert len(list((tmp_path / "evaluations").iterdir())) == 2
-    assert (tmp_path / "results" / "experiments" / "age" / "metrics.tsv").is_file()
+    folder = tmp_path / "results" / "experiments" / "age"
+    assert (folder / "metrics.tsv").is_file()
+    assert "2 scan(s) are in no metric" in (folder / "evaluation_notes.tsv").read_text(), "the end of a run prints it"
 
 
 def test_evaluation_that_is_killed_before_its_first_figure_is_on_record(tmp_path, monkeypatch):

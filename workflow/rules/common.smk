@@ -299,9 +299,11 @@ def training_conditions(experiment):
         for cohort in trained_cohorts(experiment)
         for of_cohort in [SimpleNamespace(cohort=cohort)]
     }
-    rules = [code_hash(name) for name in ("quality", "split", "pack", "select")]
+    grid = [PREPROCESSING["spacing_mm"], PREPROCESSING["shape"]]
+    names = ("template", "quality", "split", "pack", "select")
+    rules = [code_hash(name) for name in names]
     selection = selection_settings(experiment, external=[], development=True)
-    found = [cohorts, config["quality"], config["split"], selection, rules]
+    found = [cohorts, grid, config["quality"], config["split"], selection, rules]
     text = json.dumps(found, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

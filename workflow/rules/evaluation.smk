@@ -93,6 +93,7 @@ rule metrics:
             else []
         ),
         samples="results/experiments/{experiment}/samples.tsv",
+        applied="results/experiments/{experiment}/applied_samples.tsv",
         scans=lambda w: expand(
             "data/{cohort}/scans.tsv", cohort=all_cohorts(w.experiment)
         ),

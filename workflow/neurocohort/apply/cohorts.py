@@ -97,13 +97,20 @@ def metrics_of(bundle: RawScanBundle, predictions: pd.DataFrame, bootstrap: Boot
 
 
 def notes_of(bundle: RawScanBundle, predictions: pd.DataFrame, target: str) -> Iterator[Note]:
-    """Yield a note for each cohort of which the model can't be tested, or only on some scans."""
+    """Yield a note for each cohort of which the model can't be tested, or only on some scans, or which has flagged scans."""
     for cohort, rows in predictions.groupby("cohort", sort=False):
         absent = int(rows["target"].isna().sum())
         if absent:
             found = f"{absent} of {len(rows)} scans have no value of `{target}`"
             text = f"{cohort}: {found}, so they only get predictions of the model {bundle.experiment}, and are in no metric."
             yield Note(EVALUATION, Kind.VALUES, None, None, text)
+        flagged = int(rows["flags"].notna().sum())
+        if flagged:
+            found = f"{flagged} of {len(rows)} scans differ from the training scans of the model {bundle.experiment}"
+            text = (
+                f"{cohort}: {found}, so that their predictions may be wrong: see `flag_sentences` in predictions.tsv."
+            )
+            yield Note(EVALUATION, Kind.SCANS, None, None, text)
 
 
 def targets_of(bundle: RawScanBundle, cohort: str, scans: pd.DataFrame, target: str) -> pd.Series:

@@ -14,6 +14,7 @@ from neurocohort.apply.bundles import RawScanBundle
 from neurocohort.apply.outcomes import Outcome
 from neurocohort.apply.results import SCANS, mosaic_path
 from neurocohort.export.reference import Spread, kind_of
+from neurocohort.files import write_text
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION
 from neurocohort.report import labels, pages, viewers
 from neurocohort.report.figures import Drawing
@@ -77,7 +78,7 @@ def write_page(folder: Path, bundle: RawScanBundle, names: Sequence[str], outcom
         viewer=_viewer(bundle, outcome),
         first_time=FirstTime(),
     )  # fmt: skip
-    (folder / SCANS / f"{outcome.scan.scan_id}.html").write_text(text, encoding="utf-8")
+    write_text(folder / SCANS / f"{outcome.scan.scan_id}.html", text)
 
 
 def write_index(folder: Path, bundle: RawScanBundle, outcomes: Sequence[Outcome]) -> None:
@@ -100,7 +101,7 @@ def write_index(folder: Path, bundle: RawScanBundle, outcomes: Sequence[Outcome]
         predicted=sum(one.predicted for one in outcomes),
         flagged=sum(bool(one.flags) for one in outcomes),
     )  # fmt: skip
-    (folder / INDEX).write_text(text, encoding="utf-8")
+    write_text(folder / INDEX, text)
 
 
 def _environment() -> Environment:

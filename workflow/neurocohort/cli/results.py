@@ -86,8 +86,11 @@ def evaluate(
 ) -> None:
     """Write the metrics of the network and the baselines, each with its interval, and the secondary tables into FOLDER, which is
     named after the experiment and has its predictions. First record that the networks of the MEMBERS were evaluated."""
+    import pandas as pd
+
     from neurocohort.dataset.folds import HELD_OUT
     from neurocohort.evaluation.baseline_inputs import feature_inputs, with_inputs
+    from neurocohort.evaluation.evaluation_notes import notes_of_applied
     from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
     from neurocohort.evaluation.tables import evaluation_tables, with_given
@@ -116,7 +119,10 @@ def evaluate(
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
     bootstrap = Bootstrap(wanted.resamples, wanted.seed)
+    applied = notes_of_applied(read_table(folder / "applied_samples.tsv"))
     for name, table in evaluation_tables(**tables, scans=scans, kind=experiment["task"], bootstrap=bootstrap):
+        if name == "evaluation_notes":
+            table = pd.concat([table, applied], ignore_index=True)
         write_table(folder / f"{name}.tsv", table)
 
 

@@ -10,7 +10,9 @@ from neurocohort.notes import EVALUATION, Kind, Notes, note_table
 
 
 def evaluation_notes(
-    everything: pd.DataFrame, samples: pd.DataFrame, calibrations: dict[int, Calibration]
+    everything: pd.DataFrame,
+    samples: pd.DataFrame,
+    calibrations: dict[int, Calibration],
 ) -> pd.DataFrame:
     """The notes on scans that ComBat doesn't correct, and on prediction intervals from few participants, as a table.
 
@@ -30,4 +32,12 @@ def evaluation_notes(
         notes.add(Kind.SCANS, sentence)
     if few := few_participants(calibrations):
         notes.add(Kind.INTERVALS, few)
+    return note_table(notes.notes)
+
+
+def notes_of_applied(applied: pd.DataFrame) -> pd.DataFrame:
+    """The notes on scans to which the networks are only applied, as a table; ``applied``: applied_samples.tsv."""
+    notes = Notes(EVALUATION, logged=True)
+    for reason, count in applied["reason"].value_counts(sort=False).items():
+        notes.add(Kind.VALUES, f"{count} scan(s) are in no metric, and no network was trained on them: {reason}.")
     return note_table(notes.notes)

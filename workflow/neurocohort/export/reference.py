@@ -90,7 +90,7 @@ class Reference:
     Attributes:
         scans: How many they are.
         age: Smallest and largest age in years, of the held-out scans too: on these, the model was tested. None where unknown.
-        target: Of a regression, smallest and largest target, likewise.
+        target: Of a regression, smallest and largest target, of the held-out scans too.
         sexes: The sexes.
         sites: The sites.
         numbers: The spread of each quality number and volume.
