@@ -1,13 +1,11 @@
 """Images of other modalities of a session: rigid registration to the T1-weighted scan, and bias correction."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from neurocohort.errors import ScanExcluded
 from neurocohort.imaging.bias_field import CorrectedBrain, correct_bias
-from neurocohort.imaging.reading import read_scan
 from neurocohort.imaging.rigid import register_rigid
 from neurocohort.imaging.volume import Volume, grid_of, sample, world_grid
 
@@ -32,13 +30,12 @@ class ExtraImage:
     coverage: float
 
 
-def register_extra(path: Path, modality: str, brain: CorrectedBrain, *, seed: int) -> ExtraImage:
-    """Read an image of another modality and register it to the scan's ``brain``.
+def register_extra(image: Volume, modality: str, brain: CorrectedBrain, *, seed: int) -> ExtraImage:
+    """Register an image of another modality to the scan's ``brain``.
 
     Raises:
-        ScanExcluded: If the image can't be read or registered.
+        ScanExcluded: If the image can't be registered.
     """
-    image = read_scan(path)
     grid = world_grid(brain.image, brain.mask, max(MIN_SPACING_MM, float(brain.image.spacing_mm.max())))
     fixed = sample(brain.image, grid, smooth=True)
     fixed_mask = sample(brain.mask_volume, grid, smooth=True).data > 0.5

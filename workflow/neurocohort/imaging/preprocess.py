@@ -15,23 +15,25 @@ from neurocohort.errors import ScanExcluded, is_out_of_memory
 from neurocohort.imaging.bias_field import CorrectedBrain, correct_bias
 from neurocohort.imaging.brain_extraction import content_mask, extract_brain
 from neurocohort.imaging.contrast import tissue_contrast
-from neurocohort.imaging.deformable import Deformation, check_deformation, register_deformable
+from neurocohort.imaging.deformable import check_deformation, register_deformable
 from neurocohort.imaging.doubts import doubts
 from neurocohort.imaging.extra_images import check_coverage, corrected_image, register_extra
 from neurocohort.imaging.field_of_view import cut_area_cm2, missing_fraction
 from neurocohort.imaging.intensity import normalise
-from neurocohort.imaging.mapping import Mapping, sample_by, sample_labels_by, then, volume_ratio
+from neurocohort.imaging.mapping import sample_by, sample_labels_by, then
 from neurocohort.imaging.mni_space import check_shift, fit_in_place, within_template
 from neurocohort.imaging.mosaic import draw_mosaic
+from neurocohort.imaging.own_axes import along_own_axes, deformation_to, moved
 from neurocohort.imaging.pose import pose_numbers
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
 from neurocohort.imaging.reading import read_labels, read_scan
+from neurocohort.imaging.registered import Registered, modulated_gm, resampled, tissue_maps, tissues_on_grid
 from neurocohort.imaging.registration import Registration, register_affine
 from neurocohort.imaging.scan_record import Numbers
 from neurocohort.imaging.scan_results import Derivatives, Exclusion, PreprocessedScan, ScanImages
 from neurocohort.imaging.template import Template
-from neurocohort.imaging.tissues import TISSUES, segment_tissues, tissue_volumes_ml
-from neurocohort.imaging.volume import Volume, antialiased, cropped, grid_of, sample, world_grid
+from neurocohort.imaging.tissues import TISSUES, tissue_volumes_ml
+from neurocohort.imaging.volume import Volume, cropped, sample, world_grid
 from neurocohort.settings.scan import ScanSettings
 
 WHITE_MATTER_PROBABILITY = 0.8  # of the template's voxels that are taken as white matter
@@ -89,37 +91,27 @@ def preprocess_scan(
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A brain on the study's grid, and how it got there.
+class Head:
+    """A scan with its brain mask.
 
     Attributes:
-        affine: 4 x 4, world points (RAS mm) of the template to those of the scan.
-        deformation: The deformable registration, if there was one.
-        image: The bias-corrected brain on the study's grid.
-        mask: bool, its mask there.
+        image: The scan, with coordinates along its own axes (see own_axes.py); in MNI space its world coordinates.
+        mask: bool, same shape.
+        to_world: 4 x 4, from those coordinates to the scan's world coordinates (RAS mm).
     """
 
-    affine: np.ndarray
-    deformation: Deformation | None
     image: Volume
     mask: np.ndarray
-
-    @property
-    def to_scan(self) -> Mapping:
-        """From the template to the scan."""
-        return self.deformation.template_to_scan if self.deformation else self.affine
-
-    @property
-    def to_template(self) -> Mapping:
-        """From the scan to the template."""
-        return self.deformation.scan_to_template if self.deformation else np.linalg.inv(self.affine)
+    to_world: np.ndarray
 
 
 def _stages(
     result: PreprocessedScan, template: Template, settings: Settings, read: Callable[[Path], Volume]
 ) -> Iterator[PreprocessedScan]:
     """Yield the result after each stage, so that an error in the next one doesn't lose it."""
-    scan = read(result.images.t1w)
+    scan, to_world = read(result.images.t1w), np.eye(4)
+    if not settings.mni_space:
+        scan, to_world = along_own_axes(scan)
     mask = _brain_mask(scan, settings)
     if settings.mni_space:
         yield (result := replace(result, volumes_ml=dict.fromkeys(("brain", *TISSUES))))
@@ -132,7 +124,8 @@ def _stages(
     brain = correct_bias(scan, mask)
     yield (result := result.with_metrics({"bias_field_cv": round(float(brain.field.std()), 5)}))
 
-    affine, shift_mm, fit = _align(brain, template, settings)
+    head = Head(scan, mask, to_world)
+    affine, shift_mm, fit = _align(brain, template, settings, to_world)
     yield (result := result.with_metrics(fit))
     missing = missing_fraction(scan, template, affine, skull_stripped=skull_stripped or settings.skull_stripped)
     yield (result := result.with_metrics({"missing_brain": round(missing, 5)}))
@@ -141,40 +134,41 @@ def _stages(
         fixed = template.fit, template.fit_mask
         deformation = register_deformable(*fixed, brain.image, brain.mask, affine, seed=settings.seed)
         yield (result := result.with_metrics(deformation.metrics()))
-    registered = _resample(brain, template, affine, deformation)
+    registered = resampled(brain, template, affine, deformation)
     yield (result := result.with_metrics(tissue_contrast(registered.image.data, registered.mask, template.tissues)))
     mosaic = draw_mosaic(scan, mask, registered.image.data * registered.mask, template)
     yield (result := replace(result, mosaic=mosaic))
     check_shift(shift_mm)
     if deformation is not None:
         check_deformation(deformation)
-    yield from _image_stages(result, scan, mask, brain, registered, template, settings)
+    yield from _image_stages(result, head, brain, registered, template, settings)
 
 
 def _image_stages(
     result: PreprocessedScan,
-    scan: Volume,
-    mask: np.ndarray,
+    head: Head,
     brain: CorrectedBrain,
     registered: Registered,
     template: Template,
     settings: Settings,
 ) -> Iterator[PreprocessedScan]:
     """Yield the result after each of the stages that make the images of a registered scan."""
-    tissues = _tissue_maps(brain, template, registered.to_template, settings.seed)
+    tissues = tissue_maps(brain, template, registered.to_template, settings.seed)
     if not settings.mni_space:
         yield (result := replace(result, volumes_ml=tissue_volumes_ml(tissues, brain.image.voxel_ml)))
-    numbers = quality_numbers(scan, brain.image, brain.mask, tissues, brain.field)
+    numbers = quality_numbers(head.image, brain.image, brain.mask, tissues, brain.field)
     yield (result := result.with_metrics(numbers))
     symmetry = left_right_symmetry(registered.image.data, registered.mask)
     yield (result := result.with_metrics({"symmetry": symmetry}))
     channels = {"T1w": registered.image}
+    to_own = np.linalg.inv(head.to_world)
     for modality, path in result.images.extra.items():
-        extra = register_extra(path, modality, brain, seed=settings.seed)
+        extra = register_extra(moved(read_scan(path), to_own), modality, brain, seed=settings.seed)
         yield (result := result.with_metrics({f"coverage_{modality}": round(extra.coverage, 5)}))
         check_coverage(extra, modality)
         image = corrected_image(extra)
-        yield (result := replace(result, extra_affines={**result.extra_affines, modality: extra.scan_to_image}))
+        between = head.to_world @ extra.scan_to_image @ to_own
+        yield (result := replace(result, extra_affines={**result.extra_affines, modality: between}))
         channels[modality] = sample_by(image, template.grid, then(registered.to_scan, extra.scan_to_image))
     white_matter = template.tissues[2] > WHITE_MATTER_PROBABILITY
     preprocessed = {
@@ -183,23 +177,24 @@ def _image_stages(
         )
         for modality, channel in channels.items()
     }
-    on_grid = _tissues_on_grid(brain, tissues, registered, template) if settings.tissue_maps else None
+    on_grid = tissues_on_grid(brain, tissues, registered, template) if settings.tissue_maps else None
     in_mask = Volume(on_grid.data * registered.mask, on_grid.affine) if on_grid else None
     # In MNI space the volumes of the original head aren't known.
     modulated = settings.modulated_gm and not settings.mni_space
     derivatives = Derivatives(
-        Volume(mask, scan.affine),
-        Volume(tissues, brain.image.affine),
-        registered.affine,
-        registered.deformation,
+        moved(Volume(head.mask, head.image.affine), head.to_world),
+        moved(Volume(tissues, brain.image.affine), head.to_world),
+        head.to_world @ registered.affine,
+        registered.deformation and deformation_to(registered.deformation, head.to_world),
         preprocessed,
         in_mask,
-        _modulated_gm(on_grid, registered, template) if on_grid and modulated else None,
+        modulated_gm(on_grid, registered, template) if on_grid and modulated else None,
     )
     yield (result := replace(result, derivatives=derivatives))
     if result.images.labels is not None:
-        to_labels = then(registered.to_scan, _scan_to_labels(result.images, brain, settings.seed))
-        yield replace(result, labels=sample_labels_by(read_labels(result.images.labels), template.grid, to_labels))
+        to_labels = then(registered.to_scan, _scan_to_labels(result.images, brain, settings.seed, to_own))
+        labels = moved(read_labels(result.images.labels), to_own)
+        yield replace(result, labels=sample_labels_by(labels, template.grid, to_labels))
 
 
 def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
@@ -212,15 +207,20 @@ def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
     return extract_brain(scan, device=settings.device)
 
 
-def _align(brain: CorrectedBrain, template: Template, settings: Settings) -> tuple[np.ndarray, float, Numbers]:
-    """The affine from template to scan, the shift in mm that is left (known in MNI space only), and the quality numbers."""
+def _align(
+    brain: CorrectedBrain, template: Template, settings: Settings, to_world: np.ndarray
+) -> tuple[np.ndarray, float, Numbers]:
+    """The affine from template to scan, the shift in mm that is left (known in MNI space only), and the quality numbers.
+
+    ``to_world``: see `Head`. The head's turn is the one that the header states, because it shows a wrong header.
+    """
     shift_mm = 0.0
     if settings.mni_space:
         found, shift_mm = fit_in_place(brain.image, brain.mask, template, settings.seed)
         numbers = {"template_shift_mm": round(shift_mm, 3)}
     else:
         found = _register(template.fit, template.fit_mask, brain.image, brain.mask, settings.seed, MIN_DICE)
-        numbers = pose_numbers(found.fixed_to_moving)
+        numbers = pose_numbers(to_world @ found.fixed_to_moving)
     return (
         found.fixed_to_moving,
         shift_mm,
@@ -255,50 +255,11 @@ def _resampled_brain(image: Volume, mask: np.ndarray, spacing_mm: float) -> tupl
     return brain, sample(Volume(mask, image.affine), grid, smooth=True).data > 0.5
 
 
-def _resample(
-    brain: CorrectedBrain, template: Template, affine: np.ndarray, deformation: Deformation | None
-) -> Registered:
-    to_scan = deformation.template_to_scan if deformation else affine
-    image, mask = (sample_by(volume, template.grid, to_scan) for volume in (brain.image, brain.mask_volume))
-    return Registered(affine, deformation, image, mask.data > 0.5)
-
-
-def _tissue_maps(brain: CorrectedBrain, template: Template, to_template: Mapping, seed: int) -> np.ndarray:
-    """Probabilities of CSF, GM and WM on the brain's grid, (3, X, Y, Z)."""
-    grid = grid_of(brain.image)
-    priors = [sample_by(Volume(tissue, template.grid.affine), grid, to_template).data for tissue in template.tissues]
-    return segment_tissues(brain.image, brain.mask, np.stack(priors), seed=seed)
-
-
-def _tissues_on_grid(brain: CorrectedBrain, tissues: np.ndarray, registered: Registered, template: Template) -> Volume:
-    """Probabilities of CSF, GM and WM (3, X, Y, Z) on the study's grid.
-
-    They are filtered for a coarser grid first: its voxels then have the mean probability of the scan's voxels around them.
-    """
-    maps = [
-        sample_by(
-            antialiased(Volume(tissue, brain.image.affine), template.grid), template.grid, registered.to_scan
-        ).data
-        for tissue in tissues
-    ]
-    return Volume(np.stack(maps), template.grid.affine)
-
-
-def _modulated_gm(tissues: Volume, registered: Registered, template: Template) -> Volume:
-    """The map of grey matter on the study's grid times the Jacobian determinant of the whole transform, affine and deformable.
-
-    As ``mwp1`` of SPM and CAT12: the sum times the volume of a voxel is the volume of grey matter in the scan. So the brain's
-    mask on the grid isn't applied: the filter for a coarser grid moves some of the cortex beyond it.
-    """
-    gm = tissues.data[TISSUES.index("gm")]
-    return Volume(gm * volume_ratio(registered.to_scan, template.grid), tissues.affine)
-
-
-def _scan_to_labels(images: ScanImages, brain: CorrectedBrain, seed: int) -> np.ndarray:
-    """World points (RAS mm) of the scan to those of the image on which the labels were drawn, 4 x 4."""
+def _scan_to_labels(images: ScanImages, brain: CorrectedBrain, seed: int, to_own: np.ndarray) -> np.ndarray:
+    """Points of the scan to those of the image on which the labels were drawn, 4 x 4, both moved by ``to_own``."""
     if images.labels_reference is None:
         return np.eye(4)
-    reference = read_scan(images.labels_reference)
+    reference = moved(read_scan(images.labels_reference), to_own)
     spacing_mm = max(LABEL_REFERENCE_SPACING_MM, float(brain.image.spacing_mm.max()))
     fixed = _resampled_brain(brain.image, brain.mask, spacing_mm)
     moving = cropped(reference, reference.data > 0)
