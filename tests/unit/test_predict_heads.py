@@ -18,6 +18,7 @@ from neurocohort.imaging.template import read_template
 from neurocohort.synthetic.anatomy import prepare_anatomy
 from neurocohort.synthetic.heads import GUYS, Grid, draw_head, draw_person
 from raw_scan_bundle import quality, write_raw_scan_bundle, write_template
+from scipy.spatial.transform import Rotation
 
 SPACING_MM, SHAPE = 3.0, (64, 80, 76)
 YEARS = 0.1  # that a prediction may differ between orientations
@@ -69,6 +70,11 @@ def test_orientation_and_kind_of_file_leave_the_prediction_as_it_is(head, bundle
         found = outcome_of(bundle, tmp_path / f"{codes}{suffix}")
         assert found.prediction["prediction"] == pytest.approx(expected.prediction["prediction"], abs=YEARS), codes
         assert not found.flags, codes
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", (8, -6, 10), degrees=True).as_matrix()
+    nib.save(nib.Nifti1Image(np.asarray(head.dataobj), turn @ head.affine), tmp_path / "oblique.nii.gz")
+    found = outcome_of(bundle, tmp_path / "oblique.nii.gz")
+    assert found.prediction["prediction"] == expected.prediction["prediction"], "the header turns no voxel"
     image = stored_as(head, "LAS")
     pair = nib.AnalyzeImage(np.asarray(image.dataobj), None)
     pair.header.set_zooms(image.header.get_zooms()[:3])
