@@ -22,8 +22,7 @@ CSF_LABELS = (4, 5, 14, 15, 24, 43, 44, 72, 136, 137, 163, 164, 30, 62)  # choro
 GM_LABELS = (3, 8, 10, 11, 12, 13, 17, 18, 26, 42, 47, 49, 50, 51, 52, 53, 54, 58)
 WM_LABELS = (2, 7, 16, 25, 28, 41, 46, 57, 60, 85)  # 25 and 57 are lesions of the white matter
 LOWEST_LABELS = (7, 8, 16, 46, 47)  # cerebellum and brainstem
-HIPPOCAMPI = {17: "left", 53: "right"}
-SOFT_TISSUE, SKIN = 507, 511
+FIRST_OUTSIDE_BRAIN, SOFT_TISSUE, SKIN = 500, 507, 511
 
 # Mean and its spread over heads, as shares of white matter's mean, of T1-weighted gradient-echo scans at 1.5 and 3 T.
 T1_MEANS = {
@@ -61,10 +60,10 @@ class Head:
     """A painted scan and its truth.
 
     ``volume``: the scan; int16 or float32, intensities from 0. ``truth`` holds, on the scan's own grid:
-    ``brain`` (bool), ``tissues`` (uint8: 0 none, 1 CSF, 2 GM, 3 WM, inside ``brain``), ``hippocampi`` (uint8: 17 left, 53
-    right), ``bias`` (float32, the factor on every intensity); and ``volumes_ml``: brain, csf, gm, wm within the field of view;
-    ``share_in_view``: of the whole brain, 0 to 1; ``labels_to_scan``: 4 x 4, the label map's world (RAS mm) to the scan's;
-    ``drawn``: what was drawn, by name.
+    ``brain`` (bool), ``tissues`` (uint8: 0 none, 1 CSF, 2 GM, 3 WM, inside ``brain``), ``structures`` (uint8: FreeSurfer's
+    labels of the brain), ``bias`` (float32, the factor on every intensity); and ``volumes_ml``: brain, csf, gm, wm within the
+    field of view; ``share_in_view``: of the whole brain, 0 to 1; ``labels_to_scan``: 4 x 4, the label map's world (RAS mm) to
+    the scan's; ``drawn``: what was drawn, by name.
     """
 
     volume: Volume
@@ -129,7 +128,7 @@ def paint_head(
         nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(drawn["orientation"])
     )
     affine = grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape)
-    for name in ("brain", "tissues", "hippocampi", "bias"):
+    for name in ("brain", "tissues", "structures", "bias"):
         truth[name] = np.ascontiguousarray(nib.apply_orientation(truth[name], turn))
     truth |= {"labels_to_scan": labels_to_scan, "drawn": {"seed": seed, **drawn}}
     return Head(Volume(np.ascontiguousarray(nib.apply_orientation(intensities, turn)), affine), truth)
@@ -287,7 +286,7 @@ def _sample_slabs(volume: Volume, grid: Grid, to_volume: np.ndarray) -> np.ndarr
 
 
 def _truth(anatomy: Anatomy, grid: Grid, to_labels: np.ndarray) -> dict:
-    """Brain, tissues and hippocampi on the grid, from each voxel's shares; computed in the brain's box alone."""
+    """Brain, tissues and structures on the grid, from each voxel's shares; computed in the brain's box alone."""
     brain = _points(anatomy.brain_points, np.linalg.inv(to_labels))
     index = (brain - grid.affine[:3, 3]) / np.diag(grid.affine)[:3]
     low = np.clip(np.floor(index.min(axis=0)).astype(int) - 3, 0, grid.shape)
@@ -302,12 +301,14 @@ def _truth(anatomy: Anatomy, grid: Grid, to_labels: np.ndarray) -> dict:
     )
     inside = shares.sum(axis=0) > 0.5
     labels, _ = cropped(Volume(anatomy.labels, anatomy.affine), anatomy.tissues > 0)
-    sides = np.where(np.isin(labels.data, list(HIPPOCAMPI)), labels.data, 0)
-    truth = {name: np.zeros(grid.shape, dtype=np.uint8) for name in ("brain", "tissues", "hippocampi")}
+    structures = np.where(labels.data < FIRST_OUTSIDE_BRAIN, labels.data, 0)
+    truth = {name: np.zeros(grid.shape, dtype=np.uint8) for name in ("brain", "tissues", "structures")}
     truth["brain"] = truth["brain"].astype(bool)
     truth["brain"][box] = inside
     truth["tissues"][box] = np.where(inside, 1 + np.argmax(shares, axis=0), 0)
-    truth["hippocampi"][box] = sample(Volume(sides, labels.affine), inner, to_labels, order=0).data.astype(np.uint8)
+    truth["structures"][box] = sample(Volume(structures, labels.affine), inner, to_labels, order=0).data.astype(
+        np.uint8
+    )
     voxel_ml = float(np.diag(grid.affine)[:3].prod()) / 1000
     volumes = {name: float(share.sum()) * voxel_ml for name, share in zip(("csf", "gm", "wm"), shares, strict=True)}
     brain_ml = sum(volumes.values())

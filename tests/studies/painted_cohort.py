@@ -9,6 +9,10 @@ trained on, two validate and four are held out. FOLDER becomes a BIDS folder wit
 on their grid: 1 CSF, 2 GM, 3 WM, 0 elsewhere, each voxel's the tissue that has most of it. There too are ``split.tsv``, the
 cohort's ``split_file``, and ``heads.tsv``, what was drawn and the true volumes.
 
+With ``--structures`` the label maps have structures instead of tissues, with FreeSurfer's values: cortex, thalami, lateral
+ventricles, hippocampi and brain stem. ``--contrast t2`` and ``inverted`` paint the same heads with other contrasts; with
+``--held-out-only``, which leaves out the other anatomies, they are external cohorts that no network has seen.
+
 The images are skull-stripped by the truth, so that all that is labelled can be seen: the label maps' CSF reaches further out
 than the masks of brain extraction, and of twelve whole heads deepbet's left out 4 to 25 % of it. ``--whole-heads`` keeps skull
 and scalp; take ``skull_stripped`` out of the study's file then.
@@ -39,6 +43,20 @@ FIELDS_OF_VIEW = ("whole", "neck")
 MAX_ROTATION_DEG, MAX_SHIFT_MM = 15.0, 15.0
 NOISE = (0.01, 0.03)  # of white matter's mean
 TISSUES = {heads.CSF: "CSF", heads.GM: "GM", heads.WM: "WM"}
+STRUCTURES = {
+    3: "cortex_left",
+    42: "cortex_right",
+    4: "ventricle_left",
+    43: "ventricle_right",
+    10: "thalamus_left",
+    49: "thalamus_right",
+    17: "hippocampus_left",
+    53: "hippocampus_right",
+    16: "brain_stem",
+}
+BRIGHTNESS = [0.22, 0.68, 1.0]  # of CSF, grey and white matter in T1-weighted heads
+# What these have in other contrasts; what is between has values between. Outside the brain all contrasts are alike.
+CONTRASTS = {"t1": BRIGHTNESS, "t2": [1.6, 0.9, 0.6], "inverted": [1.0, 0.54, 0.22]}
 DESCRIPTION = {
     "Name": "Heads painted from label maps",
     "BIDSVersion": "1.10.0",
@@ -61,10 +79,18 @@ def parts_of(participants: list[str], seed: int) -> pd.DataFrame:
     return pd.DataFrame({"participant_id": participants, "part": [parts[name] for name in participants]})
 
 
-def paint(
-    folder: Path, label_map: Path, participant: str, variant: int, seed: int, spacing_mm: float, whole: bool
-) -> dict:
-    """Paint one head, write image (stripped, or the ``whole`` head) and labels, and return its row for ``heads.tsv``."""
+def means_of(contrast: str) -> dict[tuple[int, ...], tuple[float, float]]:
+    """Mean intensities and their spread, by labels, of a contrast."""
+    values = CONTRASTS[contrast]
+    return {
+        labels: (float(np.interp(mean, BRIGHTNESS, values)) if labels[0] < heads.FIRST_OUTSIDE_BRAIN else mean, spread)
+        for labels, (mean, spread) in heads.T1_MEANS.items()
+    }
+
+
+def paint(label_map: Path, participant: str, variant: int, args: argparse.Namespace) -> dict:
+    """Paint one head, write the image and its labels, and return its row for ``heads.tsv``."""
+    folder, seed, spacing_mm = args.output, args.seed, args.spacing_mm
     number = int(participant.removeprefix("sub-"))
     rng = np.random.default_rng((seed, number, variant))
     head = heads.paint_head(
@@ -75,12 +101,16 @@ def paint(
         max_shift_mm=MAX_SHIFT_MM,
         field_of_view=FIELDS_OF_VIEW[rng.integers(len(FIELDS_OF_VIEW))],
         noise=float(rng.uniform(*NOISE)),
+        means=means_of(args.contrast),
     )
     session = f"ses-{variant}"
     anat = folder / participant / session / "anat"
     anat.mkdir(parents=True)
-    image = head.volume.data if whole else np.where(head.truth["brain"], head.volume.data, 0)
-    for suffix, data in (("T1w", image), ("dseg", head.truth["tissues"])):
+    image = head.volume.data if args.whole_heads else np.where(head.truth["brain"], head.volume.data, 0)
+    labels = head.truth["tissues"]
+    if args.structures:
+        labels = np.where(np.isin(head.truth["structures"], [*STRUCTURES]), head.truth["structures"], 0)
+    for suffix, data in (("T1w", image), ("dseg", labels)):
         path = anat / f"{participant}_{session}_{suffix}.nii.gz"
         nib.save(nib.Nifti1Image(data, head.volume.affine), path)
     row = {"participant_id": participant, "session_id": session, "label_map": label_map.name}
@@ -99,6 +129,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the heads and of the split")
     parser.add_argument("--spacing-mm", type=float, default=1.0, help="edge of a voxel")
     parser.add_argument("--whole-heads", action="store_true", help="leave skull and scalp in the images")
+    parser.add_argument("--structures", action="store_true", help="label structures instead of tissues")
+    parser.add_argument("--contrast", choices=[*CONTRASTS], default="t1", help="of the images, all of them called T1w")
+    parser.add_argument("--held-out-only", action="store_true", help="paint the anatomies of the held-out part alone")
     parser.add_argument("--jobs", type=int, default=2, help="heads painted at once")
     parser.add_argument("--label-maps", type=Path, default=LABEL_MAPS, help=f"their folder (default: {LABEL_MAPS})")
     args = parser.parse_args()
@@ -111,9 +144,14 @@ def main() -> None:
     if args.output.exists():
         sys.exit(f"error: {args.output} is there already; remove it, or give another folder.")
     participants = [f"sub-{path.name.removeprefix('head_labels_').removesuffix('.nii.gz')}" for path in label_maps]
+    split = parts_of(participants, args.seed)
+    if args.held_out_only:
+        split = split[split["part"] == "held-out"]
+    sources = pd.DataFrame({"participant_id": participants, "label_map": [path.name for path in label_maps]})
+    sources = sources[sources["participant_id"].isin(split["participant_id"])]
     jobs = [
-        (args.output, label_map, participant, variant, args.seed, args.spacing_mm, args.whole_heads)
-        for label_map, participant in zip(label_maps, participants, strict=True)
+        (args.label_maps / label_map, participant, variant, args)
+        for participant, label_map in sources.itertuples(index=False)
         for variant in range(1, args.variants + 1)
     ]
     rows = []
@@ -121,16 +159,15 @@ def main() -> None:
         for row in pool.map(paint, *zip(*jobs, strict=True)):
             rows.append(row)
             print(f"{len(rows)} of {len(jobs)}: {row['participant_id']} {row['session_id']}", flush=True)
-    split = parts_of(participants, args.seed)
     write_table(args.output / "split.tsv", split)
     write_table(args.output / "heads.tsv", pd.DataFrame(rows))
-    sources = pd.DataFrame({"participant_id": participants, "label_map": [path.name for path in label_maps]})
     write_table(args.output / "participants.tsv", sources)
-    write_table(args.output / "dseg.tsv", pd.DataFrame({"index": TISSUES.keys(), "name": TISSUES.values()}))
+    names = STRUCTURES if args.structures else TISSUES
+    write_table(args.output / "dseg.tsv", pd.DataFrame({"index": names.keys(), "name": names.values()}))
     write_json(args.output / "dataset_description.json", DESCRIPTION)
     write_text(args.output / ".bidsignore", "/heads.tsv\n/split.tsv\n")
     parts_text = "; ".join(f"{part}: {', '.join(rows)}" for part, rows in split.groupby("part")["participant_id"])
-    print(f"{len(jobs)} heads of {len(participants)} anatomies in {args.output}. {parts_text}.")
+    print(f"{len(jobs)} heads of {len(split)} anatomies in {args.output}. {parts_text}.")
 
 
 if __name__ == "__main__":
