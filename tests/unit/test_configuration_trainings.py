@@ -49,6 +49,10 @@ from neurocohort.study.members import all_experiments, draws_of, members_of, sta
         ({"sweep": {"values": {"training.seeds": [1, 2]}}}, ["training.seeds"]),
         ({"network": {"name": "resnet18", "dropout": 0.3}}, ["network.dropout", "resnet18", "sfcn, densenet121"]),
         ({"network": {"name": "densenet121", "norm": "group"}}, ["network.norm", "densenet121"]),
+        ({"training__loss": "dice_focal"}, ["training.loss` is dice_focal", "for segmentation", "regression"]),
+        ({"training__loss": "focal"}, ["`dice_ce`, `dice_focal`"]),
+        ({"training__foreground_fraction": 0.3}, ["foreground_fraction` is 0.3", "training.patch` is empty"]),
+        ({"network": {"name": "resnet18", "deep_supervision": True}}, ["deep_supervision", "dynunet, resencunet"]),
     ],
 )
 def test_trainings_are_checked_with_what_they_depend_on(demo_study, keys, parts):
