@@ -73,7 +73,7 @@ def measure(names: list[str]) -> list[dict]:
     for name in names:
         for channels in [None, NARROW[name]] if name in NARROW else [None]:
             for shape in OWN_SHAPES.get(name, SHAPES):
-                settings = {"task": NETWORKS[name], "network": name, "channels": channels, "batch_size": SCANS}
+                settings = {"task": NETWORKS[name], "network": name, "channels": channels or [], "batch_size": SCANS}
                 settings |= {"threads": 1, "epochs": EPOCHS, "patch": []}
                 with tempfile.TemporaryDirectory(prefix="network_times_") as folder:
                     trained = in_child(__file__, "train", {"folder": folder, "settings": settings, "shape": shape}, 1)
