@@ -19,9 +19,11 @@ from training_throughput import answer_as_child, context, in_child, new_pack, sa
 
 RESULTS = Path(__file__).resolve().parent / "results" / "network_times.tsv"
 NETWORKS = {"sfcn": "regression", "densenet121": "regression", "resnet18": "regression"}
-NETWORKS |= dict.fromkeys(("unet", "dynunet", "segresnet"), "segmentation")
+NETWORKS |= dict.fromkeys(("unet", "dynunet", "segresnet", "resencunet", "swinunetr"), "segmentation")
 NARROW = {"sfcn": [4, 8, 16, 32, 32, 32], "unet": [8, 16, 32]}  # the demo's channels
 SHAPES = ([64, 64, 64], [80, 96, 80])
+OF_32 = ([64, 64, 64], [64, 96, 64])  # of networks whose sides must be multiples of 32
+OWN_SHAPES = {"resencunet": OF_32, "swinunetr": OF_32}
 EPOCHS, SCANS, LOOKS = 4, 2, 5
 
 
@@ -70,8 +72,8 @@ def measure(names: list[str]) -> list[dict]:
     rows = []
     for name in names:
         for channels in [None, NARROW[name]] if name in NARROW else [None]:
-            for shape in SHAPES:
-                settings = {"task": NETWORKS[name], "network": name, "channels": channels, "batch_size": SCANS}
+            for shape in OWN_SHAPES.get(name, SHAPES):
+                settings = {"task": NETWORKS[name], "network": name, "channels": channels or [], "batch_size": SCANS}
                 settings |= {"threads": 1, "epochs": EPOCHS, "patch": []}
                 with tempfile.TemporaryDirectory(prefix="network_times_") as folder:
                     trained = in_child(__file__, "train", {"folder": folder, "settings": settings, "shape": shape}, 1)

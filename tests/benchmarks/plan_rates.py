@@ -161,7 +161,7 @@ def network_points() -> Points:
     for (mode, network, channels, shape), seconds in found.items():
         sides = [int(side) for side in shape.split("x")]
         settings = {"task": NETWORKS[network], "network": network, "classes": 2, "modalities": ["T1w"]}
-        settings["channels"] = None if channels == "own" else [int(width) for width in channels.split("-")]
+        settings["channels"] = [] if channels == "own" else [int(width) for width in channels.split("-")]
         amounts = {"mvoxels": float(np.prod(sides)) / 1e6, "gflops": gflops(settings, sides)}
         points[f"{'train' if mode == 'training' else 'infer'} {network}"].append((amounts, seconds))
     return points

@@ -122,8 +122,9 @@ def sample_rows(scans: int, validation: int):
 
 def train_ours(folder: Path, samples, settings: dict, device) -> list[float]:
     """Train on the pack in ``folder``; the seconds of each epoch's training steps, without its validation."""
+    import numpy as np
     from neurocohort.learning.batches import TrainingBatches
-    from neurocohort.learning.data import open_packed
+    from neurocohort.learning.data import PackedImages
     from neurocohort.learning.loop import TrainingFiles
     from neurocohort.learning.settings import read_settings
     from neurocohort.learning.training import train
@@ -136,7 +137,8 @@ def train_ours(folder: Path, samples, settings: dict, device) -> list[float]:
         seconds.append(now(device) - started)  # the loop asks for the batch after the last when it has taken its step
 
     TrainingBatches.epoch = clocked
-    packed = open_packed({COHORT: folder}, ["T1w"])
+    images, labels = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "labels"))
+    packed = PackedImages({COHORT: images}, {COHORT: labels}, {COHORT: [0]})  # `new_pack` writes no index
     checkpoint = folder / "checkpoint.pt"
     train(samples, packed, read_settings(settings), device, TrainingFiles(checkpoint), _to_error)
     checkpoint.unlink(missing_ok=True)

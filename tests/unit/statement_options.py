@@ -37,6 +37,18 @@ def _patches(scenario: Scenario) -> None:
     scenario.train("tissue")
 
 
+def _structures(scenario: Scenario) -> None:
+    own = scenario.experiments["tissue"]
+    own["training"] |= {"patch": [32, 32, 32], "foreground_fraction": 0.33, "loss": "dice_focal"}
+    own["network"] |= {"name": "resencunet", "channels": [8, 16, 32], "deep_supervision": True}
+    scenario.train("tissue")
+
+
+def _swin(scenario: Scenario) -> None:
+    scenario.experiments["tissue"]["network"] |= {"name": "swinunetr", "channels": []}
+    scenario.train("tissue")
+
+
 def _elsewhere(scenario: Scenario) -> None:
     paths = {"path": "a.nii.gz", "dseg_path": "b.nii.gz", "dseg_reference_path": "c.nii.gz"}
     scenario.edit("data/oasis1/scans.tsv", lambda scans: scans.assign(**paths))
@@ -157,6 +169,8 @@ OPTIONS = {
     "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),
     "modalities": _modalities,
     "patches": _patches,
+    "patches around structures": _structures,
+    "swinunetr": _swin,
     "elsewhere": _elsewhere,
     "lacking": _lacking,
     "several_starts": _several_starts,

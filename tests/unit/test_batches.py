@@ -261,6 +261,34 @@ def test_every_brain_voxel_can_be_a_patch_centre_wherever_the_movement_puts_it(r
     assert np.abs(starts.std(axis=0) - brain.std(axis=0)).max() < 0.5
 
 
+def test_that_fraction_of_the_patches_is_around_structures_and_the_others_are_those_without_it(results):
+    usual, some, all_of_them = (
+        loader(results, task=Segmentation(), patch=[1, 1, 1], augmentation=STILL, foreground_fraction=fraction)
+        for fraction in (0.0, 0.4, 1.0)
+    )
+    found = [
+        [one._patch_start(epoch, 0, AugmentationParameters()) for epoch in range(600)]
+        for one in (usual, some, all_of_them)
+    ]
+    assert found[1] == [one._patch_start(epoch, 0, AugmentationParameters()) for one in (some,) for epoch in range(600)]
+    moved = np.array([own != other for own, other in zip(found[1], found[0], strict=True)])
+    assert abs(moved.mean() - 0.4) < 0.07
+    assert all(own in (first, second) for own, first, second in zip(found[1], found[0], found[2], strict=True))
+    labels = usual.packed.labels["a", "development"][usual.places[0][1]]
+    structures, counts = np.unique([labels[place] for place in found[2]], return_counts=True)
+    assert structures.tolist() == np.unique(labels[labels > 0]).tolist()
+    assert np.abs(counts / 600 - 1 / len(structures)).max() < 0.08
+
+
+def test_scan_without_a_structure_has_patches_as_usual(results, monkeypatch):
+    pair = [
+        loader(results, task=Segmentation(), patch=[5, 5, 5], foreground_fraction=fraction) for fraction in (0.0, 1.0)
+    ]
+    monkeypatch.setattr(type(pair[0].packed), "label_map", lambda self, pack, row: np.zeros(SHAPE, dtype=np.uint8))
+    starts = [[one._patch_start(epoch, 0, AugmentationParameters()) for epoch in range(20)] for one in pair]
+    assert starts[0] == starts[1]
+
+
 def test_patch_larger_than_the_volume_is_refused(results):
     with pytest.raises(InputError, match=r"`patch` is 16 x 48 x 16 voxels and the packed volumes are 35 x 37 x 39"):
         loader(results, task=Segmentation(), patch=[16, 48, 16])

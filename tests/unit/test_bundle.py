@@ -60,8 +60,18 @@ CASES = {
     "unet in windows, two members": ("unet", Segmentation(), {"patch": [16, 24, 16]}, 2),
     "dynunet": ("dynunet", Segmentation(), {}, 1),
     "segresnet": ("segresnet", Segmentation(), {}, 1),
+    "dynunet, deep supervision": ("dynunet", Segmentation(), {"deep_supervision": True}, 1),
+    "resencunet, deep supervision": ("resencunet", Segmentation(), {"deep_supervision": True}, 1),
+    "swinunetr in windows": ("swinunetr", Segmentation("dice_focal"), {"patch": [32, 64, 32]}, 1),
 }
-CHANNELS = {"sfcn": [4, 6, 6], "unet": [4, 8], "dynunet": [4, 8, 8], "segresnet": [8]}
+CHANNELS = {
+    "sfcn": [4, 6, 6],
+    "unet": [4, 8],
+    "dynunet": [4, 8, 8],
+    "segresnet": [8],
+    "resencunet": [4, 8, 8],
+    "swinunetr": [12],
+}
 TARGETS = {"regression": "age", "classification": "dementia", "segmentation": "dseg"}
 
 
@@ -252,6 +262,20 @@ def test_bundle_needs_nothing_of_this_package(tmp_path):
         assert not [line for line in script.read_text().splitlines() if "import" in line and "neurocohort" in line]
     card = (tmp_path / "bundle" / "docs" / "README.md").read_text()
     assert "python -m monai.bundle run" in card and "Intended use" in card
+
+
+@pytest.mark.parametrize("network", ["sfcn", "resencunet"])
+def test_bundle_has_the_source_of_a_network_that_is_not_monais(tmp_path, network):
+    make_bundle(tmp_path, network, VALUE if network == "sfcn" else Segmentation(), {}, 1)
+    source = (tmp_path / "bundle" / "scripts" / "network.py").read_text()
+    assert "neurocohort." not in source and "(nn.Module)" in source
+
+
+def test_bundle_names_the_packages_that_its_network_needs(tmp_path):
+    make_bundle(tmp_path, "swinunetr", Segmentation(), {"patch": [32, 64, 32]}, 1)
+    metadata = json.loads((tmp_path / "bundle" / "configs" / "metadata.json").read_text())
+    assert set(metadata["required_packages_version"]) == {"nibabel", "einops"}
+    assert "pip install monai torch nibabel einops fire" in (tmp_path / "bundle" / "docs" / "README.md").read_text()
 
 
 def test_licence_is_that_of_the_training_data():

@@ -5,6 +5,8 @@ import copy
 import pytest
 from configurations import (
     SOURCE,
+    TISSUE,
+    changed,
     experiment_with,
     refusal,
 )
@@ -49,10 +51,46 @@ from neurocohort.study.members import all_experiments, draws_of, members_of, sta
         ({"sweep": {"values": {"training.seeds": [1, 2]}}}, ["training.seeds"]),
         ({"network": {"name": "resnet18", "dropout": 0.3}}, ["network.dropout", "resnet18", "sfcn, densenet121"]),
         ({"network": {"name": "densenet121", "norm": "group"}}, ["network.norm", "densenet121"]),
+        ({"training__loss": "dice_focal"}, ["training.loss` is dice_focal", "for segmentation", "regression"]),
+        ({"training__loss": "focal"}, ["`dice_ce`, `dice_focal`"]),
+        ({"training__foreground_fraction": 0.3}, ["foreground_fraction` is 0.3", "training.patch` is empty"]),
+        ({"network": {"name": "resnet18", "deep_supervision": True}}, ["deep_supervision", "dynunet, resencunet"]),
     ],
 )
 def test_trainings_are_checked_with_what_they_depend_on(demo_study, keys, parts):
     config = experiment_with(demo_study, **keys)
+    if parts is None:
+        check_configuration(config, source=SOURCE)
+        return
+    message = refusal(config)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("network", "patch", "parts"),
+    [
+        ({"name": "resencunet", "deep_supervision": True}, [32, 64, 32], None),
+        ({"name": "swinunetr"}, [32, 64, 32], None),
+        (
+            {"name": "swinunetr", "channels": [24]},
+            [32, 32, 48],
+            ["halves it 5 times", "multiples of 32", "[32, 32, 64]"],
+        ),
+        ({"name": "swinunetr"}, [32, 32, 32], ["to a single voxel", "such as [32, 64, 32]"]),
+        ({"name": "dynunet"}, [8, 8, 8], ["to a single voxel", "such as [8, 16, 8]"]),
+        ({"name": "segresnet"}, [8, 8, 8], None),
+        (
+            {"name": "swinunetr", "channels": [16]},
+            [32, 64, 32],
+            ["`experiments.tissue.network.channels`", "multiple of 12"],
+        ),
+        ({"name": "resencunet", "channels": [8, 16]}, [32, 32, 32], ["has 2 values", "resencunet expects 3 to 10"]),
+        ({"name": "unet", "deep_supervision": True}, [32, 32, 32], ["deep_supervision` is true", "not for unet"]),
+    ],
+)
+def test_networks_of_segmentation_are_checked_with_their_patches(demo_study, network, patch, parts):
+    config = changed(demo_study, "preprocessing.shape", [64, 64, 64])
+    config = changed(changed(config, f"{TISSUE}.network", network), f"{TISSUE}.training.patch", patch)
     if parts is None:
         check_configuration(config, source=SOURCE)
         return

@@ -207,7 +207,7 @@ def test_every_figure_that_is_asked_for_was_measured():
     rates = read_rates()
     assert all(any(getattr(rate, part) > 0 for part in PARTS) for rate in rates.values()), "no rate is nothing"
     assert all(rate.date != "n/a" and rate.machine and rate.command for rate in rates.values())
-    for name in ("sfcn", "densenet121", "resnet18", "unet", "dynunet", "segresnet"):
+    for name in ("sfcn", "densenet121", "resnet18", "unet", "dynunet", "segresnet", "resencunet", "swinunetr"):
         assert {f"train {name}", f"infer {name}", f"size of weights {name}"} <= set(rates)
     others = {"apply_model"}  # from the rates of predict and of a network
     assert {planning.KINDS.get(rule, rule) for rule in ORDER} - others <= set(rates), "every rule has a rate"

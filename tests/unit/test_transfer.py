@@ -18,6 +18,8 @@ NETWORKS = [
     ("unet", [4, 8, 8]),
     ("dynunet", [4, 8, 8, 8]),
     ("segresnet", [8]),
+    ("resencunet", [4, 8, 8]),
+    ("swinunetr", [12]),
 ]
 
 

@@ -23,7 +23,7 @@ from neurocohort.export.raw_scans import RawScanParts, write_raw_scan_part
 from neurocohort.files import read_json, write_json, write_text
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.learning import networks
-from neurocohort.learning.architectures import ARCHITECTURES, NETS, SFCN
+from neurocohort.learning.architectures import ARCHITECTURES, NETS, RESIDUAL_UNET, SFCN
 from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.model_files import RUN, WEIGHTS
 from neurocohort.learning.published import PUBLISHED
@@ -46,6 +46,7 @@ SHARED_SETTINGS = (
     "channels",
     "norm",
     "soft_bins",
+    "deep_supervision",
     "patch",
     "mirror_averaging",
 )
@@ -107,8 +108,8 @@ def write_bundle(
     for module in SCRIPTS:
         write_text(folder / "scripts" / f"{module.__name__.rpartition('.')[2]}.py", inspect.getsource(module))
     write_text(folder / "scripts" / "__init__.py", "")
-    if bundle.settings.network == "sfcn":
-        write_text(folder / "scripts" / "network.py", _sfcn_source())
+    if source := OWN_NETWORKS.get(ARCHITECTURES[bundle.settings.network].target):
+        write_text(folder / "scripts" / "network.py", source())
 
 
 def _conformal(entry: dict, runs: dict[str, Member], samples: pd.DataFrame, outcome: Outcome) -> Conformal:
@@ -153,8 +154,9 @@ def network_definition(bundle: Bundle) -> str:
     """The network as a component of MONAI's configuration, in JSON: its class and the arguments."""
     settings, architecture = bundle.settings, ARCHITECTURES[bundle.settings.network]
     inputs, outputs = len(settings.modalities), bundle.task.outputs
-    shape = architecture.shape(settings.channels, inputs, outputs, dropout=settings.dropout, norm=settings.norm)
-    module = NETWORK_MODULE if architecture.target == SFCN else NETS
+    options = {"dropout": settings.dropout, "norm": settings.norm, "deep_supervision": settings.deep_supervision}
+    shape = architecture.shape(settings.channels, inputs, outputs, **options)
+    module = NETWORK_MODULE if architecture.target in OWN_NETWORKS else NETS
     return json.dumps({"_target_": f"{module}.{architecture.target}"} | architecture.arguments(shape))
 
 
@@ -162,9 +164,10 @@ def _check_shared(members: dict[str, Member]) -> None:
     first_name, first = next(iter(members.items()))
     for name, member in members.items():
         for key in SHARED_SETTINGS:
-            if member.settings[key] != first.settings[key]:
+            own, others = member.settings.get(key), first.settings.get(key)
+            if own != others:
                 raise InputError(
-                    f"`{key}` is {first.settings[key]} in {first_name} and {member.settings[key]} in {name}, but all networks of "
+                    f"`{key}` is {others} in {first_name} and {own} in {name}, but all networks of "
                     "an experiment need the same value. Delete the older network's folder and run again."
                 )
 
@@ -174,3 +177,12 @@ def _sfcn_source() -> str:
     parts = [inspect.getsource(part).rstrip() for part in (networks.SFCN, networks._norm)]
     head = '"""The network, as neurocohort trained it."""\n\nimport math\n\nimport torch\nfrom torch import nn\n\n'
     return head + f"GROUPS = {networks.GROUPS}\n\n\n" + "\n\n\n".join(parts) + "\n"
+
+
+def _residual_unet_source() -> str:
+    from neurocohort.learning import residual_unet  # it imports MONAI, which is slow
+
+    return inspect.getsource(residual_unet)
+
+
+OWN_NETWORKS = {SFCN: _sfcn_source, RESIDUAL_UNET: _residual_unet_source}  # the source of those that aren't MONAI's

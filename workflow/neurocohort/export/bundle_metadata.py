@@ -13,6 +13,7 @@ from neurocohort.export.bundle_conformal import Conformal
 from neurocohort.export.bundle_files import outputs, scans
 from neurocohort.imaging.template import study_grid
 from neurocohort.imaging.volume import Grid
+from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.model_files import WEIGHTS
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import Classification, Segmentation, Task, task_from
@@ -75,6 +76,11 @@ class Bundle:
     samples: pd.DataFrame
     configuration: dict
     conformal: Conformal = field(default_factory=Conformal)
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """The versions of the packages that it needs in addition to MONAI, torch and numpy, by name."""
+        return {name: version(name) for name in ("nibabel", *ARCHITECTURES[self.settings.network].packages)}
 
     @cached_property
     def settings(self) -> TrainingSettings:

@@ -9,8 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 VALUE_TASKS, MAP_TASKS = ("regression", "classification"), ("segmentation",)
-NETS = "monai.networks.nets"  # the module of all networks but SFCN, which is our own
-SFCN = "SFCN"
+NETS = "monai.networks.nets"  # the module of all networks but the two that are our own
+SFCN, RESIDUAL_UNET = "SFCN", "ResidualEncoderUNet"
+BLOCKS = (
+    1,
+    3,
+    4,
+    6,
+)  # residual blocks of nnU-Net's encoder by level; the deeper levels have as many as the last of these
 KeywordArguments = dict[str, Any]
 
 
@@ -24,6 +30,7 @@ class Shape:
         widths: Channels of each level, beginning at the input.
         dropout: Fraction of the features that is dropped at random in training.
         norm: ``batch`` or ``group``.
+        deep_supervision: Whether it returns an output for each of several levels in training.
     """
 
     inputs: int
@@ -31,6 +38,7 @@ class Shape:
     widths: list[int]
     dropout: float = 0.0
     norm: str = "batch"
+    deep_supervision: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Architecture:
 
     Args:
         tasks: The tasks for which it can be used.
-        target: Name of its class or function in NETS, or SFCN.
+        target: Name of its class or function in NETS, or SFCN or RESIDUAL_UNET.
         arguments: Keyword arguments for a shape, as plain values.
         last_layer: Name of the module that maps the features of a scan to its values; empty for label maps.
         widths: The published channels of its levels; empty where its channels can't be set.
@@ -49,6 +57,10 @@ class Architecture:
         multiple_of: The channels of the first level must be a multiple of this.
         has_dropout: Whether it has the option ``dropout``.
         has_norm: Whether it has the option ``norm``.
+        has_deep_supervision: Whether it has the option ``deep_supervision``.
+        has_instance_norm: Whether it normalises each channel of a scan over its voxels, of which there must be several.
+        packages: Packages that MONAI needs for it besides its own dependencies.
+        needs_numbers: Whether it reads numbers of tensors while it is built, which torch's device ``meta`` has not.
         contiguous_on_cpu: Whether the contiguous memory format is faster on a CPU than channels last.
     """
 
@@ -63,13 +75,15 @@ class Architecture:
     multiple_of: int = 1
     has_dropout: bool = False
     has_norm: bool = False
+    has_deep_supervision: bool = False
+    has_instance_norm: bool = False
+    packages: tuple[str, ...] = ()
+    needs_numbers: bool = False
     contiguous_on_cpu: bool = False
 
-    def shape(
-        self, channels: list[int] | None, inputs: int, outputs: int, dropout: float = 0.0, norm: str = "batch"
-    ) -> Shape:
-        """The shape with ``channels``, or with the published ones."""
-        return Shape(inputs, outputs, list(channels or self.widths), dropout, norm)
+    def shape(self, channels: list[int] | None, inputs: int, outputs: int, **options: Any) -> Shape:
+        """The shape with ``channels``, or with the published ones. ``options``: of `Shape`."""
+        return Shape(inputs, outputs, list(channels or self.widths), **options)
 
 
 def _volumes(shape: Shape) -> KeywordArguments:
@@ -97,7 +111,25 @@ def _unet(shape: Shape) -> KeywordArguments:
 def _dynunet(shape: Shape) -> KeywordArguments:
     strides = [2] * (len(shape.widths) - 1)
     kernels = {"kernel_size": [3] * len(shape.widths), "strides": [1, *strides], "upsample_kernel_size": strides}
-    return _volumes(shape) | kernels | {"filters": shape.widths}
+    supervised = {"deep_supervision": True, "deep_supr_num": _heads(shape)} if shape.deep_supervision else {}
+    return _volumes(shape) | kernels | {"filters": shape.widths} | supervised
+
+
+def _heads(shape: Shape) -> int:
+    """Number of outputs below the finest one that are supervised, at least 1: nnU-Net leaves out the coarsest of its decoder."""
+    return max(1, len(shape.widths) - 3)
+
+
+def _resencunet(shape: Shape) -> KeywordArguments:
+    levels = len(shape.widths)
+    blocks = [*BLOCKS, *[BLOCKS[-1]] * levels][:levels]
+    supervised = {"heads": _heads(shape)} if shape.deep_supervision else {}
+    sizes = {"in_channels": shape.inputs, "out_channels": shape.outputs, "filters": shape.widths}
+    return sizes | {"blocks": blocks} | supervised
+
+
+def _swinunetr(shape: Shape) -> KeywordArguments:
+    return _volumes(shape) | {"feature_size": shape.widths[0]}
 
 
 def _segresnet(shape: Shape) -> KeywordArguments:
@@ -127,8 +159,40 @@ ARCHITECTURES = {
         contiguous_on_cpu=True,
     ),
     "resnet18": Architecture(VALUE_TASKS, "resnet18", _resnet18, last_layer="fc", halvings=0),
-    "unet": Architecture(MAP_TASKS, "UNet", _unet, widths=(16, 32, 64, 128), fewest=2, most=10),
-    "dynunet": Architecture(MAP_TASKS, "DynUNet", _dynunet, widths=(32, 64, 128, 256), fewest=3, most=10),
+    "unet": Architecture(MAP_TASKS, "UNet", _unet, widths=(16, 32, 64, 128), fewest=2, most=10, has_instance_norm=True),
+    "dynunet": Architecture(
+        MAP_TASKS,
+        "DynUNet",
+        _dynunet,
+        widths=(32, 64, 128, 256),
+        fewest=3,
+        most=10,
+        has_deep_supervision=True,
+        has_instance_norm=True,
+    ),
+    "resencunet": Architecture(
+        MAP_TASKS,
+        RESIDUAL_UNET,
+        _resencunet,
+        widths=(32, 64, 128, 256, 320, 320),  # nnU-Net's, from which it halves a patch five times
+        fewest=3,
+        most=10,
+        has_deep_supervision=True,
+        has_instance_norm=True,
+    ),
+    "swinunetr": Architecture(
+        MAP_TASKS,
+        "SwinUNETR",
+        _swinunetr,
+        widths=(48,),  # Hatamizadeh et al. 2022
+        fewest=1,
+        most=1,
+        halvings=5,
+        multiple_of=12,  # of its attention heads: 3, 6, 12 and 24, for 1, 2, 4 and 8 times the channels
+        has_instance_norm=True,
+        packages=("einops",),
+        needs_numbers=True,
+    ),
     "segresnet": Architecture(
         MAP_TASKS,
         "SegResNet",

@@ -27,7 +27,7 @@ from neurocohort.learning.tasks import SEGMENTATION, Task
 RESIDENT, STREAMED = "resident", "streamed"
 RESIDENT_FRACTION = 0.5  # of the free memory: the network's activations need the rest
 CENTRE_TRIES = 256  # the brain fills at least a fifth of a volume
-PATCH_STREAM = 2  # added to (seed, epoch, sample); augmentation has another one
+PATCH_STREAM, STRUCTURE_STREAM = 2, 4  # added to (seed, epoch, sample); augmentation and mixup have others
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -190,19 +190,51 @@ class TrainingBatches:
     def _patch_start(self, epoch: int, number: int, drawn: AugmentationParameters) -> tuple[int, ...]:
         """The first voxel of the patch of a draw (`epoch_order`) in its moved volume.
 
-        The centre is a random voxel of the head mask (first channel above 0) at its place after the movement; then the patch
-        is shifted into the volume. The mask is read from the mapped arrays, whatever ``memory``.
+        Its centre is moved with the volume; then the patch is shifted into the volume.
         """
-        pack, row = self.places[number % len(self.places)]
-        volume, shape = self.packed.images[pack][row, self.packed.channels[pack][0]], self._shape()
-        tried = np.random.default_rng((self.settings.seed, epoch, number, PATCH_STREAM)).integers(
-            shape, size=(CENTRE_TRIES, 3)
+        place, shape, position = (
+            self.places[number % len(self.places)],
+            self._shape(),
+            (self.settings.seed, epoch, number),
         )
-        centre = next((voxel for voxel in tried if volume[tuple(voxel)] > 0), np.array(shape) // 2)
+        centre = self._structure_voxel(place, position)
+        centre = self._brain_voxel(place, position) if centre is None else centre
         matrix, offset = movement(drawn, shape)
         centre = np.rint(np.linalg.solve(matrix, centre - offset)).astype(int)
         last = np.array(shape) - self.patch
         return tuple(np.clip(centre - np.array(self.patch) // 2, 0, last).tolist())
+
+    def _brain_voxel(self, place: tuple[Pack, int], position: tuple[int, ...]) -> np.ndarray:
+        """A random voxel of the head mask (first channel above 0), read from the mapped arrays, whatever ``memory``."""
+        (pack, row), shape = place, self._shape()
+        volume = self.packed.images[pack][row, self.packed.channels[pack][0]]
+        tried = np.random.default_rng((*position, PATCH_STREAM)).integers(shape, size=(CENTRE_TRIES, 3))
+        return next((voxel for voxel in tried if volume[tuple(voxel)] > 0), np.array(shape) // 2)
+
+    def _structure_voxel(self, place: tuple[Pack, int], position: tuple[int, ...]) -> np.ndarray | None:
+        """A random voxel of a structure, drawn evenly from those of the scan, for ``foreground_fraction`` of the draws.
+
+        None for the other draws, and for a scan without any structure.
+        """
+        fraction = self.settings.foreground_fraction
+        generator = np.random.default_rng((*position, STRUCTURE_STREAM))
+        if not fraction or generator.random() >= fraction:
+            return None
+        return random_voxel_of_a_structure(self.packed.label_map(*place), generator)
+
+
+def random_voxel_of_a_structure(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray | None:
+    """Draw one of the labels above 0 that occur in ``labels`` (X, Y, Z), each equally likely, and then one of its voxels, (3,).
+
+    None where there is no such label.
+    """
+    counts = np.bincount(labels.ravel())
+    present = np.flatnonzero(counts[1:]) + 1
+    if not len(present):
+        return None
+    structure = generator.choice(present)
+    chosen = np.flatnonzero(labels.ravel() == structure)[generator.integers(counts[structure])]
+    return np.array(np.unravel_index(chosen, labels.shape))
 
 
 def evaluation_batches(samples: pd.DataFrame, source: BatchSource) -> Iterator[Batch]:

@@ -23,6 +23,7 @@ from neurocohort.learning.batches import Batch, TrainingBatches
 from neurocohort.learning.checkpoint import Interrupted, SavedTraining, StopRequest, load_checkpoint, save_checkpoint
 from neurocohort.learning.constants import VALIDATION_MEMORY
 from neurocohort.learning.criterion import epoch_criterion
+from neurocohort.learning.deep_supervision import loss_of_levels
 from neurocohort.learning.distributed import Processes
 from neurocohort.learning.mixup import draw_mix, mixed, mixed_loss
 from neurocohort.learning.moving_average import add_step, moving_average
@@ -267,7 +268,10 @@ class Loop:
         mix = draw_mix(len(batch.inputs), settings.mixup, (settings.seed, epoch, step, self.processes.rank))
         with self.precision.autocast():
             outputs = self.runner(self._on_grid(mixed(batch.inputs, mix)))
-        loss = mixed_loss(self.task, outputs.float(), batch.targets, mix)
+        if settings.deep_supervision:
+            loss = loss_of_levels(self.task, outputs.float(), batch.targets)
+        else:
+            loss = mixed_loss(self.task, outputs.float(), batch.targets, mix)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss * batch.weight).backward()
         self.scaler.unscale_(self.optimiser)

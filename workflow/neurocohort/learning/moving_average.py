@@ -3,6 +3,8 @@
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+BATCH_COUNTER = "num_batches_tracked"  # of a batch norm
+
 
 def moving_average(network: nn.Module) -> AveragedModel:
     """An average of no steps.
@@ -20,3 +22,7 @@ def add_step(average: AveragedModel, network: nn.Module, decay: float, step: int
     """
     average.multi_avg_fn = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
     average.update_parameters(network)
+    # Buffers of integers that are constants, such as SwinUNETR's table of positions: their average would be rounded down.
+    for (name, averaged), own in zip(average.module.named_buffers(), network.buffers(), strict=True):
+        if not averaged.is_floating_point() and not name.endswith(BATCH_COUNTER):
+            averaged.copy_(own)

@@ -1,12 +1,13 @@
-"""Networks by name. All but SFCN are MONAI's."""
+"""Networks by name: SFCN and a residual encoder U-Net are our own, the others MONAI's."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from neurocohort.errors import InputError
-from neurocohort.learning.architectures import ARCHITECTURES
+from neurocohort.learning.architectures import ARCHITECTURES, RESIDUAL_UNET
 
 GROUPS = 8
 
@@ -40,9 +41,7 @@ def _norm(norm: str, width: int) -> nn.Module:
     return nn.BatchNorm3d(width) if norm == "batch" else nn.GroupNorm(math.gcd(width, GROUPS), width)
 
 
-def build_network(
-    name: str, channels: list[int] | None, outputs: int, *, inputs: int = 1, dropout: float = 0.0, norm: str = "batch"
-) -> nn.Module:
+def build_network(name: str, channels: list[int] | None, outputs: int, *, inputs: int = 1, **options: Any) -> nn.Module:
     """Build a network with random weights.
 
     Args:
@@ -50,13 +49,16 @@ def build_network(
         channels: Channels of each level; None for the published ones.
         outputs: Output channels, or values.
         inputs: Input channels.
-        dropout: Fraction of the features that is dropped at random in training.
-        norm: ``batch`` or ``group``.
+        options: Of `architectures.Shape`: dropout, norm and deep_supervision.
     """
     architecture = ARCHITECTURES[name]
-    shape = architecture.shape(channels, inputs, outputs, dropout=dropout, norm=norm)
+    shape = architecture.shape(channels, inputs, outputs, **options)
     if architecture.target == SFCN.__name__:
         return SFCN(**architecture.arguments(shape))
+    if architecture.target == RESIDUAL_UNET:
+        from neurocohort.learning.residual_unet import ResidualEncoderUNet  # it imports MONAI
+
+        return ResidualEncoderUNet(**architecture.arguments(shape))
     from monai.networks import nets  # slow to import, and not needed for an SFCN
 
     return getattr(nets, architecture.target)(**architecture.arguments(shape))

@@ -222,6 +222,7 @@ def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
         inputs=len(settings.modalities),
         dropout=settings.dropout,
         norm=settings.norm,
+        deep_supervision=settings.deep_supervision,
     )
 
 

@@ -90,12 +90,27 @@ def _stages(network: Any) -> list[list[nn.Module]]:
             return _nested(network.model)
         case "DynUNet":
             inner = [[layer] for layer in (*network.downsamples, network.bottleneck, *network.upsamples)]
-            return [[network.input_block], *inner, [network.output_block]]
+            heads = network.deep_supervision_heads if network.deep_supervision else []
+            return [[network.input_block], *inner, [network.output_block, *heads]]
+        case "ResidualEncoderUNet":
+            rising = [list(pair) for pair in zip(network.upsampling, network.decoder, strict=True)]
+            return [[network.stem], *([level] for level in network.encoder), *rising, [network.output, *network.heads]]
+        case "SwinUNETR":
+            return _swin_stages(network)
         case "SegResNet":
             rising = [list(pair) for pair in zip(network.up_samples, network.up_layers, strict=True)]
             return [[network.convInit], *([layer] for layer in network.down_layers), *rising, [network.conv_final]]
         case name:
             raise ValueError(f"the stages of {name} are not known")
+
+
+def _swin_stages(network: Any) -> list[list[nn.Module]]:
+    """The stages of the transformer, each with the convolutions that follow it in the skip connection, and the decoder's."""
+    swin = network.swinViT
+    skips = {1: [network.encoder3], 2: [network.encoder4], 3: [], 4: [network.encoder10]}
+    falling = [[getattr(swin, f"layers{level}"), *skip] for level, skip in skips.items()]
+    rising = [[getattr(network, f"decoder{level}")] for level in (5, 4, 3, 2, 1)]
+    return [[swin.patch_embed, network.encoder1, network.encoder2], *falling, *rising, [network.out]]
 
 
 def _blocks(features: nn.Sequential) -> list[list[nn.Module]]:

@@ -58,7 +58,8 @@ class NetworkKeys(Group):
     channels: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
         [],
         description="Channels of each level, from the input on; empty for the architecture's own. sfcn and unet take 2 to 10 "
-        "numbers, dynunet 3 to 10, segresnet one multiple of 8; densenet121 and resnet18 take none.",
+        "numbers, dynunet and resencunet 3 to 10, segresnet one multiple of 8, swinunetr one multiple of 12; densenet121 and "
+        "resnet18 take none.",
     )
     dropout: float = Field(
         0.0,
@@ -75,13 +76,19 @@ class NetworkKeys(Group):
         description="Whether sfcn predicts a number as the mean of soft bins, as published, or as one value, for cohorts too "
         "small to fill the bins.",
     )
+    deep_supervision: bool = Field(
+        False,
+        description="Whether coarser levels of the decoder learn too, as in nnU-Net: each has an output with half the weight of "
+        "the next finer one in the loss. Predictions use the finest output alone. dynunet and resencunet only.",
+    )
 
 
 class Network(NetworkKeys):
     """The network."""
 
-    name: Literal["sfcn", "densenet121", "resnet18", "unet", "dynunet", "segresnet"] = Field(
-        description="Architecture: the first three for regression and classification, the others for segmentation."
+    name: Literal["sfcn", "densenet121", "resnet18", "unet", "dynunet", "segresnet", "resencunet", "swinunetr"] = Field(
+        description="Architecture: the first three for regression and classification, the others for segmentation. See "
+        "[Networks of segmentation](#networks-of-segmentation)."
     )
 
 
@@ -193,6 +200,19 @@ class TrainingKeys(Group):
         max_length=3,
         description="Segmentation only: sides in voxels of the patches that it learns from, with half-overlapping windows at "
         "prediction; empty for the whole volume.",
+    )
+    foreground_fraction: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Segmentation only: fraction of the patches whose centre is a voxel of a structure, drawn evenly from the "
+        "structures of the scan; nnU-Net takes 0.33. The others, and those of scans without a structure, are around random "
+        "voxels of the brain.",
+    )
+    loss: Literal["dice_ce", "dice_focal"] = Field(
+        "dice_ce",
+        description="Segmentation only: soft Dice plus cross-entropy, or soft Dice plus focal loss, in which voxels that the "
+        "network is sure of count little.",
     )
     coarse_epochs: int = Field(
         0,

@@ -154,6 +154,9 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
     if (norm := experiment["network"]["norm"]) != "batch" and not network.has_norm:
         others = listed([other for other, one in ARCHITECTURES.items() if one.has_norm])
         yield f"`{key}.network.norm` is {norm}, and {name} has a fixed norm; leave the key out, or use {others}."
+    if experiment["network"]["deep_supervision"] and not network.has_deep_supervision:
+        others = listed([other for other, one in ARCHITECTURES.items() if one.has_deep_supervision])
+        yield f"`{key}.network.deep_supervision` is true, which is for {others}, and not for {name}; leave the key out."
     if channels and not network.fewest <= len(channels) <= network.most:
         if not network.most:
             yield f"`{place}` is given, and {name} has fixed channels; leave the key out."
@@ -186,4 +189,9 @@ def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[st
         yield (
             f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected multiples of "
             f"{step}, such as {near}."
+        )
+    elif task in MAP_TASKS and network.has_instance_norm and halvings and max(shape) < 2 * step:
+        yield (
+            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`) to a single voxel, which can't be "
+            f"normalised; expected a larger one, such as {[step, 2 * step, step]}."
         )

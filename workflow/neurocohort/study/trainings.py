@@ -36,6 +36,13 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
             f"`{key}.training.keep` is {training['keep']}, which needs all epochs; set `patience: 0`, or `keep: best`."
         )
     yield from _patch_faults(f"{key}.training.patch", training["patch"], task, config["preprocessing"]["shape"])
+    if (loss := training["loss"]) != "dice_ce" and task != "segmentation":
+        yield f"`{key}.training.loss` is {loss}, which is for segmentation, and this experiment's task is {task}; leave it out."
+    if (fraction := training["foreground_fraction"]) and not training["patch"]:
+        yield (
+            f"`{key}.training.foreground_fraction` is {fraction:g}, which places patches, and `{key}.training.patch` is empty; "
+            "leave it out, or give three sides in voxels, such as [64, 64, 64]."
+        )
     if training["mixup"] and task == "segmentation":
         yield f"`{key}.training.mixup` is {training['mixup']:g}, which is for regression and classification; leave it out."
     if coarse := training["coarse_epochs"]:

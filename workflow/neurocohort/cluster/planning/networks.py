@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.networks import build_network
 from neurocohort.learning.settings import TrainingSettings
@@ -22,6 +23,7 @@ SHAPING = (
     "classes",
     "modalities",
     "soft_bins",
+    "deep_supervision",
 )  # the settings that a network's size depends on
 
 
@@ -72,6 +74,9 @@ def _built(key: str):
     settings = TrainingSettings(**json.loads(key))
     targets = None if settings.task == SEGMENTATION else np.arange(settings.classes)  # only the outputs are counted
     outputs = fit_task(settings, targets).outputs
-    with torch.device("meta"):
-        inputs = len(settings.modalities)
-        return build_network(settings.network, settings.channels, outputs, inputs=inputs).eval()
+    inputs, supervised = len(settings.modalities), settings.deep_supervision
+    with torch.device("cpu" if ARCHITECTURES[settings.network].needs_numbers else "meta"):
+        network = build_network(
+            settings.network, settings.channels, outputs, inputs=inputs, deep_supervision=supervised
+        )
+    return network.to("meta").eval()

@@ -41,7 +41,7 @@ def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) ->
     Raises InputError where a class has no training scan, and where a target is not one of the classes.
     """
     if training_targets is None:
-        return Segmentation()
+        return Segmentation(settings.loss)
     if settings.task == CLASSIFICATION:
         return Classification.fitted(training_targets, settings.classes)
     return Regression.fitted(training_targets, settings.soft_bins and settings.network in WITH_SOFT_BINS)

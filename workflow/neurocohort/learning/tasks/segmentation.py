@@ -1,5 +1,6 @@
 """Segmentation of the tissues, with one channel for each of background, CSF, GM and WM."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -10,27 +11,41 @@ SEGMENTATION = "segmentation"
 TISSUE_LABELS = 4  # background, CSF, GM, WM
 
 
+DICE_CE, DICE_FOCAL = "dice_ce", "dice_focal"
+
+
 @dataclass(frozen=True)
 class Segmentation:
-    """A segmentation; it has no constants, since the labels are the same in every cohort."""
+    """A segmentation; no constant depends on the training part, since the labels are the same in every cohort.
 
+    Args:
+        loss_name: ``dice_ce`` or ``dice_focal``.
+    """
+
+    loss_name: str = DICE_CE
     kind: ClassVar[str] = SEGMENTATION
     target_dtype: ClassVar[torch.dtype] = torch.uint8
     outputs: ClassVar[int] = TISSUE_LABELS
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Soft Dice of the three tissues plus cross-entropy of all labels, the mean over the samples.
+        """Soft Dice of the three tissues plus cross-entropy or focal loss of all labels, the mean over the samples.
 
         ``outputs``: (N, 4, X, Y, Z) logits; ``targets``: (N, X, Y, Z) labels 0 to 3.
         """
-        return self._dice_and_cross_entropy(outputs.float(), targets[:, None])
+        return self._criterion(outputs.float(), targets[:, None])
 
     def predict(self, outputs: torch.Tensor) -> torch.Tensor:
         """The labels' probabilities, (N, 4, X, Y, Z) float32; the largest one's index is the label."""
         return torch.softmax(outputs.float(), dim=1)
 
     @cached_property
-    def _dice_and_cross_entropy(self) -> torch.nn.Module:
-        from monai.losses import DiceCELoss  # MONAI is slow to import: only where it is used
+    def _criterion(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        from monai.losses import DiceCELoss, DiceLoss, FocalLoss  # MONAI is slow to import: only where it is used
 
-        return DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
+        if self.loss_name == DICE_CE:
+            return DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
+        # Not MONAI's DiceFocalLoss: its focal part takes a sigmoid of each logit, and probabilities here are a softmax.
+        dice = DiceLoss(to_onehot_y=True, softmax=True, include_background=False)
+        focal = FocalLoss(to_onehot_y=True, use_softmax=True)
+        # MONAI's mean is also over the labels. Their sum has the scale of the cross-entropy for any number of labels.
+        return lambda outputs, targets: dice(outputs, targets) + outputs.shape[1] * focal(outputs, targets)
