@@ -20,6 +20,7 @@ SHAPING = (
     "network",
     "channels",
     "classes",
+    "structures",
     "modalities",
     "soft_bins",
 )  # the settings that a network's size depends on
