@@ -128,6 +128,8 @@ def _absolute_difference(reference: np.ndarray, predicted: np.ndarray, weights: 
 def _presence(table: pd.DataFrame) -> list[Estimate]:
     """How many scans have the structure in their reference, how many don't, and in how many of these it was found."""
     absent, found = table["reference_ml"] == 0, table["volume_ml"] > 0
+    if "empty" in table:  # a volume of one small voxel is rounded to 0
+        absent, found = table["empty"].isin([REFERENCE, BOTH]), table["empty"].isin([NEITHER, REFERENCE])
     chosen = {"with_structure": ~absent, "without_structure": absent, "found_where_absent": absent & found}
     people = table["participant_id"].nunique()
     return [Estimate(name, float(scans.sum()), n=people) for name, scans in chosen.items()]
