@@ -62,7 +62,7 @@ CASES = {
     "segresnet": ("segresnet", Segmentation(), {}, 1),
     "dynunet, deep supervision": ("dynunet", Segmentation(), {"deep_supervision": True}, 1),
     "resencunet, deep supervision": ("resencunet", Segmentation(), {"deep_supervision": True}, 1),
-    "swinunetr in windows": ("swinunetr", Segmentation("dice_focal"), {"patch": [32, 64, 32]}, 1),
+    "swinunetr in windows": ("swinunetr", Segmentation(loss_name="dice_focal"), {"patch": [32, 64, 32]}, 1),
 }
 CHANNELS = {
     "sfcn": [4, 6, 6],

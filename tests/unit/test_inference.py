@@ -102,7 +102,9 @@ def test_segmentation_is_written_scan_by_scan_and_read_back(packed, tmp_path, mo
 
 def test_another_file_in_place_of_probabilities_is_refused(tmp_path):
     np.save(tmp_path / "other.npy", np.zeros((2, 3)))
-    with pytest.raises(InputError, match=r"float64 of shape \(2, 3\), expected uint8 of shape \(scans, 4, X, Y, Z\)"):
+    with pytest.raises(
+        InputError, match=r"float64 of shape \(2, 3\), expected uint8 of shape \(scans, labels, X, Y, Z\)"
+    ):
         read_probabilities(tmp_path / "other.npy")
     with pytest.raises(InputError, match=r"absent\.npy can't be read"):
         read_probabilities(tmp_path / "absent.npy")

@@ -116,7 +116,9 @@ def test_usual_loss_is_monais_dice_and_cross_entropy():
     theirs = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)(outputs, labels[:, None])
     assert torch.equal(Segmentation().loss(outputs, labels), theirs)
     assert (
-        fit_task(toy_settings("segmentation"), None) == Segmentation("dice_ce") == task_from({"kind": "segmentation"})
+        fit_task(toy_settings("segmentation"), None)
+        == Segmentation(loss_name="dice_ce")
+        == task_from({"kind": "segmentation"})
     )
 
 

@@ -48,6 +48,7 @@ from neurocohort.study.published import (
     published_path,
     published_stores,
 )
+from neurocohort.study.structures import structures_to_ingest, structures_to_learn
 from neurocohort.notes import grouped, read_notes
 from neurocohort.settings.evaluation import BaselineSettings
 from neurocohort.settings.ingest import IngestSettings
@@ -484,6 +485,11 @@ def training(key):
 
 def segments(experiment):
     return EXPERIMENTS[experiment]["task"] == "segmentation"
+
+
+def structures_of_experiment(wildcards):
+    """The names of the structures that a segmentation predicts; None for CSF, GM and WM, and for other tasks."""
+    return structures_to_learn(EXPERIMENTS[wildcards.experiment], COHORTS)
 
 
 def class_count(wildcards):

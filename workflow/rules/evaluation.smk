@@ -38,6 +38,7 @@ rule baselines:
         settings=lambda w: BaselineSettings.taken_from(
             EXPERIMENTS[w.experiment],
             classes=class_count(w),
+            structures=structures_of_experiment(w),
             folds=config["split"]["folds"] if training("cross_validation")(w) else 0,
             seed=training("seeds")(w)[0],
             spacing_mm=SPACING_MM,

@@ -54,7 +54,9 @@ if not IN_JOB or any(word.endswith("ingest_cohort") for word in sys.argv):
         params:
             code=code_hash("ingest"),
             settings=lambda w: IngestSettings.taken_from(
-                PREPROCESSING, COHORTS[w.cohort]
+                PREPROCESSING,
+                COHORTS[w.cohort],
+                structures=structures_to_ingest(COHORTS[w.cohort]),
             ).as_json(),
             files=ingest_files,
             fingerprint=ingest_fingerprint,

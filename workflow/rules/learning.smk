@@ -46,6 +46,7 @@ rule train:
             w.run,
             weights=transfer_file(w.experiment),
             fraction=transfer_fraction(w.experiment),
+            structures=structures_of_experiment(w),
         ).as_json(),
         start=lambda w: shlex.join(
             f"--start={path}" for path in transfer_networks(w, "model.safetensors")

@@ -16,7 +16,7 @@ from neurocohort.export.reference import Reference, reference_from
 from neurocohort.files import read_json
 from neurocohort.imaging.template import Template, read_template
 from neurocohort.learning.model_files import Model, model_from
-from neurocohort.learning.tasks import SEGMENTATION
+from neurocohort.learning.tasks import SEGMENTATION, structures_of_task
 from neurocohort.settings.scan import ScanKeys
 
 INFERENCE, METADATA = Path("configs/inference.json"), Path("configs/metadata.json")
@@ -67,6 +67,11 @@ class RawScanBundle:
     @property
     def segments(self) -> bool:
         return self.task == SEGMENTATION
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The names of the structures of a segmentation, label 1 first; none for other tasks."""
+        return structures_of_task(next(iter(self.models.values())).task)
 
 
 def open_bundle(folder: Path | str, device: torch.device) -> RawScanBundle:

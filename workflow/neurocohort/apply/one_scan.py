@@ -25,7 +25,6 @@ from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.scan_files import MODULATED_STEPS, PROBABILITY_STEPS, modulated_steps
 from neurocohort.imaging.scan_results import Derivatives, PreprocessedScan, ScanImages
-from neurocohort.imaging.tissues import TISSUES
 from neurocohort.imaging.volume import grid_of
 from neurocohort.learning import inference
 from neurocohort.learning.data import PackedImages
@@ -63,7 +62,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Found:
-    """The networks' results for a scan: the columns of its row, and of a segmentation (4, X, Y, Z) float32, 0 to 1."""
+    """The networks' results for a scan: the columns of its row, and of a segmentation (labels, X, Y, Z) float32, 0 to 1."""
 
     prediction: dict[str, Cell]
     features: dict[str, np.ndarray]
@@ -215,8 +214,9 @@ def _map(images: Derivatives, channel: str) -> np.ndarray:
 def _with_labels(outcome: Outcome, made: Derivatives, probabilities: np.ndarray, bundle: RawScanBundle) -> Outcome:
     to_template = made.deformation.scan_to_template if made.deformation else np.linalg.inv(made.affine)
     found = labels_on_grid(probabilities, bundle.template.grid.affine, grid_of(made.brain_mask), to_template)
-    counts = np.bincount(found.data.ravel(), minlength=len(TISSUES) + 1)[1:]
-    volumes = {name.upper(): round(int(count) * found.voxel_ml, 3) for name, count in zip(TISSUES, counts, strict=True)}
+    names = bundle.structures
+    counts = np.bincount(found.data.ravel(), minlength=len(names) + 1)[1:]
+    volumes = {name: round(int(count) * found.voxel_ml, 3) for name, count in zip(names, counts, strict=True)}
     in_mni_space = outcome.result is not None and outcome.result.mni_space
     return replace(outcome, labels=found, volumes_ml={} if in_mni_space else volumes)
 

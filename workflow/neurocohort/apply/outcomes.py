@@ -32,8 +32,8 @@ class Outcome:
         not_compared: What couldn't be compared because it isn't known, such as ``age``.
         result: What preprocessing found; None where the file couldn't be opened.
         scores: By quality number, and ``features``, its score.
-        labels: Of a segmentation, the label map on the scan's own grid: 0 background, 1 CSF, 2 GM, 3 WM.
-        volumes_ml: Of a segmentation, by tissue; empty for a scan in MNI space, which hasn't the head's own size.
+        labels: Of a segmentation, the label map on the scan's own grid: 0 background, 1 to n the structures.
+        volumes_ml: Of a segmentation, by structure; empty for a scan in MNI space, which hasn't the head's own size.
         seconds: How long it took.
     """
 

@@ -149,7 +149,7 @@ def _prediction(bundle: RawScanBundle, outcome: Outcome) -> _Prediction:
 
 def _columns(bundle: RawScanBundle) -> list[str]:
     if bundle.segments:
-        return ["CSF (ml)", "GM (ml)", "WM (ml)"]
+        return [f"{name} (ml)" for name in bundle.structures]
     own = [] if bundle.conformal is None else ["95 % set" if bundle.task == CLASSIFICATION else "95 % interval"]
     if bundle.task == REGRESSION:
         unit = labels.unit(bundle.target).strip()
@@ -160,7 +160,7 @@ def _columns(bundle: RawScanBundle) -> list[str]:
 
 def _cells(bundle: RawScanBundle, outcome: Outcome) -> list[str]:
     if bundle.segments:
-        return [labels.number(outcome.volumes_ml.get(name), 1) for name in ("CSF", "GM", "WM")]
+        return [labels.number(outcome.volumes_ml.get(name), 1) for name in bundle.structures]
     found = outcome.prediction
     if bundle.task == REGRESSION:
         limits = (

@@ -54,6 +54,7 @@ def ingest(
 
     wanted = IngestSettings.read(settings)
     kinds, place = tuple(wanted.modalities), Path(wanted.path or table or "")
+    structures = {one.name: one.values for one in wanted.structures or []}
     if wanted.source == "ixi":
         from neurocohort.sources.ixi import ingest_ixi
 
@@ -65,7 +66,9 @@ def ingest(
     elif wanted.source == "bids":
         from neurocohort.sources.bids import ingest_bids
 
-        done = ingest_bids(place, folder, pattern=wanted.pattern, run=wanted.run, modalities=kinds)
+        done = ingest_bids(
+            place, folder, pattern=wanted.pattern, run=wanted.run, modalities=kinds, structures=structures
+        )
     elif wanted.source == "caps":
         from neurocohort.sources.caps import ingest_caps
 
@@ -74,7 +77,7 @@ def ingest(
     else:
         from neurocohort.sources.table import ingest_table
 
-        done = ingest_table(place, folder, modalities=kinds)
+        done = ingest_table(place, folder, modalities=kinds, structures=structures)
     if wanted.path:
         note_sources(wanted.as_dict(), folder, done.originals)
     write_batches(folder / "batches.tsv", done.contents, wanted.batch_size)

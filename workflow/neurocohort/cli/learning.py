@@ -123,6 +123,7 @@ def predict_samples(
         reference_labels,
         value_rows,
     )
+    from neurocohort.learning.tasks import structures_of_task
 
     if read_json(model / RUN)["best_epoch"] is None:
         print(
@@ -144,7 +145,9 @@ def predict_samples(
     packed = open_packed(packed_folders(passed, results), trained.settings.modalities)
     if probabilities:
         predictions = run(trained, table, packed, probabilities)
-        rows = overlap_rows(table, map(label_map, predictions), reference_labels(table, packed), spacing_mm)
+        names = structures_of_task(trained.task)
+        references = reference_labels(table, packed)
+        rows = overlap_rows(table, map(label_map, predictions), references, spacing_mm, structures=names)
     elif features:
         predictions, found = predict_with_features(trained, passed, packed)
         write_features(features, passed, found)
@@ -189,6 +192,8 @@ def ensemble_segmentation(folder: Path, results: Path, spacing_mm: float, member
     """Average the probabilities of a segmentation's members that learned something into label maps in FOLDER, on the study's grid
     and each scan's own, and write the same tables as `ensemble`. MEMBERS: the members' predictions, each in a folder with its
     run.json."""
+    from functools import partial
+
     from neurocohort.evaluation.segmentation_details import surface_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
@@ -196,6 +201,7 @@ def ensemble_segmentation(folder: Path, results: Path, spacing_mm: float, member
     from neurocohort.learning.label_maps import write_label_maps
     from neurocohort.learning.network_table import network_table, read_runs, used_members
     from neurocohort.learning.prediction_tables import label_map, overlap_rows, reference_labels
+    from neurocohort.learning.tasks import structures_of_task, task_from
 
     runs = read_runs(member.parent for member in members)
     every = {member.parent.name: read_table(member) for member in members}
@@ -205,9 +211,11 @@ def ensemble_segmentation(folder: Path, results: Path, spacing_mm: float, member
     scans = ensemble_scans(tested, read_table(folder / "samples.tsv"))
     packed = open_packed(packed_folders(scans, results), ["T1w"])
     predicted = map(label_map, mean_probabilities(scans, tables, probabilities))
-    rows = overlap_rows(scans, predicted, reference_labels(scans, packed), spacing_mm, surface_values)
+    names = structures_of_task(task_from(next(runs[name]["task"] for name in tables)))
+    surfaces = partial(surface_values, count=len(names))
+    rows = overlap_rows(scans, predicted, reference_labels(scans, packed), spacing_mm, surfaces, names)
     averaged = mean_probabilities(scans, tables, probabilities)
-    volumes = write_label_maps(scans, averaged, results, folder / "label_maps")
+    volumes = write_label_maps(scans, averaged, results, folder / "label_maps", names)
     write_table(folder / "label_maps" / "volumes.tsv", volumes)
     write_table(folder / "members.tsv", member_rows(every))
     write_table(folder / "networks.tsv", network_table(runs))

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 from neurocohort import __version__
-from neurocohort.files import read_json, write_json, write_table, write_text
+from neurocohort.files import read_json, read_table, write_json, write_table, write_text
 from neurocohort.imaging.derivatives import IGNORED, RAW_DATASET, TEMPLATE_SPACE
-from neurocohort.imaging.label_names import LABELS
+from neurocohort.imaging.label_names import label_table
+from neurocohort.sources.local_labels import DERIVATIVES
+from neurocohort.structures import TISSUES
 from neurocohort.version import BIDS_VERSION, code_address
 
 DESCRIPTION = "dataset_description.json"
@@ -63,7 +65,7 @@ def write_dataset_files(
     )
     write_text(preproc / "README.md", text.replace("<template>", TEMPLATE_SPACE))
     if has_labels:
-        write_table(preproc / "dseg.tsv", LABELS)
+        write_table(preproc / "dseg.tsv", label_table(_structures(raw)))
     else:
         (preproc / "dseg.tsv").unlink(missing_ok=True)
     generated = {"Name": "neurocohort", "Version": __version__}
@@ -77,3 +79,9 @@ def write_dataset_files(
         "DatasetLinks": {RAW_DATASET: os.path.relpath(raw, preproc)},
     }
     write_json(preproc / DESCRIPTION, description)
+
+
+def _structures(raw: Path) -> tuple[str, ...]:
+    """The names of the structures in the label maps of a raw dataset, label 1 first."""
+    table = raw / DERIVATIVES / "dseg.tsv"
+    return tuple(read_table(table, required=("index", "name"))["name"]) if table.is_file() else TISSUES

@@ -104,7 +104,9 @@ def value_baselines(
 
 
 def atlases(
-    fits: Sequence[BaselineFit], label_maps: Callable[[np.ndarray], Iterable[np.ndarray]]
+    fits: Sequence[BaselineFit],
+    label_maps: Callable[[np.ndarray], Iterable[np.ndarray]],
+    structures: int = len(TISSUES),
 ) -> dict[int, np.ndarray]:
     """The registered atlas of each fit by its fold, (X, Y, Z) uint8: the most frequent label of each voxel in the training maps.
 
@@ -114,6 +116,7 @@ def atlases(
     Args:
         fits: See `baseline_fits`.
         label_maps: Yields the maps of the given rows, (rows,) bool, one at a time.
+        structures: Their number.
 
     Raises:
         ValueError: If a fit has no training row.
@@ -121,11 +124,11 @@ def atlases(
     if not all(fit.training.any() for fit in fits):
         raise ValueError(NO_MAP)
     first = fits[0].training
-    whole = _label_counts(label_maps(first))
+    whole = _label_counts(label_maps(first), structures)
     found = {}
     for fit in fits:
         left_out = first & ~fit.training
-        counts = whole - _label_counts(label_maps(left_out)) if left_out.any() else whole
+        counts = whole - _label_counts(label_maps(left_out), structures) if left_out.any() else whole
         found[fit.fold] = counts.argmax(axis=0).astype(np.uint8)
     return found
 
@@ -148,12 +151,12 @@ def linear_predictions(columns: np.ndarray, values: np.ndarray, training: np.nda
     return _ridge(columns, values, training)
 
 
-def _label_counts(label_maps: Iterable[np.ndarray]) -> np.ndarray:
+def _label_counts(label_maps: Iterable[np.ndarray], structures: int) -> np.ndarray:
     """The number of maps with each label at each voxel, (labels, X, Y, Z) uint32."""
     counts = None
     for labels in label_maps:
         if counts is None:
-            counts = np.zeros((len(TISSUES) + 1, *labels.shape), dtype=np.uint32)
+            counts = np.zeros((structures + 1, *labels.shape), dtype=np.uint32)
         for label, count in enumerate(counts):
             count += labels == label
     if counts is None:

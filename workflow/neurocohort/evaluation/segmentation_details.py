@@ -15,7 +15,7 @@ from neurocohort.evaluation.intervals import CONFIDENCE, Bootstrap
 from neurocohort.evaluation.measures import Measure, estimate, judged_parts, too_few
 from neurocohort.evaluation.metrics import Metric, metric, weighted_mean
 from neurocohort.evaluation.rows import DECIMALS, NAN, DetailRow, Estimate
-from neurocohort.imaging.tissues import TISSUES
+from neurocohort.structures import TISSUES
 
 TOLERANCE_MM = 1.0
 PERCENTILE = 0.95
@@ -44,13 +44,16 @@ class SurfaceValues:
     empty: str
 
 
-def surface_values(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> list[SurfaceValues]:
-    """The agreement of the surfaces of each tissue: CSF, GM, WM.
+def surface_values(
+    predicted: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float], count: int = len(TISSUES)
+) -> list[SurfaceValues]:
+    """The agreement of the surfaces of each tissue or structure, label 1 first.
 
     Args:
-        predicted: Label map (X, Y, Z): 1 CSF, 2 GM, 3 WM.
+        predicted: Label map (X, Y, Z).
         reference: Label map on the same grid.
         spacing_mm: The three voxel sizes.
+        count: Number of structures.
 
     Raises:
         ValueError: If the shapes differ or a voxel size isn't above 0.
@@ -62,7 +65,7 @@ def surface_values(predicted: np.ndarray, reference: np.ndarray, spacing_mm: Seq
     spacing = [float(size) for size in spacing_mm]
     if len(spacing) != 3 or min(spacing) <= 0:
         raise ValueError(f"expected three voxel sizes in mm, each above 0; found {list(spacing_mm)}.")
-    return [_of_tissue(predicted == label, reference == label, spacing) for label in range(1, len(TISSUES) + 1)]
+    return [_of_tissue(predicted == label, reference == label, spacing) for label in range(1, count + 1)]
 
 
 def segmentation_details(everything: pd.DataFrame, bootstrap: Bootstrap) -> list[DetailRow]:
@@ -73,9 +76,13 @@ def segmentation_details(everything: pd.DataFrame, bootstrap: Bootstrap) -> list
     - setting ``empty``: empty_predictions, the number of scans whose prediction lacks a tissue that their reference has;
       ``n`` are the participants of all scans; no interval.
 
+    For structures other than the tissues also volume_error_ml (mean absolute difference), and with the setting ``absent`` numbers
+    of scans: with_structure and without_structure in the reference, and found_where_absent of the latter.
+
     Parts of fewer than three participants have no rows.
     """
     rows: list[DetailRow] = []
+    own_structures = not set(everything["tissue"]) <= set(TISSUES)
     for part in judged_parts(everything):
         for tissue, chosen in part.table.groupby("tissue", sort=True):
             if too_few(chosen):
@@ -84,6 +91,9 @@ def segmentation_details(everything: pd.DataFrame, bootstrap: Bootstrap) -> list
             compared = int(chosen[["volume_ml", "reference_ml"]].notna().all(axis=1).sum())
             note = f"Limits of agreement of {compared} scans."
             rows += part.details(group, "volumes", note, volume_agreement(chosen, bootstrap))
+            if own_structures:
+                rows += part.details(group, "volumes", "", [_volume_error(chosen, bootstrap)])
+                rows += part.details(group, "absent", "", _presence(chosen))
             empty = _empty_predictions(chosen)
             count = Estimate("empty_predictions", float(empty.sum()), n=chosen["participant_id"].nunique())
             named = ", ".join(sorted(chosen.loc[empty, "scan_id"].astype(str))[:NAMED])
@@ -92,7 +102,7 @@ def segmentation_details(everything: pd.DataFrame, bootstrap: Bootstrap) -> list
 
 
 def volume_agreement(table: pd.DataFrame, bootstrap: Bootstrap) -> list[Estimate]:
-    """volume_bias_ml, volume_lower_ml and volume_upper_ml of the rows of one tissue; ``n`` are participants with both volumes."""
+    """volume_bias_ml, volume_lower_ml and volume_upper_ml of one structure; ``n`` are participants with both volumes."""
     predicted, reference = (table[name].to_numpy(dtype=float) for name in ("volume_ml", "reference_ml"))
     people = table["participant_id"].to_numpy()
     deviations = {"volume_bias_ml": 0.0, "volume_lower_ml": -LIMIT, "volume_upper_ml": LIMIT}
@@ -100,6 +110,29 @@ def volume_agreement(table: pd.DataFrame, bootstrap: Bootstrap) -> list[Estimate
         estimate(name, Measure(_limit(count), reference, predicted, people, skips_missing=True), bootstrap)
         for name, count in deviations.items()
     ]
+
+
+def _volume_error(table: pd.DataFrame, bootstrap: Bootstrap) -> Estimate:
+    """The mean absolute difference of predicted and reference volume."""
+    predicted, reference = (table[name].to_numpy(dtype=float) for name in ("volume_ml", "reference_ml"))
+    people = table["participant_id"].to_numpy()
+    measure = Measure(_absolute_difference, reference, predicted, people, skips_missing=True)
+    return estimate("volume_error_ml", measure, bootstrap)
+
+
+@metric
+def _absolute_difference(reference: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return weighted_mean(np.abs(predicted - reference), weights)
+
+
+def _presence(table: pd.DataFrame) -> list[Estimate]:
+    """How many scans have the structure in their reference, how many don't, and in how many of these it was found."""
+    absent, found = table["reference_ml"] == 0, table["volume_ml"] > 0
+    if "empty" in table:  # a volume of one small voxel is rounded to 0
+        absent, found = table["empty"].isin([REFERENCE, BOTH]), table["empty"].isin([NEITHER, REFERENCE])
+    chosen = {"with_structure": ~absent, "without_structure": absent, "found_where_absent": absent & found}
+    people = table["participant_id"].nunique()
+    return [Estimate(name, float(scans.sum()), n=people) for name, scans in chosen.items()]
 
 
 def _limit(deviations: float) -> Metric:

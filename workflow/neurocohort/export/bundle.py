@@ -43,6 +43,7 @@ SHARED_SETTINGS = (
     "network",
     "modalities",
     "classes",
+    "structures",
     "channels",
     "norm",
     "soft_bins",
@@ -164,10 +165,10 @@ def _check_shared(members: dict[str, Member]) -> None:
     first_name, first = next(iter(members.items()))
     for name, member in members.items():
         for key in SHARED_SETTINGS:
-            own, others = member.settings.get(key), first.settings.get(key)
-            if own != others:
+            own, expected = member.settings.get(key), first.settings.get(key)
+            if own != expected:
                 raise InputError(
-                    f"`{key}` is {others} in {first_name} and {own} in {name}, but all networks of "
+                    f"`{key}` is {expected} in {first_name} and {own} in {name}, but all networks of "
                     "an experiment need the same value. Delete the older network's folder and run again."
                 )
 

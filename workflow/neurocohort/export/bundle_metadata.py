@@ -10,18 +10,25 @@ import pandas as pd
 from neurocohort import __version__
 from neurocohort.dataset.targets import class_names
 from neurocohort.export.bundle_conformal import Conformal
-from neurocohort.export.bundle_files import outputs, scans
+from neurocohort.export.bundle_files import scans
 from neurocohort.imaging.template import study_grid
 from neurocohort.imaging.volume import Grid
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.model_files import WEIGHTS
 from neurocohort.learning.settings import TrainingSettings, read_settings
-from neurocohort.learning.tasks import Classification, Segmentation, Task, task_from
+from neurocohort.learning.tasks import (
+    Classification,
+    Segmentation,
+    Task,
+    mirrored_labels_of,
+    structures_of_task,
+    task_from,
+)
 from neurocohort.report.sources import Record
 from neurocohort.report.study import Run
+from neurocohort.structures import TISSUES
 
 __all__ = ["__version__", "version"]
-TISSUES = ("background", *outputs.TISSUES)
 
 BY_TEST_FOLD = "held-out, each by the networks of the own test fold alone"
 
@@ -98,6 +105,17 @@ class Bundle:
         return self.tasks[0]
 
     @property
+    def own_structures(self) -> list[str]:
+        """The names of the structures of a segmentation; none for CSF, GM and WM, and for other tasks."""
+        names = structures_of_task(self.task)
+        return [] if names == TISSUES else [*names]
+
+    @property
+    def mirrored_labels(self) -> list[int]:
+        """The label of each label in the mirror image, if there are left and right structures."""
+        return [*(mirrored_labels_of(self.task) or ())]
+
+    @property
     def weights(self) -> list[str]:
         """The file names of the weights."""
         return [f"model_{name}.safetensors" for name in self.members] if len(self.members) > 1 else [WEIGHTS]
@@ -146,7 +164,7 @@ class Bundle:
         """The meaning of each output of the network."""
         task = self.task
         if isinstance(task, Segmentation):
-            names = list(TISSUES)
+            names = ["background", *task.structures]
         elif isinstance(task, Classification):
             names = ["logit of class 1"] if task.outputs == 1 else [f"logit of class {n}" for n in range(task.outputs)]
         elif task.outputs == 1:

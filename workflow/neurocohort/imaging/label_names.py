@@ -1,8 +1,11 @@
-"""The label values of tissue segmentations, for the cohorts' labels and the networks' predictions."""
+"""The label values of segmentations, for the cohorts' labels and the networks' predictions."""
+
+from collections.abc import Sequence
 
 import pandas as pd
 
 from neurocohort.imaging.derivatives import SUFFIXES
+from neurocohort.structures import TISSUES
 
 # The columns of BIDS; ``mapping`` is the label in BIDS' list of common tissues.
 LABELS = pd.DataFrame(
@@ -13,3 +16,10 @@ LABELS = pd.DataFrame(
         "mapping": [0, 3, 1, 2],
     }
 )
+
+
+def label_table(structures: Sequence[str]) -> pd.DataFrame:
+    """The content of ``dseg.tsv`` for label maps with these structures, label 1 first."""
+    if tuple(structures) == TISSUES:
+        return LABELS
+    return pd.DataFrame({"index": range(len(structures) + 1), "name": ["Background", *structures]})

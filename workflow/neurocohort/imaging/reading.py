@@ -56,12 +56,12 @@ def read_labels(path: Path | str) -> Volume:
     """Read a label map as uint8.
 
     Raises:
-        ScanExcluded: If it can't be read, has values other than 0 to 255, or no label.
+        ScanExcluded: If it can't be read, or has values other than 0 to 255.
     """
     data, affine = _load(Path(path))
     labels = np.rint(data)
-    if labels.min() < 0 or labels.max() > 255 or not labels.any():
-        raise ScanExcluded("read", f"{Path(path).name} is not a label map with values from 1 to 255")
+    if labels.min() < 0 or labels.max() > 255:
+        raise ScanExcluded("read", f"{Path(path).name} is not a label map with values from 0 to 255")
     return Volume(labels.astype(np.uint8), affine)
 
 

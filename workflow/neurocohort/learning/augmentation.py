@@ -153,6 +153,7 @@ def augment(
     *,
     patch: tuple[int, ...] | None = None,
     starts: list[tuple[int, ...]] | None = None,
+    mirrored_labels: tuple[int, ...] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Apply the parameters ``drawn`` to a batch.
 
@@ -166,6 +167,8 @@ def augment(
         intensity: Of the training part.
         patch: Sides of a patch in voxels; None for whole volumes.
         starts: First voxel of each sample's patch.
+        mirrored_labels: By label, its label in a mirror image, such as that of the right structure for a left one; None where all
+            labels stay.
 
     Returns:
         The network's input (N, C, X, Y, Z) float32 and the labels, moved by the same geometry (nearest neighbour), on the
@@ -184,7 +187,8 @@ def augment(
             if channel.noise_sd:
                 inputs[index, place].add_(_noise(size, channel, device).mul_(levels[place] > 0))
         if labels is not None and moved_labels is not None:
-            moved_labels[index] = _moved_labels(labels[index], parameters, start, size)
+            moved = _moved_labels(labels[index], parameters, start, size)
+            moved_labels[index] = _exchanged(moved, mirrored_labels) if parameters.flip and mirrored_labels else moved
     return inputs, moved_labels
 
 
@@ -239,6 +243,12 @@ def _moved_labels(
         bend = _bend(drawn.bend, start, size, tuple(labels.shape), labels.device)
         return resample_bent(labels[None], matrix, offset, bend, nearest=True)[0]
     return resample_labels(labels, matrix, offset, size)
+
+
+def _exchanged(labels: torch.Tensor, mirrored_labels: tuple[int, ...]) -> torch.Tensor:
+    """``labels`` with those of left and right exchanged."""
+    table = torch.tensor(mirrored_labels, dtype=torch.uint8, device=labels.device)
+    return table.index_select(0, labels.flatten().int()).view(labels.shape)
 
 
 def _box(start: tuple[int, ...] | list[int], size: tuple[int, ...]) -> tuple:

@@ -22,7 +22,7 @@ from neurocohort.learning.data import Intensity, Pack, PackedImages, to_input
 from neurocohort.learning.memory import free_memory
 from neurocohort.learning.scan_order import epoch_order, site_groups
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import SEGMENTATION, Task
+from neurocohort.learning.tasks import SEGMENTATION, Task, mirrored_labels_of
 
 RESIDENT, STREAMED = "resident", "streamed"
 RESIDENT_FRACTION = 0.5  # of the free memory: the network's activations need the rest
@@ -181,6 +181,7 @@ class TrainingBatches:
             self.source.intensity,
             patch=self.patch,
             starts=gathered.starts,
+            mirrored_labels=mirrored_labels_of(self.source.task),
         )
         values = [] if self.targets is None else [self.targets[sample] for sample in gathered.samples]
         targets = torch.stack(values) if moved_labels is None else moved_labels

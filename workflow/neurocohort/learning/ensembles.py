@@ -96,7 +96,7 @@ def ensemble_scans(tables: dict[str, pd.DataFrame], samples: pd.DataFrame) -> pd
 def mean_probabilities(
     scans: pd.DataFrame, tables: dict[str, pd.DataFrame], probabilities: dict[str, Path]
 ) -> Iterator[np.ndarray]:
-    """Yield the mean probabilities of each row of ``scans`` over its members: (4, X, Y, Z) float32, 0 to 1.
+    """Yield the mean probabilities of each row of ``scans`` over its members: (labels, X, Y, Z) float32, 0 to 1.
 
     ``tables`` (`overlap_rows`) and the files of ``probabilities`` (`predict`) of each member are of the same scans. With test
     folds, a member's validation rows are not used.

@@ -19,12 +19,13 @@ from neurocohort.learning.model_files import Model
 from neurocohort.learning.precision import FLOAT32, choose_precision, set_up_torch
 from neurocohort.learning.prediction_tables import ID_COLUMNS
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import SEGMENTATION, TISSUE_LABELS, Task
+from neurocohort.learning.tasks import SEGMENTATION, Segmentation, Task
 from neurocohort.learning.windows import network_outputs
 from neurocohort.progress import in_turn
 
 PREDICTED_PARTS, TRAINING_PART = ("validation", "held-out", "external"), "train"
 LEVELS = 255  # of a stored probability: eight bits are precise enough
+FEWEST_LABELS = 2  # background and a structure
 LEFT_RIGHT = -3  # the axis of a volume, (..., X, Y, Z)
 
 
@@ -67,19 +68,19 @@ def predict(model: Model, samples: pd.DataFrame, packed: PackedImages, output: P
 
 
 def read_probabilities(path: Path) -> np.ndarray:
-    """Map the probabilities of a segmentation: (N, 4, X, Y, Z) uint8, read-only.
+    """Map the probabilities of a segmentation: (N, labels, X, Y, Z) uint8, read-only.
 
-    The ``.npy`` file has the scans in the order of the predicted table; background, CSF, GM, WM; the study's grid. 255 is a
-    probability of 1. Each value is rounded separately, so that the four of a voxel sum to 253 to 257. Raises InputError where
-    the file is absent or not of this shape.
+    The ``.npy`` file has the scans in the order of the predicted table; background and the structures; the study's grid. 255 is
+    a probability of 1. Each value is rounded separately, so that the four of a voxel, for three tissues, sum to 253 to 257.
+    Raises InputError where the file is absent or not of this shape.
     """
     try:
         found = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read: {error}. Delete it and run again to have it rebuilt.") from error
-    if found.dtype != np.uint8 or found.ndim != 5 or found.shape[1] != TISSUE_LABELS:
+    if found.dtype != np.uint8 or found.ndim != 5 or found.shape[1] < FEWEST_LABELS:
         raise InputError(
-            f"{path} holds {found.dtype} of shape {found.shape}, expected uint8 of shape (scans, {TISSUE_LABELS}, X, Y, Z): "
+            f"{path} holds {found.dtype} of shape {found.shape}, expected uint8 of shape (scans, labels, X, Y, Z): "
             "delete it and run again to have it rebuilt."
         )
     return found
@@ -90,7 +91,7 @@ def write_no_predictions(table: Path, probabilities: Path | None = None) -> None
     write_table(table, pd.DataFrame(columns=[*ID_COLUMNS, "target", "prediction"]))
     if probabilities:
         with written_aside(probabilities) as aside, open(aside, "wb") as stream:
-            np.save(stream, np.zeros((0, TISSUE_LABELS, 1, 1, 1), dtype=np.uint8))
+            np.save(stream, np.zeros((0, FEWEST_LABELS, 1, 1, 1), dtype=np.uint8))
 
 
 def _predictions(model: Model, samples: pd.DataFrame, packed: PackedImages) -> Iterator[torch.Tensor]:
@@ -115,7 +116,13 @@ def _prediction(task: Task, network: nn.Module, inputs: torch.Tensor, settings: 
     if not settings.mirror_averaging:
         return found
     mirrored = task.predict(network_outputs(network, inputs.flip(LEFT_RIGHT), settings))[0]
-    return (found + (mirrored.flip(LEFT_RIGHT) if task.kind == SEGMENTATION else mirrored)) / 2
+    return (found + (_mirrored_back(mirrored, task) if isinstance(task, Segmentation) else mirrored)) / 2
+
+
+def _mirrored_back(maps: torch.Tensor, task: Segmentation) -> torch.Tensor:
+    """The maps (labels, X, Y, Z) of a mirror image as those of the scan: left and right structures are exchanged too."""
+    maps = maps.flip(LEFT_RIGHT)
+    return maps if task.mirrored_labels is None else maps[list(task.mirrored_labels)]
 
 
 def _write_probabilities(path: Path, maps: Iterable[torch.Tensor], count: int) -> None:

@@ -14,7 +14,7 @@ from neurocohort.learning.batches import Batch
 from neurocohort.learning.loop import BEST, Loop
 from neurocohort.learning.networks import load_weights
 from neurocohort.learning.outcomes import FIRST, LATEST
-from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, TISSUE_LABELS, Regression, Task
+from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, Regression, Task
 
 # With a smaller spread a network has learned nothing. Regression: standard deviation of the predictions divided by that of the
 # targets. The best prediction with a correlation of r has a ratio of r, so that 0.1 explains 1 % of the variance; a brain-age
@@ -79,8 +79,8 @@ def prediction_spread(task: Task, predicted: np.ndarray, targets: np.ndarray) ->
     """How much the predictions of several scans differ.
 
     Regression, two (N,) arrays: the ratio of their standard deviations. Classification, (N, K) probabilities: the largest
-    standard deviation of a class's probability, divided by 0.5. Segmentation, two (N, 3) bool arrays of the tissues that each
-    label map contains: the fraction of the reference's tissues that are in the predicted map.
+    standard deviation of a class's probability, divided by 0.5. Segmentation, two (N, structures) bool arrays of those that each
+    label map contains: the fraction of the reference's structures that are in the predicted map.
     """
     if task.kind == REGRESSION:
         return float(predicted.std() / targets.std())
@@ -94,7 +94,7 @@ def _compared(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> tuple
     if task.kind != SEGMENTATION:
         return task.predict(outputs).double().cpu().numpy(), targets.double().cpu().numpy()
     predicted, reference = (
-        np.column_stack([(labels == tissue).flatten(1).any(dim=1).cpu().numpy() for tissue in range(1, TISSUE_LABELS)])
+        np.column_stack([(labels == tissue).flatten(1).any(dim=1).cpu().numpy() for tissue in range(1, task.outputs)])
         for labels in (outputs.argmax(dim=1), targets)
     )
     return predicted, reference

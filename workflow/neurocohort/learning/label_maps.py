@@ -4,7 +4,7 @@ The second one is computed from the probabilities: each tissue's is interpolated
 largest one gives the label. So there is one resampling, without the steps of the coarser grid.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,24 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_table, written_aside
 from neurocohort.imaging.deformable import PointMap
 from neurocohort.imaging.derivatives import labels_name, qc_path, scan_folder
-from neurocohort.imaging.label_names import LABELS
+from neurocohort.imaging.label_names import label_table
 from neurocohort.imaging.mapping import Mapping
 from neurocohort.imaging.reading import write_image
 from neurocohort.imaging.registration import from_itk
-from neurocohort.imaging.tissues import TISSUES
 from neurocohort.imaging.volume import Grid, Volume
 from neurocohort.learning.prediction_tables import label_map
+from neurocohort.structures import TISSUES
 
 SLAB_VOXELS = 500_000  # of the raw scan's grid at a time: some 50 MB
 LPS_FROM_RAS = np.array([-1, -1, 1], dtype=np.float32)
 
 
 def write_label_maps(
-    scans: pd.DataFrame, probabilities: Iterable[np.ndarray], results: Path, folder: Path
+    scans: pd.DataFrame,
+    probabilities: Iterable[np.ndarray],
+    results: Path,
+    folder: Path,
+    structures: Sequence[str] = TISSUES,
 ) -> pd.DataFrame:
     """Write both label maps of each scan and ``dseg.tsv``, which names the labels.
 
@@ -39,9 +43,10 @@ def write_label_maps(
 
     Args:
         scans: cohort and scan_id.
-        probabilities: (4, X, Y, Z) for each row: background, CSF, GM and WM on the study's grid.
+        probabilities: (labels, X, Y, Z) for each row: background and the structures on the study's grid.
         results: The folder of the preprocessed cohorts.
         folder: Where to write, with one subfolder for each cohort.
+        structures: Their names, label 1 first.
 
     Returns:
         volumes.tsv: cohort, scan_id, tissue and volume_ml in the raw scan's space; missing for a scan that came in MNI space,
@@ -65,12 +70,12 @@ def write_label_maps(
         written = folder / scan["cohort"]
         _write_labels(written / labels_name(scan["scan_id"]), Volume(label_map(maps), study.affine))
         _write_labels(written / f"{scan['scan_id']}_space-orig_dseg.nii.gz", labels)
-        counts = np.bincount(labels.data.ravel(), minlength=len(TISSUES) + 1)[1:]
+        counts = np.bincount(labels.data.ravel(), minlength=len(structures) + 1)[1:]
         voxel_ml = np.nan if record.get("mni_space") else labels.voxel_ml
-        for tissue, count in zip(TISSUES, counts, strict=True):
-            rows.append(scan | {"tissue": tissue.upper(), "volume_ml": round(int(count) * voxel_ml, 3)})
+        for structure, count in zip(structures, counts, strict=True):
+            rows.append(scan | {"tissue": structure, "volume_ml": round(int(count) * voxel_ml, 3)})
     for cohort in scans["cohort"].unique():
-        write_table(folder / cohort / "dseg.tsv", LABELS)
+        write_table(folder / cohort / "dseg.tsv", label_table(structures))
     return pd.DataFrame(rows, columns=["cohort", "scan_id", "tissue", "volume_ml"])
 
 

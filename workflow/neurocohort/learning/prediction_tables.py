@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from neurocohort.imaging.overlap import dice
-from neurocohort.imaging.tissues import TISSUES
 from neurocohort.learning.data import PackedImages
+from neurocohort.structures import TISSUES
 
 ID_COLUMNS = ["cohort", "part", "scan_id", "participant_id", "site", "age", "sex"]
 TEST_FOLD = "test_fold"  # with test folds: that of the networks; missing in external rows
@@ -19,7 +19,7 @@ def id_columns(samples: pd.DataFrame) -> list[str]:
 
 
 def label_map(probabilities: np.ndarray) -> np.ndarray:
-    """The most probable label of each voxel, (X, Y, Z) uint8, from (4, X, Y, Z); the smallest label of a tie."""
+    """The most probable label of each voxel, (X, Y, Z) uint8, from (labels, X, Y, Z); the smallest label of a tie."""
     return probabilities.argmax(axis=0).astype(np.uint8)
 
 
@@ -72,25 +72,31 @@ def overlap_rows(
     reference: Iterable[np.ndarray],
     spacing_mm: float,
     surfaces: Callable[[np.ndarray, np.ndarray, list[float]], Sequence[object]] | None = None,
+    structures: Sequence[str] = TISSUES,
 ) -> pd.DataFrame:
-    """The table of a segmentation: Dice and volumes on the study's grid (mL) by scan and tissue.
+    """The table of a segmentation: Dice and volumes on the study's grid (mL) by scan and tissue, or structure.
+
+    Dice is missing where neither map has the structure.
 
     Args:
         samples: Rows of samples.tsv.
-        predicted: A label map (X, Y, Z) for each row: 1 CSF, 2 GM, 3 WM. Maps are read one by one.
+        predicted: A label map (X, Y, Z) for each row. Maps are read one by one.
         reference: Likewise.
         spacing_mm: Voxel size.
         surfaces: Computes more columns, such as `surface_values`: from both maps and the three voxel sizes, an object for
-            each tissue, whose attributes are the columns.
+            each structure, whose attributes are the columns.
+        structures: Their names, label 1 first.
     """
     rows, voxel_ml = [], spacing_mm**3 / 1000
     for sample, found, true in zip(samples[id_columns(samples)].to_dict("records"), predicted, reference, strict=True):
-        more = [vars(one) for one in surfaces(found, true, [spacing_mm] * 3)] if surfaces else [{}] * len(TISSUES)
-        for label, tissue in enumerate(TISSUES, start=1):
+        more: list[dict[str, object]] = [{}] * len(structures)
+        if surfaces:
+            more = [vars(one) for one in surfaces(found, true, [spacing_mm] * 3)]
+        for label, structure in enumerate(structures, start=1):
             own, own_true = found == label, true == label
             values = {
-                "tissue": tissue.upper(),
-                "dice": round(dice(own, own_true), 6),
+                "tissue": structure,
+                "dice": round(dice(own, own_true), 6) if own.any() or own_true.any() else np.nan,
                 "volume_ml": round(int(own.sum()) * voxel_ml, 3),
                 "reference_ml": round(int(own_true.sum()) * voxel_ml, 3),
             }

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from neurocohort.report import labels
 from neurocohort.report.figures import BLACK, BLUE, GREY, MARKERS, SERIES, axes_of, draw_points, legend_above
 
+MOST_UPRIGHT = 4  # names below an axis
 LIMIT = 1.96  # standard deviations: 95 of 100 differences, where they are normal
 
 
@@ -27,9 +28,10 @@ def dice_by_tissue(network: pd.DataFrame, baseline: pd.DataFrame | None, baselin
                     _box(axes, index + offset, values, colour)
                     draw_points(axes, index + offset, values, colour, marker, width=0.11)
             axes.plot([], [], marker=marker, color=colour, linestyle="none", label=label)
-        axes.set_xticks(range(len(tissues)), tissues)
+        many = len(tissues) > MOST_UPRIGHT
+        axes.set_xticks(range(len(tissues)), tissues, rotation=35 * many, ha="right" if many else "center")
         axes.set(xlim=(-0.6, len(tissues) - 0.4), ylabel="Dice")
-        lowest = min(table["dice"].min() for _, table, _, _ in sets)
+        lowest = np.nanmin([*(table["dice"].min() for _, table, _, _ in sets), 1.0])
         axes.set_ylim(max(0.0, np.floor(lowest * 10 - 0.5) / 10), 1.0)
         legend_above(axes)
 

@@ -67,6 +67,12 @@ METRICS = {
     "volume_bias_ml": Metric("Mean difference (ml)", "mean of predicted minus reference volume", 1, None, "ml"),
     "volume_lower_ml": Metric("Lower limit (ml)", "lower limit of agreement of the volumes", 1, None, "ml"),
     "volume_upper_ml": Metric("Upper limit (ml)", "upper limit of agreement of the volumes", 1, None, "ml"),
+    "volume_error_ml": Metric(
+        "Mean error (ml)", "mean absolute difference of predicted and reference volume", 2, False, "ml"
+    ),
+    "with_structure": Metric("With structure", "scans whose reference has the structure", 0, None, "scans"),
+    "without_structure": Metric("Without structure", "scans whose reference lacks the structure", 0, None, "scans"),
+    "found_where_absent": Metric("Found where absent", "scans without the structure that got one", 0, False, "scans"),
     "empty_predictions": Metric("Empty predictions", "scans whose prediction lacks the tissue", 0, False, "scans"),
 }
 

@@ -36,6 +36,7 @@ TASKS = {
     "classification": "predicts the class of {target}",
     "segmentation": "segments cerebrospinal fluid, grey and white matter",
 }
+OWN_STRUCTURES = "segments {structures}"
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,10 @@ def licences_of(cohorts: Iterable[Cohort]) -> dict[str, str]:
 
 def _details(known: Known) -> Section:
     settings = known.settings
-    task = TASKS[settings["task"]].format(target=labels.target(settings.get("target", "")))
     own = known.run.settings if known.run else {}
+    structures = own.get("structures")
+    task = OWN_STRUCTURES.format(structures=listed(structures)) if structures else TASKS[settings["task"]]
+    task = task.format(target=labels.target(settings.get("target", "")))
     name = own.get("network") or (settings.get("network") or {}).get("name", "unknown")
     sentences = [f"The network {task} from a preprocessed brain MRI scan. Its architecture is {name}."]
     sentences += _training_details(known)

@@ -1,5 +1,5 @@
-"""The results of a segmentation beyond its metrics: overlap and surface distances by tissue, volumes, empty predictions, and the
-origin of the reference labels, which all of it depends on."""
+"""The results of a segmentation beyond its metrics: overlap and surface distances by structure, volumes, empty predictions, and
+the origin of the reference labels, which all of it depends on."""
 
 import pandas as pd
 
@@ -7,10 +7,10 @@ from neurocohort.report import figures_segmentation, labels, origins, tables
 from neurocohort.report.figures import Drawing
 from neurocohort.report.part import Content, Part
 from neurocohort.report.sources import Missing
-from neurocohort.report.tables import COHORT, MODEL, TISSUE, Table
+from neurocohort.report.tables import COHORT, MODEL, STRUCTURE, TISSUE, Key, Table
 
 SURFACES = ("hd95_mm", "assd_mm", "surface_dice_1mm")
-VOLUMES = ("volume_bias_ml", "volume_lower_ml", "volume_upper_ml")
+VOLUMES = ("volume_bias_ml", "volume_lower_ml", "volume_upper_ml", "volume_error_ml")
 REFERENCES = {
     origins.PAINTED: "the labels that the synthetic scans were painted with",
     origins.FAST: "FAST, whose labels OASIS-1 distributes (FSL_SEG)",
@@ -33,7 +33,7 @@ def segmentation(part: Part, content: Content) -> None:
         content.figures += _figures(part, part.predictions, references)
     if not isinstance(part.details, Missing):
         content.details += _volumes(part, part.details)
-        content.sentences += _empty(part, part.details)
+        content.sentences += _empty(part, part.details) + _absent(part, part.details)
 
 
 def references_of(part: Part) -> list[str]:
@@ -48,9 +48,10 @@ def _by_tissue(part: Part, metrics: pd.DataFrame) -> list[Table | Missing]:
         found.append(
             tables.metric_table(
                 rows.assign(tissue=rows["group"].str.removeprefix("tissue=")),
-                [TISSUE, MODEL, COHORT],
-                caption=f"By tissue, {part.name}; distances between surfaces in mm on the grid of the labels. Look whether a "
-                "tissue with a good Dice has a large HD95: a few voxels far away, which Dice forgives.",
+                [_key(part), MODEL, COHORT],
+                caption=f"By {part.experiment.structure}, {part.name}; distances between surfaces in mm on the grid of the "
+                f"labels. Look whether a {part.experiment.structure} with a good Dice has a large HD95: a few voxels far away, "
+                "which Dice forgives.",
             )
         )
     absent = [name for name in SURFACES if not (metrics["metric"] == name).any()]
@@ -72,8 +73,8 @@ def _volumes(part: Part, details: pd.DataFrame) -> list[Table | Missing]:
     return [
         tables.metric_table(
             tables.network_first(rows).assign(tissue=rows["group"].str.removeprefix("tissue=")),
-            [TISSUE, MODEL, COHORT],
-            names=VOLUMES,
+            [_key(part), MODEL, COHORT],
+            names=tuple(name for name in VOLUMES if (rows["metric"] == name).any()),
             caption=f"Volumes in template space, {part.name}: mean of predicted minus reference, and the limits of agreement  "
             "(Bland and Altman), between which 95 of 100 differences lie if they are normal.",
             summary=f"Volumes in template space, predicted minus reference: {'; '.join(biases)}.",
@@ -88,7 +89,9 @@ def _empty(part: Part, details: pd.DataFrame) -> list[str]:
     rows = rows[rows["cohort"] == tables.lead_cohort(rows)]
     some = rows[rows["value"] > 0]
     if some.empty:
-        return [f"Empty predictions: none; no {part.name} scan lacked a tissue that its reference has."]
+        return [
+            f"Empty predictions: none; no {part.name} scan lacked a {part.experiment.structure} that its reference has."
+        ]
     scans = [
         f"{row['group'].removeprefix('tissue=')} in {labels.counted(int(row['value']), 'scan')} ({str(row['note']).rstrip('.')})"
         for row in some.to_dict("records")
@@ -98,8 +101,34 @@ def _empty(part: Part, details: pd.DataFrame) -> list[str]:
     ]
 
 
+def _absent(part: Part, details: pd.DataFrame) -> list[str]:
+    """On structures that some references lack, which the tissues never do."""
+    rows = details[(details["setting"] == "absent") & (details["model"] == "network")]
+    if rows.empty:
+        return []
+    rows = rows[rows["cohort"] == tables.lead_cohort(rows)].assign(
+        structure=lambda own: own["group"].str.partition("=")[2]
+    )
+    counts = rows.pivot(index="structure", columns="metric", values="value").astype(int)
+    counts = counts[counts["without_structure"] > 0]
+    if counts.empty:
+        return [f"Every structure is in the reference of every {part.name} scan."]
+    found = "; ".join(
+        f"{name} in {row['found_where_absent']} of {row['without_structure']} scans"
+        for name, row in counts.to_dict("index").items()
+    )
+    return [
+        f"Structures found where the reference has none: {found}. There Dice counts as 0; where neither map has the structure, "
+        "it isn't defined and is left out."
+    ]
+
+
+def _key(part: Part) -> Key:
+    return TISSUE if part.experiment.structure == "tissue" else STRUCTURE
+
+
 def _figures(part: Part, predictions: pd.DataFrame, references: list[str]) -> list[Drawing | Missing]:
-    scans = predictions["scan_id"].nunique()
+    scans, noun = predictions["scan_id"].nunique(), part.experiment.structure
     atlas = None if isinstance(part.baselines, Missing) else part.baselines[part.baselines["model"] == "atlas"]
     overlap, volumes = part.figure("dice"), part.figure("volumes")
     figures_segmentation.dice_by_tissue(predictions, atlas, "Atlas", overlap)
@@ -109,14 +138,14 @@ def _figures(part: Part, predictions: pd.DataFrame, references: list[str]) -> li
     return [
         Drawing.of(
             overlap,
-            f"Boxplot of Dice by tissue for {scans} scans of the {part.name} part; medians {by_tissue}.",
-            f"Dice by tissue, a point a scan; medians {by_tissue}. Look for a scan far below its tissue's box: open its mosaic. "
+            f"Boxplot of Dice by {noun} for {scans} scans of the {part.name} part; medians {by_tissue}.",
+            f"Dice by {noun}, a point a scan; medians {by_tissue}. Look for a scan far below its {noun}'s box: open its mosaic. "
             f"It is agreement with {' and with '.join(references)}.",
         ),
         Drawing.of(
             volumes,
-            f"Bland-Altman plot of predicted and reference tissue volumes for {scans} scans of the {part.name} part.",
-            "Bland-Altman plot of tissue volumes in template space; the legend gives mean difference ± standard deviation, "
+            f"Bland-Altman plot of predicted and reference {noun} volumes for {scans} scans of the {part.name} part.",
+            f"Bland-Altman plot of {noun} volumes in template space; the legend gives mean difference ± standard deviation, "
             "dotted are the limits of "
             "agreement. Look for points around zero with no slope. A line off zero is a bias that Dice may hide.",
         ),

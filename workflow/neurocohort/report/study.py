@@ -19,6 +19,7 @@ from neurocohort.report import formats, labels, origins
 from neurocohort.report.formats import Control, Run, SaliencyRecord, ScanRecord
 from neurocohort.report.networks import Networks, spelt
 from neurocohort.report.sources import Missing, Sources
+from neurocohort.structures import TISSUES
 from neurocohort.study.members import members_of, without_site_names
 
 Read: TypeAlias = pd.DataFrame | Missing  # a table, or why there is none
@@ -177,6 +178,17 @@ class Experiment:
     def classes(self) -> list[str]:
         """The classes of a classification in words, class 0 first."""
         return labels.classes(self.settings)
+
+    @cached_property
+    def structures(self) -> tuple[str, ...]:
+        """The structures that a segmentation predicts, label 1 first, from the record of its training."""
+        runs = (run for run in self.runs.values() if isinstance(run, Run))
+        return next((tuple(run.task["structures"]) for run in runs if "structures" in run.task), TISSUES)
+
+    @property
+    def structure(self) -> str:
+        """What a structure is called: tissue for CSF, GM and WM."""
+        return "tissue" if self.structures == TISSUES else "structure"
 
     @property
     def training(self) -> Mapping[str, Any]:

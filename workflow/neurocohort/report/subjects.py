@@ -2,7 +2,8 @@
 predictions of each experiment, and for some scans a viewer of the volume."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,14 @@ class Compared:
 
 @dataclass(frozen=True)
 class Viewer:
-    """The HTML page of a viewer, and the experiment whose predicted labels it shows, None without."""
+    """The HTML page of a viewer, and the experiment whose predicted labels it shows, None without.
+
+    ``colours``: of the structures of the labels; empty for CSF, GM and WM.
+    """
 
     page: str
     experiment: str | None
+    colours: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_pages(study: Study, environment: Environment, galleries: list[Gallery], output: Path, date: str) -> None:
@@ -239,7 +244,7 @@ class _Predictions:
 
     def _columns(self) -> list[str]:
         if self.experiment.task == "segmentation":
-            return ["Tissue", "Dice", "Predicted (ml)", "Reference (ml)"]
+            return [self.experiment.structure.capitalize(), "Dice", "Predicted (ml)", "Reference (ml)"]
         unit = labels.unit(self.experiment.target).strip()
         unit = f" ({unit})" if unit else ""
         if self.experiment.task == "regression":
@@ -338,13 +343,16 @@ def _viewer(cohort: Cohort, scan_id: str, predictions: list[_Predictions]) -> Vi
     scan = cohort.scan_file(record, scan_id, "preproc_T1w", preproc_name(scan_id, "T1w"))
     if not scan.is_file():
         return cohort.sources.lack(scan, what)
-    maps = [(one.experiment.heading, path) for one in predictions if (path := one.label_map(cohort.name, scan_id))]
-    name, label_map = maps[0] if maps else (None, None)
+    maps = [(one.experiment, path) for one in predictions if (path := one.label_map(cohort.name, scan_id))]
+    experiment, label_map = maps[0] if maps else (None, None)
     try:
         volume = viewers.read_volume(scan, label_map)
     except viewers.UNREADABLE as error:
         return cohort.sources.lack(scan, what, f"The image can't be read: {error}.")
-    return Viewer(viewers.viewer_page(*volume), name)
+    if experiment is None:
+        return Viewer(viewers.viewer_page(*volume), None)
+    colours = {} if experiment.structure == "tissue" else viewers.colours_of(experiment.structures)
+    return Viewer(viewers.viewer_page(*volume, experiment.structures), experiment.heading, colours)
 
 
 def _part(part: str, fold: object) -> str:

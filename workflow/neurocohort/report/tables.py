@@ -70,6 +70,7 @@ class Key:
 MODEL = Key("model", "Model", labels.model)
 COHORT = Key("cohort", "Cohort", labels.cohort)
 TISSUE = Key("tissue", "Tissue", str)
+STRUCTURE = Key("tissue", "Structure", str)  # the same column, for other structures
 
 
 def metrics_in_order(rows: pd.DataFrame) -> list[str]:

@@ -3,7 +3,7 @@
 import gc
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from neurocohort.imaging.tissues import TISSUES
 from neurocohort.report.cases import ScanKey
 from neurocohort.report.quality import Gallery
+from neurocohort.structures import TISSUES
 
 VOXEL_MM = 2.0  # finer grids are averaged to about this size, at which a viewer takes some 0.6 MB
 MAX_BYTES = 3_000_000  # of a viewer: its page with the mosaic stays below 4 MB
@@ -26,7 +26,8 @@ UNREADABLE = (
     nib.filebasedimages.ImageFileError,
 )  # what a broken image raises
 OUTLINE_COLOUR = "#E69F00"  # Okabe and Ito, as everywhere in the report
-TISSUE_COLOURS = ("#0072B2", "#009E73", "#F0E442")  # CSF, GM, WM
+COLOURS = ("#0072B2", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#56B4E9", "#E69F00")  # CSF, GM, WM; more structures
+PALETTE = "tab20"  # matplotlib's, for more structures than COLOURS
 
 
 def chosen(wanted: Iterable[ScanKey], galleries: list[Gallery], limit: int) -> list[ScanKey]:
@@ -60,23 +61,39 @@ def read_volume(scan: Path, label_map: Path | None) -> tuple[np.ndarray, np.ndar
     return data, labels, np.asarray(image.affine)
 
 
-def viewer_page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray) -> str:
+def colours_of(structures: Sequence[str]) -> dict[str, str]:
+    """The colour of each structure in a viewer; more than twenty share colours."""
+    if len(structures) <= len(COLOURS):
+        return dict(zip(structures, COLOURS, strict=False))
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    palette = colormaps[PALETTE]
+    return {name: to_hex(palette(place % palette.N)) for place, name in enumerate(structures)}
+
+
+def viewer_page(
+    data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray, structures: Sequence[str] = TISSUES
+) -> str:
     """An HTML page with a viewer of a preprocessed scan, which makes no network request.
 
     Args:
         data: The scan (X, Y, Z), 0 outside the brain mask.
-        labels: Its label map (X, Y, Z; 1 CSF, 2 GM, 3 WM), shown over the scan; None shows the outline of the brain mask.
+        labels: Its label map (X, Y, Z), shown over the scan; None shows the outline of the brain mask.
         affine: Of both.
+        structures: Those of the label map, label 1 first.
     """
     factor = max(1, round(VOXEL_MM / float(np.mean(np.linalg.norm(affine[:3, :3], axis=0)))))
     while True:
-        page = _page(data, labels, affine, factor)
+        page = _page(data, labels, affine, factor, structures)
         if len(page) <= MAX_BYTES:
             return page
         factor += 1
 
 
-def _page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray, factor: int) -> str:
+def _page(
+    data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray, factor: int, structures: Sequence[str]
+) -> str:
     from matplotlib.colors import ListedColormap
     from nilearn import plotting  # takes seconds to import
 
@@ -89,15 +106,16 @@ def _page(data: np.ndarray, labels: np.ndarray | None, affine: np.ndarray, facto
         middle = factor // 2
         overlay = labels[middle::factor, middle::factor, middle::factor][tuple(map(slice, thinned.shape))]
         overlay = np.pad(overlay, [(0, n - m) for n, m in zip(thinned.shape, overlay.shape, strict=True)])
-        colours, opacity = TISSUE_COLOURS, 0.5
+        colours, opacity = tuple(colours_of(structures).values()), 0.5
+        colours = colours * 2 if len(colours) == 1 else colours  # a map of colours has two ends
     with _frozen():
         view = plotting.view_img(
             nib.Nifti1Image(overlay.astype(np.uint8), thinned_affine),
             bg_img=nib.Nifti1Image(thinned, thinned_affine),
             threshold=0.5,
             cmap=ListedColormap(colours),
-            vmin=0 if labels is None else 1,
-            vmax=1 if labels is None else len(TISSUES),
+            vmin=0 if labels is None or len(structures) == 1 else 1,
+            vmax=1 if labels is None else len(structures),
             symmetric_cmap=False,
             colorbar=False,
             opacity=opacity,

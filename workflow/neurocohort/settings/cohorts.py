@@ -2,10 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from neurocohort.settings.base import Address, Path, Unique
 from neurocohort.settings.ingest import IngestKeys
+from neurocohort.structures import MOST
+
+LARGEST_VALUE = 2**31 - 1  # of a label map
+StructureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$(?!\n)", max_length=60)]
+LabelValue = Annotated[int, Field(ge=1, le=LARGEST_VALUE)]
+LabelValues = Annotated[
+    Annotated[LabelValue, Tag("a whole number")] | Annotated[Unique[LabelValue], Field(min_length=1), Tag("a list")],
+    Discriminator(lambda values: "a list" if isinstance(values, list) else "a whole number"),
+]
 
 
 class Cohort(IngestKeys):
@@ -29,6 +38,16 @@ class Cohort(IngestKeys):
         "the default is true. The checks of the match with the template stay. Everything more than 8 mm outside the template's "
         "brain (eyes and skull that the stripping left) is removed, and a scan that a registration would still move by more than "
         "6 mm is excluded. Such scans have no volumes in mL, and the baseline of tissue volumes leaves their cohort out.",
+    )
+    labels: dict[StructureName, LabelValues] | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST,
+        title="names, each with its value in the label maps, or a list of values",
+        description="bids and table only: the structures in the cohort's label maps, such as `{hippocampus_left: 17, "
+        "hippocampus_right: 53, lesion: [1, 4]}`; several values become one structure, and others background. For bids the "
+        "default is the table `dseg.tsv` (columns index and name), if there is one. Without both, label maps have 1 CSF, 2 GM "
+        "and 3 WM. See [Label maps](#label-maps).",
     )
     split_file: Path | None = Field(
         None,

@@ -45,7 +45,20 @@ class IngestKeys(Group):
     )
 
 
+class Structure(Group):
+    """A structure of a cohort's label maps, and its values there."""
+
+    name: str
+    values: list[int]
+
+
 class IngestSettings(IngestKeys):
-    """What a cohort's ingest depends on besides its files. ``batch_size``: scans of a preprocessing job."""
+    """What a cohort's ingest depends on besides its files.
+
+    Attributes:
+        batch_size: Scans of a preprocessing job.
+        structures: Those of its label maps, in the order of the labels that they get; None for CSF, GM and WM.
+    """
 
     batch_size: int
+    structures: list[Structure] | None = None

@@ -1,6 +1,6 @@
 """The ingest of a user's BIDS folder, raw or derivatives: any folder with ``sub-X[/ses-Y]/anat``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neurocohort.notes import Notes
@@ -19,6 +19,7 @@ def ingest_bids(
     pattern: str = "*_T1w.nii*",
     run: str = "first",
     modalities: Sequence[str] = ("T1w",),
+    structures: Mapping[str, list[int]] | None = None,
 ) -> IngestResult:
     """Turn a BIDS folder into the raw BIDS layout.
 
@@ -34,6 +35,7 @@ def ingest_bids(
             then by name, or ``all``, each as a scan.
         modalities: T1w first. Another one is the image named as the pattern with its suffix, or else any with its suffix; a
             session without it is excluded.
+        structures: By name, their values in the label maps; None for CSF, GM and WM.
 
     Raises:
         InputError: If ``source`` isn't a BIDS folder, no image can be used, a table can't be read, or ``run`` is unknown.
@@ -41,6 +43,7 @@ def ingest_bids(
     source, folder = Path(source), Path(folder)
     check_source_outside(source, folder)
     plan = plan_bids(source, pattern=pattern, run=run, modalities=modalities)
+    plan.structures = dict(structures or {})
     return ingest_local(plan, folder, carried_over(plan.notes, source), source)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from neurocohort.files import sha256_of
 from neurocohort.sources.caps_plan import IMAGES, SUBJECTS
 from neurocohort.sources.columns import PATH_COLUMNS
+from neurocohort.sources.label_tables import TABLE_ENDING
 from neurocohort.sources.local_files import (
     BIDS_SIDECARS,
     BIDS_TABLES,
@@ -133,7 +134,7 @@ def _watched_images(folder: AnatFolder) -> Iterator[tuple[str, Path | str]]:
     if folder.problem:
         yield folder.problem, ""
     for entry in folder.files:
-        if entry.name.lower().endswith(WATCHED_SUFFIXES):
+        if entry.name.lower().endswith(WATCHED_SUFFIXES) or entry.name.endswith(f"_{TABLE_ENDING}"):
             yield f"{folder.participant_id}/{folder.session_id or ''}/{entry.name}", entry.path
 
 

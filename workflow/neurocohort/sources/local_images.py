@@ -72,6 +72,16 @@ def _take_pair(collected: Ingested, target: str, pair: tuple[Path, ...]) -> Take
     return Taken(Image(target, sha256, voxels_sha256(found.image)), oriented)
 
 
+def read_image(collected: Ingested, original: Path) -> NiftiFile:
+    """Read a user's image without bringing it into the cohort's folder; the arguments and errors are those of `take_image`."""
+    check_kind(original)
+    pair = pair_of(original)
+    found = read_pair(pair)[0] if pair else read_nifti(original, STAGE)
+    for path in pair[:2] or (original,):
+        collected.hash_original(path)
+    return found
+
+
 def check_kind(original: Path) -> None:
     """Raise ScanExcluded for a folder, for DICOM, and for a file whose name isn't that of a readable kind of image."""
     if os.path.isdir(original) or is_dicom(original):

@@ -36,13 +36,17 @@ class LocalScan(NamedTuple):
 
 @dataclass
 class LocalPlan:
-    """What ingest will do with a cohort. ``entries``: the source's own data dictionary."""
+    """What ingest will do with a cohort.
+
+    ``entries``: the source's own data dictionary. ``structures``: those in the label maps, with values; empty for the tissues.
+    """
 
     tables: CohortTables = field(default_factory=lambda: CohortTables({}, {}, {}))
     entries: Entries = field(default_factory=dict)
     scans: list[LocalScan] = field(default_factory=list)
     exclusions: list[Exclusion] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
+    structures: dict[str, list[int]] = field(default_factory=dict)
 
     def exclude(self, participant_id: str, scan_id: str | None, reason: str) -> None:
         """Leave out a scan, or all scans of a participant if ``scan_id`` is None."""

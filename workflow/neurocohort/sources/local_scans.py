@@ -16,8 +16,10 @@ from neurocohort.sources.local_files import tables_of
 from neurocohort.sources.local_images import Taken, is_dicom, take_image
 from neurocohort.sources.local_labels import DERIVATIVES, check_labels, describe_own_labels
 from neurocohort.sources.local_plan import LocalPlan, LocalScan
+from neurocohort.sources.local_structures import Structures, take_structures
 from neurocohort.sources.raw_bids import Ingested, write_tables
 from neurocohort.sources.variables import values_for_scans
+from neurocohort.structures import TISSUES
 
 
 def check_source_outside(source: Path, folder: Path) -> None:
@@ -50,11 +52,13 @@ def ingest_local(
     collected.notes.extend(plan.notes.notes)
     for exclusion in plan.exclusions:
         collected.exclude(*exclusion)
-    unoriented = [scan.scan_id for scan in plan.scans if not _take(collected, scan)]
+    structures = Structures(plan.structures)
+    unoriented = [scan.scan_id for scan in plan.scans if not _take(collected, scan, structures)]
     if not collected.scans:
         reasons = (f"{row.scan_id or row.participant_id}: {row.reason}" for row in collected.exclusions[:3])
         raise InputError(f"{source} has no scan that can be used. {' '.join(reasons)}")
-    describe_own_labels(collected, source.resolve().name)
+    describe_own_labels(collected, source.resolve().name, tuple(structures.values) or TISSUES)
+    structures.note(collected)
     with private_as(collected.tables):
         record_inputs(collected, collected.tables, downloaded=False)
     collected.notes.add_list(
@@ -81,7 +85,7 @@ def dicom_error(source: Path, example: Path) -> InputError:
     )
 
 
-def _take(collected: Ingested, scan: LocalScan) -> bool:
+def _take(collected: Ingested, scan: LocalScan, structures: Structures) -> bool:
     """Keep or exclude one scan. Returns whether its images state their orientation; True if it is excluded."""
     originals = scan.images | ({LABELS: scan.labels} if scan.labels else {})
     place = f"{scan.participant_id}/{scan.session_id}/anat/{scan.scan_id}"
@@ -91,9 +95,13 @@ def _take(collected: Ingested, scan: LocalScan) -> bool:
     taken: dict[str, Taken] = {}
     for suffix, target in targets.items():
         try:
+            image_path = collected.folder / targets["T1w"]
+            if suffix == LABELS and structures.values:
+                take_structures(collected, target, originals[suffix], image_path, structures)
+                continue
             taken[suffix] = take_image(collected, target, originals[suffix])
             if suffix == LABELS:
-                check_labels(collected.folder / target, collected.folder / targets["T1w"])
+                check_labels(collected.folder / target, image_path)
         except ScanExcluded as exclusion:
             whose = {"T1w": "", LABELS: "The reference segmentation: "}.get(suffix, f"The {suffix} image: ")
             collected.exclude(scan.participant_id, scan.scan_id, whose + exclusion.reason)

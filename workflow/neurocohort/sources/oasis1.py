@@ -143,7 +143,7 @@ class _Pairs:
         session, kind = key
         try:
             image = analyze_to_nifti(pair["hdr"], pair["img"], KINDS[kind].stored)
-            if kind == "dseg" and not set(np.unique(image.dataobj)) <= {0, *raw_bids.TISSUES}:
+            if kind == "dseg" and not {0} < set(np.unique(image.dataobj)) | {0} <= {0, 1, 2, 3}:
                 raise ScanExcluded(raw_bids.STAGE, "The labels are not 0, 1, 2 and 3.")
         except ScanExcluded as exclusion:
             self.problems[key] = exclusion.reason

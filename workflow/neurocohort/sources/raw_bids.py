@@ -20,6 +20,7 @@ from neurocohort.notes import INGEST, Kind, Notes, write_notes
 from neurocohort.sources.columns import DESCRIPTIONS, EXCLUSION_COLUMNS, SCAN_COLUMNS, Exclusion, IngestResult, Scan
 from neurocohort.sources.data_dictionary import Entries, Entry
 from neurocohort.sources.scan_batches import content_of
+from neurocohort.structures import TISSUES
 from neurocohort.text import few
 from neurocohort.user_files import harmless, is_formula
 from neurocohort.version import BIDS_VERSION
@@ -28,7 +29,6 @@ STAGE = INGEST
 # On a 1 mm head with its noise level 3 leaves 10.1 MB in 0.6 s, level 6 9.9 MB in 1.7 s, level 9 9.8 MB in 13 s.
 GZIP_LEVEL = 3
 IMAGE_PATTERNS = ("sub-*/ses-*/anat/sub-*.nii.gz", "derivatives/*/sub-*/ses-*/anat/sub-*.nii.gz")
-TISSUES = {1: "CSF", 2: "GM", 3: "WM"}  # of the label maps
 FORMULAS_SHOWN = 3
 OWN_TABLES = ("scans", "exclusions", "inputs", "batches", "notes")  # that BIDS doesn't know
 
@@ -135,7 +135,13 @@ def write_tables(
     )
 
 
-def describe_labels(collected: Ingested, derivatives: str, name: str, generated_by: Mapping[str, str]) -> None:
+def describe_labels(
+    collected: Ingested,
+    derivatives: str,
+    name: str,
+    generated_by: Mapping[str, str],
+    structures: Sequence[str] = TISSUES,
+) -> None:
     """Write the description and the label table of the BIDS derivative with label maps, the folder ``derivatives``."""
     description = {
         "Name": name,
@@ -144,7 +150,7 @@ def describe_labels(collected: Ingested, derivatives: str, name: str, generated_
         "GeneratedBy": [generated_by],
     }
     files.write_json(collected.folder / derivatives / "dataset_description.json", description)
-    table = pd.DataFrame({"index": TISSUES.keys(), "name": TISSUES.values()})
+    table = pd.DataFrame({"index": range(1, len(structures) + 1), "name": structures})
     files.write_table(collected.folder / derivatives / "dseg.tsv", table)
 
 

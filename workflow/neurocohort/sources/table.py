@@ -1,7 +1,7 @@
 """The ingest of a user's table of scans: participant, session, path of the image, and any variables."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neurocohort.errors import InputError
@@ -13,7 +13,12 @@ from neurocohort.sources.table_plan import plan_table
 
 
 def ingest_table(
-    table: Path | str, folder: Path | str, *, modalities: Sequence[str] = ("T1w",), base: Path | str | None = None
+    table: Path | str,
+    folder: Path | str,
+    *,
+    modalities: Sequence[str] = ("T1w",),
+    base: Path | str | None = None,
+    structures: Mapping[str, list[int]] | None = None,
 ) -> IngestResult:
     """Turn the scans of a table into the raw BIDS layout.
 
@@ -27,6 +32,7 @@ def ingest_table(
         folder: The cohort's folder.
         modalities: T1w first.
         base: The folder of relative paths; the table's folder by default.
+        structures: By name, their values in the label maps; None for CSF, GM and WM.
 
     Raises:
         InputError: If the table can't be read, an ID can't be a BIDS label, two rows have the same participant and session, or
@@ -34,6 +40,7 @@ def ingest_table(
     """
     table, folder, base = Path(table), Path(folder), Path(base) if base else None
     plan = plan_table(table, modalities=modalities, base=base)
+    plan.structures = dict(structures or {})
     for scan in plan.scans:
         _check_outside(table, scan, folder)
     return ingest_local(plan, folder, {"Name": table.stem, "DatasetType": "raw"}, table)

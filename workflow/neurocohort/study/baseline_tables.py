@@ -4,6 +4,8 @@ With test folds, they are fitted for each of them where its networks are trained
 External rows are predicted by one more fit on all participants who are not external.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -24,6 +26,7 @@ from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.prediction_tables import baseline_rows, overlap_rows, reference_labels
 from neurocohort.settings.evaluation import BaselineSettings
+from neurocohort.structures import TISSUES
 
 
 def atlas_table(samples: pd.DataFrame, packed: PackedImages, wanted: BaselineSettings) -> pd.DataFrame:
@@ -101,10 +104,13 @@ def _classes(wanted: BaselineSettings) -> int:
 def _atlas_rows(samples: pd.DataFrame, packed: PackedImages, wanted: BaselineSettings, folds: int) -> pd.DataFrame:
     fits = baseline_fits(samples, folds)
     rows, predicted = predicted_rows(samples, fits)
-    by_fold = atlases(fits, lambda chosen: reference_labels(samples[chosen], packed))
+    structures = wanted.structures or TISSUES
+    by_fold = atlases(fits, lambda chosen: reference_labels(samples[chosen], packed), len(structures))
     fold_of = np.sum([fit.fold * fit.predicted for fit in fits], axis=0)[predicted]
     references = reference_labels(rows, packed)
-    found = overlap_rows(rows, (by_fold[fold] for fold in fold_of), references, wanted.spacing_mm, surface_values)
+    predictions = (by_fold[fold] for fold in fold_of)
+    surfaces = partial(surface_values, count=len(structures))
+    found = overlap_rows(rows, predictions, references, wanted.spacing_mm, surfaces, structures)
     found.insert(0, "model", "atlas")
     return found
 

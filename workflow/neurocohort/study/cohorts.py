@@ -13,6 +13,7 @@ from neurocohort.sources.local_plan import LocalPlan
 from neurocohort.sources.table_plan import plan_table
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
 from neurocohort.sources.variables import kinds_of_plan, values_of_plan
+from neurocohort.structures import values_by_name
 from neurocohort.study.messages import listed
 
 MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
@@ -60,9 +61,9 @@ _LOCAL = {"path", "skull_stripped", "mni_space"}
 KEYS_OF_SOURCE = {
     "ixi": {"base_url"},
     "oasis1": {"base_url", "table", "discs", "accept_data_use_agreement"},
-    "bids": _LOCAL | {"pattern", "run"},
+    "bids": _LOCAL | {"pattern", "run", "labels"},
     "caps": _LOCAL | {"participants_tsv", "run"},
-    "table": _LOCAL,
+    "table": _LOCAL | {"labels"},
 }
 MODALITIES_OF_SOURCE = {"ixi": ("T1w", "T2w", "PDw"), "oasis1": ("T1w",), "caps": ("T1w",)} | dict.fromkeys(
     ("bids", "table"), MODALITIES
@@ -153,6 +154,7 @@ def cohort_faults(config: dict) -> Iterator[str]:
                 "it out."
             )
         yield from _modality_faults(key, cohort)
+        yield from _label_faults(key, cohort.get("labels") or {})
         if "path" in KEYS_OF_SOURCE[source]:
             yield from _path_faults(key, cohort)
         yield from _split_file_faults(key, cohort.get("split_file"), config["split"])
@@ -185,6 +187,16 @@ def _modality_faults(key: str, cohort: dict) -> Iterator[str]:
         yield f"`{key}.modalities` begins with {modalities[0]}; expected T1w first: the others are registered to it."
     if absent := [modality for modality in modalities if modality not in there]:
         yield f"`{key}.modalities` has {listed(absent)}; a cohort with `source: {cohort['source']}` has {listed(there)}."
+
+
+def _label_faults(key: str, labels: dict) -> Iterator[str]:
+    """Values that belong to two structures."""
+    owners: dict[int, str] = {}
+    for name, values in values_by_name(labels).items():
+        for value in values:
+            if value in owners:
+                yield f"`{key}.labels` gives the value {value} to {owners[value]} and to {name}; expected each value once."
+            owners.setdefault(value, name)
 
 
 def _path_faults(key: str, cohort: dict) -> Iterator[str]:

@@ -31,6 +31,7 @@ from neurocohort.study.experiments import experiment_faults
 from neurocohort.study.members import drawn_experiment, draws_of
 from neurocohort.study.messages import MOST_DIGITS, in_quotes, listed, sentences
 from neurocohort.study.renamed import with_new_names
+from neurocohort.study.structures import fill_in_labels
 from neurocohort.study.trainings import sweep_value_faults
 from neurocohort.user_files import UnusableFile
 from neurocohort.yaml_files import read_yaml
@@ -110,7 +111,7 @@ def check_configuration(
     if checked is not None:
         faults = [
             fault
-            for check in (cohort_faults, synthetic_faults, _number_faults, model_faults)
+            for check in (fill_in_labels, cohort_faults, synthetic_faults, _number_faults, model_faults)
             for fault in check(checked)
         ]
         faults += split_file_faults(checked) if read_cohorts else []

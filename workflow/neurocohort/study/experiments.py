@@ -10,6 +10,7 @@ from neurocohort.learning.architectures import ARCHITECTURES, MAP_TASKS, VALUE_T
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
 from neurocohort.study.messages import did_you_mean, listed
 from neurocohort.study.predictors import predictor_faults
+from neurocohort.study.structures import structure_faults
 from neurocohort.study.trainings import training_faults
 
 TARGET_OF_TASK = {"regression": NUMBER, "classification": TWO_CLASSES, "segmentation": LABEL_MAP}
@@ -55,6 +56,7 @@ def experiment_faults(
         labelled = {name: known for name, known in own.items() if not only_predicted(experiment, name, known)}
         yield from _target_faults(key, experiment, labelled)
         yield from _filter_faults(key, experiment, own)
+    yield from structure_faults(key, experiment, config["cohorts"])
     yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
     yield from predictor_faults(key, experiment)

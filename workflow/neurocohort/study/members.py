@@ -153,7 +153,12 @@ def drawn_experiment(experiment: dict, values: dict) -> dict:
 
 
 def training_settings(
-    experiment: dict, run: str, *, weights: str = "", fraction: float | None = None
+    experiment: dict,
+    run: str,
+    *,
+    weights: str = "",
+    fraction: float | None = None,
+    structures: list[str] | None = None,
 ) -> TrainingSettings:
     """The settings of one training of an experiment.
 
@@ -163,6 +168,7 @@ def training_settings(
         run: ``seed-1`` or, in a sweep with folds, ``sweep/draw-02/fold-1_seed-3``.
         weights: A file that the experiment's transfer starts from: the user's, or the published weights.
         fraction: `learning.published.grid_fraction` where the training goes back to the published weights.
+        structures: What a segmentation predicts (`structures_to_learn`).
     """
     own = run_name(run)
     experiment = drawn_experiment(experiment, draws_of(experiment["sweep"])[own.draw]) if own.draw else experiment
@@ -177,6 +183,7 @@ def training_settings(
         "classes": len(experiment.get("classes") or [0, 1]),
         "weights": weights,
         **({} if fraction is None else {"grid_fraction": fraction}),
+        **({} if structures is None else {"structures": structures}),
         "judged": not experiment.get("permutation"),
         "fold": own.fold,
         "test_fold": own.test_fold,

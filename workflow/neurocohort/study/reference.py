@@ -40,7 +40,7 @@ def key_rows(schema: Schema, key: str = "") -> Iterator[tuple[str, str]]:
     group = resolve(schema)
     for name, below in group.get("properties", {}).items():
         place, below = f"{key}.{name}" if key else name, resolve(below)
-        if below.get("type") == "object":
+        if below.get("type") == "object" and not _names_values(below):
             yield from key_rows(below, place)
         else:
             default = "required" if name in group.get("required", ()) else _default(below)
@@ -48,6 +48,13 @@ def key_rows(schema: Schema, key: str = "") -> Iterator[tuple[str, str]]:
     for named in map(resolve, group.get("patternProperties", {}).values()):
         if named.get("type") == "object":
             yield from key_rows(named, f"{key}.<name>")
+
+
+def _names_values(schema: Schema) -> bool:
+    """Whether a group has names of the user's with plain values, and so is one key."""
+    named = [resolve(one) for one in schema.get("patternProperties", {}).values()]
+    choices = [resolve(one) for below in named for one in below.get("oneOf", [below])]
+    return bool(choices) and all(one.get("type") in ("integer", "array") for one in choices)
 
 
 def _default(schema: Schema) -> str:

@@ -7,6 +7,7 @@ aside and renamed, and are left alone where they are the same already.
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neurocohort import __version__
@@ -15,8 +16,9 @@ from neurocohort.apply.results import SCANS
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_text
 from neurocohort.imaging.derivatives import RAW_DATASET
-from neurocohort.imaging.label_names import LABELS
+from neurocohort.imaging.label_names import label_table
 from neurocohort.report.pages import TEMPLATES
+from neurocohort.structures import TISSUES
 from neurocohort.text import few
 from neurocohort.version import BIDS_VERSION, code_address
 
@@ -66,8 +68,14 @@ def check_output(dataset: Path, output: Path) -> None:
         )
 
 
-def write_dataset_files(dataset: Path, output: Path, *, segments: bool) -> None:
-    """Write the description of the derivative dataset; ``segments``: also the names of the labels of its label maps."""
+def write_dataset_files(dataset: Path, output: Path, structures: Mapping[str, Sequence[str]]) -> None:
+    """Write the description of the derivative dataset, and the names of the labels of its label maps.
+
+    Args:
+        dataset: The raw dataset.
+        output: The folder of the derivative dataset.
+        structures: By the label of each model that segments (`label_of`), the names of its structures.
+    """
     given = read_json(dataset / DESCRIPTION) if (dataset / DESCRIPTION).is_file() else {}
     address = code_address()
     link = os.path.relpath(os.path.realpath(dataset), os.path.realpath(output))
@@ -84,8 +92,9 @@ def write_dataset_files(dataset: Path, output: Path, *, segments: bool) -> None:
         description["License"] = given["License"]
     _write(output / ".bidsignore", "".join(f"{pattern}\n" for pattern in IGNORED))
     _write(output / "README.md", README)
-    if segments:
-        _write(output / "dseg.tsv", LABELS.to_csv(sep="\t", index=False, lineterminator="\n"))
+    for label, names in structures.items():
+        table = "dseg.tsv" if tuple(names) == TISSUES else f"desc-{label}_dseg.tsv"
+        _write(output / table, label_table(names).to_csv(sep="\t", index=False, lineterminator="\n"))
     _write(output / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -84,13 +84,13 @@ def apply_models(
     """
     layout.check_output(request.dataset, request.output)
     models = open_models(request.models, options, device)
-    segments = any(model.bundle.segments for model in models)
+    structures = {model.label: model.bundle.structures for model in models if model.bundle.segments}
     predicted = 0
     for model in models:
         every = read_dataset(request.dataset, run=request.run, modalities=model.modalities)
         dataset = selected(every, request.selection, request.dataset)
         found(dataset)
-        layout.write_dataset_files(request.dataset, request.output, segments=segments)
+        layout.write_dataset_files(request.dataset, request.output, structures)
         layout.write_style(request.output / layout.REPORTS / model.label)
         for scan, outcome in _outcomes(model, dataset.scans):
             _write_scan(request, model, scan, outcome, dataset.scans)
@@ -147,8 +147,9 @@ def _write_scan(request: Request, model: Model, scan: BidsScan, outcome: Outcome
 
 def _sidecar(scan: BidsScan, model: Model) -> dict[str, Any]:
     raw = raw_uri(Path(scan.source))
+    names = ", ".join(f"{label} {name}" for label, name in enumerate(model.bundle.structures, start=1))
     return {
-        "Description": f"Label map of the model {model.bundle.experiment} on the scan's own grid: 1 CSF, 2 GM, 3 WM",
+        "Description": f"Label map of the model {model.bundle.experiment} on the scan's own grid: {names}",
         "Sources": [raw],
         "SpatialReference": raw,
         "Manual": False,

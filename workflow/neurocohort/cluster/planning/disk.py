@@ -11,11 +11,12 @@ from neurocohort.cluster.planning.cohorts import Cohort
 from neurocohort.cluster.planning.rates import read_rates, size
 from neurocohort.cluster.planning.study import Study
 from neurocohort.dataset.packs import all_packs
+from neurocohort.structures import TISSUES
+from neurocohort.study.structures import structures_to_learn
 
 STATES = 4  # copies of a network in a checkpoint: weights, the best ones, and Adam's two moments
 COPIES = 2  # of a trained network: its own file, and the bundle's
 TISSUE_MAPS = 3  # of a scan, on the study's grid
-TISSUE_LEVELS = 4  # probabilities of a voxel, a byte each
 FEATURE_BYTES = 4 * 1024  # of a scan and network; densenet121 has the most
 BLOCK_BYTES = 512  # the unit of st_blocks
 RECORDS = ("logs", "benchmarks", ".snakemake", "tensorboard", "splits")
@@ -148,5 +149,7 @@ def _results(study: Study, experiment: str) -> float:
         features = members * study.parts(experiment).all * FEATURE_BYTES
         return tables + features + size("saliency", mvoxels=study.grid_mvoxels)
     predicted = study.parts(experiment).predicted
-    probabilities = members * predicted * TISSUE_LEVELS * study.grid_mvoxels * 1e6
+    structures = structures_to_learn(study.experiments[experiment], study.config["cohorts"]) or TISSUES
+    levels = len(structures) + 1  # probabilities of a voxel, a byte each
+    probabilities = members * predicted * levels * study.grid_mvoxels * 1e6
     return tables + probabilities + size("label maps", mvoxels=predicted * study.grid_mvoxels)

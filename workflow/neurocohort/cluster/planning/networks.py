@@ -21,6 +21,7 @@ SHAPING = (
     "network",
     "channels",
     "classes",
+    "structures",
     "modalities",
     "soft_bins",
     "deep_supervision",

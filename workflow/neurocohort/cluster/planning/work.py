@@ -17,6 +17,7 @@ from neurocohort.cluster.planning.rates import read_rates, seconds
 from neurocohort.cluster.planning.study import PastTraining, Study
 from neurocohort.dataset.packs import all_packs
 from neurocohort.study.members import training_settings
+from neurocohort.study.structures import structures_to_learn
 
 BLOCKS, HIDDEN_IN = 90, 3  # of an occlusion map: blocks of 30 mm in the brain, and the scans in which each is hidden
 GRAD_CAM_STEPS = 3  # per scan, in forward passes: a backward pass takes twice as long as a forward pass
@@ -101,7 +102,7 @@ def own_measurements(study: Study) -> dict[tuple[str, bool], Measured]:
 
 def network_bytes(study: Study, experiment: str) -> float:
     """Bytes of the weights of one of the experiment's networks."""
-    return weights_bytes(training_settings(study.experiments[experiment], study.members(experiment)[0]).as_dict())
+    return weights_bytes(_settings(study, experiment))
 
 
 def looks_in_batches() -> float:
@@ -145,10 +146,7 @@ def _preprocess(study: Study, cohort: Cohort) -> float:
 
 
 def _train(study: Study, name: str, run: str, epochs: int) -> float:
-    parts, settings = (
-        study.parts(name),
-        training_settings(study.experiments[name], run or study.members(name)[0]).as_dict(),
-    )
+    parts, settings = study.parts(name), _settings(study, name, run)
     validation = parts.validation * _inference(study, name, run)
     training = parts.train * _pass_seconds(study, "train", name, run)
     epochs = epochs or settings["epochs"]
@@ -158,15 +156,22 @@ def _train(study: Study, name: str, run: str, epochs: int) -> float:
 
 def _inference(study: Study, name: str, run: str = "") -> float:
     """Seconds for one scan."""
-    settings = training_settings(study.experiments[name], run or study.members(name)[0]).as_dict()
+    settings = _settings(study, name, run)
     return _pass_seconds(study, "infer", name, run) * windows(settings["patch"], study.shape)
 
 
 def _pass_seconds(study: Study, mode: str, name: str, run: str) -> float:
     """Seconds of one scan or patch through the network. ``mode``: train or infer."""
-    settings = training_settings(study.experiments[name], run or study.members(name)[0]).as_dict()
+    settings = _settings(study, name, run)
     shape = settings["patch"] or study.shape
     return seconds(f"{mode} {settings['network']}", mvoxels=prod(shape) / 1e6, gflops=gflops(settings, shape))
+
+
+def _settings(study: Study, name: str, run: str = "") -> dict:
+    """The settings of a training of an experiment."""
+    experiment = study.experiments[name]
+    structures = structures_to_learn(experiment, study.config["cohorts"])
+    return training_settings(experiment, run or study.members(name)[0], structures=structures).as_dict()
 
 
 def _saliency_predictions(study: Study) -> int:

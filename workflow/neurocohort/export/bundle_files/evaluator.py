@@ -13,18 +13,26 @@ LEFT_RIGHT = -3  # the axis of a volume, (..., X, Y, Z)
 
 
 class Member(NamedTuple):
-    """A network with the functions before it (from levels to its input) and after it (from its outputs to predictions)."""
+    """A network with the functions before it (from levels to its input) and after it (from its outputs to predictions).
+
+    ``mirrored_labels``: of a segmentation, the label of each label in the mirror image; None where all keep theirs.
+    """
 
     standardisation: Callable
     network: nn.Module
     postprocessing: Callable
+    mirrored_labels: list[int] | None = None
 
 
 def members_of(
-    networks: list[nn.Module], standardisation: list[Callable], postprocessing: list[Callable]
+    networks: list[nn.Module],
+    standardisation: list[Callable],
+    postprocessing: list[Callable],
+    mirrored_labels: list[int] | None = None,
 ) -> list[Member]:
     """The members from lists with one entry per network."""
-    return [Member(*parts) for parts in zip(standardisation, networks, postprocessing, strict=True)]
+    parts = zip(standardisation, networks, postprocessing, strict=True)
+    return [Member(*of_network, mirrored_labels) for of_network in parts]
 
 
 class Evaluator:
@@ -79,7 +87,8 @@ class Evaluator:
         found = member.postprocessing(self.inferer(inputs, member.network).float())[0]
         if self.mirror_averaging:
             mirrored = member.postprocessing(self.inferer(inputs.flip(LEFT_RIGHT), member.network).float())[0]
-            found = (
-                found + (mirrored.flip(LEFT_RIGHT) if mirrored.ndim > 2 else mirrored)
-            ) / 2  # a map is mirrored back
+            if mirrored.ndim > 2:  # a map is mirrored back
+                mirrored = mirrored.flip(LEFT_RIGHT)
+                mirrored = mirrored if member.mirrored_labels is None else mirrored[member.mirrored_labels]
+            found = (found + mirrored) / 2
         return found.cpu()

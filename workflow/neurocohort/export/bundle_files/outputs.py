@@ -72,15 +72,23 @@ def class_rows(
     return [{"scan_id": scan_id, "prediction": int(mean.argmax()), **probabilities, **more}]
 
 
-def label_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affine: np.ndarray, space: str) -> list[Row]:
-    """One row per tissue with its volume in mL in template space. Also writes the label map (0 background, 1 CSF, 2 GM, 3 WM).
+def label_rows(
+    scan_id: str,
+    members: list[torch.Tensor],
+    output_dir: str,
+    affine: np.ndarray,
+    space: str,
+    structures: Sequence[str] = TISSUES,
+) -> list[Row]:
+    """One row per tissue or structure with its volume in mL in template space. Also writes the label map (0 is background).
 
     Args:
         scan_id: The scan.
-        members: Probabilities of each network, (4, X, Y, Z).
+        members: Probabilities of each network, (labels, X, Y, Z).
         output_dir: The folder of the label map.
         affine: The scan's, 4 x 4 in RAS mm.
         space: The template's name.
+        structures: Their names, label 1 first.
     """
     # Eight bits per probability, as in the workflow; where two tissues are equal, the smaller label is taken.
     total = np.sum([torch.round(probabilities * LEVELS).numpy() for probabilities in members], axis=0)
@@ -91,10 +99,10 @@ def label_rows(scan_id: str, members: list[torch.Tensor], output_dir: str, affin
     image.header.set_xyzt_units("mm")
     nib.save(image, Path(output_dir) / f"{scan_id}_space-{space}_dseg.nii.gz")
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
-    counts = np.bincount(labels.ravel(), minlength=len(TISSUES) + 1)[1:]
+    counts = np.bincount(labels.ravel(), minlength=len(structures) + 1)[1:]
     return [
-        {"scan_id": scan_id, "tissue": tissue, "volume_ml": round(int(count) * voxel_ml, 3)}
-        for tissue, count in zip(TISSUES, counts, strict=True)
+        {"scan_id": scan_id, "tissue": structure, "volume_ml": round(int(count) * voxel_ml, 3)}
+        for structure, count in zip(structures, counts, strict=True)
     ]
 
 

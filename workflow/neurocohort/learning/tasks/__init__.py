@@ -14,18 +14,20 @@ import numpy as np
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks.classification import CLASSIFICATION, Classification
 from neurocohort.learning.tasks.regression import REGRESSION, Regression
-from neurocohort.learning.tasks.segmentation import SEGMENTATION, TISSUE_LABELS, Segmentation
+from neurocohort.learning.tasks.segmentation import SEGMENTATION, Segmentation
+from neurocohort.structures import TISSUES
 
 __all__ = [
     "CLASSIFICATION",
     "REGRESSION",
     "SEGMENTATION",
-    "TISSUE_LABELS",
     "Classification",
     "Regression",
     "Segmentation",
     "Task",
     "fit_task",
+    "mirrored_labels_of",
+    "structures_of_task",
     "task_from",
     "task_values",
 ]
@@ -41,15 +43,25 @@ def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) ->
     Raises InputError where a class has no training scan, and where a target is not one of the classes.
     """
     if training_targets is None:
-        return Segmentation(settings.loss)
+        return Segmentation(tuple(settings.structures or TISSUES), settings.loss)
     if settings.task == CLASSIFICATION:
         return Classification.fitted(training_targets, settings.classes)
     return Regression.fitted(training_targets, settings.soft_bins and settings.network in WITH_SOFT_BINS)
 
 
+def structures_of_task(task: Task) -> tuple[str, ...]:
+    """The names of the structures of a segmentation, label 1 first; none for other tasks."""
+    return task.structures if isinstance(task, Segmentation) else ()
+
+
+def mirrored_labels_of(task: Task) -> tuple[int, ...] | None:
+    """`Segmentation.mirrored_labels`; None for other tasks."""
+    return task.mirrored_labels if isinstance(task, Segmentation) else None
+
+
 def task_values(task: Task) -> Mapping[str, object]:
-    """The task as plain values, for run.json."""
-    return {"kind": task.kind, **asdict(task)}
+    """The task as plain values, for run.json; a segmentation of CSF, GM and WM has its kind only."""
+    return {"kind": task.kind, **({} if task == Segmentation() else asdict(task))}
 
 
 def task_from(values: Mapping[str, Any]) -> Task:

@@ -1,4 +1,4 @@
-"""Segmentation of the tissues, with one channel for each of background, CSF, GM and WM."""
+"""Segmentation of the tissues or of structures with names, with one channel for background and for each of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,35 +7,46 @@ from typing import ClassVar
 
 import torch
 
+from neurocohort.structures import TISSUES, mirrored_labels
+
 SEGMENTATION = "segmentation"
-TISSUE_LABELS = 4  # background, CSF, GM, WM
-
-
 DICE_CE, DICE_FOCAL = "dice_ce", "dice_focal"
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A segmentation; no constant depends on the training part, since the labels are the same in every cohort.
+    """A segmentation, with no constants from the training part.
 
     Args:
+        structures: Their names, label 1 first.
         loss_name: ``dice_ce`` or ``dice_focal``.
     """
 
+    structures: tuple[str, ...] = TISSUES
     loss_name: str = DICE_CE
     kind: ClassVar[str] = SEGMENTATION
     target_dtype: ClassVar[torch.dtype] = torch.uint8
-    outputs: ClassVar[int] = TISSUE_LABELS
+
+    @property
+    def outputs(self) -> int:
+        """Number of labels, background included."""
+        return len(self.structures) + 1
+
+    @property
+    def mirrored_labels(self) -> tuple[int, ...] | None:
+        """The label of each label in the mirror image; None where all keep theirs."""
+        mirrored = mirrored_labels(self.structures)
+        return None if mirrored == tuple(range(self.outputs)) else mirrored
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Soft Dice of the three tissues plus cross-entropy or focal loss of all labels, the mean over the samples.
+        """Soft Dice of the structures plus cross-entropy or focal loss of all labels, the mean over the samples.
 
-        ``outputs``: (N, 4, X, Y, Z) logits; ``targets``: (N, X, Y, Z) labels 0 to 3.
+        ``outputs``: (N, labels, X, Y, Z) logits; ``targets``: (N, X, Y, Z) labels from 0.
         """
         return self._criterion(outputs.float(), targets[:, None])
 
     def predict(self, outputs: torch.Tensor) -> torch.Tensor:
-        """The labels' probabilities, (N, 4, X, Y, Z) float32; the largest one's index is the label."""
+        """The labels' probabilities, (N, labels, X, Y, Z) float32; the largest one's index is the label."""
         return torch.softmax(outputs.float(), dim=1)
 
     @cached_property
