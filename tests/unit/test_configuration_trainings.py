@@ -52,6 +52,9 @@ from neurocohort.study.members import all_experiments, draws_of, members_of, sta
         ({"network": {"name": "resnet18", "dropout": 0.3}}, ["network.dropout", "resnet18", "sfcn, densenet121"]),
         ({"network": {"name": "densenet121", "norm": "group"}}, ["network.norm", "densenet121"]),
         ({"training__loss": "dice_focal"}, ["training.loss` is dice_focal", "for segmentation", "regression"]),
+        ({"training__synthetic": {"fraction": 0}}, None),
+        ({"training__synthetic": {"fraction": 0.3}}, ["synthetic.fraction` is 0.3", "for segmentation", "regression"]),
+        ({"training__synthetic": {"fraction": 1.3}}, ["synthetic.fraction` is 1.3", "from 0 to 1"]),
         ({"training__loss": "focal"}, ["`dice_ce`, `dice_focal`"]),
         ({"training__foreground_fraction": 0.3}, ["foreground_fraction` is 0.3", "training.patch` is empty"]),
         ({"network": {"name": "resnet18", "deep_supervision": True}}, ["deep_supervision", "dynunet, resencunet"]),
@@ -91,6 +94,37 @@ def test_trainings_are_checked_with_what_they_depend_on(demo_study, keys, parts)
 def test_networks_of_segmentation_are_checked_with_their_patches(demo_study, network, patch, parts):
     config = changed(demo_study, "preprocessing.shape", [64, 64, 64])
     config = changed(changed(config, f"{TISSUE}.network", network), f"{TISSUE}.training.patch", patch)
+    if parts is None:
+        check_configuration(config, source=SOURCE)
+        return
+    message = refusal(config)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({}, None),
+        ({"preprocessing.intensity": "zscore"}, None),
+        ({"preprocessing.intensity": "white_matter_peak"}, ["white_matter_peak", "expected percentile or zscore"]),
+        (
+            {"preprocessing.tissue_maps": True, f"{TISSUE}.modalities": ["T1w", "GM"]},
+            ["synthetic.fraction` is 0.5", "has GM, which is not an image"],
+        ),
+        (
+            {f"{TISSUE}.cohorts": ["own"], "cohorts.own.labels": {f"s{value}": value for value in range(1, 251)}},
+            ["tissue_classes` is 6", "250 structures", "at most 255"],
+        ),
+    ],
+)
+def test_painted_images_are_checked_with_what_they_depend_on(demo_study, changes, parts, tmp_path):
+    config = changed(demo_study, f"{TISSUE}.training.synthetic", {})
+    (tmp_path / "scans.csv").write_text("participant_id,path\na,a.nii.gz\n")
+    (tmp_path / "a.nii.gz").touch()
+    if f"{TISSUE}.cohorts" in changes:
+        config = changed(config, "cohorts.own", {"source": "table", "path": str(tmp_path / "scans.csv")})
+    for key, value in changes.items():
+        config = changed(config, key, value)
     if parts is None:
         check_configuration(config, source=SOURCE)
         return

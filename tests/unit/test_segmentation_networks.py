@@ -14,7 +14,7 @@ from neurocohort.learning.loop import TrainingFiles
 from neurocohort.learning.model_files import read_model, write_model
 from neurocohort.learning.moving_average import add_step, moving_average
 from neurocohort.learning.networks import build_network
-from neurocohort.learning.settings import TrainingSettings
+from neurocohort.learning.settings import Synthetic, TrainingSettings
 from neurocohort.learning.tasks import Segmentation, fit_task, task_from, task_values
 from neurocohort.learning.training import Trained, train
 from toy_training import CPU, stopped_at_step, toy_cohort, toy_settings, weights_hash
@@ -27,6 +27,7 @@ CASES = {
     "swinunetr": ("swinunetr", [12], {}, [32, 32, 64]),  # it halves 32 voxels to one, which it can't normalise
     "dice_focal": ("unet", [4, 8], {"loss": "dice_focal"}, PATCH),
     "around structures": ("unet", [4, 8], {"foreground_fraction": 0.5}, [16, 16, 16]),
+    "painted": ("unet", [4, 8], {"synthetic": Synthetic(fraction=0.5), "epochs": 2}, [16, 16, 16]),
 }
 DEEP = [("dynunet", [4, 8, 8], 2), ("dynunet", [4] * 5, 3), ("resencunet", [4, 8, 8], 2), ("resencunet", [4] * 5, 3)]
 
@@ -48,7 +49,7 @@ def large_cohort() -> tuple[pd.DataFrame, PackedImages]:
 def settings_of(case: str) -> TrainingSettings:
     network, channels, options, patch = CASES[case]
     values = {"network": network, "channels": channels, "patch": patch, "epochs": 1, "batch_size": 1}
-    return toy_settings("segmentation", **values, **options)
+    return toy_settings("segmentation", **values | options)
 
 
 def trained_once(folder, settings: TrainingSettings, name: str = "checkpoint.pt") -> Trained:
