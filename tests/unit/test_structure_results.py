@@ -99,7 +99,7 @@ def test_the_record_of_a_training_has_the_names_in_their_order():
     settings = TrainingSettings(task="segmentation", network="unet", structures=[*STRUCTURES])
     task = fit_task(settings, None)
     assert task.outputs == 5
-    assert task_values(task) == {"kind": "segmentation", "structures": STRUCTURES}
+    assert task_values(task) == {"kind": "segmentation", "structures": STRUCTURES, "loss_name": "dice_ce"}
     assert task_from(json.loads(json.dumps(task_values(task)))) == task
     tissues = fit_task(TrainingSettings(task="segmentation", network="unet"), None)
     assert task_values(tissues) == {"kind": "segmentation"} and task_from({"kind": "segmentation"}) == tissues
