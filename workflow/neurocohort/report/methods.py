@@ -161,7 +161,7 @@ def _environment(study: Study) -> Environment:
         "experiments": list(study.experiments.values()),
         "class_names": class_names,
         "metric": labels.metric,
-        "evaluations": lambda one: evaluations_sentence(evaluations_of(study, one), one.target),
+        "evaluations": lambda one: evaluations_sentence(evaluations_of(study, one), one.shown_target),
         "folds_sentence": folds_sentence,
         "networks_sentence": networks_sentence,
         "shared": _shared,
