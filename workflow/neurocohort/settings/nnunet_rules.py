@@ -1,8 +1,8 @@
 """The patch, the depth and the batch size of a segmentation by the rules of nnU-Net's residual encoder presets.
 
-The rules are those of nnU-Net 2 (Isensee et al. 2021 and 2024) for a grid of isotropic voxels. Memory is counted as nnU-Net counts
-it, in values of feature maps, with its limit for each preset. Three things differ: all axes are halved equally often, as often as
-the shortest one allows; a patch never exceeds the grid; and a batch has at most `LARGEST_BATCH` patches.
+The rules are those of nnU-Net 2 (Isensee et al. 2021 and 2024) for a grid of isotropic voxels. Memory is counted as nnU-Net does,
+in values of feature maps, with its limit for each preset. Three things differ: all axes are halved equally often, as often as the
+shortest one allows; a patch never exceeds the grid; and a batch has at most `LARGEST_BATCH` patches.
 """
 
 from collections.abc import Sequence
