@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 NAMES = {"hippocampus_left": 17, "hippocampus_right": 53, "lesion": [1, 4]}
 PARTICIPANTS, WITHOUT_LESION = 16, 4  # every fourth has no lesion
-SIDE_MM, LESION_MM = 16.0, 12.0  # radii
+SIDE_MM, LESION_MM = 16.0, 14.0  # radii
 
 
 def painted(number):
@@ -31,7 +31,7 @@ def painted(number):
         moved = np.array(centre) + rng.uniform(-4, 4, 3)
         radius = LESION_MM if value in (1, 4) else SIDE_MM
         labels[(np.linalg.norm(place - moved, axis=-1) < radius) & (data > 0)] = value
-    data *= np.select([labels == 17, labels == 53, np.isin(labels, (1, 4))], [0.4, 0.4, 1.6], 1.0).astype(np.float32)
+    data *= np.select([labels == 17, labels == 53, np.isin(labels, (1, 4))], [0.55, 0.55, 0.2], 1.0).astype(np.float32)
     noisy = np.clip(data + rng.normal(0, 15, data.shape), 1, None)
     return nib.Nifti1Image(np.where(data > 0, noisy, 0).astype("<f4"), image.affine), labels
 
@@ -57,7 +57,8 @@ def study_of(table):
         "target": "dseg",
         "cohorts": ["clinic"],
         "network": {"name": "unet", "channels": [8, 16]},
-        "training": {"epochs": 40, "batch_size": 2, "learning_rate": 0.01, "mirror_averaging": True},
+        "lesions": ["lesion"],
+        "training": {"epochs": 30, "batch_size": 2, "learning_rate": 0.01, "mirror_averaging": True},
     }
     return {
         "study": "structures",
@@ -99,6 +100,8 @@ def test_a_study_of_structures_runs_from_the_check_to_the_report(done):
     assert {f"tissue={name}" for name in NAMES} == {
         group for group, metric in details.index if metric == "volume_bias_ml"
     }
+    assert details["tissue=lesion", "lesion_sensitivity"] > 0.5
+    assert details["tissue=lesion", "false_lesions"] >= 0
     notes = " ".join(table(done, "data/clinic/notes.tsv")["note"])
     assert f"{PARTICIPANTS // WITHOUT_LESION} of the {PARTICIPANTS} label maps don't have lesion" in notes
     assert "1 value(s) of the label maps belong to no structure and became background: 9" in notes
@@ -115,6 +118,7 @@ def test_the_names_are_in_every_file(done):
     assert [*channels.values()] == ["background", *NAMES]
     page = done.path("results/report/index.html").read_text()
     assert "Structures found where the reference has none" in page
+    assert "Single lesions, the connected parts of a label map: of lesion" in page
     assert "predicted background and hippocampus_left, hippocampus_right and lesion" in page
     card = done.path("results/models/structures/docs/README.md").read_text()
     assert "The network segments hippocampus_left, hippocampus_right and lesion" in card.replace("\\", "")
