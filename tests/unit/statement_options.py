@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 from neurocohort.files import read_json, write_json
+from neurocohort.settings.training import Synthetic
 from statement_study import Scenario, with_step
 
 
@@ -42,6 +43,17 @@ def _structures(scenario: Scenario) -> None:
     own["training"] |= {"patch": [32, 32, 32], "foreground_fraction": 0.33, "loss": "dice_focal"}
     own["network"] |= {"name": "resencunet", "channels": [8, 16, 32], "deep_supervision": True}
     own["recipe"] = "nnunet_m"
+    scenario.train("tissue")
+
+
+def _painted(scenario: Scenario) -> None:
+    scenario.experiments["tissue"]["training"]["synthetic"] = Synthetic(fraction=0.4).as_dict()
+    scenario.train("tissue")
+
+
+def _painted_only(scenario: Scenario) -> None:
+    unchanged = {"log_gamma": 0.0, "bias_field": 0.0, "blur_voxels": 0.0, "low_resolution": 0.0}
+    scenario.experiments["tissue"]["training"]["synthetic"] = Synthetic(fraction=1.0, **unchanged).as_dict()
     scenario.train("tissue")
 
 
@@ -172,6 +184,8 @@ OPTIONS = {
     "patches": _patches,
     "patches around structures": _structures,
     "swinunetr": _swin,
+    "painted": _painted,
+    "painted only": _painted_only,
     "elsewhere": _elsewhere,
     "lacking": _lacking,
     "several_starts": _several_starts,

@@ -47,6 +47,7 @@ rule train:
             weights=transfer_file(w.experiment),
             fraction=transfer_fraction(w.experiment),
             structures=structures_of_experiment(w),
+            intensity=PREPROCESSING["intensity"],
         ).as_json(),
         start=lambda w: shlex.join(
             f"--start={path}" for path in transfer_networks(w, "model.safetensors")

@@ -4,7 +4,6 @@ Parameters are drawn in one function and applied in another. They depend only on
 and resuming don't change them. Each sample is computed separately, with the same bits in any batch.
 """
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from neurocohort.learning.data import LEVELS, Intensity, standardise_
+from neurocohort.learning.noise import gaussian_noise
 from neurocohort.learning.resampling import resample, resample_bent, resample_labels, source_box
 from neurocohort.learning.settings import Augmentation
 
@@ -21,7 +21,6 @@ PROBABILITY_OF_EACH = 0.5
 BIAS_NODES = 4  # on each side: receive fields vary slowly over the head
 BEND_NODES = 5  # on each side: some 4 cm apart, so that the largest `elastic` doesn't fold
 BLUR_REACH = 3.0  # standard deviations
-NOISE_LEVELS = 2**16
 STREAM = 1  # added to (seed, epoch, sample): for numpy (seed, epoch, 0) is (seed, epoch), which draws the order
 
 
@@ -185,7 +184,8 @@ def augment(
         standardise_(inputs[index], intensity)
         for place, channel in enumerate(parameters.channels):
             if channel.noise_sd:
-                inputs[index, place].add_(_noise(size, channel, device).mul_(levels[place] > 0))
+                noise = gaussian_noise(size, channel.noise_seed, device).mul_(channel.noise_sd)
+                inputs[index, place].add_(noise.mul_(levels[place] > 0))
         if labels is not None and moved_labels is not None:
             moved = _moved_labels(labels[index], parameters, start, size)
             moved_labels[index] = _exchanged(moved, mirrored_labels) if parameters.flip and mirrored_labels else moved
@@ -329,22 +329,3 @@ def _field(
         below = below.int()
         field = torch.lerp(field.index_select(axis, below), field.index_select(axis, below + 1), weight)
     return field
-
-
-def _noise(size: tuple[int, ...], channel: ChannelParameters, device: torch.device) -> torch.Tensor:
-    """Gaussian noise of the channel, (*size) float32.
-
-    On the CPU random 16-bit numbers index a table of quantiles, in a third of the time of exact normal deviates.
-    """
-    if device.type != "cpu":
-        generator = torch.Generator(device).manual_seed(channel.noise_seed)
-        return torch.randn(size, generator=generator, device=device).mul_(channel.noise_sd)
-    count = math.prod(size)
-    numbers = np.random.SFC64(channel.noise_seed).random_raw(-(-count // 4)).view(np.uint16)[:count]
-    return torch.from_numpy(_normal_quantiles().take(numbers)).view(size).mul_(channel.noise_sd)
-
-
-@functools.cache
-def _normal_quantiles() -> np.ndarray:
-    probabilities = (torch.arange(NOISE_LEVELS, dtype=torch.float64) + 0.5) / NOISE_LEVELS
-    return torch.special.ndtri(probabilities).float().numpy()

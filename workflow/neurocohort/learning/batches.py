@@ -22,6 +22,7 @@ from neurocohort.learning.data import Intensity, Pack, PackedImages, to_input
 from neurocohort.learning.memory import free_memory
 from neurocohort.learning.scan_order import epoch_order, site_groups
 from neurocohort.learning.settings import TrainingSettings
+from neurocohort.learning.synthetic_images import Contrast, Painter, Regions
 from neurocohort.learning.tasks import SEGMENTATION, Task, mirrored_labels_of
 
 RESIDENT, STREAMED = "resident", "streamed"
@@ -32,6 +33,7 @@ PATCH_STREAM, STRUCTURE_STREAM = 2, 4  # added to (seed, epoch, sample); augment
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Scan = tuple[torch.Tensor, torch.Tensor | None]  # (C, X, Y, Z) and, for a segmentation, (X, Y, Z), uint8
+Painting = tuple[Regions, Contrast]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class _Gathered:
 
     samples: list[int]
     scans: list[Scan]
+    paintings: list[Painting | None]
     drawn: list[AugmentationParameters]
     starts: list[tuple[int, ...]] | None
     count: int
@@ -77,6 +80,15 @@ class BatchSource:
     def has_labels(self) -> bool:
         """Whether the targets are label maps."""
         return self.task.kind == SEGMENTATION
+
+    @property
+    def painter(self) -> Painter | None:
+        """What paints images in place of scans; None where all are scans."""
+        synthetic, task = self.settings.synthetic, self.task
+        if not synthetic or not synthetic.fraction or not self.has_labels:
+            return None
+        mirrored = mirrored_labels_of(task) or tuple(range(task.outputs))
+        return Painter(synthetic, self.settings, mirrored, len(self.intensity.mean))
 
     def read(self, pack: Pack, row: int, *, pinned: bool = False) -> Scan:
         """One scan in memory."""
@@ -104,12 +116,14 @@ class TrainingBatches:
         self.packed, self.has_labels = source.packed, source.has_labels
         self.places = self.packed.places(samples)
         self.groups = site_groups(samples) if self.settings.balance_sites else None
+        self.painter = source.painter
         self.steps = math.ceil(len(samples) / self.settings.batch_size)
         self.patch = tuple(self.settings.patch) or None
         self._check()
         self.targets = None if self.has_labels else source.values(samples).to(self.device)
         wanted = self.settings.memory
         self.memory = wanted if wanted in (RESIDENT, STREAMED) else self._fitting_memory()
+        self.resident_regions: list[Regions] = []  # if some images are painted
         self.resident = self._load() if self.memory == RESIDENT else None
 
     def epoch(self, epoch: int, first_step: int = 0) -> Generator[Batch, None, None]:
@@ -146,31 +160,52 @@ class TrainingBatches:
         return self.packed.images[self.places[0][0]].shape[2:]
 
     def _fitting_memory(self) -> str:
-        volumes = len(self.packed.channels[self.places[0][0]]) + self.has_labels
+        volumes = len(self.packed.channels[self.places[0][0]]) + self.has_labels + (self.painter is not None)
         needed = len(self.places) * volumes * math.prod(self._shape())
         if self.device.type == "cpu":
             needed *= self.settings.processes  # they share the machine's memory; GPUs have their own
         return RESIDENT if needed < RESIDENT_FRACTION * free_memory(self.device) else STREAMED
 
     def _load(self) -> list[Scan]:
-        scans = (self.source.read(*place) for place in self.places)
-        return [(image.to(self.device), None if labels is None else labels.to(self.device)) for image, labels in scans]
+        scans = []
+        for place in self.places:
+            image, labels = scan = self.source.read(*place)
+            if self.painter:
+                self.resident_regions.append(self.painter.regions(scan).on(self.device))
+            scans.append((image.to(self.device), None if labels is None else labels.to(self.device)))
+        return scans
 
     def _gathered(self, epoch: int, batch: np.ndarray) -> _Gathered:
         mine = np.array_split(batch, self.settings.processes)[self.rank].tolist()
-        limits, seed = self.settings.augmentation, self.settings.seed
+        seed, channels = self.settings.seed, len(self.source.intensity.mean)
         samples = [number % len(self.places) for number in mine]
-        drawn = [draw(limits, seed, epoch, number, len(self.source.intensity.mean)) for number in mine]
+        contrasts = [self.painter.contrast(epoch, number) if self.painter else None for number in mine]
+        limits = [self.painter.limits if self.painter and one else self.settings.augmentation for one in contrasts]
+        drawn = [draw(own, seed, epoch, number, channels) for own, number in zip(limits, mine, strict=True)]
         starts = [self._patch_start(epoch, *pair) for pair in zip(mine, drawn, strict=True)] if self.patch else None
         if self.resident is not None:
             scans = [self.resident[sample] for sample in samples]
         else:
             pinned = self.device.type == "cuda"
             scans = [self.source.read(*self.places[sample], pinned=pinned) for sample in samples]
-        return _Gathered(samples, scans, drawn, starts, len(batch))
+        paintings = [self._painting(*one) for one in zip(samples, scans, contrasts, strict=True)]
+        return _Gathered(samples, scans, paintings, drawn, starts, len(batch))
+
+    def _painting(self, sample: int, scan: Scan, contrast: Contrast | None) -> Painting | None:
+        """What is painted in place of ``scan``; None where it stays."""
+        if self.painter is None or contrast is None:
+            return None
+        return (self.resident_regions[sample] if self.resident else self.painter.regions(scan)), contrast
+
+    def _image(self, scan: Scan, painting: Painting | None) -> torch.Tensor:
+        """The scan, or the image that is painted in its place, on the device."""
+        if painting is None or self.painter is None:
+            return scan[0].to(self.device, non_blocking=True)
+        regions, contrast = painting
+        return self.painter.paint(regions.on(self.device), contrast)
 
     def _batch(self, gathered: _Gathered) -> Batch:
-        images = [image.to(self.device, non_blocking=True) for image, _ in gathered.scans]
+        images = [self._image(*pair) for pair in zip(gathered.scans, gathered.paintings, strict=True)]
         labels = [
             label_map.to(self.device, non_blocking=True) for _, label_map in gathered.scans if label_map is not None
         ]

@@ -8,3 +8,4 @@ WINDOW_OVERLAP = 0.5  # of neighbouring windows, so that each voxel is near the 
 # One cycle starts at 1/25 of its largest rate and ends at 1/250,000, like torch's OneCycleLR.
 ONE_CYCLE_START = 25
 CALM_MOMENTUM, FAST_MOMENTUM = 0.95, 0.85  # of one cycle; the smaller one at the largest rate
+LARGEST_PAINTED_DEVIATION = 0.1  # of the texture of a painted region; mean intensities are from 0 to 1

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from neurocohort.settings.training import Augmentation, NetworkKeys, TrainingKeys, TransferKeys
+from neurocohort.settings.training import Augmentation, NetworkKeys, Synthetic, TrainingKeys, TransferKeys
 
-__all__ = ["Augmentation", "TrainingSettings", "read_settings"]
+__all__ = ["Augmentation", "Synthetic", "TrainingSettings", "read_settings"]
 
 
 class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
@@ -20,6 +20,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         weights: A safetensors file to start from, or the published weights (`learning.published`); empty for random weights.
         grid_fraction: Where the training goes back to the published weights, how much of one of their images the grid covers: the
             intensities are then scaled as for them. None elsewhere.
+        intensity_scale: How the preprocessing scales intensities, where images are painted; None elsewhere.
         judged: Whether the network is tested for having learned anything.
         fold: The fold that validates; 0 for the split's own validation part.
         test_fold: The test fold that is held out; 0 without test folds.
@@ -32,6 +33,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
     structures: list[str] | None = None
     weights: str = ""
     grid_fraction: float | None = None
+    intensity_scale: Literal["percentile", "zscore"] | None = None
     judged: bool = True
     fold: int = 0
     test_fold: int = 0

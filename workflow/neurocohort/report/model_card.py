@@ -184,6 +184,11 @@ def _data(heading: str, kind: str, known: Known) -> Section:
 def _training_sentences(known: Known) -> list[str]:
     start = ["The training started from published weights, which had been trained on UK Biobank (Peng et al. 2021)."]
     start = start if _published(known) else []
+    if fraction := ((known.run.settings.get("synthetic") or {}) if known.run else {}).get("fraction"):
+        start.append(
+            f"A fraction of {plain_number(fraction)} of the training samples were not scans, but images of random contrast "
+            "painted from the scans' label maps (after SynthSeg, Billot et al. 2023)."
+        )
     if folds := folds_sentence(known.samples, known.folds):
         return [folds, *start]
     if known.run is None or known.run.keep == "best":

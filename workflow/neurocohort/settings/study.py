@@ -91,11 +91,12 @@ class _PlainSchema(GenerateJsonSchema):
         return super().dict_schema(schema) | {"additionalProperties": False}
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        return (
-            super().default_schema(schema)
-            if schema.get("default") is not None
-            else self.generate_inner(schema["schema"])
-        )
+        if schema.get("default") is None:
+            return self.generate_inner(schema["schema"])
+        made = super().default_schema(schema)
+        if isinstance(default := made.get("default"), dict):
+            made["default"] = {key: value for key, value in default.items() if value is not None}
+        return made
 
     def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
         return {"type": "string", "enum": list(schema["expected"])}

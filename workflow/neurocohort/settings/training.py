@@ -52,6 +52,33 @@ class Augmentation(Group):
     )
 
 
+class Synthetic(Group):
+    """Training images that are painted from label maps, with their own limits for some changes of `augmentation`."""
+
+    fraction: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Segmentation only: fraction of the training samples that are not the scan, but an image of random contrast "
+        "painted from its label map. See [Any contrast](#any-contrast).",
+    )
+    tissue_classes: int = Field(
+        6,
+        ge=1,
+        le=32,
+        description="Classes into which the voxels of the brain without a label are divided by their intensity in the scan; each "
+        "gets a random intensity, or shares that of a neighbouring class.",
+    )
+    log_gamma: float = Field(
+        0.4, ge=0, le=2, description="`augmentation.log_gamma` of painted images; scans keep their own limit."
+    )
+    bias_field: float = Field(0.4, ge=0, le=2, description="`augmentation.bias_field` of painted images.")
+    blur_voxels: float = Field(1.0, ge=0, le=5, description="`augmentation.blur_voxels` of painted images.")
+    low_resolution: float = Field(
+        4.0, ge=0, le=10, description="`augmentation.low_resolution` of painted images, in voxels."
+    )
+
+
 class NetworkKeys(Group):
     """Keys of a network besides its name."""
 
@@ -224,6 +251,9 @@ class TrainingKeys(Group):
     augmentation: Augmentation = Field(
         Augmentation(),
         description="Limits of the random changes to training scans, each applied to half of them; 0 leaves a change out.",
+    )
+    synthetic: Synthetic | None = Field(
+        None, description="Segmentation only: images painted from label maps, so that a network learns any contrast."
     )
     mixup: float = Field(
         0.0,

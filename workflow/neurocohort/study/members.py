@@ -159,6 +159,7 @@ def training_settings(
     weights: str = "",
     fraction: float | None = None,
     structures: list[str] | None = None,
+    intensity: str | None = None,
 ) -> TrainingSettings:
     """The settings of one training of an experiment.
 
@@ -169,6 +170,7 @@ def training_settings(
         weights: A file that the experiment's transfer starts from: the user's, or the published weights.
         fraction: `learning.published.grid_fraction` where the training goes back to the published weights.
         structures: What a segmentation predicts (`structures_to_learn`).
+        intensity: `preprocessing.intensity`, which painted images depend on.
     """
     own = run_name(run)
     experiment = drawn_experiment(experiment, draws_of(experiment["sweep"])[own.draw]) if own.draw else experiment
@@ -184,6 +186,7 @@ def training_settings(
         "weights": weights,
         **({} if fraction is None else {"grid_fraction": fraction}),
         **({} if structures is None else {"structures": structures}),
+        **({"intensity_scale": intensity} if intensity and training.get("synthetic") else {}),
         "judged": not experiment.get("permutation"),
         "fold": own.fold,
         "test_fold": own.test_fold,

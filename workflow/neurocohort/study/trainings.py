@@ -5,9 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED
 from neurocohort.settings.experiment import MOST_DRAWS
 from neurocohort.settings.recipes import recipe_values
+from neurocohort.structures import MOST, structures_of
 from neurocohort.study.learning_curves import learning_curve_faults
 from neurocohort.study.members import control_names, without_site_names
 from neurocohort.study.messages import did_you_mean, listed
@@ -45,6 +47,7 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
         )
     if training["mixup"] and task == "segmentation":
         yield f"`{key}.training.mixup` is {training['mixup']:g}, which is for regression and classification; leave it out."
+    yield from _synthetic_faults(key, experiment, config)
     if coarse := training["coarse_epochs"]:
         yield from _coarse_faults(f"{key}.training", coarse, training["epochs"], task)
     yield from _transfer_faults(f"{key}.transfer.weights", experiment, config["experiments"])
@@ -105,6 +108,36 @@ def _patch_faults(key: str, patch: list[int], task: str, shape: list[int]) -> It
         yield f"`{key}` is {patch}; expected three sides in voxels, such as [64, 64, 64]."
     elif any(side > whole for side, whole in zip(patch, shape, strict=True)):
         yield f"`{key}` is {patch}, larger than `preprocessing.shape` {shape}; expected sides that fit into it."
+
+
+def _synthetic_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
+    """Yield a sentence for each reason why the experiment's scans can't be replaced by images painted from label maps."""
+    synthetic, task = experiment["training"].get("synthetic"), experiment["task"]
+    if not synthetic or not synthetic["fraction"]:
+        return
+    place = f"`{key}.training.synthetic.fraction` is {synthetic['fraction']:g}"
+    if task != "segmentation":
+        yield f"{place}, which is for segmentation, and this experiment's task is {task}; leave `synthetic` out."
+        return
+    if maps := [name for name in experiment["modalities"] if name in (*SUFFIXES.values(), MODULATED_GM)]:
+        yield (
+            f"{place}, which paints images of random contrast, and `{key}.modalities` has {listed(maps)}, which is not an image; "
+            "leave one of the two out."
+        )
+    if (scale := config["preprocessing"]["intensity"]) == "white_matter_peak":
+        yield (
+            f"{place}, and `preprocessing.intensity` is {scale}, which a painted image with any intensity of white matter can't "
+            "have; expected percentile or zscore."
+        )
+    most = max(
+        (len(structures_of(config["cohorts"][name])) for name in experiment["cohorts"] if name in config["cohorts"]),
+        default=0,
+    )
+    if most + synthetic["tissue_classes"] > MOST:
+        yield (
+            f"`{key}.training.synthetic.tissue_classes` is {synthetic['tissue_classes']}, and the label maps have {most} "
+            f"structures; expected at most {MOST} of both together."
+        )
 
 
 def _transfer_faults(key: str, experiment: dict, experiments: dict[str, dict]) -> Iterator[str]:
