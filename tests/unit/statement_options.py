@@ -42,6 +42,7 @@ def _structures(scenario: Scenario) -> None:
     own = scenario.experiments["tissue"]
     own["training"] |= {"patch": [32, 32, 32], "foreground_fraction": 0.33, "loss": "dice_focal"}
     own["network"] |= {"name": "resencunet", "channels": [8, 16, 32], "deep_supervision": True}
+    own["recipe"] = "nnunet_m"
     scenario.train("tissue")
 
 

@@ -8,6 +8,7 @@ from report_fixture import make_study
 from statement_options import OPTIONS
 from statement_pages import PAGES
 from statement_pieces import PIECES, plans
+from statement_structures import STRUCTURE_OPTIONS, STRUCTURE_PAGES
 from statement_study import Scenario
 
 
@@ -15,9 +16,9 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
     """Every scenario's name and what it prints."""
     original = folder / "original"
     make_study(original, participants=20)
-    for make in PAGES:
+    for make in (*PAGES, *STRUCTURE_PAGES):
         yield make.__name__, make(Scenario(original, folder / make.__name__))
-    for option, change in OPTIONS.items():
+    for option, change in {**OPTIONS, **STRUCTURE_OPTIONS}.items():
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
@@ -29,8 +30,14 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
 def by_kind(printed: dict[str, str]) -> list[list[str]]:
     """The texts of the scenarios, those of a kind together: pages, methods texts, plans, and the rest."""
     kinds: dict[str, list[str]] = {}
-    pages = {make.__name__ for make in PAGES}
+    pages = {make.__name__ for make in (*PAGES, *STRUCTURE_PAGES)}
     for name, text in printed.items():
-        kind = "page" if name in pages else "methods" if name in OPTIONS else name.partition("_")[0]
+        kind = (
+            "page"
+            if name in pages
+            else "methods"
+            if name in {**OPTIONS, **STRUCTURE_OPTIONS}
+            else name.partition("_")[0]
+        )
         kinds.setdefault(kind, []).append(text)
     return list(kinds.values())

@@ -1,5 +1,7 @@
 """Optional parts of a training: mixup, stochastic gradient descent, coarse epochs, mirror images, and recipes that set them."""
 
+from math import prod
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from neurocohort.learning.model_files import Model
 from neurocohort.learning.schedule import build_optimiser, schedule_at, set_schedule
 from neurocohort.learning.tasks import Classification, Regression, fit_task
 from neurocohort.learning.training import network_of
+from neurocohort.settings.nnunet_rules import LARGEST_BATCH, PRESETS, feature_values, plan, widths
 from neurocohort.settings.recipes import RECIPES
 from neurocohort.settings.training import Network, Training
 from neurocohort.study.configuration import check_configuration
@@ -183,6 +186,50 @@ def test_recipe_sets_what_the_experiment_does_not(demo_study):
     experiment["recipe"] = "large_cohort"
     with pytest.raises(InputError, match=r"recipe"):
         check_configuration(demo_study, source="test")
+
+
+def test_recipe_of_nnunets_rules_follows_from_the_grid(demo_study):
+    experiment = demo_study["experiments"]["tissue"]
+    experiment |= {"recipe": "nnunet_m", "network": {"name": "resencunet"}, "training": {"epochs": 3}}
+    demo_study["preprocessing"] |= {"spacing_mm": 1.0, "shape": [160, 192, 160]}
+    checked = check_configuration(demo_study, source="test")
+    found = checked["experiments"]["tissue"]
+    assert found["network"]["channels"] == [32, 64, 128, 256, 320, 320] and found["network"]["deep_supervision"]
+    assert (found["training"]["patch"], found["training"]["batch_size"]) == ([128, 128, 128], 2)
+    assert (found["training"]["foreground_fraction"], found["training"]["epochs"]) == (0.33, 3)
+    assert check_configuration(checked, source="again") == checked
+    experiment["training"]["patch"] = [64, 64, 64]
+    assert check_configuration(demo_study, source="test")["experiments"]["tissue"]["training"]["patch"] == [64, 64, 64]
+    del experiment["training"]["patch"], experiment["network"]["name"]
+    demo_study["preprocessing"] |= {
+        "spacing_mm": 3.0,
+        "shape": [57, 64, 56],
+    }  # which the network can't halve as a whole
+    demo_study["experiments"] = {"tissue": experiment}
+    found = check_configuration(demo_study, source="test")["experiments"]["tissue"]
+    assert (found["training"]["patch"], found["training"]["batch_size"]) == ([56, 64, 56], LARGEST_BATCH)
+    experiment["network"] = {"name": "unet"}
+    with pytest.raises(InputError, match=r"`experiments.tissue.recipe` is nnunet_m, which is for resencunet"):
+        check_configuration(demo_study, source="test")
+
+
+def test_feature_maps_are_counted_as_by_nnunet():
+    """Its own planner states 558319104 values for a patch of 128 cubed, three labels and six levels."""
+    channels = [32, 64, 128, 256, 320, 320]
+    assert widths([128, 128, 128]) == channels and feature_values([128, 128, 128], channels, 3) == 558319104
+
+
+@pytest.mark.parametrize("shape", [[160, 192, 160], [57, 64, 56], [28, 32, 28], [256, 512, 256], [91, 109, 91]])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_planned_patch_fits_the_grid_the_network_and_the_memory(shape, preset):
+    limit, found = PRESETS[preset], plan(shape, PRESETS[preset], 4)
+    values = feature_values(found.patch, found.channels, 4)
+    assert all(side <= whole for side, whole in zip(found.patch, shape, strict=True)) and values <= limit
+    step = 2 ** (len(found.channels) - 1)
+    assert all(side % step == 0 for side in found.patch) and 4 <= min(found.patch) // step < 8
+    assert found.batch_size == 2 or found.batch_size * values <= 2.5 * limit
+    larger = plan(shape, 8 * limit, 4)
+    assert prod(larger.patch) >= prod(found.patch) and larger.batch_size >= 2
 
 
 def test_every_recipe_holds_valid_keys():

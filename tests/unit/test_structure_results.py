@@ -1,6 +1,7 @@
 """Structures with names after ingest: mirrored images, predictions, absent structures, baselines, and the files of a model."""
 
 import json
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +14,8 @@ from neurocohort.evaluation.baselines import atlases
 from neurocohort.evaluation.details import details
 from neurocohort.evaluation.evaluate import evaluate
 from neurocohort.evaluation.intervals import Bootstrap
-from neurocohort.evaluation.segmentation_details import surface_values
+from neurocohort.evaluation.lesions import LesionCounts, lesion_counts
+from neurocohort.evaluation.segmentation_details import structure_values
 from neurocohort.export.bundle_files import evaluator, outputs
 from neurocohort.files import read_table
 from neurocohort.imaging.label_names import LABELS, label_table
@@ -99,7 +101,7 @@ def test_the_record_of_a_training_has_the_names_in_their_order():
     settings = TrainingSettings(task="segmentation", network="unet", structures=[*STRUCTURES])
     task = fit_task(settings, None)
     assert task.outputs == 5
-    assert task_values(task) == {"kind": "segmentation", "structures": STRUCTURES}
+    assert task_values(task) == {"kind": "segmentation", "structures": STRUCTURES, "loss_name": "dice_ce"}
     assert task_from(json.loads(json.dumps(task_values(task)))) == task
     tissues = fit_task(TrainingSettings(task="segmentation", network="unet"), None)
     assert task_values(tissues) == {"kind": "segmentation"} and task_from({"kind": "segmentation"}) == tissues
@@ -117,7 +119,7 @@ def test_the_loss_is_defined_where_structures_are_absent():
 # --- evaluation -----------------------------------------------------------------------------------------------------
 
 
-def cohort(count=6):
+def cohort(count=6, lesions=()):
     """Samples whose last three references have no lesion; of two of these one is found, and one of the others is missed."""
     samples = pd.DataFrame({"scan_id": [f"s{n}" for n in range(count)]})
     samples = samples.assign(
@@ -127,7 +129,7 @@ def cohort(count=6):
     predicted = [one.copy() for one in references]
     predicted[0][predicted[0] == 1] = 0
     predicted[4][5, 5, 3] = predicted[5][5, 5, 3] = 1
-    surfaces = lambda *maps: surface_values(*maps, count=len(STRUCTURES))  # noqa: E731
+    surfaces = partial(structure_values, structures=STRUCTURES, lesions=lesions)
     return overlap_rows(samples, predicted, references, 2.0, surfaces, STRUCTURES)
 
 
@@ -163,6 +165,27 @@ def test_tissues_have_no_new_rows():
     table = table.drop_duplicates(["scan_id", "tissue"])
     found = details(table, pd.DataFrame(columns=[*table, "model"]), table, None, "segmentation", QUICK)
     assert set(found["metric"]) == {"volume_bias_ml", "volume_lower_ml", "volume_upper_ml", "empty_predictions"}
+
+
+def test_lesions_are_connected_by_corners_and_found_where_they_are_overlapped():
+    reference, predicted = np.zeros((12, 12, 12), dtype=bool), np.zeros((12, 12, 12), dtype=bool)
+    reference[1:3, 1:3, 1:3] = reference[3, 3, 3] = True  # one, which a corner connects
+    reference[8, 8, 8] = reference[10, 10, 8] = True
+    predicted[2:5, 2:5, 2:5] = predicted[8, 8, 8:11] = predicted[0, 11, 11] = True
+    assert lesion_counts(predicted, reference) == LesionCounts(3, 2, 1)
+    assert lesion_counts(predicted, predicted & False) == LesionCounts(0, 0, 3)
+    assert lesion_counts(predicted & False, reference) == LesionCounts(3, 0, 0)
+
+
+def test_details_have_the_detection_of_lesions():
+    table = cohort(lesions=("lesion",))
+    assert table.loc[table["tissue"] == "stem", "lesions"].isna().all()
+    found = details(table, pd.DataFrame(columns=[*table, "model"]), table, None, "segmentation", QUICK)
+    values = found[found["setting"] == "lesions"].set_index(["group", "metric"])["value"]
+    assert values.to_dict() == {
+        ("tissue=lesion", "lesion_sensitivity"): pytest.approx(2 / 3, abs=1e-6),
+        ("tissue=lesion", "false_lesions"): pytest.approx(2 / 6, abs=1e-6),
+    }
 
 
 def test_the_atlas_has_all_structures():

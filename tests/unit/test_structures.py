@@ -270,6 +270,14 @@ def test_a_single_side_is_refused_where_images_are_mirrored(two_cohorts):
     assert "write `experiments.e.training.mirror_averaging: false`" in refusal(config)
 
 
+def test_lesions_must_be_structures_of_a_segmentation(two_cohorts):
+    check_configuration(changed(two_cohorts, "experiments.e.lesions", ["a"]), source="study.yaml")
+    found = refusal(changed(two_cohorts, "experiments.e.lesions", ["c"]))
+    assert "`experiments.e.lesions` has c; the structures of `own` are b_left, b_right, a" in found
+    other = {"task": "regression", "target": "age", "network": {"name": "sfcn"}, "cohorts": ["own"], "lesions": ["a"]}
+    assert "`experiments.f.lesions` is only for segmentation" in refusal(changed(two_cohorts, "experiments.f", other))
+
+
 def test_impossible_labels_are_refused(two_cohorts):
     for labels, message in (
         ({"a": 0}, "`cohorts.own.labels.a` is 0; expected a whole number from 1"),

@@ -124,9 +124,13 @@ rule ensemble_segmentation:
         code=code_hash("ensemble_segmentation"),
         folder=lambda w, output: os.path.dirname(output.predictions),
         spacing_mm=SPACING_MM,
+        lesions=lambda w: " ".join(
+            f"--lesions={name}"
+            for name in EXPERIMENTS[w.experiment].get("lesions") or ()
+        ),
     shell:
         "neurocohort ensemble-segmentation --folder {params.folder} --results results --spacing-mm {params.spacing_mm}"
-        " {input.members} > {log} 2>&1"
+        " {params.lesions} {input.members} > {log} 2>&1"
 
 
 rule saliency:

@@ -188,13 +188,19 @@ def ensemble(
 
 
 @command
-def ensemble_segmentation(folder: Path, results: Path, spacing_mm: float, members: Files) -> None:
+def ensemble_segmentation(
+    folder: Path,
+    results: Path,
+    spacing_mm: float,
+    members: Files,
+    lesions: Annotated[list[str] | None, typer.Option(help="a structure whose connected parts are lesions")] = None,
+) -> None:
     """Average the probabilities of a segmentation's members that learned something into label maps in FOLDER, on the study's grid
     and each scan's own, and write the same tables as `ensemble`. MEMBERS: the members' predictions, each in a folder with its
     run.json."""
     from functools import partial
 
-    from neurocohort.evaluation.segmentation_details import surface_values
+    from neurocohort.evaluation.segmentation_details import structure_values
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.ensembles import ensemble_scans, mean_probabilities, member_rows, tested_once
@@ -212,7 +218,7 @@ def ensemble_segmentation(folder: Path, results: Path, spacing_mm: float, member
     packed = open_packed(packed_folders(scans, results), ["T1w"])
     predicted = map(label_map, mean_probabilities(scans, tables, probabilities))
     names = structures_of_task(task_from(next(runs[name]["task"] for name in tables)))
-    surfaces = partial(surface_values, count=len(names))
+    surfaces = partial(structure_values, structures=names, lesions=lesions or ())
     rows = overlap_rows(scans, predicted, reference_labels(scans, packed), spacing_mm, surfaces, names)
     averaged = mean_probabilities(scans, tables, probabilities)
     volumes = write_label_maps(scans, averaged, results, folder / "label_maps", names)

@@ -6,12 +6,14 @@ with that program, not accuracy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from neurocohort.evaluation.intervals import CONFIDENCE, Bootstrap
+from neurocohort.evaluation.lesions import LesionCounts, lesion_counts, lesion_estimates
 from neurocohort.evaluation.measures import Measure, estimate, judged_parts, too_few
 from neurocohort.evaluation.metrics import Metric, metric, weighted_mean
 from neurocohort.evaluation.rows import DECIMALS, NAN, DetailRow, Estimate
@@ -68,6 +70,24 @@ def surface_values(
     return [_of_tissue(predicted == label, reference == label, spacing) for label in range(1, count + 1)]
 
 
+def structure_values(
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    spacing_mm: Sequence[float],
+    structures: Sequence[str],
+    lesions: Sequence[str] = (),
+) -> Sequence[object]:
+    """`surface_values` of each of the ``structures``; with ``lesions``, some of their names, also `LesionCounts`."""
+    values = surface_values(predicted, reference, spacing_mm, len(structures))
+    if not lesions:
+        return values
+    counts = [
+        lesion_counts(predicted == label, reference == label) if name in lesions else LesionCounts()
+        for label, name in enumerate(structures, start=1)
+    ]
+    return [SimpleNamespace(**vars(value), **vars(count)) for value, count in zip(values, counts, strict=True)]
+
+
 def segmentation_details(everything: pd.DataFrame, bootstrap: Bootstrap) -> list[DetailRow]:
     """Rows of details.tsv for every model of ``everything`` (`with_baselines`), by tissue.
 
@@ -77,7 +97,8 @@ def segmentation_details(everything: pd.DataFrame, bootstrap: Bootstrap) -> list
       ``n`` are the participants of all scans; no interval.
 
     For structures other than the tissues also volume_error_ml (mean absolute difference), and with the setting ``absent`` numbers
-    of scans: with_structure and without_structure in the reference, and found_where_absent of the latter.
+    of scans: with_structure and without_structure in the reference, and found_where_absent of the latter. With the setting
+    ``lesions`` those of `lesion_estimates`.
 
     Parts of fewer than three participants have no rows.
     """
@@ -94,6 +115,7 @@ def segmentation_details(everything: pd.DataFrame, bootstrap: Bootstrap) -> list
             if own_structures:
                 rows += part.details(group, "volumes", "", [_volume_error(chosen, bootstrap)])
                 rows += part.details(group, "absent", "", _presence(chosen))
+                rows += part.details(group, "lesions", "", lesion_estimates(chosen, bootstrap))
             empty = _empty_predictions(chosen)
             count = Estimate("empty_predictions", float(empty.sum()), n=chosen["participant_id"].nunique())
             named = ", ".join(sorted(chosen.loc[empty, "scan_id"].astype(str))[:NAMED])

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-PERCENTILES = (0.5, 99.5)
-ZSCORE_LIMIT = 4.0
+from neurocohort.intensity_ranges import PERCENTILES, ZSCORE_LIMIT
+
 WHITE_MATTER_LEVEL = 0.75  # of the peak of white matter
 PEAK_BINS = 200
 

@@ -8,15 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from neurocohort.settings.nnunet_rules import residual_blocks
+
 VALUE_TASKS, MAP_TASKS = ("regression", "classification"), ("segmentation",)
 NETS = "monai.networks.nets"  # the module of all networks but the two that are our own
 SFCN, RESIDUAL_UNET = "SFCN", "ResidualEncoderUNet"
-BLOCKS = (
-    1,
-    3,
-    4,
-    6,
-)  # residual blocks of nnU-Net's encoder by level; the deeper levels have as many as the last of these
 KeywordArguments = dict[str, Any]
 
 
@@ -121,11 +117,9 @@ def _heads(shape: Shape) -> int:
 
 
 def _resencunet(shape: Shape) -> KeywordArguments:
-    levels = len(shape.widths)
-    blocks = [*BLOCKS, *[BLOCKS[-1]] * levels][:levels]
     supervised = {"heads": _heads(shape)} if shape.deep_supervision else {}
     sizes = {"in_channels": shape.inputs, "out_channels": shape.outputs, "filters": shape.widths}
-    return sizes | {"blocks": blocks} | supervised
+    return sizes | {"blocks": residual_blocks(len(shape.widths))} | supervised
 
 
 def _swinunetr(shape: Shape) -> KeywordArguments:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage, special
 
-from neurocohort.imaging.intensity import PERCENTILES, ZSCORE_LIMIT
+from neurocohort.intensity_ranges import PERCENTILES, ZSCORE_LIMIT
 from neurocohort.learning.constants import LARGEST_PAINTED_DEVIATION
 from neurocohort.learning.data import LEVELS
 from neurocohort.learning.noise import gaussian_noise

@@ -7,6 +7,7 @@ from typing import TypeGuard
 from neurocohort import text as texts
 from neurocohort.dataset.targets import class_names
 from neurocohort.evaluation.measures import GIVEN
+from neurocohort.structures import TISSUES
 
 counted = texts.counted
 
@@ -73,6 +74,8 @@ METRICS = {
     "with_structure": Metric("With structure", "scans whose reference has the structure", 0, None, "scans"),
     "without_structure": Metric("Without structure", "scans whose reference lacks the structure", 0, None, "scans"),
     "found_where_absent": Metric("Found where absent", "scans without the structure that got one", 0, False, "scans"),
+    "lesion_sensitivity": Metric("Lesions found", "fraction of the lesions that are found", 3, True),
+    "false_lesions": Metric("False lesions", "false lesions in a scan", 2, False),
     "empty_predictions": Metric("Empty predictions", "scans whose prediction lacks the tissue", 0, False, "scans"),
 }
 
@@ -205,7 +208,10 @@ def model(name: str) -> str:
 
 
 def group(name: str) -> str:
-    """``age=20-39`` as ``age: 20-39``."""
+    """``age=20-39`` as ``age: 20-39``; other structures than the tissues aren't called tissues."""
+    kind, _, value = str(name).partition("=")
+    if kind == "tissue" and value not in TISSUES:
+        return f"structure: {value}"
     return str(name).replace("=", ": ")
 
 

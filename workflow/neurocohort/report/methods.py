@@ -49,6 +49,7 @@ from neurocohort.report.networks import networks_sentence
 from neurocohort.report.references import Reference, citations, cited, numbered
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study, missing_of
+from neurocohort.settings import nnunet_rules
 from neurocohort.study import members
 from neurocohort.study.published import another_grid
 from neurocohort.text import listed, plain_number, times
@@ -78,7 +79,7 @@ DESCRIBED = (  # modules whose constants the text states, by their own names
         site_prediction,
     ),
     *(tissue_baselines, voxel_baselines),
-    *(constants, members, origins, published, quality_flags),
+    *(constants, members, nnunet_rules, origins, published, quality_flags),
 )
 TEMPLATES = Path(__file__).parent / "templates" / "methods"
 HEADINGS = {
@@ -161,7 +162,7 @@ def _environment(study: Study) -> Environment:
         "experiments": list(study.experiments.values()),
         "class_names": class_names,
         "metric": labels.metric,
-        "evaluations": lambda one: evaluations_sentence(evaluations_of(study, one), one.target),
+        "evaluations": lambda one: evaluations_sentence(evaluations_of(study, one), one.shown_target),
         "folds_sentence": folds_sentence,
         "networks_sentence": networks_sentence,
         "shared": _shared,

@@ -38,7 +38,7 @@ class Part:
     @property
     def target(self) -> str:
         """What is predicted, in words."""
-        return labels.target(self.experiment.target)
+        return labels.target(self.experiment.shown_target)
 
     @property
     def unit(self) -> str:

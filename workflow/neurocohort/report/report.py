@@ -137,7 +137,7 @@ def _described(study: Study, experiment: Experiment, output: Path) -> Described:
         demographics=samples if absent else participants.demographics(samples, experiment.settings, folds),
         folds="" if absent else folds_sentence(samples, folds),
         split=participants.split_check(experiment),
-        evaluations=evaluations_sentence(evaluations_of(study, experiment), experiment.target),
+        evaluations=evaluations_sentence(evaluations_of(study, experiment), experiment.shown_target),
         networks=experiment.networks,
         card=experiment_card(experiment, study),
         runs=learning(experiment, output),

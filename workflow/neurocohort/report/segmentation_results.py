@@ -33,7 +33,7 @@ def segmentation(part: Part, content: Content) -> None:
         content.figures += _figures(part, part.predictions, references)
     if not isinstance(part.details, Missing):
         content.details += _volumes(part, part.details)
-        content.sentences += _empty(part, part.details) + _absent(part, part.details)
+        content.sentences += _empty(part, part.details) + _absent(part, part.details) + _lesions(part.details)
 
 
 def references_of(part: Part) -> list[str]:
@@ -92,13 +92,20 @@ def _empty(part: Part, details: pd.DataFrame) -> list[str]:
         return [
             f"Empty predictions: none; no {part.name} scan lacked a {part.experiment.structure} that its reference has."
         ]
+    own = details[(details["metric"] == "with_structure") & (details["model"] == "network")]
+    whole = own[own["cohort"] == tables.lead_cohort(rows)].set_index("group")["value"]  # empty for the tissues
     scans = [
-        f"{row['group'].removeprefix('tissue=')} in {labels.counted(int(row['value']), 'scan')} ({str(row['note']).rstrip('.')})"
+        f"{row['group'].removeprefix('tissue=')} in {_of_all(int(row['value']), whole.get(row['group']))} "
+        f"({str(row['note']).rstrip('.')})"
         for row in some.to_dict("records")
     ]
     return [
         f"Empty predictions: {'; '.join(scans)}. There Dice counts as 0, and the distances, which are not defined, are left out."
     ]
+
+
+def _of_all(count: int, whole: float | None) -> str:
+    return labels.counted(count, "scan") if whole is None else f"{count} of {labels.counted(int(whole), 'scan')}"
 
 
 def _absent(part: Part, details: pd.DataFrame) -> list[str]:
@@ -120,6 +127,23 @@ def _absent(part: Part, details: pd.DataFrame) -> list[str]:
     return [
         f"Structures found where the reference has none: {found}. There Dice counts as 0; where neither map has the structure, "
         "it isn't defined and is left out."
+    ]
+
+
+def _lesions(details: pd.DataFrame) -> list[str]:
+    """On the detection of single lesions."""
+    rows = details[(details["setting"] == "lesions") & (details["model"] == "network")]
+    if rows.empty:
+        return []
+    rows = rows[rows["cohort"] == tables.lead_cohort(rows)]
+    found = [
+        f"of {group.partition('=')[2]}, {tables.figure(own, metric='lesion_sensitivity')} were found, with "
+        f"{tables.figure(own, metric='false_lesions')} false ones in a scan"
+        for group, own in rows.groupby("group", sort=False)
+    ]
+    return [
+        f"Single lesions, the connected parts of a label map: {'; '.join(found)}. A lesion is found where the prediction "
+        "overlaps it."
     ]
 
 

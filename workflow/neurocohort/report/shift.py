@@ -47,7 +47,7 @@ def matrices(study: Study) -> list[Matrix]:
     """
     of_kind: dict[tuple[str, str], list[Experiment]] = {}
     for experiment in study.with_derived:
-        of_kind.setdefault((experiment.task, experiment.target), []).append(experiment)
+        of_kind.setdefault((experiment.task, experiment.shown_target), []).append(experiment)
     return [_matrix(*kind, experiments) for kind, experiments in of_kind.items()]
 
 

@@ -191,6 +191,11 @@ class Experiment:
         return "tissue" if self.structures == TISSUES else "structure"
 
     @property
+    def shown_target(self) -> str:
+        """The target, or ``structures`` for a segmentation of other structures than the tissues."""
+        return self.target if self.task != "segmentation" or self.structure == "tissue" else "structures"
+
+    @property
     def training(self) -> Mapping[str, Any]:
         return self.settings.get("training") or {}
 

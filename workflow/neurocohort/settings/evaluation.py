@@ -27,8 +27,9 @@ class Evaluation(Group):
 class BaselineSettings(Group):
     """What an experiment's baselines depend on besides its samples.
 
-    ``classes``: their number, in a classification. ``structures``: of a segmentation; None for CSF, GM and WM. ``folds``: of the
-    cross-validation, 0 for none. ``tissue_maps``: whether the packs have them. ``harmonisation``: see `Evaluation`.
+    ``classes``: their number, in a classification. ``structures``: of a segmentation; None for CSF, GM and WM. ``lesions``: those
+    that are lesions. ``folds``: of the cross-validation, 0 for none. ``tissue_maps``: whether the packs have them.
+    ``harmonisation``: see `Evaluation`.
     """
 
     task: str
@@ -39,5 +40,6 @@ class BaselineSettings(Group):
     seed: int
     spacing_mm: float
     structures: list[str] | None = None
+    lesions: list[str] | None = None
     tissue_maps: bool = False
     harmonisation: str = "none"

@@ -80,6 +80,13 @@ class Experiment(SelectionKeys):
         "participants of that site and tested on all of them. The report's matrix of training against test sites has the "
         "results. One seed each.",
     )
+    lesions: Unique[Annotated[str, Field(title="a structure's name", min_length=1)]] | None = Field(
+        None,
+        min_length=1,
+        title="a list of structures' names",
+        description="Segmentation only: structures whose connected parts are lesions, such as `[lesion]`. `details.tsv` then has "
+        "the sensitivity of their detection and the false lesions of a scan.",
+    )
     transfer: Transfer | None = Field(
         None, description="Which weights the training starts from, if not from random ones."
     )

@@ -1,8 +1,14 @@
-"""Recipes: values of an experiment's keys that were chosen together and compared on real scans."""
+"""Recipes: values of an experiment's keys that were chosen together on real scans, or that follow from the grid by rules."""
 
 from typing import Any, Literal
 
-Recipe = Literal["small_cohort"]
+from neurocohort.settings.nnunet_rules import PRESETS, plan
+from neurocohort.settings.preprocessing import Preprocessing
+
+Recipe = Literal["small_cohort", "nnunet_m", "nnunet_l", "nnunet_xl"]
+
+TISSUE_LABELS = 4  # background and three tissues
+FOREGROUND_FRACTION = 0.33  # nnU-Net's
 
 # Each experiment's own keys win.
 RECIPES: dict[Recipe, dict[str, Any]] = {
@@ -25,12 +31,32 @@ def with_recipes(config: object) -> object:
     experiments = config.get("experiments") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(experiments, dict):
         return config
-    return config | {"experiments": {name: _with_recipe(one) for name, one in experiments.items()}}
+    preprocessing = config.get("preprocessing")
+    usual = Preprocessing.model_fields["shape"].default
+    shape = preprocessing.get("shape", usual) if isinstance(preprocessing, dict) else usual
+    return config | {"experiments": {name: _with_recipe(one, shape) for name, one in experiments.items()}}
 
 
-def _with_recipe(experiment: object) -> object:
+def recipe_values(recipe: object, shape: object) -> dict[str, Any] | None:
+    """The keys that a recipe sets on a grid of ``shape``, not checked yet; None if there is no such recipe."""
+    if isinstance(recipe, str) and recipe in PRESETS:
+        return _by_nnunets_rules(PRESETS[recipe], shape)
+    return next((values for name, values in RECIPES.items() if name == recipe), None)
+
+
+def _by_nnunets_rules(limit: int, shape: object) -> dict[str, Any]:
+    network: dict[str, Any] = {"name": "resencunet", "deep_supervision": True}
+    training: dict[str, Any] = {"foreground_fraction": FOREGROUND_FRACTION}
+    if isinstance(shape, list) and len(shape) == 3 and all(type(side) is int and side > 0 for side in shape):
+        found = plan(shape, limit, TISSUE_LABELS)
+        network |= {"channels": found.channels}
+        training |= {"patch": found.patch, "batch_size": found.batch_size}
+    return {"network": network, "training": training}
+
+
+def _with_recipe(experiment: object, shape: object) -> object:
     recipe = experiment.get("recipe") if isinstance(experiment, dict) else None
-    values = next((values for name, values in RECIPES.items() if name == recipe), None)
+    values = recipe_values(recipe, shape)
     return experiment if values is None else _joined(values, experiment)
 
 

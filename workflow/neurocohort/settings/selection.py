@@ -22,7 +22,7 @@ class SelectionKeys(Group):
     target: str = Field(
         title="the name of a variable",
         description="The variable to predict. A number (regression), a class (classification; see `classes`), or `dseg`, the "
-        "reference label map of the tissues (segmentation).",
+        "reference label map (segmentation).",
     )
     cohorts: Unique[CohortName] = Field(
         min_length=1, description="Cohorts that are split, trained on, and tested on their held-out part."

@@ -20,7 +20,7 @@ from neurocohort.dataset.folds import (
 from neurocohort.evaluation.age_gap import GAP, gap_baselines
 from neurocohort.evaluation.baselines import atlases, value_baselines
 from neurocohort.evaluation.harmonised_baselines import harmonised_tissues, harmonised_volumes
-from neurocohort.evaluation.segmentation_details import surface_values
+from neurocohort.evaluation.segmentation_details import structure_values
 from neurocohort.evaluation.tissue_baselines import of_grey_matter, smoothed_features, tissue_baselines, tissue_model
 from neurocohort.evaluation.voxel_baselines import Images, VoxelKernel
 from neurocohort.learning.data import PackedImages
@@ -109,7 +109,7 @@ def _atlas_rows(samples: pd.DataFrame, packed: PackedImages, wanted: BaselineSet
     fold_of = np.sum([fit.fold * fit.predicted for fit in fits], axis=0)[predicted]
     references = reference_labels(rows, packed)
     predictions = (by_fold[fold] for fold in fold_of)
-    surfaces = partial(surface_values, count=len(structures))
+    surfaces = partial(structure_values, structures=structures, lesions=wanted.lesions or ())
     found = overlap_rows(rows, predictions, references, wanted.spacing_mm, surfaces, structures)
     found.insert(0, "model", "atlas")
     return found

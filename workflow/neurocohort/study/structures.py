@@ -48,7 +48,11 @@ def structure_faults(key: str, experiment: dict, cohorts: dict) -> Iterator[str]
         cohorts: The configured cohorts.
     """
     names = [name for name in (*experiment["cohorts"], *experiment["external"]) if name in cohorts]
-    if experiment["task"] != "segmentation" or not names:
+    if experiment["task"] != "segmentation":
+        if experiment.get("lesions"):
+            yield f"`{key}.lesions` is only for segmentation, and this experiment's task is {experiment['task']}; leave it out."
+        return
+    if not names:
         return
     found = {name: structures_of(cohorts[name]) for name in names}
     first = names[0]
@@ -59,6 +63,8 @@ def structure_faults(key: str, experiment: dict, cohorts: dict) -> Iterator[str]
                 f"{listed(found[name])}; expected the same names in the same order: correct "
                 f"`cohorts.{name}.labels`, or leave one of the cohorts out."
             )
+    if unknown := [name for name in experiment.get("lesions") or () if name not in found[first]]:
+        yield f"`{key}.lesions` has {listed(unknown)}; the structures of `{first}` are {listed(found[first])}."
     training = experiment["training"]
     mirrored = {"training.augmentation.flip": training["augmentation"]["flip"]}
     mirrored["training.mirror_averaging"] = training["mirror_averaging"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED
 from neurocohort.settings.experiment import MOST_DRAWS
-from neurocohort.settings.recipes import RECIPES
+from neurocohort.settings.recipes import recipe_values
 from neurocohort.structures import MOST, structures_of
 from neurocohort.study.learning_curves import learning_curve_faults
 from neurocohort.study.members import control_names, without_site_names
@@ -18,9 +18,9 @@ from neurocohort.study.published import published_faults
 
 def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
     """Yield a sentence for each conflict of the trainings of an experiment with the rest of the configuration."""
-    training, task = experiment["training"], experiment["task"]
-    if (recipe := experiment.get("recipe")) and experiment["network"]["name"] != RECIPES[recipe]["network"]["name"]:
-        fitting, name = RECIPES[recipe]["network"]["name"], experiment["network"]["name"]
+    training, task, shape = experiment["training"], experiment["task"], config["preprocessing"]["shape"]
+    values, name = recipe_values(recipe := experiment.get("recipe"), shape), experiment["network"]["name"]
+    if values and name != (fitting := values["network"]["name"]):
         yield f"`{key}.recipe` is {recipe}, which is for {fitting}, and `{key}.network.name` is {name}; leave the recipe out."
     if training["cross_validation"] and config["split"]["folds"] < 2:
         folds = config["split"]["folds"]
@@ -37,7 +37,7 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
             f"`{key}.training.patience` is {training['patience']}, which stops a training by its best epoch, and "
             f"`{key}.training.keep` is {training['keep']}, which needs all epochs; set `patience: 0`, or `keep: best`."
         )
-    yield from _patch_faults(f"{key}.training.patch", training["patch"], task, config["preprocessing"]["shape"])
+    yield from _patch_faults(f"{key}.training.patch", training["patch"], task, shape)
     if (loss := training["loss"]) != "dice_ce" and task != "segmentation":
         yield f"`{key}.training.loss` is {loss}, which is for segmentation, and this experiment's task is {task}; leave it out."
     if (fraction := training["foreground_fraction"]) and not training["patch"]:
