@@ -112,7 +112,7 @@ def test_the_names_are_in_every_file(done):
     for folder in ("results/clinic/preproc", "results/experiments/structures/label_maps/clinic"):
         assert table(done, f"{folder}/dseg.tsv")["name"].tolist() == names
     run = json.loads(done.path("results/experiments/structures/seed-1/run.json").read_text())
-    assert run["task"] == {"kind": "segmentation", "structures": [*NAMES]}
+    assert run["task"] == {"kind": "segmentation", "structures": [*NAMES], "loss_name": "dice_ce"}
     metadata = json.loads(done.path("results/models/structures/configs/metadata.json").read_text())
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert [*channels.values()] == ["background", *NAMES]
