@@ -24,7 +24,7 @@ from neurocohort.report import exclusions, gates, saliency, shift, site_effects
 from neurocohort.report.checklists import Question, Report, item_of
 from neurocohort.report.claims import rerun_sentence, unseen_sentence
 from neurocohort.report.evaluations import evaluations_sentence
-from neurocohort.report.formats import Control
+from neurocohort.report.formats import Control, Run
 from neurocohort.report.headline import HEADLINES, Figure, Verdict, headline_metric, headline_of
 from neurocohort.report.methods import Methods
 from neurocohort.report.model_card import card_sections
@@ -129,7 +129,7 @@ def _metrics(*rows: tuple) -> pd.DataFrame:
     )
 
 
-def _limits(metrics: pd.DataFrame, participants: int, **settings: object) -> list[str]:
+def _limits(metrics: pd.DataFrame, participants: int, run: Run | None = None, **settings: object) -> list[str]:
     settings = {"task": "regression", "target": "age", "cohorts": ["ixi"], "external": []} | settings
     people = [f"p{number}" for number in range(participants)]
     samples = pd.DataFrame({"participant_id": people, "scan_id": people, "cohort": "ixi", "part": "held-out"})
@@ -138,7 +138,7 @@ def _limits(metrics: pd.DataFrame, participants: int, **settings: object) -> lis
         site=["a", "b", "c"] * (len(samples) // 3) + ["a"] * (len(samples) % 3), age=40.0, sex="F", target=1.0
     )
     configuration = {"experiments": {"age": settings}, "cohorts": {}}
-    known = Known("age", settings, configuration, metrics=metrics, samples=samples)
+    known = Known("age", settings, configuration, run=run, metrics=metrics, samples=samples)
     return [sentence for section in card_sections(known) for sentence in section.sentences]
 
 
@@ -270,6 +270,7 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "networks_some": lambda: [networks_sentence(network_rows("no", "yes"))],
     "limits_carried": lambda: _limits(_metrics(*CARRIED), 120, external=["oasis1"], **GIVEN),
     "limits_published": lambda: _limits(_metrics(HOME), 120, **STARTED),
+    "limits_painted": lambda: _limits(_metrics(HOME), 30, Run(settings={"synthetic": {"fraction": 0.5}})),
     "limits_alone": lambda: _limits(_metrics(HOME), 30),
     "shift_partly": lambda: _shift(PARTLY_NEW),
     "shift_site": lambda: [*_shift(NEW_SITE), shift._failed(["age without-HH"])],
