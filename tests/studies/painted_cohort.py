@@ -88,11 +88,15 @@ def means_of(contrast: str) -> dict[tuple[int, ...], tuple[float, float]]:
     }
 
 
+def number_of(label_map: Path) -> str:
+    """The number of an anatomy, two digits."""
+    return label_map.name.removeprefix("head_labels_").removesuffix(".nii.gz")
+
+
 def paint(label_map: Path, participant: str, variant: int, args: argparse.Namespace) -> dict:
     """Paint one head, write the image and its labels, and return its row for ``heads.tsv``."""
     folder, seed, spacing_mm = args.output, args.seed, args.spacing_mm
-    number = int(participant.removeprefix("sub-"))
-    rng = np.random.default_rng((seed, number, variant))
+    rng = np.random.default_rng((seed, int(number_of(label_map)), variant))
     head = heads.paint_head(
         label_map,
         seed=int(rng.integers(2**32)),
@@ -143,7 +147,9 @@ def main() -> None:
         )
     if args.output.exists():
         sys.exit(f"error: {args.output} is there already; remove it, or give another folder.")
-    participants = [f"sub-{path.name.removeprefix('head_labels_').removesuffix('.nii.gz')}" for path in label_maps]
+    # Cohorts of different contrasts are used together, and a participant has one part.
+    contrast = "" if args.contrast == "t1" else args.contrast
+    participants = [f"sub-{contrast}{number_of(path)}" for path in label_maps]
     split = parts_of(participants, args.seed)
     if args.held_out_only:
         split = split[split["part"] == "held-out"]
