@@ -48,7 +48,7 @@ class Contrast:
 
     Args:
         means: Mean intensity by channel and class, (C, classes).
-        deviations: Standard deviation, likewise.
+        deviations: Standard deviation by channel and class, (C, classes).
         noise_seeds: One for each channel.
     """
 

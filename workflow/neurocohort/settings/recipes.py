@@ -7,7 +7,7 @@ from neurocohort.settings.preprocessing import Preprocessing
 
 Recipe = Literal["small_cohort", "nnunet_m", "nnunet_l", "nnunet_xl"]
 
-TISSUE_LABELS = 4  # background and three tissues
+TISSUE_LABELS = 4  # background and three tissues; more labels change the memory by the last layer alone
 FOREGROUND_FRACTION = 0.33  # nnU-Net's
 
 # Each experiment's own keys win.
