@@ -1,4 +1,5 @@
-"""A study of structures with names: a table of scans in MNI space with painted label maps, from the check to the report."""
+"""A study of structures with names: a table of scans in MNI space with painted label maps and lesion masks, from the check to the
+report."""
 
 import json
 
@@ -10,7 +11,8 @@ import yaml
 
 pytestmark = pytest.mark.slow
 
-NAMES = {"hippocampus_left": 17, "hippocampus_right": 53, "lesion": [1, 4]}
+LABELS, MASKS = {"hippocampus_left": 17, "hippocampus_right": 53}, {"lesion": "path_lesion"}
+NAMES = [*LABELS, *MASKS]
 PARTICIPANTS, WITHOUT_LESION = 16, 4  # every fourth has no lesion
 SIDE_MM, LESION_MM = 16.0, 14.0  # radii
 
@@ -44,14 +46,19 @@ def cohort(tmp_path_factory):
     for number in range(PARTICIPANTS):
         image, labels = painted(number)
         nib.save(image, folder / f"t1_{number}.nii.gz")
-        nib.save(nib.Nifti1Image(labels, image.affine), folder / f"labels_{number}.nii.gz")
-        rows.append([f"P{number:02d}", f"t1_{number}.nii.gz", f"labels_{number}.nii.gz"])
-    pd.DataFrame(rows, columns=["participant_id", "path", "path_dseg"]).to_csv(folder / "scans.csv", index=False)
+        lesion = np.isin(labels, (1, 4))
+        nib.save(nib.Nifti1Image(np.where(lesion, 0, labels), image.affine), folder / f"labels_{number}.nii.gz")
+        nib.save(nib.Nifti1Image(lesion.astype(np.uint8), image.affine), folder / f"lesion_{number}.nii.gz")
+        rows.append([f"P{number:02d}", *(f"{name}_{number}.nii.gz" for name in ("t1", "labels", "lesion"))])
+    pd.DataFrame(rows, columns=["participant_id", "path", "path_dseg", "path_lesion"]).to_csv(
+        folder / "scans.csv", index=False
+    )
     return folder / "scans.csv"
 
 
 def study_of(table):
-    cohort = {"source": "table", "path": str(table), "mni_space": True, "skull_stripped": True, "labels": NAMES}
+    cohort = {"source": "table", "path": str(table), "mni_space": True, "skull_stripped": True, "labels": LABELS}
+    cohort["masks"] = MASKS
     experiment = {
         "task": "segmentation",
         "target": "dseg",

@@ -14,8 +14,9 @@ WORDS = re.compile(r"[^A-Za-z0-9]+")
 
 
 def structures_of(cohort: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the structures in the label maps of a configured cohort, label 1 first."""
-    return tuple(cohort.get("labels") or TISSUES)
+    """The names of the structures in the label maps of a configured cohort, label 1 first: those of masks are last."""
+    names = *(cohort.get("labels") or ()), *(cohort.get("masks") or ())
+    return names or TISSUES
 
 
 def values_by_name(labels: Mapping[str, int | Sequence[int]]) -> dict[str, list[int]]:

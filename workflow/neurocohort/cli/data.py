@@ -67,7 +67,13 @@ def ingest(
         from neurocohort.sources.bids import ingest_bids
 
         done = ingest_bids(
-            place, folder, pattern=wanted.pattern, run=wanted.run, modalities=kinds, structures=structures
+            place,
+            folder,
+            pattern=wanted.pattern,
+            run=wanted.run,
+            modalities=kinds,
+            structures=structures,
+            masks=wanted.masks,
         )
     elif wanted.source == "caps":
         from neurocohort.sources.caps import ingest_caps
@@ -77,7 +83,7 @@ def ingest(
     else:
         from neurocohort.sources.table import ingest_table
 
-        done = ingest_table(place, folder, modalities=kinds, structures=structures)
+        done = ingest_table(place, folder, modalities=kinds, structures=structures, masks=wanted.masks)
     if wanted.path:
         note_sources(wanted.as_dict(), folder, done.originals)
     write_batches(folder / "batches.tsv", done.contents, wanted.batch_size)

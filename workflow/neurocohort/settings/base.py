@@ -10,6 +10,8 @@ from neurocohort.errors import InputError
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$(?!\n)"
 
+StructureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$(?!\n)", max_length=60)]
+
 T = TypeVar("T")
 
 

@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from neurocohort.settings.base import Address, Path, Unique
+from neurocohort.settings.base import Address, Path, StructureName, Unique
 from neurocohort.settings.ingest import IngestKeys
 from neurocohort.structures import MOST
 
 LARGEST_VALUE = 2**31 - 1  # of a label map
-StructureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$(?!\n)", max_length=60)]
 LabelValue = Annotated[int, Field(ge=1, le=LARGEST_VALUE)]
 LabelValues = Annotated[
     Annotated[LabelValue, Tag("a whole number")] | Annotated[Unique[LabelValue], Field(min_length=1), Tag("a list")],

@@ -2,11 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from neurocohort.settings.base import Group, Path, Unique
+from neurocohort.settings.base import Group, Path, StructureName, Unique
+from neurocohort.structures import MOST
 
 Modality = Literal["T1w", "T2w", "PDw", "FLAIR"]
+MaskPlace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$(?!\n)")]
 
 
 class IngestKeys(Group):
@@ -42,6 +44,15 @@ class IngestKeys(Group):
         title="a list that begins with T1w, then any of T2w, PDw and FLAIR",
         description="The images of a session that become channels. The others are registered rigidly to the T1-weighted one; a "
         "session that lacks one is excluded. ixi has T1w, T2w and PDw (3.6 and 3.8 GB more), oasis1 and caps only T1w.",
+    )
+    masks: dict[StructureName, MaskPlace] | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST,
+        title="names, each with the end of a file's name, or a column",
+        description="bids and table only: structures with a binary mask of their own, in addition to `labels` or without them. "
+        "For bids the end of its name in the place of `T1w`, such as `{lesion: label-lesion_mask}`; for a table the column of "
+        "its path, such as `{lesion: path_lesion}`. See [Label maps](#label-maps).",
     )
 
 

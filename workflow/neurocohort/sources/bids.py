@@ -7,6 +7,7 @@ from neurocohort.notes import Notes
 from neurocohort.sources.bids_plan import plan_bids
 from neurocohort.sources.columns import IngestResult
 from neurocohort.sources.data_dictionary import Entry, read_object
+from neurocohort.sources.local_masks import want_structures
 from neurocohort.sources.local_scans import check_source_outside, ingest_local
 
 CARRIED_OVER = ("Name", "License")  # of dataset_description.json
@@ -20,6 +21,7 @@ def ingest_bids(
     run: str = "first",
     modalities: Sequence[str] = ("T1w",),
     structures: Mapping[str, list[int]] | None = None,
+    masks: Mapping[str, str] | None = None,
 ) -> IngestResult:
     """Turn a BIDS folder into the raw BIDS layout.
 
@@ -36,14 +38,15 @@ def ingest_bids(
         modalities: T1w first. Another one is the image named as the pattern with its suffix, or else any with its suffix; a
             session without it is excluded.
         structures: By name, their values in the label maps; None for CSF, GM and WM.
+        masks: By name, structures with a mask of their own, and the end of its name, such as ``label-lesion_mask``.
 
     Raises:
         InputError: If ``source`` isn't a BIDS folder, no image can be used, a table can't be read, or ``run`` is unknown.
     """
     source, folder = Path(source), Path(folder)
     check_source_outside(source, folder)
-    plan = plan_bids(source, pattern=pattern, run=run, modalities=modalities)
-    plan.structures = dict(structures or {})
+    plan = plan_bids(source, pattern=pattern, run=run, modalities=modalities, masks=masks)
+    want_structures(plan, structures or {}, masks or {})
     return ingest_local(plan, folder, carried_over(plan.notes, source), source)
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from neurocohort.errors import InputError
@@ -23,6 +23,7 @@ from neurocohort.sources.local_files import (
     run_number,
     stem_and_suffix,
 )
+from neurocohort.sources.local_masks import masks_beside
 from neurocohort.sources.local_plan import LocalPlan, LocalScan, check_modalities
 from neurocohort.sources.local_tables import read_bids_tables
 from neurocohort.sources.session_ages import fill_session_ages
@@ -43,6 +44,7 @@ def plan_bids(
     run: str = "first",
     modalities: Sequence[str] = ("T1w",),
     ignored: Callable[[str], bool] | None = None,
+    masks: Mapping[str, str] | None = None,
 ) -> LocalPlan:
     """Plan what `ingest_bids` will do; its docstring describes the arguments.
 
@@ -67,6 +69,8 @@ def plan_bids(
     if not selection.participants:
         raise _nothing_found(source, pattern)
     selection.note()
+    if masks:
+        plan.scans = [scan._replace(masks=masks_beside(scan.images["T1w"], masks)) for scan in plan.scans]
     plan.tables = read_bids_tables(source, plan.notes)
     plan.entries = {**read_dictionary(source / "sessions.json"), **read_dictionary(source / "participants.json")}
     if not os.path.lexists(source / "participants.tsv"):

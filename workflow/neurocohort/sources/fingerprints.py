@@ -44,14 +44,20 @@ def fingerprint_bids(source: Path | str, folder: Path | str | None = None) -> st
     return _fingerprint(hashlib.sha256(), _watched_bids(Path(source)), folder)
 
 
-def fingerprint_table(table: Path | str, folder: Path | str | None = None, *, base: Path | None = None) -> str:
+def fingerprint_table(
+    table: Path | str,
+    folder: Path | str | None = None,
+    *,
+    base: Path | None = None,
+    masks: Mapping[str, str] | None = None,
+) -> str:
     """The hash of a table of scans: sha256 over its content and the mark of each file that it names.
 
-    ``folder``: the cohort's folder. ``base``: the folder of relative paths; the table's own if None. Raises InputError if the
-    table can't be read or has no column ``path``.
+    ``folder``: the cohort's folder. ``base``: the folder of relative paths; the table's own if None. ``masks``: columns with
+    masks, by structure. Raises InputError if the table can't be read or has no column ``path``.
     """
     table = Path(table)
-    watched = _watched_table(table, base)  # raises a clear error for an unreadable table
+    watched = _watched_table(table, base, masks or {})  # raises a clear error for an unreadable table
     return _fingerprint(hashlib.sha256(read_bytes(table)), watched, folder)
 
 
@@ -68,7 +74,7 @@ def fingerprint_caps(
 def fingerprint_local(cohort: Mapping[str, Any], folder: Path | str) -> str:
     """The hash of a configured local cohort. ``folder``: the cohort's folder. Raises InputError if its files can't be read."""
     if cohort["source"] == "table":
-        return fingerprint_table(cohort["path"], folder)
+        return fingerprint_table(cohort["path"], folder, masks=cohort.get("masks"))
     if cohort["source"] == "caps":
         return fingerprint_caps(cohort["path"], folder, participants_tsv=cohort.get("participants_tsv"))
     return fingerprint_bids(cohort["path"], folder)
@@ -85,7 +91,7 @@ def note_sources(cohort: Mapping[str, Any], folder: Path | str, hashes: Mapping[
     source, seen = Path(cohort["path"]), SeenFiles(Path(folder) / NAME)
     watched: Iterable[tuple[str, Path | str]]
     if cohort["source"] == "table":
-        watched = _watched_table(source, None)
+        watched = _watched_table(source, None, cohort.get("masks") or {})
     elif cohort["source"] == "caps":
         watched = _watched_caps(source, cohort.get("participants_tsv"))
     else:
@@ -138,8 +144,8 @@ def _watched_images(folder: AnatFolder) -> Iterator[tuple[str, Path | str]]:
             yield f"{folder.participant_id}/{folder.session_id or ''}/{entry.name}", entry.path
 
 
-def _watched_table(table: Path, base: Path | None) -> list[tuple[str, Path]]:
-    columns, found = tuple(PATH_COLUMNS.values()), []
+def _watched_table(table: Path, base: Path | None, masks: Mapping[str, str]) -> list[tuple[str, Path]]:
+    columns, found = (*PATH_COLUMNS.values(), *masks.values()), []
     rows = read_local_table(table, required=("path",), kept=columns).rows
     for number, row in rows.items():
         for column in columns:

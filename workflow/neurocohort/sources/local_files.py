@@ -11,6 +11,7 @@ from neurocohort.errors import InputError
 from neurocohort.sources.columns import LABELS
 from neurocohort.user_files import expanded, fault_of_file, fault_of_folder, is_folder
 
+MASK = "mask"  # the suffix of masks, such as a brain's or a lesion's
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")  # of one image in several forms, the first is taken
 RUN_ENTITY = re.compile(r"_run-(\d+)(?=_)")
 BIDS_TABLES = ("participants.tsv", "sessions.tsv")
@@ -115,14 +116,14 @@ def pair_of(path: Path) -> tuple[Path, ...]:
 
 
 def matching_images(files: Iterable[os.DirEntry], pattern: str) -> list[os.DirEntry]:
-    """The images of an anat folder that match ``pattern``, by run and then name. Label maps are never among them.
+    """The images of an anat folder that match ``pattern``, by run and then name. Label maps and masks are never among them.
 
     An image in several forms (.nii.gz, .nii, a pair) is listed once.
     """
     best: dict[str, tuple[int, os.DirEntry]] = {}
     for entry in files:
         stem, suffix = stem_and_suffix(entry.name)
-        if not suffix or stem.endswith(f"_{LABELS}"):
+        if not suffix or stem.endswith((f"_{LABELS}", f"_{MASK}")):
             continue
         if fnmatchcase(entry.name, pattern) or (suffix in (".hdr", ".img") and fnmatchcase(f"{stem}.nii", pattern)):
             rank = IMAGE_SUFFIXES.index(suffix)

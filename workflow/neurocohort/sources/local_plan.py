@@ -4,9 +4,10 @@
 Snakemake process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from neurocohort.errors import InputError
@@ -20,7 +21,7 @@ class LocalScan(NamedTuple):
     """One scan and its files.
 
     ``run``: empty, or for example ``run-2`` if the session has several scans. ``images``: by modality. ``labels``: its reference
-    segmentation, if it has one.
+    segmentation, if it has one. ``masks``: by structure, its other part, of one structure each.
     """
 
     participant_id: str
@@ -28,6 +29,12 @@ class LocalScan(NamedTuple):
     run: str
     images: dict[str, Path]
     labels: Path | None = None
+    masks: Mapping[str, Path] = MappingProxyType({})
+
+    @property
+    def segmented(self) -> bool:
+        """Whether it has a reference segmentation."""
+        return self.labels is not None or bool(self.masks)
 
     @property
     def scan_id(self) -> str:
@@ -39,6 +46,7 @@ class LocalPlan:
     """What ingest will do with a cohort.
 
     ``entries``: the source's own data dictionary. ``structures``: those in the label maps, with values; empty for the tissues.
+    ``masks``: structures with a mask of their own, and where it is (`local_masks`).
     """
 
     tables: CohortTables = field(default_factory=lambda: CohortTables({}, {}, {}))
@@ -47,6 +55,7 @@ class LocalPlan:
     exclusions: list[Exclusion] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
     structures: dict[str, list[int]] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
 
     def exclude(self, participant_id: str, scan_id: str | None, reason: str) -> None:
         """Leave out a scan, or all scans of a participant if ``scan_id`` is None."""

@@ -52,12 +52,12 @@ def ingest_local(
     collected.notes.extend(plan.notes.notes)
     for exclusion in plan.exclusions:
         collected.exclude(*exclusion)
-    structures = Structures(plan.structures)
+    structures = Structures(plan.structures, plan.masks)
     unoriented = [scan.scan_id for scan in plan.scans if not _take(collected, scan, structures)]
     if not collected.scans:
         reasons = (f"{row.scan_id or row.participant_id}: {row.reason}" for row in collected.exclusions[:3])
         raise InputError(f"{source} has no scan that can be used. {' '.join(reasons)}")
-    describe_own_labels(collected, source.resolve().name, tuple(structures.values) or TISSUES)
+    describe_own_labels(collected, source.resolve().name, structures.names or TISSUES)
     structures.note(collected)
     with private_as(collected.tables):
         record_inputs(collected, collected.tables, downloaded=False)
@@ -89,15 +89,15 @@ def _take(collected: Ingested, scan: LocalScan, structures: Structures) -> bool:
     """Keep or exclude one scan. Returns whether its images state their orientation; True if it is excluded."""
     originals = scan.images | ({LABELS: scan.labels} if scan.labels else {})
     place = f"{scan.participant_id}/{scan.session_id}/anat/{scan.scan_id}"
-    targets = {
-        suffix: f"{f'{DERIVATIVES}/' if suffix == LABELS else ''}{place}_{suffix}.nii.gz" for suffix in originals
-    }
+    targets = {suffix: f"{place}_{suffix}.nii.gz" for suffix in scan.images}
+    if scan.segmented:
+        targets[LABELS] = f"{DERIVATIVES}/{place}_{LABELS}.nii.gz"
     taken: dict[str, Taken] = {}
     for suffix, target in targets.items():
         try:
             image_path = collected.folder / targets["T1w"]
-            if suffix == LABELS and structures.values:
-                take_structures(collected, target, originals[suffix], image_path, structures)
+            if suffix == LABELS and structures.names:
+                take_structures(collected, target, scan, image_path, structures)
                 continue
             taken[suffix] = take_image(collected, target, originals[suffix])
             if suffix == LABELS:
@@ -108,7 +108,7 @@ def _take(collected: Ingested, scan: LocalScan, structures: Structures) -> bool:
             collected.drop_images(targets.values())
             return True
     files = {MODALITY_COLUMNS[modality]: targets[modality] for modality in scan.images if modality != "T1w"}
-    if scan.labels:  # drawn on the image itself, without a registration
+    if scan.segmented:  # drawn on the image itself, without a registration
         files |= {"dseg_path": targets[LABELS], "dseg_reference_path": targets["T1w"]}
     t1w = taken["T1w"].image
     collected.scans[scan.scan_id] = Scan(scan.participant_id, scan.session_id, scan.scan_id, t1w, files)

@@ -1,4 +1,4 @@
-"""Label maps of a user's own structures: their values become the labels 1 to n, in the order of the structures' names."""
+"""Label maps and masks of a user's own structures: they become one map with the labels 1 to n, in the order of the names."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,11 +9,13 @@ import nibabel as nib
 import numpy as np
 
 from neurocohort.errors import ScanExcluded
+from neurocohort.files import keep_private
 from neurocohort.nifti_files import spatial_shape
 from neurocohort.notes import Kind
 from neurocohort.sources.label_tables import own_table, read_label_table
 from neurocohort.sources.local_images import read_image
 from neurocohort.sources.local_labels import check_grid
+from neurocohort.sources.local_plan import LocalScan
 from neurocohort.sources.raw_bids import STAGE, Ingested, gzipped
 from neurocohort.text import counted, few
 
@@ -23,26 +25,40 @@ ALIGNED = 2  # NIfTI's code for coordinates that are neither a scanner's nor an 
 
 @dataclass
 class Structures:
-    """The structures of a cohort's label maps, and what was found in the maps.
+    """The structures of a cohort's reference segmentations, and what was found in them.
 
     Attributes:
         values: By name, its values in the label maps.
-        maps: Number of label maps.
+        masks: By name, the structures with a mask of their own, and where it is.
+        maps: Number of reference segmentations.
         absent: By name, the number of maps without it.
         others: By value that belongs to no structure, the number of maps with it.
     """
 
     values: dict[str, list[int]]
+    masks: dict[str, str] = field(default_factory=dict)
     maps: int = 0
     absent: Counter[str] = field(default_factory=Counter)
     others: Counter[int] = field(default_factory=Counter)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, label 1 first: a mask's label is after those of the label map."""
+        return *self.values, *self.masks
+
+    def count(self, labels: np.ndarray) -> None:
+        """Count a reference segmentation with the labels 1 to n."""
+        self.maps += 1
+        there = np.bincount(labels.ravel(), minlength=len(self.names) + 1) > 0
+        self.absent.update(name for label, name in enumerate(self.names, start=1) if not there[label])
+
     def note(self, collected: Ingested) -> None:
         """Note structures that are absent from label maps, and values that became background."""
         for name, count in self.absent.items():
-            values = ", ".join(map(str, self.values[name]))
+            values = ", ".join(map(str, self.values.get(name, ())))
+            where, doubt = (f"value {values}", "its value") if values else (self.masks[name], "its mask")
             what = (
-                f"None of the {self.maps} label maps has {name} (value {values}); is that its value?"
+                f"None of the {self.maps} label maps has {name} ({where}); is that {doubt}?"
                 if count == self.maps
                 else f"{count} of the {self.maps} label maps don't have {name}; there its reference volume is 0."
             )
@@ -55,43 +71,76 @@ class Structures:
             collected.notes.add(Kind.LABEL_MAPS, sentence)
 
 
-def take_structures(collected: Ingested, target: str, original: Path, image_path: Path, structures: Structures) -> None:
-    """Write a user's label map into the cohort's folder, with labels 1 to n, and count what it has.
+def take_structures(
+    collected: Ingested, target: str, scan: LocalScan, image_path: Path, structures: Structures
+) -> None:
+    """Write a scan's reference segmentation into the cohort's folder, with labels 1 to n, and count what it has.
+
+    Masks are drawn over the label map, in their order.
 
     Args:
         collected: The ingest.
         target: The path in the cohort's folder, a .nii.gz.
-        original: The label map: a .nii.gz, .nii or Analyze pair.
+        scan: The scan, with its label map and masks: .nii.gz, .nii or Analyze pairs.
         image_path: Its T1-weighted image.
         structures: Those of the cohort.
 
     Raises:
-        ScanExcluded: If the file can't be read, is not on the image's grid or has values that aren't whole numbers, or if its own
-            ``_dseg.tsv`` gives a structure another value.
+        ScanExcluded: If a file can't be read, is not on the image's grid or has values that aren't whole numbers, if the label
+            map's own ``_dseg.tsv`` gives a structure another value, or if a mask has other values than 0 and one more.
     """
-    found = read_image(collected, original)
-    labels: Any = found.image
-    check_grid(labels, nib.load(image_path))
-    _check_own_table(original, structures)
+    reference: Any = nib.load(image_path)
+    labels = np.zeros(spatial_shape(reference.shape, STAGE), dtype=np.uint8)
+    if scan.labels:
+        labels = _renumbered(_whole_values(collected, scan.labels, reference), structures)
+        _check_own_table(scan.labels, structures)
+    for label, name in enumerate(structures.masks, start=len(structures.values) + 1):
+        labels[_in_mask(collected, scan.masks[name], reference)] = label
+    structures.count(labels)
+    image = nib.Nifti1Image(labels, reference.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(reference.affine, ALIGNED)
+    originals = [path for path in (scan.labels, *scan.masks.values()) if path]
+    collected.write_image(target, gzipped(image), originals[0])
+    for original in originals[1:]:
+        keep_private(collected.folder / target, original)
+
+
+def _whole_values(collected: Ingested, original: Path, reference: Any) -> np.ndarray:
+    """The values of a label map on the grid of its image, as whole numbers."""
+    labels: Any = read_image(collected, original).image
+    check_grid(labels, reference)
     values = np.asarray(labels.dataobj).reshape(spatial_shape(labels.shape, STAGE))
     whole = np.rint(values)
     if not np.isfinite(whole).all() or (np.abs(values - whole) > LARGEST_FRACTION).any():
         example = values[~(np.abs(values - whole) <= LARGEST_FRACTION)].flat[0]
         raise ScanExcluded(STAGE, f"it has the value {example:g}; expected whole numbers, one for each structure.")
-    renumbered = nib.Nifti1Image(_renumbered(whole, structures), labels.affine)
-    renumbered.header.set_xyzt_units("mm")
-    renumbered.set_qform(labels.affine, ALIGNED)
-    collected.write_image(target, gzipped(renumbered), original)
+    return whole
+
+
+def _in_mask(collected: Ingested, original: Path, reference: Any) -> np.ndarray:
+    """The voxels of a mask, bool."""
+    try:
+        values = _whole_values(collected, original, reference)
+    except ScanExcluded as exclusion:
+        raise ScanExcluded(STAGE, f"{original.name}: {exclusion.reason}") from None
+    found = np.unique(values)
+    if found[0] < 0 or np.count_nonzero(found) > 1:
+        shown = few(f"{value:g}" for value in found)
+        raise ScanExcluded(
+            STAGE,
+            f"{original.name} has the values {shown}; expected a mask with 0 and one other value. A map of several structures is "
+            "a label map: see `labels`.",
+        )
+    return values > 0
 
 
 def _renumbered(values: np.ndarray, structures: Structures) -> np.ndarray:
-    """The labels 0 to n of whole ``values``, uint8; counts the map in ``structures``."""
+    """The labels 0 to n of whole ``values``, uint8; counts the values without a structure."""
     found, place = np.unique(values, return_inverse=True)
     label_of = {value: label for label, own in enumerate(structures.values.values(), start=1) for value in own}
     labels = np.array([label_of.get(int(value), 0) for value in found], dtype=np.uint8)
-    structures.maps += 1
     structures.others.update(int(value) for value in found if value and int(value) not in label_of)
-    structures.absent.update(name for label, name in enumerate(structures.values, start=1) if label not in labels)
     return labels[place].reshape(values.shape)
 
 

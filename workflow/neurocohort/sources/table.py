@@ -7,6 +7,7 @@ from pathlib import Path
 from neurocohort.errors import InputError
 from neurocohort.sources.columns import IngestResult
 from neurocohort.sources.local_files import pair_of
+from neurocohort.sources.local_masks import want_structures
 from neurocohort.sources.local_plan import LocalScan
 from neurocohort.sources.local_scans import ingest_local
 from neurocohort.sources.table_plan import plan_table
@@ -19,6 +20,7 @@ def ingest_table(
     modalities: Sequence[str] = ("T1w",),
     base: Path | str | None = None,
     structures: Mapping[str, list[int]] | None = None,
+    masks: Mapping[str, str] | None = None,
 ) -> IngestResult:
     """Turn the scans of a table into the raw BIDS layout.
 
@@ -33,14 +35,15 @@ def ingest_table(
         modalities: T1w first.
         base: The folder of relative paths; the table's folder by default.
         structures: By name, their values in the label maps; None for CSF, GM and WM.
+        masks: By name, structures with a mask of their own, and the column with its path.
 
     Raises:
         InputError: If the table can't be read, an ID can't be a BIDS label, two rows have the same participant and session, or
             no scan can be used.
     """
     table, folder, base = Path(table), Path(folder), Path(base) if base else None
-    plan = plan_table(table, modalities=modalities, base=base)
-    plan.structures = dict(structures or {})
+    plan = plan_table(table, modalities=modalities, base=base, masks=masks)
+    want_structures(plan, structures or {}, masks or {})
     for scan in plan.scans:
         _check_outside(table, scan, folder)
     return ingest_local(plan, folder, {"Name": table.stem, "DatasetType": "raw"}, table)
@@ -49,7 +52,7 @@ def ingest_table(
 def _check_outside(table: Path, scan: LocalScan, folder: Path) -> None:
     """Raise InputError for an image in the cohort's folder: it would link to itself, or be deleted as one of an earlier run."""
     place = os.path.realpath(folder)
-    for path in filter(None, (*scan.images.values(), scan.labels)):
+    for path in filter(None, (*scan.images.values(), scan.labels, *scan.masks.values())):
         parents = (os.path.realpath(one.parent) for one in (path, *pair_of(path)))
         if any(place in (parent, *map(str, Path(parent).parents)) for parent in parents):
             raise InputError(

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neurocohort.errors import InputError
@@ -15,11 +15,18 @@ from neurocohort.sources.local_plan import LocalPlan, LocalScan, check_modalitie
 from neurocohort.sources.local_tables import LocalTable, label_of
 from neurocohort.sources.session_ages import fill_session_ages
 from neurocohort.sources.variables import cohort_of, read_scan_table
+from neurocohort.text import few
 
 SESSION = "ses-1"  # of rows without a session
 
 
-def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path | None = None) -> LocalPlan:
+def plan_table(
+    table: Path,
+    *,
+    modalities: Sequence[str] = ("T1w",),
+    base: Path | None = None,
+    masks: Mapping[str, str] | None = None,
+) -> LocalPlan:
     """Plan what `ingest_table` will do; its docstring describes the arguments.
 
     Raises:
@@ -28,10 +35,10 @@ def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path 
     """
     check_modalities(modalities)
     notes = Notes()
-    content = read_scan_table(table, notes)
+    content = read_scan_table(table, notes, masks=tuple((masks or {}).values()))
     if not content.rows:
         raise InputError(f"{table} has a header and no row below it; expected one row per scan.")
-    _check_path_columns(content, modalities)
+    _check_path_columns(content, modalities, masks or {})
     keys = _keys(content, notes)
     plan = LocalPlan(cohort_of(content, keys), notes=notes)
     if without := sum(not row.get("session_id") for row in content.rows.values()):
@@ -46,7 +53,12 @@ def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path 
             plan.exclude(participant_id, f"{participant_id}_{session_id}", reason)
         else:
             labels = named_file(cell, table, base) if cell else None
-            plan.scans.append(LocalScan(participant_id, session_id, "", images, labels))
+            drawn = {
+                name: named_file(cell, table, base)
+                for name, column in (masks or {}).items()
+                if (cell := row.get(column))
+            }
+            plan.scans.append(LocalScan(participant_id, session_id, "", images, labels, drawn))
     if plan.scans and not any(os.path.lexists(scan.images["T1w"]) for scan in plan.scans):
         raise InputError(
             f"{table} names {len(plan.scans)} image(s), and none of them is there, such as {plan.scans[0].images['T1w']}; "
@@ -57,13 +69,19 @@ def plan_table(table: Path, *, modalities: Sequence[str] = ("T1w",), base: Path 
     return plan
 
 
-def _check_path_columns(table: LocalTable, modalities: Sequence[str]) -> None:
+def _check_path_columns(table: LocalTable, modalities: Sequence[str], masks: Mapping[str, str]) -> None:
     columns: set[str] = set().union(*table.rows.values())
     if absent := [PATH_COLUMNS[modality] for modality in modalities if PATH_COLUMNS[modality] not in columns]:
         raise InputError(
             f"{table.path} lacks the column(s) {', '.join(absent)}, which the modalities {', '.join(modalities)} need; add "
             "them, or leave those modalities out."
         )
+    for name, column in masks.items():
+        if column not in columns:
+            raise InputError(
+                f"{table.path} lacks the column {column}, which `masks` names for {name}; add it, with the path of each scan's "
+                f"mask, or correct the name. The table has {few(sorted(columns))}."
+            )
 
 
 def _keys(table: LocalTable, notes: Notes) -> dict[int, tuple[str, str]]:

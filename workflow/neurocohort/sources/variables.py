@@ -52,7 +52,7 @@ def kinds_of_plan(plan: LocalPlan) -> dict[str, str | None]:
     """The kind of each variable that scans.tsv will have; None if every value is missing. ``dseg``: if a scan has a label map."""
     tables = plan.tables
     kinds = {name: _kind(name, tables.texts(name)) for name in tables.names if name not in EVERY_COHORT}
-    return EVERY_COHORT | kinds | ({LABELS: LABEL_MAP} if any(scan.labels for scan in plan.scans) else {})
+    return EVERY_COHORT | kinds | ({LABELS: LABEL_MAP} if any(scan.segmented for scan in plan.scans) else {})
 
 
 def values_of_plan(plan: LocalPlan) -> Variables:
@@ -60,9 +60,13 @@ def values_of_plan(plan: LocalPlan) -> Variables:
     return values_for_scans(plan.tables, plan.keys, plan.entries)
 
 
-def read_scan_table(table: Path, notes: Notes | None = None) -> LocalTable:
-    """Read a user's table of scans. Raises InputError if it can't be read, or lacks ``participant_id`` or ``path``."""
-    return read_local_table(table, required=("participant_id", "path"), kept=TABLE_KEYS, notes=notes)
+def read_scan_table(table: Path, notes: Notes | None = None, *, masks: tuple[str, ...] = ()) -> LocalTable:
+    """Read a user's table of scans; ``masks``: columns with the paths of masks.
+
+    Raises:
+        InputError: If it can't be read, or lacks ``participant_id`` or ``path``.
+    """
+    return read_local_table(table, required=("participant_id", "path"), kept=(*TABLE_KEYS, *masks), notes=notes)
 
 
 def cohort_of(table: LocalTable, keys: dict[int, tuple[str, str]]) -> CohortTables:

@@ -9,6 +9,7 @@ from neurocohort.dataset.clinicadl_split import split_tables
 from neurocohort.errors import InputError
 from neurocohort.sources.bids_plan import plan_bids
 from neurocohort.sources.caps_plan import plan_caps
+from neurocohort.sources.local_masks import want_structures
 from neurocohort.sources.local_plan import LocalPlan
 from neurocohort.sources.table_plan import plan_table
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NAME, NUMBER, TWO_CLASSES
@@ -61,9 +62,9 @@ _LOCAL = {"path", "skull_stripped", "mni_space"}
 KEYS_OF_SOURCE = {
     "ixi": {"base_url"},
     "oasis1": {"base_url", "table", "discs", "accept_data_use_agreement"},
-    "bids": _LOCAL | {"pattern", "run", "labels"},
+    "bids": _LOCAL | {"pattern", "run", "labels", "masks"},
     "caps": _LOCAL | {"participants_tsv", "run"},
-    "table": _LOCAL | {"labels"},
+    "table": _LOCAL | {"labels", "masks"},
 }
 MODALITIES_OF_SOURCE = {"ixi": ("T1w", "T2w", "PDw"), "oasis1": ("T1w",), "caps": ("T1w",)} | dict.fromkeys(
     ("bids", "table"), MODALITIES
@@ -115,7 +116,7 @@ def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
                 "participant_id": scan.participant_id,
                 "session_id": scan.session_id,
                 "scan_id": scan.scan_id,
-                "dseg": scan.labels,
+                "dseg": scan.segmented or None,
             }
             | values[scan.scan_id]
             for scan in plan.scans
@@ -132,13 +133,19 @@ def survey_of_cohort(cohort: dict, columns: set[str] | None = None) -> Survey:
 
 def plan_of_cohort(cohort: dict) -> LocalPlan | None:
     """The plan of the ingest of a local cohort; None for a public one."""
-    path = Path(cohort.get("path", ""))
+    path, masks = Path(cohort.get("path", "")), cohort.get("masks") or {}
     if cohort["source"] == "bids":
-        return plan_bids(path, pattern=cohort["pattern"], run=cohort["run"], modalities=cohort["modalities"])
-    if cohort["source"] == "caps":
+        selection = {key: cohort[key] for key in ("pattern", "run", "modalities")}
+        plan = plan_bids(path, **selection, masks=masks)
+    elif cohort["source"] == "caps":
         labels = cohort.get("participants_tsv")
-        return plan_caps(path, participants_tsv=Path(labels) if labels else None, run=cohort["run"])
-    return plan_table(path, modalities=cohort["modalities"]) if cohort["source"] == "table" else None
+        plan = plan_caps(path, participants_tsv=Path(labels) if labels else None, run=cohort["run"])
+    elif cohort["source"] == "table":
+        plan = plan_table(path, modalities=cohort["modalities"], masks=masks)
+    else:
+        return None
+    want_structures(plan, values_by_name(cohort.get("labels") or {}), masks)
+    return plan
 
 
 def cohort_faults(config: dict) -> Iterator[str]:
@@ -154,7 +161,7 @@ def cohort_faults(config: dict) -> Iterator[str]:
                 "it out."
             )
         yield from _modality_faults(key, cohort)
-        yield from _label_faults(key, cohort.get("labels") or {})
+        yield from _label_faults(key, cohort.get("labels") or {}, cohort.get("masks") or {})
         if "path" in KEYS_OF_SOURCE[source]:
             yield from _path_faults(key, cohort)
         yield from _split_file_faults(key, cohort.get("split_file"), config["split"])
@@ -189,8 +196,13 @@ def _modality_faults(key: str, cohort: dict) -> Iterator[str]:
         yield f"`{key}.modalities` has {listed(absent)}; a cohort with `source: {cohort['source']}` has {listed(there)}."
 
 
-def _label_faults(key: str, labels: dict) -> Iterator[str]:
-    """Values that belong to two structures."""
+def _label_faults(key: str, labels: dict, masks: dict) -> Iterator[str]:
+    """Values, names and masks that belong to two structures."""
+    if twice := [name for name in masks if name in labels]:
+        yield f"`{key}` has {listed(twice)} under `labels` and under `masks`; expected each name once."
+    for place in dict.fromkeys(place for place in masks.values() if [*masks.values()].count(place) > 1):
+        names = listed([name for name, own in masks.items() if own == place])
+        yield f"`{key}.masks` gives {place} to {names}; expected a mask for each."
     owners: dict[int, str] = {}
     for name, values in values_by_name(labels).items():
         for value in values:

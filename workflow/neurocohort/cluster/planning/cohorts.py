@@ -9,7 +9,7 @@ from neurocohort.sources.caps_plan import plan_caps
 from neurocohort.sources.local_files import anat_folders, labels_beside, matching_images, named_file, pair_of
 from neurocohort.sources.sources import Source, SourceFile, needed_files, read_source, source_table, store_of
 from neurocohort.sources.variables import read_scan_table
-from neurocohort.study.cohorts import SYNTHETIC_FOLDER
+from neurocohort.study.cohorts import SYNTHETIC_FOLDER, plan_of_cohort
 from neurocohort.study.published import published_file, published_stores
 
 LOCAL_SOURCES = ("bids", "caps", "table")
@@ -190,6 +190,10 @@ def _local(name: str, settings: dict[str, Any], directory: Path) -> Cohort:
 
 def _files_of(path: Path, settings: dict[str, Any]) -> tuple[list[Path], int]:
     """The T1-weighted images of a local cohort, and how many of them have a label map."""
+    if settings.get("masks"):
+        plan = plan_of_cohort({**settings, "path": path})
+        scans = plan.scans if plan else []
+        return [scan.images["T1w"] for scan in scans], sum(scan.segmented for scan in scans)
     if settings["source"] == "table":
         return _in_table(path)
     if settings["source"] == "caps":
