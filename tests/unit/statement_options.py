@@ -179,6 +179,7 @@ OPTIONS = {
     "coarse_epochs": training(coarse_epochs=2),
     "no_augmentation": _augmentation_off,
     "synthstrip": preprocessing(brain_extraction="synthstrip", intensity="zscore"),
+    "affine by torch": preprocessing(affine="torch"),
     "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),
     "modalities": _modalities,
     "patches": _patches,

@@ -31,6 +31,7 @@ SETTINGS = {
     "intensity": "percentile",
     "seed": 1,
     "brain_extraction": "deepbet",
+    "affine": "simpleitk",
     "registration": "affine",
     "tissue_maps": False,
     "modulated_gm": False,

@@ -219,7 +219,9 @@ def _align(
         found, shift_mm = fit_in_place(brain.image, brain.mask, template, settings.seed)
         numbers = {"template_shift_mm": round(shift_mm, 3)}
     else:
-        found = _register(template.fit, template.fit_mask, brain.image, brain.mask, settings.seed, MIN_DICE)
+        device = settings.device if settings.affine == "torch" else ""
+        fixed = template.fit, template.fit_mask
+        found = _register(*fixed, brain.image, brain.mask, settings.seed, MIN_DICE, device)
         numbers = pose_numbers(to_world @ found.fixed_to_moving)
     return (
         found.fixed_to_moving,
@@ -234,19 +236,26 @@ def _align(
 
 
 def _register(
-    fixed: Volume, fixed_mask: np.ndarray, image: Volume, mask: np.ndarray, seed: int, min_dice: float
+    fixed: Volume, fixed_mask: np.ndarray, image: Volume, mask: np.ndarray, seed: int, min_dice: float, device: str = ""
 ) -> Registration:
-    """Register the brain of ``image``, resampled to the spacing of the fixed image: a finer one would gain nothing."""
-    moving, moving_mask = _resampled_brain(image, mask, float(fixed.spacing_mm[0]))
-    return register_affine(
-        fixed,
-        fixed_mask,
-        moving,
-        moving_mask,
-        seed=seed,
-        min_dice=min_dice,
-        min_mutual_information=MIN_MUTUAL_INFORMATION,
-    )
+    """Register the brain of ``image``, resampled to the spacing of the fixed image: a finer one would gain nothing.
+
+    ``device``: where torch registers it; empty for SimpleITK.
+    """
+    brain, information = _resampled_brain(image, mask, float(fixed.spacing_mm[0])), MIN_MUTUAL_INFORMATION
+    if device:
+        from neurocohort.imaging.batch_affine import register_affine_batch
+
+        return register_affine_batch(
+            fixed,
+            fixed_mask,
+            [brain],
+            seed=seed,
+            min_dice=min_dice,
+            min_mutual_information=information,
+            device=device,
+        )[0]
+    return register_affine(fixed, fixed_mask, *brain, seed=seed, min_dice=min_dice, min_mutual_information=information)
 
 
 def _resampled_brain(image: Volume, mask: np.ndarray, spacing_mm: float) -> tuple[Volume, np.ndarray]:

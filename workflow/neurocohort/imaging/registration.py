@@ -91,22 +91,30 @@ def register_affine(
     # number doesn't reach the filters inside it; that of the process does.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     centre = _lps_centre(fixed, fixed_mask)
-    coarse = [to_image(_coarser(volume, START_MM)) for volume in (fixed, moving)]
-    middle = [to_image(_coarser(volume, MIDDLE_MM)) for volume in (fixed, moving)]
+    coarse = [to_image(coarser(volume, START_MM)) for volume in (fixed, moving)]
+    middle = [to_image(coarser(volume, MIDDLE_MM)) for volume in (fixed, moving)]
     fine = [to_image(volume) for volume in (fixed, moving)]
     inner = to_image(Volume(ndimage.binary_erosion(fixed_mask), fixed.affine)) > 0.5
-    starts = [_similarity(start, centre) for start in _starts(fixed, fixed_mask, moving, moving_mask)]
+    starts = [_similarity(start, centre) for start in starts_of(fixed, fixed_mask, moving, moving_mask)]
     values = [_maximise(start, coarse, SIMILARITY_SEARCHES[START_MM], seed) for start in starts]
     found: list[Registration] = []
     for start in np.argsort(-np.array(values), kind="stable"):
         matrix = _refine(starts[start], centre, middle, fine, inner, seed)
-        moved = sample(Volume(moving_mask, moving.affine), grid_of(fixed), matrix).data > 0.5
-        information = _mutual_information(_to_itk(matrix), fine)
-        found.append(Registration(matrix, dice(fixed_mask, moved), information, len(found) + 1))
+        found.append(judged(matrix, fixed, fixed_mask, moving, moving_mask, starts=len(found) + 1))
         best = max(found, key=lambda one: one.mutual_information)
         if best.mask_dice >= min_dice and best.mutual_information >= min_mutual_information:
             break
     return best
+
+
+def judged(
+    matrix: np.ndarray, fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray, *, starts: int
+) -> Registration:
+    """Return the registration ``matrix`` (fixed to moving, 4 x 4) with its overlap and information; ``starts``: see there."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # as in register_affine
+    moved = sample(Volume(moving_mask, moving.affine), grid_of(fixed), matrix).data > 0.5
+    information = _mutual_information(_to_itk(matrix), [to_image(fixed), to_image(moving)])
+    return Registration(matrix, dice(fixed_mask, moved), information, starts)
 
 
 def compare_in_place(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray) -> Registration:
@@ -123,7 +131,7 @@ def remaining_shift_mm(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, *,
     overlap of the masks it is sensitive to a tilt, and unlike the mutual information it doesn't depend on atrophy.
     """
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # as in register_affine
-    coarse = [to_image(_coarser(volume, START_MM)) for volume in (fixed, moving)]
+    coarse = [to_image(coarser(volume, START_MM)) for volume in (fixed, moving)]
     similarity = _similarity(np.eye(4), _lps_centre(fixed, fixed_mask))
     _maximise(similarity, coarse, SIMILARITY_SEARCHES[START_MM], seed)
     moved = from_itk(similarity) - np.eye(4)
@@ -143,8 +151,9 @@ def write_itk_affine(path: Path, fixed_to_moving: np.ndarray) -> None:
         raise RuntimeError(f"{path} doesn't contain the transform that was written")
 
 
-def _starts(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray) -> Iterator[np.ndarray]:
-    fixed_centre, moving_centre = _centre(fixed, fixed_mask), _centre(moving, moving_mask)
+def starts_of(fixed: Volume, fixed_mask: np.ndarray, moving: Volume, moving_mask: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the transforms, fixed to moving, 4 x 4, from which a registration starts: upright first."""
+    fixed_centre, moving_centre = centre_of(fixed, fixed_mask), centre_of(moving, moving_mask)
     size_ratio = (moving_mask.sum() * moving.voxel_ml / (fixed_mask.sum() * fixed.voxel_ml)) ** (1 / 3)
     for turn in [np.eye(3), *(_turn(axis, side * START_DEGREES) for axis in range(3) for side in (1, -1))]:
         start = np.eye(4)
@@ -164,16 +173,18 @@ def _turn(axis: int, degrees: float) -> np.ndarray:
 
 
 def _lps_centre(volume: Volume, mask: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = _centre(volume, mask)
+    x, y, z = centre_of(volume, mask)
     return -x, -y, z
 
 
-def _centre(volume: Volume, mask: np.ndarray) -> np.ndarray:
+def centre_of(volume: Volume, mask: np.ndarray) -> np.ndarray:
+    """Return the middle of a mask, (3,), RAS mm."""
     index = np.argwhere(mask).mean(axis=0)
     return volume.affine[:3, :3] @ index + volume.affine[:3, 3]
 
 
-def _coarser(volume: Volume, spacing_mm: float) -> Volume:
+def coarser(volume: Volume, spacing_mm: float) -> Volume:
+    """Return a smoothed copy of another spacing, on a grid with the same corner."""
     extent = (np.array(volume.data.shape) - 1) * volume.spacing_mm
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = volume.affine[:3, 3]

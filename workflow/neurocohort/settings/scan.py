@@ -17,8 +17,14 @@ class ScanKeys(Group):
     )
     device: Literal["cpu", "cuda"] = Field(
         "cpu",
-        description="Where the brain mask is found. `cuda` requests a GPU for every batch of scans, and reads the next scan in "
-        "the meantime; its sums differ from the CPU's in the last bits, so a few voxels at the edge of a mask may differ.",
+        description="Where the brain mask is found, and with `affine: torch` the affine. `cuda` requests a GPU for every batch "
+        "of scans, and reads the next scan in the meantime; its sums differ from the CPU's in the last bits, so a few voxels at "
+        "the edge of a mask may differ.",
+    )
+    affine: Literal["simpleitk", "torch"] = Field(
+        "simpleitk",
+        description="Program of the affine registration to the template. `torch` searches from all starts at once on `device`, "
+        "with the mutual information of MONAI: meant for `device: cuda`, and slower on a CPU.",
     )
     registration: Literal["affine", "deformable"] = Field(
         "affine",
