@@ -15,6 +15,7 @@ from neurocohort.export.raw_scans import RAW_SCANS, REFERENCE, TEMPLATE
 from neurocohort.export.reference import Reference, reference_from
 from neurocohort.files import read_json
 from neurocohort.imaging.template import Template, read_template
+from neurocohort.imaging.volume import Grid
 from neurocohort.learning.model_files import Model, model_from
 from neurocohort.learning.tasks import SEGMENTATION, structures_of_task
 from neurocohort.settings.scan import ScanKeys
@@ -37,7 +38,7 @@ class RawScanBundle:
         classes: The names of its classes.
         models: Its networks by name; their predictions are averaged.
         preprocessing: The settings of the preprocessing.
-        template: The template.
+        template: The template; of a study in native space its grid.
         limits: The study's limits of quality.
         reference: What the training scans were like.
         conformal: Makes the interval or set of a prediction; None where the bundle has none.
@@ -53,7 +54,7 @@ class RawScanBundle:
     classes: list[str]
     models: Mapping[str, Model]
     preprocessing: ScanKeys
-    template: Template
+    template: Template | Grid
     limits: QualityLimits
     reference: Reference
     conformal: Conformal | None
