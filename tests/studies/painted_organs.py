@@ -33,8 +33,12 @@ AIR, LUNG, FAT, SOFT, BLOOD, BONE = -1000.0, -850.0, -90.0, 40.0, 60.0, 400.0  #
 NOISE_HU = 25.0
 NODULE_MM = (4.0, 12.0)  # diameter
 MOST_NODULES, EVERY_NTH_WITHOUT = 4, 4
+HEART, HEART_RADII = np.array([-12, 18, -30]), np.array([34, 30, 36])  # mm
 VESSELS = 14  # of a lung
 CARTILAGE_MM = 2.0
+
+
+Part = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -75,21 +79,49 @@ class Canvas:
     """An image that is painted shape by shape, and its label map.
 
     Args:
-        points: Coordinates of the voxels in the body, mm, (3, X, Y, Z) float32: right, anterior, superior.
+        shape: In voxels.
+        affine: 4 x 4, voxel index to the body's coordinates in mm: right, anterior, superior.
         background: The intensity of all voxels.
     """
 
-    def __init__(self, points: np.ndarray, background: float):
-        self.points = points
-        self.image = np.full(points.shape[1:], background, dtype=np.float32)
-        self.labels = np.zeros(points.shape[1:], dtype=np.uint8)
+    def __init__(self, shape: tuple[int, ...], affine: np.ndarray, background: float):
+        self.affine = affine
+        self.image = np.full(shape, background, dtype=np.float32)
+        self.labels = np.zeros(shape, dtype=np.uint8)
+        self.whole = tuple(slice(0, side) for side in shape)
 
-    def paint(self, distance: np.ndarray, value: float, label: int | None = None) -> None:
-        """Paint a shape: ``distance`` in mm to its surface, negative inside. ``label``: None keeps the labels that are there."""
-        inside = np.clip(0.5 - distance / EDGE_MM, 0, 1)
-        self.image += inside * (np.float32(value) - self.image)
+    def points(self, part: Part | None = None) -> np.ndarray:
+        """Coordinates of the voxels of a part, mm, (3, X, Y, Z) float32."""
+        axes = np.meshgrid(
+            *(np.arange(side.start, side.stop) for side in part or self.whole), indexing="ij", sparse=True
+        )
+        index = [axis.astype(np.float32) for axis in axes]
+        rows = self.affine.astype(np.float32)
+        return np.stack([row[0] * index[0] + row[1] * index[1] + (row[2] * index[2] + row[3]) for row in rows[:3]])
+
+    def around(self, *places: np.ndarray, margin: float | np.ndarray) -> Part:
+        """The part of the image that contains the box around some places with a margin in mm."""
+        low, high = np.min(places, axis=0) - margin - EDGE_MM, np.max(places, axis=0) + margin + EDGE_MM
+        corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
+        inverse = np.linalg.inv(self.affine)
+        index = inverse[:3, :3] @ corners + inverse[:3, 3:]
+        first, last = np.floor(index.min(axis=1)), np.ceil(index.max(axis=1)) + 1
+        ends = zip(first.astype(int), last.astype(int), self.image.shape, strict=True)
+        return tuple(slice(max(0, start), max(0, min(stop, side))) for start, stop, side in ends)
+
+    def paint(self, distance: np.ndarray, value: float, label: int | None = None, part: Part | None = None) -> None:
+        """Paint a shape.
+
+        Args:
+            distance: In mm to its surface, negative inside, at the voxels of the part.
+            value: Its intensity.
+            label: Its label; None keeps the labels that are there.
+            part: Of the image; None is the whole of it.
+        """
+        where = part or self.whole
+        self.image[where] += np.clip(0.5 - distance / EDGE_MM, 0, 1) * (np.float32(value) - self.image[where])
         if label is not None:
-            self.labels[distance < 0] = label
+            self.labels[where][distance < 0] = label
 
 
 def ellipsoid(points: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
@@ -112,54 +144,57 @@ def _column(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, dtype=np.float32).reshape(3, *[1] * 3)
 
 
-def paint_lung(points: np.ndarray, rng: np.random.Generator, number: int) -> tuple[Canvas, dict]:
+def paint_lung(canvas: Canvas, rng: np.random.Generator, number: int) -> dict:
     """Paint a chest in Hounsfield units; every EVERY_NTH_WITHOUT-th participant has no nodule."""
     size = rng.uniform(0.92, 1.05)
-    canvas = Canvas(points, AIR)
-    canvas.paint(
-        np.maximum(ellipsoid(points, [0, 0, 0], np.array([112, 78, 400]) * size), np.abs(points[2]) - 98 * size), FAT
-    )
-    canvas.paint(
-        np.maximum(ellipsoid(points, [0, 0, 0], np.array([104, 70, 400]) * size), np.abs(points[2]) - 98 * size), SOFT
-    )
-    canvas.paint(capsule(points, [0, -48 * size, -98 * size], [0, -48 * size, 98 * size], 14 * size), BONE)
+    points = canvas.points()
+    ends = np.abs(points[2]) - 98 * size
+    canvas.paint(np.maximum(ellipsoid(points, [0, 0, 0], np.array([112, 78, 400]) * size), ends), FAT)
+    canvas.paint(np.maximum(ellipsoid(points, [0, 0, 0], np.array([104, 70, 400]) * size), ends), SOFT)
+    _paint_tube(canvas, np.array([0, -48, -98]) * size, np.array([0, -48, 98]) * size, 14 * size, BONE)
     lungs = {}
     for label, side in ((1, -1), (2, 1)):
         centre = np.array([side * rng.uniform(48, 52), rng.uniform(-4, 4), rng.uniform(-6, 6)]) * size
         radii = np.array([rng.uniform(34, 38), rng.uniform(50, 56), rng.uniform(72, 82)]) * size
         lungs[label] = centre, radii
-        canvas.paint(ellipsoid(points, centre, radii), LUNG + rng.uniform(-30, 30), label)
-    canvas.paint(capsule(points, [0, -14, 10], [0, -14, 90], 8), AIR)
-    canvas.paint(ellipsoid(points, [-12, 18, -30], np.array([34, 30, 36]) * size), SOFT, 0)  # the heart
+        _paint_ellipsoid(canvas, centre, radii, LUNG + rng.uniform(-30, 30), label)
+    _paint_tube(canvas, np.array([0, -14, 10]), np.array([0, -14, 90]), 8, AIR)
+    _paint_ellipsoid(canvas, HEART, HEART_RADII * size, SOFT, 0)
     where = {label: canvas.labels == label for label in lungs}
     for label, (centre, radii) in lungs.items():
-        hilum = centre * [0.55, 1, 1]
         for _ in range(VESSELS):
             end = centre + radii * 0.9 * _direction(rng)
-            _paint_near(canvas, hilum, end, rng.uniform(0.8, 2.2), BLOOD + rng.uniform(-30, 30), where[label])
+            value = BLOOD + rng.uniform(-30, 30)
+            _paint_tube(canvas, centre * [0.55, 1, 1], end, rng.uniform(0.8, 2.2), value, where[label])
     count = 0 if number % EVERY_NTH_WITHOUT == 0 else int(rng.integers(1, MOST_NODULES + 1))
     diameters = [round(float(rng.uniform(*NODULE_MM)), 2) for _ in range(count)]
     placed: list[tuple[np.ndarray, float]] = []
     for diameter in diameters:
         place = _free_place(lungs, placed, diameter / 2, rng)
         placed.append((place, diameter / 2))
-        canvas.paint(ellipsoid(points, place, [diameter / 2] * 3), rng.uniform(0, 80), 3)
+        _paint_ellipsoid(canvas, place, np.full(3, diameter / 2), rng.uniform(0, 80), 3)
     canvas.image += rng.normal(0, NOISE_HU, canvas.image.shape).astype(np.float32)
     canvas.image = np.clip(canvas.image, -1024, 3071)
-    return canvas, {"nodules": count, "diameters_mm": ", ".join(map(str, diameters)) or None}
+    return {"nodules": count, "diameters_mm": ", ".join(map(str, diameters)) or None}
+
+
+def _paint_ellipsoid(canvas: Canvas, centre: np.ndarray, radii: np.ndarray, value: float, label: int) -> None:
+    part = canvas.around(centre, margin=radii)
+    canvas.paint(ellipsoid(canvas.points(part), centre, radii), value, label, part)
+
+
+def _paint_tube(
+    canvas: Canvas, start: np.ndarray, end: np.ndarray, radius: float, value: float, within: np.ndarray | None = None
+) -> None:
+    """Paint a tube; ``within``: only in these voxels of the image (bool)."""
+    part = canvas.around(start, end, margin=radius)
+    distance = capsule(canvas.points(part), start, end, radius)
+    canvas.paint(distance if within is None else np.where(within[part], distance, EDGE_MM), value, None, part)
 
 
 def _direction(rng: np.random.Generator) -> np.ndarray:
     vector = rng.normal(size=3)
     return vector / np.linalg.norm(vector)
-
-
-def _paint_near(
-    canvas: Canvas, start: np.ndarray, end: np.ndarray, radius: float, value: float, within: np.ndarray
-) -> None:
-    """Paint a vessel within a lung; it belongs to the lung."""
-    distance = capsule(canvas.points, start, end, radius)
-    canvas.paint(np.where(within, distance, EDGE_MM), value)
 
 
 def _free_place(
@@ -170,15 +205,15 @@ def _free_place(
         centre, radii = lungs[int(rng.integers(1, 3))]
         place = centre + (radii - radius - 3) * _direction(rng) * rng.uniform(0.4, 0.95)
         apart = all(np.linalg.norm(place - other) > radius + its + 4 for other, its in placed)
-        outside_heart = (((place - [-12, 18, -30]) / [40 + radius, 36 + radius, 42 + radius]) ** 2).sum() > 1
+        outside_heart = (((place - HEART) / (HEART_RADII * 1.1 + radius + 2)) ** 2).sum() > 1
         if apart and outside_heart:
             return place
 
 
-def paint_knee(points: np.ndarray, rng: np.random.Generator, number: int) -> tuple[Canvas, dict]:
+def paint_knee(canvas: Canvas, rng: np.random.Generator, number: int) -> dict:
     """Paint a knee like a proton-density image, with a scale and a shading of its own."""
     size = rng.uniform(0.92, 1.06)
-    canvas = Canvas(points, 5.0)
+    points = canvas.points()
     x, y, z = points
     limb = np.sqrt(x**2 + (y / 1.02) ** 2) - 52 * size
     canvas.paint(np.maximum(limb, np.abs(z) - 56), 620)  # fat
@@ -208,10 +243,10 @@ def paint_knee(points: np.ndarray, rng: np.random.Generator, number: int) -> tup
     shading = 1 + 0.15 * np.tensordot(_direction(rng), points / 50, axes=1).astype(np.float32)
     noise = rng.normal(0, rng.uniform(10, 20), (2, *canvas.image.shape)).astype(np.float32)
     canvas.image = np.hypot(canvas.image * shading + noise[0], noise[1]) * np.float32(rng.uniform(0.5, 3))
-    return canvas, {"size": round(float(size), 4)}
+    return {"size": round(float(size), 4)}
 
 
-PAINTERS = {"lung": paint_lung, "knee": paint_knee}
+PAINTERS = {"lung": (paint_lung, AIR), "knee": (paint_knee, 5.0)}  # with the intensity of the background
 
 
 def stored_affine(organ: Organ, orientation: str, rng: np.random.Generator) -> tuple[tuple[int, ...], np.ndarray]:
@@ -250,10 +285,9 @@ def paint(name: str, folder: Path, number: int, seed: int, coarser: float = 1.0)
     rng = np.random.default_rng((seed, number))
     orientation = ORIENTATIONS[number % len(ORIENTATIONS)]
     shape, affine = stored_affine(organ, orientation, rng)
-    points = np.tensordot(affine[:3, :3], np.indices(shape, dtype=np.float32), axes=1) + affine[:3, 3].reshape(
-        3, 1, 1, 1
-    )
-    canvas, drawn = PAINTERS[name](points.astype(np.float32), rng, number)
+    painter, background = PAINTERS[name]
+    canvas = Canvas(shape, affine, background)
+    drawn = painter(canvas, rng, number)
     stored = affine.copy()
     stored[:3, 3] += rng.uniform(-MAX_SHIFT_MM, MAX_SHIFT_MM, 3)  # where the table was
     participant = f"sub-{name}{number + 1:02d}"

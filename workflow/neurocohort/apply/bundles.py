@@ -18,7 +18,7 @@ from neurocohort.imaging.template import Template, read_template
 from neurocohort.imaging.volume import Grid
 from neurocohort.learning.model_files import Model, model_from
 from neurocohort.learning.tasks import SEGMENTATION, structures_of_task
-from neurocohort.settings.scan import ScanKeys
+from neurocohort.settings.scan import NATIVE, ScanKeys
 
 INFERENCE, METADATA = Path("configs/inference.json"), Path("configs/metadata.json")
 Conformal = conformal_rule.Intervals | conformal_rule.Sets
@@ -64,6 +64,11 @@ class RawScanBundle:
     def modalities(self) -> list[str]:
         """The networks' input channels."""
         return next(iter(self.models.values())).settings.modalities
+
+    @property
+    def native(self) -> bool:
+        """Whether its scans are in their own space, and not registered to the template."""
+        return self.preprocessing.space == NATIVE
 
     @property
     def segments(self) -> bool:
