@@ -32,6 +32,13 @@ def _modalities(scenario: Scenario) -> None:
     scenario.config["cohorts"]["ixi"]["modalities"] = ["T1w", "T2w"]
 
 
+def _native_window(scenario: Scenario) -> None:
+    """Patches, painted images, and an experiment whose volumes are compared, all in native space."""
+    preprocessing(space="native", window=[-1000.0, 400.0])(scenario)
+    _patches(scenario)
+    _painted(scenario)
+
+
 def _patches(scenario: Scenario) -> None:
     scenario.experiments["tissue"]["training"]["patch"] = [32, 32, 32]
     scenario.experiments["tissue"]["network"]["name"] = "dynunet"
@@ -181,6 +188,9 @@ OPTIONS = {
     "synthstrip": preprocessing(brain_extraction="synthstrip", intensity="zscore"),
     "affine by torch": preprocessing(affine="torch"),
     "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),
+    "native space": preprocessing(space="native"),
+    "native space, z-scores": preprocessing(space="native", intensity="zscore"),
+    "native space, window": _native_window,
     "modalities": _modalities,
     "patches": _patches,
     "patches around structures": _structures,

@@ -50,5 +50,23 @@ def absent_structures(scenario: Scenario) -> str:
     return scenario.page()
 
 
-STRUCTURE_PAGES = (structures, absent_structures)
+def native_space(scenario: Scenario) -> str:
+    """Structures in native space, with scans of an unusual foreground, and a viewer with and without a label map."""
+    scenario.config["preprocessing"]["space"] = "native"
+    with_structures(scenario)
+
+    def quality(table: pd.DataFrame) -> pd.DataFrame:
+        table = table.assign(foreground_ml=4000.0, foreground_cut=0.0, foreground_ml_z=0.0, foreground_cut_z=0.0)
+        usable = table.index[table["status"] == "ok"]
+        table.loc[usable[:3], "foreground_ml_z"] = [-9.0, 9.0, 0.0]
+        table.loc[usable[2], ["foreground_cut", "foreground_cut_z"]] = 0.01, 9.0
+        return table.drop(columns=[name for name in table if name.startswith(("snr_", "cnr"))])
+
+    for cohort in scenario.config["cohorts"]:
+        scenario.edit(f"results/{cohort}/qc.tsv", quality)
+    scenario.volumes()
+    return scenario.page()
+
+
+STRUCTURE_PAGES = (structures, absent_structures, native_space)
 STRUCTURE_OPTIONS = {"structures, methods": with_structures}

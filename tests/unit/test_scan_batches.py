@@ -28,6 +28,7 @@ from neurocohort.synthetic.archives import write_ixi_archives
 from neurocohort.workers import Limits
 
 SETTINGS = {
+    "space": "template",
     "intensity": "percentile",
     "seed": 1,
     "brain_extraction": "deepbet",

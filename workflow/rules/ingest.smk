@@ -2,7 +2,7 @@
 
 
 rule template:
-    """Brain template on the study's grid."""
+    """Brain template on the study's grid; for a study in native space the grid alone."""
     output:
         "results/template.npz",
     log:
@@ -18,8 +18,10 @@ rule template:
         code=code_hash("template"),
         spacing_mm=PREPROCESSING["spacing_mm"],
         shape=PREPROCESSING["shape"],
+        space=PREPROCESSING["space"],
     shell:
-        "neurocohort template --output {output} --spacing-mm {params.spacing_mm} --shape {params.shape} > {log} 2>&1"
+        "neurocohort template --output {output} --spacing-mm {params.spacing_mm} --shape {params.shape}"
+        " --space {params.space} > {log} 2>&1"
 
 
 # Cluster jobs of other rules don't define this checkpoint: when they are submitted, the tables exist. Without a checkpoint, the

@@ -15,9 +15,10 @@ from neurocohort.export.raw_scans import RAW_SCANS, REFERENCE, TEMPLATE
 from neurocohort.export.reference import Reference, reference_from
 from neurocohort.files import read_json
 from neurocohort.imaging.template import Template, read_template
+from neurocohort.imaging.volume import Grid
 from neurocohort.learning.model_files import Model, model_from
 from neurocohort.learning.tasks import SEGMENTATION, structures_of_task
-from neurocohort.settings.scan import ScanKeys
+from neurocohort.settings.scan import NATIVE, ScanKeys
 
 INFERENCE, METADATA = Path("configs/inference.json"), Path("configs/metadata.json")
 Conformal = conformal_rule.Intervals | conformal_rule.Sets
@@ -37,7 +38,7 @@ class RawScanBundle:
         classes: The names of its classes.
         models: Its networks by name; their predictions are averaged.
         preprocessing: The settings of the preprocessing.
-        template: The template.
+        template: The template; of a study in native space its grid.
         limits: The study's limits of quality.
         reference: What the training scans were like.
         conformal: Makes the interval or set of a prediction; None where the bundle has none.
@@ -53,7 +54,7 @@ class RawScanBundle:
     classes: list[str]
     models: Mapping[str, Model]
     preprocessing: ScanKeys
-    template: Template
+    template: Template | Grid
     limits: QualityLimits
     reference: Reference
     conformal: Conformal | None
@@ -63,6 +64,11 @@ class RawScanBundle:
     def modalities(self) -> list[str]:
         """The networks' input channels."""
         return next(iter(self.models.values())).settings.modalities
+
+    @property
+    def native(self) -> bool:
+        """Whether its scans are in their own space, and not registered to the template."""
+        return self.preprocessing.space == NATIVE
 
     @property
     def segments(self) -> bool:

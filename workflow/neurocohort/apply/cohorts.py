@@ -28,7 +28,7 @@ from neurocohort.evaluation.measures import EXTERNAL
 from neurocohort.imaging.derivatives import qc_path, scan_folder
 from neurocohort.imaging.scan_record import read_record
 from neurocohort.imaging.scan_results import PreprocessedScan, ScanImages
-from neurocohort.imaging.template import read_template
+from neurocohort.imaging.template import Template, grid_of_study, read_template
 from neurocohort.learning.tasks import REGRESSION
 from neurocohort.notes import EVALUATION, Kind, Note
 
@@ -51,11 +51,16 @@ class CohortScans:
 def check_template(bundle: RawScanBundle, template: Path) -> None:
     """Raise InputError unless the study's template is the bundle's."""
     own, its = read_template(template), bundle.template
-    same = own.grid.shape == its.grid.shape and np.array_equal(own.grid.affine, its.grid.affine)
-    if not (same and np.allclose(own.brain.data, its.brain.data, atol=TEMPLATE_TOLERANCE)):
+    grid, its_grid = grid_of_study(own), grid_of_study(its)
+    same = grid.shape == its_grid.shape and np.array_equal(grid.affine, its_grid.affine)
+    if isinstance(own, Template) and isinstance(its, Template):
+        same = same and np.allclose(own.brain.data, its.brain.data, atol=TEMPLATE_TOLERANCE)
+    elif isinstance(own, Template) != isinstance(its, Template):
+        same = False
+    if not same:
         raise InputError(
-            f"{template} isn't the template of {bundle.folder}: found a grid of {list(own.grid.shape)} voxels, expected the same "
-            f"brain on {list(its.grid.shape)}. Leave `preprocessing.spacing_mm` and `preprocessing.shape` out, and delete "
+            f"{template} isn't the template of {bundle.folder}: found a grid of {list(grid.shape)} voxels, expected the same "
+            f"brain on {list(its_grid.shape)}. Leave `preprocessing.spacing_mm` and `preprocessing.shape` out, and delete "
             f"{template}."
         )
 

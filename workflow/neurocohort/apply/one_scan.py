@@ -25,6 +25,7 @@ from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.imaging.preprocess import Settings, preprocess_scan
 from neurocohort.imaging.scan_files import MODULATED_STEPS, PROBABILITY_STEPS, modulated_steps
 from neurocohort.imaging.scan_results import Derivatives, PreprocessedScan, ScanImages
+from neurocohort.imaging.template import grid_of_study
 from neurocohort.imaging.volume import grid_of
 from neurocohort.learning import inference
 from neurocohort.learning.data import PackedImages
@@ -213,7 +214,7 @@ def _map(images: Derivatives, channel: str) -> np.ndarray:
 
 def _with_labels(outcome: Outcome, made: Derivatives, probabilities: np.ndarray, bundle: RawScanBundle) -> Outcome:
     to_template = made.deformation.scan_to_template if made.deformation else np.linalg.inv(made.affine)
-    found = labels_on_grid(probabilities, bundle.template.grid.affine, grid_of(made.brain_mask), to_template)
+    found = labels_on_grid(probabilities, grid_of_study(bundle.template).affine, grid_of(made.mask), to_template)
     names = bundle.structures
     counts = np.bincount(found.data.ravel(), minlength=len(names) + 1)[1:]
     volumes = {name: round(int(count) * found.voxel_ml, 3) for name, count in zip(names, counts, strict=True)}

@@ -18,6 +18,7 @@ from neurocohort.files import write_text
 from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION
 from neurocohort.report import labels, pages, viewers
 from neurocohort.report.figures import Drawing
+from neurocohort.report.mosaics import shown_in_mosaic
 from neurocohort.report.subjects import KINDS, REGISTRATION, STRIP, Compared, FirstTime, Strip, Viewer, named_set
 
 OWN_TEMPLATES = Path(__file__).parent / "templates"
@@ -114,6 +115,7 @@ def _shared(bundle: RawScanBundle) -> dict[str, object]:
     return {
         "study": bundle.study,
         "demo": bundle.demo,
+        "native": bundle.native,
         "date": date.today().isoformat(),
         "experiment_name": bundle.experiment,
         "intended_use": bundle.intended_use,
@@ -124,7 +126,7 @@ def _picture(folder: Path, outcome: Outcome) -> Drawing | None:
     path = mosaic_path(folder, outcome)
     if outcome.result is None or outcome.result.mosaic is None:
         return None
-    alt = f"Slices of {outcome.scan.scan_id}: the scan with its brain mask, and the registered brain with the template's outlines"
+    alt = f"Slices of {outcome.scan.scan_id}: {shown_in_mosaic(outcome.result.native)}"
     with Image.open(path) as image:
         return Drawing(path.name, alt, "", *image.size)
 
@@ -132,6 +134,8 @@ def _picture(folder: Path, outcome: Outcome) -> Drawing | None:
 def _caption(outcome: Outcome) -> str:
     if outcome.result is None or outcome.result.mosaic is None:
         return f"The file can't be used: {outcome.reason.rstrip('.')}."
+    if outcome.result.native:
+        return "an outline that leaves the body, and parts of interest that the lower rows lack."
     return "outlines that leave the edge of the brain, and a brain that is tilted or cut."
 
 

@@ -79,6 +79,12 @@ def open_model(model: Path, options: Options, device: str) -> tuple[RawScanBundl
             "the model's study found the brain masks with SynthStrip, whose weights are not in the bundle: give the file that "
             "the study downloaded with --synthstrip-weights."
         )
+    if bundle.native and (options.mni_space or options.skull_stripped):
+        option = "--mni-space" if options.mni_space else "--skull-stripped"
+        raise InputError(
+            f"{option} is for models of brains, and the model {bundle.experiment} takes scans in native space, as they "
+            "are; leave it out."
+        )
     return bundle, replace(options, brain_device="cuda") if device == "cuda" else options
 
 

@@ -90,11 +90,13 @@ def ingest(
 
 
 @command
-def template(output: Path, spacing_mm: float, shape: tuple[int, int, int]) -> None:
-    """Write the template for the study's grid."""
-    from neurocohort.imaging.template import make_template
+def template(output: Path, spacing_mm: float, shape: tuple[int, int, int], space: str = "template") -> None:
+    """Write the template for the study's grid; with SPACE native, the grid alone."""
+    from neurocohort.imaging.template import make_native_grid, make_template
+    from neurocohort.settings.scan import NATIVE
 
-    make_template(output, spacing_mm, shape)
+    make = make_native_grid if space == NATIVE else make_template
+    make(output, spacing_mm, shape)
 
 
 @command
@@ -132,7 +134,7 @@ def quality(
     from neurocohort.dataset.quality_limits import QualityLimits
     from neurocohort.dataset.quality_table import read_preproc_tables
     from neurocohort.files import write_table
-    from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES, channel_output, qc_path
+    from neurocohort.imaging.derivatives import FOREGROUND_MASK, MODULATED_GM, SUFFIXES, channel_output, qc_path
     from neurocohort.imaging.scan_record import read_record
     from neurocohort.notes import write_notes
     from neurocohort.settings.quality import Quality
@@ -148,6 +150,7 @@ def quality(
         has_labels=bool((qc["has_labels"] == "yes").any()),
         has_tissue_maps=channel_output(SUFFIXES["gm"]) in outputs,
         has_modulated_gm=channel_output(MODULATED_GM) in outputs,
+        native=FOREGROUND_MASK in outputs,
     )
     write_table(results / "qc.tsv", qc)
     write_table(results / "exclusions.tsv", excluded)

@@ -26,7 +26,7 @@ def saliency(
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
     from neurocohort.files import read_table, write_json, written_aside
-    from neurocohort.imaging.template import read_template
+    from neurocohort.imaging.template import Template, grid_of_study, read_template
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.model_files import read_model
     from neurocohort.learning.network_table import first_used
@@ -41,13 +41,13 @@ def saliency(
     check_no_leakage(table)
     rows = chosen_scans(with_test_fold(table, trained.settings.test_fold), wanted.scans, wanted.seed)
     packed = open_packed(packed_folders(rows, results), trained.settings.modalities)
-    brain = read_template(template)
-    spacing_mm = float(brain.grid.affine[0, 0])
-    maps, correlation = saliency_maps(
-        trained, rows, packed, brain.mask, spacing_mm, method=wanted.method, seed=wanted.seed
-    )
+    space = read_template(template)
+    grid = grid_of_study(space)
+    mask = space.mask if isinstance(space, Template) else np.ones(grid.shape, dtype=bool)
+    spacing_mm = float(grid.affine[0, 0])
+    maps, correlation = saliency_maps(trained, rows, packed, mask, spacing_mm, method=wanted.method, seed=wanted.seed)
     with written_aside(folder / "saliency.npz") as aside, open(aside, "wb") as stream:
-        arrays = maps | {"mask": brain.mask.astype(np.uint8), "affine": brain.grid.affine}
+        arrays = maps | {"mask": mask.astype(np.uint8), "affine": grid.affine}
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub has another keyword besides arrays
     write_json(
         folder / "saliency.json",

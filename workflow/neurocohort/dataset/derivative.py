@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neurocohort import __version__
 from neurocohort.files import read_json, read_table, write_json, write_table, write_text
-from neurocohort.imaging.derivatives import IGNORED, RAW_DATASET, TEMPLATE_SPACE
+from neurocohort.imaging.derivatives import IGNORED, NATIVE_SPACE, RAW_DATASET, TEMPLATE_SPACE
 from neurocohort.imaging.label_names import label_table
 from neurocohort.sources.local_labels import DERIVATIVES
 from neurocohort.structures import TISSUES
@@ -35,13 +35,31 @@ MODULATED_LINE = (
     "- `*_space-<template>_label-GM_desc-modulated_probseg.nii.gz`: that of GM, "
     "times the Jacobian determinant of the transform\n"
 )
+NATIVE_README = """# {name}
+
+Scans preprocessed by neurocohort in their own space, as a BIDS derivative dataset. A scan's files are in `sub-*/ses-*/anat/`:
+
+- `*_space-<template>_desc-preproc_*.nii.gz`: the image on the study's grid, around its foreground, intensities 0 to 1
+- `*_desc-foreground_mask.nii.gz`: the foreground on the raw scan's grid
+{labels}- `*_xfm.txt`: the transforms both ways, for ITK (ANTs, 3D Slicer); they move and turn, and change no size
+- `*_mosaic.webp`: slices with the outline of the foreground, and slices on the study's grid
+- `*_qc.json`: the scan's state, its quality numbers, and its files with their sha256
+
+A scan whose record says `excluded` failed a check: `exclusions.tsv`, next to this folder, has the reasons.
+"""
 LABELS_LINE = (
     "- `*_space-<template>_dseg.nii.gz`: the cohort's own tissue labels on the study's grid; `dseg.tsv` names them\n"
 )
 
 
 def write_dataset_files(
-    preproc: Path, raw: Path, *, has_labels: bool, has_tissue_maps: bool = False, has_modulated_gm: bool = False
+    preproc: Path,
+    raw: Path,
+    *,
+    has_labels: bool,
+    has_tissue_maps: bool = False,
+    has_modulated_gm: bool = False,
+    native: bool = False,
 ) -> None:
     """Write ``.bidsignore``, ``README.md``, ``dseg.tsv`` and, last, ``dataset_description.json``.
 
@@ -51,6 +69,7 @@ def write_dataset_files(
         has_labels: Whether any scan has tissue labels; ``dseg.tsv`` has their names.
         has_tissue_maps: Whether the scans have tissue maps on the study's grid.
         has_modulated_gm: Whether they have the modulated map of grey matter too.
+        native: Whether the scans are in their own space.
 
     Raises:
         InputError: If the raw dataset's description is missing or can't be read.
@@ -59,11 +78,12 @@ def write_dataset_files(
     name = f"{given.get('Name', raw.name)}, preprocessed"
     write_text(preproc / ".bidsignore", "".join(f"{pattern}\n" for pattern in IGNORED))
     labels = LABELS_LINE if has_labels else ""
+    labels = labels.replace("own tissue labels", "own labels") if native else labels
     tissue_maps = TISSUE_MAPS_LINE if has_tissue_maps else ""
-    text = README.format(
+    text = (NATIVE_README if native else README).format(
         name=name, labels=labels, tissue_maps=tissue_maps, modulated=MODULATED_LINE if has_modulated_gm else ""
     )
-    write_text(preproc / "README.md", text.replace("<template>", TEMPLATE_SPACE))
+    write_text(preproc / "README.md", text.replace("<template>", NATIVE_SPACE if native else TEMPLATE_SPACE))
     if has_labels:
         write_table(preproc / "dseg.tsv", label_table(_structures(raw)))
     else:

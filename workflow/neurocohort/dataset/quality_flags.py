@@ -8,7 +8,12 @@ SMALLEST_SITE = 20  # scans; with 20, 0.3 % of normal values have a score above 
 SMALLEST_COHORT = 10  # with fewer scans no score is computed
 
 LOW, HIGH = "low", "high"
-BAD_SIDES = {  # both for numbers that aren't here
+BAD_SIDES: dict[str, tuple[str, ...]] = {  # both for numbers that aren't here
+    "foreground_ml": (LOW, HIGH),
+    "foreground_cut": (HIGH,),
+    **dict.fromkeys(
+        ("voxel_min_mm", "voxel_max_mm", "needed_x", "needed_y", "needed_z"), ()
+    ),  # of a scanner, or a size
     "mask_ml": (LOW, HIGH),
     "mask_to_template": (LOW, HIGH),
     "mask_border_cm2": (HIGH,),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 class QualityLimits:
     """The limits, named as in the configuration; the defaults exclude nothing.
 
-    Units are mL, nats, cm2 and degrees. Dice and missing brain are 0 to 1, contrast is -1 to 1, stretch is a ratio of 1 or more.
+    Units are mL, nats, cm2 and degrees. Dice, missing brain and cut foreground are 0 to 1, contrast is -1 to 1, stretch is a
+    ratio of 1 or more.
     """
 
     min_template_dice: float = 0.0
@@ -20,6 +21,7 @@ class QualityLimits:
     min_tissue_contrast: float = -1.0
     max_head_turn_degrees: float = 180.0
     max_head_stretch: float = float("inf")
+    max_foreground_cut: float = 1.0
     max_outlier_z: float = 0.0
 
 
@@ -46,7 +48,8 @@ def problems(
     """Yield stage and reason of every limit that a scan is beyond; arguments as for `beyond_limits`."""
     found = {name: value for name, value in metrics.items() if value is not None}
     # The contrast comes before the match with the template, which is poor for another contrast as it is for a wrong pose.
-    for check in (_of_mask, _of_contrast, _of_pose, _of_template_mask if mni_space else _of_registration):
+    of_match = _of_template_mask if mni_space else _of_registration
+    for check in (_of_mask, _of_contrast, _of_pose, of_match, _of_foreground):
         yield from check(found, limits)
 
 
@@ -122,4 +125,15 @@ def _of_overlap(metrics: dict[str, float], limits: QualityLimits, mask: str, aft
             "registration",
             f"the {mask} overlaps the template's with Dice {overlap:.3f}, expected at least {limits.min_template_dice:.2f}, "
             f"{after}",
+        )
+
+
+def _of_foreground(metrics: dict[str, float], limits: QualityLimits) -> Iterator[tuple[str, str]]:
+    """In native space; there the numbers of the other limits are missing."""
+    if (outside := metrics.get("foreground_cut", 0.0)) > limits.max_foreground_cut:
+        needed = [round(metrics[f"needed_{axis}"]) for axis in "xyz"]
+        yield (
+            "grid",
+            f"{outside:.1%} of the foreground is outside of the study's grid, expected at most {limits.max_foreground_cut:.1%}; "
+            f"a `preprocessing.shape` of at least {needed} would hold it",
         )

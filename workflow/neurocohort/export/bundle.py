@@ -21,7 +21,6 @@ from neurocohort.export.bundle_files import evaluator, outputs, scans, weights
 from neurocohort.export.bundle_metadata import Bundle, Member, terms_of
 from neurocohort.export.raw_scans import RawScanParts, write_raw_scan_part
 from neurocohort.files import read_json, write_json, write_text
-from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.learning import networks
 from neurocohort.learning.architectures import ARCHITECTURES, NETS, RESIDUAL_UNET, SFCN
 from neurocohort.learning.constants import WINDOW_OVERLAP
@@ -142,7 +141,6 @@ def _rendered(template: str, **content: object) -> str:
         "CLASSIFICATION": CLASSIFICATION,
         "REGRESSION": REGRESSION,
         "SEGMENTATION": SEGMENTATION,
-        "TEMPLATE_SPACE": TEMPLATE_SPACE,
         "WINDOW_BATCH": WINDOW_BATCH,
         "WINDOW_OVERLAP": WINDOW_OVERLAP,
     }

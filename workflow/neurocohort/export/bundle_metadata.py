@@ -11,7 +11,8 @@ from neurocohort import __version__
 from neurocohort.dataset.targets import class_names
 from neurocohort.export.bundle_conformal import Conformal
 from neurocohort.export.bundle_files import scans
-from neurocohort.imaging.template import study_grid
+from neurocohort.imaging.derivatives import NATIVE_SPACE, TEMPLATE_SPACE
+from neurocohort.imaging.template import native_grid, study_grid
 from neurocohort.imaging.volume import Grid
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.model_files import WEIGHTS
@@ -26,6 +27,7 @@ from neurocohort.learning.tasks import (
 )
 from neurocohort.report.sources import Record
 from neurocohort.report.study import Run
+from neurocohort.settings.scan import NATIVE
 from neurocohort.structures import TISSUES
 
 __all__ = ["__version__", "version"]
@@ -123,7 +125,18 @@ class Bundle:
     @property
     def grid(self) -> Grid:
         preprocessing = self.configuration["preprocessing"]
-        return study_grid(preprocessing["spacing_mm"], tuple(preprocessing["shape"]))
+        grid = native_grid if self.native else study_grid
+        return grid(preprocessing["spacing_mm"], tuple(preprocessing["shape"]))
+
+    @property
+    def native(self) -> bool:
+        """Whether the scans are in their own space and not registered to the template."""
+        return self.configuration["preprocessing"].get("space") == NATIVE
+
+    @property
+    def space(self) -> str:
+        """BIDS' name for the space of the study's grid."""
+        return NATIVE_SPACE if self.native else TEMPLATE_SPACE
 
     @property
     def class_names(self) -> list[str]:

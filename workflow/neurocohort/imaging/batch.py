@@ -227,9 +227,8 @@ def _prepare(
     import torch
 
     from neurocohort.device import choose_device
-    from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
+    from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan, reader
     from neurocohort.imaging.read_ahead import ReadAhead
-    from neurocohort.imaging.reading import read_scan
     from neurocohort.imaging.scan_files import write_scan
     from neurocohort.imaging.template import read_template
 
@@ -238,10 +237,11 @@ def _prepare(
     if read_ahead is None:
         read_ahead = device != "cpu"  # on a CPU, reading would slow the current scan down
     chosen, template = Settings.taken_from(settings, weights=weights, device=device), read_template(template_path)
+    read_file = reader(chosen)
 
     def checked_scan(task: ScanTask) -> Volume:
         _check_content(task)  # when the file is read, which may be long before the scan is preprocessed
-        return read_scan(task.files[MODALITY_COLUMNS["T1w"]])
+        return read_file(task.files[MODALITY_COLUMNS["T1w"]])
 
     ahead = ReadAhead(checked_scan)
 
@@ -252,7 +252,7 @@ def _prepare(
         t1w, reference = paths.pop("T1w"), task.files.get(f"{LABELS}_reference_path")
         images = ScanImages(t1w, paths, task.files.get(f"{LABELS}_path"), reference if reference != t1w else None)
         with private_as(task.files.values()):
-            read = (lambda _: ahead.take(task, upcoming)) if read_ahead else read_scan
+            read = (lambda _: ahead.take(task, upcoming)) if read_ahead else read_file
             result = preprocess_scan(images, template, chosen, read=read)
             return write_scan(result, task.record.parent, task.scan_id, task.key)
 

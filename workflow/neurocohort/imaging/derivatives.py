@@ -4,14 +4,17 @@ The entities have the order of BIDS: those of the raw scan, ``space``, ``label``
 because every Snakemake process reads it.
 """
 
+from collections.abc import Container
 from pathlib import Path
 
 TEMPLATE_SPACE = "MNI152NLin2009aSym"
 TEMPLATE_URI = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
+NATIVE_SPACE = "individual"  # BIDS' name for a participant's own space; its origin is the middle of the foreground
 SUFFIXES = {"csf": "CSF", "gm": "GM", "wm": "WM"}  # a tissue's label entity
 MODULATED_GM = "GM_modulated"  # the channel of the modulated map of grey matter
 MODULATED_RANGE = 2.0  # packs hold values of the modulated map from 0 to this, and clip larger ones
 TEMPLATE_MAP = "template_probseg"  # with the label, the name of a tissue map on the study's grid in a scan's record
+BRAIN_MASK, FOREGROUND_MASK = "brain_mask", "foreground_mask"  # names in a scan's record
 RAW_DATASET = "raw"  # the name of data/<cohort> in BIDS URIs; its path is in dataset_description.json
 IGNORED = ("*_xfm.txt", "*_xfm.nii.gz", "*_mosaic.webp", "*_qc.json")  # files without a BIDS name
 BEGINNINGS = ("space-", "label-", "desc-", "from-", "mosaic.", "qc.")  # of a file's name after the scan_id
@@ -55,14 +58,19 @@ def mosaic_name(scan_id: str) -> str:
     return f"{scan_id}_mosaic.webp"
 
 
-def preproc_name(scan_id: str, modality: str) -> str:
+def preproc_name(scan_id: str, modality: str, space: str = TEMPLATE_SPACE) -> str:
     """Return the name of the preprocessed image of a modality on the study's grid."""
-    return f"{scan_id}_space-{TEMPLATE_SPACE}_desc-preproc_{modality}.nii.gz"
+    return f"{scan_id}_space-{space}_desc-preproc_{modality}.nii.gz"
 
 
 def brain_mask_name(scan_id: str) -> str:
     """Return the name of the brain mask on the raw scan's grid."""
     return f"{scan_id}_desc-brain_mask.nii.gz"
+
+
+def foreground_mask_name(scan_id: str) -> str:
+    """Return the name of the foreground's mask on the raw scan's grid, of a scan that is not registered."""
+    return f"{scan_id}_desc-foreground_mask.nii.gz"
 
 
 def tissue_map_name(scan_id: str, tissue: str) -> str:
@@ -80,9 +88,19 @@ def modulated_gm_name(scan_id: str) -> str:
     return f"{scan_id}_space-{TEMPLATE_SPACE}_label-{SUFFIXES['gm']}_desc-modulated_probseg.nii.gz"
 
 
-def labels_name(scan_id: str) -> str:
+def labels_name(scan_id: str, space: str = TEMPLATE_SPACE) -> str:
     """Return the name of the cohort's own tissue labels on the study's grid."""
-    return f"{scan_id}_space-{TEMPLATE_SPACE}_dseg.nii.gz"
+    return f"{scan_id}_space-{space}_dseg.nii.gz"
+
+
+def space_of(outputs: Container[str]) -> str:
+    """Return the name of the space of a scan's study grid, from the names of the files in its record."""
+    return NATIVE_SPACE if FOREGROUND_MASK in outputs else TEMPLATE_SPACE
+
+
+def mask_output(outputs: Container[str]) -> str:
+    """Return the name of the mask on the raw scan's grid in a scan's record: the brain's, or in native space the foreground's."""
+    return FOREGROUND_MASK if FOREGROUND_MASK in outputs else BRAIN_MASK
 
 
 def affine_name(scan_id: str, source: str, target: str) -> str:

@@ -29,4 +29,10 @@ def doubts(metrics: dict[str, float | None]) -> list[str]:
             )
     if (turn := found.get("head_turn_degrees", 0.0)) > SOME_TURN_DEGREES:
         notes.append(f"The head is turned by {turn:.0f} degrees; check its registration and its header.")
+    if (outside := found.get("foreground_cut", 0.0)) > 0:
+        needed = [round(found[f"needed_{axis}"]) for axis in "xyz"]
+        notes.append(
+            f"{outside:.2%} of the foreground is outside of the study's grid, which would hold it with `preprocessing.shape` "
+            f"{needed}; check whether a part of interest is missing."
+        )
     return notes

@@ -23,17 +23,29 @@ def normalise(data: np.ndarray, mask: np.ndarray, method: str, white_matter: np.
     Returns:
         float32; 0 outside the mask.
     """
-    inside = data[mask].astype(np.float64)
-    if method == "percentile":
-        low, high = np.percentile(inside, PERCENTILES)
-    elif method == "zscore":
-        low, high = (inside.mean() + side * ZSCORE_LIMIT * inside.std() for side in (-1, 1))
-    elif method == "white_matter_peak":
+    if method == "white_matter_peak":
         low, high = 0.0, _peak(data[mask & white_matter]) / WHITE_MATTER_LEVEL
     else:
-        raise ValueError(f"unknown intensity method {method}")
+        low, high = scale_of(data[mask], method)
     scaled = np.clip((data - low) / max(high - low, 1e-6), 0.0, 1.0)
     return np.where(mask, scaled, 0.0).astype(np.float32)
+
+
+def scale_of(inside: np.ndarray, method: str) -> tuple[float, float]:
+    """Return the intensities that become 0 and 1.
+
+    Args:
+        inside: Intensities, (n,).
+        method: ``percentile`` or ``zscore``; see `normalise`.
+    """
+    values = inside.astype(np.float64)
+    if method == "percentile":
+        low, high = np.percentile(values, PERCENTILES)
+    elif method == "zscore":
+        low, high = (values.mean() + side * ZSCORE_LIMIT * values.std() for side in (-1, 1))
+    else:
+        raise ValueError(f"unknown intensity method {method}")
+    return low, high
 
 
 def _peak(values: np.ndarray) -> float:

@@ -17,6 +17,8 @@ TITLE_HEIGHT = 18  # pixels
 BRAIN_COLOUR = (230, 159, 0)  # Okabe-Ito orange: the mask found on the scan
 TEMPLATE_COLOUR = (86, 180, 233)  # Okabe-Ito sky blue: the template's contours
 WEBP_QUALITY = 80
+ROWS = "rows 1-2: scan with brain mask; rows 3-4: registered brain, template contours"
+NATIVE_ROWS = "rows 1-2: scan with foreground; rows 3-4: image on the study's grid"
 
 Contour = tuple[np.ndarray, tuple[int, int, int]]  # mask, colour
 
@@ -39,11 +41,29 @@ def draw_mosaic(scan: Volume, brain_mask: np.ndarray, registered: np.ndarray, te
     return Image.fromarray(np.vstack(rows))
 
 
-def write_mosaic(path: Path, mosaic: Image.Image, scan_id: str) -> None:
-    """Write the mosaic with a title that names the scan."""
+def draw_native_mosaic(scan: Volume, foreground: np.ndarray, on_grid: Volume) -> Image.Image:
+    """Draw two rows of a scan that is not registered, with its foreground, and two of the image on the study's grid.
+
+    Args:
+        scan: The scan, with intensities from 0 to 1.
+        foreground: bool, same shape.
+        on_grid: The image on the study's grid, 0 to 1.
+    """
+    everywhere = np.ones(scan.data.shape, dtype=bool)
+    grid = world_grid(scan, everywhere, NATIVE_SPACING_MM, margin_mm=0.0)
+    mask = sample(Volume(foreground, scan.affine), grid).data > 0.5
+    native, grey = ((np.clip(data, 0, 1) * 255).astype(np.uint8) for data in (sample(scan, grid).data, on_grid.data))
+    whole = np.ones(grey.shape, dtype=bool)
+    rows = [_row(native, [(mask, BRAIN_COLOUR)], mask, axis) for axis in (2, 0)]
+    rows += [_row(grey, [], whole, axis) for axis in (2, 0)]
+    return Image.fromarray(np.vstack(rows))
+
+
+def write_mosaic(path: Path, mosaic: Image.Image, scan_id: str, rows: str = ROWS) -> None:
+    """Write the mosaic with a title that names the scan and its ``rows``."""
     canvas = Image.new("RGB", (mosaic.width, mosaic.height + TITLE_HEIGHT))
     canvas.paste(mosaic, (0, TITLE_HEIGHT))
-    title = f"{scan_id}   rows 1-2: scan with brain mask; rows 3-4: registered brain, template contours"
+    title = f"{scan_id}   {rows}"
     ImageDraw.Draw(canvas).text((4, 3), title, fill=(255, 255, 255))
     with written_aside(path) as aside:
         canvas.save(aside, "WEBP", quality=WEBP_QUALITY, method=4)

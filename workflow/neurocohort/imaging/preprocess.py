@@ -23,6 +23,7 @@ from neurocohort.imaging.intensity import normalise
 from neurocohort.imaging.mapping import sample_by, sample_labels_by, then
 from neurocohort.imaging.mni_space import check_shift, fit_in_place, within_template
 from neurocohort.imaging.mosaic import draw_mosaic
+from neurocohort.imaging.native import native_stages, reader_of
 from neurocohort.imaging.own_axes import along_own_axes, deformation_to, moved
 from neurocohort.imaging.pose import pose_numbers
 from neurocohort.imaging.quality import left_right_symmetry, quality_numbers
@@ -33,8 +34,8 @@ from neurocohort.imaging.scan_record import Numbers
 from neurocohort.imaging.scan_results import Derivatives, Exclusion, PreprocessedScan, ScanImages
 from neurocohort.imaging.template import Template
 from neurocohort.imaging.tissues import TISSUES, tissue_volumes_ml
-from neurocohort.imaging.volume import Volume, cropped, sample, world_grid
-from neurocohort.settings.scan import ScanSettings
+from neurocohort.imaging.volume import Grid, Volume, cropped, sample, world_grid
+from neurocohort.settings.scan import NATIVE, ScanSettings
 
 WHITE_MATTER_PROBABILITY = 0.8  # of the template's voxels that are taken as white matter
 LABEL_REFERENCE_DICE = 0.95  # two images of one brain overlap better than a brain and a template
@@ -52,7 +53,7 @@ class Settings(ScanSettings):
 
 
 def preprocess_scan(
-    images: ScanImages, template: Template, settings: Settings, *, read: Callable[[Path], Volume] = read_scan
+    images: ScanImages, template: Template | Grid, settings: Settings, *, read: Callable[[Path], Volume] | None = None
 ) -> PreprocessedScan:
     """Preprocess one scan, with the labels and the images of other modalities of its session.
 
@@ -62,16 +63,21 @@ def preprocess_scan(
     Args:
         images: The session's images. Labels are resampled to the study's grid. Images of other modalities are registered rigidly
             to the scan.
-        template: The template.
+        template: The template; the study's grid for a scan in native space.
         settings: The settings.
-        read: Reads the scan.
+        read: Reads the scan, instead of `reader`.
 
     Raises:
         Exception: Errors of the machine (memory, disk, GPU) and of the program itself (names, types).
     """
-    result = PreprocessedScan(images, settings.mni_space)
+    result = PreprocessedScan(images, settings.mni_space, native=isinstance(template, Grid))
     try:
-        for so_far in _stages(result, template, settings, read):
+        reading = read or reader(settings)
+        if isinstance(template, Grid):
+            stages = native_stages(result, template, settings, reading)
+        else:
+            stages = _stages(result, template, settings, reading)
+        for so_far in stages:
             result = so_far
     except ScanExcluded as excluded:
         result = replace(result, exclusion=Exclusion(excluded.stage, excluded.reason))
@@ -88,6 +94,11 @@ def preprocess_scan(
         reason = f"{what} ({failure}); look at the image, and at the log of its batch"
         result = replace(result, exclusion=Exclusion("preprocessing", reason))
     return _without_infinite(result)
+
+
+def reader(settings: ScanSettings) -> Callable[[Path], Volume]:
+    """Return the function that reads a scan as its preprocessing needs it."""
+    return reader_of(settings) if settings.space == NATIVE else read_scan
 
 
 @dataclass(frozen=True)

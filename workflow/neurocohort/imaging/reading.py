@@ -18,6 +18,7 @@ from neurocohort.nifti_files import bytes_of_voxels, read_nifti
 from neurocohort.user_files import UnusableFile, open_regular
 
 SPACING_RANGE_MM = (0.3, 7.0)  # clinical head scans aren't finer; coarser ones don't show the cortex
+ANY_SPACING_RANGE_MM = (0.05, 20.0)  # of images of any part of the body
 MINIMUM_INDEPENDENCE = 0.05  # volume spanned by the unit vectors along the axes; 1 if they are orthogonal
 MINIMUM_EXTENT_MM = 80.0  # a head is about 200 mm long
 MINIMUM_DISTINCT_VALUES = 16
@@ -32,24 +33,57 @@ def read_scan(path: Path | str) -> Volume:
             not finite, or no content.
     """
     data, affine = _load(Path(path))
+    spacing = _checked_spacing(affine, SPACING_RANGE_MM)
+    if (np.array(data.shape) * spacing < MINIMUM_EXTENT_MM).any():
+        extent = " x ".join(f"{value:.0f}" for value in np.array(data.shape) * spacing)
+        raise ScanExcluded("read", f"the field of view is {extent} mm, too small for a head")
+    _check_finite(data)
+    data = to_common_scale(data, spacing)
+    _check_content(data)
+    return Volume(data, affine)
+
+
+def read_whole_image(path: Path | str) -> Volume:
+    """Read an image of any part of the body as `read_scan` does, with wider limits of its spacing and none of its extent."""
+    data, affine = _load(Path(path))
+    spacing = _checked_spacing(affine, ANY_SPACING_RANGE_MM)
+    _check_finite(data)
+    data = to_common_scale(data, spacing)
+    _check_content(data)
+    return Volume(data, affine)
+
+
+def read_own_units(path: Path | str) -> Volume:
+    """Read an image of any part of the body, float32, in the units of its file, such as Hounsfield units."""
+    data, affine = _load(Path(path))
+    _checked_spacing(affine, ANY_SPACING_RANGE_MM)
+    _check_finite(data)
+    _check_content(data)
+    return Volume(data, affine)
+
+
+def _checked_spacing(affine: np.ndarray, limits_mm: tuple[float, float]) -> np.ndarray:
+    """The spacing in mm, (3,); raises ScanExcluded where it is outside of the limits, or where the affine can't be inverted."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    low, high = SPACING_RANGE_MM
+    low, high = limits_mm
     independence = abs(np.linalg.det(affine[:3, :3])) / max(float(np.prod(spacing)), 1e-30)
     if not np.isfinite(affine).all() or independence < MINIMUM_INDEPENDENCE:
         raise ScanExcluded("read", "the affine in the header is not finite or can't be inverted")
     if (spacing < low).any() or (spacing > high).any():
         found = " x ".join(f"{value:.3g}" for value in spacing)
         raise ScanExcluded("read", f"the voxel spacing is {found} mm, expected {low:g} to {high:g} mm along each axis")
-    if (np.array(data.shape) * spacing < MINIMUM_EXTENT_MM).any():
-        extent = " x ".join(f"{value:.0f}" for value in np.array(data.shape) * spacing)
-        raise ScanExcluded("read", f"the field of view is {extent} mm, too small for a head")
+    return spacing
+
+
+def _check_finite(data: np.ndarray) -> None:
     unusable = int(np.count_nonzero(~np.isfinite(data)))
     if unusable:
         raise ScanExcluded("read", f"{unusable} voxels are not finite (NaN, infinite, or beyond 32-bit numbers)")
-    data = to_common_scale(data, spacing)
+
+
+def _check_content(data: np.ndarray) -> None:
     if len(np.unique(data[:: max(1, data.shape[0] // 32)])) < MINIMUM_DISTINCT_VALUES:
         raise ScanExcluded("read", "the image is empty or constant")
-    return Volume(data, affine)
 
 
 def read_labels(path: Path | str) -> Volume:

@@ -12,7 +12,7 @@ from neurocohort.files import sha256_of, write_json, written_aside
 from neurocohort.imaging import derivatives
 from neurocohort.imaging.deformable import PointMap, write_itk_displacement
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE, TEMPLATE_URI, own_uri, raw_uri
-from neurocohort.imaging.mosaic import write_mosaic
+from neurocohort.imaging.mosaic import NATIVE_ROWS, ROWS, write_mosaic
 from neurocohort.imaging.reading import write_image
 from neurocohort.imaging.registration import write_itk_affine
 from neurocohort.imaging.scan_record import OutputFile, ScanRecord, write_record
@@ -26,6 +26,8 @@ PROBABILITY_STEPS = 128
 # Modulated values can exceed 1; 16 bits hold them up to 16, which no plausible transform reaches.
 MODULATED_STEPS = 4096
 
+NATIVE_REFERENCE = "The scan's own axes in mm; the origin is the middle of the box around the foreground"
+
 Sidecar = dict[str, str | bool | list[str]]
 
 
@@ -38,15 +40,18 @@ def write_scan(result: PreprocessedScan, folder: Path, scan_id: str, key: str = 
         scan_id: Their names begin with it.
         key: The record's key.
     """
-    files = _ScanFiles(folder, scan_id)
+    files = _ScanFiles(folder, scan_id, result.native)
     if result.mosaic is not None:
         file = derivatives.mosaic_name(scan_id)
-        write_mosaic(folder / file, result.mosaic, scan_id)
+        write_mosaic(folder / file, result.mosaic, scan_id, NATIVE_ROWS if result.native else ROWS)
         files.add("mosaic", file)
     for modality, matrix in result.extra_affines.items():
         files.affine(f"xfm_{modality}", modality, "T1w", matrix)
     if result.derivatives is not None:
-        _write_native_maps(files, result.derivatives, raw_uri(result.images.t1w))
+        if result.derivatives.tissues is None:
+            _write_foreground(files, result.derivatives.mask, raw_uri(result.images.t1w))
+        else:
+            _write_native_maps(files, result.derivatives.mask, result.derivatives.tissues, raw_uri(result.images.t1w))
         _write_transforms(files, result.derivatives)
         _write_preprocessed(files, result.derivatives, result.images)
         if result.derivatives.template_tissues is not None:
@@ -74,11 +79,22 @@ def write_scan(result: PreprocessedScan, folder: Path, scan_id: str, key: str = 
 
 @dataclass(frozen=True)
 class _ScanFiles:
-    """The files of one scan that are written already, by name."""
+    """The files of one scan that are written already, by name; ``native``: whether the scan is in its own space."""
 
     folder: Path
     scan_id: str
+    native: bool = False
     outputs: dict[str, OutputFile] = field(default_factory=dict)
+
+    @property
+    def space(self) -> str:
+        """BIDS' name for the space of the study's grid."""
+        return derivatives.NATIVE_SPACE if self.native else TEMPLATE_SPACE
+
+    @property
+    def reference(self) -> str:
+        """What the sidecars of images on the study's grid state as their reference."""
+        return NATIVE_REFERENCE if self.native else TEMPLATE_URI
 
     def add(self, name: str, file: str) -> None:
         self.outputs[name] = OutputFile(file, sha256_of(self.folder / file))
@@ -112,12 +128,23 @@ class _ScanFiles:
         self.add(name, file)
 
 
-def _write_native_maps(files: _ScanFiles, made: Derivatives, raw: str) -> None:
+def _write_foreground(files: _ScanFiles, mask: Volume, raw: str) -> None:
+    sidecar: Sidecar = {
+        "Description": "Foreground on the raw scan's grid: the largest connected part above the background",
+        "Type": "ROI",
+        "Sources": [raw],
+        "SpatialReference": raw,
+    }
+    file = derivatives.foreground_mask_name(files.scan_id)
+    files.image(derivatives.FOREGROUND_MASK, file, Volume(mask.data.astype(np.uint8), mask.affine), sidecar)
+
+
+def _write_native_maps(files: _ScanFiles, brain_mask: Volume, tissues: Volume, raw: str) -> None:
     """Write the brain mask and the tissue maps on the raw scan's grid.
 
     The volumes of these tissue maps are the head's own, and nothing is interpolated.
     """
-    mask = Volume(made.brain_mask.data.astype(np.uint8), made.brain_mask.affine)
+    mask = Volume(brain_mask.data.astype(np.uint8), brain_mask.affine)
     sidecar: Sidecar = {
         "Description": "Brain mask on the raw scan's grid",
         "Type": "Brain",
@@ -125,9 +152,9 @@ def _write_native_maps(files: _ScanFiles, made: Derivatives, raw: str) -> None:
         "SpatialReference": raw,
     }
     files.image("brain_mask", derivatives.brain_mask_name(files.scan_id), mask, sidecar)
-    for tissue, probability in zip(TISSUES, made.tissues.data, strict=True):
+    for tissue, probability in zip(TISSUES, tissues.data, strict=True):
         label = derivatives.SUFFIXES[tissue]
-        steps = _in_steps(probability, made.tissues.affine)
+        steps = _in_steps(probability, tissues.affine)
         sidecar = {
             "Description": f"Probability of {label} in each voxel, on the raw scan's grid",
             "Sources": [raw, files.uri("brain_mask")],
@@ -135,7 +162,7 @@ def _write_native_maps(files: _ScanFiles, made: Derivatives, raw: str) -> None:
             "Manual": False,
         }
         file = derivatives.tissue_map_name(files.scan_id, tissue)
-        image = uncropped(steps, grid_of(made.brain_mask))
+        image = uncropped(steps, grid_of(brain_mask))
         files.image(f"probseg_{label}", file, image, sidecar, slope=1 / PROBABILITY_STEPS)
 
 
@@ -178,8 +205,8 @@ def _in_steps(probability: np.ndarray, affine: np.ndarray) -> Volume:
 
 
 def _write_transforms(files: _ScanFiles, made: Derivatives) -> None:
-    files.affine("xfm", "T1w", TEMPLATE_SPACE, made.affine)
-    files.affine("inverse_xfm", TEMPLATE_SPACE, "T1w", np.linalg.inv(made.affine))
+    files.affine("xfm", "T1w", files.space, made.affine)
+    files.affine("inverse_xfm", files.space, "T1w", np.linalg.inv(made.affine))
     if made.deformation is not None:
         files.displacement("displacement", "T1w", TEMPLATE_SPACE, made.deformation.template_to_scan)
         files.displacement("inverse_displacement", TEMPLATE_SPACE, "T1w", made.deformation.scan_to_template)
@@ -189,6 +216,9 @@ def _write_preprocessed(files: _ScanFiles, made: Derivatives, images: ScanImages
     for modality, image in made.preprocessed.items():
         sources = [raw_uri(images.extra.get(modality, images.t1w))]
         sources += [files.uri(f"xfm_{modality}")] if modality in images.extra else []
+        if files.native:
+            _write_native_image(files, image, modality, sources)
+            continue
         sidecar: Sidecar = {
             "Description": f"{modality} image of the brain on the study's grid: bias field removed, registered to the template, "
             "intensities scaled to 0..1, 0 outside the brain",
@@ -199,11 +229,21 @@ def _write_preprocessed(files: _ScanFiles, made: Derivatives, images: ScanImages
         files.image(f"preproc_{modality}", derivatives.preproc_name(files.scan_id, modality), image, sidecar)
 
 
+def _write_native_image(files: _ScanFiles, image: Volume, modality: str, sources: list[str]) -> None:
+    sidecar: Sidecar = {
+        "Description": "Image on the study's grid, around the middle of its foreground: intensities scaled to 0..1",
+        "Sources": [*sources, files.uri(derivatives.FOREGROUND_MASK), *files.to_template()],
+        "SpatialReference": files.reference,
+        "SkullStripped": False,
+    }
+    files.image(f"preproc_{modality}", derivatives.preproc_name(files.scan_id, modality, files.space), image, sidecar)
+
+
 def _write_labels(files: _ScanFiles, labels: Volume, images: ScanImages) -> None:
     sources = [raw_uri(path) for path in (images.labels, images.labels_reference) if path is not None]
     sidecar: Sidecar = {
-        "Description": "Tissue labels that came with the cohort, on the study's grid",
+        "Description": f"{'Labels' if files.native else 'Tissue labels'} that came with the cohort, on the study's grid",
         "Sources": [*sources, *files.to_template()],
-        "SpatialReference": TEMPLATE_URI,
+        "SpatialReference": files.reference,
     }
-    files.image("dseg", derivatives.labels_name(files.scan_id), labels, sidecar)
+    files.image("dseg", derivatives.labels_name(files.scan_id, files.space), labels, sidecar)

@@ -34,17 +34,18 @@ class Derivatives:
     """The images of a scan that passed all stages.
 
     Attributes:
-        brain_mask: bool, on the raw scan's grid.
-        tissues: Probabilities of CSF, GM and WM, (3, X, Y, Z) float32, on the part of that grid around the brain.
-        affine: 4 x 4, world points (RAS mm) of the template to those of the scan.
+        mask: bool, on the raw scan's grid: the brain, or in native space the foreground.
+        tissues: Probabilities of CSF, GM and WM, (3, X, Y, Z) float32, on the part of that grid around the brain; None in native
+            space.
+        affine: 4 x 4, world points (RAS mm) of the study's grid to those of the scan.
         deformation: The deformable registration, if there was one.
-        preprocessed: By modality, the brain on the study's grid with intensities from 0 to 1.
+        preprocessed: By modality, the brain, or in native space the image, on the study's grid with intensities from 0 to 1.
         template_tissues: Probabilities of CSF, GM and WM on the study's grid, (3, X, Y, Z) float32; None if not wanted.
         modulated_gm: The map of grey matter there times the Jacobian determinant, (X, Y, Z) float32; None if not wanted.
     """
 
-    brain_mask: Volume
-    tissues: Volume
+    mask: Volume
+    tissues: Volume | None
     affine: np.ndarray
     deformation: Deformation | None
     preprocessed: Mapping[str, Volume]
@@ -67,9 +68,10 @@ class PreprocessedScan:
     Attributes:
         images: The input.
         mni_space: Whether the scan was in MNI space before.
+        native: Whether the scan is in its own space and not registered to the template.
         exclusion: Why the scan can't be used.
         metrics: Quality numbers.
-        volumes_ml: Volumes of the brain and its tissues in mL; None in MNI space.
+        volumes_ml: Volumes of the brain and its tissues in mL; None in MNI space, none in native space.
         notes: Sentences about unusual numbers.
         mosaic: The quality picture.
         extra_affines: By modality, 4 x 4, world points (RAS mm) of the scan to those of the extra image.
@@ -79,6 +81,7 @@ class PreprocessedScan:
 
     images: ScanImages
     mni_space: bool = False
+    native: bool = False
     exclusion: Exclusion | None = None
     metrics: Numbers = field(default_factory=dict)
     volumes_ml: Numbers = field(default_factory=dict)

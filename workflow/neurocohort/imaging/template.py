@@ -43,6 +43,20 @@ def study_grid(spacing_mm: float, shape: tuple[int, ...]) -> Grid:
     return Grid(tuple(shape), affine)
 
 
+def native_grid(spacing_mm: float, shape: tuple[int, ...]) -> Grid:
+    """Return the study's grid in native space: isotropic, centred on the origin, which is the middle of a scan's foreground."""
+    affine = np.diag([spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing_mm
+    return Grid(tuple(shape), affine)
+
+
+def make_native_grid(path: Path, spacing_mm: float, shape: tuple[int, int, int]) -> None:
+    """Write the grid of a study in native space, in the place of a template; arguments as for `make_template`."""
+    grid = native_grid(spacing_mm, shape)
+    with written_aside(path) as aside, open(aside, "wb") as stream:
+        np.savez(stream, native_shape=np.array(grid.shape), affine=grid.affine)
+
+
 def make_template(path: Path, spacing_mm: float, shape: tuple[int, int, int]) -> None:
     """Write the template for a study as one ``.npz``, because each job needs it and nilearn takes seconds to import.
 
@@ -78,9 +92,11 @@ def make_template(path: Path, spacing_mm: float, shape: tuple[int, int, int]) ->
         )
 
 
-def read_template(path: Path | str) -> Template:
-    """Read the file that make_template has written."""
+def read_template(path: Path | str) -> Template | Grid:
+    """Read the file that make_template has written; of a study in native space, make_native_grid's, which is a grid."""
     with np.load(path) as arrays:
+        if "native_shape" in arrays:
+            return Grid(tuple(int(side) for side in arrays["native_shape"]), arrays["affine"])
         return Template(
             fit=Volume(arrays["fit"], arrays["fit_affine"]),
             fit_mask=arrays["fit_mask"],
@@ -88,6 +104,11 @@ def read_template(path: Path | str) -> Template:
             mask=arrays["mask"],
             tissues=arrays["tissues"],
         )
+
+
+def grid_of_study(template: Template | Grid) -> Grid:
+    """Return the study's grid, which in native space is all that a study has instead of a template."""
+    return template if isinstance(template, Grid) else template.grid
 
 
 def _volume(image) -> Volume:

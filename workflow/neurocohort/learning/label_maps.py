@@ -17,7 +17,7 @@ from scipy import ndimage
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_table, written_aside
 from neurocohort.imaging.deformable import PointMap
-from neurocohort.imaging.derivatives import labels_name, qc_path, scan_folder
+from neurocohort.imaging.derivatives import labels_name, mask_output, qc_path, scan_folder, space_of
 from neurocohort.imaging.label_names import label_table
 from neurocohort.imaging.mapping import Mapping
 from neurocohort.imaging.reading import write_image
@@ -60,7 +60,9 @@ def write_label_maps(
         preproc = results / scan["cohort"] / "preproc"
         record = read_json(qc_path(preproc, scan["scan_id"]))
         source = scan_folder(preproc, scan["scan_id"])
-        study, native = (_grid(_output(source, record, name)) for name in ("preproc_T1w", "brain_mask"))
+        study, native = (
+            _grid(_output(source, record, name)) for name in ("preproc_T1w", mask_output(record["outputs"]))
+        )
         if study.shape != maps.shape[1:]:
             raise InputError(
                 f"{scan['scan_id']} was preprocessed on a grid of {study.shape} voxels and predicted on one of {maps.shape[1:]}: "
@@ -68,7 +70,8 @@ def write_label_maps(
             )
         labels = labels_on_grid(maps, study.affine, native, read_scan_to_template(source, record))
         written = folder / scan["cohort"]
-        _write_labels(written / labels_name(scan["scan_id"]), Volume(label_map(maps), study.affine))
+        name = labels_name(scan["scan_id"], space_of(record["outputs"]))
+        _write_labels(written / name, Volume(label_map(maps), study.affine))
         _write_labels(written / f"{scan['scan_id']}_space-orig_dseg.nii.gz", labels)
         counts = np.bincount(labels.data.ravel(), minlength=len(structures) + 1)[1:]
         voxel_ml = np.nan if record.get("mni_space") else labels.voxel_ml

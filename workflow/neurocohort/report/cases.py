@@ -19,6 +19,10 @@ ADVICE = {
     "Worst": "Look for movement, a brain mask that cuts or leaks, and outlines that miss the brain. None of them: the head is "
     "unusual, the reference wrong, or the network at fault.",
 }
+NATIVE_WORST = (
+    "Look for movement, and for a part that is cut off. None of them: the anatomy is unusual, the reference wrong, or the "
+    "network at fault."
+)
 ScanKey = tuple[str, str]  # cohort, scan_id
 
 
@@ -50,7 +54,8 @@ def cases(experiment: Experiment, predictions: Read, output: Path) -> list[Case]
         rows = predictions[(predictions["cohort"] == name) & (predictions["scan_id"] == scan_id)]
         quality = cohorts[name].quality
         has_page = not isinstance(quality, Missing) and (quality["scan_id"] == scan_id).any()
-        caption = f"{place}: {scan_id} ({labels.cohort(name)}). {ADVICE[place]}"
+        advice = NATIVE_WORST if place == "Worst" and experiment.native else ADVICE[place]
+        caption = f"{place}: {scan_id} ({labels.cohort(name)}). {advice}"
         image = _mosaic(cohorts[name], scan_id, output, caption)
         page = f"subjects/{name}/{scan_id}.html" if has_page else None
         found.append(Case(place, scan_id, _numbers(experiment, rows), image, page))
@@ -127,4 +132,4 @@ def _mosaic(cohort: Cohort, scan_id: str, output: Path, caption: str) -> Drawing
     except OSError:
         target.unlink(missing_ok=True)
         return cohort.sources.lack(source, f"the mosaic of {scan_id}", mosaics.UNREADABLE)
-    return mosaics.drawing(cohort.name, scan_id, caption, size)
+    return mosaics.drawing(cohort, scan_id, caption, size)

@@ -112,6 +112,13 @@ COHORTS = {"ixi": "IXI", "oasis1": "OASIS-1", "all": "All cohorts"}
 QUALITY = {
     "template_dice": "Template Dice",
     "mutual_information": "Mutual inform.",
+    "foreground_ml": "Foreground (ml)",
+    "foreground_cut": "Foreground cut",
+    "voxel_min_mm": "Finest voxel (mm)",
+    "voxel_max_mm": "Coarsest voxel (mm)",
+    "needed_x": "Needed along x",
+    "needed_y": "Needed along y",
+    "needed_z": "Needed along z",
     "mask_ml": "Mask (ml)",
     "mask_to_template": "Mask / template",
     "outside_template": "Outside template",

@@ -444,7 +444,7 @@ def with_saliency(experiment: Experiment) -> bool:
 def program_versions(study: Study) -> list[str]:
     """The main programs with their installed versions and citations."""
     programs, settings = list(PROGRAMS), study.block("preprocessing")
-    if any(not cohort.settings.get("skull_stripped") for cohort in study.cohorts.values()):
+    if not study.native and any(not cohort.settings.get("skull_stripped") for cohort in study.cohorts.values()):
         extractor = EXTRACTORS.get(settings.get("brain_extraction", ""), "")
         programs.append((extractor, extractor, ""))
     if settings.get("registration") == "deformable":

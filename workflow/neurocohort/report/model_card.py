@@ -2,8 +2,9 @@
 training data, the results, and the limits. Every line comes from the run."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from neurocohort.report.markdown import escaped
 from neurocohort.report.model_limits import Known, limits, value_of
 from neurocohort.report.networks import networks_sentence
 from neurocohort.report.study import Cohort, Experiment, Study, found
+from neurocohort.settings.scan import NATIVE
 from neurocohort.study.members import members_of, starts_published
 from neurocohort.text import listed, plain_number, times
 
@@ -110,7 +112,8 @@ def _details(known: Known) -> Section:
     task = OWN_STRUCTURES.format(structures=listed(structures)) if structures else TASKS[settings["task"]]
     task = task.format(target=labels.target(settings.get("target", "")))
     name = own.get("network") or (settings.get("network") or {}).get("name", "unknown")
-    sentences = [f"The network {task} from a preprocessed brain MRI scan. Its architecture is {name}."]
+    what = "an image in its own space" if _native(known.configuration) else "a preprocessed brain MRI scan"
+    sentences = [f"The network {task} from {what}. Its architecture is {name}."]
     sentences += _training_details(known)
     members = (
         members_of(settings, known.folds, known.test_folds) if (settings.get("training") or {}).get("seeds") else []
@@ -130,6 +133,10 @@ def _details(known: Known) -> Section:
     return Section("Model details", tuple(sentences))
 
 
+def _native(configuration: Mapping[str, Any]) -> bool:
+    return (configuration.get("preprocessing") or {}).get("space") == NATIVE
+
+
 def _training_details(known: Known) -> list[str]:
     run, preprocessing = known.run, known.configuration.get("preprocessing") or {}
     if run is None:
@@ -138,7 +145,10 @@ def _training_details(known: Known) -> list[str]:
     if preprocessing.get("shape"):
         grid = f"{times(preprocessing['shape'])} voxels of {plain_number(preprocessing['spacing_mm'])} mm"
         inputs = listed(run.settings.get("modalities") or known.settings.get("modalities") or ["T1w"])
-        sentences.append(f"Input: {inputs}, {grid} in {TEMPLATE_SPACE}, brain only.")
+        if _native(known.configuration):
+            sentences.append(f"Input: {grid} around the middle of the foreground.")
+        else:
+            sentences.append(f"Input: {inputs}, {grid} in {TEMPLATE_SPACE}, brain only.")
     if run.torch:
         sentences.append(
             f"It was trained with PyTorch {run.torch} on {'a CPU' if run.device == 'cpu' else run.device}."

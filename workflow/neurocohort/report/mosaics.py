@@ -13,6 +13,7 @@ from PIL import Image
 
 from neurocohort.files import written_aside
 from neurocohort.report.figures import Drawing
+from neurocohort.report.study import Cohort
 
 BUDGET_BYTES = 6_000_000  # for all pictures of the gallery: the page's text and figures need the rest of the 10 MB
 SAMPLED = 12  # mosaics that are encoded to measure the bytes of a size
@@ -67,10 +68,17 @@ def place(mosaic: Path, target: Path, size: Thumbnail | None) -> tuple[int, int]
         return image.size
 
 
-def drawing(cohort: str, scan_id: str, caption: str, size: tuple[int, int]) -> Drawing:
+def shown_in_mosaic(native: bool) -> str:
+    """What a mosaic shows, for its alternative text; ``native``: of a scan that is not registered."""
+    if native:
+        return "the scan with its foreground, and the image on the study's grid"
+    return "the scan with its brain mask, and the registered brain with the template's outlines"
+
+
+def drawing(cohort: Cohort, scan_id: str, caption: str, size: tuple[int, int]) -> Drawing:
     """A mosaic of the gallery on the page; ``size``: its width and height in pixels."""
-    alt = f"Slices of {scan_id}: the scan with its brain mask, and the registered brain with the template's outlines"
-    return Drawing(f"mosaics/{cohort}/{scan_id}.webp", alt, caption, *size)
+    alt = f"Slices of {scan_id}: {shown_in_mosaic(cohort.native)}"
+    return Drawing(f"mosaics/{cohort.name}/{scan_id}.webp", alt, caption, *size)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -19,6 +19,7 @@ IDENTITY = ("scan_id", "participant_id", "site", "status", "stage", "reason")
 SHOWN_OUTLIERS = 30  # scans in the list above the gallery; the table marks all
 
 # What the gallery has room for; each scan's page has all numbers.
+NATIVE_CORE = {"foreground_ml", "foreground_cut", "voxel_min_mm", "voxel_max_mm"}
 CORE = {"template_dice", "mutual_information", "mask_ml", "mask_to_template", "mask_border_cm2", "snr_wm", "cnr", "cjv"}
 
 NOISE = "Noisy scan: look for ripples and blur of movement, and for low signal."
@@ -35,6 +36,7 @@ LOW = {  # what to look for where a number is unusually low
     "snr_wm": NOISE,
     "cnr": "Weak contrast of grey and white matter: look for movement and noise.",
     "fber": "A noisy background: look for ghosts and movement outside the head.",
+    "foreground_ml": "Small foreground: look for a part of the body that is cut off, and for wrong units of intensity.",
     "symmetry": "The two halves differ: look for a tilted brain, and for a large lesion.",
 }
 HIGH = {  # what to look for where a number is unusually high
@@ -44,6 +46,8 @@ HIGH = {  # what to look for where a number is unusually high
     "template_shift_mm": "The brain is displaced from the template: look for a tilt, and for blue outlines that are shifted.",
     "outside_template": "Much lay outside the template's brain and was removed: look for eyes and skull that are left, and for "
     "a brain that is shifted or tilted.",
+    "foreground_ml": "Large foreground: look for a table or a coil inside the orange outline, and for noise around the body.",
+    "foreground_cut": "The study's grid cuts the foreground: look for parts of interest that the two lower rows lack.",
     "mask_border_cm2": "The brain mask ends at the border of the image or at a plain background: look for a brain that is cut "
     "off.",
     "missing_brain": "A part of the brain is missing: look for a brain that is cut off, and for empty slices.",
@@ -95,6 +99,7 @@ class GalleryRow:
     page: str
     record: dict[str, Any]
     viewer: Missing | None = None
+    native: bool = False
 
     @property
     def usable(self) -> bool:
@@ -120,6 +125,8 @@ class GalleryRow:
                 f"Excluded{' at ' + self.stage if self.stage else ''}{reason}. {look} limit under quality that is wrong for this "
                 "cohort can be moved."
             )
+        if not self.outliers and self.native:
+            return "No flag. If the outline leaves the body, or the lower rows lack a part of interest, change window or shape."
         if not self.outliers:
             return "No flag. If an outline leaves the edge of the brain, tighten the limit that would have caught it."
         return " ".join(map(_advice, self.outliers))
@@ -168,7 +175,7 @@ def gallery(cohort: Cohort, output: Path, size: Thumbnail | None = None) -> Gall
     table = cohort.quality.sort_values("scan_id", kind="stable").reset_index(drop=True)
     names = [name for name in table.columns if name not in IDENTITY and not name.endswith("_z")]
     names = [name for name in names if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
-    core = set(names) & CORE or set(names)
+    core = set(names) & (NATIVE_CORE if cohort.native else CORE) or set(names)
     numbers = [
         QualityNumber(name, labels.quality(name), labels.decimals_for([*table[name].dropna()]), name in core)
         for name in names
@@ -224,6 +231,7 @@ def _row(
         _mosaic(cohort, scan_id, status != "ok", output, size),
         f"subjects/{cohort.name}/{scan_id}.html",
         record,
+        native=cohort.native,
     )
 
 
@@ -262,4 +270,4 @@ def _mosaic(
         return cohort.sources.lack(source, what, mosaics.UNREADABLE)
     if size:
         mosaics.link_or_copy(source, output / "subjects" / cohort.name / f"{scan_id}.webp")
-    return mosaics.drawing(cohort.name, scan_id, "", measured)
+    return mosaics.drawing(cohort, scan_id, "", measured)

@@ -110,6 +110,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
         rerun=claims.rerun_sentence(made_by),
         study=study.name,
         demo=study.demo,
+        native=study.native,
         verdicts=_cards(study, verdicts, described),
         complete=gates.completeness_gate(missing),
         flows=flows,

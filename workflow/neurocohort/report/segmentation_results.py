@@ -61,6 +61,11 @@ def _by_tissue(part: Part, metrics: pd.DataFrame) -> list[Table | Missing]:
     return found
 
 
+def _space(part: Part) -> str:
+    """Where the volumes of the study's grid are measured."""
+    return "the scan's own space" if part.experiment.native else "template space"
+
+
 def _volumes(part: Part, details: pd.DataFrame) -> list[Table | Missing]:
     rows = details[details["setting"] == "volumes"]
     if rows.empty:
@@ -75,9 +80,9 @@ def _volumes(part: Part, details: pd.DataFrame) -> list[Table | Missing]:
             tables.network_first(rows).assign(tissue=rows["group"].str.removeprefix("tissue=")),
             [_key(part), MODEL, COHORT],
             names=tuple(name for name in VOLUMES if (rows["metric"] == name).any()),
-            caption=f"Volumes in template space, {part.name}: mean of predicted minus reference, and the limits of agreement  "
+            caption=f"Volumes in {_space(part)}, {part.name}: mean of predicted minus reference, and the limits of agreement  "
             "(Bland and Altman), between which 95 of 100 differences lie if they are normal.",
-            summary=f"Volumes in template space, predicted minus reference: {'; '.join(biases)}.",
+            summary=f"Volumes in {_space(part)}, predicted minus reference: {'; '.join(biases)}.",
         )
     ]
 
@@ -169,7 +174,7 @@ def _figures(part: Part, predictions: pd.DataFrame, references: list[str]) -> li
         Drawing.of(
             volumes,
             f"Bland-Altman plot of predicted and reference {noun} volumes for {scans} scans of the {part.name} part.",
-            f"Bland-Altman plot of {noun} volumes in template space; the legend gives mean difference ± standard deviation, "
+            f"Bland-Altman plot of {noun} volumes in {_space(part)}; the legend gives mean difference ± standard deviation, "
             "dotted are the limits of "
             "agreement. Look for points around zero with no slope. A line off zero is a bias that Dice may hide.",
         ),

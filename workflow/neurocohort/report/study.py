@@ -19,6 +19,7 @@ from neurocohort.report import formats, labels, origins
 from neurocohort.report.formats import Control, Run, SaliencyRecord, ScanRecord
 from neurocohort.report.networks import Networks, spelt
 from neurocohort.report.sources import Missing, Sources
+from neurocohort.settings.scan import NATIVE
 from neurocohort.structures import TISSUES
 from neurocohort.study.members import members_of, without_site_names
 
@@ -57,13 +58,17 @@ class Folders:
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """A cohort: its block of the configuration, and its tables in ``data/<name>`` and ``results/<name>``."""
+    """A cohort: its block of the configuration, and its tables in ``data/<name>`` and ``results/<name>``.
+
+    ``native``: whether its scans are in their own space, and not registered to the template.
+    """
 
     name: str
     settings: dict
     data: Path
     results: Path
     sources: Sources = field(repr=False)
+    native: bool = False
 
     @property
     def title(self) -> str:
@@ -168,6 +173,11 @@ class Experiment:
     @property
     def task(self) -> str:
         return self.settings["task"]
+
+    @property
+    def native(self) -> bool:
+        """Whether the scans are in their own space, and not registered to the template."""
+        return any(cohort.native for cohort in self.cohorts)
 
     @property
     def target(self) -> str:
@@ -379,6 +389,11 @@ class Study:
         """Whether its data are synthetic, for demonstration only."""
         return bool(self.configuration.get("demo_data"))
 
+    @property
+    def native(self) -> bool:
+        """Whether the scans are in their own space, and not registered to the template."""
+        return self.block("preprocessing").get("space") == NATIVE
+
     def block(self, name: str) -> Mapping[str, Any]:
         """A block of the configuration; empty where it isn't there."""
         return self.configuration.get(name) or {}
@@ -445,7 +460,7 @@ def _cohort(study: Study, name: str) -> Cohort:
         return study.cohorts[name]
     folders = study.folders
     settings = study.block("cohorts").get(name) or {}
-    return Cohort(name, settings, folders.data / name, folders.results / name, study.sources)
+    return Cohort(name, settings, folders.data / name, folders.results / name, study.sources, study.native)
 
 
 def _experiment(study: Study, name: str, settings: dict, left_out_site: str = "") -> Experiment:

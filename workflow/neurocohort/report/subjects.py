@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
-from neurocohort.imaging.derivatives import labels_name, preproc_name
+from neurocohort.imaging.derivatives import NATIVE_SPACE, TEMPLATE_SPACE, labels_name, preproc_name, space_of
 from neurocohort.report import labels, viewers
 from neurocohort.report.cases import ScanKey, best_median_worst, errors_by_scan
 from neurocohort.report.development import DEVELOPMENT, TESTED_ONCE, by_use
@@ -112,7 +112,7 @@ def write_pages(study: Study, environment: Environment, galleries: list[Gallery]
     wanted = [key for one in predictions for key in one.cases]
     viewed = set(viewers.chosen(wanted, galleries, limit)) if limit else set()
     template = environment.get_template("subject.html.j2")
-    shared = {"study": study.name, "demo": study.demo, "date": date, "viewer_limit": limit}
+    shared = {"study": study.name, "demo": study.demo, "native": study.native, "date": date, "viewer_limit": limit}
     for gallery in galleries:
         cohort = study.cohorts[gallery.cohort]
         people, spread = _people(cohort), _Spread(gallery)
@@ -239,7 +239,8 @@ class _Predictions:
 
     def label_map(self, cohort: str, scan_id: str) -> Path | None:
         """The predicted label map of the scan on the study's grid, where the experiment made one."""
-        path = self.experiment.folder / "label_maps" / cohort / labels_name(scan_id)
+        name = labels_name(scan_id, NATIVE_SPACE if self.experiment.native else TEMPLATE_SPACE)
+        path = self.experiment.folder / "label_maps" / cohort / name
         return path if path.is_file() else None
 
     def _columns(self) -> list[str]:
@@ -340,7 +341,7 @@ def _viewer(cohort: Cohort, scan_id: str, predictions: list[_Predictions]) -> Vi
     record = cohort.scan_record(scan_id, what)
     if isinstance(record, Missing):
         return record
-    scan = cohort.scan_file(record, scan_id, "preproc_T1w", preproc_name(scan_id, "T1w"))
+    scan = cohort.scan_file(record, scan_id, "preproc_T1w", preproc_name(scan_id, "T1w", space_of(record.files)))
     if not scan.is_file():
         return cohort.sources.lack(scan, what)
     maps = [(one.experiment, path) for one in predictions if (path := one.label_map(cohort.name, scan_id))]

@@ -42,7 +42,8 @@ class Given:
 
 @dataclass(frozen=True)
 class About:
-    """What the page shows of the model. ``ages``: the range of its scans, in years; ``sexes``: of its training scans."""
+    """What the page shows of the model. ``ages``: the range of its scans, in years; ``sexes``: of its training scans;
+    ``native``: whether it takes images of any part of the body, in their own space."""
 
     study: str
     experiment: str
@@ -50,6 +51,7 @@ class About:
     intended_use: str
     ages: tuple[float, float] | None
     sexes: list[str]
+    native: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _work(connection: Connection, given: Given) -> None:
         connection.send((BROKEN, str(error)))
         return
     known = bundle.reference
-    about = About(bundle.study, bundle.experiment, bundle.demo, bundle.intended_use, known.age, list(known.sexes))
+    known_of = bundle.study, bundle.experiment, bundle.demo, bundle.intended_use
+    about = About(*known_of, known.age, list(known.sexes), bundle.native)
     connection.send((READY, about))
     with contextlib.suppress(EOFError):
         while True:

@@ -1,4 +1,4 @@
-"""The keys `preprocessing`: how each scan is brought to the template's grid."""
+"""The keys `preprocessing`: how each scan is brought to the study's grid."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from neurocohort.settings.scan import ScanKeys, ScanSettings
 
 
 class Preprocessing(ScanKeys):
-    """How each scan is brought to the template's grid."""
+    """How each scan is brought to the study's grid."""
 
     weights_url: Address = Field("", description="Where SynthStrip's weights are, if not at the published addresses.")
     spacing_mm: float = Field(1.0, ge=0.5, le=6, description="Edge of a voxel of the grid, in mm.")
@@ -17,7 +17,8 @@ class Preprocessing(ScanKeys):
         [160, 192, 160],
         min_length=3,
         max_length=3,
-        description="Voxels along x, y and z. Shape times spacing must cover the template's brain, 146 x 180 x 156 mm. Networks "
+        description="Voxels along x, y and z. Shape times spacing must cover the template's brain, 146 x 180 x 156 mm, or with "
+        "`space: native` the largest foreground. Networks "
         "that halve the grid need sides that they can halve and more than one voxel at the end; a message names those that fit.",
     )
     batch_size: int = Field(

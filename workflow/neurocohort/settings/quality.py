@@ -70,6 +70,14 @@ class Quality(Group):
         description="Largest ratio of the head's scales along two directions, relative to the template: more is a wrong voxel "
         "spacing in the header. Not for scans in MNI space.",
     )
+    max_foreground_cut: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="`space: native` only: largest fraction of the foreground that may lie outside of the grid of "
+        "`preprocessing.shape` and `preprocessing.spacing_mm`. A scan with less of it outside gets a note. The other limits, "
+        "except `max_outlier_z`, are for brains.",
+    )
     max_outlier_z: float = Field(
         0.0,
         ge=0,

@@ -6,10 +6,26 @@ from pydantic import Field
 
 from neurocohort.settings.base import Group, Seed
 
+NATIVE = "native"  # the value of ``space`` for images that are not registered to the template
+
 
 class ScanKeys(Group):
     """Keys that the result of each scan depends on."""
 
+    space: Literal["template", "native"] = Field(
+        "template",
+        description="`template`: brains, registered to the template. `native`: images of any part of the body, on a grid around "
+        "each image's own foreground, without brain extraction, bias correction, registration and tissues; see "
+        "[Native space](#native-space).",
+    )
+    window: list[float] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        title="two numbers, the lower one first",
+        description="`space: native` only: the intensities of the file that become 0 and 1, such as `[-1000, 400]` Hounsfield "
+        "units, instead of `intensity`.",
+    )
     brain_extraction: Literal["deepbet", "synthstrip"] = Field(
         "deepbet",
         description="Program that finds the brain mask. deepbet includes its weights; SynthStrip's are downloaded (31 MB) and "
@@ -34,7 +50,8 @@ class ScanKeys(Group):
     intensity: Literal["percentile", "zscore", "white_matter_peak"] = Field(
         "percentile",
         description="One intensity scale for all scans, from the voxels of the brain mask: percentiles 0.5 and 99.5, or mean "
-        "and four standard deviations on both sides, become 0 and 1; or the peak of white matter becomes 0.75.",
+        "and four standard deviations on both sides, become 0 and 1; or the peak of white matter becomes 0.75. With `space: "
+        "native`, from the foreground.",
     )
     tissue_maps: bool = Field(
         False,

@@ -49,9 +49,7 @@ class Study(Group):
         None,
         description="Synthetic archives to make, each in the layout of the source it is named after; only with demo_data.",
     )
-    preprocessing: Preprocessing = Field(
-        Preprocessing(), description="How each scan is brought to the template's grid."
-    )
+    preprocessing: Preprocessing = Field(Preprocessing(), description="How each scan is brought to the study's grid.")
     quality: Quality = Field(Quality(), description="Limits beyond which a scan is excluded after preprocessing.")
     split: Split = Split()
     experiments: dict[Name, Experiment] = Field(

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from neurocohort.errors import InputError
 from neurocohort.settings.recipes import with_recipes
+from neurocohort.settings.scan import NATIVE
 from neurocohort.settings.study import Study, StudyOfModels
 from neurocohort.study.applied_models import model_faults, with_models
 from neurocohort.study.cohorts import (
@@ -30,6 +31,7 @@ from neurocohort.study.data import data_faults
 from neurocohort.study.experiments import experiment_faults
 from neurocohort.study.members import drawn_experiment, draws_of
 from neurocohort.study.messages import MOST_DIGITS, in_quotes, listed, sentences
+from neurocohort.study.native import native_faults
 from neurocohort.study.renamed import with_new_names
 from neurocohort.study.structures import fill_in_labels
 from neurocohort.study.trainings import sweep_value_faults
@@ -111,7 +113,7 @@ def check_configuration(
     if checked is not None:
         faults = [
             fault
-            for check in (fill_in_labels, cohort_faults, synthetic_faults, _number_faults, model_faults)
+            for check in (fill_in_labels, cohort_faults, synthetic_faults, _number_faults, native_faults, model_faults)
             for fault in check(checked)
         ]
         faults += split_file_faults(checked) if read_cohorts else []
@@ -231,7 +233,7 @@ def _number_faults(config: dict) -> Iterator[str]:
     if grid["modulated_gm"] and not grid["tissue_maps"]:
         yield "`preprocessing.modulated_gm` is true, which needs `preprocessing.tissue_maps: true`; set it, or leave the key out."
     sides = [voxels * grid["spacing_mm"] for voxels in grid["shape"]]
-    if any(side < brain for side, brain in zip(sides, BRAIN_EXTENT_MM, strict=True)):
+    if grid["space"] != NATIVE and any(side < brain for side, brain in zip(sides, BRAIN_EXTENT_MM, strict=True)):
         smallest = [math.ceil(brain / grid["spacing_mm"]) for brain in BRAIN_EXTENT_MM]
         yield (
             f"`preprocessing.shape` {grid['shape']} at `preprocessing.spacing_mm` {grid['spacing_mm']:g} covers "

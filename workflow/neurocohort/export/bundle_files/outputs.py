@@ -13,6 +13,7 @@ TISSUES = ("CSF", "GM", "WM")
 DECIMALS = 6
 Row = dict[str, str | int | float]  # of predictions.tsv
 MNI_CODE = 4  # NIfTI's code for a space that is an MNI template
+OTHER_CODE = 2  # and for one that isn't the scanner's
 
 
 def value(outputs: torch.Tensor, mean: float, scale: float) -> torch.Tensor:
@@ -80,22 +81,23 @@ def label_rows(
     space: str,
     structures: Sequence[str] = TISSUES,
 ) -> list[Row]:
-    """One row per tissue or structure with its volume in mL in template space. Also writes the label map (0 is background).
+    """One row per tissue or structure with its volume in mL on the study's grid. Also writes the label map (0 is background).
 
     Args:
         scan_id: The scan.
         members: Probabilities of each network, (labels, X, Y, Z).
         output_dir: The folder of the label map.
         affine: The scan's, 4 x 4 in RAS mm.
-        space: The template's name.
+        space: BIDS' name for the space of the study's grid.
         structures: Their names, label 1 first.
     """
     # Eight bits per probability, as in the workflow; where two tissues are equal, the smaller label is taken.
     total = np.sum([torch.round(probabilities * LEVELS).numpy() for probabilities in members], axis=0)
     labels = total.argmax(axis=0).astype(np.uint8)
     image = nib.Nifti1Image(labels, affine)
-    image.set_sform(affine, code=MNI_CODE)
-    image.set_qform(affine, code=MNI_CODE)
+    code = MNI_CODE if space.startswith("MNI") else OTHER_CODE
+    image.set_sform(affine, code=code)
+    image.set_qform(affine, code=code)
     image.header.set_xyzt_units("mm")
     nib.save(image, Path(output_dir) / f"{scan_id}_space-{space}_dseg.nii.gz")
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000

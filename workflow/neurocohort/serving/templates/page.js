@@ -7,6 +7,7 @@ const STEPS = {
   networks: "Applying the networks",
   drawing: "Drawing the page",
 };
+if (at("form").dataset.native) STEPS.preprocessing = "Finding the foreground, sampling it on the model's grid";
 const PLACES = ["", "preprocessing", "networks", "drawing"];
 const POLL_MS = 500;
 let job = null;
