@@ -16,4 +16,6 @@ def test_the_site_is_built_without_a_warning(repository, tmp_path):
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "preprocess-batch" in (tmp_path / "site/command_line/index.html").read_text(encoding="utf-8")
-    assert "preprocessing.brain_extraction" in (tmp_path / "site/configuration/index.html").read_text(encoding="utf-8")
+    configuration = (tmp_path / "site/configuration/index.html").read_text(encoding="utf-8")
+    assert "preprocessing.brain_extraction" in configuration
+    assert 'href="../segmentation/#name-the-structures"' in configuration

@@ -1,6 +1,7 @@
 """Starting from another network's weights: what is taken, what is told, and what is frozen until when."""
 
 import itertools
+import json
 
 import pytest
 import torch
@@ -54,6 +55,37 @@ def test_dynunet_is_taken_although_it_knows_its_layers_by_two_names(tmp_path):
     source, target = (build_network("dynunet", [4, 8, 8], 4) for _ in range(2))
     take_weights(target, saved(source, tmp_path / "source.safetensors"))
     assert all(torch.equal(tensor, target.state_dict()[name]) for name, tensor in source.state_dict().items())
+
+
+def segmentation_in(folder, name: str, channels: list[int] | None, structures: list[str] | None):
+    """A network of three labels and the record of its training, as a training leaves them."""
+    network = build_network(name, channels, 3)
+    settings = {"task": "segmentation", "structures": structures}
+    (folder / "run.json").write_text(json.dumps({"settings": settings}))
+    return network, saved(network, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(("name", "channels"), NETWORKS[3:])
+@pytest.mark.parametrize("other", [["lesion", "oedema"], ["thalamus_right", "thalamus_left"]])
+def test_last_layer_of_other_structures_is_left_fresh(tmp_path, name, channels, other):
+    source, path = segmentation_in(tmp_path, name, channels, other)
+    target = build_network(name, channels, 3)
+    head = {id(parameter) for parameter in stages(target)[-1].parameters()}
+    line = take_weights(target, path, ["thalamus_left", "thalamus_right"])
+    assert f"of other structures: {', '.join(other)}" in line
+    pairs = list(zip(source.parameters(), target.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in pairs if id(b) not in head)
+    assert not any(torch.equal(a, b) for a, b in pairs if id(b) in head and b.ndim > 1)
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_last_layer_of_the_same_structures_is_taken(tmp_path, record):
+    source, path = segmentation_in(tmp_path, "dynunet", [4, 8, 8], ["thalamus_left", "thalamus_right"])
+    if not record:  # a file that the user gives
+        (tmp_path / "run.json").unlink()
+    target = build_network("dynunet", [4, 8, 8], 3)
+    assert "left fresh: none" in take_weights(target, path, ["thalamus_left", "thalamus_right"])
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("ending", [".pt", ".pth", ".ckpt"])

@@ -32,7 +32,7 @@ from neurocohort.learning.published_weights import intensity_as_published, take_
 from neurocohort.learning.run_record import Attempt, EpochRow
 from neurocohort.learning.scan_order import balance_line
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import SEGMENTATION, Task, fit_task
+from neurocohort.learning.tasks import SEGMENTATION, Segmentation, Task, fit_task
 from neurocohort.learning.transfer import check_freezing, take_weights
 
 EDGES = {  # where the best epoch is the first or last possible one
@@ -233,8 +233,10 @@ def _starting_network(
     torch.manual_seed(settings.seed)
     network = network_of(settings, source.task)
     if settings.weights:
-        take = take_published_weights if settings.weights.endswith(PUBLISHED_ENDING) else take_weights
-        report(take(network, Path(settings.weights)))
+        path = Path(settings.weights)
+        structures = source.task.structures if isinstance(source.task, Segmentation) else None
+        published = settings.weights.endswith(PUBLISHED_ENDING)
+        report(take_published_weights(network, path) if published else take_weights(network, path, structures))
     return precision.to_memory_format(processes.with_common_statistics(network).to(processes.device))
 
 

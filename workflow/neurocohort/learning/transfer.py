@@ -1,5 +1,7 @@
 """Starting from the weights of another network: which tensors are copied, and which stages learn in which epoch."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,29 @@ from torch import nn
 from neurocohort.errors import InputError
 from neurocohort.learning.networks import load_weights, weights_of
 from neurocohort.learning.settings import TrainingSettings
+from neurocohort.structures import TISSUES
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
+RECORD = "run.json"  # of a training, next to its weights (model_files, which can't be imported here: a circle)
 NAMED = 4  # tensors that a message names; the others are counted
 
 
-def take_weights(network: nn.Module, path: Path) -> str:
+def take_weights(network: nn.Module, path: Path, structures: Sequence[str] | None = None) -> str:
     """Copy the tensors of the safetensors file ``path`` that match a tensor of ``network`` in name and shape.
 
-    Tensors without a match, such as a head for other classes, keep their random weights. Returns a line about this. Raises
-    InputError where the file is absent, isn't a safetensors file, or has no parameter in common with the network.
+    Tensors without a match, such as a head for other classes, keep their random weights.
+
+    Args:
+        network: The network that is to be trained.
+        path: The weights.
+        structures: What a segmentation predicts, label 1 first; None for other tasks. If the run.json next to ``path`` has other
+            structures, or the same in another order, the last layer is not taken, although it may have the same shape.
+
+    Returns:
+        A line about what was taken.
+
+    Raises:
+        InputError: If the file is absent, isn't a safetensors file, or has no parameter in common with the network.
     """
     given, own = _read(path), weights_of(network)
     taken = {name: given[name] for name, tensor in own.items() if name in given and given[name].shape == tensor.shape}
@@ -28,12 +43,16 @@ def take_weights(network: nn.Module, path: Path) -> str:
             f"{path} has no tensor with the name and shape of one of this network's; it has {_few(sorted(given))}, the "
             f"network {_few(sorted(own))}. Give the weights of the same `network`."
         )
+    there = _structures_beside(path) if structures is not None else None
+    head = _head_names(network) & set(taken) if there and there != tuple(structures or ()) else set()
+    taken = {name: tensor for name, tensor in taken.items() if name not in head}
     load_weights(network, own | taken)
     left = [
         f"{name} ({_shape(given[name])} there, {_shape(tensor)} here)" if name in given else f"{name} (not there)"
         for name, tensor in own.items()
-        if name not in taken
+        if name not in taken and name not in head
     ]
+    left += [f"{name} (of other structures: {_few(list(there or ()))})" for name in sorted(head)]
     return f"weights from {path}: {len(taken)} of {len(own)} tensors taken; left fresh: {_few(left) or 'none'}"
 
 
@@ -102,6 +121,23 @@ def _stages(network: Any) -> list[list[nn.Module]]:
             return [[network.convInit], *([layer] for layer in network.down_layers), *rising, [network.conv_final]]
         case name:
             raise ValueError(f"the stages of {name} are not known")
+
+
+def _structures_beside(path: Path) -> tuple[str, ...] | None:
+    """The structures of the training that wrote ``path``, from its run.json; None for other tasks, and if there is no record."""
+    record = path.with_name(RECORD)
+    if not record.is_file():
+        return None
+    settings = json.loads(record.read_text(encoding="utf-8")).get("settings", {})
+    if settings.get("task") != "segmentation":
+        return None
+    return tuple(settings.get("structures") or TISSUES)
+
+
+def _head_names(network: nn.Module) -> set[str]:
+    """The names of the tensors of the last stage."""
+    head = {id(parameter) for parameter in stages(network)[-1].parameters()}
+    return {name for name, parameter in network.named_parameters(remove_duplicate=False) if id(parameter) in head}
 
 
 def _swin_stages(network: Any) -> list[list[nn.Module]]:
