@@ -26,12 +26,14 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import network_times
 import numpy as np
 from network_times import NARROW, NETWORKS
 from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
 from neurocohort.imaging.scan_files import write_scan
 from neurocohort.imaging.template import read_template
 from rows import REPOSITORY, commit, machine
+from training_throughput import in_child
 
 FINER = REPOSITORY / "tests" / "studies" / "plan_rates.yaml"
 RESULTS = REPOSITORY / "tests" / "benchmarks" / "results"
@@ -56,6 +58,7 @@ PARTS = {  # of each kind of job, what its time grows with; the others have a fi
 LIGHT = ("choose", "adopt", "control")  # read and write small tables, as `select` does
 NATIVE_MVOXELS = {"synth": 197 * 233 * 189 / 1e6, "IXI533": 256 * 256 * 150 / 1e6}  # of preprocessing.tsv's scans
 GRID_EXTENT_MM3 = 160 * 192 * 160
+PAINTED_SHAPE = [80, 96, 80]
 
 Points = dict[str, list[tuple[dict[str, float], float]]]  # by figure: amounts, and what they took
 
@@ -165,6 +168,19 @@ def network_points() -> Points:
         amounts = {"mvoxels": float(np.prod(sides)) / 1e6, "gflops": gflops(settings, sides)}
         points[f"{'train' if mode == 'training' else 'infer'} {network}"].append((amounts, seconds))
     return points
+
+
+def painting_seconds() -> float:
+    """CPU seconds per million voxels that a painted image takes more than a scan, its wider augmentation included."""
+    settings = {"task": "segmentation", "network": "unet", "channels": NARROW["unet"], "batch_size": 2, "threads": 1}
+    settings |= {"epochs": 5, "patch": []}
+    painted = settings | {"synthetic": {"fraction": 1.0}, "intensity_scale": "percentile"}
+    took = []
+    for one in (settings, painted):
+        with tempfile.TemporaryDirectory(prefix="plan_rates_") as folder:
+            values = {"folder": folder, "settings": one, "shape": PAINTED_SHAPE}
+            took.append(in_child(network_times.__file__, "train", values, 1)["seconds"])
+    return max(took[1] - took[0], 0.0) / (np.prod(PAINTED_SHAPE) / 1e6)
 
 
 def learning_rates(studies: list, lines: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -334,6 +350,7 @@ def main() -> None:
     for figure, points in network_points().items():
         both = figure.split()[1] in NARROW  # of one choice of channels, arithmetic grows as voxels do
         add(figure, "s", fitted(points, ("per_mvoxel", "per_gflop") if both else ("per_gflop",)), len(points))
+    add("painted image", "s", {"per_mvoxel": painting_seconds()}, 1)
     for figure, value in learning_rates(studies, {row["figure"]: row for row in rows}).items():
         add(figure, "share" if figure == "looks in batches" else "s", {"fixed": value}, len(studies))
     add("files", "files", fitted(sizes.pop("files"), ("fixed", "per_scan")), len(studies))

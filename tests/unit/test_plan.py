@@ -234,6 +234,20 @@ def test_time_grows_with_epochs_scans_and_grid(tmp_path):
     assert seconds_of(fine, Work("preprocess", "ixi")) > seconds_of(base, Work("preprocess", "ixi"))
 
 
+def test_painted_images_take_longer_than_scans(tmp_path):
+    tissue = yaml.safe_load(DEMO.read_text())["experiments"]["tissue"]
+    training = {"epochs": 10, "augmentation": {"flip": False}}
+    took = []
+    for synthetic in ({}, {"synthetic": {"fraction": 0.5}}, {"synthetic": {"fraction": 1.0}}):
+        experiments = {"tissue": tissue | {"training": training | synthetic}}
+        study = study_of(tmp_path, experiments=experiments, preprocessing={"intensity": "percentile"})
+        took.append(seconds_of(study, Work("train", "tissue")))
+    assert took[0] < took[1] < took[2]
+    assert took[2] - took[0] == pytest.approx(2 * (took[1] - took[0]))
+    expected = 10 * study.parts("tissue").train * seconds("painted image", mvoxels=study.grid_mvoxels)
+    assert took[2] - took[0] == pytest.approx(expected)
+
+
 def benchmark(folder: Path, name: str, seconds: float) -> None:
     path = folder / "benchmarks" / f"{name}.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)

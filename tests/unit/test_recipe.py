@@ -16,7 +16,7 @@ from neurocohort.learning.schedule import build_optimiser, schedule_at, set_sche
 from neurocohort.learning.tasks import Classification, Regression, fit_task
 from neurocohort.learning.training import network_of
 from neurocohort.settings.nnunet_rules import LARGEST_BATCH, PRESETS, feature_values, plan, widths
-from neurocohort.settings.recipes import RECIPES
+from neurocohort.settings.recipes import RECIPES, with_recipes
 from neurocohort.settings.training import Network, Training
 from neurocohort.study.configuration import check_configuration
 from torch.nn import functional
@@ -186,6 +186,15 @@ def test_recipe_sets_what_the_experiment_does_not(demo_study):
     experiment["recipe"] = "large_cohort"
     with pytest.raises(InputError, match=r"recipe"):
         check_configuration(demo_study, source="test")
+
+
+@pytest.mark.parametrize(("structures", "expected"), [(0, 7), (9, 7), (95, 5)])
+def test_recipe_of_nnunets_rules_counts_the_memory_of_the_cohorts_own_labels(structures, expected):
+    cohort = {"labels": {f"structure_{label}": label for label in range(1, structures + 1)}}
+    experiment = {"task": "segmentation", "cohorts": ["clinic"], "recipe": "nnunet_m"}
+    study = {"cohorts": {"clinic": cohort}, "experiments": {"own": experiment}}
+    training = with_recipes(study | {"preprocessing": {"shape": [96, 96, 80]}})["experiments"]["own"]["training"]
+    assert (training["patch"], training["batch_size"]) == ([96, 96, 80], expected)
 
 
 def test_recipe_of_nnunets_rules_follows_from_the_grid(demo_study):

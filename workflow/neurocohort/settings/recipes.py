@@ -7,7 +7,7 @@ from neurocohort.settings.preprocessing import Preprocessing
 
 Recipe = Literal["small_cohort", "nnunet_m", "nnunet_l", "nnunet_xl"]
 
-TISSUE_LABELS = 4  # background and three tissues; more labels change the memory by the last layer alone
+TISSUE_LABELS = 4  # background and three tissues; also counted where a dseg.tsv, which isn't read here, names others
 FOREGROUND_FRACTION = 0.33  # nnU-Net's
 
 # Each experiment's own keys win.
@@ -34,29 +34,44 @@ def with_recipes(config: object) -> object:
     preprocessing = config.get("preprocessing")
     usual = Preprocessing.model_fields["shape"].default
     shape = preprocessing.get("shape", usual) if isinstance(preprocessing, dict) else usual
-    return config | {"experiments": {name: _with_recipe(one, shape) for name, one in experiments.items()}}
+    cohorts = config.get("cohorts")
+    return config | {
+        "experiments": {name: _with_recipe(one, shape, _labels_of(one, cohorts)) for name, one in experiments.items()}
+    }
 
 
-def recipe_values(recipe: object, shape: object) -> dict[str, Any] | None:
-    """The keys that a recipe sets on a grid of ``shape``, not checked yet; None if there is no such recipe."""
+def recipe_values(recipe: object, shape: object, labels: int = TISSUE_LABELS) -> dict[str, Any] | None:
+    """The keys that a recipe sets on a grid of ``shape``, not checked yet; None if there is no such recipe.
+
+    ``labels``: number of labels of a segmentation, background included.
+    """
     if isinstance(recipe, str) and recipe in PRESETS:
-        return _by_nnunets_rules(PRESETS[recipe], shape)
+        return _by_nnunets_rules(PRESETS[recipe], shape, labels)
     return next((values for name, values in RECIPES.items() if name == recipe), None)
 
 
-def _by_nnunets_rules(limit: int, shape: object) -> dict[str, Any]:
+def _labels_of(experiment: object, cohorts: object) -> int:
+    """Number of labels in the label maps of the experiment's first cohort, background included."""
+    names = experiment.get("cohorts") if isinstance(experiment, dict) else None
+    first = names[0] if isinstance(names, list) and names else None
+    cohort = cohorts.get(first) if isinstance(cohorts, dict) and isinstance(first, str) else None
+    labels = cohort.get("labels") if isinstance(cohort, dict) else None
+    return 1 + len(labels) if isinstance(labels, dict) and labels else TISSUE_LABELS
+
+
+def _by_nnunets_rules(limit: int, shape: object, labels: int) -> dict[str, Any]:
     network: dict[str, Any] = {"name": "resencunet", "deep_supervision": True}
     training: dict[str, Any] = {"foreground_fraction": FOREGROUND_FRACTION}
     if isinstance(shape, list) and len(shape) == 3 and all(type(side) is int and side > 0 for side in shape):
-        found = plan(shape, limit, TISSUE_LABELS)
+        found = plan(shape, limit, labels)
         network |= {"channels": found.channels}
         training |= {"patch": found.patch, "batch_size": found.batch_size}
     return {"network": network, "training": training}
 
 
-def _with_recipe(experiment: object, shape: object) -> object:
+def _with_recipe(experiment: object, shape: object, labels: int) -> object:
     recipe = experiment.get("recipe") if isinstance(experiment, dict) else None
-    values = recipe_values(recipe, shape)
+    values = recipe_values(recipe, shape, labels)
     return experiment if values is None else _joined(values, experiment)
 
 

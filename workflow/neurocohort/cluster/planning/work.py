@@ -148,10 +148,16 @@ def _preprocess(study: Study, cohort: Cohort) -> float:
 def _train(study: Study, name: str, run: str, epochs: int) -> float:
     parts, settings = study.parts(name), _settings(study, name, run)
     validation = parts.validation * _inference(study, name, run)
-    training = parts.train * _pass_seconds(study, "train", name, run)
+    training = parts.train * (_pass_seconds(study, "train", name, run) + _painting(study, settings))
     epochs = epochs or settings["epochs"]
     fine = epochs - (1 - COARSE_SHARE) * min(settings["coarse_epochs"], epochs)
     return seconds("train") + fine * (training + validation)
+
+
+def _painting(study: Study, settings: dict) -> float:
+    """Seconds for one sample of a training that paints a fraction of them, the mean over all."""
+    fraction = (settings.get("synthetic") or {}).get("fraction", 0.0)
+    return fraction * seconds("painted image", mvoxels=study.grid_mvoxels * len(settings["modalities"]))
 
 
 def _inference(study: Study, name: str, run: str = "") -> float:
