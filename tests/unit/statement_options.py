@@ -180,6 +180,13 @@ OPTIONS = {
     "no_augmentation": _augmentation_off,
     "synthstrip": preprocessing(brain_extraction="synthstrip", intensity="zscore"),
     "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),
+    "learned registration": preprocessing(registration="learned"),
+    "learned registration without network": preprocessing(
+        registration="learned", learned={"steps": 0, "learning_rate": 0.001, "seed": 1, "refinement_steps": 20}
+    ),
+    "learned registration without refinement": preprocessing(
+        registration="learned", learned={"steps": 2000, "learning_rate": 0.001, "seed": 1, "refinement_steps": 0}
+    ),
     "modalities": _modalities,
     "patches": _patches,
     "patches around structures": _structures,
