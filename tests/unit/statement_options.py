@@ -191,6 +191,13 @@ OPTIONS = {
     "native space": preprocessing(space="native"),
     "native space, z-scores": preprocessing(space="native", intensity="zscore"),
     "native space, window": _native_window,
+    "learned registration": preprocessing(registration="learned"),
+    "learned registration without network": preprocessing(
+        registration="learned", learned={"steps": 0, "learning_rate": 0.001, "seed": 1, "refinement_steps": 20}
+    ),
+    "learned registration without refinement": preprocessing(
+        registration="learned", learned={"steps": 2000, "learning_rate": 0.001, "seed": 1, "refinement_steps": 0}
+    ),
     "modalities": _modalities,
     "patches": _patches,
     "patches around structures": _structures,

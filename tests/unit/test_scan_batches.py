@@ -34,6 +34,7 @@ SETTINGS = {
     "brain_extraction": "deepbet",
     "affine": "simpleitk",
     "registration": "affine",
+    "learned": {"steps": 0, "learning_rate": 0.001, "seed": 1, "refinement_steps": 0},
     "tissue_maps": False,
     "modulated_gm": False,
     "device": "cpu",
@@ -250,7 +251,7 @@ def reading_ahead(settings, template, weights):
     """As `_prepare` of a batch that finds brain masks on a GPU, on the CPU."""
     from neurocohort.imaging.batch import _prepare
 
-    return _prepare(settings, template, weights, read_ahead=True)
+    return _prepare(settings, template, {"weights": weights}, read_ahead=True)
 
 
 def test_scans_that_are_read_ahead_as_for_a_gpu_end_with_the_same_files(cohort, undisturbed, tmp_path, monkeypatch):
@@ -286,7 +287,7 @@ def misbehaving(settings, template, weights):
     """As `_prepare` of a batch, but the first scan allocates without end and the second loops without end."""
     from neurocohort.imaging.batch import _prepare
 
-    do = _prepare(settings, template, weights)
+    do = _prepare(settings, template, {"weights": weights})
 
     def work(task, upcoming):
         kind = settings_of_test().get(task.scan_id)

@@ -68,6 +68,12 @@ def brain_extraction_weights(cohort):
     return SYNTHSTRIP_WEIGHTS if needed else []
 
 
+def registration_network_of(cohort):
+    """The network with which the cohort's scans are registered; none for an affine, for greedy and in MNI space."""
+    needed = needs_network(PREPROCESSING) and not COHORTS[cohort].get("mni_space")
+    return REGISTRATION_NETWORK if needed else []
+
+
 # Not from `input`: Snakemake doesn't rerun for a change in a value that is made from it, such as that of skull_stripped.
 def preprocess_settings(wildcards):
     """The settings of a scan and the hash of the code behind it, as JSON, for the command and for its record."""

@@ -29,6 +29,7 @@ from neurocohort.dataset.packs import all_packs, development_packs
 from neurocohort.dataset.trained_scans import RECORD, WEIGHTS, kept_record, known_scans
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
+from neurocohort.imaging.learned_constants import NETWORK, needs_network
 from neurocohort.learning.published import PUBLISHED, grid_fraction
 from neurocohort.study.applied_models import bundle_files
 from neurocohort.study.learning_curves import applied_source, curve_points
@@ -88,6 +89,7 @@ GPU = 0 if config["device"] == "cpu" else 1
 GPU_MODEL = gpu_model(workflow)  # for rules with a GPU; empty if any model will do
 SYNTHSTRIP = source_table("synthstrip")
 SYNTHSTRIP_WEIGHTS = "resources/synthstrip/synthstrip.1.pt"
+REGISTRATION_NETWORK = f"results/registration/{NETWORK}"
 PUBLISHED_STORES = published_stores(config["experiments"])
 
 

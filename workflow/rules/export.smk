@@ -11,6 +11,7 @@ rule bundle:
         predictions="results/experiments/{experiment}/predictions.tsv",
         by_member="results/experiments/{experiment}/members.tsv",
         template="results/template.npz",
+        network=REGISTRATION_NETWORK if needs_network(PREPROCESSING) else [],
         quality=lambda w: expand(
             "results/{cohort}/qc.tsv", cohort=trained_cohorts(w.experiment)
         ),
@@ -32,6 +33,9 @@ rule bundle:
         runtime=by_attempt(10),
     params:
         code=code_hash("bundle"),
+        network=lambda w, input: (
+            f"--registration-network={input.network}" if input.network else ""
+        ),
         configuration=lambda w: json.dumps(
             config
             | {
@@ -45,7 +49,7 @@ rule bundle:
     shell:
         "neurocohort bundle --experiment {wildcards.experiment} --metrics {input.metrics} --samples {input.samples}"
         " --predictions {input.predictions} --by-member {input.by_member} --results results --template {input.template}"
-        " --folder {output} --configuration {params.configuration:q} {input.weights} > {log} 2>&1"
+        " --folder {output} --configuration {params.configuration:q} {params.network} {input.weights} > {log} 2>&1"
 
 
 if not IN_JOB:

@@ -2,6 +2,44 @@
 # sub-*/ses-*/anat/ (*_qc.json is written last), and results/<cohort>/preproc_batches/<batch>.tsv for each batch of scans.
 
 
+# The refinement is a matter of each scan. Its number of steps is no parameter here, so that another one trains nothing again.
+rule registration_network:
+    """Train the network of `registration: learned` on pairs painted from the template. An interrupted training continues from its
+    checkpoint."""
+    input:
+        template="results/template.npz",
+    output:
+        weights=REGISTRATION_NETWORK,
+        losses="results/registration/losses.tsv",
+    log:
+        "logs/registration_network.log",
+    benchmark:
+        "benchmarks/registration_network.tsv"
+    priority: TRAINING
+    retries: 2
+    conda:
+        ENVIRONMENT
+    resources:
+        **(GPU_MODEL if GPU else {}),
+        gpu=GPU,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(720),
+    params:
+        code=code_hash("registration-network"),
+        folder=lambda w, output: os.path.dirname(output.weights),
+        settings=json.dumps(
+            {
+                key: PREPROCESSING["learned"][key]
+                for key in ("steps", "learning_rate", "seed")
+            },
+            sort_keys=True,
+        ),
+        device=config["device"],
+    shell:
+        "neurocohort registration-network --template {input.template} --folder {params.folder} --settings {params.settings:q}"
+        " --device {params.device} --code {params.code} > {log} 2>&1"
+
+
 # Images and the table of scans are not inputs: a new time stamp would rerun the batch and everything after it. Instead, a parameter
 # has the hash of the batch's scans and their files. Preprocessed images are not outputs, because Snakemake would delete them if
 # the job failed. The record of each scan shows whether it is current.
@@ -13,6 +51,7 @@ rule preprocess_batch:
         weights=lambda w: (
             brain_extraction_weights(w.cohort) if batches_of(w.cohort) else []
         ),
+        network=lambda w: registration_network_of(w.cohort),
     output:
         "results/{cohort}/preproc_batches/{batch}.tsv",
     log:
@@ -40,9 +79,12 @@ rule preprocess_batch:
         data="data/{cohort}",
         results="results/{cohort}",
         weights=lambda w, input: f"--weights={input.weights}" if input.weights else "",
+        network=lambda w, input: (
+            f"--registration-network={input.network}" if input.network else ""
+        ),
     shell:
         "neurocohort preprocess-batch --data {params.data} --results {params.results} --batch {wildcards.batch}"
-        " --template {input.template} {params.weights} --settings {params.settings:q}"
+        " --template {input.template} {params.weights} {params.network} --settings {params.settings:q}"
         ' --machine \'{{"memory_mb": {resources.mem_mb}, "workers": {threads}, "attempt": {resources.attempt},'
         ' "attempts": {resources.attempts}}}\' > {log} 2>&1'
 

@@ -11,7 +11,7 @@ import torch
 from neurocohort.dataset.quality_limits import QualityLimits
 from neurocohort.errors import InputError
 from neurocohort.evaluation import conformal_rule
-from neurocohort.export.raw_scans import RAW_SCANS, REFERENCE, TEMPLATE
+from neurocohort.export.raw_scans import RAW_SCANS, REFERENCE, REGISTRATION, TEMPLATE
 from neurocohort.export.reference import Reference, reference_from
 from neurocohort.files import read_json
 from neurocohort.imaging.template import Template, read_template
@@ -43,6 +43,7 @@ class RawScanBundle:
         reference: What the training scans were like.
         conformal: Makes the interval or set of a prediction; None where the bundle has none.
         intended_use: What it may be used for, a text.
+        registration_network: The network with which scans are registered, if the study had one.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class RawScanBundle:
     reference: Reference
     conformal: Conformal | None
     intended_use: str
+    registration_network: Path | None = None
 
     @property
     def modalities(self) -> list[str]:
@@ -97,6 +99,7 @@ def open_bundle(folder: Path | str, device: torch.device) -> RawScanBundle:
             "study again to rebuild the bundle; nothing is trained again."
         )
     content = read_json(folder / RAW_SCANS)
+    registration = folder / REGISTRATION
     try:
         return RawScanBundle(
             folder,
@@ -116,6 +119,7 @@ def open_bundle(folder: Path | str, device: torch.device) -> RawScanBundle:
             reference_from(content["reference"], _arrays(folder / REFERENCE)),
             _conformal(read_json(folder / INFERENCE)),
             read_json(folder / METADATA)["intended_use"],
+            registration if registration.is_file() else None,
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(

@@ -129,6 +129,7 @@ def _preprocessed(bundle: RawScanBundle, scan: RawScan, options: Options) -> Pre
         bundle.preprocessing.as_dict(),
         device=device,
         weights=options.weights,
+        registration_network=bundle.registration_network,
         skull_stripped=options.skull_stripped,
         mni_space=options.mni_space,
     )

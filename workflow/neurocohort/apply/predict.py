@@ -18,6 +18,8 @@ from neurocohort.apply.results import write_images, write_tables
 from neurocohort.apply.scans import RawScan
 from neurocohort.device import choose_device
 from neurocohort.errors import InputError
+from neurocohort.export.raw_scans import REGISTRATION
+from neurocohort.imaging.learned_constants import needs_network
 from neurocohort.progress import steps_shown
 
 SYNTHSTRIP = "synthstrip"
@@ -84,6 +86,10 @@ def open_model(model: Path, options: Options, device: str) -> tuple[RawScanBundl
         raise InputError(
             f"{option} is for models of brains, and the model {bundle.experiment} takes scans in native space, as they "
             "are; leave it out."
+        )
+    if needs_network(bundle.preprocessing.as_dict()) and bundle.registration_network is None:
+        raise InputError(
+            f"{model} has no {REGISTRATION}, with which its study registered the scans. Copy the bundle again."
         )
     return bundle, replace(options, brain_device="cuda") if device == "cuda" else options
 

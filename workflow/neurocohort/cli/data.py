@@ -108,6 +108,7 @@ def preprocess_batch(
     settings: Annotated[str, typer.Option(help="BatchSettings as JSON; another `code` computes every scan again")],
     machine: Annotated[str, typer.Option(help="memory_mb, workers, attempt and attempts of the job, as JSON")],
     weights: Path | None = None,
+    registration_network: Path | None = None,
 ) -> None:
     """Preprocess the scans of one BATCH of the cohort in DATA into RESULTS, except those that are done already."""
     import json
@@ -118,7 +119,7 @@ def preprocess_batch(
 
     wanted = BatchSettings.read(settings).as_dict()
     code, output = wanted.pop("code"), results / "preproc_batches" / f"{batch}.tsv"
-    given = Batch(data, batch, results / "preproc", output, template, weights, wanted, code)
+    given = Batch(data, batch, results / "preproc", output, template, weights, wanted, code, registration_network)
     run(given, Machine(**json.loads(machine)))
 
 

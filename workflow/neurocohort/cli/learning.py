@@ -66,6 +66,40 @@ def train(
 
 
 @command
+def registration_network(
+    template: Path,
+    folder: Path,
+    settings: Annotated[str, typer.Option(help="`preprocessing.learned` as JSON")],
+    device: str,
+    code: str,
+    checkpoints: Annotated[Path, typer.Option(help="folder of the checkpoint")] = Path("checkpoints"),
+) -> None:
+    """Train the network of `registration: learned` on pairs painted from TEMPLATE, and write it and its losses into FOLDER.
+    Continue from its checkpoint, if an interrupted run of the same job left one."""
+    from neurocohort.device import choose_device
+    from neurocohort.files import write_table
+    from neurocohort.imaging.learned_constants import NETWORK
+    from neurocohort.imaging.registration_network import write_network
+    from neurocohort.imaging.template import read_brain_template
+    from neurocohort.learning import checkpoint as saved
+    from neurocohort.learning.registration_training import train_registration
+    from neurocohort.settings.scan import LearnedRegistration
+
+    wanted = LearnedRegistration.read(settings)
+    path = saved.checkpoint_path(checkpoints, [code, settings, device], [template])
+    try:
+        trained = train_registration(
+            read_brain_template(template), wanted, choose_device(device), path, saved.checkpoint_seconds()
+        )
+    except saved.Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        raise typer.Exit(saved.INTERRUPTED_EXIT_CODE) from interrupted
+    write_network(folder / NETWORK, trained.network)
+    write_table(folder / "losses.tsv", trained.losses)
+    saved.remove_checkpoint(path)
+
+
+@command
 def choose(
     folder: Path, draws: Annotated[str, typer.Option(help="by draw its values, as JSON")], output: Path, members: Names
 ):

@@ -76,10 +76,11 @@ def bundle(
     folder: Path,
     configuration: Annotated[str, typer.Option(help="the study's configuration as JSON")],
     members: Files,
+    registration_network: Path | None = None,
 ) -> None:
     """Write the MONAI bundle of an experiment into FOLDER from the weights of those of its MEMBERS (model.safetensors files) that
-    its predictions are averaged over. For raw scans it also has the TEMPLATE, and summary statistics of the training cohorts'
-    quality tables (in RESULTS) and of the networks' features."""
+    its predictions are averaged over. For raw scans it also has the TEMPLATE, the REGISTRATION_NETWORK if the study has one, and
+    summary statistics of the training cohorts' quality tables (in RESULTS) and of the networks' features."""
     import json
 
     from neurocohort.export.bundle import Outcome, write_bundle
@@ -94,7 +95,7 @@ def bundle(
     networks = Networks(network_table(runs))
     evaluated, taken = read_table(metrics), read_table(samples)
     study = json.loads(configuration)
-    raw_scans = read_parts(template, results, study["experiments"][experiment], folders)
+    raw_scans = read_parts(template, results, study["experiments"][experiment], folders, registration_network)
     outcome = Outcome(networks, read_table(predictions), read_table(by_member), raw_scans)
     with folder_written_aside(folder) as aside:
         write_bundle(aside, experiment, folders, evaluated, taken, study, outcome)

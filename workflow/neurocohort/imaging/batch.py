@@ -29,7 +29,7 @@ from neurocohort.workers import MEMORY, TIME, Limits, Outcome, in_workers
 OWN_MB = 200  # of the job's memory, for the process that watches the workers
 # The time limit of one scan, multiplied by the attempt: a job always ends. On a slow core a scan of 1 mm takes a minute with
 # deepbet, and about ten with SynthStrip or a deformable registration.
-SCAN_SECONDS = {"deepbet": 480.0, "synthstrip": 1800.0, "deformable": 1800.0}
+SCAN_SECONDS = {"deepbet": 480.0, "synthstrip": 1800.0, "deformable": 1800.0, "learned": 1800.0}
 # key_id: columns with names that end in _id are read as text, and a hash may consist of digits.
 COLUMNS = ["scan_id", "status", "key_id"]
 
@@ -47,6 +47,7 @@ class Batch:
         weights: SynthStrip's weights.
         settings: `imaging.preprocess.Settings` by name, without the weights.
         code: Hash of the code behind a scan.
+        registration_network: The network of `registration: learned`.
     """
 
     data: Path
@@ -57,6 +58,12 @@ class Batch:
     weights: Path | None
     settings: dict[str, Any]
     code: str
+    registration_network: Path | None = None
+
+    @property
+    def networks(self) -> dict[str, Path | None]:
+        """Files of weights, by their names in `imaging.preprocess.Settings`."""
+        return {"weights": self.weights, "registration_network": self.registration_network}
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,8 @@ def _tasks(batch: Batch) -> list[ScanTask]:
         "weights": sha256_of(batch.weights) if batch.weights else None,
         "code": batch.code,
     }
+    if batch.registration_network:
+        parts["registration_network"] = sha256_of(batch.registration_network)
     tasks = []
     for scan_id, content in sorted(contents.items()):
         if scan_id not in paths:
@@ -163,7 +172,7 @@ def _tasks(batch: Batch) -> list[ScanTask]:
 
 
 def _outcomes(batch: Batch, tasks: list[ScanTask], workers: int, limits: Limits) -> Generator[Outcome, None, None]:
-    prepare = functools.partial(_prepare, batch.settings, batch.template, batch.weights)
+    prepare = functools.partial(_prepare, batch.settings, batch.template, batch.networks)
     return in_workers(prepare, tasks, workers=workers, limits=limits)
 
 
@@ -218,7 +227,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _prepare(
-    settings: dict[str, Any], template_path: Path, weights: Path | None, *, read_ahead: bool | None = None
+    settings: dict[str, Any], template_path: Path, networks: dict[str, Path | None], *, read_ahead: bool | None = None
 ) -> Callable[[ScanTask, ScanTask | None], ScanRecord]:
     """Import and read what every scan needs; return the function that preprocesses a scan.
 
@@ -236,7 +245,7 @@ def _prepare(
     device = choose_device(settings["device"]).type
     if read_ahead is None:
         read_ahead = device != "cpu"  # on a CPU, reading would slow the current scan down
-    chosen, template = Settings.taken_from(settings, weights=weights, device=device), read_template(template_path)
+    chosen, template = Settings.taken_from(settings, **networks, device=device), read_template(template_path)
     read_file = reader(chosen)
 
     def checked_scan(task: ScanTask) -> Volume:

@@ -139,19 +139,40 @@ def register_deformable(
     # The affine is part of the only resampling: both images are on one grid, and greedy needs no orientation.
     moved = sample(Volume(moving.data * moving_mask, moving.affine), grid, affine, smooth=True)
     forward, inverse = _run_greedy(fixed.data * fixed_mask, fixed_mask, moved.data, fixed.spacing_mm, seed)
+    return deformation_of(
+        forward, inverse, Volume(fixed_mask, fixed.affine), Volume(moving_mask, moving.affine), affine
+    )
+
+
+def deformation_of(
+    forward: np.ndarray, inverse: np.ndarray, fixed_mask: Volume, moving_mask: Volume, affine: np.ndarray
+) -> Deformation:
+    """Return the deformation with these displacements, and the numbers to judge it by.
+
+    Args:
+        forward: u on the grid of the fixed mask, (X, Y, Z, 3), mm.
+        inverse: v, the same.
+        fixed_mask: bool, on a grid along the world's axes.
+        moving_mask: bool.
+        affine: 4 x 4, world points (RAS mm) of the template to those of the scan.
+    """
+    grid, inside = grid_of(fixed_mask), fixed_mask.data
     template_to_scan = PointMap(np.eye(4), forward, grid, affine)
     scan_to_template = PointMap(np.linalg.inv(affine), inverse, grid, np.eye(4))
-
-    mask = Volume(moving_mask, moving.affine)
-    determinant = displacement_determinant(forward, fixed.spacing_mm)[fixed_mask]
+    determinant = displacement_determinant(forward, fixed_mask.spacing_mm)[inside]
     return Deformation(
         template_to_scan,
         scan_to_template,
-        mask_dice=dice(fixed_mask, sample_deformed(mask, grid, template_to_scan).data > 0.5),
-        affine_mask_dice=dice(fixed_mask, sample(mask, grid, affine).data > 0.5),
+        mask_dice=dice(inside, sample_deformed(moving_mask, grid, template_to_scan).data > 0.5),
+        affine_mask_dice=dice(inside, sample(moving_mask, grid, affine).data > 0.5),
         folded_fraction=1.0 - float(np.mean(determinant > 0)),  # so that NaN counts as folded
         jacobian_range=(float(determinant.min()), float(determinant.max())),
     )
+
+
+def rounded(displacement: np.ndarray) -> np.ndarray:
+    """Return a displacement in mm rounded to ROUNDED_TO_MM, float32."""
+    return (np.round(displacement / ROUNDED_TO_MM) * ROUNDED_TO_MM).astype(np.float32)
 
 
 def check_deformation(deformation: Deformation) -> None:
@@ -274,7 +295,7 @@ def _from_image(image, spacing_mm: np.ndarray) -> np.ndarray:
         from_end = np.minimum(np.arange(size), np.arange(size)[::-1]) * spacing_mm[axis]
         ramp = np.sin(np.pi / 2 * np.minimum(from_end / TAPER_MM, 1.0)) ** 2
         displacement *= np.expand_dims(ramp, [other for other in range(4) if other != axis])
-    return (np.round(displacement / ROUNDED_TO_MM) * ROUNDED_TO_MM).astype(np.float32)
+    return rounded(displacement)
 
 
 def _slabs(image: Volume, grid: Grid, point_map: PointMap) -> Iterator[tuple[slice, np.ndarray]]:

@@ -15,7 +15,7 @@ from neurocohort.errors import ScanExcluded, is_out_of_memory
 from neurocohort.imaging.bias_field import CorrectedBrain, correct_bias
 from neurocohort.imaging.brain_extraction import content_mask, extract_brain
 from neurocohort.imaging.contrast import tissue_contrast
-from neurocohort.imaging.deformable import check_deformation, register_deformable
+from neurocohort.imaging.deformable import Deformation, check_deformation, register_deformable
 from neurocohort.imaging.doubts import doubts
 from neurocohort.imaging.extra_images import check_coverage, corrected_image, register_extra
 from neurocohort.imaging.field_of_view import cut_area_cm2, missing_fraction
@@ -47,9 +47,10 @@ PLAUSIBLE_ML = (700.0, 2200.0)  # of a brain mask
 
 
 class Settings(ScanSettings):
-    """The settings of a scan, and SynthStrip's ``weights``."""
+    """The settings of a scan, SynthStrip's ``weights``, and those of the network of `registration: learned`."""
 
     weights: Path | None = None
+    registration_network: Path | None = None
 
 
 def preprocess_scan(
@@ -141,9 +142,8 @@ def _stages(
     missing = missing_fraction(scan, template, affine, skull_stripped=skull_stripped or settings.skull_stripped)
     yield (result := result.with_metrics({"missing_brain": round(missing, 5)}))
     deformation = None
-    if settings.registration == "deformable" and not settings.mni_space:
-        fixed = template.fit, template.fit_mask
-        deformation = register_deformable(*fixed, brain.image, brain.mask, affine, seed=settings.seed)
+    if settings.registration != "affine" and not settings.mni_space:
+        deformation = _deformation(brain, template, affine, settings)
         yield (result := result.with_metrics(deformation.metrics()))
     registered = resampled(brain, template, affine, deformation)
     yield (result := result.with_metrics(tissue_contrast(registered.image.data, registered.mask, template.tissues)))
@@ -216,6 +216,16 @@ def _brain_mask(scan: Volume, settings: Settings) -> np.ndarray:
 
         return extract_brain_synthstrip(scan, settings.weights, device=settings.device)
     return extract_brain(scan, device=settings.device)
+
+
+def _deformation(brain: CorrectedBrain, template: Template, affine: np.ndarray, settings: Settings) -> Deformation:
+    fixed = template.fit, template.fit_mask
+    if settings.registration == "deformable":
+        return register_deformable(*fixed, brain.image, brain.mask, affine, seed=settings.seed)
+    from neurocohort.imaging.learned import register_learned  # torch takes a second
+
+    scan = brain.image, brain.mask
+    return register_learned(fixed, scan, affine, settings.learned, settings.registration_network, settings.device)
 
 
 def _align(

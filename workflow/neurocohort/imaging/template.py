@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neurocohort.errors import InputError
 from neurocohort.files import written_aside
 from neurocohort.imaging.volume import Grid, Volume, sample
 
@@ -104,6 +105,14 @@ def read_template(path: Path | str) -> Template | Grid:
             mask=arrays["mask"],
             tissues=arrays["tissues"],
         )
+
+
+def read_brain_template(path: Path | str) -> Template:
+    """Read the template of a study of brains. Raises InputError for a study in native space, which has none."""
+    found = read_template(path)
+    if isinstance(found, Grid):
+        raise InputError(f"{path} is the grid of a study in native space; expected a template.")
+    return found
 
 
 def grid_of_study(template: Template | Grid) -> Grid:

@@ -12,6 +12,7 @@ from neurocohort.dataset.split import EXCLUDED, PARTS
 from neurocohort.evaluation import conformal, conformal_sets
 from neurocohort.evaluation.classification_details import AT_THRESHOLD
 from neurocohort.imaging import deformable
+from neurocohort.imaging.learned_constants import needs_network
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.report import labels, origins
 from neurocohort.report.development import by_use, sides
@@ -455,6 +456,12 @@ def program_versions(study: Study) -> list[str]:
     return [f"{name} {versions[package]}{citation}" for package, name, citation in programs if package in versions]
 
 
+def registers_with_network(study: Study) -> bool:
+    """Whether scans were registered with a network that the study trained."""
+    settings = study.block("preprocessing")
+    return settings.get("registration") == "learned" and needs_network(settings)
+
+
 def other_torch_versions(study: Study) -> list[str]:
     """The versions of PyTorch that trained, where one of them isn't the report's own."""
     found = dict.fromkeys(run.torch for one in study.experiments.values() for run in runs_of(one) if run.torch)
@@ -465,5 +472,7 @@ def seeds_of(study: Study) -> list[str]:
     """The seeds of the configuration."""
     blocks = {"preprocessing": "preprocessing", "split": "split", "evaluation": "resampling", "saliency": "saliency"}
     seeds = [f"{words} {study.block(name)['seed']}" for name, words in blocks.items() if "seed" in study.block(name)]
+    if registers_with_network(study):
+        seeds.append(f"registration network {study.block('preprocessing')['learned']['seed']}")
     trained = [one for one in study.experiments.values() if one.training.get("seeds")]
     return seeds + [f"training of {one.title} {listed(one.training['seeds'])}" for one in trained]

@@ -9,6 +9,26 @@ from neurocohort.settings.base import Group, Seed
 NATIVE = "native"  # the value of ``space`` for images that are not registered to the template
 
 
+class LearnedRegistration(Group):
+    """How `registration: learned` works, and how its network is trained."""
+
+    steps: int = Field(
+        1500,
+        ge=0,
+        le=1_000_000,
+        description="Painted pairs on which the registration network is trained, one a step of about a second on one core. 0: no "
+        "network; scans are registered by optical flow and refinement.",
+    )
+    learning_rate: float = Field(0.0015, gt=0, le=0.1, description="Largest learning rate of that training.")
+    seed: Seed = Field(1, description="Seed of that training: first weights and painted pairs.")
+    refinement_steps: int = Field(
+        10,
+        ge=0,
+        le=500,
+        description="Steps that refine each scan's deformation by the local correlation of the images; 0 for none.",
+    )
+
+
 class ScanKeys(Group):
     """Keys that the result of each scan depends on."""
 
@@ -33,19 +53,24 @@ class ScanKeys(Group):
     )
     device: Literal["cpu", "cuda"] = Field(
         "cpu",
-        description="Where the brain mask is found, and with `affine: torch` the affine. `cuda` requests a GPU for every batch "
-        "of scans, and reads the next scan in the meantime; its sums differ from the CPU's in the last bits, so a few voxels at "
-        "the edge of a mask may differ.",
+        description="Where the brain mask is found, and where `affine: torch` and `registration: learned` compute. `cuda` "
+        "requests a GPU for each batch of scans, and reads the next scan in the meantime; its sums differ from the CPU's in the "
+        "last bits, so some voxels at the edge of a mask may differ.",
     )
     affine: Literal["simpleitk", "torch"] = Field(
         "simpleitk",
         description="Program of the affine registration to the template. `torch` searches from all starts at once on `device`, "
         "with the mutual information of MONAI: meant for `device: cuda`, and slower on a CPU.",
     )
-    registration: Literal["affine", "deformable"] = Field(
+    registration: Literal["affine", "deformable", "learned"] = Field(
         "affine",
         description="Transform from the scan to the template. `deformable` adds a displacement after the affine; it needs "
-        "`pip install picsl-greedy==1.4.0.3`, which contains code under the GPL-3 and is therefore not installed by default.",
+        "`pip install picsl-greedy==1.4.0.3`, which contains code under the GPL-3 and is therefore not installed by default. "
+        "`learned` adds one by optical flow, a network and a refinement, in seconds and with nothing to install; see "
+        "[the page](../docs/learned_registration.md).",
+    )
+    learned: LearnedRegistration = Field(
+        LearnedRegistration(), description="How `registration: learned` works, and how its network is trained."
     )
     intensity: Literal["percentile", "zscore", "white_matter_peak"] = Field(
         "percentile",

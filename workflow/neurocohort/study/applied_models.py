@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from neurocohort.errors import InputError
 from neurocohort.files import read_json
+from neurocohort.imaging.learned_constants import needs_network
 from neurocohort.settings.scan import ScanKeys
 from neurocohort.study.messages import did_you_mean, listed
 
@@ -80,7 +81,9 @@ def described_model(bundle: Path, key: str) -> Described:
             name: content["preprocessing"][name] for name in ScanKeys.model_fields if name in content["preprocessing"]
         }
         first = next(iter(content["members"].values()))
-        settings = {name: value for name, value in scan.items() if name not in OF_MACHINE}
+        with_network = needs_network(scan)
+        unused = set() if scan["registration"] == "learned" else {"learned"}
+        settings = {name: value for name, value in scan.items() if name not in OF_MACHINE | unused}
         settings |= {name: grid[name] for name in GRID}
         found = Described(content["task"], first["settings"]["modalities"], settings)
     except (AttributeError, KeyError, StopIteration, TypeError) as error:
@@ -92,6 +95,11 @@ def described_model(bundle: Path, key: str) -> Described:
         raise InputError(
             f"`{key}` is {bundle}, a segmentation; expected a model of a regression or classification. Apply a segmentation with "
             "`neurocohort predict`."
+        )
+    if with_network:
+        raise InputError(
+            f"`{key}` is {bundle}, whose study registered its scans with a network of its own, and this study would train "
+            "another; apply the model with `neurocohort predict`, which uses the network in the bundle."
         )
     return found
 

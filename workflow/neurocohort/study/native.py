@@ -11,6 +11,7 @@ WHY = "`preprocessing.space` is native, where images are neither registered nor 
 OF_BRAINS = {
     "brain_extraction": "deepbet",
     "device": "cpu",
+    "affine": "simpleitk",
     "registration": "affine",
     "tissue_maps": False,
     "modulated_gm": False,

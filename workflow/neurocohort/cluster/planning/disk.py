@@ -131,7 +131,7 @@ def _preprocessed(study: Study, cohort: Cohort) -> float:
     found += size("tissue maps", mvoxels=cohort.scans * cohort.scan_mvoxels)  # on the raw scan's grid
     if study.config["preprocessing"]["tissue_maps"]:
         found += size("tissue maps", mvoxels=grid * (1 + _modulated(study, cohort) / TISSUE_MAPS))
-    if study.config["preprocessing"]["registration"] == "deformable":
+    if study.config["preprocessing"]["registration"] != "affine":
         found += size("deformable", scans=cohort.scans, mvoxels=grid)
     return found
 

@@ -33,6 +33,7 @@ TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules wit
 # The rules in the order in which data pass through them.
 ORDER = (
     *("synthetic_ixi", "synthetic_oasis1", "download", "download_weights", "download_network", "template"),
+    "registration_network",
     *("ingest_cohort", SCAN_RULE),
     *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),

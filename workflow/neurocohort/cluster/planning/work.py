@@ -59,6 +59,8 @@ def seconds_of(study: Study, work: Work) -> float:
         return _cohort_seconds(study, work)
     if kind in ("template", "report", "download"):
         return seconds(kind, scans=study.scans)
+    if kind == "registration_network":
+        return seconds(kind, scans=study.config["preprocessing"]["learned"]["steps"])
     if kind == "apply_model":  # of networks that the plan doesn't read; they are quick compared with the preprocessing
         return seconds("predict") + study.scans * seconds("infer sfcn", mvoxels=study.grid_mvoxels)
     parts, experiment = study.parts(name), study.experiments[name]
@@ -139,8 +141,8 @@ def _cohort_seconds(study: Study, work: Work) -> float:
 
 
 def _preprocess(study: Study, cohort: Cohort) -> float:
-    deformable = study.config["preprocessing"]["registration"] == "deformable"
-    figure = "preprocess deformable" if deformable else "preprocess"
+    registration = study.config["preprocessing"]["registration"]
+    figure = "preprocess" if registration == "affine" else f"preprocess {registration}"
     first = seconds(figure, mvoxels=cohort.scan_mvoxels + study.grid_mvoxels)
     return first + (cohort.images - 1) * seconds("preprocess further") if cohort.images > 1 else first
 
