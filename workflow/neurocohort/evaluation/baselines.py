@@ -26,7 +26,7 @@ VOLUME_COLUMNS = [f"volume_{tissue}_ml" for tissue in TISSUES]
 SEX_NUMBERS = {"F": 0.0, "M": 1.0}
 NO_VOLUMES = (
     "No training cohort has volumes in the scans' own space: a scan in MNI space (`mni_space: true`) was scaled to the "
-    "template."
+    "template, and one in native space (`preprocessing.space`) has no tissues."
 )
 NO_MAP = "an atlas needs at least one label map"
 FEWEST_PARTICIPANTS = 3  # for a fit on volumes, age and sex

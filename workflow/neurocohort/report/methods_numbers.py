@@ -350,7 +350,7 @@ def absent_baselines(experiment: Experiment, models: list[str], tissue_maps: boo
     if experiment.task == "segmentation":
         return []
     explained = {"age_sex"} if experiment.target in ("age", "sex") else set()
-    if all(cohort.settings.get("mni_space") for cohort in experiment.cohorts):
+    if experiment.native or all(cohort.settings.get("mni_space") for cohort in experiment.cohorts):
         explained.add("volumes")
     expected = EXPECTED_BASELINES | (EXPECTED_WITH_TISSUE_MAPS[experiment.task] if tissue_maps else {})
     return [words for name, words in expected.items() if name not in {*models, *explained}]

@@ -35,6 +35,7 @@ def saliency(experiment: Experiment, output: Path) -> Drawing | Missing | None:
     size = saliency_figure(arrays["network"], arrays["random"], arrays["mean_image"], arrays["mask"] > 0, path)
     title, correlation = experiment.heading, labels.number(record.correlation, 2)
     scans = labels.counted(record.scans, "scan")
+    where, mask = ("", "the grid") if experiment.native else (" in template space", "the brain")
     one = ""
     if len(experiment.members) > 1:
         one = f" The map is of one of the networks, {spelt(record.member)}; the results are of their mean."
@@ -42,9 +43,9 @@ def saliency(experiment: Experiment, output: Path) -> Drawing | Missing | None:
         f"figures/{path.name}",
         f"Saliency of {title} over the mean image of {scans}, in three axial, coronal and sagittal slices: the trained network "
         f"on the left, the same network with random weights on the right; their correlation is {correlation}.",
-        f"{title}: {_sentence_of(record.method)}, averaged in template space over {scans} of the {record.part} part, "
+        f"{title}: {_sentence_of(record.method)}, averaged{where} over {scans} of the {record.part} part, "
         f"each map scaled by its own maximum.{one} Left the trained network, right the same network with random weights, on the "
-        f"same slices. Look for what only the left one shows. Inside the brain the two correlate by {correlation}: "
+        f"same slices. Look for what only the left one shows. Inside {mask} the two correlate by {correlation}: "
         f"{_reading(record.correlation)} A map shows where the network was sensitive, not what it used there.",
         *size,
     )
