@@ -11,7 +11,7 @@ The plans are made for a GPU, and allow only tens of iterations in half an hour 
 patch, the batch size and the channels of our network; all else is nnU-Net's.
 
 It prints Dice and adds rows to results/nnunet_beside.tsv for nnU-Net and for the models of the study. It takes somewhat longer
-than our training.
+than our training. With ``--folder``, the same command goes on with a training that was stopped.
 """
 
 import argparse
@@ -34,12 +34,13 @@ from neurocohort.evaluation.segmentation_details import surface_values
 from neurocohort.files import read_table
 from neurocohort.learning.data import PackedImages, open_packed, packed_folders
 from neurocohort.learning.prediction_tables import overlap_rows, reference_labels
+from neurocohort.structures import TISSUES
 from nnunet_plans import LIKE_OURS, OWN_RULES
 from rows import append_rows
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "nnunet_beside.tsv"
-DATASET = "Dataset001_study"
+DATASET, SPLITS = "Dataset001_study", "splits_final.json"
 DEVELOPMENT = ("train", "validation")
 NUMBERS = ("dice", "hd95_mm", "assd_mm", "surface_dice_1mm")
 KEPT = ("dice", "hd95_mm", "surface_dice_1mm")  # in the results
@@ -70,8 +71,14 @@ class FinishedStudy:
         return read_table(self.results / "samples.tsv", required=("scan_id", "part", "pack", "row"))
 
     def record(self) -> dict:
-        """run.json."""
-        return json.loads((self.results / self.run / "run.json").read_text(encoding="utf-8"))
+        """run.json, with the names of the structures."""
+        record = json.loads((self.results / self.run / "run.json").read_text(encoding="utf-8"))
+        if record["settings"]["task"] != "segmentation":
+            sys.exit(
+                f"error: {self.experiment} is a {record['settings']['task']}; expected a segmentation. Name another."
+            )
+        record["settings"]["structures"] = record["settings"].get("structures") or list(TISSUES)
+        return record
 
     def affine(self) -> np.ndarray:
         """From voxels of the study's grid to mm, (4, 4)."""
@@ -92,14 +99,14 @@ def write_dataset(
     """Write nnU-Net's raw data set: ``imagesTr`` and ``labelsTr`` of the development part, ``imagesTs`` of the other scans.
 
     Args:
-        folder: A new folder.
+        folder: Where to.
         samples: samples.tsv.
         packed: The packs of the samples.
         affine: From voxels to mm, (4, 4).
         settings: Those of the training, for the names of structures and modalities.
     """
     for name in ("imagesTr", "labelsTr", "imagesTs"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     places = packed.places(samples)
     for sample, place in zip(samples.itertuples(), places, strict=True):
         development = sample.part in DEVELOPMENT
@@ -124,26 +131,41 @@ def one_fold(samples: pd.DataFrame) -> list[dict[str, list[str]]]:
     return [{"train": train, "val": validation}]
 
 
-def plan(folder: Path, python: Path, samples: pd.DataFrame) -> dict[str, str]:
-    """Let nnU-Net plan and preprocess the data set in ``folder/raw``; returns the environment variables of the training."""
-    environment = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")} | THREADS
-    environment |= {name: value for name, value in os.environ.items() if name not in (*environment, "PYTHONPATH")}
+def nnunet_environment(folder: Path) -> dict[str, str]:
+    """The environment variables of nnU-Net: its folders, one thread, and augmentation in the process whose time is measured."""
+    own = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")} | THREADS
+    own["nnUNet_n_proc_DA"] = "0"
+    return own | {name: value for name, value in os.environ.items() if name not in (*own, "PYTHONPATH")}
+
+
+def plan(folder: Path, python: Path, samples: pd.DataFrame) -> None:
+    """Let nnU-Net plan and preprocess the data set in ``folder/raw``, and write the split for it."""
     command = [str(python.parent / "nnUNetv2_plan_and_preprocess"), "-d", "1", "-c", OWN_RULES]
     command += ["-np", "1", "-npfp", "1", "--verify_dataset_integrity"]
-    subprocess.run(command, check=True, env=environment | {"nnUNet_n_proc_DA": "1"})
-    splits = folder / "preprocessed" / DATASET / "splits_final.json"
-    splits.write_text(json.dumps(one_fold(samples)))
-    return environment | {"nnUNet_n_proc_DA": "0"}  # augmentation in the process whose CPU time is measured
+    subprocess.run(command, check=True, env=nnunet_environment(folder) | {"nnUNet_n_proc_DA": "1"})
+    (folder / "preprocessed" / DATASET / SPLITS).write_text(json.dumps(one_fold(samples)))
 
 
-def train(folder: Path, python: Path, environment: dict[str, str], settings: dict) -> dict:
+def nnunet_settings(ours: dict, shape: tuple[int, ...], cpu_seconds: float, like_ours: bool) -> dict:
+    """What nnunet_training.py needs to know of our training, whose settings are ``ours`` on a grid of ``shape``."""
+    if like_ours and not ours["channels"]:
+        sys.exit(
+            "error: `network.channels` of the experiment is empty; expected numbers, which --like-ours takes over."
+        )
+    settings = {key: ours[key] for key in ("batch_size", "channels", "seed")} | {"cpu_seconds": cpu_seconds}
+    settings["patch"] = ours["patch"] or [*shape]
+    return settings | {"configuration": LIKE_OURS if like_ours else OWN_RULES}
+
+
+def train(folder: Path, python: Path, settings: dict) -> dict:
     """Train and predict with nnunet_training.py; the label maps are then in ``folder/predictions``. Returns its record."""
     paths = {"images": folder / "raw" / DATASET / "imagesTs", "predictions": folder / "predictions"}
     paths |= {"result": folder / "result.json", "preprocessed": folder / "preprocessed" / DATASET}
+    paths["schedule"] = folder / f"{settings['configuration']}.json"
     everything = settings | {name: str(path) for name, path in paths.items()}
     (folder / "settings.json").write_text(json.dumps(everything))
     command = [str(python), str(HERE / "nnunet_training.py"), "--settings", str(folder / "settings.json")]
-    subprocess.run(command, check=True, env=environment)
+    subprocess.run(command, check=True, env=nnunet_environment(folder))
     return json.loads(paths["result"].read_text())
 
 
@@ -179,7 +201,9 @@ def print_dice(table: pd.DataFrame) -> None:
 
 def training_columns(record: dict, cpu_seconds: float, iterations: int) -> dict:
     """How a network was trained, for the results: from run.json's settings, or from nnU-Net's record."""
-    shown = {name: "x".join(map(str, record[name])) or "own" for name in ("patch", "channels")}
+    shown = {
+        name: "x".join(map(str, record[name])) or usual for name, usual in (("patch", "whole"), ("channels", "own"))
+    }
     minutes = round(cpu_seconds / 60, 1)
     return {"cpu_minutes": minutes, "iterations": iterations, "batch": record["batch_size"]} | shown
 
@@ -193,7 +217,7 @@ def main() -> None:
     parser.add_argument("--nnunet-python", type=Path, required=True, help="python of an environment with nnunetv2")
     parser.add_argument("--like-ours", action="store_true", help="patch, batch size and channels of our network")
     parser.add_argument("--cpu-minutes", type=float, help="instead of those that Snakemake recorded")
-    parser.add_argument("--folder", type=Path, help="a new folder for nnU-Net's files (default: a temporary one)")
+    parser.add_argument("--folder", type=Path, help="for nnU-Net's files (default: a temporary one)")
     parser.add_argument("--resamples", type=int, default=2000, help="of the intervals")
     args = parser.parse_args()
     study = FinishedStudy(args.study.resolve(), args.experiment, args.run)
@@ -204,11 +228,11 @@ def main() -> None:
     name = "nnunet_like_ours" if args.like_ours else "nnunet"
     with tempfile.TemporaryDirectory(prefix="nnunet_beside_") as temporary:
         folder, python = (args.folder or Path(temporary)).resolve(), args.nnunet_python.absolute()
-        write_dataset(folder / "raw" / DATASET, samples, packed, affine, ours)
-        environment = plan(folder, python, samples)
-        settings = {key: ours[key] for key in ("patch", "batch_size", "channels", "seed")}
-        settings |= {"configuration": LIKE_OURS if args.like_ours else OWN_RULES, "cpu_seconds": seconds}
-        found = train(folder, python, environment, settings)
+        if not (folder / "preprocessed" / DATASET / SPLITS).exists():
+            write_dataset(folder / "raw" / DATASET, samples, packed, affine, ours)
+            plan(folder, python, samples)
+        shape = next(iter(packed.labels.values())).shape[1:]
+        found = train(folder, python, nnunet_settings(ours, shape, seconds, args.like_ours))
         nnunet = overlaps(folder / "predictions", samples, packed, affine, ours["structures"])
     table = common_table(study.results, nnunet, name, Bootstrap(args.resamples, ours["seed"]))
     print_dice(table)

@@ -18,6 +18,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
 
 TIMED = 2
+SAVED_EVERY = 5  # epochs
 
 
 def new_trainer(preprocessed: Path, configuration: str, seed: int) -> nnUNetTrainerNoMirroring:
@@ -63,37 +64,57 @@ def predict(trainer: nnUNetTrainerNoMirroring, images: str, predictions: str) ->
     predictor.predict_from_files_sequential(images, predictions)
 
 
+def schedule(settings: dict, preprocessed: Path) -> tuple[int, int]:
+    """Epochs, and iterations in each: timed once, and read from the file ``schedule`` where a training goes on."""
+    path = Path(settings["schedule"])
+    if not path.exists():
+        trainer = new_trainer(preprocessed, settings["configuration"], settings["seed"])
+        trainer.disable_checkpointing = True
+        iteration, validation = time_steps(trainer)
+        epochs, length = choose_epochs(settings["cpu_seconds"], iteration, validation)
+        print(f"{iteration:.2f} s an iteration: {epochs} epochs of {length} iterations", flush=True)
+        path.write_text(json.dumps({"epochs": epochs, "iterations": length, "iteration_cpu_seconds": iteration}))
+    read = json.loads(path.read_text())
+    return read["epochs"], read["iterations"]
+
+
+def train(trainer: nnUNetTrainerNoMirroring, epochs: int, length: int) -> dict:
+    """Train, from the last checkpoint where there is one, and return what was measured.
+
+    ``cpu_seconds`` of a training that was stopped and went on are those of its last part, scaled to all epochs.
+    """
+    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = epochs, length, 1
+    trainer.save_every = SAVED_EVERY
+    checkpoints = [Path(trainer.output_folder) / f"checkpoint_{name}.pth" for name in ("latest", "best")]
+    if found := [path for path in checkpoints if path.exists()]:
+        trainer.load_checkpoint(str(found[0]))
+        print(f"goes on after epoch {trainer.current_epoch} of {epochs}", flush=True)
+    first, started = trainer.current_epoch, time.process_time()
+    trainer.run_training()
+    took = time.process_time() - started
+    return {
+        "cpu_seconds": took * epochs / (epochs - first),
+        "iterations": epochs * length,
+        "patch": list(trainer.configuration_manager.patch_size)[::-1],
+        "batch_size": trainer.configuration_manager.batch_size,
+        "channels": trainer.configuration_manager.network_arch_init_kwargs["features_per_stage"],
+        "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
+    }
+
+
 def main() -> None:
-    """Train, predict the images of FOLDER, and leave what was measured in FOLDER/result.json."""
+    """Train, predict the images, and leave what was measured in the file ``result`` of the settings."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--settings", type=Path, required=True, help="JSON written by nnunet_beside.py")
     settings = json.loads(parser.parse_args().settings.read_text())
     torch.set_num_threads(1)
     preprocessed = Path(settings["preprocessed"])
     if settings["configuration"] == LIKE_OURS:
-        add_like_ours(
-            preprocessed / "nnUNetPlans.json", settings["patch"], settings["batch_size"], settings["channels"]
-        )
-    timed = new_trainer(preprocessed, settings["configuration"], settings["seed"])
-    timed.disable_checkpointing = True
-    iteration, validation = time_steps(timed)
-    del timed
+        plans = preprocessed / "nnUNetPlans.json"
+        add_like_ours(plans, settings["patch"], settings["batch_size"], settings["channels"])
+    epochs, length = schedule(settings, preprocessed)
     trainer = new_trainer(preprocessed, settings["configuration"], settings["seed"])
-    epochs, length = choose_epochs(settings["cpu_seconds"], iteration, validation)
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = epochs, length, 1
-    print(f"{iteration:.2f} s an iteration: {epochs} epochs of {length} iterations", flush=True)
-    started, wall = time.process_time(), time.perf_counter()
-    trainer.run_training()
-    result = {
-        "cpu_seconds": time.process_time() - started,
-        "seconds": time.perf_counter() - wall,
-        "iterations": epochs * length,
-        "epochs": epochs,
-        "patch": list(trainer.configuration_manager.patch_size)[::-1],
-        "batch_size": trainer.configuration_manager.batch_size,
-        "channels": trainer.configuration_manager.network_arch_init_kwargs["features_per_stage"],
-        "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
-    }
+    result = train(trainer, epochs, length)
     predict(trainer, settings["images"], settings["predictions"])
     Path(settings["result"]).write_text(json.dumps(result))
 

@@ -97,6 +97,25 @@ def test_a_narrow_configuration_has_our_patch_batch_and_channels_and_all_else_of
     }
 
 
+def test_a_training_on_whole_scans_gives_nnunet_the_grid_as_its_patch():
+    ours = {"patch": [], "batch_size": 2, "channels": [8, 16], "seed": 3, "epochs": 40}
+    found = nnunet_beside.nnunet_settings(ours, (48, 56, 48), 90.0, True)
+    assert found == {
+        "patch": [48, 56, 48],
+        "batch_size": 2,
+        "channels": [8, 16],
+        "seed": 3,
+        "cpu_seconds": 90.0,
+        "configuration": "3d_like_ours",
+    }
+    assert (
+        nnunet_beside.nnunet_settings(ours | {"channels": []}, (48, 56, 48), 90.0, False)["configuration"]
+        == "3d_fullres"
+    )
+    with pytest.raises(SystemExit, match=r"`network.channels` of the experiment is empty"):
+        nnunet_beside.nnunet_settings(ours | {"channels": []}, (48, 56, 48), 90.0, True)
+
+
 def test_both_are_measured_on_the_same_scans_by_the_same_code(tmp_path, samples, packed):
     (tmp_path / "predictions").mkdir()
     for row, scan in enumerate(["sub-3_ses-1", "sub-4_ses-1", "sub-5_ses-1"]):
