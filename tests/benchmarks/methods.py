@@ -20,10 +20,12 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Bench:
-    """What the methods need: the templates by kind (npz by spacing, NIfTI of head and brain) and ANTsPy's Python."""
+    """What the methods need: the templates by kind (npz by spacing, NIfTI of head and brain) , ANTsPy's Python, and the network
+    of `registration: learned`."""
 
     folder: Path
     ants_python: Path | None
+    network: Path | None = None
 
     def template(self, spacing_mm: float) -> Path:
         return study_template(self.folder, spacing_mm)
@@ -51,11 +53,15 @@ class Method:
     any_spacing: bool = False  # its grid follows the study's; the others' is 1 mm
 
 
-def ours(registration: str) -> Method:
+def ours(registration: str, *, network: bool = False, refinement: int = 0) -> Method:
     """Our preprocessing of a scan, in a process of its own that times the computation without the imports."""
 
     def command(bench: Bench, scan: KnownScan, folder: Path, spacing_mm: float) -> list:
-        return [sys.executable, __file__, scan.path, bench.template(spacing_mm), folder, registration]
+        if network and bench.network is None:
+            sys.exit("error: give the network of `neurocohort registration-network` with --network.")
+        keys = {"registration": registration, "learned": {"steps": int(network), "refinement_steps": refinement}}
+        place = bench.network if network else ""
+        return [sys.executable, __file__, scan.path, bench.template(spacing_mm), folder, json.dumps(keys), place]
 
     return Method(command, _our_outcome, any_spacing=True)
 
@@ -102,6 +108,10 @@ def _ants_outcome(folder: Path) -> dict:
 METHODS = {
     "ours": ours("affine"),
     "ours-deformable": ours("deformable"),
+    "ours-flow": ours("learned"),
+    "ours-flow-refined": ours("learned", refinement=10),
+    "ours-learned": ours("learned", network=True),
+    "ours-learned-refined": ours("learned", network=True, refinement=10),
     "t1-linear": by_ants("a"),
     "t1-linear-brain": by_ants("a", brain=True),
     "n4-syn": by_ants("s"),
@@ -109,14 +119,15 @@ METHODS = {
 }
 
 
-def main(scan: str, template: str, folder: str, registration: str) -> None:
+def main(scan: str, template: str, folder: str, keys: str, network: str) -> None:
     """Preprocess one scan for `ours`, timed after the imports."""
     import deepbet.bet  # noqa: F401
 
     started = time.perf_counter()
-    preprocess_head(Path(scan), "scan", Path(template), Path(folder), registration)
+    given = json.loads(keys) | {"registration_network": Path(network) if network else None}
+    preprocess_head(Path(scan), "scan", Path(template), Path(folder), given)
     (Path(folder) / "seconds.json").write_text(json.dumps(time.perf_counter() - started))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:6])

@@ -37,6 +37,7 @@ from neurocohort.imaging.preprocess import ScanImages, Settings, preprocess_scan
 from neurocohort.imaging.scan_files import write_scan  # noqa: E402
 from neurocohort.imaging.template import make_template, read_template  # noqa: E402
 from neurocohort.imaging.volume import Volume  # noqa: E402
+from neurocohort.settings.scan import LearnedRegistration  # noqa: E402
 from neurocohort.study.configuration import read_checked  # noqa: E402
 from rows import append_rows  # noqa: E402
 
@@ -61,9 +62,11 @@ def study_template(folder: Path, spacing_mm: float) -> Path:
     return path
 
 
-def preprocess_head(path: Path, scan_id: str, template: Path, folder: Path, registration: str = "affine") -> None:
-    """Preprocess the scan at ``path`` into ``folder`` with the settings of config/config.yaml and its defaults."""
-    keys = read_checked([REPOSITORY / "config" / "config.yaml"])["preprocessing"] | {"registration": registration}
+def preprocess_head(path: Path, scan_id: str, template: Path, folder: Path, given: dict | None = None) -> None:
+    """Preprocess the scan at ``path`` into ``folder`` with the settings of config/config.yaml, except those ``given``."""
+    keys = read_checked([REPOSITORY / "config" / "config.yaml"])["preprocessing"] | (given or {})
+    if isinstance(keys["learned"], dict):
+        keys["learned"] = LearnedRegistration(**keys["learned"])
     result = preprocess_scan(ScanImages(path), read_template(template), Settings.taken_from(keys))
     write_scan(result, folder, scan_id)
 

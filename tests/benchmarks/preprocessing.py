@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument(
         "--ants-python", type=Path, help="the Python of an environment with tests/benchmarks/requirements.txt"
     )
+    parser.add_argument("--network", type=Path, help="that of `neurocohort registration-network`")
     parser.add_argument("--label-maps", type=Path, help="their folder (default: ../shared/data/label_maps)")
     parser.add_argument("--no-record", action="store_true", help="leave the dated results alone")
     args = parser.parse_args()
@@ -188,7 +189,7 @@ def main() -> None:
         sys.exit("error: taskset (util-linux) is needed, to pin each job to one core.")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), args.ants_python)
+        bench = Bench(Path(folder), args.ants_python, args.network)
         make_templates(bench)
         for scan in [make_scan(name, bench, args.label_maps, args.seed) for name in args.scans]:
             for name in args.methods:

@@ -21,7 +21,7 @@ RATE = 0.25  # coarse voxels per unit of the gradient
 MOMENTUM = 0.8
 LARGEST_STEP = 0.5  # coarse voxels
 STEP_SMOOTHING = 1.0  # coarse voxels, of the gradient
-VELOCITY_SMOOTHING = 0.3  # coarse voxels, of the velocity after each step
+VELOCITY_SMOOTHING = 0.4  # coarse voxels, of the velocity after each step
 MASK_DILATION_VOXELS = 2  # without the brain's edge the masks overlap less
 
 
