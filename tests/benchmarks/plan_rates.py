@@ -55,6 +55,7 @@ PARTS = {  # of each kind of job, what its time grows with; the others have a fi
     "metrics": ("fixed", "per_scan"),
     "report": ("fixed", "per_scan"),
 }
+NETWORK_SECONDS = {"fixed": 8, "per_scan": 1.3}  # of `neurocohort registration-network`: the start, and a step
 LIGHT = ("choose", "adopt", "control")  # read and write small tables, as `select` does
 NATIVE_MVOXELS = {"synth": 197 * 233 * 189 / 1e6, "IXI533": 256 * 256 * 150 / 1e6}  # of preprocessing.tsv's scans
 GRID_EXTENT_MM3 = 160 * 192 * 160
@@ -345,6 +346,10 @@ def main() -> None:
     lines = {row["figure"]: row for row in rows}
     deformable = {"fixed": lines["preprocess"]["fixed"] + longer, "per_mvoxel": lines["preprocess"]["per_mvoxel"]}
     add("preprocess deformable", "s", deformable, lines["preprocess"]["points"])
+    refined = [row for row in rows_of("learned_registration") if row["method"].endswith("refined")][-1]
+    learned = {**deformable, "fixed": lines["preprocess"]["fixed"] + float(refined["cpu_seconds"])}
+    add("preprocess learned", "s", learned, lines["preprocess"]["points"])
+    add("registration_network", "s", NETWORK_SECONDS, 1)
     for figure in LIGHT:
         add(figure, "s", {"fixed": lines["select"]["fixed"]}, lines["select"]["points"])
     for figure, points in network_points().items():

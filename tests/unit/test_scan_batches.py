@@ -247,11 +247,11 @@ def test_a_terminated_batch_marks_no_scan_and_leaves_no_worker(cohort, tmp_path)
     assert all(read_json(record)["status"] == "ok" for record in given.preproc.rglob("*_qc.json"))
 
 
-def reading_ahead(settings, template, weights):
+def reading_ahead(settings, template, networks):
     """As `_prepare` of a batch that finds brain masks on a GPU, on the CPU."""
     from neurocohort.imaging.batch import _prepare
 
-    return _prepare(settings, template, {"weights": weights}, read_ahead=True)
+    return _prepare(settings, template, networks, read_ahead=True)
 
 
 def test_scans_that_are_read_ahead_as_for_a_gpu_end_with_the_same_files(cohort, undisturbed, tmp_path, monkeypatch):
@@ -268,7 +268,7 @@ def test_an_image_that_is_another_only_while_it_is_read_ahead_is_not_used(cohort
     monkeypatch.setattr("neurocohort.imaging.preprocess.preprocess_scan", read_alone)
     monkeypatch.setattr("neurocohort.imaging.scan_files.write_scan", lambda result, *_: result)
     given = batch_in(cohort, tmp_path)
-    do = reading_ahead(given.settings, given.template, None)
+    do = reading_ahead(given.settings, given.template, {})
     first, second = batches._tasks(given)[:2]
     image = second.files["path"]
     right = image.read_bytes()
@@ -283,11 +283,11 @@ def test_an_image_that_is_another_only_while_it_is_read_ahead_is_not_used(cohort
 # --- scans that the machine can't finish ------------------------------------------------------------------------------
 
 
-def misbehaving(settings, template, weights):
+def misbehaving(settings, template, networks):
     """As `_prepare` of a batch, but the first scan allocates without end and the second loops without end."""
     from neurocohort.imaging.batch import _prepare
 
-    do = _prepare(settings, template, {"weights": weights})
+    do = _prepare(settings, template, networks)
 
     def work(task, upcoming):
         kind = settings_of_test().get(task.scan_id)
