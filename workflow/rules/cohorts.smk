@@ -61,8 +61,7 @@ def channels_of(wildcards):
 def brain_extraction_weights(cohort):
     """Weights to download for the brain extraction; none if it is skipped or includes its weights."""
     extracted = (
-        not COHORTS[cohort].get("skull_stripped")
-        and PREPROCESSING["space"] != "native"
+        not COHORTS[cohort].get("skull_stripped") and PREPROCESSING["space"] != "native"
     )
     needed = PREPROCESSING["brain_extraction"] == "synthstrip" and extracted
     return SYNTHSTRIP_WEIGHTS if needed else []
