@@ -169,6 +169,7 @@ def test_the_foreground_is_the_largest_part_above_the_background():
     mask = foreground_of(data, WINDOW)
     low, high = extent_mm(Volume(mask, np.diag([2.0, 2, 2, 1])))
     np.testing.assert_allclose((low, high), ([19, 19, 9], [79, 79, 69]))
+    assert np.count_nonzero(mask) == 30**3
 
 
 def test_an_image_without_foreground_is_excluded_with_its_reason():

@@ -81,14 +81,14 @@ def native_stages(
 
 
 def foreground_of(data: np.ndarray, window: list[float] | None = None) -> np.ndarray:
-    """Return the largest connected part of an image above FOREGROUND_LEVEL of its range of intensities.
+    """Return the largest connected part of an image above FOREGROUND_LEVEL of its range of intensities, with its holes filled.
 
     Args:
         data: (X, Y, Z).
         window: The range, low and high; without it, from the 2nd to the 98th percentile of the image.
 
     Returns:
-        bool, same shape. Holes, such as lungs, are no part of it; its box contains them.
+        bool, same shape. Air that the body encloses, such as that of the lungs, is a part of it.
 
     Raises:
         ScanExcluded: If fewer than SMALLEST_FOREGROUND voxels are found.
@@ -105,7 +105,17 @@ def foreground_of(data: np.ndarray, window: list[float] | None = None) -> np.nda
             f"the largest part above {FOREGROUND_LEVEL:.0%} of {where} has {found} voxels, expected at least "
             f"{SMALLEST_FOREGROUND}; look at the image and its units of intensity",
         )
-    return parts == 1 + int(sizes.argmax())
+    return _filled(parts == 1 + int(sizes.argmax()))
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """A mask (bool) with everything that no path leads to from the faces of the image."""
+    parts, _ = ndimage.label(~mask)
+    faces = [np.unique(parts.take(end, axis=axis)) for axis in range(3) for end in (0, -1)]
+    outside = np.zeros(parts.max() + 1, dtype=bool)
+    outside[np.concatenate(faces)] = True
+    outside[0] = False  # the mask itself
+    return ~outside[parts]
 
 
 def extent_mm(mask: Volume) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +149,7 @@ def fraction_outside(mask: Volume, grid: Grid, to_image: np.ndarray) -> float:
 def scaled_by(data: np.ndarray, mask: np.ndarray, settings: ScanSettings) -> np.ndarray:
     """Return intensities from 0 to 1, float32: by the window, or by `intensity.scale_of` the foreground ``mask`` (bool).
 
-    Voxels outside of the foreground keep their intensities: lungs and air in the body are no foreground.
+    Voxels outside of the foreground keep their intensities.
     """
     low, high = settings.window or scale_of(data[mask], settings.intensity)
     return np.clip((data - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1).astype(np.float32)
