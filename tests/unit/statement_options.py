@@ -180,7 +180,9 @@ OPTIONS = {
     "no_augmentation": _augmentation_off,
     "synthstrip": preprocessing(brain_extraction="synthstrip", intensity="zscore"),
     "deformable": preprocessing(registration="deformable", intensity="white_matter_peak"),
-    "learned registration": preprocessing(registration="learned"),
+    "learned registration": preprocessing(
+        registration="learned", learned={"steps": 1500, "learning_rate": 0.001, "seed": 1, "refinement_steps": 10}
+    ),
     "learned registration without network": preprocessing(
         registration="learned", learned={"steps": 0, "learning_rate": 0.001, "seed": 1, "refinement_steps": 20}
     ),
