@@ -191,7 +191,9 @@ OPTIONS = {
     "native space": preprocessing(space="native"),
     "native space, z-scores": preprocessing(space="native", intensity="zscore"),
     "native space, window": _native_window,
-    "learned registration": preprocessing(registration="learned"),
+    "learned registration": preprocessing(
+        registration="learned", learned={"steps": 1500, "learning_rate": 0.001, "seed": 1, "refinement_steps": 10}
+    ),
     "learned registration without network": preprocessing(
         registration="learned", learned={"steps": 0, "learning_rate": 0.001, "seed": 1, "refinement_steps": 20}
     ),

@@ -228,10 +228,10 @@ def test_a_missing_or_damaged_network_is_named(template, known, tmp_path):
     with pytest.raises(
         InputError, match=r"The registration network, .*none\.safetensors, is not there; run the workflow"
     ):
-        registered(template, known, LearnedRegistration(), tmp_path / "none.safetensors")
+        registered(template, known, LearnedRegistration(steps=1), tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match=r"bad\.safetensors can't be read as the weights of the registration network"):
-        registered(template, known, LearnedRegistration(), tmp_path / "bad.safetensors")
+        registered(template, known, LearnedRegistration(steps=1), tmp_path / "bad.safetensors")
 
 
 def test_only_the_network_that_is_used_is_needed():
@@ -261,7 +261,7 @@ def test_a_scan_is_registered_with_the_network_and_its_modulated_map_has_the_loc
     image = shared_data / "ixi_hh_2mm" / "IXI012-HH-1211_T1_2mm.nii.gz"
     settings = Settings(
         registration="learned",
-        learned=LearnedRegistration(refinement_steps=2),
+        learned=LearnedRegistration(steps=1, refinement_steps=2),
         registration_network=tmp_path / "network.safetensors",
         tissue_maps=True,
         modulated_gm=True,
@@ -277,7 +277,7 @@ def test_a_bundle_has_the_network_and_one_without_it_is_refused(tmp_path, monkey
     bundle = write_raw_scan_bundle(tmp_path, write_template(tmp_path))
     assert open_model(bundle, Options(), "cpu")[0].registration_network is None
     content = json.loads((bundle / "configs" / "raw_scans.json").read_text())
-    content["preprocessing"]["registration"] = "learned"
+    content["preprocessing"] |= {"registration": "learned", "learned": {"steps": 1}}
     (bundle / "configs" / "raw_scans.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"has no models/registration\.safetensors, with which its study registered"):
         open_model(bundle, Options(), "cpu")
@@ -293,7 +293,9 @@ def test_a_bundle_is_not_written_without_the_network_of_its_study(tmp_path, monk
 
     def learned(task="regression"):
         config = configuration(task)
-        return config | {"preprocessing": config["preprocessing"] | {"registration": "learned"}}
+        return config | {
+            "preprocessing": config["preprocessing"] | {"registration": "learned", "learned": {"steps": 1}}
+        }
 
     monkeypatch.setattr(raw_scan_bundle, "configuration", learned)
     template, network = write_template(tmp_path), tmp_path / "network.safetensors"

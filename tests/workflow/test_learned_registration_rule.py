@@ -37,4 +37,4 @@ def test_scans_are_registered_with_the_trained_network_and_a_second_run_has_noth
     records = [read_json(record) for record in checkout.path("results/ixi/preproc").rglob("*_qc.json")]
     used = [record for record in records if record["status"] == "ok"]
     assert used and all({"displacement", "inverse_displacement"} <= set(record["outputs"]) for record in used)
-    assert checkout.would_run(TARGET, "--configfile", str(path)) == {}
+    assert checkout.would_run("--configfile", str(path), "--", TARGET) == {}

@@ -13,11 +13,11 @@ class LearnedRegistration(Group):
     """How `registration: learned` works, and how its network is trained."""
 
     steps: int = Field(
-        1500,
+        0,
         ge=0,
         le=1_000_000,
-        description="Painted pairs on which the registration network is trained, one a step of about a second on one core. 0: no "
-        "network; scans are registered by optical flow and refinement.",
+        description="Painted pairs on which a network that corrects the optical flow is trained, one a step. 0: "
+        "no network. It is off by default because a short training didn't improve the registration.",
     )
     learning_rate: float = Field(0.0015, gt=0, le=0.1, description="Largest learning rate of that training.")
     seed: Seed = Field(1, description="Seed of that training: first weights and painted pairs.")
