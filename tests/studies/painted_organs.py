@@ -4,7 +4,7 @@
     snakemake --cores 2 --configfile tests/studies/lung.yaml
 
 ``lung``: CT in Hounsfield units, voxels of 0.8 x 0.8 x 2 mm: a chest with two lungs, vessels, trachea and spine, and up to four
-nodules of 4 to 12 mm; every fourth participant has none. ``knee``: a scan like proton density, voxels of 1.5 x 0.7 x 0.7 mm:
+nodules of 8 to 20 mm; every fourth participant has none. ``knee``: a scan like proton density, voxels of 1.5 x 0.7 x 0.7 mm:
 femur, tibia, patella, and cartilage 2 mm thick on femur and tibia. Each participant is stored in one of three orientations, with
 a header that is turned by some degrees and shifted.
 
@@ -31,7 +31,7 @@ EDGE_MM = 0.8  # over which a shape's edge blends with what is around it
 PARTS = {"held-out": 1 / 3, "validation": 1 / 6}  # the others are trained on
 AIR, LUNG, FAT, SOFT, BLOOD, BONE = -1000.0, -850.0, -90.0, 40.0, 60.0, 400.0  # Hounsfield units
 NOISE_HU = 25.0
-NODULE_MM = (4.0, 12.0)  # diameter
+NODULE_MM = (8.0, 20.0)  # diameter
 MOST_NODULES, EVERY_NTH_WITHOUT = 4, 4
 HEART, HEART_RADII = np.array([-12, 18, -30]), np.array([34, 30, 36])  # mm
 VESSELS = 14  # of a lung
