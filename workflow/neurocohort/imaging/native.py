@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from neurocohort.errors import ScanExcluded
+from neurocohort.imaging.brain_extraction import without_holes
 from neurocohort.imaging.intensity import scale_of
 from neurocohort.imaging.mosaic import draw_native_mosaic
 from neurocohort.imaging.own_axes import along_own_axes, moved
@@ -105,17 +106,7 @@ def foreground_of(data: np.ndarray, window: list[float] | None = None) -> np.nda
             f"the largest part above {FOREGROUND_LEVEL:.0%} of {where} has {found} voxels, expected at least "
             f"{SMALLEST_FOREGROUND}; look at the image and its units of intensity",
         )
-    return _filled(parts == 1 + int(sizes.argmax()))
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """A mask (bool) with everything that no path leads to from the faces of the image."""
-    parts, _ = ndimage.label(~mask)
-    faces = [np.unique(parts.take(end, axis=axis)) for axis in range(3) for end in (0, -1)]
-    outside = np.zeros(parts.max() + 1, dtype=bool)
-    outside[np.concatenate(faces)] = True
-    outside[0] = False  # the mask itself
-    return ~outside[parts]
+    return without_holes(parts == 1 + int(sizes.argmax()))
 
 
 def extent_mm(mask: Volume) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Constants of the training that the report states too. This module imports nothing, so that the report needs no torch."""
 
+RUN = "run.json"  # the record of a training, next to its weights
 SOFT_BINS = 32  # of a regression that predicts a distribution
 VALIDATION_MEMORY = (
     5  # epochs over which the criterion is averaged to choose the best one, and with `averaged` the weights

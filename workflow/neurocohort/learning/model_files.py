@@ -13,6 +13,7 @@ from torch import nn
 from neurocohort.device import device_name
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, write_json, write_table, written_aside
+from neurocohort.learning.constants import RUN
 from neurocohort.learning.data import Intensity
 from neurocohort.learning.judgement import WAYS_OUT
 from neurocohort.learning.networks import load_weights
@@ -21,7 +22,7 @@ from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import Task, task_from, task_values
 from neurocohort.learning.training import Trained, network_of
 
-WEIGHTS, HISTORY, RUN = "model.safetensors", "history.tsv", "run.json"
+WEIGHTS, HISTORY = "model.safetensors", "history.tsv"
 
 
 @dataclass(frozen=True)

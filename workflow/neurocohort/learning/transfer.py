@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from neurocohort.errors import InputError
+from neurocohort.learning.constants import RUN
 from neurocohort.learning.networks import load_weights, weights_of
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.structures import TISSUES
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
-RECORD = "run.json"  # of a training, next to its weights (model_files, which can't be imported here: a circle)
 NAMED = 4  # tensors that a message names; the others are counted
 
 
@@ -125,7 +125,7 @@ def _stages(network: Any) -> list[list[nn.Module]]:
 
 def _structures_beside(path: Path) -> tuple[str, ...] | None:
     """The structures of the training that wrote ``path``, from its run.json; None for other tasks, and if there is no record."""
-    record = path.with_name(RECORD)
+    record = path.with_name(RUN)
     if not record.is_file():
         return None
     settings = json.loads(record.read_text(encoding="utf-8")).get("settings", {})

@@ -21,7 +21,7 @@ class LocalScan(NamedTuple):
     """One scan and its files.
 
     ``run``: empty, or for example ``run-2`` if the session has several scans. ``images``: by modality. ``labels``: its reference
-    segmentation, if it has one. ``masks``: by structure, its other part, of one structure each.
+    segmentation, if it has one. ``masks``: by structure, the image of its mask.
     """
 
     participant_id: str
