@@ -137,6 +137,15 @@ def test_a_column_that_the_table_lacks_is_named(place):
         ingest_table(place.table, place.folder, masks={"lesion": "path_wmh"})
 
 
+def test_a_column_without_paths_is_refused(place):
+    save(place.source / "t1.nii.gz", np.ones(SHAPE, dtype="<f4"))
+    place.write(["01", "t1.nii.gz", "", "44"])
+    with pytest.raises(
+        InputError, match=r"1 cell.s. in the column path_lesion, .* none is the path of a file that is there"
+    ):
+        ingest_table(place.table, place.folder, masks=TABLE_MASKS)
+
+
 def test_masks_are_never_taken_for_images_of_the_head(place):
     place.scan("01", label__lesion_mask=block(1, 2, 1), desc__brain_mask=block(0, 6, 1))
     plan = plan_bids(place.source, pattern="*.nii.gz", run="all")

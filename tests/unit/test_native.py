@@ -197,6 +197,13 @@ def test_what_the_grid_cuts_is_measured_and_limited(grid, tmp_path):
     assert whole.metrics["foreground_cut"] == 0 and whole.notes == []
 
 
+def test_an_image_without_background_gets_a_note(grid, tmp_path):
+    images, _ = painted(tmp_path)
+    far_below = Settings.taken_from(CT.as_dict(), window=[-90000.0, 400.0])
+    result = preprocess_scan(images, grid, far_below)
+    assert result.metrics["foreground_fraction"] == 1 and "check the units of `preprocessing.window`" in result.notes[0]
+
+
 def test_limits_of_brains_exclude_no_scan_in_native_space(upright):
     limits = QualityLimits(
         min_brain_ml=700, min_template_dice=0.9, min_mutual_information=0.5, min_tissue_contrast=0.05
@@ -251,6 +258,11 @@ def test_a_study_in_native_space_is_in_order(study):
         ("cohorts.own.mni_space", True, "`cohorts.own.mni_space` is true, and `preprocessing.space` is native"),
         ("cohorts.own.skull_stripped", True, "`cohorts.own.skull_stripped` is true"),
         ("cohorts.own.modalities", ["T1w", "T2w"], "a scan has one image"),
+        (
+            "preprocessing.learned",
+            {"steps": 10},
+            "`preprocessing.learned` is only for `preprocessing.registration: learned`",
+        ),
         ("preprocessing.tissue_maps", True, "`preprocessing.tissue_maps` is true"),
         ("preprocessing.registration", "deformable", "`preprocessing.registration` is deformable"),
         ("preprocessing.brain_extraction", "synthstrip", "`preprocessing.brain_extraction` is synthstrip"),

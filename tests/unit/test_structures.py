@@ -253,6 +253,21 @@ def test_a_bids_cohort_gets_the_names_of_its_table(place):
     assert "`cohorts.own.labels`" in found and "index is x; expected a whole number" in found
 
 
+def test_a_recipe_counts_the_names_of_a_bids_table(place):
+    place.bids(*(f"{number:02d}" for number in range(12)))
+    found = []
+    for count in (3, 95):
+        place.name("dseg.tsv", *((number, f"structure_{number}") for number in range(1, count + 1)))
+        wanted = study(
+            {"source": "bids", "path": str(place.source)},
+            **SEGMENTATION | {"recipe": "nnunet_m", "network": {"name": "resencunet"}},
+        )
+        wanted["preprocessing"] = {"spacing_mm": 2.0, "shape": [96, 96, 80]}
+        training = check_configuration(wanted, source="x")["experiments"]["e"]["training"]
+        found.append(training["batch_size"])
+    assert found[0] > found[1]
+
+
 def test_cohorts_with_other_names_are_refused_with_both_lists(two_cohorts):
     config = changed(two_cohorts, "cohorts.other.labels", {"b_right": 1, "b_left": 2, "a": 3})
     found = refusal(config)

@@ -15,7 +15,15 @@ from neurocohort.text import listed
 
 AGE, SEX, SITE, PREDICTION = "age", "sex", "site", "prediction"
 FIELD_OF_VIEW = "field of view"
-CUT_NUMBERS = ("mask_border_cm2", "missing_brain", "foreground_cut", "needed_x", "needed_y", "needed_z")
+CUT_NUMBERS = (
+    "mask_border_cm2",
+    "missing_brain",
+    "foreground_cut",
+    "foreground_fraction",
+    "needed_x",
+    "needed_y",
+    "needed_z",
+)
 
 
 def person_flags(scan: RawScan, bundle: RawScanBundle) -> Iterator[Flag]:

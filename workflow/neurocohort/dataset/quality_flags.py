@@ -12,7 +12,7 @@ BAD_SIDES: dict[str, tuple[str, ...]] = {  # both for numbers that aren't here
     "foreground_ml": (LOW, HIGH),
     "foreground_cut": (HIGH,),
     **dict.fromkeys(
-        ("voxel_min_mm", "voxel_max_mm", "needed_x", "needed_y", "needed_z"), ()
+        ("voxel_min_mm", "voxel_max_mm", "foreground_fraction", "needed_x", "needed_y", "needed_z"), ()
     ),  # of a scanner, or a size
     "mask_ml": (LOW, HIGH),
     "mask_to_template": (LOW, HIGH),

@@ -5,6 +5,7 @@
 SOME_CUT_CM2 = 5.0  # (3.3) against 35
 SOME_MISSING = 0.005  # (0) against 0.007
 LITTLE_CONTRAST = 0.12  # (0.10) against 0
+ALL_FOREGROUND = 0.98  # (0.67 of painted chests and knees) against 1
 SOME_TURN_DEGREES = 45.0  # (40, of tilted painted heads)
 
 
@@ -29,6 +30,11 @@ def doubts(metrics: dict[str, float | None]) -> list[str]:
             )
     if (turn := found.get("head_turn_degrees", 0.0)) > SOME_TURN_DEGREES:
         notes.append(f"The head is turned by {turn:.0f} degrees; check its registration and its header.")
+    if (share := found.get("foreground_fraction", 0.0)) > ALL_FOREGROUND:
+        notes.append(
+            f"The foreground is {share:.0%} of the image, so that no background was told from it; check the units of "
+            "`preprocessing.window`, or whether the image was cropped."
+        )
     if (outside := found.get("foreground_cut", 0.0)) > 0:
         needed = [round(found[f"needed_{axis}"]) for axis in "xyz"]
         notes.append(

@@ -60,6 +60,7 @@ def native_stages(
     numbers |= {"voxel_min_mm": round(float(scan.spacing_mm.min()), 4)}
     numbers |= {"voxel_max_mm": round(float(scan.spacing_mm.max()), 4)}
     needed = np.ceil((high_mm - low_mm) / grid.affine[0, 0] - 1e-3)
+    numbers |= {"foreground_fraction": round(float(mask.mean()), 4)}
     numbers |= {f"needed_{axis}": float(count) for axis, count in zip("xyz", needed, strict=True)}
     yield (result := result.with_metrics(numbers))
 

@@ -113,6 +113,7 @@ QUALITY = {
     "template_dice": "Template Dice",
     "mutual_information": "Mutual inform.",
     "foreground_ml": "Foreground (ml)",
+    "foreground_fraction": "Foreground / image",
     "foreground_cut": "Foreground cut",
     "voxel_min_mm": "Finest voxel (mm)",
     "voxel_max_mm": "Coarsest voxel (mm)",

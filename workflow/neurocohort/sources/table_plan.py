@@ -31,7 +31,7 @@ def plan_table(
 
     Raises:
         InputError: If the table can't be read, an ID can't be a BIDS label, two IDs become one label, two rows have the same
-            participant and session, or no image exists.
+            participant and session, no image exists, or no file of a column with masks does.
     """
     check_modalities(modalities)
     notes = Notes()
@@ -64,6 +64,13 @@ def plan_table(
             f"{table} names {len(plan.scans)} image(s), and none of them is there, such as {plan.scans[0].images['T1w']}; "
             f"expected absolute paths, or paths that start from {base or table.absolute().parent}."
         )
+    for name, column in (masks or {}).items():
+        named = [scan.masks[name] for scan in plan.scans if name in scan.masks]
+        if named and not any(map(os.path.lexists, named)):
+            raise InputError(
+                f"{table} has {len(named)} cell(s) in the column {column}, which `masks` names for {name}, and none is the "
+                f"path of a file that is there, such as {named[0]}; correct the paths, or name the column of the masks' paths."
+            )
     _note_images(plan)
     fill_session_ages(plan, None)
     return plan

@@ -107,13 +107,14 @@ def check_configuration(
         for note in notes:
             print(f"note: {source}: {note}", file=sys.stderr, flush=True)
     completed, unusable = with_models(given)
+    unusable += fill_in_labels(completed)  # before the recipes, which count the labels
     checked, faults = (None, faults) if faults else _checked_keys(with_recipes(completed))
     if unusable:
         checked, faults = None, [*faults, *unusable]
     if checked is not None:
         faults = [
             fault
-            for check in (fill_in_labels, cohort_faults, synthetic_faults, _number_faults, native_faults, model_faults)
+            for check in (cohort_faults, synthetic_faults, _number_faults, native_faults, model_faults)
             for fault in check(checked)
         ]
         faults += split_file_faults(checked) if read_cohorts else []

@@ -1,9 +1,9 @@
-"""Checks of a study in native space: what needs the template, the brain or its tissues is refused."""
+"""Checks of `preprocessing`: what belongs to another registration, and in native space what needs the template or the brain."""
 
 from collections.abc import Iterator
 
 from neurocohort.learning.published import PUBLISHED
-from neurocohort.settings.scan import NATIVE
+from neurocohort.settings.scan import NATIVE, LearnedRegistration
 from neurocohort.study.messages import listed
 
 WHY = "`preprocessing.space` is native, where images are neither registered nor skull-stripped, and have no tissues"
@@ -20,9 +20,17 @@ FITTING_SOURCES = ("bids", "table", "ixi")
 
 
 def native_faults(config: dict) -> Iterator[str]:
-    """Yield a sentence for each key that doesn't fit the study's space. ``config``: the configuration with all defaults."""
+    """Yield a sentence for each key that doesn't fit the study's space or registration.
+
+    ``config``: the configuration with all defaults.
+    """
     preprocessing = config["preprocessing"]
     window = preprocessing.get("window")
+    if preprocessing["registration"] != "learned" and preprocessing["learned"] != LearnedRegistration().model_dump():
+        yield (
+            f"`preprocessing.learned` is only for `preprocessing.registration: learned`, and the registration is "
+            f"{preprocessing['registration']}; set it, or leave `learned` out."
+        )
     if preprocessing["space"] != NATIVE:
         if window:
             yield (

@@ -6,18 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from neurocohort.errors import InputError
+from neurocohort.settings.ingest import IngestKeys
 from neurocohort.sources.label_tables import labels_of_bids
 from neurocohort.structures import TISSUES, one_sided, structures_of, values_by_name
 from neurocohort.study.messages import listed
 
 
-def fill_in_labels(config: dict) -> Iterator[str]:
-    """Give each BIDS cohort without ``labels`` those of its ``dseg.tsv``; yield a sentence for each table that can't be used."""
-    for name, cohort in config["cohorts"].items():
-        if cohort["source"] != "bids" or "labels" in cohort or not os.path.isdir(cohort.get("path", "")):
+def fill_in_labels(config: object) -> Iterator[str]:
+    """Give each BIDS cohort without ``labels`` those of its ``dseg.tsv``; yield a sentence for each table that can't be used.
+
+    Args:
+        config: A study's configuration as plain built-ins, not checked yet; what isn't understood is left as it is.
+    """
+    cohorts = config.get("cohorts") if isinstance(config, dict) else None
+    for name, cohort in cohorts.items() if isinstance(cohorts, dict) else ():
+        if not isinstance(cohort, dict) or cohort.get("source") != "bids" or "labels" in cohort:
+            continue
+        place, pattern = cohort.get("path"), cohort.get("pattern", IngestKeys.model_fields["pattern"].default)
+        if not isinstance(place, str) or not isinstance(pattern, str) or not os.path.isdir(place):
             continue
         try:
-            labels = labels_of_bids(Path(cohort["path"]), cohort["pattern"])
+            labels = labels_of_bids(Path(place), pattern)
         except InputError as error:
             yield f"`cohorts.{name}.labels`: {error}"
             continue
