@@ -13,12 +13,15 @@ Brain mask, bias field and affine are the same for all methods. Dated rows go to
 
 import argparse
 import itertools
+import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
 from known_scans import KnownScan, agreement, mni_brain, read_transforms
@@ -35,15 +38,16 @@ from neurocohort.imaging.deformable import (
 from neurocohort.imaging.learned import register_learned
 from neurocohort.imaging.own_axes import along_own_axes, deformation_to
 from neurocohort.imaging.preprocess import MIN_DICE, _register
-from neurocohort.imaging.reading import read_labels, read_scan
+from neurocohort.imaging.reading import read_labels, read_scan, write_image
 from neurocohort.imaging.registration import write_itk_affine
 from neurocohort.imaging.template import Template, read_template
 from neurocohort.imaging.volume import Volume, cropped, grid_of
 from neurocohort.settings.scan import LearnedRegistration
-from preprocessing import REAL, make_scan, make_templates
+from preprocessing import ONE_THREAD, REAL, make_scan, make_templates
 from rows import append_rows
 
 RESULTS = Path(__file__).resolve().parent / "results" / "learned_registration.tsv"
+SYN = "SyNQuick"
 HEADS = [name for name in REAL if name != "IXI533"]
 
 
@@ -83,6 +87,41 @@ def methods(template: Template, network: Path | None) -> dict[str, Callable[[Pre
     if network:
         found |= {"learned": learned(1, 0), "learned, refined": learned(1, 10)}
     return found | {"greedy": lambda scan: register_deformable(*fixed, *scan.brain, scan.affine, seed=1)}
+
+
+def by_ants(template: Template, bench: Bench) -> Callable[[Prepared], tuple[Deformation, float]]:
+    """SyNQuick in a process of its own; what it returns also says how many seconds of processor time it took there."""
+    crop, inside = cropped(template.fit, template.fit_mask, 10)
+
+    def register(scan: Prepared) -> tuple[Deformation, float]:
+        image, mask = scan.brain
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            files = {
+                "fixed": folder / "fixed.nii.gz",
+                "moving": folder / "moving.nii.gz",
+                "affine": folder / "affine.txt",
+            }
+            write_image(files["fixed"], crop.data * inside, crop.affine)
+            write_image(files["moving"], image.data * mask, image.affine)
+            write_itk_affine(files["affine"], scan.affine)
+            given = [part for key, path in files.items() for part in (f"--{key}", path)]
+            script = Path(__file__).with_name("syn_quick.py")
+            environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
+            subprocess.run([bench.ants_python, script, *given, "--folder", folder], check=True, env=environment)
+            fields = [_displacement(folder / f"{direction}.nii.gz") for direction in ("forward", "inverse")]
+            seconds = float((folder / "seconds.txt").read_text())
+        started = time.process_time()
+        masks = Volume(inside, crop.affine), Volume(mask, image.affine)
+        found = deformation_of(*fields, *masks, scan.affine)
+        return found, seconds + time.process_time() - started
+
+    return register
+
+
+def _displacement(path: Path) -> np.ndarray:
+    """ITK's displacement (LPS mm) as one along the world's axes, (X, Y, Z, 3), mm."""
+    return np.asarray(nib.load(path).dataobj)[:, :, :, 0] * np.array([-1, -1, 1], dtype=np.float32)
 
 
 def known_row(scan: Prepared, found: Deformation) -> dict:
@@ -130,15 +169,18 @@ def main() -> None:
         make_templates(bench)
         template = read_template(bench.template(1.0))
         scans = [prepared(make_scan(name, bench, None, 1), template) for name in ("synth", *args.heads)]
-        for name, register in methods(template, args.network).items():
+        for name, register in (methods(template, args.network) | {SYN: by_ants(template, bench)}).items():
             if args.methods and name not in args.methods:
                 continue
-            register(scans[0])  # imports
+            if name != SYN:
+                register(scans[0])  # imports
             row, seconds, found, maps = {"method": name}, [], [], []
             for scan in scans:
                 started = time.process_time()
-                found.append(register(scan))
-                seconds.append(time.process_time() - started)
+                result = register(scan)
+                deformation, took = result if name == SYN else (result, time.process_time() - started)
+                found.append(deformation)
+                seconds.append(took)
                 if scan is not scans[0]:
                     maps.append(regions(scan, found[-1], template))
             row |= {"training_steps": args.training_steps if name.startswith("learned") else None}
