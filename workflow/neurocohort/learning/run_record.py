@@ -33,6 +33,7 @@ class Pretrained:
     """What only a pretraining records.
 
     Args:
+        validation_loss: Of the kept weights; see `training.Trained`.
         baseline_loss: The validation loss without a network (`pretraining.baseline_loss`).
         training_scans: Number of scans that it learned from.
         training_participants: Number of their participants.
@@ -40,6 +41,7 @@ class Pretrained:
         validation_participants: Number of their participants.
     """
 
+    validation_loss: float | None
     baseline_loss: float
     training_scans: int
     training_participants: int

@@ -203,8 +203,8 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     trained = _trained(loop, judgement, start)
     if not isinstance(source.task, Pretraining):
         return trained
-    pretrained = _pretrained(source, job)
-    report(_compared(trained, pretrained))
+    pretrained = _pretrained(source, job, trained.validation_loss)
+    report(_compared(pretrained))
     return replace(trained, weights=encoder_weights(trained.weights), pretrained=pretrained)
 
 
@@ -276,8 +276,9 @@ def _trained(loop: Loop, judgement: Judgement, start: dict[str, torch.Tensor]) -
     )
 
 
-def _pretrained(source: BatchSource, job: _Job) -> Pretrained:
+def _pretrained(source: BatchSource, job: _Job, validation_loss: float | None) -> Pretrained:
     return Pretrained(
+        validation_loss=validation_loss,
         baseline_loss=baseline_loss(source, job.training, job.validation),
         training_scans=len(job.training),
         training_participants=_people(job.training),
@@ -290,9 +291,9 @@ def _people(rows: pd.DataFrame) -> int:
     return len(rows.drop_duplicates(["cohort", "participant_id"]))
 
 
-def _compared(trained: Trained, pretrained: Pretrained) -> str:
+def _compared(pretrained: Pretrained) -> str:
     """The loss of the kept epoch and the baseline's, for the log."""
-    loss = "none" if trained.validation_loss is None else f"{trained.validation_loss:.4f}"
+    loss = "none" if pretrained.validation_loss is None else f"{pretrained.validation_loss:.4f}"
     return f"validation loss of the kept weights {loss}, without a network {pretrained.baseline_loss:.4f}"
 
 

@@ -400,6 +400,11 @@ class Study:
         """A block of the configuration; empty where it isn't there."""
         return self.configuration.get(name) or {}
 
+    @property
+    def trained(self) -> list[Experiment]:
+        """The experiments and the pretrainings."""
+        return [*self.experiments.values(), *self.pretrainings.values()]
+
     @cached_property
     def with_derived(self) -> list[Experiment]:
         """The experiments, each followed by those that its ``leave_one_site_out`` asks for."""
