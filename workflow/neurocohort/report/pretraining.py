@@ -46,7 +46,9 @@ def start_sentence(study: Study, experiment: Experiment) -> str:
     title = labels.in_text(found[0])
     direct = experiment.settings["transfer"]["weights"] == found[0]
     through = "" if direct else ", through another experiment"
-    return f"Its training started from the weights of the pretraining {title}{through}, which learned from no held-out participant."
+    return (
+        f"It started from the weights of the pretraining {title}{through}, which learned from no held-out participant."
+    )
 
 
 def _of_scans(runs: dict[str, Run]) -> list[str]:
@@ -88,7 +90,7 @@ def _of_losses(member: str, run: Run, networks: int) -> str:
         else "The network is no better than this image, which is the same for everybody."
     )
     return (
-        f"{name}The mean squared error of the hidden voxels of the validation scans is {numbers[0]}, in standardised intensities; "
+        f"{name}The mean squared error of hidden voxels of the validation scans is {numbers[0]}, in standardised intensities; "
         f"for the mean image of the training scans it is {numbers[1]}. {decided}"
     )
 
@@ -98,7 +100,9 @@ def _of_use(study: Study, pretraining: Experiment) -> str:
     users = [one.title for one in study.experiments.values() if pretraining.name in pretrained_from(chains, one.name)]
     if not users:
         return "No experiment of this study starts from its weights."
-    return f"Its weights are the start of {listed(users)}. Whether they helped is in the learning curves of those that have one."
+    return (
+        f"Its weights are the start of {listed(users)}. Learning curves show whether they helped, where there are any."
+    )
 
 
 def _span(numbers: list[int], noun: str) -> str:
