@@ -8,6 +8,7 @@ from report_fixture import make_study
 from statement_options import OPTIONS
 from statement_pages import PAGES
 from statement_pieces import PIECES, plans
+from statement_pretraining import PRETRAINING_OPTIONS, PRETRAINING_PAGES, PRETRAINING_PIECES
 from statement_structures import STRUCTURE_OPTIONS, STRUCTURE_PAGES
 from statement_study import Scenario
 
@@ -16,13 +17,13 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
     """Every scenario's name and what it prints."""
     original = folder / "original"
     make_study(original, participants=20)
-    for make in (*PAGES, *STRUCTURE_PAGES):
+    for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES):
         yield make.__name__, make(Scenario(original, folder / make.__name__))
-    for option, change in {**OPTIONS, **STRUCTURE_OPTIONS}.items():
+    for option, change in {**OPTIONS, **STRUCTURE_OPTIONS, **PRETRAINING_OPTIONS}.items():
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
-    for name, say in PIECES.items():
+    for name, say in {**PIECES, **PRETRAINING_PIECES}.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 
@@ -30,7 +31,7 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
 def by_kind(printed: dict[str, str]) -> list[list[str]]:
     """The texts of the scenarios, those of a kind together: pages, methods texts, plans, and the rest."""
     kinds: dict[str, list[str]] = {}
-    pages = {make.__name__ for make in (*PAGES, *STRUCTURE_PAGES)}
+    pages = {make.__name__ for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES)}
     for name, text in printed.items():
         kind = (
             "page"

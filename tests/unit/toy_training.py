@@ -28,6 +28,7 @@ from neurocohort.learning.loop import TrainingFiles
 from neurocohort.learning.run_record import EpochRow
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.training import Trained, print_line, train
+from neurocohort.settings.pretraining import Pretraining
 
 CPU = torch.device("cpu")
 SIDE = 16
@@ -51,6 +52,7 @@ def toy_cohort(task: str, count: int = 18) -> tuple[pd.DataFrame, PackedImages]:
     samples = pd.DataFrame(
         {
             "scan_id": [f"s{i}" for i in range(count)],
+            "participant_id": [f"p{i}" for i in range(count)],
             "cohort": "toy",
             "site": ["small" if i % 6 == 0 else "large" for i in range(count)],
             "pack": ["held-out" if part == "held-out" else "development" for part in parts],
@@ -73,6 +75,8 @@ def toy_settings(task: str = "regression", **changes) -> TrainingSettings:
     values = {"task": task, "network": "sfcn", "channels": [4, 8, 8], "dropout": 0.2, "epochs": 3, "batch_size": 4}
     if task == "segmentation":
         values |= {"network": "unet", "channels": [4, 8], "dropout": 0.0}
+    if task == "pretraining":
+        values |= {"pretraining": Pretraining(mask_voxels=4)}
     usual = TrainingSettings(**values, learning_rate=0.01, workers=0, retrain=0)
     return usual.model_copy(update=changes)  # which may be out of their ranges
 

@@ -44,6 +44,7 @@ from neurocohort.study.members import (
     transfer_chain,
     without_site_names,
 )
+from neurocohort.study.pretraining import evaluated, pretrained_from, pretrainings
 from neurocohort.study.published import (
     published_file,
     published_path,
@@ -82,6 +83,8 @@ watch(workflow)
 
 COHORTS = config["cohorts"]
 EXPERIMENTS = all_experiments(config["experiments"])
+STUDIED = evaluated(config["experiments"])  # the others are pretrainings
+EVALUATED = evaluated(EXPERIMENTS)
 MODELS = config["models"]  # of other studies
 PREPROCESSING = config["preprocessing"]
 SPACING_MM = PREPROCESSING["spacing_mm"]
@@ -166,7 +169,7 @@ def print_notes():
             f"results/experiments/{experiment}/evaluation_notes.tsv",
             *([GIVEN_NOTES[experiment]] if experiment in GIVEN_NOTES else []),
         ]
-        for experiment in config["experiments"]
+        for experiment in STUDIED
     }
     evaluated |= {name: [f"results/applied_models/{name}/notes.tsv"] for name in MODELS}
     for experiment, paths in evaluated.items():
@@ -181,7 +184,7 @@ def print_notes():
         for whose, paths in files.items()
     }
     places = [name.format(cohort="<cohort>") for name in NOTES]
-    if any(notes[experiment] for experiment in config["experiments"]):
+    if any(notes[experiment] for experiment in STUDIED):
         places += ["results/experiments/<experiment>/*notes.tsv"]
     if any(notes[model] for model in MODELS):
         places += ["results/applied_models/<model>/notes.tsv"]

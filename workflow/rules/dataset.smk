@@ -108,6 +108,9 @@ rule select:
     input:
         after_ingest,
         lambda w: cohort_tables(all_cohorts(w.experiment)),
+        pretrained=lambda w: [
+            one.partition("=")[2] for one in pretraining_samples(w.experiment)
+        ],
     output:
         samples="results/experiments/{experiment}/samples.tsv",
         flow="results/experiments/{experiment}/flow.tsv",
@@ -125,6 +128,9 @@ rule select:
         code=code_hash("select"),
         settings=lambda w: selection_settings(w.experiment),
         trained=trained_option,
+        pretrained=lambda w: " ".join(
+            f"--pretrained={one}" for one in pretraining_samples(w.experiment)
+        ),
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --settings {params.settings:q} --applied {output.applied} {params.trained} > {log} 2>&1"
+        " --settings {params.settings:q} --applied {output.applied} {params.trained} {params.pretrained} > {log} 2>&1"

@@ -233,6 +233,16 @@ def transfer_file(experiment):
     return weights if weights.endswith(".safetensors") else ""
 
 
+def pretraining_samples(experiment):
+    """What each pretraining that an experiment starts from learned from, as ``NAME=PATH``."""
+    tests = [TEST_FOLD.format(number) for number in range(1, TEST_FOLDS + 1)] or [""]
+    return [
+        f"{name}=results/experiments/{name}/{TRAINING_FOLDER.format(test=test)}/samples.tsv"
+        for name in pretrained_from(EXPERIMENTS, experiment)
+        for test in tests
+    ]
+
+
 def transfer_fraction(experiment):
     """The part of the published image that the grid covers, for trainings that go back to published weights."""
     if not starts_published(EXPERIMENTS, experiment):

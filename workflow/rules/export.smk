@@ -53,7 +53,7 @@ rule bundle:
 
 
 if not IN_JOB:
-    for experiment in config["experiments"]:
+    for experiment in STUDIED:
         keep_whole(
             f"results/models/{experiment}", "LICENSE", "configs", "docs", "models"
         )

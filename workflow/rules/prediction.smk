@@ -8,7 +8,7 @@ APPLIED_MODELS = expand(
 )
 SALIENCY_MAPS = [
     f"results/experiments/{name}/saliency/saliency.npz"
-    for name in config["experiments"]
+    for name in STUDIED
     if not segments(name) and config["saliency"]["method"] != "none"
 ]
 
@@ -30,7 +30,7 @@ rule predict:
     benchmark:
         "benchmarks/predict/{experiment}/{run}.tsv"
     wildcard_constraints:
-        experiment=one_of(name for name in EXPERIMENTS if not segments(name)),
+        experiment=one_of(name for name in EVALUATED if not segments(name)),
     conda:
         ENVIRONMENT
     threads: training("threads")
@@ -82,7 +82,7 @@ rule ensemble:
     benchmark:
         "benchmarks/ensemble/{experiment}.tsv"
     wildcard_constraints:
-        experiment=one_of(name for name in EXPERIMENTS if not segments(name)),
+        experiment=one_of(name for name in EVALUATED if not segments(name)),
     conda:
         ENVIRONMENT
     resources:
@@ -151,7 +151,7 @@ rule saliency:
     benchmark:
         "benchmarks/saliency/{experiment}.tsv"
     wildcard_constraints:
-        experiment=one_of(name for name in EXPERIMENTS if not segments(name)),
+        experiment=one_of(name for name in EVALUATED if not segments(name)),
     conda:
         ENVIRONMENT
     threads: training("threads")

@@ -13,8 +13,14 @@ rule report:
     input:
         metrics=expand(
             "results/experiments/{experiment}/metrics.tsv",
-            experiment=config["experiments"],
+            experiment=STUDIED,
         ),
+        pretrainings=[
+            f"results/experiments/{name}/{member}/{file}"
+            for name in pretrainings(config["experiments"])
+            for member in members(name)
+            for file in ("run.json", "history.tsv")
+        ],
         controls=[
             f"results/experiments/{name}/control.json"
             for name, experiment in EXPERIMENTS.items()

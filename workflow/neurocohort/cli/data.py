@@ -230,16 +230,20 @@ def select(
         Path | None, typer.Option(help="what was known when the networks that stay were trained")
     ] = None,
     applied: Annotated[Path | None, typer.Option(help="where to write the scans that only get predictions")] = None,
+    pretrained: Annotated[
+        list[str] | None, typer.Option(help="a pretraining that the experiment starts from: NAME=its training samples")
+    ] = None,
 ) -> None:
     """Select an experiment's samples from its cohorts and, tested but never trained on, its external ones. With TRAINED, scans
-    that were added since are not trained on."""
+    that were added since are not trained on. Nobody who is tested may be in the samples of PRETRAINED."""
     import json
 
     import pandas as pd
 
     from neurocohort.dataset.class_values import listed_classes
     from neurocohort.dataset.controls import shuffled_by_test_fold
-    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.dataset.leakage import check_no_leakage, check_unseen
+    from neurocohort.dataset.runs import test_fold_of
     from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, development_samples, samples_without_value
     from neurocohort.dataset.samples import select_samples as run
     from neurocohort.dataset.sites import without_site
@@ -280,6 +284,9 @@ def select(
             selected, steps = with_participants(selected, steps, number, wanted.participants_seed)
         now = known_scans(data, wanted.cohorts, json.loads(split_files))
         record = record_of(selected, now, conditions)
+    for name, _, path in (one.partition("=") for one in pretrained or ()):
+        learned = read_table(Path(path), ("participant_id", "voxels_sha256"))
+        check_unseen(selected, learned, name, test_fold_of(Path(path).parent.name))
     if wanted.shuffle_seed is not None:
         selected = shuffled_by_test_fold(selected, wanted.shuffle_seed)
     if wanted.development:

@@ -3,10 +3,11 @@
 import pandas as pd
 
 from neurocohort.dataset.class_values import few_values
-from neurocohort.dataset.folds import HELD_OUT
+from neurocohort.dataset.folds import HELD_OUT, with_test_fold
 from neurocohort.dataset.runs import TEST_FOLD
 from neurocohort.errors import InputError
 
+EXTERNAL = "external"
 COLUMNS = ("cohort", "scan_id", "participant_id", "part", "voxels_sha256")
 
 
@@ -58,6 +59,31 @@ def check_not_held_out(samples: pd.DataFrame, test_fold: int) -> None:
         raise InputError(
             f"{held_out.sum()} of the samples to train on are held out: {few_values(sorted(samples.loc[held_out, 'scan_id']))}; "
             "expected none. Delete the experiment's folder `training` and run again."
+        )
+
+
+def check_unseen(samples: pd.DataFrame, learned: pd.DataFrame, pretraining: str, test_fold: int = 0) -> None:
+    """Raise InputError if a pretraining, whose weights an experiment starts from, learned from anybody whom it tests.
+
+    Persons are compared by their participant_id, in all cohorts, and images by their voxels.
+
+    Args:
+        samples: The samples of the experiment; those held out and external ones are tested.
+        learned: The samples that the pretraining learned from and chose its epoch on.
+        pretraining: Its name.
+        test_fold: The test fold that both trainings leave out; 0 without test folds.
+    """
+    own = with_test_fold(samples, test_fold)
+    tested = own[own["part"].isin((HELD_OUT, EXTERNAL))]
+    same = tested["participant_id"].astype(str).isin(learned["participant_id"].astype(str))
+    same |= tested["voxels_sha256"].isin(learned["voxels_sha256"])
+    if same.any():
+        names = [f"{row.scan_id} ({row.cohort}: {row.part})" for row in tested[same].itertuples()]
+        raise InputError(
+            f"the pretraining {pretraining}, which this experiment starts from, learned from {same.sum()} of the scans that the "
+            f"experiment tests, or from their participants: {few_values(sorted(names), '; ')}; expected none. Leave these scans "
+            f"out of {pretraining} by its `filter`, or remove their cohort from one of the two. If they are different people "
+            "with the same participant_id, rename them in one of the cohorts."
         )
 
 

@@ -39,6 +39,12 @@ class RunName:
         return str(replace(self, test_fold=0))
 
 
+def test_fold_of(folder: str) -> int:
+    """The test fold of a ``folder`` such as ``test-2``; 0 for any other name."""
+    found = re.fullmatch(TEST_FOLD.format(r"(\d+)"), folder)
+    return int(found[1]) if found else 0
+
+
 def run_name(text: str) -> RunName:
     """Read the name of a run. Raises InputError for a text that is none."""
     found = _RUN.fullmatch(text)

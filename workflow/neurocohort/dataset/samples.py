@@ -1,7 +1,7 @@
 """The samples of one experiment: its scans, their parts, and the number of scans left after each step."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from neurocohort.errors import InputError
 SCAN_COLUMNS = ("scan_id", "participant_id", "site", "age", "sex", "voxels_sha256")
 KEPT_COLUMNS = ["scan_id", "participant_id", "cohort", "site", "part", "fold", "pack", "row", "target", "age", "sex"]
 KEPT_COLUMNS += ["voxels_sha256"]
+WITH_VALUES = ("regression", "classification")  # tasks whose target is a variable
 
 
 class CohortTables(TypedDict):
@@ -42,8 +43,8 @@ def select_samples(
     Args:
         cohorts: The cohorts' tables, by name.
         external: Cohorts that are tested and never trained on.
-        task: regression, classification or segmentation.
-        target: The variable to predict.
+        task: regression, classification, segmentation or pretraining.
+        target: The variable to predict; empty for a pretraining, for which scans need no value.
         query: A filter on the columns of scans.tsv, or empty. A column that a cohort lacks is missing in all its rows, so that
             ``dementia != 1`` keeps a cohort without ratings.
         classes: Of a classification, the values of ``target`` for each class; scans with other values are left out.
@@ -58,11 +59,11 @@ def select_samples(
             (`check_no_leakage`).
     """
     values = {}
-    if task != "segmentation":
+    if task in WITH_VALUES:
         values = target_values({name: tables["scans"] for name, tables in cohorts.items()}, task, target, classes)
     samples, flow = [], []
     for name, tables in cohorts.items():
-        rows = _rows(name, tables, values.get(name, target))
+        rows = _rows(name, tables, values.get(name, target or float("nan")))
         kept = pd.Series(True, index=rows.index)
         for step, fulfilled in _steps(rows, tables, task, target, query, classes):
             kept &= fulfilled
@@ -79,8 +80,9 @@ def select_samples(
     selected = selected.sort_values(["cohort", "scan_id"]).reset_index(drop=True)
     check_no_leakage(selected)
     for part, place in empty_parts(selected, range(1, test_folds + 1) if test_folds else [0]):
+        wanted = f" for the target {target!r}" if target else ""
         raise InputError(
-            f"no scan is left in the part {part!r}{place} for the target {target!r}: see the steps in flow.tsv; use a larger "
+            f"no scan is left in the part {part!r}{place}{wanted}: see the steps in flow.tsv; use a larger "
             "cohort, another filter, or other fractions under `split`."
         )
     return selected, pd.DataFrame(flow)
@@ -109,7 +111,7 @@ def samples_without_value(
         The columns of the samples and ``reason``.
     """
     found = []
-    if task != "segmentation":
+    if task in WITH_VALUES:
         for name in external:
             scans = cohorts[name]["scans"]
             rows = _rows(name, cohorts[name], scans.get(target, pd.Series(float("nan"), index=scans.index)))
@@ -153,7 +155,7 @@ def _steps(
         yield f"filter: {query}", pd.Series(fulfilled, index=rows.index, dtype=bool)
     if task == "segmentation":
         yield "with a reference segmentation", rows["has_labels"] == "yes"
-    else:
+    elif task in WITH_VALUES:
         yield _with_value(target), rows["target"].notna()
     if classes:
         yield f"{target} is {' or '.join(class_names(classes))}", rows["target"] != OTHER
@@ -163,7 +165,7 @@ def _with_value(target: str) -> str:
     return f"with a value of {target}"
 
 
-def _rows(cohort: str, tables: CohortTables, target: pd.Series | str) -> pd.DataFrame:
+def _rows(cohort: str, tables: CohortTables, target: Any) -> pd.DataFrame:
     """A row per scan with the columns of samples.tsv; ``row`` is missing for scans that aren't packed.
 
     Other columns of scans.tsv aren't copied: a user's variable may be called part, row or target too.

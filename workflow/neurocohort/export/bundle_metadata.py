@@ -19,6 +19,7 @@ from neurocohort.learning.model_files import WEIGHTS
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import (
     Classification,
+    Regression,
     Segmentation,
     Task,
     mirrored_labels_of,
@@ -180,7 +181,7 @@ class Bundle:
             names = ["background", *task.structures]
         elif isinstance(task, Classification):
             names = ["logit of class 1"] if task.outputs == 1 else [f"logit of class {n}" for n in range(task.outputs)]
-        elif task.outputs == 1:
+        elif not isinstance(task, Regression) or task.outputs == 1:
             names = ["standardised value"]
         else:
             names = [f"logit of the bin at {centre:.4g}" for centre in np.linspace(task.low, task.high, task.outputs)]

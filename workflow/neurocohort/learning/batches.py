@@ -20,6 +20,7 @@ from neurocohort.errors import InputError
 from neurocohort.learning.augmentation import AugmentationParameters, augment, draw, movement
 from neurocohort.learning.data import Intensity, Pack, PackedImages, to_input
 from neurocohort.learning.memory import free_memory
+from neurocohort.learning.pretraining_inputs import PretrainingInputs
 from neurocohort.learning.scan_order import epoch_order, site_groups
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.synthetic_images import Contrast, Painter, Regions
@@ -42,7 +43,7 @@ class Batch:
 
     Args:
         inputs: (n, C, X, Y, Z) float32.
-        targets: (n,) values or (n, X, Y, Z) labels.
+        targets: (n,) values or (n, X, Y, Z) labels; for a pretraining see `pretraining_inputs`.
         count: Scans of the batch over all processes.
         weight: The weight of this process's loss, processes * n / count. The mean over the processes of weight * (mean loss of
             n scans) is the mean loss of the whole batch.
@@ -64,6 +65,8 @@ class _Gathered:
     drawn: list[AugmentationParameters]
     starts: list[tuple[int, ...]] | None
     count: int
+    epoch: int
+    numbers: list[int]
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,12 @@ class BatchSource:
             return None
         mirrored = mirrored_labels_of(task) or tuple(range(task.outputs))
         return Painter(synthetic, self.settings, mirrored, len(self.intensity.mean))
+
+    @property
+    def pretraining(self) -> PretrainingInputs | None:
+        """What makes the inputs of a pretraining; None for other tasks."""
+        wanted = self.settings.pretraining
+        return PretrainingInputs(self.settings, wanted, self.intensity) if wanted else None
 
     def read(self, pack: Pack, row: int, *, pinned: bool = False) -> Scan:
         """One scan in memory."""
@@ -189,7 +198,7 @@ class TrainingBatches:
             pinned = self.device.type == "cuda"
             scans = [self.source.read(*self.places[sample], pinned=pinned) for sample in samples]
         paintings = [self._painting(*one) for one in zip(samples, scans, contrasts, strict=True)]
-        return _Gathered(samples, scans, paintings, drawn, starts, len(batch))
+        return _Gathered(samples, scans, paintings, drawn, starts, len(batch), epoch, mine)
 
     def _painting(self, sample: int, scan: Scan, contrast: Contrast | None) -> Painting | None:
         """What is painted in place of ``scan``; None where it stays."""
@@ -206,6 +215,9 @@ class TrainingBatches:
 
     def _batch(self, gathered: _Gathered) -> Batch:
         images = [self._image(*pair) for pair in zip(gathered.scans, gathered.paintings, strict=True)]
+        weight = self.settings.processes * len(images) / gathered.count
+        if made := self.source.pretraining:
+            return Batch(*made.of_training(images, gathered.epoch, gathered.numbers), gathered.count, weight)
         labels = [
             label_map.to(self.device, non_blocking=True) for _, label_map in gathered.scans if label_map is not None
         ]
@@ -220,7 +232,6 @@ class TrainingBatches:
         )
         values = [] if self.targets is None else [self.targets[sample] for sample in gathered.samples]
         targets = torch.stack(values) if moved_labels is None else moved_labels
-        weight = self.settings.processes * len(inputs) / gathered.count
         return Batch(inputs, targets.to(self.source.task.target_dtype), gathered.count, weight)
 
     def _patch_start(self, epoch: int, number: int, drawn: AugmentationParameters) -> tuple[int, ...]:
@@ -287,7 +298,13 @@ def evaluation_batches(samples: pd.DataFrame, source: BatchSource) -> Iterator[B
         return (images.pin_memory(), targets.pin_memory()) if source.device.type == "cuda" else (images, targets)
 
     with closing(ahead(read, range(0, len(rows), settings.batch_size), settings.workers)) as batches:
-        for images, targets in batches:
+        for number, (images, targets) in enumerate(batches):
+            if made := source.pretraining:
+                first = number * settings.batch_size
+                numbers = [*range(first, first + len(images))]
+                scans = [*images.to(source.device, non_blocking=True)]
+                yield Batch(*made.of_validation(scans, numbers), len(scans), 1.0)
+                continue
             inputs = to_input(images.to(source.device, non_blocking=True), source.intensity)
             yield Batch(inputs, targets.to(source.device, non_blocking=True), len(inputs), 1.0)
 

@@ -14,7 +14,7 @@ from neurocohort.learning.batches import Batch
 from neurocohort.learning.loop import BEST, Loop
 from neurocohort.learning.networks import load_weights
 from neurocohort.learning.outcomes import FIRST, LATEST
-from neurocohort.learning.tasks import CLASSIFICATION, REGRESSION, SEGMENTATION, Regression, Task
+from neurocohort.learning.tasks import CLASSIFICATION, PRETRAINING, REGRESSION, SEGMENTATION, Regression, Task
 
 # With a smaller spread a network has learned nothing. Regression: standard deviation of the predictions divided by that of the
 # targets. The best prediction with a correlation of r has a ratio of r, so that 0.1 explains 1 % of the variance; a brain-age
@@ -53,7 +53,7 @@ def judge(loop: Loop, batches: Iterator[Batch]) -> Judgement:
     ``batches`` are those of this process. Every process must call this, and gets the same judgement. The network of the loop
     has the kept weights afterwards.
     """
-    epoch, settings, least = loop.kept_epoch(), loop.settings, LEAST_SPREAD[loop.task.kind]
+    epoch, settings, least = loop.kept_epoch(), loop.settings, LEAST_SPREAD.get(loop.task.kind, 0.0)
     edge = _edge(loop)
     if epoch is None:
         reason = (
@@ -61,6 +61,8 @@ def judge(loop: Loop, batches: Iterator[Batch]) -> Judgement:
         )
         return Judgement(False if settings.judged else None, reason, None, least, edge)
     load_weights(loop.network, loop.kept_weights())
+    if loop.task.kind == PRETRAINING:
+        return Judgement(None, "a pretraining is compared with its baseline instead", None, least, edge)
     own = [_compared(loop.task, outputs, targets) for outputs, targets in loop.outputs(batches)]
     pairs = [pair for one in loop.processes.gather(own) for pair in one]
     predicted, targets = (np.concatenate(parts) for parts in zip(*pairs, strict=True))

@@ -60,6 +60,8 @@ def write_model(folder: Path, trained: Trained, settings: TrainingSettings, devi
         "scans_per_second": round(trained.scans_per_second, 3),
         "learning": learning,
     }
+    if trained.pretrained:
+        run["pretraining"] = asdict(trained.pretrained)
     write_json(folder / RUN, run)
 
 

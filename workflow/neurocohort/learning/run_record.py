@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,27 @@ class Attempt:
     learned: bool | None
 
 
+@dataclass(frozen=True)
+class Pretrained:
+    """What only a pretraining records.
+
+    Args:
+        validation_loss: Of the kept weights; see `training.Trained`.
+        baseline_loss: The validation loss without a network (`pretraining.baseline_loss`).
+        training_scans: Number of scans that it learned from.
+        training_participants: Number of their participants.
+        validation_scans: Number of scans that the epoch was chosen on.
+        validation_participants: Number of their participants.
+    """
+
+    validation_loss: float | None
+    baseline_loss: float
+    training_scans: int
+    training_participants: int
+    validation_scans: int
+    validation_participants: int
+
+
 class Learning(TypedDict):
     """Whether the network learned anything: the fields of `judgement.Judgement`, and all `Attempt`s."""
 
@@ -42,7 +63,8 @@ class Learning(TypedDict):
 class Run(TypedDict):
     """The content of run.json.
 
-    ``best_epoch``, ``criterion`` and ``validation_loss`` are described in `training.Trained`.
+    ``best_epoch``, ``criterion`` and ``validation_loss`` are described in `training.Trained`; ``pretraining`` has the fields of
+    `Pretrained`.
     """
 
     settings: dict[str, Any]
@@ -61,3 +83,4 @@ class Run(TypedDict):
     training_seconds: float
     scans_per_second: float
     learning: Learning
+    pretraining: NotRequired[dict[str, Any]]

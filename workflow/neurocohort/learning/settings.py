@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from neurocohort.settings.pretraining import Pretraining
 from neurocohort.settings.training import Augmentation, NetworkKeys, Synthetic, TrainingKeys, TransferKeys
 
 __all__ = ["Augmentation", "Synthetic", "TrainingSettings", "read_settings"]
@@ -17,6 +18,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         modalities: The network's input channels.
         classes: Number of classes, in a classification.
         structures: Names of the structures of a segmentation, label 1 first; None for CSF, GM and WM.
+        pretraining: What a pretraining learns; None for other tasks.
         weights: A safetensors file to start from, or the published weights (`learning.published`); empty for random weights.
         grid_fraction: Where the training goes back to the published weights, how much of one of their images the grid covers: the
             intensities are then scaled as for them. None elsewhere.
@@ -26,11 +28,12 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         test_fold: The test fold that is held out; 0 without test folds.
     """
 
-    task: Literal["regression", "classification", "segmentation"]
+    task: Literal["regression", "classification", "segmentation", "pretraining"]
     network: str
     modalities: list[str] = Field(["T1w"])
     classes: int = 2
     structures: list[str] | None = None
+    pretraining: Pretraining | None = None
     weights: str = ""
     grid_fraction: float | None = None
     intensity_scale: Literal["percentile", "zscore"] | None = None

@@ -27,12 +27,13 @@ from neurocohort.learning.loop import Loop, TrainingFiles
 from neurocohort.learning.networks import build_network, copied_weights
 from neurocohort.learning.outcomes import FIRST, LATEST
 from neurocohort.learning.precision import Precision, choose_precision, set_up_torch
+from neurocohort.learning.pretraining import baseline_loss, check_views, encoder_weights, pretraining_network
 from neurocohort.learning.published import PUBLISHED_ENDING
 from neurocohort.learning.published_weights import intensity_as_published, take_published_weights
-from neurocohort.learning.run_record import Attempt, EpochRow
+from neurocohort.learning.run_record import Attempt, EpochRow, Pretrained
 from neurocohort.learning.scan_order import balance_line
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import SEGMENTATION, Segmentation, Task, fit_task
+from neurocohort.learning.tasks import WITHOUT_VALUES, Pretraining, Segmentation, Task, fit_task
 from neurocohort.learning.transfer import check_freezing, take_weights
 
 EDGES = {  # where the best epoch is the first or last possible one
@@ -66,6 +67,7 @@ class Trained:
         seed: Seed of these weights.
         judgement: Whether anything was learned.
         attempts: Each training with another seed.
+        pretrained: Of a pretraining, its scans and what its loss is compared with; ``weights`` are then those of the encoder.
     """
 
     weights: dict[str, torch.Tensor]
@@ -83,6 +85,7 @@ class Trained:
     seed: int
     judgement: Judgement
     attempts: tuple[Attempt, ...] = ()
+    pretrained: Pretrained | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def train(
     """
     check_freezing(settings)
     parts = parts_of(samples, settings.fold)
+    check_views(settings, *parts)
     with StopRequest() as stop, joined(settings.processes, device) as processes:
         report = report if processes.is_main_process else _silent
         job = _Job(*parts, packed, processes, stop, files, report)
@@ -174,7 +178,7 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
         intensity = intensity_statistics(scans())
     else:
         intensity, settings = intensity_as_published(scans, settings)
-    targets = None if settings.task == SEGMENTATION else job.training["target"].to_numpy(np.float64)
+    targets = None if settings.task in WITHOUT_VALUES else job.training["target"].to_numpy(np.float64)
     source = BatchSource(job.packed, fit_task(settings, targets), settings, intensity, processes.device)
     batches = TrainingBatches(job.training, source, processes.rank)
     if batches.groups is not None:
@@ -196,7 +200,12 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     judgement = judge(loop, evaluation_batches(own, source))
     if judgement.learned is False and settings.retrain:
         loop.save()
-    return _trained(loop, judgement, start)
+    trained = _trained(loop, judgement, start)
+    if not isinstance(source.task, Pretraining):
+        return trained
+    pretrained = _pretrained(source, job, trained.validation_loss)
+    report(_compared(pretrained))
+    return replace(trained, weights=encoder_weights(trained.weights), pretrained=pretrained)
 
 
 def parts_of(samples: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -215,6 +224,8 @@ def parts_of(samples: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFra
 
 def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
     """The network of ``settings`` with the task's number of outputs and random weights."""
+    if isinstance(task, Pretraining):
+        return pretraining_network(settings, task)
     return build_network(
         settings.network,
         settings.channels,
@@ -263,6 +274,27 @@ def _trained(loop: Loop, judgement: Judgement, start: dict[str, torch.Tensor]) -
         seed=loop.settings.seed,
         judgement=judgement,
     )
+
+
+def _pretrained(source: BatchSource, job: _Job, validation_loss: float | None) -> Pretrained:
+    return Pretrained(
+        validation_loss=validation_loss,
+        baseline_loss=baseline_loss(source, job.training, job.validation),
+        training_scans=len(job.training),
+        training_participants=_people(job.training),
+        validation_scans=len(job.validation),
+        validation_participants=_people(job.validation),
+    )
+
+
+def _people(rows: pd.DataFrame) -> int:
+    return len(rows.drop_duplicates(["cohort", "participant_id"]))
+
+
+def _compared(pretrained: Pretrained) -> str:
+    """The loss of the kept epoch and the baseline's, for the log."""
+    loss = "none" if pretrained.validation_loss is None else f"{pretrained.validation_loss:.4f}"
+    return f"validation loss of the kept weights {loss}, without a network {pretrained.baseline_loss:.4f}"
 
 
 def _known_spread(trained: Trained) -> float:

@@ -95,6 +95,10 @@ def stages(network: nn.Module) -> list[nn.ModuleList]:
 def _stages(network: Any) -> list[list[nn.Module]]:
     children = dict(network.named_children())
     match type(network).__name__:
+        case "MaskedAutoencoder":
+            return [*_stages(network.encoder), [network.decoder]]
+        case "ContrastiveNetwork":
+            return [*_stages(network.encoder), [network.projection]]
         case "SFCN":
             return [*_blocks(network.features), [network.classifier]]
         case "DenseNet121":

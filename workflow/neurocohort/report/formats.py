@@ -56,6 +56,17 @@ class Learning(Record):
     learned: bool | None = None
 
 
+class Pretrained(Record):
+    """What run.json has of a pretraining; see `learning.run_record.Pretrained`."""
+
+    validation_loss: float | None = None
+    baseline_loss: float
+    training_scans: int
+    training_participants: int
+    validation_scans: int
+    validation_participants: int
+
+
 class Run(Record):
     """run.json: the facts of one training. ``settings`` are those of `learning.settings.TrainingSettings`."""
 
@@ -69,6 +80,7 @@ class Run(Record):
     torch: str | None = None
     precision: str | None = None
     learning: Learning = Learning()
+    pretraining: Pretrained | None = None
 
     @property
     def keep(self) -> str:

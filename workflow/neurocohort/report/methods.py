@@ -164,6 +164,7 @@ def _environment(study: Study) -> Environment:
         "block": study.block,
         "cohorts": list(study.cohorts.values()),
         "experiments": list(study.experiments.values()),
+        "pretrainings": list(study.pretrainings.values()),
         "class_names": class_names,
         "metric": labels.metric,
         "evaluations": lambda one: evaluations_sentence(evaluations_of(study, one), one.shown_target),
@@ -216,13 +217,14 @@ def _shared(experiments: Iterable[Experiment], sentence: Callable[[Experiment], 
 def _missing(study: Study) -> list[Missing]:
     """The tables and records that the text needs and that can't be read."""
     needed: list[object] = []
-    trained_on = methods_numbers.trained_cohorts(study.experiments.values())
+    trained_on = methods_numbers.trained_cohorts(study.trained)
     for cohort in study.cohorts.values():
         needed += [cohort.scans, cohort.ingest_exclusions, cohort.exclusions, cohort.quality]
         needed += [cohort.split] if cohort in trained_on else []
     for one in study.experiments.values():
         needed += [one.samples, one.flow, one.metrics, one.baselines, *one.runs.values(), one.sweep, one.control]
         needed += [one.learning_curve]
+    needed += [run for one in study.pretrainings.values() for run in one.runs.values()]
     return missing_of(needed)
 
 

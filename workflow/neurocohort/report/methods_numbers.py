@@ -464,7 +464,7 @@ def registers_with_network(study: Study) -> bool:
 
 def other_torch_versions(study: Study) -> list[str]:
     """The versions of PyTorch that trained, where one of them isn't the report's own."""
-    found = dict.fromkeys(run.torch for one in study.experiments.values() for run in runs_of(one) if run.torch)
+    found = dict.fromkeys(run.torch for one in study.trained for run in runs_of(one) if run.torch)
     return list(found) if set(found) - {study.versions.get("torch")} else []
 
 
@@ -474,5 +474,5 @@ def seeds_of(study: Study) -> list[str]:
     seeds = [f"{words} {study.block(name)['seed']}" for name, words in blocks.items() if "seed" in study.block(name)]
     if registers_with_network(study):
         seeds.append(f"registration network {study.block('preprocessing')['learned']['seed']}")
-    trained = [one for one in study.experiments.values() if one.training.get("seeds")]
+    trained = [one for one in study.trained if one.training.get("seeds")]
     return seeds + [f"training of {one.title} {listed(one.training['seeds'])}" for one in trained]

@@ -200,7 +200,7 @@ def _runs(study: Study) -> list:
     """run.json of every training, with its experiment and its folder."""
     return [
         {"experiment": one.name, "run": member, **json.loads(run.model_dump_json(exclude_unset=True))}
-        for one in study.experiments.values()
+        for one in study.trained
         for member, run in one.runs.items()
         if not isinstance(run, Missing)
     ]

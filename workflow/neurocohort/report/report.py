@@ -25,6 +25,7 @@ from neurocohort.report.model_card import Section, experiment_card, licences_of
 from neurocohort.report.networks import Networks
 from neurocohort.report.part import Content, Part
 from neurocohort.report.participants import Demographics, SplitCheck, Step
+from neurocohort.report.pretraining import pretrainings, start_sentence
 from neurocohort.report.references import bibliography
 from neurocohort.report.results import part_results
 from neurocohort.report.saliency import saliency
@@ -40,8 +41,9 @@ OF_EXPERIMENTS = {"split", "learning", "results", "models"}  # left out where no
 
 @dataclass(frozen=True)
 class Described:
-    """An experiment as the page shows it. ``folds``: a sentence on its cross-validation, empty without; ``evaluations``: a
-    sentence on the models that were evaluated on its held-out participants; ``sweep``: a sentence on what it chose."""
+    """An experiment as the page shows it. ``folds``: a sentence on its cross-validation, empty without; ``start``: one on the
+    pretraining that it starts from, empty without; ``evaluations``: one on the models that were evaluated on its held-out
+    participants; ``sweep``: one on what it chose."""
 
     name: str
     title: str
@@ -50,6 +52,7 @@ class Described:
     flow: dict[str, list[Step]] | Missing
     demographics: list[Demographics] | Missing
     folds: str
+    start: str
     split: SplitCheck | Missing
     evaluations: str
     networks: Networks | Missing
@@ -89,6 +92,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
     size = mosaics.fitting_size([path for cohort in cohorts for path in quality.mosaic_files(cohort)])
     galleries = [quality.gallery(cohort, output, size) for cohort in cohorts]
     described = [_described(study, experiment, output) for experiment in study.experiments.values()]
+    pretrained = pretrainings(study, output)
     shifts = shift.matrices(study)
     applied = applied_models(study)
     made_by = provenance.collect(study, moment.isoformat(timespec="seconds"))
@@ -116,6 +120,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
         flows=flows,
         galleries=galleries,
         experiments=described,
+        pretrainings=pretrained,
         shifts=shifts,
         applied_models=applied,
         downloads=write_downloads(study, flows, output),
@@ -137,6 +142,7 @@ def _described(study: Study, experiment: Experiment, output: Path) -> Described:
         flow=participants.experiment_flow(experiment),
         demographics=samples if absent else participants.demographics(samples, experiment.settings, folds),
         folds="" if absent else folds_sentence(samples, folds),
+        start=start_sentence(study, experiment),
         split=participants.split_check(experiment),
         evaluations=evaluations_sentence(evaluations_of(study, experiment), experiment.shown_target),
         networks=experiment.networks,

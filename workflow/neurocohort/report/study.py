@@ -19,6 +19,7 @@ from neurocohort.report import formats, labels, origins
 from neurocohort.report.formats import Control, Run, SaliencyRecord, ScanRecord
 from neurocohort.report.networks import Networks, spelt
 from neurocohort.report.sources import Missing, Sources
+from neurocohort.settings.pretraining import PRETRAINING
 from neurocohort.settings.scan import NATIVE
 from neurocohort.structures import TISSUES
 from neurocohort.study.members import members_of, without_site_names
@@ -371,7 +372,7 @@ class Experiment:
 @dataclass(frozen=True, eq=False)
 class Study:
     """The whole study. ``configuration``: as validated; ``command``: the command line of the run; ``sources``: the ledger of
-    what is missing."""
+    what is missing; ``pretrainings``: experiments that predict nothing, which ``experiments`` lacks."""
 
     configuration: dict
     folders: Folders
@@ -379,6 +380,7 @@ class Study:
     sources: Sources = field(repr=False)
     cohorts: dict[str, Cohort]
     experiments: dict[str, Experiment]
+    pretrainings: dict[str, Experiment] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -397,6 +399,11 @@ class Study:
     def block(self, name: str) -> Mapping[str, Any]:
         """A block of the configuration; empty where it isn't there."""
         return self.configuration.get(name) or {}
+
+    @property
+    def trained(self) -> list[Experiment]:
+        """The experiments and the pretrainings."""
+        return [*self.experiments.values(), *self.pretrainings.values()]
 
     @cached_property
     def with_derived(self) -> list[Experiment]:
@@ -441,7 +448,8 @@ def read_study(folders: Folders, configuration: dict, command: str = "") -> Stud
     for name in study.block("cohorts"):
         study.cohorts[name] = _cohort(study, name)
     for name, settings in study.block("experiments").items():
-        study.experiments[name] = _experiment(study, name, settings)
+        kind = study.pretrainings if settings.get("task") == PRETRAINING else study.experiments
+        kind[name] = _experiment(study, name, settings)
     return study
 
 

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag
 from neurocohort.settings.base import Group, Name, Seed, Unique
 from neurocohort.settings.ingest import Modality
 from neurocohort.settings.predictors import Predictor
+from neurocohort.settings.pretraining import Pretraining
 from neurocohort.settings.recipes import Recipe
 from neurocohort.settings.selection import SelectionKeys
 from neurocohort.settings.training import Network, Training, Transfer
@@ -98,6 +99,11 @@ class Experiment(SelectionKeys):
         description="With `transfer`: numbers of participants of the training and validation parts, such as `[10, 20, 50]`. The "
         "experiment is also trained on so many, and on each number and on everybody from random weights. See "
         "[Applied, fine-tuned or trained from random weights](#applied-fine-tuned-or-trained-from-random-weights).",
+    )
+    pretraining: Pretraining | None = Field(
+        None,
+        description="Only with `task: pretraining`, where it may be left out: what is learned from the scans. See "
+        "[Pretraining](#pretraining).",
     )
     sweep: Sweep | None = Field(
         None,

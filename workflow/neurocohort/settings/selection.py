@@ -18,11 +18,13 @@ ClassValues = Annotated[
 class SelectionKeys(Group):
     """Keys of an experiment that the selection of its samples depends on."""
 
-    task: Literal["regression", "classification", "segmentation"] = Field(description="What the network does.")
+    task: Literal["regression", "classification", "segmentation", "pretraining"] = Field(
+        description="What the network does. `pretraining` learns from scans without labels, for other experiments to start from."
+    )
     target: str = Field(
         title="the name of a variable",
         description="The variable to predict. A number (regression), a class (classification; see `classes`), or `dseg`, the "
-        "reference label map (segmentation).",
+        "reference label map (segmentation). A pretraining has none.",
     )
     cohorts: Unique[CohortName] = Field(
         min_length=1, description="Cohorts that are split, trained on, and tested on their held-out part."

@@ -32,6 +32,7 @@ from neurocohort.study.experiments import experiment_faults
 from neurocohort.study.members import drawn_experiment, draws_of
 from neurocohort.study.messages import MOST_DIGITS, in_quotes, listed, sentences
 from neurocohort.study.native import native_faults
+from neurocohort.study.pretraining import without_target
 from neurocohort.study.renamed import with_new_names
 from neurocohort.study.structures import fill_in_labels
 from neurocohort.study.trainings import sweep_value_faults
@@ -108,7 +109,7 @@ def check_configuration(
             print(f"note: {source}: {note}", file=sys.stderr, flush=True)
     completed, unusable = with_models(given)
     unusable += fill_in_labels(completed)  # before the recipes, which count the labels
-    checked, faults = (None, faults) if faults else _checked_keys(with_recipes(completed))
+    checked, faults = (None, faults) if faults else _checked_keys(without_target(with_recipes(completed)))
     if unusable:
         checked, faults = None, [*faults, *unusable]
     if checked is not None:

@@ -86,10 +86,10 @@ def _emptied_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> I
         holds = compile_filter(experiment["filter"])
         for name, survey in surveys.items():
             if survey.rows and not _with_target([row for row in survey.rows if holds(row)], experiment["target"]):
+                having = f" that have a value of `{experiment['target']}`" if experiment["target"] else ""
                 yield (
-                    f"`{key}.filter` is `{experiment['filter']}`, which leaves none of the {len(survey.rows)} scans "
-                    f"of `{name}` that have a "
-                    f"value of `{experiment['target']}`; change it, or leave the cohort out."
+                    f"`{key}.filter` is `{experiment['filter']}`, which leaves none of the {len(survey.rows)} scans of `{name}`"
+                    f"{having}; change it, or leave the cohort out."
                 )
     except InputError as error:
         yield f"`{key}.filter`: {error}"
@@ -98,17 +98,18 @@ def _emptied_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> I
 def _too_few_faults(key: str, experiment: dict, surveys: dict[str, Survey]) -> Iterator[str]:
     """Cohorts with too few participants to split, or with a single value of the target, from which nothing can be learned."""
     target, trained = experiment["target"], [surveys[name] for name in experiment["cohorts"]]
-    if any(survey.rows is None or target not in survey.kinds for survey in trained):
+    if any(survey.rows is None or (target and target not in survey.kinds) for survey in trained):
         return
     holds = compile_filter(experiment["filter"]) if experiment["filter"].strip() else lambda row: True
     rows = [row for survey in trained for row in _with_target(survey.rows, target) if holds(row)]
     if (people := len({row["participant_id"] for row in rows})) < MIN_PARTICIPANTS:
+        having = f" with a value of `{target}`" if target else ""
         yield (
-            f"`{key}.cohorts` have {people} participant(s) with a value of `{target}`, expected at least "
+            f"`{key}.cohorts` have {people} participant(s){having}, expected at least "
             f"{MIN_PARTICIPANTS}, one each to train, to validate and to test on; add scans, or make these cohorts external."
         )
         return
-    values = {value_text(row[target]) for row in rows}
+    values = {value_text(row[target]) for row in rows} if target else set()
     if experiment["task"] == "regression" and len(values) == 1:
         yield (
             f"`{key}.target` is `{target}`, which is {values.pop()} in all {len(rows)} scans of `{key}.cohorts`, so nothing can "
@@ -170,4 +171,7 @@ def _values_of_all(surveys: Iterable[Survey], variable: str) -> set[str] | None:
 
 
 def _with_target(rows: list[Row] | None, target: str) -> list[Row]:
+    """The rows with a value of ``target``; all of them for a pretraining, which has none."""
+    if not target:
+        return list(rows or ())
     return [row for row in rows or () if row.get(target) is not None]

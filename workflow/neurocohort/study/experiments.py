@@ -10,6 +10,7 @@ from neurocohort.learning.architectures import ARCHITECTURES, MAP_TASKS, VALUE_T
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
 from neurocohort.study.messages import did_you_mean, listed
 from neurocohort.study.predictors import predictor_faults
+from neurocohort.study.pretraining import is_pretraining, pretraining_faults, starting_faults
 from neurocohort.study.structures import structure_faults
 from neurocohort.study.trainings import training_faults
 
@@ -27,6 +28,9 @@ def experiment_faults(
         config: The whole configuration.
         kinds: By configured cohort, the kind of each of its variables; None if the kind isn't known.
     """
+    if unfit := [*pretraining_faults(key, experiment, config)]:
+        yield from unfit
+        return
     named = [(role, name) for role in ("cohorts", "external") for name in experiment[role]]
     for role, name in named:
         if name not in kinds:
@@ -54,11 +58,13 @@ def experiment_faults(
     if all(name in kinds for _, name in named):
         own = {name: kinds[name] for _, name in named}
         labelled = {name: known for name, known in own.items() if not only_predicted(experiment, name, known)}
-        yield from _target_faults(key, experiment, labelled)
+        if not is_pretraining(experiment):
+            yield from _target_faults(key, experiment, labelled)
         yield from _filter_faults(key, experiment, own)
     yield from structure_faults(key, experiment, config["cohorts"])
     yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
+    yield from starting_faults(key, experiment, config["experiments"])
     yield from predictor_faults(key, experiment)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from neurocohort.settings.pretraining import PRETRAINING
 from neurocohort.text import listed
 
 FINE_TUNED, RANDOM = "fine-tuned", "random"
@@ -64,6 +65,8 @@ def applied_source(experiments: dict[str, dict], name: str) -> tuple[str, str]:
     if source not in experiments:
         return "", "Nothing was applied without training: the start is no experiment of this study."
     start = experiments[source]
+    if start.get("task") == PRETRAINING:
+        return "", f"Nothing was applied without training: {source} is a pretraining, which predicts nothing by itself."
     differ = [key for key in ("task", "target", "classes") if start.get(key) != experiment.get(key)]
     if differ:
         return "", f"The networks of {source} were not applied: it has another {listed(differ)}."

@@ -14,6 +14,7 @@ from typing import Any
 from neurocohort.dataset.runs import RunName, run_name
 from neurocohort.learning.published import PUBLISHED
 from neurocohort.learning.settings import TrainingSettings, read_settings
+from neurocohort.settings.pretraining import PRETRAINING, Pretraining
 from neurocohort.settings.training import TrainingKeys, TransferKeys
 from neurocohort.study.learning_curves import curve_points, of_point
 
@@ -165,7 +166,7 @@ def training_settings(
 
     Args:
         experiment: As in `all_experiments`. The networks of a control are not judged: its targets are permuted, so there is
-            nothing to learn.
+            nothing to learn. Nor are those of a pretraining, which are compared with its baseline.
         run: ``seed-1`` or, in a sweep with folds, ``sweep/draw-02/fold-1_seed-3``.
         weights: A file that the experiment's transfer starts from: the user's, or the published weights.
         fraction: `learning.published.grid_fraction` where the training goes back to the published weights.
@@ -178,6 +179,7 @@ def training_settings(
     training = {key: value for key, value in experiment["training"].items() if key in TrainingKeys.model_fields}
     given = experiment.get("transfer") or {}
     transfer = {key: value for key, value in given.items() if key in TransferKeys.model_fields}
+    pretrains = experiment["task"] == PRETRAINING
     of_run = {
         "task": experiment["task"],
         "network": experiment["network"]["name"],
@@ -186,8 +188,9 @@ def training_settings(
         "weights": weights,
         **({} if fraction is None else {"grid_fraction": fraction}),
         **({} if structures is None else {"structures": structures}),
+        **({"pretraining": Pretraining(**experiment.get("pretraining") or {})} if pretrains else {}),
         **({"intensity_scale": intensity} if intensity and training.get("synthetic") else {}),
-        "judged": not experiment.get("permutation"),
+        "judged": not experiment.get("permutation") and not pretrains,
         "fold": own.fold,
         "test_fold": own.test_fold,
         "seed": own.seed,

@@ -12,6 +12,7 @@ from neurocohort.cluster.planning.rates import read_rates, size
 from neurocohort.cluster.planning.study import Study
 from neurocohort.dataset.packs import all_packs
 from neurocohort.structures import TISSUES
+from neurocohort.study.pretraining import is_pretraining
 from neurocohort.study.structures import structures_to_learn
 
 STATES = 4  # copies of a network in a checkpoint: weights, the best ones, and Adam's two moments
@@ -145,6 +146,8 @@ def _results(study: Study, experiment: str) -> float:
     """Tables; for a segmentation the networks' probabilities, which exist until they are averaged, and label maps; for the
     others a saliency map and the networks' features."""
     tables, members = size("experiment"), len(study.members(experiment))
+    if is_pretraining(study.experiments[experiment]):
+        return tables
     if study.experiments[experiment]["task"] != "segmentation":
         features = members * study.parts(experiment).all * FEATURE_BYTES
         return tables + features + size("saliency", mvoxels=study.grid_mvoxels)

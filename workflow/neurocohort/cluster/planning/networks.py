@@ -11,8 +11,10 @@ import numpy as np
 from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.networks import build_network
+from neurocohort.learning.pretraining import pretraining_network
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import SEGMENTATION, fit_task
+from neurocohort.learning.tasks import WITHOUT_VALUES, Pretraining, fit_task
+from neurocohort.settings.pretraining import CONTRASTIVE
 
 WINDOW_STEP = 1 - WINDOW_OVERLAP  # in widths of a window
 BYTES_A_WEIGHT = 4
@@ -25,6 +27,7 @@ SHAPING = (
     "modalities",
     "soft_bins",
     "deep_supervision",
+    "pretraining",
 )  # the settings that a network's size depends on
 
 
@@ -61,10 +64,11 @@ def _counted(key: str, shape: tuple[int, ...]) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     network = _built(key)
-    inputs = len(json.loads(key)["modalities"])
+    settings = TrainingSettings(**json.loads(key))
+    views = 2 if settings.pretraining and settings.pretraining.method == CONTRASTIVE else 1
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter, torch.no_grad():
-        network(torch.empty(1, inputs, *shape))
+        network(torch.empty(1, views * len(settings.modalities), *shape))
     return counter.get_total_flops() / 1e9
 
 
@@ -73,11 +77,14 @@ def _built(key: str):
     import torch
 
     settings = TrainingSettings(**json.loads(key))
-    targets = None if settings.task == SEGMENTATION else np.arange(settings.classes)  # only the outputs are counted
-    outputs = fit_task(settings, targets).outputs
+    targets = None if settings.task in WITHOUT_VALUES else np.arange(settings.classes)  # only the outputs are counted
+    task = fit_task(settings, targets)
     inputs, supervised = len(settings.modalities), settings.deep_supervision
     with torch.device("cpu" if ARCHITECTURES[settings.network].needs_numbers else "meta"):
-        network = build_network(
-            settings.network, settings.channels, outputs, inputs=inputs, deep_supervision=supervised
-        )
+        if isinstance(task, Pretraining):
+            network = pretraining_network(settings, task)
+        else:
+            network = build_network(
+                settings.network, settings.channels, task.outputs, inputs=inputs, deep_supervision=supervised
+            )
     return network.to("meta").eval()

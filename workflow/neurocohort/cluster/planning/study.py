@@ -12,6 +12,7 @@ from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table
 from neurocohort.sources.scan_batches import batch_count, read_batches
 from neurocohort.study.members import all_experiments, draws_of, members_of
+from neurocohort.study.pretraining import is_pretraining
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,22 @@ class Study:
 
     def _usable(self, cohort: str, settings: dict[str, Any]) -> float:
         sized = self.cohorts[cohort]
+        if is_pretraining(settings):
+            return sized.scans
         return sized.labelled if settings["task"] == "segmentation" else sized.scans_with(settings["target"])
 
     def samples(self, experiment: str) -> Path:
-        """The experiment's table of samples."""
-        return self.directory / "results" / "experiments" / experiment / "samples.tsv"
+        """The experiment's table of samples; of a pretraining, that of its training."""
+        folder = self.folder(experiment)
+        return (folder / "training" if is_pretraining(self.experiments[experiment]) else folder) / "samples.tsv"
+
+    def folder(self, experiment: str) -> Path:
+        """The folder of the experiment's results."""
+        return self.directory / "results" / "experiments" / experiment
 
     def past_training(self, experiment: str) -> PastTraining:
         """One of the experiment's trainings that have finished; default values if there is none."""
-        for path in sorted(self.samples(experiment).parent.glob("*seed-*/run.json")):
+        for path in sorted(self.folder(experiment).glob("*seed-*/run.json")):
             try:
                 run = read_json(path)
             except InputError:  # half a file, from a full disk

@@ -1,4 +1,4 @@
-"""What differs between the three tasks: the network's outputs, the loss, and the prediction.
+"""What differs between the tasks: the network's outputs, the loss, and the prediction.
 
 A task is fitted on the training part only: age bins, class weights and the target's scale never see another part. Each task
 is a frozen dataclass of plain values with the same members: ``kind``; ``outputs``, how many values or channels the network
@@ -13,15 +13,18 @@ import numpy as np
 
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks.classification import CLASSIFICATION, Classification
+from neurocohort.learning.tasks.pretraining import PRETRAINING, Pretraining
 from neurocohort.learning.tasks.regression import REGRESSION, Regression
 from neurocohort.learning.tasks.segmentation import SEGMENTATION, Segmentation
 from neurocohort.structures import TISSUES
 
 __all__ = [
     "CLASSIFICATION",
+    "PRETRAINING",
     "REGRESSION",
     "SEGMENTATION",
     "Classification",
+    "Pretraining",
     "Regression",
     "Segmentation",
     "Task",
@@ -32,16 +35,21 @@ __all__ = [
     "task_values",
 ]
 
-Task = Regression | Classification | Segmentation
-TASKS: dict[str, type[Task]] = {task.kind: task for task in (Regression, Classification, Segmentation)}
+Task = Regression | Classification | Segmentation | Pretraining
+TASKS: dict[str, type[Task]] = {task.kind: task for task in (Regression, Classification, Segmentation, Pretraining)}
+WITHOUT_VALUES = (SEGMENTATION, PRETRAINING)  # tasks whose samples have no number as their target
 WITH_SOFT_BINS = ("sfcn",)  # the other networks return a single value
 
 
 def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) -> Task:
-    """The task of ``settings`` with its constants from the targets (scans,) of the training part; None for a segmentation.
+    """The task of ``settings`` with its constants from the targets (scans,) of the training part; None for the tasks
+    `WITHOUT_VALUES`.
 
     Raises InputError where a class has no training scan, and where a target is not one of the classes.
     """
+    if settings.pretraining is not None:
+        wanted = settings.pretraining
+        return Pretraining(wanted.method, len(settings.modalities), wanted.temperature)
     if training_targets is None:
         return Segmentation(tuple(settings.structures or TISSUES), settings.loss)
     if settings.task == CLASSIFICATION:
