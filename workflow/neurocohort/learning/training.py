@@ -223,6 +223,7 @@ def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
         dropout=settings.dropout,
         norm=settings.norm,
         deep_supervision=settings.deep_supervision,
+        patch_size=settings.patch_size,
     )
 
 

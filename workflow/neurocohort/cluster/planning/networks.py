@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neurocohort.learning.architectures import ARCHITECTURES
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.networks import build_network
 from neurocohort.learning.settings import TrainingSettings
@@ -20,6 +20,7 @@ SHAPING = (
     "task",
     "network",
     "channels",
+    "patch_size",
     "classes",
     "structures",
     "modalities",
@@ -78,6 +79,11 @@ def _built(key: str):
     inputs, supervised = len(settings.modalities), settings.deep_supervision
     with torch.device("cpu" if ARCHITECTURES[settings.network].needs_numbers else "meta"):
         network = build_network(
-            settings.network, settings.channels, outputs, inputs=inputs, deep_supervision=supervised
+            settings.network,
+            settings.channels,
+            outputs,
+            inputs=inputs,
+            deep_supervision=supervised,
+            patch_size=settings.patch_size,
         )
     return network.to("meta").eval()
