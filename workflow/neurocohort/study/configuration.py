@@ -39,8 +39,7 @@ from neurocohort.user_files import UnusableFile
 from neurocohort.yaml_files import read_yaml
 
 LARGEST_INTEGER = 10**MOST_DIGITS
-# Keys of a sweep that change the architecture.
-SHAPING_KEYS = ("network.name", "network.channels", "network.norm", "network.patch_size")
+SHAPING_KEYS = ("network.name", "network.channels", "network.norm")  # of a sweep: they change the architecture
 BRAIN_EXTENT_MM = (146, 180, 156)  # of the MNI152 brain mask along x, y and z
 
 
