@@ -60,6 +60,8 @@ def write_model(folder: Path, trained: Trained, settings: TrainingSettings, devi
         "scans_per_second": round(trained.scans_per_second, 3),
         "learning": learning,
     }
+    if trained.heads:
+        run["auxiliary"] = [asdict(head) for head in trained.heads]
     write_json(folder / RUN, run)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,4 @@ class Run(TypedDict):
     training_seconds: float
     scans_per_second: float
     learning: Learning
+    auxiliary: NotRequired[list[dict[str, Any]]]

@@ -6,6 +6,7 @@ from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
+from neurocohort.study.auxiliary import auxiliary_faults
 from neurocohort.study.messages import did_you_mean, listed
 from neurocohort.study.networks import network_faults
 from neurocohort.study.predictors import predictor_faults
@@ -55,6 +56,7 @@ def experiment_faults(
         labelled = {name: known for name, known in own.items() if not only_predicted(experiment, name, known)}
         yield from _target_faults(key, experiment, labelled)
         yield from _filter_faults(key, experiment, own)
+        yield from auxiliary_faults(key, experiment, own)
     yield from structure_faults(key, experiment, config["cohorts"])
     yield from network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
