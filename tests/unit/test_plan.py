@@ -201,7 +201,7 @@ def test_arithmetic_is_counted_for_any_channels_and_grid():
 
 
 def test_a_network_that_was_never_measured_is_as_slow_as_the_slowest():
-    known = [seconds(f"train {name}", mvoxels=1.0, gflops=50.0) for name in ("sfcn", "densenet121", "resnet18")]
+    known = [seconds(f"train {name}", mvoxels=1.0, gflops=50.0) for name in ("sfcn", "densenet121", "resnet18", "swin")]
     assert seconds("train seresnet50", mvoxels=1.0, gflops=50.0) >= max(known)
 
 
@@ -209,7 +209,8 @@ def test_every_figure_that_is_asked_for_was_measured():
     rates = read_rates()
     assert all(any(getattr(rate, part) > 0 for part in PARTS) for rate in rates.values()), "no rate is nothing"
     assert all(rate.date != "n/a" and rate.machine and rate.command for rate in rates.values())
-    for name in ("sfcn", "densenet121", "resnet18", "unet", "dynunet", "segresnet", "resencunet", "swinunetr"):
+    measured = ("sfcn", "vit", "swin", "densenet121", "resnet10", "resnet18", "resnet34")
+    for name in (*measured, "unet", "dynunet", "segresnet", "resencunet", "swinunetr"):
         assert {f"train {name}", f"infer {name}", f"size of weights {name}"} <= set(rates)
     others = {"apply_model"}  # from the rates of predict and of a network
     assert {planning.KINDS.get(rule, rule) for rule in ORDER} - others <= set(rates), "every rule has a rate"
