@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import training_throughput
+from neurocohort.architectures import ARCHITECTURES
 from rows import append_rows
 from training_throughput import answer_as_child, context, in_child, new_pack, sample_rows, train_ours
 
 RESULTS = Path(__file__).resolve().parent / "results" / "network_times.tsv"
-NETWORKS = {"sfcn": "regression", "densenet121": "regression", "resnet18": "regression"}
-NETWORKS |= dict.fromkeys(("unet", "dynunet", "segresnet", "resencunet", "swinunetr"), "segmentation")
+NETWORKS = {name: one.tasks[0] for name, one in ARCHITECTURES.items()}
 NARROW = {"sfcn": [4, 8, 16, 32, 32, 32], "unet": [8, 16, 32]}  # the demo's channels
 SHAPES = ([64, 64, 64], [80, 96, 80])
 OF_32 = ([64, 64, 64], [64, 96, 64])  # of networks whose sides must be multiples of 32

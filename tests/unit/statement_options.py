@@ -53,6 +53,11 @@ def _structures(scenario: Scenario) -> None:
     scenario.train("tissue")
 
 
+def _auxiliary(scenario: Scenario) -> None:
+    scenario.experiments["dementia"]["auxiliary"] = {"sex": 0.3, "age": 0.5}
+    scenario.train("dementia")
+
+
 def _painted(scenario: Scenario) -> None:
     scenario.experiments["tissue"]["training"]["synthetic"] = Synthetic(fraction=0.4).as_dict()
     scenario.train("tissue")
@@ -204,6 +209,7 @@ OPTIONS = {
     "patches": _patches,
     "patches around structures": _structures,
     "swinunetr": _swin,
+    "auxiliary": _auxiliary,
     "painted": _painted,
     "painted only": _painted_only,
     "elsewhere": _elsewhere,

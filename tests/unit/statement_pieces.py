@@ -35,6 +35,7 @@ from neurocohort.report.provenance import Git, Provenance
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Package
 from neurocohort.study.configuration import read_checked
+from statement_auxiliary import AUXILIARY
 from statement_curves import CURVES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,6 +268,7 @@ PIECES: dict[str, Callable[[], list[str] | Iterator[str]]] = {
     "evaluations_one": lambda: [evaluations_sentence(Record(models=1, own=True), "age")],
     "evaluations_more": lambda: [evaluations_sentence(EVALUATED, "age")],
     **CURVES,
+    **AUXILIARY,
     "networks_some": lambda: [networks_sentence(network_rows("no", "yes"))],
     "limits_carried": lambda: _limits(_metrics(*CARRIED), 120, external=["oasis1"], **GIVEN),
     "limits_published": lambda: _limits(_metrics(HOME), 120, **STARTED),

@@ -51,6 +51,9 @@ CASES = {
     "soft bins": ("sfcn", BINS, {}, 1),
     "members with statistics of their own": ("sfcn", VALUE, {}, 2),
     "resnet18": ("resnet18", VALUE, {}, 1),
+    "vit, two modalities, two members": ("vit", BINS, {"modalities": ["T1w", "T2w"], "patch_size": 8}, 2),
+    "swin, three classes": ("swin", THREE, {}, 1),
+    "resnet50 of other channels": ("resnet50", VALUE, {}, 1),
     "mirrored, two members": ("sfcn", VALUE, {"mirror_averaging": True}, 2),
     "mirrored unet": ("unet", Segmentation(), {"mirror_averaging": True}, 1),
     "densenet121, two classes": ("densenet121", Classification(), {}, 1),
@@ -71,6 +74,9 @@ CHANNELS = {
     "segresnet": [8],
     "resencunet": [4, 8, 8],
     "swinunetr": [12],
+    "vit": [24, 24],
+    "swin": [12],
+    "resnet50": [8],
 }
 TARGETS = {"regression": "age", "classification": "dementia", "segmentation": "dseg"}
 

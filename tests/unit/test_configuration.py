@@ -197,12 +197,12 @@ WRONG = {
     "network of another task": (
         f"{AGE}.network.name",
         "unet",
-        [f"`{AGE}.network.name` is `unet`", "sfcn, densenet121, resnet18"],
+        [f"`{AGE}.network.name` is `unet`", "densenet121, densenet169, densenet201, resnet10, resnet18"],
     ),
-    "channels for a network with its own": (
+    "too many channels": (
         f"{AGE}.network.name",
         "resnet18",
-        [f"`{AGE}.network.channels`", "leave the key out"],
+        [f"`{AGE}.network.channels` has 6 values; resnet18 expects 1"],
     ),
     "too few channels": (
         f"{TISSUE}.network.channels",

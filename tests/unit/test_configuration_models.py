@@ -3,7 +3,7 @@
 import pytest
 from configurations import ROOT
 from jsonschema import Draft202012Validator
-from neurocohort.learning.architectures import ARCHITECTURES
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.settings.study import json_schema
 from neurocohort.study.cohorts import KEYS_OF_SOURCE, VARIABLES_OF_SOURCE
 from neurocohort.study.messages import resolve

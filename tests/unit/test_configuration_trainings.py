@@ -49,7 +49,10 @@ from neurocohort.study.members import all_experiments, draws_of, members_of, sta
             ["draw-02", "training.learning_rate", "at most 1"],
         ),
         ({"sweep": {"values": {"training.seeds": [1, 2]}}}, ["training.seeds"]),
-        ({"network": {"name": "resnet18", "dropout": 0.3}}, ["network.dropout", "resnet18", "sfcn, densenet121"]),
+        (
+            {"network": {"name": "resnet18", "dropout": 0.3}},
+            ["network.dropout", "resnet18", "densenet201, sfcn, swin, vit"],
+        ),
         ({"network": {"name": "densenet121", "norm": "group"}}, ["network.norm", "densenet121"]),
         ({"training__loss": "dice_focal"}, ["training.loss` is dice_focal", "for segmentation", "regression"]),
         ({"training__synthetic": {"fraction": 0}}, None),

@@ -19,7 +19,8 @@ from neurocohort.learning.networks import build_network
 from neurocohort.learning.tasks import Regression
 from toy_training import CPU, run, toy_cohort, toy_settings
 
-NETWORKS = [("sfcn", [4, 8, 6], 6), ("densenet121", None, 1024), ("resnet18", None, 512)]
+NETWORKS = [("sfcn", [4, 8, 6], 6), ("densenet121", None, 1024), ("resnet18", None, 512), ("resnet50", [8], 256)]
+NETWORKS += [("vit", [24, 24], 24), ("swin", [12], 192)]
 INTENSITY = Intensity([100.0], [50.0])
 
 

@@ -100,7 +100,7 @@ def test_one_value_is_standardised_by_the_training_ages():
     assert task.loss(torch.zeros(4, 1), targets).item() == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("network", ["densenet121", "resnet18"])
+@pytest.mark.parametrize("network", ["densenet121", "resnet18", "resnet50"])
 def test_densenet_and_resnet_have_the_plain_head_even_where_bins_are_asked_for(network):
     assert task_of("regression", network, AGES, soft_bins=True).outputs == 1
     assert task_of("regression", "sfcn", AGES, soft_bins=False).outputs == 1

@@ -25,6 +25,8 @@ COMMANDS = ROOT / "cli"
 # Modules that only print to a terminal or log. The hash leaves them out, so no result may depend on them.
 ONLY_SHOWN = {"progress.py"}
 CACHE = "codehash.json"
+# Packages that import their modules by searching their folder, so that no import statement names them.
+SEARCHED = {"architectures/__init__.py"}
 WHOLE = ""  # the name of a module's own code
 
 
@@ -76,6 +78,8 @@ def _behind(files: set[Path]) -> set[Path]:
         if file not in found:
             found.add(file)
             waiting |= _files_of(_modules()[file])
+            if file.relative_to(ROOT).as_posix() in SEARCHED:
+                waiting |= {other for other in _modules() if other.is_relative_to(file.parent)}
     return found.union(*(_data_files(folder) for folder in {file.parent for file in found}))
 
 

@@ -102,6 +102,11 @@ rule metrics:
             "results/{cohort}/split.tsv", cohort=all_cohorts(w.experiment)
         ),
         weights=lambda w: member_files(w.experiment, "model.safetensors"),
+        heads=lambda w: (
+            member_files(w.experiment, "run.json")
+            if EXPERIMENTS[w.experiment].get("auxiliary")
+            else []
+        ),
         features=lambda w: (
             []
             if segments(w.experiment)

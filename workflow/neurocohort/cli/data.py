@@ -240,6 +240,7 @@ def select(
 
     import pandas as pd
 
+    from neurocohort.dataset.auxiliary import with_auxiliary
     from neurocohort.dataset.class_values import listed_classes
     from neurocohort.dataset.controls import shuffled_by_test_fold
     from neurocohort.dataset.leakage import check_no_leakage, check_unseen
@@ -291,6 +292,8 @@ def select(
         selected = shuffled_by_test_fold(selected, wanted.shuffle_seed)
     if wanted.development:
         selected = development_samples(selected, wanted.test_fold)
+    if wanted.auxiliary:
+        selected = with_auxiliary(selected, {name: table["scans"] for name, table in tables.items()}, wanted.auxiliary)
     if applied:
         check_no_leakage(pd.concat([selected, only_predicted.drop(columns="reason")], ignore_index=True))
         write_table(applied, only_predicted)

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -89,10 +89,12 @@ def evaluate(
     import pandas as pd
 
     from neurocohort.dataset.folds import HELD_OUT
+    from neurocohort.evaluation.auxiliary import auxiliary_details
     from neurocohort.evaluation.baseline_inputs import feature_inputs, with_inputs
     from neurocohort.evaluation.evaluation_notes import notes_of_applied
     from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
+    from neurocohort.evaluation.rows import DetailRow, table_of
     from neurocohort.evaluation.tables import evaluation_tables, with_given
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.feature_files import FEATURES, read_features
@@ -119,11 +121,28 @@ def evaluate(
     cohorts = tables["samples"]["cohort"].unique()
     scans = {cohort: read_table(data / cohort / "scans.tsv") for cohort in cohorts}
     bootstrap = Bootstrap(wanted.resamples, wanted.seed)
+    more: list[DetailRow] = []
+    if (names := experiment.get("auxiliary")) and in_average:
+        learned = [_member_features(folder / one) for one in in_average]
+        more = list(auxiliary_details(learned, tables["samples"], names, bootstrap))
     applied = notes_of_applied(read_table(folder / "applied_samples.tsv"))
     for name, table in evaluation_tables(**tables, scans=scans, kind=experiment["task"], bootstrap=bootstrap):
+        if name == "details" and more:
+            table = pd.concat([table, table_of(more, DetailRow)], ignore_index=True)
         if name == "evaluation_notes":
             table = pd.concat([table, applied], ignore_index=True)
         write_table(folder / f"{name}.tsv", table)
+
+
+def _member_features(member: Path) -> Any:
+    """`MemberFeatures` of a network."""
+    from neurocohort.evaluation.auxiliary import MemberFeatures
+    from neurocohort.learning.feature_files import FEATURES, read_features
+    from neurocohort.learning.model_files import read_run
+
+    features = read_features(member / FEATURES)
+    heads = {head["variable"]: head for head in read_run(member).get("auxiliary", [])}
+    return MemberFeatures(features.scans, features.values, heads)
 
 
 @command

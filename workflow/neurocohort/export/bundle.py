@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from neurocohort.architectures import ARCHITECTURES, module_of
 from neurocohort.errors import InputError
 from neurocohort.evaluation import conformal_rule
 from neurocohort.export import bundle_metadata
@@ -21,8 +22,6 @@ from neurocohort.export.bundle_files import evaluator, outputs, scans, weights
 from neurocohort.export.bundle_metadata import Bundle, Member, terms_of
 from neurocohort.export.raw_scans import RawScanParts, write_raw_scan_part
 from neurocohort.files import read_json, write_json, write_text
-from neurocohort.learning import networks
-from neurocohort.learning.architectures import ARCHITECTURES, NETS, RESIDUAL_UNET, SFCN
 from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.model_files import RUN, WEIGHTS
 from neurocohort.learning.published import PUBLISHED
@@ -44,6 +43,7 @@ SHARED_SETTINGS = (
     "classes",
     "structures",
     "channels",
+    "patch_size",
     "norm",
     "soft_bins",
     "deep_supervision",
@@ -108,8 +108,8 @@ def write_bundle(
     for module in SCRIPTS:
         write_text(folder / "scripts" / f"{module.__name__.rpartition('.')[2]}.py", inspect.getsource(module))
     write_text(folder / "scripts" / "__init__.py", "")
-    if source := OWN_NETWORKS.get(ARCHITECTURES[bundle.settings.network].target):
-        write_text(folder / "scripts" / "network.py", source())
+    if (architecture := ARCHITECTURES[bundle.settings.network]).own_module:
+        write_text(folder / "scripts" / "network.py", inspect.getsource(module_of(architecture)))
 
 
 def _conformal(entry: dict, runs: dict[str, Member], samples: pd.DataFrame, outcome: Outcome) -> Conformal:
@@ -153,10 +153,11 @@ def network_definition(bundle: Bundle) -> str:
     """The network as a component of MONAI's configuration, in JSON: its class and the arguments."""
     settings, architecture = bundle.settings, ARCHITECTURES[bundle.settings.network]
     inputs, outputs = len(settings.modalities), bundle.task.outputs
-    options = {"dropout": settings.dropout, "norm": settings.norm, "deep_supervision": settings.deep_supervision}
+    names = ("dropout", "norm", "deep_supervision", "patch_size")
+    options = {name: getattr(settings, name) for name in names}
     shape = architecture.shape(settings.channels, inputs, outputs, **options)
-    module = NETWORK_MODULE if architecture.target in OWN_NETWORKS else NETS
-    return json.dumps({"_target_": f"{module}.{architecture.target}"} | architecture.arguments(shape))
+    own = f"{NETWORK_MODULE}.{architecture.type_name}" if architecture.own_module else architecture.target
+    return json.dumps({"_target_": own} | architecture.arguments(shape))
 
 
 def _check_shared(members: dict[str, Member]) -> None:
@@ -169,19 +170,3 @@ def _check_shared(members: dict[str, Member]) -> None:
                     f"`{key}` is {expected} in {first_name} and {own} in {name}, but all networks of "
                     "an experiment need the same value. Delete the older network's folder and run again."
                 )
-
-
-def _sfcn_source() -> str:
-    """A module with SFCN, from the source of this package."""
-    parts = [inspect.getsource(part).rstrip() for part in (networks.SFCN, networks._norm)]
-    head = '"""The network, as neurocohort trained it."""\n\nimport math\n\nimport torch\nfrom torch import nn\n\n'
-    return head + f"GROUPS = {networks.GROUPS}\n\n\n" + "\n\n\n".join(parts) + "\n"
-
-
-def _residual_unet_source() -> str:
-    from neurocohort.learning import residual_unet  # it imports MONAI, which is slow
-
-    return inspect.getsource(residual_unet)
-
-
-OWN_NETWORKS = {SFCN: _sfcn_source, RESIDUAL_UNET: _residual_unet_source}  # the source of those that aren't MONAI's

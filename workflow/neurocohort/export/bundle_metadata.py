@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from neurocohort import __version__
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.dataset.targets import class_names
 from neurocohort.export.bundle_conformal import Conformal
 from neurocohort.export.bundle_files import scans
 from neurocohort.imaging.derivatives import NATIVE_SPACE, TEMPLATE_SPACE
 from neurocohort.imaging.template import native_grid, study_grid
 from neurocohort.imaging.volume import Grid
-from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.model_files import WEIGHTS
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.learning.tasks import (

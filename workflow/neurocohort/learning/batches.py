@@ -18,6 +18,7 @@ import torch
 
 from neurocohort.errors import InputError
 from neurocohort.learning.augmentation import AugmentationParameters, augment, draw, movement
+from neurocohort.learning.auxiliary import Auxiliary, auxiliary_targets
 from neurocohort.learning.data import Intensity, Pack, PackedImages, to_input
 from neurocohort.learning.memory import free_memory
 from neurocohort.learning.pretraining_inputs import PretrainingInputs
@@ -45,6 +46,7 @@ class Batch:
         inputs: (n, C, X, Y, Z) float32.
         targets: (n,) values or (n, X, Y, Z) labels; for a pretraining see `pretraining_inputs`.
         count: Scans of the batch over all processes.
+        auxiliary: (n, variables) values of the auxiliary variables, NaN where unknown; None without any, and in a validation.
         weight: The weight of this process's loss, processes * n / count. The mean over the processes of weight * (mean loss of
             n scans) is the mean loss of the whole batch.
     """
@@ -53,6 +55,7 @@ class Batch:
     targets: torch.Tensor
     count: int
     weight: float
+    auxiliary: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class BatchSource:
     settings: TrainingSettings
     intensity: Intensity
     device: torch.device
+    auxiliaries: tuple[Auxiliary, ...] = ()
 
     @property
     def has_labels(self) -> bool:
@@ -130,6 +134,8 @@ class TrainingBatches:
         self.patch = tuple(self.settings.patch) or None
         self._check()
         self.targets = None if self.has_labels else source.values(samples).to(self.device)
+        known = auxiliary_targets(source.auxiliaries, samples) if source.auxiliaries else None
+        self.auxiliary = None if known is None else known.to(self.device)
         wanted = self.settings.memory
         self.memory = wanted if wanted in (RESIDENT, STREAMED) else self._fitting_memory()
         self.resident_regions: list[Regions] = []  # if some images are painted
@@ -232,7 +238,8 @@ class TrainingBatches:
         )
         values = [] if self.targets is None else [self.targets[sample] for sample in gathered.samples]
         targets = torch.stack(values) if moved_labels is None else moved_labels
-        return Batch(inputs, targets.to(self.source.task.target_dtype), gathered.count, weight)
+        auxiliary = None if self.auxiliary is None else self.auxiliary[gathered.samples]
+        return Batch(inputs, targets.to(self.source.task.target_dtype), gathered.count, weight, auxiliary)
 
     def _patch_start(self, epoch: int, number: int, drawn: AugmentationParameters) -> tuple[int, ...]:
         """The first voxel of the patch of a draw (`epoch_order`) in its moved volume.

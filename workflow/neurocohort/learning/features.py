@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neurocohort.learning.architectures import ARCHITECTURES
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.learning.data import PackedImages
 from neurocohort.learning.inference import predict
 from neurocohort.learning.model_files import Model

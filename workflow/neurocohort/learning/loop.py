@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_swa_avg_fn
 
+from neurocohort.learning.auxiliary import auxiliary_loss
 from neurocohort.learning.batches import Batch, TrainingBatches
 from neurocohort.learning.checkpoint import Interrupted, SavedTraining, StopRequest, load_checkpoint, save_checkpoint
 from neurocohort.learning.constants import VALIDATION_MEMORY
@@ -225,7 +226,7 @@ class Loop:
             for batch in batches:
                 with self.precision.autocast():
                     found = network_outputs(self.network, self._on_grid(batch.inputs), self.settings)
-                yield found.float(), batch.targets
+                yield found.float()[:, : self.task.outputs], batch.targets
 
     def close_epoch(self, validation_loss: float, criterion: float) -> EpochRow:
         """Add the epoch to the history, keep its weights if the settings require it, and return its row."""
@@ -271,7 +272,10 @@ class Loop:
         if settings.deep_supervision:
             loss = loss_of_levels(self.task, outputs.float(), batch.targets)
         else:
-            loss = mixed_loss(self.task, outputs.float(), batch.targets, mix)
+            loss = mixed_loss(self.task, outputs[:, : self.task.outputs].float(), batch.targets, mix)
+        if batch.auxiliary is not None:
+            others = outputs[:, self.task.outputs :].float()
+            loss = loss + auxiliary_loss(self.batches.source.auxiliaries, others, batch.auxiliary, mix)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss * batch.weight).backward()
         self.scaler.unscale_(self.optimiser)

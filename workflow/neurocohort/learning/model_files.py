@@ -62,6 +62,8 @@ def write_model(folder: Path, trained: Trained, settings: TrainingSettings, devi
     }
     if trained.pretrained:
         run["pretraining"] = asdict(trained.pretrained)
+    if trained.heads:
+        run["auxiliary"] = [asdict(head) for head in trained.heads]
     write_json(folder / RUN, run)
 
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.errors import InputError
-from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.settings import TrainingSettings
 
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"

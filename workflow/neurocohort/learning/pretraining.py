@@ -3,6 +3,7 @@ discarded afterwards. Also the loss that any network would have, for comparison.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.errors import InputError
-from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.batches import Batch, BatchSource, evaluation_batches
 from neurocohort.learning.data import to_input
 from neurocohort.learning.networks import build_network
@@ -22,6 +23,7 @@ from neurocohort.settings.pretraining import CONTRASTIVE
 ENCODER = "encoder."  # how the names of its tensors begin
 FEWEST_CHANNELS = 8  # of a level of the decoder
 AXES = 3
+FeatureMap = Callable[[Any, Any], Any]
 
 
 class MaskedAutoencoder(nn.Module):
@@ -31,11 +33,11 @@ class MaskedAutoencoder(nn.Module):
     in the head it is.
     """
 
-    def __init__(self, encoder: nn.Module, features: int, halvings: int, channels: int):
+    def __init__(self, encoder: nn.Module, feature_map: FeatureMap, features: int, halvings: int, channels: int):
         super().__init__()
         from monai.networks.blocks import Convolution  # MONAI is slow to import: only where it is used
 
-        self.encoder, self.halvings = encoder, halvings
+        self.encoder, self.feature_map, self.halvings = encoder, feature_map, halvings
         widths = [features, *(max(features // 2**level, FEWEST_CHANNELS) for level in range(1, halvings + 1))]
         layers: list[nn.Module] = []
         for level, width in enumerate(widths[1:]):
@@ -45,7 +47,7 @@ class MaskedAutoencoder(nn.Module):
         self.decoder = nn.Sequential(*layers)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features, shape = feature_map(self.encoder, images), images.shape[2:]
+        features, shape = self.feature_map(self.encoder, images), images.shape[2:]
         # A network may leave out the last voxels of an odd side; without them, places would be shifted.
         lacking = [
             max(math.ceil(side / 2**self.halvings) - own, 0)
@@ -82,6 +84,7 @@ def pretraining_network(settings: TrainingSettings, task: Pretraining) -> nn.Mod
         inputs=task.channels,
         dropout=settings.dropout,
         norm=settings.norm,
+        patch_size=settings.patch_size,
     )
     features = int(encoder.get_submodule(architecture.last_layer).in_features)  # type: ignore[arg-type]
     # Later experiments have a last layer of their own. Without one here, its weights can't be taken by mistake.
@@ -90,21 +93,10 @@ def pretraining_network(settings: TrainingSettings, task: Pretraining) -> nn.Mod
         return ContrastiveNetwork(encoder, features, task.outputs)
     levels = len(settings.channels or architecture.widths)
     halvings = architecture.feature_halvings
-    return MaskedAutoencoder(encoder, features, levels - 1 if halvings is None else halvings, task.outputs)
-
-
-def feature_map(encoder: Any, images: torch.Tensor) -> torch.Tensor:
-    """The last features of ``encoder`` before they are averaged over the volume, (N, features, x, y, z)."""
-    match type(encoder).__name__:
-        case "SFCN":
-            return encoder.features(images)
-        case "DenseNet121":
-            return encoder.class_layers.relu(encoder.features(images))
-        case "ResNet":
-            found = encoder.maxpool(encoder.act(encoder.bn1(encoder.conv1(images))))
-            return encoder.layer4(encoder.layer3(encoder.layer2(encoder.layer1(found))))
-        case name:
-            raise ValueError(f"{name} has no features that can be pretrained")
+    if architecture.feature_map is None:
+        raise ValueError(f"{settings.network} has no features that hidden cubes can be reconstructed from")
+    halvings = levels - 1 if halvings is None else halvings
+    return MaskedAutoencoder(encoder, architecture.feature_map, features, halvings, task.outputs)
 
 
 def coordinates(volumes: torch.Tensor) -> torch.Tensor:

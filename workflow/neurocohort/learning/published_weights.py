@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from neurocohort.architectures import ARCHITECTURES
+from neurocohort.architectures.modules.sfcn import SFCN
 from neurocohort.errors import InputError
-from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.learning.data import Intensity, intensity_statistics
-from neurocohort.learning.networks import SFCN, load_weights, weights_of
+from neurocohort.learning.networks import load_weights, weights_of
 from neurocohort.learning.published import NETWORK
 from neurocohort.learning.settings import TrainingSettings
 

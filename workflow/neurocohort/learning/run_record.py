@@ -84,3 +84,4 @@ class Run(TypedDict):
     scans_per_second: float
     learning: Learning
     pretraining: NotRequired[dict[str, Any]]
+    auxiliary: NotRequired[list[dict[str, Any]]]

@@ -17,6 +17,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         network: The architecture's name.
         modalities: The network's input channels.
         classes: Number of classes, in a classification.
+        auxiliary: Weights of the losses of auxiliary variables, by name; None without any.
         structures: Names of the structures of a segmentation, label 1 first; None for CSF, GM and WM.
         pretraining: What a pretraining learns; None for other tasks.
         weights: A safetensors file to start from, or the published weights (`learning.published`); empty for random weights.
@@ -32,6 +33,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
     network: str
     modalities: list[str] = Field(["T1w"])
     classes: int = 2
+    auxiliary: dict[str, float] | None = None
     structures: list[str] | None = None
     pretraining: Pretraining | None = None
     weights: str = ""

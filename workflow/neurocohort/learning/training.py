@@ -17,6 +17,7 @@ from torch import nn
 
 from neurocohort.dataset.folds import with_fold
 from neurocohort.errors import InputError
+from neurocohort.learning.auxiliary import Head, fit_auxiliaries, split_weights
 from neurocohort.learning.batches import BatchSource, TrainingBatches, evaluation_batches
 from neurocohort.learning.checkpoint import StopRequest, attempt_file
 from neurocohort.learning.data import Intensity, PackedImages, intensity_statistics
@@ -68,6 +69,7 @@ class Trained:
         judgement: Whether anything was learned.
         attempts: Each training with another seed.
         pretrained: Of a pretraining, its scans and what its loss is compared with; ``weights`` are then those of the encoder.
+        heads: Of the auxiliary variables.
     """
 
     weights: dict[str, torch.Tensor]
@@ -86,6 +88,7 @@ class Trained:
     judgement: Judgement
     attempts: tuple[Attempt, ...] = ()
     pretrained: Pretrained | None = None
+    heads: tuple[Head, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,11 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     else:
         intensity, settings = intensity_as_published(scans, settings)
     targets = None if settings.task in WITHOUT_VALUES else job.training["target"].to_numpy(np.float64)
-    source = BatchSource(job.packed, fit_task(settings, targets), settings, intensity, processes.device)
+    auxiliaries = fit_auxiliaries(settings.auxiliary, job.training)
+    for one in auxiliaries:
+        report(f"auxiliary {one.name}: {one.known} of {len(job.training)} training scans have a value")
+    task = fit_task(settings, targets)
+    source = BatchSource(job.packed, task, settings, intensity, processes.device, auxiliaries)
     batches = TrainingBatches(job.training, source, processes.rank)
     if batches.groups is not None:
         report(balance_line(batches.groups))
@@ -222,18 +229,19 @@ def parts_of(samples: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFra
     return train, validation
 
 
-def network_of(settings: TrainingSettings, task: Task) -> nn.Module:
-    """The network of ``settings`` with the task's number of outputs and random weights."""
+def network_of(settings: TrainingSettings, task: Task, auxiliaries: int = 0) -> nn.Module:
+    """The network of ``settings`` with random weights, the task's outputs, and one output for each auxiliary variable."""
     if isinstance(task, Pretraining):
         return pretraining_network(settings, task)
     return build_network(
         settings.network,
         settings.channels,
-        task.outputs,
+        task.outputs + auxiliaries,
         inputs=len(settings.modalities),
         dropout=settings.dropout,
         norm=settings.norm,
         deep_supervision=settings.deep_supervision,
+        patch_size=settings.patch_size,
     )
 
 
@@ -242,7 +250,7 @@ def _starting_network(
 ) -> nn.Module:
     settings = source.settings
     torch.manual_seed(settings.seed)
-    network = network_of(settings, source.task)
+    network = network_of(settings, source.task, len(source.auxiliaries))
     if settings.weights:
         path = Path(settings.weights)
         structures = source.task.structures if isinstance(source.task, Segmentation) else None
@@ -258,12 +266,16 @@ def _trained(loop: Loop, judgement: Judgement, start: dict[str, torch.Tensor]) -
         # The starting weights represent a network that learned nothing, so that an experiment in which all trainings end this
         # way can be evaluated too. Not for a control, which would be at chance without any training.
         epoch, weights = 0, start
+    source = loop.batches.source
+    weights, heads = split_weights(weights, loop.settings.network, loop.task.outputs, source.auxiliaries)
     return Trained(
         weights=weights,
+        heads=heads,
         task=loop.task,
-        intensity=loop.batches.source.intensity,
+        intensity=source.intensity,
         history=[replace(row, best=int(row.epoch == epoch)) for row in state.history],
-        parameters=sum(parameter.numel() for parameter in loop.network.parameters()),
+        parameters=sum(one.numel() for one in loop.network.parameters())
+        - sum(len(head.coefficients) + 1 for head in heads),
         precision=loop.precision.name,
         memory=loop.batches.memory,
         best_epoch=epoch,

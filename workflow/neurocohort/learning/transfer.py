@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from neurocohort.architectures import ARCHITECTURES
+from neurocohort.architectures.facts import Stages
 from neurocohort.errors import InputError
 from neurocohort.learning.constants import RUN
 from neurocohort.learning.networks import load_weights, weights_of
@@ -92,39 +94,15 @@ def stages(network: nn.Module) -> list[nn.ModuleList]:
     return [nn.ModuleList(part) for part in _stages(network)]
 
 
-def _stages(network: Any) -> list[list[nn.Module]]:
-    children = dict(network.named_children())
+def _stages(network: Any) -> Stages:
     match type(network).__name__:
         case "MaskedAutoencoder":
             return [*_stages(network.encoder), [network.decoder]]
         case "ContrastiveNetwork":
             return [*_stages(network.encoder), [network.projection]]
-        case "SFCN":
-            return [*_blocks(network.features), [network.classifier]]
-        case "DenseNet121":
-            blocks = dict(network.features.named_children())
-            names = [["conv0", "norm0"], *([f"denseblock{i}", f"transition{i}"] for i in (1, 2, 3))]
-            names.append(["denseblock4", "norm5"])
-            return [*([blocks[name] for name in group] for group in names), [network.class_layers]]
-        case "ResNet":
-            layers = [[children[f"layer{i}"]] for i in (1, 2, 3, 4)]
-            return [[network.conv1, network.bn1], *layers, [network.fc]]
-        case "UNet":
-            return _nested(network.model)
-        case "DynUNet":
-            inner = [[layer] for layer in (*network.downsamples, network.bottleneck, *network.upsamples)]
-            heads = network.deep_supervision_heads if network.deep_supervision else []
-            return [[network.input_block], *inner, [network.output_block, *heads]]
-        case "ResidualEncoderUNet":
-            rising = [list(pair) for pair in zip(network.upsampling, network.decoder, strict=True)]
-            return [[network.stem], *([level] for level in network.encoder), *rising, [network.output, *network.heads]]
-        case "SwinUNETR":
-            return _swin_stages(network)
-        case "SegResNet":
-            rising = [list(pair) for pair in zip(network.up_samples, network.up_layers, strict=True)]
-            return [[network.convInit], *([layer] for layer in network.down_layers), *rising, [network.conv_final]]
         case name:
-            raise ValueError(f"the stages of {name} are not known")
+            by_class = {one.type_name: one.stages for one in ARCHITECTURES.values()}
+            return by_class[name](network)
 
 
 def _structures_beside(path: Path) -> tuple[str, ...] | None:
@@ -142,35 +120,6 @@ def _head_names(network: nn.Module) -> set[str]:
     """The names of the tensors of the last stage."""
     head = {id(parameter) for parameter in stages(network)[-1].parameters()}
     return {name for name, parameter in network.named_parameters(remove_duplicate=False) if id(parameter) in head}
-
-
-def _swin_stages(network: Any) -> list[list[nn.Module]]:
-    """The stages of the transformer, each with the convolutions that follow it in the skip connection, and the decoder's."""
-    swin = network.swinViT
-    skips = {1: [network.encoder3], 2: [network.encoder4], 3: [], 4: [network.encoder10]}
-    falling = [[getattr(swin, f"layers{level}"), *skip] for level, skip in skips.items()]
-    rising = [[getattr(network, f"decoder{level}")] for level in (5, 4, 3, 2, 1)]
-    return [[swin.patch_embed, network.encoder1, network.encoder2], *falling, *rising, [network.out]]
-
-
-def _blocks(features: nn.Sequential) -> list[list[nn.Module]]:
-    """The layers of an SFCN, split after each ReLU."""
-    blocks: list[list[nn.Module]] = [[]]
-    for layer in features:
-        blocks[-1].append(layer)
-        if isinstance(layer, nn.ReLU):
-            blocks.append([])
-    return blocks[:-1]
-
-
-def _nested(block: Any) -> list[list[nn.Module]]:
-    """The levels of MONAI's UNet, which are nested: down, (level below), up."""
-    from monai.networks.layers import SkipConnection
-
-    if isinstance(block, nn.Sequential) and len(block) == 3 and isinstance(block[1], SkipConnection):
-        down, below, up = block
-        return [[down], *_nested(below.submodule), [up]]
-    return [[block]]
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

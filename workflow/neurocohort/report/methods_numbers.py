@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.dataset.split import EXCLUDED, PARTS
 from neurocohort.evaluation import conformal, conformal_sets
 from neurocohort.evaluation.classification_details import AT_THRESHOLD
 from neurocohort.imaging import deformable
 from neurocohort.imaging.learned_constants import needs_network
-from neurocohort.learning.architectures import ARCHITECTURES
 from neurocohort.report import labels, origins
 from neurocohort.report.development import by_use, sides
 from neurocohort.report.formats import SWEEP_COLUMNS, Run
@@ -273,10 +273,17 @@ def first_run(experiment: Experiment) -> Run:
     return runs_of(experiment)[0]
 
 
+def network_phrase(name: str) -> str:
+    """A network in a sentence, with its citations."""
+    return ARCHITECTURES[name].described if name in ARCHITECTURES else name
+
+
 def network_details(name: str, run: Run) -> list[str]:
     """Channels, normalisation, dropout and size of a network."""
     own, architecture = run.settings, ARCHITECTURES.get(name)
     details = [f"{listed(own['channels'])} channels"] if own.get("channels") else []
+    if architecture and architecture.patch_size:
+        details.append(f"patches of {own.get('patch_size') or architecture.patch_size} voxels a side")
     if architecture and architecture.has_norm and own.get("norm") == "group":
         details.append("group instead of batch normalisation")
     if architecture and architecture.has_dropout and own.get("dropout"):

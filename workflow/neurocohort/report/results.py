@@ -9,6 +9,7 @@ from neurocohort.evaluation.measures import GIVEN
 from neurocohort.evaluation.outer_folds import BY_TEST_FOLD, CORRECTED_T
 from neurocohort.report import labels, tables
 from neurocohort.report.applied import applied_scans, only_predicted
+from neurocohort.report.auxiliary_results import auxiliary
 from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import comparison_sentence, comparison_table
@@ -58,6 +59,7 @@ def part_results(part: Part) -> Content:
     BY_TASK[part.experiment.task](part, content)
     if part.cohort is None:
         learning_curve(part, content)
+    auxiliary(part, content)
     site_effects(part, content)
     content.details += missing_of((part.baselines, part.details))
     if not isinstance(metrics, Missing):

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
+from neurocohort.architectures.resencunet import residual_blocks
+
 FIRST_WIDTH, LARGEST_WIDTH = 32, 320  # channels of the first level, and of no level more
-BLOCKS = (1, 3, 4, 6)  # residual blocks of the encoder by level; the deeper levels have as many as the last of these
 SHORTEST_EDGE = 4  # of the coarsest feature maps, voxels
 LONGEST_EDGE = 256  # of a patch, voxels
 SMALLEST_BATCH = 2  # the limits of the presets are for so many patches
@@ -45,11 +46,6 @@ def plan(shape: Sequence[int], limit: int, outputs: int) -> Plan:
 def widths(patch: Sequence[int]) -> list[int]:
     """The channels of each level for a patch."""
     return [min(FIRST_WIDTH * 2**level, LARGEST_WIDTH) for level in range(_halvings(patch) + 1)]
-
-
-def residual_blocks(levels: int) -> list[int]:
-    """The number of residual blocks of each level of the encoder."""
-    return [*BLOCKS, *[BLOCKS[-1]] * levels][:levels]
 
 
 def feature_values(patch: Sequence[int], channels: Sequence[int], outputs: int) -> int:

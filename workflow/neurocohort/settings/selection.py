@@ -7,6 +7,8 @@ from pydantic import Discriminator, Field, StringConstraints, Tag
 from neurocohort.settings.base import CohortName, Group, Unique
 
 MOST_FILTER_CHARACTERS = 5000
+Variable = Annotated[str, StringConstraints(pattern=r"\S")]
+LossWeight = Annotated[float, Field(gt=0, le=10)]
 ClassValue = Annotated[str, StringConstraints(pattern=r"\S")] | int | float
 ClassValues = Annotated[
     Annotated[ClassValue, Tag("one value")] | Annotated[list[ClassValue], Field(min_length=1), Tag("several values")],
@@ -42,6 +44,14 @@ class SelectionKeys(Group):
         description="Classification only: the values that are the classes, the negative one first; a list in the list is one "
         "class of several values, as in `[0, 0.5, [1, 2]]` for CDR. Scans with other values are left out. Needed where the "
         "target is a text (other than `sex`) or has more than two values.",
+    )
+    auxiliary: dict[Variable, LossWeight] | None = Field(
+        None,
+        min_length=1,
+        title="weights by the name of a variable, such as {sex: 0.3}",
+        description="Regression and classification: variables that the network learns besides the target, numbers or two "
+        "classes, each with the weight of its loss relative to the target's. The target alone chooses the epoch and is the "
+        "main result. See [Auxiliary variables](../docs/networks.md#auxiliary-variables).",
     )
     filter: str = Field(
         "",

@@ -1,10 +1,17 @@
 """The keys of an experiment that one training depends on: `training`, `network` and `transfer`."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from neurocohort import architectures
 from neurocohort.settings.base import Address, Group, Path, Seed, Unique
+
+# The names of the table; a type checker can't read it.
+if TYPE_CHECKING:
+    NetworkName = str
+else:
+    NetworkName = Literal[tuple(architectures.ARCHITECTURES)]
 
 
 class Augmentation(Group):
@@ -84,15 +91,15 @@ class NetworkKeys(Group):
 
     channels: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
         [],
-        description="Channels of each level, from the input on; empty for the architecture's own. sfcn and unet take 2 to 10 "
-        "numbers, dynunet and resencunet 3 to 10, segresnet one multiple of 8, swinunetr one multiple of 12; densenet121 and "
-        "resnet18 take none.",
+        description="Channels of each level, from the input on; empty for the architecture's own. Where one number is expected, "
+        f"it is that of the first level, and the others follow. {architectures.channels_taken()}.",
     )
     dropout: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Fraction of the features that is dropped at random in training; sfcn and densenet121 only.",
+        description="Fraction of the features that is dropped at random in training; "
+        f"{architectures.with_option('has_dropout')} only.",
     )
     norm: Literal["batch", "group"] = Field(
         "batch",
@@ -100,21 +107,31 @@ class NetworkKeys(Group):
     )
     soft_bins: bool = Field(
         True,
-        description="Whether sfcn predicts a number as the mean of soft bins, as published, or as one value, for cohorts too "
-        "small to fill the bins.",
+        description=f"Whether {architectures.with_option('has_soft_bins')} predict a number as the mean of soft bins, as "
+        "published for sfcn, or as one value, for cohorts too small to fill the bins. The other networks predict one value.",
     )
     deep_supervision: bool = Field(
         False,
         description="Whether coarser levels of the decoder learn too, as in nnU-Net: each has an output with half the weight of "
-        "the next finer one in the loss. Predictions use the finest output alone. dynunet and resencunet only.",
+        "the next finer one in the loss. Predictions use the finest output alone. "
+        f"{architectures.with_option('has_deep_supervision')} only.",
+    )
+    patch_size: int | None = Field(
+        None,
+        ge=2,
+        le=64,
+        description="Side of the patches, in voxels, into which a transformer divides a volume; each side of the grid must be a "
+        f"multiple of it. {architectures.with_option('patch_size')} only; absent for the published "
+        f"{architectures.ARCHITECTURES['vit'].patch_size}.",
     )
 
 
 class Network(NetworkKeys):
     """The network."""
 
-    name: Literal["sfcn", "densenet121", "resnet18", "unet", "dynunet", "segresnet", "resencunet", "swinunetr"] = Field(
-        description="Architecture: the first three for regression and classification, the others for segmentation. See "
+    name: NetworkName = Field(
+        description=f"Architecture: {architectures.of_task('regression')} for regression and classification, "
+        f"{architectures.of_task('segmentation')} for segmentation. See [Networks](../docs/networks.md) and "
         "[Networks of segmentation](#networks-of-segmentation)."
     )
 

@@ -1,14 +1,14 @@
 """Checks of the experiments against their cohorts, the cohorts' variables, the networks and the grid."""
 
-import math
 from collections.abc import Iterator
 
 from neurocohort.dataset.filters import filter_columns
 from neurocohort.errors import InputError
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
-from neurocohort.learning.architectures import ARCHITECTURES, MAP_TASKS, VALUE_TASKS
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
+from neurocohort.study.auxiliary import auxiliary_faults
 from neurocohort.study.messages import did_you_mean, listed
+from neurocohort.study.networks import network_faults
 from neurocohort.study.predictors import predictor_faults
 from neurocohort.study.pretraining import is_pretraining, pretraining_faults, starting_faults
 from neurocohort.study.structures import structure_faults
@@ -61,8 +61,9 @@ def experiment_faults(
         if not is_pretraining(experiment):
             yield from _target_faults(key, experiment, labelled)
         yield from _filter_faults(key, experiment, own)
+        yield from auxiliary_faults(key, experiment, own)
     yield from structure_faults(key, experiment, config["cohorts"])
-    yield from _network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
+    yield from network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
     yield from starting_faults(key, experiment, config["experiments"])
     yield from predictor_faults(key, experiment)
@@ -145,61 +146,4 @@ def _filter_faults(key: str, experiment: dict, kinds: dict[str, dict]) -> Iterat
         yield (
             f"`{key}.filter` names `{name}`, which no cohort of the experiment has; the variables are {listed(known)}, and "
             f"texts must be in quotes{did_you_mean(name, known) or '.'}"
-        )
-
-
-def _network_faults(key: str, experiment: dict, shape: list[int]) -> Iterator[str]:
-    task, name, channels = experiment["task"], experiment["network"]["name"], experiment["network"]["channels"]
-    network, place = ARCHITECTURES[name], f"{key}.network.channels"
-    grid = f"{key}.training.patch" if experiment["training"]["patch"] else "preprocessing.shape"
-    if task not in network.tasks:
-        fitting = [other for other, one in ARCHITECTURES.items() if task in one.tasks]
-        yield f"`{key}.network.name` is `{name}`, which isn't for {task}; expected one of {listed(fitting)}."
-        return
-    if (dropout := experiment["network"]["dropout"]) and not network.has_dropout:
-        others = listed([other for other, one in ARCHITECTURES.items() if one.has_dropout])
-        yield f"`{key}.network.dropout` is {dropout:g}, and {name} has no dropout; leave the key out, or use {others}."
-    if (norm := experiment["network"]["norm"]) != "batch" and not network.has_norm:
-        others = listed([other for other, one in ARCHITECTURES.items() if one.has_norm])
-        yield f"`{key}.network.norm` is {norm}, and {name} has a fixed norm; leave the key out, or use {others}."
-    if experiment["network"]["deep_supervision"] and not network.has_deep_supervision:
-        others = listed([other for other, one in ARCHITECTURES.items() if one.has_deep_supervision])
-        yield f"`{key}.network.deep_supervision` is true, which is for {others}, and not for {name}; leave the key out."
-    if channels and not network.fewest <= len(channels) <= network.most:
-        if not network.most:
-            yield f"`{place}` is given, and {name} has fixed channels; leave the key out."
-        else:
-            count = f"{network.fewest}" if network.fewest == network.most else f"{network.fewest} to {network.most}"
-            yield f"`{place}` has {len(channels)} value{'s' * (len(channels) > 1)}; {name} expects {count}."
-        return
-    if channels and channels[0] % network.multiple_of:
-        yield f"`{place}` is {channels}; {name} expects a multiple of {network.multiple_of}."
-    halvings = network.halvings if network.halvings is not None else len(channels or network.widths) - 1
-    step = 2**halvings
-    if task in VALUE_TASKS and min(shape) < step:
-        yield (
-            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected sides of at "
-            f"least {step} voxels, or a network with fewer levels."
-        )
-    elif task in VALUE_TASKS and experiment["training"]["coarse_epochs"] and min(shape) < 2 * step:
-        yield (
-            f"`{key}.training.coarse_epochs` halves `{grid}` {shape}, and {name} halves it {halvings} times more; expected "
-            f"sides of at least {2 * step} voxels, or no coarse epochs."
-        )
-    elif task in VALUE_TASKS and halvings and max(shape) < 2 * step:
-        remedy = f"at most {halvings} `channels`" if network.most else "another network"
-        yield (
-            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{place}`) to a single voxel, so that nothing is "
-            f"averaged over the brain; expected a grid of at least {[step, 2 * step, step]}, or {remedy}."
-        )
-    if task in MAP_TASKS and any(side % step for side in shape):
-        near = [math.ceil(side / step) * step for side in shape]
-        yield (
-            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`); expected multiples of "
-            f"{step}, such as {near}."
-        )
-    elif task in MAP_TASKS and network.has_instance_norm and halvings and max(shape) < 2 * step:
-        yield (
-            f"`{grid}` is {shape}, and {name} halves it {halvings} times (`{key}.network`) to a single voxel, which can't be "
-            f"normalised; expected a larger one, such as {[step, 2 * step, step]}."
         )

@@ -185,6 +185,7 @@ def training_settings(
         "network": experiment["network"]["name"],
         "modalities": experiment["modalities"],
         "classes": len(experiment.get("classes") or [0, 1]),
+        **({"auxiliary": auxiliary} if (auxiliary := experiment.get("auxiliary")) else {}),
         "weights": weights,
         **({} if fraction is None else {"grid_fraction": fraction}),
         **({} if structures is None else {"structures": structures}),

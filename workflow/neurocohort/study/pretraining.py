@@ -6,8 +6,8 @@ Imports stay light: this runs at the start of every Snakemake process.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neurocohort.learning.architectures import ARCHITECTURES
-from neurocohort.settings.pretraining import CONTRASTIVE, OF_METHOD, PRETRAINING, Pretraining
+from neurocohort.architectures import ARCHITECTURES
+from neurocohort.settings.pretraining import CONTRASTIVE, MASKED, OF_METHOD, PRETRAINING, Pretraining
 from neurocohort.study.members import transfer_chain
 from neurocohort.text import listed
 
@@ -28,7 +28,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "training.coarse_epochs": (0, "a pretraining learns on the study's grid"),
     "training.mirror_averaging": (False, NO_PREDICTION),
 }
-SHAPING = ("name", "channels", "norm")  # keys of `network` that must be those of the pretraining
+SHAPING = ("name", "channels", "norm", "patch_size")  # keys of `network` that must be those of the pretraining
 
 
 def is_pretraining(experiment: Mapping[str, Any]) -> bool:
@@ -107,7 +107,7 @@ def starting_faults(key: str, experiment: dict, experiments: dict[str, dict]) ->
         return
     start, place = experiments[source], f"`{key}.transfer.weights` is {source}, a pretraining"
     for name in SHAPING:
-        own, given = experiment["network"][name], start["network"][name]
+        own, given = experiment["network"].get(name), start["network"].get(name)
         if own != given:
             yield (
                 f"{place} with `network.{name}: {given}`, and `{key}.network.{name}` is {own}: its weights don't fit. Write the "
@@ -127,6 +127,12 @@ def _method_faults(key: str, experiment: dict, wanted: Pretraining, shape: list[
         yield (
             f"`{key}.network.name` is `{name}`, which predicts label maps and has no features of a whole scan that could be "
             f"pretrained; expected one of {listed(fitting)}."
+        )
+    elif wanted.method == MASKED and ARCHITECTURES[name].feature_map is None:
+        fitting = [other for other, one in ARCHITECTURES.items() if one.feature_map]
+        yield (
+            f"`{key}.network.name` is `{name}`, and `{key}.pretraining.method` is masked, which needs the feature map of a "
+            f"convolutional network; expected one of {listed(fitting)}, or `method: contrastive`."
         )
     for method, names in OF_METHOD.items():
         for one in names if method != wanted.method else ():

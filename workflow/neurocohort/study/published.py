@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from neurocohort.learning.architectures import ARCHITECTURES
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.learning.published import NETWORK, PUBLISHED, SHAPE, SPACING_MM
 from neurocohort.sources.sources import SourceFile, read_source, source_table, store_of
 from neurocohort.study.members import starts_published

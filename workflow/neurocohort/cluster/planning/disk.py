@@ -18,7 +18,7 @@ from neurocohort.study.structures import structures_to_learn
 STATES = 4  # copies of a network in a checkpoint: weights, the best ones, and Adam's two moments
 COPIES = 2  # of a trained network: its own file, and the bundle's
 TISSUE_MAPS = 3  # of a scan, on the study's grid
-FEATURE_BYTES = 4 * 1024  # of a scan and network; densenet121 has the most
+FEATURE_BYTES = 4 * 2048  # of a scan and network; resnet50 has the most
 BLOCK_BYTES = 512  # the unit of st_blocks
 RECORDS = ("logs", "benchmarks", ".snakemake", "tensorboard", "splits")
 

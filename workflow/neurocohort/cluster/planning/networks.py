@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neurocohort.learning.architectures import ARCHITECTURES
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.learning.constants import WINDOW_OVERLAP
 from neurocohort.learning.networks import build_network
 from neurocohort.learning.pretraining import pretraining_network
@@ -22,6 +22,7 @@ SHAPING = (
     "task",
     "network",
     "channels",
+    "patch_size",
     "classes",
     "structures",
     "modalities",
@@ -85,6 +86,11 @@ def _built(key: str):
             network = pretraining_network(settings, task)
         else:
             network = build_network(
-                settings.network, settings.channels, task.outputs, inputs=inputs, deep_supervision=supervised
+                settings.network,
+                settings.channels,
+                task.outputs,
+                inputs=inputs,
+                deep_supervision=supervised,
+                patch_size=settings.patch_size,
             )
     return network.to("meta").eval()

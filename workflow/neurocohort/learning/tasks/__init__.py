@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks.classification import CLASSIFICATION, Classification
 from neurocohort.learning.tasks.pretraining import PRETRAINING, Pretraining
@@ -38,7 +39,6 @@ __all__ = [
 Task = Regression | Classification | Segmentation | Pretraining
 TASKS: dict[str, type[Task]] = {task.kind: task for task in (Regression, Classification, Segmentation, Pretraining)}
 WITHOUT_VALUES = (SEGMENTATION, PRETRAINING)  # tasks whose samples have no number as their target
-WITH_SOFT_BINS = ("sfcn",)  # the other networks return a single value
 
 
 def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) -> Task:
@@ -54,7 +54,7 @@ def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) ->
         return Segmentation(tuple(settings.structures or TISSUES), settings.loss)
     if settings.task == CLASSIFICATION:
         return Classification.fitted(training_targets, settings.classes)
-    return Regression.fitted(training_targets, settings.soft_bins and settings.network in WITH_SOFT_BINS)
+    return Regression.fitted(training_targets, settings.soft_bins and ARCHITECTURES[settings.network].has_soft_bins)
 
 
 def structures_of_task(task: Task) -> tuple[str, ...]:
