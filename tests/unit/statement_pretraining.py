@@ -71,5 +71,5 @@ def _add(
 
 
 PRETRAINING_PAGES: tuple[Callable[[Scenario], str], ...] = (pretrained,)
-PRETRAINING_OPTIONS: dict[str, Callable[[Scenario], None]] = {"pretrained": pretrained_through_another}
-PRETRAINING_PIECES: dict[str, Callable[[], list[str]]] = {"pretrained_through_another": start_through_another}
+PRETRAINING_OPTIONS: dict[str, Callable[[Scenario], None]] = {"pretrained indirectly": pretrained_through_another}
+PRETRAINING_PIECES: dict[str, Callable[[], list[str]]] = {"start through another": start_through_another}
