@@ -54,7 +54,7 @@ def _names_values(schema: Schema) -> bool:
     """Whether a group has names of the user's with plain values, and so is one key."""
     named = [resolve(one) for one in schema.get("patternProperties", {}).values()]
     choices = [resolve(one) for below in named for one in below.get("oneOf", [below])]
-    return bool(choices) and all(one.get("type") in ("integer", "array", "string") for one in choices)
+    return bool(choices) and all(one.get("type") in ("integer", "number", "array", "string") for one in choices)
 
 
 def _default(schema: Schema) -> str:
