@@ -50,8 +50,8 @@ class Architecture:
         fewest: Smallest number of levels that can be set.
         most: Largest number of levels that can be set.
         halvings: Number of times it halves its input; None for the number of levels minus 1.
-        feature_halvings: Number of times its last features halve the input, for a pretraining; None for the number of levels
-            minus 1. Only networks with a ``last_layer`` can be pretrained.
+        feature_halvings: Number of times its last features halve the input, for a pretraining (`pretraining.feature_map`); None
+            for the number of levels minus 1, 0 where it can't be pretrained.
         multiple_of: The channels of the first level must be a multiple of this.
         has_dropout: Whether it has the option ``dropout``.
         has_norm: Whether it has the option ``norm``.
@@ -70,7 +70,7 @@ class Architecture:
     fewest: int = 0
     most: int = 0
     halvings: int | None = None
-    feature_halvings: int | None = None
+    feature_halvings: int | None = 0
     multiple_of: int = 1
     has_dropout: bool = False
     has_norm: bool = False
@@ -142,6 +142,7 @@ ARCHITECTURES = {
         widths=(32, 64, 128, 256, 256, 64),  # Peng et al. 2021
         fewest=2,
         most=10,
+        feature_halvings=None,
         has_dropout=True,
         has_norm=True,
     ),

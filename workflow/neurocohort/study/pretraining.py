@@ -28,6 +28,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "training.coarse_epochs": (0, "a pretraining learns on the study's grid"),
     "training.mirror_averaging": (False, NO_PREDICTION),
 }
+LABEL_MAPS = "predicts label maps and has no features of a whole scan that could be pretrained"
 SHAPING = ("name", "channels", "norm")  # keys of `network` that must be those of the pretraining
 
 
@@ -130,12 +131,10 @@ def starting_faults(key: str, experiment: dict, experiments: dict[str, dict]) ->
 
 def _method_faults(key: str, experiment: dict, wanted: Pretraining, shape: list[int]) -> Iterator[str]:
     place, name = f"`{key}.pretraining", experiment["network"]["name"]
-    if not ARCHITECTURES[name].last_layer:
-        fitting = [other for other, one in ARCHITECTURES.items() if one.last_layer]
-        yield (
-            f"`{key}.network.name` is `{name}`, which predicts label maps and has no features of a whole scan that could be "
-            f"pretrained; expected one of {listed(fitting)}."
-        )
+    if ARCHITECTURES[name].feature_halvings == 0:
+        fitting = [other for other, one in ARCHITECTURES.items() if one.feature_halvings != 0]
+        known = "is not prepared for a pretraining" if ARCHITECTURES[name].last_layer else LABEL_MAPS
+        yield f"`{key}.network.name` is `{name}`, which {known}; expected one of {listed(fitting)}."
     for method, names in OF_METHOD.items():
         for one in names if method != wanted.method else ():
             if getattr(wanted, one) != Pretraining.model_fields[one].default:
