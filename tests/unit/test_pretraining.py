@@ -109,15 +109,17 @@ def test_half_of_the_views_are_cropped_within_the_field_of_view():
     assert all(one.box is None for one in drawn)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("sfcn", "masked"), ("sfcn", "contrastive"), ("densenet121", "masked"), ("resnet18", "contrastive")],
+)
 def test_later_networks_take_all_tensors_but_the_last_layer(tmp_path, name, method):
     settings = settings_of(method, network=name, channels=NETWORKS[name], dropout=0.0)
     network = pretraining_network(settings, fit_task(settings, None))
     channels = 2 if method == "contrastive" else 1
     with torch.no_grad():
-        shape = network.eval()(torch.zeros(2, channels, 36, 40, 33)).shape
-    assert shape == ((2, 2, 128) if method == "contrastive" else (2, 1, 36, 40, 33))
+        shape = network.eval()(torch.zeros(1, channels, 33, 40, 34)).shape
+    assert shape == ((1, 2, 128) if method == "contrastive" else (1, 1, 33, 40, 34))
     kept = encoder_weights(weights_of(network))
     save_file(kept, tmp_path / "model.safetensors")
     later = build_network(name, NETWORKS[name], 1, inputs=1)
@@ -186,6 +188,6 @@ def test_reconstruction_improves_with_training_and_beats_the_mean_image(tmp_path
 
 
 def test_views_are_recognised_better_than_by_chance_after_training(tmp_path):
-    trained = run(tmp_path, settings_of("contrastive", epochs=60, dropout=0.0))
+    trained = run(tmp_path, settings_of("contrastive", epochs=30, dropout=0.0))
     assert trained.pretrained is not None and trained.validation_loss is not None
     assert trained.validation_loss < trained.pretrained.baseline_loss

@@ -32,6 +32,7 @@ from neurocohort.report.model_limits import Known
 from neurocohort.report.networks import Networks
 from neurocohort.sources.sources import read_source, source_table
 from neurocohort.study.members import starts_published
+from neurocohort.study.pretraining import pretraining_cohorts
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = (evaluator, outputs, scans, weights, conformal_rule)
@@ -101,7 +102,8 @@ def write_bundle(
     if outcome.raw_scans:
         write_raw_scan_part(folder, bundle, outcome.raw_scans)
     write_text(folder / "LICENSE", licence_text(experiment, configuration))
-    terms = {name: terms_of(configuration, name) for name in (*entry["cohorts"], *entry["external"])}
+    pretrained_on = pretraining_cohorts(configuration["experiments"], experiment)
+    terms = {name: terms_of(configuration, name) for name in (*entry["cohorts"], *entry["external"], *pretrained_on)}
     run = next(iter(runs.values()))
     card = model_card(Known(experiment, entry, configuration, run, metrics, samples, outcome.networks, terms))
     write_text(folder / "docs" / "README.md", card + _rendered("usage.md.j2", bundle=bundle))
@@ -124,7 +126,8 @@ def licence_text(experiment: str, configuration: dict) -> str:
     published = (
         read_source(source_table(PUBLISHED)) if starts_published(configuration["experiments"], experiment) else None
     )
-    return _rendered("LICENSE.j2", entry=entry, configuration=configuration, published=published)
+    cohorts = dict.fromkeys([*entry["cohorts"], *pretraining_cohorts(configuration["experiments"], experiment)])
+    return _rendered("LICENSE.j2", entry=entry, cohorts=cohorts, configuration=configuration, published=published)
 
 
 def _rendered(template: str, **content: object) -> str:

@@ -16,6 +16,7 @@ from neurocohort.errors import InputError
 from neurocohort.learning.batches import Batch, BatchSource, evaluation_batches
 from neurocohort.learning.data import to_input
 from neurocohort.learning.networks import build_network
+from neurocohort.learning.run_record import Pretrained
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import Pretraining
 from neurocohort.settings.pretraining import CONTRASTIVE
@@ -130,6 +131,26 @@ def baseline_loss(source: BatchSource, training: pd.DataFrame, validation: pd.Da
     return sum(_loss_of(task, mean, batch) for batch in batches) / len(validation)
 
 
+def record_of(
+    source: BatchSource, training: pd.DataFrame, validation: pd.DataFrame, validation_loss: float | None
+) -> Pretrained:
+    """What run.json has of a pretraining. ``validation_loss``: of the kept weights; the others are as for `baseline_loss`."""
+    return Pretrained(
+        validation_loss=validation_loss,
+        baseline_loss=baseline_loss(source, training, validation),
+        training_scans=len(training),
+        training_participants=_people(training),
+        validation_scans=len(validation),
+        validation_participants=_people(validation),
+    )
+
+
+def compared(pretrained: Pretrained) -> str:
+    """The loss of the kept weights and the baseline's, for the log."""
+    loss = "none" if pretrained.validation_loss is None else f"{pretrained.validation_loss:.4f}"
+    return f"validation loss of the kept weights {loss}, without a network {pretrained.baseline_loss:.4f}"
+
+
 def mean_image(source: BatchSource, samples: pd.DataFrame) -> torch.Tensor:
     """The mean of the scans of ``samples`` as the network's input, (C, X, Y, Z) float32 on the device."""
     total = torch.zeros(())
@@ -152,3 +173,7 @@ def check_views(settings: TrainingSettings, training: pd.DataFrame, validation: 
 
 def _loss_of(task: Pretraining, mean: torch.Tensor, batch: Batch) -> float:
     return float(task.loss(mean.expand(len(batch.inputs), *mean.shape), batch.targets)) * len(batch.inputs)
+
+
+def _people(rows: pd.DataFrame) -> int:
+    return len(rows.drop_duplicates(["cohort", "participant_id"]))

@@ -28,7 +28,7 @@ from neurocohort.learning.loop import Loop, TrainingFiles
 from neurocohort.learning.networks import build_network, copied_weights
 from neurocohort.learning.outcomes import FIRST, LATEST
 from neurocohort.learning.precision import Precision, choose_precision, set_up_torch
-from neurocohort.learning.pretraining import baseline_loss, check_views, encoder_weights, pretraining_network
+from neurocohort.learning.pretraining import check_views, compared, encoder_weights, pretraining_network, record_of
 from neurocohort.learning.published import PUBLISHED_ENDING
 from neurocohort.learning.published_weights import intensity_as_published, take_published_weights
 from neurocohort.learning.run_record import Attempt, EpochRow, Pretrained
@@ -210,8 +210,8 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     trained = _trained(loop, judgement, start)
     if not isinstance(source.task, Pretraining):
         return trained
-    pretrained = _pretrained(source, job, trained.validation_loss)
-    report(_compared(pretrained))
+    pretrained = record_of(source, job.training, job.validation, trained.validation_loss)
+    report(compared(pretrained))
     return replace(trained, weights=encoder_weights(trained.weights), pretrained=pretrained)
 
 
@@ -286,27 +286,6 @@ def _trained(loop: Loop, judgement: Judgement, start: dict[str, torch.Tensor]) -
         seed=loop.settings.seed,
         judgement=judgement,
     )
-
-
-def _pretrained(source: BatchSource, job: _Job, validation_loss: float | None) -> Pretrained:
-    return Pretrained(
-        validation_loss=validation_loss,
-        baseline_loss=baseline_loss(source, job.training, job.validation),
-        training_scans=len(job.training),
-        training_participants=_people(job.training),
-        validation_scans=len(job.validation),
-        validation_participants=_people(job.validation),
-    )
-
-
-def _people(rows: pd.DataFrame) -> int:
-    return len(rows.drop_duplicates(["cohort", "participant_id"]))
-
-
-def _compared(pretrained: Pretrained) -> str:
-    """The loss of the kept epoch and the baseline's, for the log."""
-    loss = "none" if pretrained.validation_loss is None else f"{pretrained.validation_loss:.4f}"
-    return f"validation loss of the kept weights {loss}, without a network {pretrained.baseline_loss:.4f}"
 
 
 def _known_spread(trained: Trained) -> float:

@@ -19,6 +19,7 @@ from neurocohort.report.networks import networks_sentence
 from neurocohort.report.study import Cohort, Experiment, Study, found
 from neurocohort.settings.scan import NATIVE
 from neurocohort.study.members import members_of, starts_published
+from neurocohort.study.pretraining import pretraining_cohorts
 from neurocohort.text import listed, plain_number, times
 
 PARTS = {"training": ("train", "validation"), "evaluation": ("held-out", "external")}
@@ -80,7 +81,7 @@ def card_sections(known: Known) -> list[Section]:
         _data("Evaluation data", "evaluation", known),
         _metrics(known.settings, known.metrics),
         Section("Limits and caveats", tuple(limits(known))),
-        _licence(known.settings, known.licences),
+        _licence(known.settings, _pretrained_on(known), known.licences),
     ]
 
 
@@ -95,9 +96,16 @@ def experiment_card(experiment: Experiment, study: Study) -> list[Section]:
             found(experiment.metrics),
             found(experiment.samples),
             found(experiment.networks),
-            licences_of((*experiment.cohorts, *experiment.external)),
+            licences_of(_with_pretraining(study, experiment)),
         )
     )
+
+
+def _with_pretraining(study: Study, experiment: Experiment) -> list[Cohort]:
+    """The experiment's cohorts, and those that it was pretrained on."""
+    own = {cohort.name: cohort for cohort in (*experiment.cohorts, *experiment.external)}
+    names = pretraining_cohorts(study.configuration["experiments"], experiment.name)
+    return [*(own | {name: study.cohorts[name] for name in names if name in study.cohorts}).values()]
 
 
 def licences_of(cohorts: Iterable[Cohort]) -> dict[str, str]:
@@ -194,6 +202,11 @@ def _data(heading: str, kind: str, known: Known) -> Section:
 def _training_sentences(known: Known) -> list[str]:
     start = ["The training started from published weights, which had been trained on UK Biobank (Peng et al. 2021)."]
     start = start if _published(known) else []
+    if cohorts := _pretrained_on(known):
+        start.append(
+            f"The training started from weights that were pretrained on scans of {listed(map(labels.cohort, cohorts))} without "
+            "labels, and on no held-out scan."
+        )
     if fraction := ((known.run.settings.get("synthetic") or {}) if known.run else {}).get("fraction"):
         start.append(
             f"A fraction of {plain_number(fraction)} of the training samples were not scans, but images of random contrast "
@@ -204,6 +217,11 @@ def _training_sentences(known: Known) -> list[str]:
     if known.run is None or known.run.keep == "best":
         return ["Weights were fitted on the training part. The epoch was chosen on the validation part.", *start]
     return ["Weights were fitted on the training part. No epoch was chosen.", *start]
+
+
+def _pretrained_on(known: Known) -> list[str]:
+    """The cohorts that the start of the training learned from without labels."""
+    return pretraining_cohorts(known.configuration.get("experiments") or {}, known.experiment)
 
 
 def _published(known: Known) -> bool:
@@ -249,8 +267,8 @@ def _metrics(settings: dict, metrics: pd.DataFrame | None) -> Section:
     return Section(heading, (sentence,), Table(columns, tuple(rows)))
 
 
-def _licence(settings: dict, licences: dict[str, str]) -> Section:
-    cohorts = [*settings.get("cohorts", []), *(settings.get("external") or [])]
+def _licence(settings: dict, pretrained_on: list[str], licences: dict[str, str]) -> Section:
+    cohorts = dict.fromkeys([*settings.get("cohorts", []), *(settings.get("external") or []), *pretrained_on])
     sentences = [
         f"{labels.cohort(name)}: {(licences.get(name) or 'its terms are not recorded').rstrip('.')}."
         for name in cohorts

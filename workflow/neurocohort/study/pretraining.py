@@ -51,6 +51,14 @@ def pretrained_from(experiments: dict[str, dict], name: str) -> list[str]:
     return [one for one in transfer_chain(experiments, name)[1:] if is_pretraining(experiments[one])]
 
 
+def pretraining_cohorts(experiments: dict[str, dict], name: str) -> list[str]:
+    """The cohorts that the pretrainings of the experiment ``name`` learned from."""
+    if name not in experiments:
+        return []
+    every = [cohort for one in pretrained_from(experiments, name) for cohort in experiments[one]["cohorts"]]
+    return list(dict.fromkeys(every))
+
+
 def without_target(config: object) -> object:
     """Give each pretraining without a `target` an empty one, since all other tasks need the key.
 
