@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -89,7 +89,7 @@ def evaluate(
     import pandas as pd
 
     from neurocohort.dataset.folds import HELD_OUT
-    from neurocohort.evaluation.auxiliary import auxiliary_details
+    from neurocohort.evaluation.auxiliary import MemberFeatures, auxiliary_details
     from neurocohort.evaluation.baseline_inputs import feature_inputs, with_inputs
     from neurocohort.evaluation.evaluation_notes import notes_of_applied
     from neurocohort.evaluation.intervals import Bootstrap
@@ -98,6 +98,7 @@ def evaluate(
     from neurocohort.evaluation.tables import evaluation_tables, with_given
     from neurocohort.files import read_table, write_table
     from neurocohort.learning.feature_files import FEATURES, read_features
+    from neurocohort.learning.model_files import read_run
     from neurocohort.learning.outcomes import YES
     from neurocohort.settings.evaluation import Evaluation
 
@@ -123,7 +124,10 @@ def evaluate(
     bootstrap = Bootstrap(wanted.resamples, wanted.seed)
     more: list[DetailRow] = []
     if (names := experiment.get("auxiliary")) and in_average:
-        learned = [_member_features(folder / one) for one in in_average]
+        learned = []
+        for one in in_average:
+            found, heads = read_features(folder / one / FEATURES), read_run(folder / one).get("auxiliary", [])
+            learned.append(MemberFeatures(found.scans, found.values, {head["variable"]: head for head in heads}))
         more = list(auxiliary_details(learned, tables["samples"], names, bootstrap))
     applied = notes_of_applied(read_table(folder / "applied_samples.tsv"))
     for name, table in evaluation_tables(**tables, scans=scans, kind=experiment["task"], bootstrap=bootstrap):
@@ -132,17 +136,6 @@ def evaluate(
         if name == "evaluation_notes":
             table = pd.concat([table, applied], ignore_index=True)
         write_table(folder / f"{name}.tsv", table)
-
-
-def _member_features(member: Path) -> Any:
-    """`MemberFeatures` of a network."""
-    from neurocohort.evaluation.auxiliary import MemberFeatures
-    from neurocohort.learning.feature_files import FEATURES, read_features
-    from neurocohort.learning.model_files import read_run
-
-    features = read_features(member / FEATURES)
-    heads = {head["variable"]: head for head in read_run(member).get("auxiliary", [])}
-    return MemberFeatures(features.scans, features.values, heads)
 
 
 @command
