@@ -27,7 +27,7 @@ from neurocohort.learning.tasks import Regression
 from neurocohort.learning.training import train
 from neurocohort.learning.transfer import take_weights
 from neurocohort.report.methods_numbers import network_phrase
-from neurocohort.study.configuration import check_configuration
+from neurocohort.study.configuration import check_configuration, read_checked
 from safetensors.torch import save_file
 from toy_training import CPU, stopped_at_step, toy_cohort, toy_settings, weights_hash
 
@@ -58,7 +58,7 @@ from neurocohort.learning.features import predict_with_features
 from neurocohort.learning.model_files import read_model, write_model
 from neurocohort.learning.transfer import stages
 from neurocohort.report.methods_numbers import network_phrase
-from neurocohort.study.configuration import check_configuration
+from neurocohort.study.configuration import check_configuration, read_checked
 from test_architectures import CPU, grown_cohort, toy_settings, trained_once
 
 folder = Path(sys.argv[1])
@@ -115,6 +115,12 @@ def test_one_file_adds_a_network(tmp_path):
     assert found.pop("gflops") > 0
     expected = {"checked": "toynet", "epochs": 1, "values": 3, "stages": 6, "phrase": "a toy network [@huang2017]"}
     assert found.pop("features") > 1 and found == expected
+
+
+def test_the_study_of_networks_has_one_of_each_family():
+    experiments = read_checked([ROOT / "tests/studies/networks.yaml"])["experiments"]
+    names = {one["network"]["name"] for one in experiments.values()}
+    assert names == {"sfcn", "densenet121", "resnet10", "resnet18", "vit", "swin"}
 
 
 def test_a_name_that_two_files_have_is_refused(tmp_path, monkeypatch):
