@@ -66,9 +66,9 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def checkout(repository, tmp_path_factory) -> Checkout:
-    """A new copy of the repository."""
+    """A new copy of the repository, for each test file, so that no file finds the results of another."""
     return copy_checkout(repository, tmp_path_factory.mktemp("checkout"))
 
 
