@@ -119,8 +119,31 @@ def test_scans_without_a_value_do_not_count():
 
 
 def test_a_class_without_a_training_scan_is_refused():
-    with pytest.raises(InputError, match="none of class 1"):
+    with pytest.raises(InputError, match=r"`auxiliary` names large, which can't be learned: .* none of class 1"):
         fit_auxiliaries({"large": 1.0}, pd.DataFrame({"auxiliary_large": [0.0, 0.0, np.nan]}))
+
+
+def test_a_variable_with_more_values_than_one_network_saw_is_judged_as_a_number():
+    scans = pd.DataFrame({"cohort": "a", "part": "held-out", "scan_id": list("12345678")})
+    head = {
+        "kind": "classification",
+        "weight": 1.0,
+        "known": 9,
+        "coefficients": [1.0],
+        "intercept": 0.0,
+        "mean": 0.0,
+        "scale": 1.0,
+    }
+    values = np.linspace(-3, 3, 8)[:, None]
+    samples = scans.assign(participant_id=scans["scan_id"])
+    for second, third, metric in (
+        ("classification", 1.0, "auc"),
+        ("regression", 1.0, "mae"),
+        ("classification", 2.0, "mae"),
+    ):
+        members = [MemberFeatures(scans, values, {"x": head | {"kind": kind}}) for kind in ("classification", second)]
+        own = samples.assign(auxiliary_x=[0.0, 1.0, third, 0.0, 1.0, 0.0, 1.0, 1.0])
+        assert metric in {row.estimate.metric for row in auxiliary_details(members, own, ["x"], Bootstrap(50, 1))}
 
 
 def test_samples_get_the_values_of_their_scans():

@@ -68,6 +68,7 @@ def test_settings_of_other_tasks_stay_as_they_were(given):
         ("training.patch", [16, 16, 16], "only for segmentation"),
         ("training.loss", "dice_focal", "is for segmentation"),
         ("network.name", "unet", "no features of a whole scan that could be pretrained; expected one of densenet121"),
+        ("auxiliary", {"sex": 0.3}, "is for regression and classification, and this experiment's task is pretraining"),
         ("network.name", "vit", "is masked, which needs the feature map of a convolutional network"),
         ("pretraining.temperature", 0.5, "is only for `method: contrastive`"),
         ("pretraining.mask_voxels", 40, "expected at most 22, half of the smallest side"),

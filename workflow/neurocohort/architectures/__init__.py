@@ -5,11 +5,11 @@ training, the features, the plan, the methods text and the MONAI bundle. See doc
 """
 
 import pkgutil
-from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
 
 from neurocohort.architectures.facts import MAP_TASKS, OWN, VALUE_TASKS, Architecture, Shape
+from neurocohort.text import listed
 
 __all__ = ["ARCHITECTURES", "MAP_TASKS", "OWN", "VALUE_TASKS", "Architecture", "Shape", "found_architectures"]
 
@@ -32,20 +32,14 @@ def module_of(architecture: Architecture) -> ModuleType:
     return import_module(architecture.target.rpartition(".")[0])
 
 
-def named(names: Iterable[str]) -> str:
-    """``a, b and c``."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def of_task(task: str) -> str:
     """The names of the networks for a task."""
-    return named(name for name, one in ARCHITECTURES.items() if task in one.tasks)
+    return listed(name for name, one in ARCHITECTURES.items() if task in one.tasks)
 
 
 def with_option(option: str) -> str:
     """The names of the networks for which a field of `Architecture` is set."""
-    return named(name for name, one in ARCHITECTURES.items() if getattr(one, option))
+    return listed(name for name, one in ARCHITECTURES.items() if getattr(one, option))
 
 
 def channels_taken() -> str:
@@ -53,7 +47,7 @@ def channels_taken() -> str:
     by_phrase: dict[str, list[str]] = {}
     for name, one in ARCHITECTURES.items():
         by_phrase.setdefault(one.channels_taken, []).append(name)
-    return "; ".join(f"{named(names)}: {phrase}" for phrase, names in by_phrase.items())
+    return "; ".join(f"{listed(names)}: {phrase}" for phrase, names in by_phrase.items())
 
 
 ARCHITECTURES = found_architectures()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 FOLDED_PARTS = ("train", "validation")  # the held-out part is in no fold: no choice may depend on it
-HELD_OUT = "held-out"
+HELD_OUT, EXTERNAL = "held-out", "external"
 SHUFFLED = "target_test-{}"  # the column of a control's targets in the networks of a test fold
 
 
@@ -20,7 +20,7 @@ def with_test_fold(samples: pd.DataFrame, test_fold: int) -> pd.DataFrame:
     """
     if test_fold == 0:
         return samples
-    tested = samples["part"] != "external"
+    tested = samples["part"] != EXTERNAL
     own_fold = (pd.to_numeric(samples["test_fold"]) == test_fold).fillna(False).astype(bool)
     part = samples["part"].mask(tested & own_fold, HELD_OUT)
     number = pd.Series(test_fold, index=samples.index, dtype="Int64").where(tested)
@@ -114,7 +114,7 @@ def rows_to_predict(samples: pd.DataFrame, folds: int) -> pd.DataFrame:
     numbers = test_fold_numbers(samples)
     if numbers == [0]:
         return predicted_rows(samples, baseline_fits(samples, folds))[0]
-    external = samples["part"] == "external"
+    external = samples["part"] == EXTERNAL
     tables = []
     for number in numbers:
         own = with_test_fold(samples[~external], number)

@@ -3,11 +3,10 @@
 import pandas as pd
 
 from neurocohort.dataset.class_values import few_values
-from neurocohort.dataset.folds import HELD_OUT, with_test_fold
+from neurocohort.dataset.folds import EXTERNAL, HELD_OUT, with_test_fold
 from neurocohort.dataset.runs import TEST_FOLD
 from neurocohort.errors import InputError
 
-EXTERNAL = "external"
 COLUMNS = ("cohort", "scan_id", "participant_id", "part", "voxels_sha256")
 
 

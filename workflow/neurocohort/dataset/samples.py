@@ -7,17 +7,17 @@ import pandas as pd
 
 from neurocohort.dataset.class_values import Classes
 from neurocohort.dataset.filters import compile_filter
-from neurocohort.dataset.folds import FOLDED_PARTS, SHUFFLED, test_fold_numbers, with_test_fold
+from neurocohort.dataset.folds import EXTERNAL, FOLDED_PARTS, SHUFFLED, test_fold_numbers, with_test_fold
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.packs import packed_scans
 from neurocohort.dataset.split import EXCLUDED, PARTS
 from neurocohort.dataset.targets import OTHER, class_names, target_values
 from neurocohort.errors import InputError
+from neurocohort.settings.selection import WITH_VALUES
 
 SCAN_COLUMNS = ("scan_id", "participant_id", "site", "age", "sex", "voxels_sha256")
 KEPT_COLUMNS = ["scan_id", "participant_id", "cohort", "site", "part", "fold", "pack", "row", "target", "age", "sex"]
 KEPT_COLUMNS += ["voxels_sha256"]
-WITH_VALUES = ("regression", "classification")  # tasks whose target is a variable
 
 
 class CohortTables(TypedDict):
@@ -70,7 +70,7 @@ def select_samples(
             people = rows.loc[kept, "participant_id"]
             flow.append({"cohort": name, "step": step, "scans": len(people), "participants": people.nunique()})
         rows = rows[kept].astype({"row": int})
-        samples.append(rows.assign(part="external", fold=pd.NA, test_fold=pd.NA) if name in external else rows)
+        samples.append(rows.assign(part=EXTERNAL, fold=pd.NA, test_fold=pd.NA) if name in external else rows)
     columns = list(KEPT_COLUMNS)
     if test_folds:
         columns.insert(columns.index("fold") + 1, "test_fold")
@@ -118,7 +118,7 @@ def samples_without_value(
             kept = rows["target"].isna()
             for step, fulfilled in _steps(rows, cohorts[name], task, target, query, classes):
                 kept &= fulfilled | (step == _with_value(target))
-            found.append(rows[kept].assign(part="external", fold=pd.NA, reason=f"no value of {target}"))
+            found.append(rows[kept].assign(part=EXTERNAL, fold=pd.NA, reason=f"no value of {target}"))
     if not found:
         return pd.DataFrame(columns=[*KEPT_COLUMNS, "reason"])
     return pd.concat(found, ignore_index=True).astype({"row": int})[[*KEPT_COLUMNS, "reason"]]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from neurocohort.dataset.folds import test_fold_numbers
+from neurocohort.dataset.folds import EXTERNAL, test_fold_numbers
 from neurocohort.dataset.samples import empty_parts
 from neurocohort.errors import InputError
 
@@ -29,7 +29,7 @@ def without_site(samples: pd.DataFrame, site: str) -> pd.DataFrame:
     gone = people.isin(people[here.fillna(False)])
     folds = [name for name in ("fold", "test_fold") if name in samples]
     left = samples.assign(
-        part=samples["part"].where(~gone, "external"),
+        part=samples["part"].where(~gone, EXTERNAL),
         **{name: samples[name].where(~gone).astype("Int64") for name in folds},
     )
     for part, place in empty_parts(left, test_fold_numbers(samples)):

@@ -9,14 +9,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from neurocohort.dataset.auxiliary import PREFIX
 from neurocohort.evaluation.intervals import Bootstrap
-from neurocohort.evaluation.measures import CLASSIFICATION, EXTERNAL, HELD_OUT, NETWORK, JudgedPart, estimates
+from neurocohort.evaluation.measures import (
+    CLASSIFICATION,
+    EXTERNAL,
+    HELD_OUT,
+    NETWORK,
+    REGRESSION,
+    JudgedPart,
+    estimates,
+)
 from neurocohort.evaluation.rows import DetailRow
 
 SETTING = "auxiliary"  # of details.tsv, before the variable: `auxiliary: sex`
-SHOWN = {"regression": ("mae", "r2", "pearson_r"), CLASSIFICATION: ("auc", "balanced_accuracy")}
+SHOWN = {REGRESSION: ("mae", "r2", "pearson_r"), CLASSIFICATION: ("auc", "balanced_accuracy")}
 TESTED = (HELD_OUT, EXTERNAL)
 
 
@@ -41,8 +50,7 @@ def auxiliary_predictions(members: Sequence[MemberFeatures], variable: str) -> p
     for member in members:
         head = member.heads[variable]
         outputs = member.values.astype(np.float64) @ np.asarray(head["coefficients"]) + head["intercept"]
-        is_class = head["kind"] == CLASSIFICATION
-        predicted = 1 / (1 + np.exp(-outputs)) if is_class else outputs * head["scale"] + head["mean"]
+        predicted = expit(outputs) if head["kind"] == CLASSIFICATION else outputs * head["scale"] + head["mean"]
         tables.append(member.scans[["cohort", "part", "scan_id"]].assign(prediction=predicted))
     found = pd.concat(tables, ignore_index=True)
     found = found[found["part"].isin(TESTED)]
@@ -64,11 +72,16 @@ def auxiliary_details(
         heads = [member.heads[variable] for member in members]
         predictions = auxiliary_predictions(members, variable)
         known = samples[["cohort", "scan_id", "participant_id"]].assign(target=samples[f"{PREFIX}{variable}"])
+        # Some networks, or all, may have been trained on 0 and 1 alone of a variable with more values. Their probability of 1 is
+        # then the value that they expect.
+        two_classes = {head["kind"] for head in heads} == {CLASSIFICATION} and known["target"].dropna().isin(
+            (0, 1)
+        ).all()
+        kind = CLASSIFICATION if two_classes else REGRESSION
         table = predictions.merge(known, on=["cohort", "scan_id"], validate="1:1")
         for (cohort, part), rows in table.groupby(["cohort", "part"]):
             tested = rows[rows["target"].notna()]
-            wanted = SHOWN[heads[0]["kind"]]
-            found = [one for one in estimates(tested, heads[0]["kind"], bootstrap) if one.metric in wanted]
+            found = [one for one in estimates(tested, kind, bootstrap) if one.metric in SHOWN[kind]]
             note = _note(variable, heads, len(tested), len(rows))
             yield from JudgedPart(NETWORK, cohort, part, tested).details("all", f"{SETTING}: {variable}", note, found)
 

@@ -32,7 +32,7 @@ def doubts(metrics: dict[str, float | None]) -> list[str]:
         notes.append(f"The head is turned by {turn:.0f} degrees; check its registration and its header.")
     if (share := found.get("foreground_fraction", 0.0)) > ALL_FOREGROUND:
         notes.append(
-            f"The foreground is {share:.0%} of the image, so that no background was told from it; check the units of "
+            f"The foreground is {share:.0%} of the image, so that no background was found; check the units of "
             "`preprocessing.window`, or whether the image was cropped."
         )
     if (outside := found.get("foreground_cut", 0.0)) > 0:

@@ -13,6 +13,7 @@ import torch
 
 from neurocohort.architectures import ARCHITECTURES
 from neurocohort.dataset.auxiliary import PREFIX
+from neurocohort.errors import InputError
 from neurocohort.learning.mixup import Mix
 from neurocohort.learning.tasks import Classification, Regression
 
@@ -69,7 +70,10 @@ def fit_auxiliaries(wanted: Mapping[str, float] | None, training: pd.DataFrame) 
     found = []
     for name, weight in (wanted or {}).items():
         values = training[f"{PREFIX}{name}"].dropna().to_numpy(np.float64)
-        task = Classification.fitted(values, 2) if set(values) <= {0.0, 1.0} else Regression.fitted(values, False)
+        try:
+            task = Classification.fitted(values, 2) if set(values) <= {0.0, 1.0} else Regression.fitted(values, False)
+        except InputError as error:
+            raise InputError(f"`auxiliary` names {name}, which can't be learned: {error}") from error
         found.append(Auxiliary(name, weight, task, len(values)))
     return tuple(found)
 

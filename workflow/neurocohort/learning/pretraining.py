@@ -92,11 +92,11 @@ def pretraining_network(settings: TrainingSettings, task: Pretraining) -> nn.Mod
     encoder.set_submodule(architecture.last_layer, nn.Identity())
     if task.method == CONTRASTIVE:
         return ContrastiveNetwork(encoder, features, task.outputs)
-    levels = len(settings.channels or architecture.widths)
-    halvings = architecture.feature_halvings
     if architecture.feature_map is None:
         raise ValueError(f"{settings.network} has no features that hidden cubes can be reconstructed from")
-    halvings = levels - 1 if halvings is None else halvings
+    halvings = architecture.feature_halvings
+    if halvings is None:
+        halvings = architecture.levels(settings.channels)
     return MaskedAutoencoder(encoder, architecture.feature_map, features, halvings, task.outputs)
 
 

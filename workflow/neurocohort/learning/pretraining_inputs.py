@@ -23,11 +23,8 @@ from neurocohort.learning.noise import gaussian_noise
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.settings.pretraining import CONTRASTIVE, Pretraining
 
-CUBE_STREAM, VIEW_STREAM, VALIDATION_STREAM = (
-    5,
-    6,
-    7,
-)  # added to (seed, epoch, sample); others: augmentation, patches, mixup
+# Added to (seed, epoch, sample); the other draws of a training have others. The second view has the number after VIEW_STREAM.
+CUBE_STREAM, VIEW_STREAM, VALIDATION_STREAM = 6, 7, 9
 HALF_LEVEL = 0.5  # an intensity above the outside by less than this is outside
 
 

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag
 from neurocohort.settings.base import CohortName, Group, Unique
 
 MOST_FILTER_CHARACTERS = 5000
+WITH_VALUES = ("regression", "classification")  # tasks whose target is a variable
 Variable = Annotated[str, StringConstraints(pattern=r"\S")]
 LossWeight = Annotated[float, Field(gt=0, le=10)]
 ClassValue = Annotated[str, StringConstraints(pattern=r"\S")] | int | float

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from neurocohort.settings.selection import WITH_VALUES
 from neurocohort.sources.variable_kinds import NUMBER, TWO_CLASSES
 from neurocohort.study.messages import did_you_mean, listed
 
@@ -15,7 +16,7 @@ def auxiliary_faults(key: str, experiment: dict, kinds: dict[str, dict[str, str 
         kinds: By cohort of the experiment, the kind of each of its variables; None if the kind isn't known.
     """
     names, task = experiment.get("auxiliary") or {}, experiment["task"]
-    if names and task == "segmentation":
+    if names and task not in WITH_VALUES:
         yield f"`{key}.auxiliary` is for regression and classification, and this experiment's task is {task}; leave it out."
         return
     trained = [kinds[name] for name in experiment["cohorts"] if name in kinds]
