@@ -123,17 +123,19 @@ def test_a_class_without_a_training_scan_is_refused():
         fit_auxiliaries({"large": 1.0}, pd.DataFrame({"auxiliary_large": [0.0, 0.0, np.nan]}))
 
 
+HEAD = {
+    "kind": "classification",
+    "weight": 1.0,
+    "known": 9,
+    "coefficients": [1.0],
+    "intercept": 0.0,
+    "mean": 0.0,
+    "scale": 1.0,
+}
+
+
 def test_a_variable_with_more_values_than_one_network_saw_is_judged_as_a_number():
     scans = pd.DataFrame({"cohort": "a", "part": "held-out", "scan_id": list("12345678")})
-    head = {
-        "kind": "classification",
-        "weight": 1.0,
-        "known": 9,
-        "coefficients": [1.0],
-        "intercept": 0.0,
-        "mean": 0.0,
-        "scale": 1.0,
-    }
     values = np.linspace(-3, 3, 8)[:, None]
     samples = scans.assign(participant_id=scans["scan_id"])
     for second, third, metric in (
@@ -141,9 +143,19 @@ def test_a_variable_with_more_values_than_one_network_saw_is_judged_as_a_number(
         ("regression", 1.0, "mae"),
         ("classification", 2.0, "mae"),
     ):
-        members = [MemberFeatures(scans, values, {"x": head | {"kind": kind}}) for kind in ("classification", second)]
+        members = [MemberFeatures(scans, values, {"x": HEAD | {"kind": kind}}) for kind in ("classification", second)]
         own = samples.assign(auxiliary_x=[0.0, 1.0, third, 0.0, 1.0, 0.0, 1.0, 1.0])
         assert metric in {row.estimate.metric for row in auxiliary_details(members, own, ["x"], Bootstrap(50, 1))}
+
+
+def test_a_tested_part_without_a_value_has_rows_and_a_note():
+    scans = pd.DataFrame({"cohort": list("aaaabbbb"), "part": "held-out", "scan_id": list("12345678")})
+    members = [MemberFeatures(scans, np.linspace(-3, 3, 8)[:, None], {"x": HEAD})]
+    values = [0.0, 1.0, 1.0, 0.0, *[np.nan] * 4]
+    samples = scans.assign(participant_id=scans["scan_id"], auxiliary_x=values)
+    rows = [row for row in auxiliary_details(members, samples, ["x"], Bootstrap(50, 1)) if row.cohort == "b"]
+    assert [(row.estimate.metric, row.estimate.n) for row in rows] == [("auc", 0), ("balanced_accuracy", 0)]
+    assert np.isnan(rows[0].estimate.value) and "0 of these 4 scans have a value" in rows[0].note
 
 
 def test_samples_get_the_values_of_their_scans():

@@ -22,7 +22,7 @@ from neurocohort.evaluation.measures import (
     JudgedPart,
     estimates,
 )
-from neurocohort.evaluation.rows import DetailRow
+from neurocohort.evaluation.rows import NAN, DetailRow, Estimate
 
 SETTING = "auxiliary"  # of details.tsv, before the variable: `auxiliary: sex`
 SHOWN = {REGRESSION: ("mae", "r2", "pearson_r"), CLASSIFICATION: ("auc", "balanced_accuracy")}
@@ -82,6 +82,8 @@ def auxiliary_details(
         for (cohort, part), rows in table.groupby(["cohort", "part"]):
             tested = rows[rows["target"].notna()]
             found = [one for one in estimates(tested, kind, bootstrap) if one.metric in SHOWN[kind]]
+            people = tested["participant_id"].nunique()
+            found = found or [Estimate(metric, NAN, n=people) for metric in SHOWN[kind]]  # too few have a value
             note = _note(variable, heads, len(tested), len(rows))
             yield from JudgedPart(NETWORK, cohort, part, tested).details("all", f"{SETTING}: {variable}", note, found)
 
