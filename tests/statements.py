@@ -23,7 +23,7 @@ MODULES = (
     *(f"report/{name}.py" for name in (
         "headline", "gates", "networks", "development", "claims", "evaluations", "exclusions", "methods_numbers", "model_card",
         "model_limits", "checklists", "participants", "results", "tables", "comparisons_section", "regression_results",
-        "classification_results", "classification_tables", "segmentation_results", "shift", "training", "saliency",
+        "classification_results", "classification_tables", "segmentation_results", "shift", "training", "sweeps", "saliency",
         "cases", "quality", "subjects", "given", "repeatability", "site_effects", "applied", "learning_curve",
         "applied_models", "pretraining", "auxiliary_results",
     )),

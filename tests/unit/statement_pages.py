@@ -54,9 +54,11 @@ def folded(scenario: Scenario) -> str:
     }
     experiments["brain_age"]["network"] |= {"soft_bins": True, "norm": "group"}
     experiments["dementia"]["sweep"] = {"values": {"training.learning_rate": [0.1, 0.2]}, "draws": 0, "seed": 1}
+    experiments["dementia"]["sweep"] |= {"method": "successive_halving", "reduction": 2}
     draws = [
         {
             "draw": f"sweep/draw-0{n}",
+            "round": n,
             "training.learning_rate": n,
             "validation_loss": 1.0,
             "criterion": 1.0,
@@ -89,13 +91,15 @@ def tested_once(scenario: Scenario) -> str:
     scenario.hold_everybody_out(2)
     scenario.fold("dementia", 2)
     scenario.experiments["brain_age"]["sweep"] = {
+        "method": "bayesian",
         "values": {"training.learning_rate": [0.1, 0.2]},
-        "draws": 0,
+        "draws": 2,
         "seed": 1,
     }
     scenario.experiments["tissue"]["transfer"] = {"weights": "brain_age", "frozen_epochs": 0, "thaw_epochs": 0}
     draw = {
         "draw": "sweep/draw-01",
+        "round": 1,
         "training.learning_rate": 0.1,
         "validation_loss": 1.0,
         "criterion": 1.0,

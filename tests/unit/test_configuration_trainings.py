@@ -10,9 +10,12 @@ from configurations import (
     experiment_with,
     refusal,
 )
+from neurocohort.learning.draws import draws_of
 from neurocohort.learning.settings import read_settings
 from neurocohort.study.configuration import check_configuration
-from neurocohort.study.members import all_experiments, draws_of, members_of, starting_members, training_settings
+from neurocohort.study.members import all_experiments, members_of, starting_members, training_settings
+
+RATES = {"training.learning_rate": [0.1, 0.03, 0.01]}
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,29 @@ from neurocohort.study.members import all_experiments, draws_of, members_of, sta
             ["draw-02", "training.learning_rate", "at most 1"],
         ),
         ({"sweep": {"values": {"training.seeds": [1, 2]}}}, ["training.seeds"]),
+        ({"sweep": {"method": "successive_halving", "draws": 3, "values": RATES}}, None),
+        (
+            {"sweep": {"method": "successive_halving", "draws": 90, "values": RATES}},
+            ["6 rounds", "expected at least 5"],
+        ),
+        ({"sweep": {"method": "successive_halving", "at_once": 2, "values": RATES}}, ["at_once` is 2", "bayesian"]),
+        (
+            {"sweep": {"method": "successive_halving", "values": {"training.epochs": [9, 18]}}},
+            ["training.epochs", "from round to round"],
+        ),
+        ({"sweep": {"method": "bayesian", "draws": 5, "values": RATES}}, None),
+        ({"sweep": {"method": "bayesian", "draws": 4, "values": RATES}}, ["sweep.draws` is 4", "more than"]),
+        (
+            {
+                "sweep": {
+                    "method": "bayesian",
+                    "draws": 9,
+                    "values": {"training.learning_rate": {"low": 0.1, "high": 7}},
+                }
+            },
+            ["a possible one", "training.learning_rate", "at most 1"],
+        ),
+        ({"sweep": {"reduction": 2, "values": RATES}}, ["reduction` is 2", "successive_halving"]),
         (
             {"network": {"name": "resnet18", "dropout": 0.3}},
             ["network.dropout", "resnet18", "densenet201, sfcn, swin, vit"],

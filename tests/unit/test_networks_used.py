@@ -286,7 +286,7 @@ def test_draw_is_chosen_by_what_chose_the_epochs(tmp_path):
     for draw, (loss, criterion) in criteria.items():
         own = record(best_epoch=None) if loss is None else record(validation_loss=loss, criterion=criterion)
         write_json(tmp_path / draw / "seed-1" / "run.json", own)
-    table = choose(tmp_path, {draw: {"network.dropout": 0.1} for draw in criteria}, ["seed-1"])
+    table = choose(tmp_path, {"draws": 0, "values": {"network.dropout": [0.1, 0.2, 0.3]}}, ["seed-1"])
     assert table.columns.tolist() == ["draw", "network.dropout", "validation_loss", "criterion", "chosen"]
     assert table["chosen"].tolist() == [0, 1, 0] and np.isnan(table["criterion"].iloc[2])
 

@@ -106,16 +106,16 @@ def test_networks_that_learned_nothing_are_left_out_within_their_test_fold():
 
 
 def test_sweep_chooses_for_each_test_fold_by_its_own_networks(tmp_path):
-    criteria = {"a": {1: 0.1, 2: 0.9}, "b": {1: 0.5, 2: 0.2}}
+    criteria = {"sweep/draw-01": {1: 0.1, 2: 0.9}, "sweep/draw-02": {1: 0.5, 2: 0.2}}
     for draw, by_fold in criteria.items():
         for number, value in by_fold.items():
             write_json(
                 tmp_path / draw / f"test-{number}_seed-1" / "run.json", {"criterion": value, "validation_loss": value}
             )
-    draws = {draw: {"training.epochs": 1} for draw in criteria}
-    table = choose(tmp_path, draws, ["test-1_seed-1", "test-2_seed-1"])
+    sweep = {"draws": 0, "values": {"training.epochs": [1, 2]}}
+    table = choose(tmp_path, sweep, ["test-1_seed-1", "test-2_seed-1"])
     chosen = table[table["chosen"] == 1].set_index("test_fold")["draw"].to_dict()
-    assert chosen == {1: "a", 2: "b"}
+    assert chosen == {1: "sweep/draw-01", 2: "sweep/draw-02"}
 
 
 class Volumes:

@@ -30,7 +30,9 @@ EXPERIMENTS = {
         "control": "shuffled_target",
         "leave_one_site_out": ["Guys"],
         "sweep": {
+            "method": "bayesian",
             "draws": 6,
+            "at_once": 4,
             "values": {
                 "training.learning_rate": {"low": 0.001, "high": 0.05, "log": True},
                 "network.dropout": [0.0, 0.5],
@@ -97,6 +99,12 @@ def table(folder, name):
 
 def test_a_sweep_of_six_draws_runs_while_the_held_out_file_is_absent(swept):
     draws = table(swept, "sweep/sweep.tsv")
+    assert draws["round"].tolist() == [1] * 4 + [2] * 2
+    for number, rows in draws.groupby("round"):
+        values = read_json(swept / f"sweep/round-{number}.json")
+        assert list(values) == rows["draw"].tolist()
+        rates = [read_json(swept / draw / "seed-1/run.json")["settings"]["learning_rate"] for draw in values]
+        assert rates == rows["training.learning_rate"].tolist(), "what was suggested is what the networks learned with"
     assert len(draws) == 6 and draws["training.learning_rate"].between(0.001, 0.05).all()
     chosen = draws.loc[draws["chosen"] == 1].iloc[0]
     assert chosen["criterion"] == draws["criterion"].min()

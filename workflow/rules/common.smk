@@ -30,13 +30,13 @@ from neurocohort.dataset.trained_scans import RECORD, WEIGHTS, kept_record, know
 from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.imaging.learned_constants import NETWORK, needs_network
+from neurocohort.learning.draws import draws_of, final_draws, rounds_of, suggestion
 from neurocohort.learning.published import PUBLISHED, grid_fraction
 from neurocohort.study.applied_models import bundle_files
 from neurocohort.study.learning_curves import applied_source, curve_points
 from neurocohort.study.members import (
     all_experiments,
     control_names,
-    draws_of,
     members_of,
     starting_members,
     starts_published,

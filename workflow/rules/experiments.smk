@@ -75,6 +75,45 @@ def training_folders(experiment):
     return [Path(f"results/experiments/{experiment}/{run.lstrip('/')}") for run in runs]
 
 
+def suggested_values(wildcards):
+    """The file with the values of a training's draw, where its sweep has rounds."""
+    draw, member = os.path.split(wildcards.run)
+    rounds = rounds_of(EXPERIMENTS[wildcards.experiment]["sweep"])
+    found = [one.number for one in rounds if draw in one.draws]
+    folder = f"results/experiments/{wildcards.experiment}"
+    return [
+        f"{folder}/{suggestion(number, run_name(member).left_out)}" for number in found
+    ]
+
+
+def values_option(wildcards):
+    """The options of `neurocohort train` that replace settings by those of a draw of a sweep in rounds."""
+    draw = os.path.dirname(wildcards.run)
+    return " ".join(
+        f"--values {path} --draw {draw}" for path in suggested_values(wildcards)
+    )
+
+
+def members_of_fold(wildcards):
+    """The networks of a draw that leave out the test fold of `wildcards.fold`, such as test-1_; all without test folds."""
+    own = wildcards.fold.rstrip("_")
+    return [
+        one for one in members(wildcards.experiment) if run_name(one).left_out == own
+    ]
+
+
+def suggestions(wildcards):
+    """The files with the values of all draws of a sweep in rounds."""
+    rounds = rounds_of(EXPERIMENTS[wildcards.experiment]["sweep"])
+    folds = dict.fromkeys(
+        run_name(one).left_out for one in members(wildcards.experiment)
+    )
+    folder = f"results/experiments/{wildcards.experiment}"
+    return [
+        f"{folder}/{suggestion(one.number, fold)}" for fold in folds for one in rounds
+    ]
+
+
 def networks_that_stay(experiment):
     """The record of the scans that an experiment's networks were trained on, if they stay although scans were added; else None."""
     if config["new_scans"] == "retrain":

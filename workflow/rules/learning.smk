@@ -13,6 +13,7 @@ rule train:
         weights=lambda w: transfer_file(w.experiment) or [],
         start=lambda w: transfer_networks(w, "model.safetensors"),
         start_runs=lambda w: transfer_networks(w, "run.json"),
+        values=suggested_values,
     output:
         weights="results/experiments/{experiment}/{run}/model.safetensors",
         history=report(
@@ -52,12 +53,53 @@ rule train:
         start=lambda w: shlex.join(
             f"--start={path}" for path in transfer_networks(w, "model.safetensors")
         ),
+        values=values_option,
         launch=lambda w: launcher(training("processes")(w)),
         device=config["device"],
     shell:
         "{params.launch} train --samples {input.samples} --results results --folder {params.folder}"
         " --settings {params.settings:q} --device {params.device} --code {params.code} --known {input.known}"
-        " {params.start} > {log} 2>&1"
+        " {params.start} {params.values} > {log} 2>&1"
+
+
+rule suggest:
+    """Find the values of the draws of a sweep's next round from the networks of the rounds before it, for each test fold. The
+    held-out part is not read."""
+    input:
+        runs=lambda w: [
+            f"results/experiments/{w.experiment}/{draw}/{member}/run.json"
+            for one in rounds_of(EXPERIMENTS[w.experiment]["sweep"])[
+                : int(w.number) - 1
+            ]
+            for draw in one.draws
+            for member in members_of_fold(w)
+        ],
+        earlier=lambda w: [
+            f"results/experiments/{w.experiment}/{suggestion(number, w.fold.rstrip('_'))}"
+            for number in range(1, int(w.number))
+        ],
+    output:
+        "results/experiments/{experiment}/sweep/{fold}round-{number}.json",
+    log:
+        "logs/suggest/{experiment}/{fold}round-{number}.log",
+    benchmark:
+        "benchmarks/suggest/{experiment}/{fold}round-{number}.tsv"
+    wildcard_constraints:
+        fold=r"(test-\d+_)?",
+        number=r"\d+",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
+    params:
+        code=code_hash("suggest"),
+        sweep=lambda w: json.dumps(EXPERIMENTS[w.experiment]["sweep"]),
+        folder="results/experiments/{experiment}",
+        members=members_of_fold,
+    shell:
+        "neurocohort suggest --folder {params.folder} --sweep {params.sweep:q} --number {wildcards.number} --output {output}"
+        " {params.members} > {log} 2>&1"
 
 
 rule choose:
@@ -69,6 +111,7 @@ rule choose:
             draw=draws_of(EXPERIMENTS[w.experiment]["sweep"]),
             member=members(w.experiment),
         ),
+        suggestions,
     output:
         "results/experiments/{experiment}/sweep/sweep.tsv",
     log:
@@ -82,11 +125,11 @@ rule choose:
         runtime=by_attempt(10),
     params:
         code=code_hash("choose"),
-        draws=lambda w: json.dumps(draws_of(EXPERIMENTS[w.experiment]["sweep"])),
+        sweep=lambda w: json.dumps(EXPERIMENTS[w.experiment]["sweep"]),
         folder="results/experiments/{experiment}",
         members=lambda w: members(w.experiment),
     shell:
-        "neurocohort choose --folder {params.folder} --draws {params.draws:q} --output {output} {params.members} > {log} 2>&1"
+        "neurocohort choose --folder {params.folder} --sweep {params.sweep:q} --output {output} {params.members} > {log} 2>&1"
 
 
 ruleorder: adopt > train
@@ -98,7 +141,7 @@ rule adopt:
         sweep="results/experiments/{experiment}/sweep/sweep.tsv",
         weights=lambda w: expand(
             "results/experiments/{{experiment}}/{draw}/{{run}}/{file}",
-            draw=draws_of(EXPERIMENTS[w.experiment]["sweep"]),
+            draw=final_draws(EXPERIMENTS[w.experiment]["sweep"]),
             file=["model.safetensors", "history.tsv", "run.json"],
         ),
     output:

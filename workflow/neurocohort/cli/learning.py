@@ -19,24 +19,30 @@ def train(
     code: str,
     start: Annotated[list[Path] | None, typer.Option(help="models to start from, the preferred first")] = None,
     known: Annotated[Path | None, typer.Option(help="what is known of the scans to train on")] = None,
+    values: Annotated[Path | None, typer.Option(help="the values of a round of a sweep, by draw, as JSON")] = None,
+    draw: Annotated[str, typer.Option(help="the draw of VALUES that replaces settings")] = "",
 ) -> None:
     """Train one network into FOLDER. Continue from its checkpoint, if an interrupted run of the same job left one. Start from the
     first of the START networks that learned something; each is in a folder with its run.json. Keep KNOWN next to the network."""
     from neurocohort.dataset.leakage import check_no_leakage, check_not_held_out
     from neurocohort.dataset.trained_scans import RECORD, read_record, write_record
     from neurocohort.device import choose_device
-    from neurocohort.files import read_table
+    from neurocohort.files import read_json, read_table
     from neurocohort.learning import checkpoint as checkpoints
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.distributed import is_main_process
     from neurocohort.learning.loop import TrainingFiles
     from neurocohort.learning.model_files import write_model
     from neurocohort.learning.network_table import starting_weights
-    from neurocohort.learning.settings import read_settings
+    from neurocohort.learning.settings import read_settings, with_values
     from neurocohort.learning.training import attempts_of
     from neurocohort.learning.training import train as run
 
     wanted = read_settings(settings)
+    given = [code, settings, device]
+    if values:
+        wanted = with_values(wanted, read_json(values)[draw])
+        given[1] = wanted.as_json()
     if start:
         weights, warning = starting_weights(start)
         wanted = wanted.model_copy(update={"weights": str(weights)})
@@ -48,7 +54,7 @@ def train(
     folders = packed_folders(table, results)
     files = [samples, *(folders[key] / f"{kind}.npy" for key in sorted(folders) for kind in ("images", "labels"))]
     files += [Path(wanted.weights)] if wanted.weights else []
-    checkpoint = checkpoints.checkpoint_path(results.parent / "checkpoints", [code, settings, device], files)
+    checkpoint = checkpoints.checkpoint_path(results.parent / "checkpoints", given, files)
     events = results.parent / "tensorboard" / folder.relative_to(results / "experiments")
     chosen = choose_device(device)
     packed = open_packed(folders, wanted.modalities)
@@ -100,9 +106,29 @@ def registration_network(
 
 
 @command
+def suggest(
+    folder: Path,
+    sweep: Annotated[str, typer.Option(help="its keys, as JSON")],
+    number: Annotated[int, typer.Option(help="of the round")],
+    output: Path,
+    members: Names,
+) -> None:
+    """Write the values of the draws of a round of a sweep. They follow from the earlier rounds under FOLDER, by the criterion
+    of their MEMBERS, which all leave out the same test fold."""
+    import json
+
+    from neurocohort.files import write_json
+    from neurocohort.learning.searches import suggest as run
+    from neurocohort.learning.sweeps import tried_rounds
+
+    wanted = json.loads(sweep)
+    write_json(output, run(wanted, number, tried_rounds(folder, wanted, members, number)))
+
+
+@command
 def choose(
-    folder: Path, draws: Annotated[str, typer.Option(help="by draw its values, as JSON")], output: Path, members: Names
-):
+    folder: Path, sweep: Annotated[str, typer.Option(help="its keys, as JSON")], output: Path, members: Names
+) -> None:
     """Write the table of a sweep: the values, loss and criterion of each draw (means over MEMBERS), and which one is chosen; with
     test folds, for each of them."""
     import json
@@ -110,7 +136,7 @@ def choose(
     from neurocohort.files import write_table
     from neurocohort.learning.sweeps import choose as run
 
-    write_table(output, run(folder, json.loads(draws), members))
+    write_table(output, run(folder, json.loads(sweep), members))
 
 
 @command

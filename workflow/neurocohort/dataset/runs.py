@@ -28,10 +28,15 @@ class RunName:
     draw: str = ""
 
     def __str__(self) -> str:
-        parts = [TEST_FOLD.format(self.test_fold)] if self.test_fold else []
+        parts = [self.left_out] if self.test_fold else []
         parts += [f"fold-{self.fold}"] if self.fold else []
         name = "_".join([*parts, f"seed-{self.seed}"])
         return f"{self.draw}/{name}" if self.draw else name
+
+    @property
+    def left_out(self) -> str:
+        """The name of its test fold, such as ``test-1``; empty without test folds."""
+        return TEST_FOLD.format(self.test_fold) if self.test_fold else ""
 
     @property
     def without_test_fold(self) -> str:

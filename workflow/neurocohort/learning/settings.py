@@ -1,5 +1,6 @@
 """What one training depends on besides its data: the keys of the configuration, and what a single network adds to them."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -48,3 +49,18 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
 def read_settings(values: dict[str, Any] | str) -> TrainingSettings:
     """Read the settings of run.json, or of a JSON text. Raises InputError for values that no training has."""
     return TrainingSettings.read(values)
+
+
+def with_values(settings: TrainingSettings, values: Mapping[str, Any]) -> TrainingSettings:
+    """The settings with the ``values`` of a draw, by key of the experiment, such as {"training.learning_rate": 0.003}.
+
+    Raises InputError for values that no training has.
+    """
+    found = settings.as_dict()
+    for key, value in values.items():
+        _, *path, last = key.split(".")
+        place = found
+        for step in path:
+            place = place[step]
+        place["network" if key == "network.name" else last] = value
+    return read_settings(found)

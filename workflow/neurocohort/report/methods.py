@@ -43,7 +43,7 @@ from neurocohort.imaging import (
     tissues,
 )
 from neurocohort.learning import constants, published
-from neurocohort.report import labels, methods_numbers, origins
+from neurocohort.report import labels, methods_numbers, origins, sweeps
 from neurocohort.report.development import folds_sentence
 from neurocohort.report.evaluations import evaluations_of, evaluations_sentence
 from neurocohort.report.markdown import escaped
@@ -159,6 +159,7 @@ def _environment(study: Study) -> Environment:
     made.globals |= {module.__name__.rpartition(".")[2]: module for module in DESCRIBED}
     made.globals |= {
         "numbers": methods_numbers,
+        "sweeps": sweeps,
         "study": study,
         "another_grid": another_grid,
         "block": study.block,

@@ -16,7 +16,7 @@ from neurocohort.imaging import deformable
 from neurocohort.imaging.learned_constants import needs_network
 from neurocohort.report import labels, origins
 from neurocohort.report.development import by_use, sides
-from neurocohort.report.formats import SWEEP_COLUMNS, Run
+from neurocohort.report.formats import Run
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Read, Study
 from neurocohort.text import listed, plain_number
@@ -327,23 +327,6 @@ def augmentations(limits: dict | None) -> list[str]:
     )
     changes = ["left and right exchanged"] if limits.get("flip") else []
     return changes + ([f"movement ({listed(moved)})"] if moved else []) + others
-
-
-def chosen_settings(sweep: pd.DataFrame) -> list[str]:
-    """The keys and values of the draw that a sweep chose; with test folds those of each of them."""
-    chosen = sweep[sweep["chosen"] == 1]
-    keys = sweep.columns.drop([*SWEEP_COLUMNS, "test_fold"], errors="ignore")
-    if "test_fold" not in sweep:
-        return [f"{key} {chosen.iloc[0][key]}" for key in keys]
-    return [
-        f"{', '.join(f'{key} {row[key]}' for key in keys)} (test fold {row['test_fold']})"
-        for row in chosen.to_dict("records")
-    ]
-
-
-def draws_tried(sweep: pd.DataFrame) -> int:
-    """How many draws a sweep tried."""
-    return int(sweep["draw"].nunique())
 
 
 def absent_baselines(experiment: Experiment, models: list[str], tissue_maps: bool | None) -> list[str]:

@@ -31,7 +31,8 @@ from neurocohort.report.results import part_results
 from neurocohort.report.saliency import saliency
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study
-from neurocohort.report.training import Training, learning, sweep
+from neurocohort.report.sweeps import sweep
+from neurocohort.report.training import Training, learning
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can store: the archive's bytes depend on its content alone
 PACKED = {".webp", ".png", ".zip"}

@@ -1,4 +1,4 @@
-"""An experiment's trainings on the page: learning curves and facts, its sweep, and its controls."""
+"""An experiment's trainings on the page: learning curves and facts, and its controls."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,6 @@ import pandas as pd
 from neurocohort.report import figures
 from neurocohort.report.figures import Drawing
 from neurocohort.report.formats import Run
-from neurocohort.report.methods_numbers import chosen_settings, draws_tried
 from neurocohort.report.networks import spelt
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment
@@ -29,15 +28,6 @@ def learning(experiment: Experiment, output: Path) -> list[Training]:
         what = f"the training of {experiment.name}"
         return [Training("", [], experiment.sources.lack(experiment.folder / "seed-*", what))]
     return [_training(experiment, member, output) for member in experiment.members]
-
-
-def sweep(experiment: Experiment) -> str | Missing:
-    """A sentence on what a sweep chose; empty where there is none."""
-    table = experiment.sweep
-    if table is None or isinstance(table, Missing):
-        return table or ""
-    values = "; ".join(chosen_settings(table)) if "test_fold" in table else ", ".join(chosen_settings(table))
-    return f"Chosen from {draws_tried(table)} draws by the criterion on the validation scans: {values}."
 
 
 def _training(experiment: Experiment, member: str, output: Path) -> Training:

@@ -1,60 +1,21 @@
 """The keys of an experiment."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import Field
 
-from neurocohort.settings.base import Group, Name, Seed, Unique
+from neurocohort.settings.base import Name, Unique
 from neurocohort.settings.ingest import Modality
 from neurocohort.settings.predictors import Predictor
 from neurocohort.settings.pretraining import Pretraining
 from neurocohort.settings.recipes import Recipe
 from neurocohort.settings.selection import SelectionKeys
+from neurocohort.settings.sweeps import Sweep
 from neurocohort.settings.training import Network, Training, Transfer
 
 Channel = Literal[Modality, "CSF", "GM", "WM", "GM_modulated"]
 
-MOST_DRAWS = 1000  # of a sweep
 FEWEST_ON_CURVE, MOST_ON_CURVE = 4, 1_000_000  # participants of a point of a learning curve
-
-
-class Range(Group):
-    """A range of numbers to draw from, ``log`` on a logarithmic scale."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-SweepKey = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^(training[.](epochs|batch_size|learning_rate|optimizer|schedule|warm_up|weight_decay|gradient_clip|mixup|augmentation[.]"
-        r"[a-z_]+)|network[.](name|channels|dropout|norm))$(?!\n)"
-    ),
-]
-SweepValues = Annotated[
-    Annotated[list[Any], Field(min_length=1), Tag("a list")] | Annotated[Range, Tag("a range")],
-    Discriminator(lambda value: "a range" if isinstance(value, dict | Range) else "a list"),
-]
-
-
-class Sweep(Group):
-    """Settings to try."""
-
-    draws: int = Field(
-        0,
-        ge=0,
-        le=MOST_DRAWS,
-        description="Random draws of the `values`; 0 tries every combination. See [Sweeps](#sweeps).",
-    )
-    seed: Seed = Field(1, description="Seed of the draws.")
-    values: dict[SweepKey, SweepValues] = Field(
-        min_length=1,
-        title="keys such as training.learning_rate, each with a list or a range",
-        description="By key of the experiment, such as training.learning_rate, a list of values, or a range {low, high} with "
-        "`log: true` for a logarithmic scale.",
-    )
 
 
 class Experiment(SelectionKeys):

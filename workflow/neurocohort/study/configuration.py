@@ -29,13 +29,13 @@ from neurocohort.study.cohorts import (
 )
 from neurocohort.study.data import data_faults
 from neurocohort.study.experiments import experiment_faults
-from neurocohort.study.members import drawn_experiment, draws_of
+from neurocohort.study.members import drawn_experiment
 from neurocohort.study.messages import MOST_DIGITS, in_quotes, listed, sentences
 from neurocohort.study.native import native_faults
 from neurocohort.study.pretraining import without_target
 from neurocohort.study.renamed import with_new_names
 from neurocohort.study.structures import fill_in_labels
-from neurocohort.study.trainings import sweep_value_faults
+from neurocohort.study.sweeps import possible_draws, sweep_faults
 from neurocohort.user_files import UnusableFile
 from neurocohort.yaml_files import read_yaml
 
@@ -195,7 +195,8 @@ def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: di
     sweep = experiment.get("sweep")
     if not sweep:
         return
-    if found := next(sweep_value_faults(f"{key}.sweep", sweep), None):
+    epochs = experiment["training"]["epochs"]
+    if found := next(sweep_faults(f"{key}.sweep", sweep, epochs), None):
         yield found
         return
     if config["split"]["test_folds"] and (shared := [one for one in sweep["values"] if one in SHAPING_KEYS]):
@@ -205,14 +206,14 @@ def _sweep_faults(key: str, name: str, experiment: dict, config: dict, kinds: di
             "the key out of the sweep, or set `split.test_folds: 0`."
         )
         return
-    for draw, values in draws_of(sweep).items():
+    for draw, values in possible_draws(sweep, epochs):
         drawn = drawn_experiment({**experiment, "sweep": None}, values)
         del drawn["sweep"]
         whole = {**config, "experiments": {name: drawn}}
         faults = _checked_keys(whole)[1] or list(experiment_faults(key, drawn, config, kinds))
         if faults:
             chosen = ", ".join(f"{one} {value}" for one, value in values.items())
-            yield f"`{key}.sweep` has a draw ({draw.removeprefix('sweep/')}: {chosen}) that is no valid experiment: {faults[0]}"
+            yield f"`{key}.sweep` has a draw ({draw}: {chosen}) that is no valid experiment: {faults[0]}"
             return
 
 

@@ -5,13 +5,11 @@ Everything follows from the configuration. Imports stay light: this runs at the 
 """
 
 import copy
-import itertools
-import math
-import random
 import re
 from typing import Any
 
 from neurocohort.dataset.runs import RunName, run_name
+from neurocohort.learning.draws import draws_of, rounds_of
 from neurocohort.learning.published import PUBLISHED
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.settings.pretraining import PRETRAINING, Pretraining
@@ -20,7 +18,6 @@ from neurocohort.study.learning_curves import curve_points, of_point
 
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
 PERMUTATIONS = 3  # with a single one, chance and a leak can't be distinguished
-DRAW = "sweep/draw-{:02d}"
 
 
 def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
@@ -122,25 +119,6 @@ def starting_members(source: dict, folds: int, run: str, test_folds: int = 0) ->
     return [str(one) for one in sorted(names, key=lambda one: one.seed != own.seed)]
 
 
-def draws_of(sweep: dict | None) -> dict[str, dict[str, Any]]:
-    """The values of a sweep's keys, such as {"training.learning_rate": 0.003}, by draw (``sweep/draw-01``).
-
-    Without ``draws``, these are all combinations of the listed values. Otherwise ``draws`` random ones: each value is one of a
-    list, or a number of a range, on a logarithmic scale if the range has ``log``.
-    """
-    if not sweep:
-        return {}
-    keys = list(sweep["values"])
-    if sweep["draws"]:
-        generator = random.Random(sweep["seed"])
-        combinations = [tuple(_drawn(sweep["values"][key], generator) for key in keys) for _ in range(sweep["draws"])]
-    else:
-        combinations = list(itertools.product(*(sweep["values"][key] for key in keys)))
-    return {
-        DRAW.format(number): dict(zip(keys, values, strict=True)) for number, values in enumerate(combinations, start=1)
-    }
-
-
 def drawn_experiment(experiment: dict, values: dict) -> dict:
     """A copy of the experiment with ``values`` at their dotted keys."""
     changed = copy.deepcopy(experiment)
@@ -151,6 +129,15 @@ def drawn_experiment(experiment: dict, values: dict) -> dict:
             place = place[step]
         place[last] = value
     return changed
+
+
+def _of_draw(experiment: dict, draw: str) -> dict:
+    """The experiment with what is known of a draw of its sweep: its values, or in a sweep in rounds its number of epochs."""
+    found = drawn_experiment(experiment, draws_of(experiment["sweep"])[draw])
+    for one in rounds_of(experiment["sweep"]):
+        if draw in one.draws:
+            found["training"]["epochs"] //= one.shorter
+    return found
 
 
 def training_settings(
@@ -167,14 +154,15 @@ def training_settings(
     Args:
         experiment: As in `all_experiments`. The networks of a control are not judged: its targets are permuted, so there is
             nothing to learn. Nor are those of a pretraining, which are compared with its baseline.
-        run: ``seed-1`` or, in a sweep with folds, ``sweep/draw-02/fold-1_seed-3``.
+        run: ``seed-1`` or, in a sweep with folds, ``sweep/draw-02/fold-1_seed-3``. The values of a draw of a sweep in rounds are
+            added in its job (`learning.settings.with_values`).
         weights: A file that the experiment's transfer starts from: the user's, or the published weights.
         fraction: `learning.published.grid_fraction` where the training goes back to the published weights.
         structures: What a segmentation predicts (`structures_to_learn`).
         intensity: `preprocessing.intensity`, which painted images depend on.
     """
     own = run_name(run)
-    experiment = drawn_experiment(experiment, draws_of(experiment["sweep"])[own.draw]) if own.draw else experiment
+    experiment = _of_draw(experiment, own.draw) if own.draw else experiment
     network = {key: value for key, value in experiment["network"].items() if key != "name"}
     training = {key: value for key, value in experiment["training"].items() if key in TrainingKeys.model_fields}
     given = experiment.get("transfer") or {}
@@ -197,14 +185,3 @@ def training_settings(
         "seed": own.seed,
     }
     return read_settings(network | training | transfer | of_run)
-
-
-def _drawn(values: list | dict, generator: random.Random) -> Any:
-    if isinstance(values, list):
-        return generator.choice(values)
-    low, high = values["low"], values["high"]
-    if values.get("log"):
-        number = math.exp(generator.uniform(math.log(low), math.log(high)))
-    else:
-        number = generator.uniform(low, high)
-    return float(f"{number:.4g}")  # as a person would write it

@@ -1,13 +1,11 @@
 """Checks of the trainings of an experiment: folds, patches, precision, transfer, control and sweep."""
 
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED
-from neurocohort.settings.experiment import MOST_DRAWS
 from neurocohort.settings.recipes import recipe_values
 from neurocohort.structures import MOST, structures_of
 from neurocohort.study.learning_curves import learning_curve_faults
@@ -67,26 +65,6 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
         yield from learning_curve_faults(key, own, experiment, config)
     for name in set(control_names(own, kind) if own else ()) & set(config["experiments"]):
         yield f"`{key}.control` creates an experiment `{name}`, a name that another experiment has; rename that one."
-
-
-def sweep_value_faults(key: str, sweep: dict) -> Iterator[str]:
-    """Yield a sentence for each range of a sweep that can't be drawn from, and for a grid with too many combinations."""
-    lists = [len(values) for values in sweep["values"].values() if isinstance(values, list)]
-    if not sweep["draws"] and math.prod(lists) > MOST_DRAWS:
-        yield (
-            f"`{key}.values` has {math.prod(lists)} combinations; expected at most {MOST_DRAWS}, so list fewer values, or give "
-            f"`{key}.draws`, the number of random draws."
-        )
-    for name, values in sweep["values"].items():
-        if isinstance(values, list):
-            continue
-        place = f"`{key}.values` has a range for `{name}`"
-        if not sweep["draws"]:
-            yield f"{place}, which needs `{key}.draws`, the number of random draws; add that key, or give a list."
-        elif values["low"] >= values["high"]:
-            yield f"{place} from {values['low']:g} to {values['high']:g}; expected `low` below `high`."
-        elif values.get("log") and values["low"] <= 0:
-            yield f"{place}, logarithmic, from {values['low']:g}; expected `low` above 0."
 
 
 def _coarse_faults(key: str, coarse: int, epochs: int, task: str) -> Iterator[str]:

@@ -10,8 +10,9 @@ from typing import Any
 from neurocohort.cluster.planning.cohorts import Archive, Cohort, published_weights, study_cohorts, synthstrip_weights
 from neurocohort.errors import InputError
 from neurocohort.files import read_json, read_table
+from neurocohort.learning.draws import draws_of
 from neurocohort.sources.scan_batches import batch_count, read_batches
-from neurocohort.study.members import all_experiments, draws_of, members_of
+from neurocohort.study.members import all_experiments, members_of
 from neurocohort.study.pretraining import is_pretraining
 
 
