@@ -53,9 +53,9 @@ clean:
 	rm -rf .venv .snakemake site data resources results checkpoints splits evaluations logs benchmarks tensorboard
 
 # Packages that only the tests, `make lint`, `make docs` and `make audit` need; and those that users install by choice: greedy, whose core
-# is under the GPL-3, combatlearn, which brings packages for its figures, and those of `neurocohort serve`.
+# is under the GPL-3, combatlearn, which brings packages for its figures, MLflow, and those of `neurocohort serve`.
 .venv/optional: .venv/ready envs/serve.in
-	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 combatlearn==2.3.0 deno==2.9.8 hypothesis==6.170.17 import-linter==2.17 mkdocs-material==9.8.2 mypy==2.4.1 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2 -r envs/serve.in
+	$(BIN)/python -m pip install --quiet bids-validator-deno==3.0.2 combatlearn==2.3.0 deno==2.9.8 hypothesis==6.170.17 import-linter==2.17 mkdocs-material==9.8.2 mlflow-skinny==3.17.2 mypy==2.4.1 picsl-greedy==1.4.0.3 pip-audit==2.10.1 playwright==1.65.2 -r envs/serve.in
 	touch $@
 
 .venv/ready: envs/requirements.txt envs/make_venv.py pyproject.toml

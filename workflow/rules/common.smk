@@ -101,6 +101,11 @@ if PREPROCESSING["registration"] == "deformable":
 
     if missing := deformable_available():
         raise WorkflowError(missing)
+if config.get("tracking"):
+    from neurocohort.learning.tracking_package import mlflow_available
+
+    if missing := mlflow_available():
+        raise WorkflowError(missing)
 if config["evaluation"]["harmonisation"] == "combat":
     from neurocohort.evaluation.combat_package import combat_available
 

@@ -75,6 +75,10 @@ def training_folders(experiment):
     return [Path(f"results/experiments/{experiment}/{run.lstrip('/')}") for run in runs]
 
 
+# The database of all trainings, if one is wanted.
+TRACKING = ["results/mlflow.db"] if config.get("tracking") and EXPERIMENTS else []
+
+
 def suggested_values(wildcards):
     """The file with the values of a training's draw, where its sweep has rounds."""
     draw, member = os.path.split(wildcards.run)
@@ -112,6 +116,11 @@ def suggestions(wildcards):
     return [
         f"{folder}/{suggestion(one.number, fold)}" for fold in folds for one in rounds
     ]
+
+
+def all_training_folders():
+    """The folders of the trainings of all experiments."""
+    return [folder for name in EXPERIMENTS for folder in training_folders(name)]
 
 
 def networks_that_stay(experiment):

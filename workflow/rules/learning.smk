@@ -171,3 +171,29 @@ rule adopt:
         folder=lambda w, input: os.path.dirname(os.path.dirname(input.sweep)),
     shell:
         "neurocohort adopt --sweep {input.sweep} --folder {params.folder} --member {wildcards.run} > {log} 2>&1"
+
+
+rule tracking:
+    """Write the figures of all trainings, their settings and the test results into a database of MLflow."""
+    input:
+        runs=[f"{folder}/run.json" for folder in all_training_folders()],
+        histories=[f"{folder}/history.tsv" for folder in all_training_folders()],
+        metrics=expand(
+            "results/experiments/{experiment}/metrics.tsv", experiment=EVALUATED
+        ),
+    output:
+        "results/mlflow.db",
+    log:
+        "logs/tracking.log",
+    benchmark:
+        "benchmarks/tracking.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(30),
+    params:
+        code=code_hash("tracking"),
+        study=config["study"],
+    shell:
+        "neurocohort tracking --results results --study {params.study} --output {output} {input.runs} > {log} 2>&1"

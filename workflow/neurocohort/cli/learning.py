@@ -148,6 +148,15 @@ def adopt(sweep: Path, folder: Path, member: str) -> None:
 
 
 @command
+def tracking(results: Path, study: str, output: Path, runs: Files) -> None:
+    """Write a database of MLflow with the trainings of RUNS, their run.json, and the test results of their experiments under
+    RESULTS."""
+    from neurocohort.learning.tracking import write_mlflow
+
+    write_mlflow(output, study, results, runs)
+
+
+@command
 def predict_samples(
     samples: Path,
     results: Path,

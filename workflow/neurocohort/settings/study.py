@@ -19,6 +19,8 @@ from neurocohort.settings.saliency import Saliency
 from neurocohort.settings.split import Split
 from neurocohort.settings.synthetic import Synthetic
 
+MLFLOW = "mlflow-skinny==3.17.2"  # or all of mlflow, with its pages
+
 
 class Study(Group):
     """The configuration of a neurocohort study."""
@@ -39,6 +41,11 @@ class Study(Group):
         description="What happens when scans are added to a cohort that networks were trained on. `keep_networks`: the networks "
         "stay, added participants of the held-out part are tested, and other added scans only get predictions. `retrain`: "
         "everything is trained again with them. See [New scans in an old cohort](#new-scans-in-an-old-cohort).",
+    )
+    tracking: Literal["mlflow"] | None = Field(
+        None,
+        description="`mlflow` writes the figures of all trainings, their settings and the test results into `results/mlflow.db`; "
+        f"it needs `pip install {MLFLOW}`. TensorBoard's files are always written. See [Search and track](../docs/search.md).",
     )
     cohorts: dict[Name, Cohort] = Field(
         min_length=1,
