@@ -35,9 +35,9 @@ ORDER = (
     *("synthetic_ixi", "synthetic_oasis1", "download", "download_weights", "download_network", "template"),
     "registration_network",
     *("ingest_cohort", SCAN_RULE),
-    *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
+    *("quality", "split", "pack", "select_training", "select", "suggest", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "learning_curve", "bundle", "apply_model", "report"),
+    *("control", "learning_curve", "bundle", "apply_model", "tracking", "report"),
 )
 
 

@@ -63,6 +63,8 @@ def seconds_of(study: Study, work: Work) -> float:
         return seconds(kind, scans=study.config["preprocessing"]["learned"]["steps"])
     if kind == "apply_model":  # of networks that the plan doesn't read; they are quick compared with the preprocessing
         return seconds("predict") + study.scans * seconds("infer sfcn", mvoxels=study.grid_mvoxels)
+    if kind in ("suggest", "tracking"):  # they read small tables too; their imports take some seconds more
+        return seconds("choose")
     parts, experiment = study.parts(name), study.experiments[name]
     if kind == "train":
         return _train(study, name, run, epochs)
