@@ -33,6 +33,7 @@ from neurocohort.imaging.learned_constants import NETWORK, needs_network
 from neurocohort.learning.published import PUBLISHED, grid_fraction
 from neurocohort.study.applied_models import bundle_files
 from neurocohort.study.learning_curves import applied_source, curve_points
+from neurocohort.study.longitudinal import feature_chain
 from neurocohort.study.members import (
     all_experiments,
     control_names,
@@ -172,6 +173,10 @@ def print_notes():
         for experiment in STUDIED
     }
     evaluated |= {name: [f"results/applied_models/{name}/notes.tsv"] for name in MODELS}
+    evaluated |= {
+        name: [f"results/longitudinal/{name}/notes.tsv"]
+        for name in config.get("longitudinal") or {}
+    }
     for experiment, paths in evaluated.items():
         files[experiment] = [*files.get(experiment, []), *paths]
     notes = {
@@ -188,6 +193,8 @@ def print_notes():
         places += ["results/experiments/<experiment>/*notes.tsv"]
     if any(notes[model] for model in MODELS):
         places += ["results/applied_models/<model>/notes.tsv"]
+    if any(notes[name] for name in config.get("longitudinal") or {}):
+        places += ["results/longitudinal/<analysis>/notes.tsv"]
     if lines := grouped(notes, " and ".join(places)):
         print("\n".join(["", *lines, ""]), file=sys.stderr)
 
@@ -196,6 +203,7 @@ wildcard_constraints:
     cohort="|".join(COHORTS),
     experiment=one_of(EXPERIMENTS),
     model=one_of(MODELS),
+    analysis=one_of(config.get("longitudinal") or {}),
     batch=r"\d+",
     run=rf"(sweep/draw-\d+/)?{MEMBER_PATTERN}",
     pack=one_of(PACKS),
