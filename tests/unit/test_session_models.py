@@ -97,8 +97,9 @@ def test_predictors_of_the_mixed_model_are_those_of_statsmodels():
     for person in (0, 17):
         own = people == person
         expected = reference.random_effects[person].to_numpy()
-        np.testing.assert_allclose(found.deviations(values[own], years[own]), expected, atol=1e-3)
-    assert found.deviations(np.array([np.nan]), np.zeros(1)).tolist() == [0, 0]  # nothing known: the average
+        np.testing.assert_allclose(found.predicted(values[own], years[own]) - reference.fe_params, expected, atol=1e-3)
+    average = found.predicted(np.array([np.nan]), np.zeros(1))  # nothing known
+    np.testing.assert_array_equal(average, found.fixed)
 
 
 def test_columns_that_only_follow_time_have_no_mixed_model():

@@ -20,7 +20,7 @@ class MixedModel:
 
     Args:
         fixed: Intercept and change per year, (2,).
-        covariance: Of the participants' deviations, (effects, effects): intercept and slope, or the intercept alone.
+        covariance: Of the participants' deviations from both, (2, 2).
         variance: Of the residuals.
     """
 
@@ -28,30 +28,24 @@ class MixedModel:
     covariance: np.ndarray
     variance: float
 
-    @property
-    def effects(self) -> int:
-        """2 with a random slope, else 1."""
-        return len(self.covariance)
-
-    def deviations(self, values: np.ndarray, years: np.ndarray) -> np.ndarray:
-        """The best linear unbiased predictors of a participant's deviations from both fixed effects, (2,).
+    def predicted(self, values: np.ndarray, years: np.ndarray) -> np.ndarray:
+        """A participant's intercept and slope: the fixed effects and the best linear unbiased predictors of the deviations, (2,).
 
         Args:
             values: Of the participant's sessions, (sessions,); NaN where one is missing.
             years: Since the first session, (sessions,).
         """
         known = np.isfinite(values)
-        design = np.column_stack([np.ones(known.sum()), years[known]])
-        random = design[:, : self.effects]
-        within = random @ self.covariance @ random.T + self.variance * np.eye(len(random))
-        residual = values[known] - design @ self.fixed
-        found = np.zeros(2)
-        found[: self.effects] = self.covariance @ random.T @ np.linalg.solve(within, residual)
+        design = _design(years[known])
+        within = design @ self.covariance @ design.T + self.variance * np.eye(len(design))
+        found: np.ndarray = self.fixed + self.covariance @ design.T @ np.linalg.solve(
+            within, values[known] - design @ self.fixed
+        )
         return found
 
 
 def fit_mixed_model(values: np.ndarray, years: np.ndarray, people: np.ndarray) -> MixedModel | None:
-    """Fit by restricted maximum likelihood; without a random slope where that doesn't converge, None where nothing does.
+    """Fit by restricted maximum likelihood; None where that doesn't converge.
 
     Args:
         values: (sessions,), standardised; NaN where one is missing.
@@ -59,19 +53,24 @@ def fit_mixed_model(values: np.ndarray, years: np.ndarray, people: np.ndarray) -
         people: The participant of each session, (sessions,).
     """
     known = np.isfinite(values)
-    design = np.column_stack([np.ones(known.sum()), years[known]])
-    for effects in (2, 1):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a variance at its limit; `converged` decides
-            try:
-                model = MixedLM(values[known], design, people[known], exog_re=design[:, :effects])
-                found = model.fit(reml=True, method=["lbfgs", "powell"])
-            except (np.linalg.LinAlgError, ValueError):
-                continue
-        covariance = np.asarray(found.cov_re, dtype=float)
-        if found.converged and found.scale > SMALLEST_SCALE and np.isfinite(covariance).all():
-            return MixedModel(np.asarray(found.fe_params, dtype=float), covariance, float(found.scale))
-    return None
+    design = _design(years[known])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a variance at its limit; `converged` decides
+        try:
+            found = MixedLM(values[known], design, people[known], exog_re=design).fit(
+                reml=True, method=["lbfgs", "powell"]
+            )
+        except (np.linalg.LinAlgError, ValueError):
+            return None
+    covariance = np.asarray(found.cov_re, dtype=float)
+    if not found.converged or found.scale <= SMALLEST_SCALE or not np.isfinite(covariance).all():
+        return None
+    return MixedModel(np.asarray(found.fe_params, dtype=float), covariance, float(found.scale))
+
+
+def _design(years: np.ndarray) -> np.ndarray:
+    """Columns of the intercept and the slope, (sessions, 2)."""
+    return np.column_stack([np.ones(len(years)), years])
 
 
 def follows_time(values: np.ndarray, years: np.ndarray, people: np.ndarray) -> bool:

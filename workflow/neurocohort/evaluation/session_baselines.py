@@ -79,7 +79,7 @@ def participant_effects(sessions: pd.DataFrame, inputs: pd.DataFrame) -> tuple[p
     years = sessions["years"].to_numpy(dtype=float)
     last = last_sessions(sessions).index
     columns: dict[str, np.ndarray] = {}
-    without_slope, failed = [], []
+    failed = []
     for name, raw in inputs.items():
         values = raw.to_numpy(dtype=float)
         if name in TIMES or follows_time(values[fitted], years[fitted], people[fitted]):
@@ -93,18 +93,9 @@ def participant_effects(sessions: pd.DataFrame, inputs: pd.DataFrame) -> tuple[p
             columns[str(name)] = values[last]
             continue
         rows = (np.flatnonzero(people == person) for person in people[last])
-        deviations = np.array([model.deviations(scaled[own], years[own]) for own in rows])
-        columns[f"{name}:intercept"] = model.fixed[0] + deviations[:, 0]
-        if model.effects == 2:
-            columns[f"{name}:slope"] = model.fixed[1] + deviations[:, 1]
-        else:
-            without_slope.append(str(name))
+        effects = np.array([model.predicted(scaled[own], years[own]) for own in rows])
+        columns[f"{name}:intercept"], columns[f"{name}:slope"] = effects.T
     notes = []
-    if without_slope:
-        notes.append(
-            f"The linear mixed model of {listed(without_slope)} has no random slope: with one it didn't converge. Of these "
-            "inputs the second step has the intercept alone."
-        )
     if failed:
         notes.append(
             f"The linear mixed model of {listed(failed)} didn't converge; in the second step the value of the last session takes "

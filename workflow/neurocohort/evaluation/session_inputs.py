@@ -46,7 +46,8 @@ def session_inputs(
     for name, values in table.items():
         if not np.isfinite(values[training]).any():
             raise InputError(
-                f"no training session of the longitudinal analysis has a value of `{name}`{_advice(str(name))}"
+                f"no training session of the longitudinal analysis has a value of `{name}`; expected some. Leave it out of "
+                "`variables`, or, for scans in MNI space or in native space, which have no volumes, write `volumes: false`."
             )
         if count := int(values.isna().sum()):
             notes.append(
@@ -73,9 +74,3 @@ def principal_components(features: np.ndarray, training: np.ndarray, count: int)
     model = PCA(min(count, int(fitted.sum()) - 1, features.shape[1]), svd_solver="full").fit(scaled[fitted])
     found: np.ndarray = np.where(known[:, None], model.transform(scaled), np.nan)
     return found
-
-
-def _advice(name: str) -> str:
-    if name in VOLUMES:
-        return ": scans in MNI space or in native space have no volumes. Write `volumes: false`."
-    return ". Leave it out of `variables`."

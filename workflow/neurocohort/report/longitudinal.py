@@ -92,9 +92,9 @@ def people_sentences(sessions: pd.DataFrame, settings: dict) -> list[str]:
     }
     target = labels.in_text(settings["target"])
     what = (
-        f"The change of {target} per year, from the last session that is an input to the participant's last one"
+        f"The yearly change of {target}, from the last session that is an input to the participant's last session,"
         if settings["change_per_year"]
-        else f"{target[:1].upper()}{target[1:]} of a participant"
+        else f"{target[:1].upper()}{target[1:]}, one value for each participant,"
     )
     before = settings.get("outcome_time")
     dated = f" Only sessions before {labels.in_text(before)} are inputs." if before else ""

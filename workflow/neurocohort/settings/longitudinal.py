@@ -36,7 +36,7 @@ class Longitudinal(Group):
     time: Variable = Field(
         "age",
         title="the name of a variable",
-        description="The time of each session, such as `age` or days since inclusion. It must increase within a participant; a "
+        description="The time of each session, such as `age` or days since inclusion. Sessions are in its order; a "
         "session without a value is an error.",
     )
     time_unit: Literal["years", "months", "days"] = Field("years", description="The unit of `time` and `outcome_time`.")
@@ -79,7 +79,7 @@ class Longitudinal(Group):
         title="a list of `gru` and `transformer`",
         description="The networks over the sessions; each is compared with the baselines.",
     )
-    width: int = Field(16, ge=4, le=512, multiple_of=2, description="Number of hidden units.")
+    width: int = Field(16, ge=4, le=512, multiple_of=2, description="Number of hidden units, an even number.")
     layers: int = Field(1, ge=1, le=8, description="Number of layers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Fraction of the hidden units that are dropped in training.")
     epochs: int = Field(

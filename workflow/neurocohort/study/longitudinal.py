@@ -114,7 +114,7 @@ def _variable_faults(key: str, analysis: dict, kinds: Kinds) -> Iterator[str]:
                         f"{hint or '.'}"
                     )
                     continue
-                fitting = (TWO_CLASSES, NUMBER, None) if field == "target" and classes else (NUMBER, None)
+                fitting = (TWO_CLASSES, None) if field == "target" and classes else (NUMBER, None)
                 if known[name] not in fitting and not (field == "variables" and known[name] == TWO_CLASSES):
                     yield f"`{key}.{field}` names `{name}`, which is {known[name]} in `{cohort}`; expected {fitting[0]}."
     if analysis["filter"].strip():
