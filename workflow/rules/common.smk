@@ -87,6 +87,7 @@ EXPERIMENTS = all_experiments(config["experiments"])
 STUDIED = evaluated(config["experiments"])  # the others are pretrainings
 EVALUATED = evaluated(EXPERIMENTS)
 MODELS = config["models"]  # of other studies
+ANALYSES = config.get("longitudinal") or {}
 PREPROCESSING = config["preprocessing"]
 SPACING_MM = PREPROCESSING["spacing_mm"]
 GPU = 0 if config["device"] == "cpu" else 1
@@ -173,10 +174,7 @@ def print_notes():
         for experiment in STUDIED
     }
     evaluated |= {name: [f"results/applied_models/{name}/notes.tsv"] for name in MODELS}
-    evaluated |= {
-        name: [f"results/longitudinal/{name}/notes.tsv"]
-        for name in config.get("longitudinal") or {}
-    }
+    evaluated |= {name: [f"results/longitudinal/{name}/notes.tsv"] for name in ANALYSES}
     for experiment, paths in evaluated.items():
         files[experiment] = [*files.get(experiment, []), *paths]
     notes = {
@@ -193,7 +191,7 @@ def print_notes():
         places += ["results/experiments/<experiment>/*notes.tsv"]
     if any(notes[model] for model in MODELS):
         places += ["results/applied_models/<model>/notes.tsv"]
-    if any(notes[name] for name in config.get("longitudinal") or {}):
+    if any(notes[name] for name in ANALYSES):
         places += ["results/longitudinal/<analysis>/notes.tsv"]
     if lines := grouped(notes, " and ".join(places)):
         print("\n".join(["", *lines, ""]), file=sys.stderr)
@@ -203,7 +201,7 @@ wildcard_constraints:
     cohort="|".join(COHORTS),
     experiment=one_of(EXPERIMENTS),
     model=one_of(MODELS),
-    analysis=one_of(config.get("longitudinal") or {}),
+    analysis=one_of(ANALYSES),
     batch=r"\d+",
     run=rf"(sweep/draw-\d+/)?{MEMBER_PATTERN}",
     pack=one_of(PACKS),

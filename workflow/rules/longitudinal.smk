@@ -1,30 +1,11 @@
 # Input: tables of the cohorts, and features of an experiment's networks. Output: for each longitudinal analysis, the predictions of
 # networks over the sessions of a participant and of their baselines, with metrics and paired differences.
 
-ANALYSES = config.get("longitudinal") or {}
 LONGITUDINAL = [
     f"results/longitudinal/{name}/{table}.tsv"
     for name in ANALYSES
     for table in ("metrics", "comparisons", "predictions", "flow", "history", "notes")
 ]
-
-
-def session_features(wildcards):
-    """The features of the networks of the experiment that an analysis names."""
-    name = ANALYSES[wildcards.analysis].get("features")
-    return member_files(name, "features.npz") if name else []
-
-
-def session_networks(wildcards):
-    """The records of these networks."""
-    name = ANALYSES[wildcards.analysis].get("features")
-    return member_files(name, "run.json") if name else []
-
-
-def learned_samples(wildcards):
-    """The samples that these networks, and those that they started from, learned from, by experiment."""
-    chain = feature_chain(EXPERIMENTS, ANALYSES[wildcards.analysis])
-    return {name: f"results/experiments/{name}/training/samples.tsv" for name in chain}
 
 
 rule longitudinal:

@@ -10,13 +10,12 @@ from neurocohort.dataset.filters import compile_filter
 from neurocohort.dataset.leakage import check_no_leakage
 from neurocohort.dataset.samples import CohortTables, empty_parts
 from neurocohort.dataset.split import EXCLUDED
-from neurocohort.dataset.targets import target_values
+from neurocohort.dataset.targets import SEX_CLASSES, target_values
 from neurocohort.errors import InputError
 from neurocohort.settings.longitudinal import YEARS_OF_UNIT, Longitudinal
 
 PERSON = ["cohort", "participant_id"]
 KEPT = ["cohort", "participant_id", "session_id", "scan_id", "part", "site", "age", "sex", "voxels_sha256"]
-SEX_NUMBERS = {"F": 0.0, "M": 1.0}
 CLASSIFICATION = "classification"
 
 
@@ -91,7 +90,7 @@ def numbers(table: pd.DataFrame, name: str, cohort: str) -> pd.Series:
         raise InputError(
             f"{place} has no column `{name}`, which a longitudinal analysis names; expected one of its columns."
         )
-    values = table[name].map(SEX_NUMBERS) if name == "sex" else table[name]
+    values = table[name].map(SEX_CLASSES) if name == "sex" else table[name]
     if name != "sex" and not pd.api.types.is_numeric_dtype(values) and values.notna().any():
         found = few_values(sorted(map(str, values.dropna().unique())))
         raise InputError(

@@ -5,7 +5,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from neurocohort.dataset.sessions import SEX_NUMBERS
+from neurocohort.dataset.targets import SEX_CLASSES
 from neurocohort.errors import InputError
 from neurocohort.evaluation.baselines import volume_inputs
 from neurocohort.settings.longitudinal import Longitudinal
@@ -35,7 +35,7 @@ def session_inputs(
     training = (sessions["part"] == TRAIN).to_numpy()
     columns = {name: sessions[name].to_numpy(dtype=float) for name in TIMES}
     for name in wanted.variables:
-        values = sessions[name].map(SEX_NUMBERS) if name == "sex" else sessions[name]
+        values = sessions[name].map(SEX_CLASSES) if name == "sex" else sessions[name]
         columns[name] = values.to_numpy(dtype=float)
     if wanted.volumes:
         columns |= dict(zip(VOLUMES, volume_inputs(sessions, qc).T, strict=True))
