@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from report_fixture import make_study
+from statement_longitudinal import LONGITUDINAL_OPTIONS, LONGITUDINAL_PAGES, LONGITUDINAL_PIECES
 from statement_options import OPTIONS
 from statement_pages import PAGES
 from statement_pieces import PIECES, plans
@@ -17,13 +18,13 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
     """Every scenario's name and what it prints."""
     original = folder / "original"
     make_study(original, participants=20)
-    for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES):
+    for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES, *LONGITUDINAL_PAGES):
         yield make.__name__, make(Scenario(original, folder / make.__name__))
-    for option, change in {**OPTIONS, **STRUCTURE_OPTIONS, **PRETRAINING_OPTIONS}.items():
+    for option, change in {**OPTIONS, **STRUCTURE_OPTIONS, **PRETRAINING_OPTIONS, **LONGITUDINAL_OPTIONS}.items():
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
-    for name, say in {**PIECES, **PRETRAINING_PIECES}.items():
+    for name, say in {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES}.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 
@@ -31,13 +32,13 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
 def by_kind(printed: dict[str, str]) -> list[list[str]]:
     """The texts of the scenarios, those of a kind together: pages, methods texts, plans, and the rest."""
     kinds: dict[str, list[str]] = {}
-    pages = {make.__name__ for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES)}
+    pages = {make.__name__ for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES, *LONGITUDINAL_PAGES)}
     for name, text in printed.items():
         kind = (
             "page"
             if name in pages
             else "methods"
-            if name in {**OPTIONS, **STRUCTURE_OPTIONS}
+            if name in {**OPTIONS, **STRUCTURE_OPTIONS, **LONGITUDINAL_OPTIONS}
             else name.partition("_")[0]
         )
         kinds.setdefault(kind, []).append(text)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from neurocohort import architectures
 from neurocohort.files import write_json, write_table
+from neurocohort.learning import session_networks
 from neurocohort.report import references
 from neurocohort.report.formats import COMPARISON_COLUMNS, METRIC_COLUMNS
 from neurocohort.report.methods import TEMPLATES, methods
@@ -262,6 +263,7 @@ def test_bibliography_holds_exactly_what_is_cited(study, demo):
 def test_every_reference_of_the_library_is_cited_by_some_sentence():
     sentences = [*TEMPLATES.glob("*.j2"), *Path(references.__file__).parent.glob("methods*.py")]
     sentences += Path(architectures.__file__).parent.glob("*.py")
+    sentences += Path(session_networks.__file__).parent.glob("*.py")
     code = "".join(path.read_text(encoding="utf-8") for path in sentences)
     assert {key for key in references.library() if f"@{key}" not in code} == set()
     assert set(re.findall(r"\[@([\w-]+)\]", code)) - {"key"} <= set(references.library())

@@ -22,7 +22,9 @@ def test_a_training_has_the_figures_of_tensorboard_and_its_experiment_the_metric
     results, events = tmp_path / "results", tmp_path / "events"
     folder = results / "experiments" / "age"
     settings = toy_settings(epochs=3)
-    trained = train(*toy_cohort("regression"), settings, CPU, TrainingFiles(tmp_path / "checkpoint.pt", events), lambda line: None)
+    trained = train(
+        *toy_cohort("regression"), settings, CPU, TrainingFiles(tmp_path / "checkpoint.pt", events), lambda line: None
+    )
     write_model(folder / "sweep/draw-01/seed-1", trained, settings, CPU)
     estimate = Estimate("mae", 4.0, 3.0, 5.0, "bootstrap", 9)
     rows = [MetricRow(model, "ixi", "held-out", "all", estimate) for model in ("network", "mean")]

@@ -26,7 +26,7 @@ COMMANDS = ROOT / "cli"
 ONLY_SHOWN = {"progress.py"}
 CACHE = "codehash.json"
 # Packages that import their modules by searching their folder, so that no import statement names them.
-SEARCHED = {"architectures/__init__.py"}
+SEARCHED = {"architectures/__init__.py", "learning/session_networks/__init__.py"}
 WHOLE = ""  # the name of a module's own code
 
 

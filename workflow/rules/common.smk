@@ -34,6 +34,7 @@ from neurocohort.learning.draws import draws_of, final_draws, rounds_of, suggest
 from neurocohort.learning.published import PUBLISHED, grid_fraction
 from neurocohort.study.applied_models import bundle_files
 from neurocohort.study.learning_curves import applied_source, curve_points
+from neurocohort.study.longitudinal import feature_chain
 from neurocohort.study.members import (
     all_experiments,
     control_names,
@@ -86,6 +87,7 @@ EXPERIMENTS = all_experiments(config["experiments"])
 STUDIED = evaluated(config["experiments"])  # the others are pretrainings
 EVALUATED = evaluated(EXPERIMENTS)
 MODELS = config["models"]  # of other studies
+ANALYSES = config.get("longitudinal") or {}
 PREPROCESSING = config["preprocessing"]
 SPACING_MM = PREPROCESSING["spacing_mm"]
 GPU = 0 if config["device"] == "cpu" else 1
@@ -177,6 +179,7 @@ def print_notes():
         for experiment in STUDIED
     }
     evaluated |= {name: [f"results/applied_models/{name}/notes.tsv"] for name in MODELS}
+    evaluated |= {name: [f"results/longitudinal/{name}/notes.tsv"] for name in ANALYSES}
     for experiment, paths in evaluated.items():
         files[experiment] = [*files.get(experiment, []), *paths]
     notes = {
@@ -193,6 +196,8 @@ def print_notes():
         places += ["results/experiments/<experiment>/*notes.tsv"]
     if any(notes[model] for model in MODELS):
         places += ["results/applied_models/<model>/notes.tsv"]
+    if any(notes[name] for name in ANALYSES):
+        places += ["results/longitudinal/<analysis>/notes.tsv"]
     if lines := grouped(notes, " and ".join(places)):
         print("\n".join(["", *lines, ""]), file=sys.stderr)
 
@@ -201,6 +206,7 @@ wildcard_constraints:
     cohort="|".join(COHORTS),
     experiment=one_of(EXPERIMENTS),
     model=one_of(MODELS),
+    analysis=one_of(ANALYSES),
     batch=r"\d+",
     run=rf"(sweep/draw-\d+/)?{MEMBER_PATTERN}",
     pack=one_of(PACKS),

@@ -309,3 +309,21 @@ def transfer_networks(wildcards, file):
         EXPERIMENTS[source], config["split"]["folds"], wildcards.run, TEST_FOLDS
     )
     return [f"results/experiments/{source}/{name}/{file}" for name in names]
+
+
+def session_features(wildcards):
+    """The features of the networks of the experiment that a longitudinal analysis names."""
+    name = ANALYSES[wildcards.analysis].get("features")
+    return member_files(name, "features.npz") if name else []
+
+
+def session_networks(wildcards):
+    """The records of these networks."""
+    name = ANALYSES[wildcards.analysis].get("features")
+    return member_files(name, "run.json") if name else []
+
+
+def learned_samples(wildcards):
+    """The samples that these networks, and those that they started from, learned from, by experiment."""
+    chain = feature_chain(EXPERIMENTS, ANALYSES[wildcards.analysis])
+    return {name: f"results/experiments/{name}/training/samples.tsv" for name in chain}

@@ -34,6 +34,7 @@ rule report:
         ],
         saliency=SALIENCY_MAPS,
         applied_models=APPLIED_MODELS,
+        longitudinal=LONGITUDINAL,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),
         notes=expand(NOTES, cohort=COHORTS),
         given_notes=list(GIVEN_NOTES.values()),

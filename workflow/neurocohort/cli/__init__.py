@@ -12,7 +12,17 @@ import sys
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ[_name] = "1"
 
-from neurocohort.cli import bids_app, data, handover, learning, machines, models, raw_scans, results  # noqa: E402, F401
+from neurocohort.cli import (  # noqa: E402
+    bids_app,  # noqa: F401
+    data,  # noqa: F401
+    handover,  # noqa: F401
+    learning,  # noqa: F401
+    longitudinal,  # noqa: F401
+    machines,  # noqa: F401
+    models,  # noqa: F401
+    raw_scans,  # noqa: F401
+    results,  # noqa: F401
+)
 from neurocohort.cli.app import app  # noqa: E402
 from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, JobFailed, StorageFailed, storage_reason  # noqa: E402
 

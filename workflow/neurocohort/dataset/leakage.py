@@ -74,8 +74,7 @@ def check_unseen(samples: pd.DataFrame, learned: pd.DataFrame, pretraining: str,
     """
     own = with_test_fold(samples, test_fold)
     tested = own[own["part"].isin((HELD_OUT, EXTERNAL))]
-    same = tested["participant_id"].astype(str).isin(learned["participant_id"].astype(str))
-    same |= tested["voxels_sha256"].isin(learned["voxels_sha256"])
+    same = _also_in(tested, learned)
     if same.any():
         names = [f"{row.scan_id} ({row.cohort}: {row.part})" for row in tested[same].itertuples()]
         raise InputError(
@@ -84,6 +83,32 @@ def check_unseen(samples: pd.DataFrame, learned: pd.DataFrame, pretraining: str,
             f"out of {pretraining} by its `filter`, or remove their cohort from one of the two. If they are different people "
             "with the same participant_id, rename them in one of the cohorts."
         )
+
+
+def check_features_unseen(sessions: pd.DataFrame, learned: pd.DataFrame, network: str) -> None:
+    """Raise InputError if the network whose features are inputs of a longitudinal analysis learned from anybody who is tested.
+
+    Args:
+        sessions: The sessions of the analysis; those of the held-out part are tested.
+        learned: The samples that ``network``, or one that it started from, learned from and chose its epoch on.
+        network: The name of the experiment with these samples.
+    """
+    tested = sessions[sessions["part"] == HELD_OUT]
+    same = _also_in(tested, learned)
+    if same.any():
+        names = [f"{row.scan_id} ({row.cohort})" for row in tested[same].itertuples()]
+        raise InputError(
+            f"the experiment {network}, whose features are used, learned from {same.sum()} of the held-out sessions, or from "
+            f"their participants: {few_values(sorted(names), '; ')}; expected none. Take the features of an experiment with the "
+            "same split, or leave these participants out by the `filter` of the analysis."
+        )
+
+
+def _also_in(tested: pd.DataFrame, learned: pd.DataFrame) -> pd.Series:
+    """The rows of ``tested`` whose participant or image is in ``learned``, bool."""
+    same = tested["participant_id"].astype(str).isin(learned["participant_id"].astype(str))
+    found: pd.Series = same | tested["voxels_sha256"].isin(learned["voxels_sha256"])
+    return found
 
 
 def _in_two_parts(samples: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

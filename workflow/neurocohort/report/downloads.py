@@ -49,6 +49,10 @@ def write_downloads(study: Study, flows: list[CohortFlow], output: Path) -> list
     folders += [(one.folder, one.name, one.heading) for one in study.experiments.values()]
     applied = study.folders.results / "applied_models"
     folders += [(applied / name, f"applied_{name}", labels.spaced(name)) for name in study.block("models")]
+    longitudinal = study.folders.results / "longitudinal"
+    folders += [
+        (longitudinal / name, f"longitudinal_{name}", labels.spaced(name)) for name in study.block("longitudinal")
+    ]
     written = []
     for folder, name, title in folders:
         for kind, text in TABLES.items():

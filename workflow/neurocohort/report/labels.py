@@ -96,6 +96,11 @@ MODELS = {
     "tissue_kernel_ridge_combat": "Kernel ridge on tissue maps, harmonised",
     "grey_matter_svm_combat": "Linear SVM on grey matter map, harmonised",
     "combined": "Mean of network and tissue-map model",
+    "gru": "GRU",
+    "transformer": "Transformer",
+    "last_session": "Last session alone",
+    "mixed_model": "Linear mixed model",
+    "visits": "Visits alone",
 }
 
 PARTS = {

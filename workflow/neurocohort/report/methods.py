@@ -43,6 +43,7 @@ from neurocohort.imaging import (
     tissues,
 )
 from neurocohort.learning import constants, published
+from neurocohort.learning.session_networks import network_module
 from neurocohort.report import labels, methods_numbers, origins, sweeps
 from neurocohort.report.development import folds_sentence
 from neurocohort.report.evaluations import evaluations_of, evaluations_sentence
@@ -93,6 +94,7 @@ HEADINGS = {
     "training": "Networks and training",
     "baselines": "Baselines and controls",
     "evaluation": "Evaluation and statistics",
+    "longitudinal": "Sessions over time",
     "software": "Software",
 }
 
@@ -171,10 +173,12 @@ def _environment(study: Study) -> Environment:
         "evaluations": lambda one: evaluations_sentence(evaluations_of(study, one), one.shown_target),
         "folds_sentence": folds_sentence,
         "networks_sentence": networks_sentence,
+        "session_titles": lambda names: [network_module(name).TITLE for name in names],
         "shared": _shared,
     }
     made.filters |= {
         "cohort": labels.cohort,
+        "capitalize_first": lambda text: text[:1].upper() + text[1:],
         "counted": labels.counted,
         "having": lambda items, key: [one for one in items if one.settings.get(key)],
         "listed": listed,

@@ -20,6 +20,7 @@ from neurocohort.report.evaluations import evaluations_of, evaluations_sentence
 from neurocohort.report.figures import Drawing
 from neurocohort.report.formats import Control
 from neurocohort.report.headline import headline
+from neurocohort.report.longitudinal import longitudinal_analyses
 from neurocohort.report.methods import methods
 from neurocohort.report.model_card import Section, experiment_card, licences_of
 from neurocohort.report.networks import Networks
@@ -95,6 +96,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
     described = [_described(study, experiment, output) for experiment in study.experiments.values()]
     pretrained = pretrainings(study, output)
     shifts = shift.matrices(study)
+    longitudinal = longitudinal_analyses(study)
     applied = applied_models(study)
     made_by = provenance.collect(study, moment.isoformat(timespec="seconds"))
     date = moment.strftime("%-d %B %Y")
@@ -123,6 +125,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
         experiments=described,
         pretrainings=pretrained,
         shifts=shifts,
+        longitudinal=longitudinal,
         applied_models=applied,
         downloads=write_downloads(study, flows, output),
         missing=missing,

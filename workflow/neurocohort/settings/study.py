@@ -11,6 +11,7 @@ from neurocohort.settings.base import Group, Name
 from neurocohort.settings.cohorts import Cohort
 from neurocohort.settings.evaluation import Evaluation
 from neurocohort.settings.experiment import Experiment
+from neurocohort.settings.longitudinal import Longitudinal
 from neurocohort.settings.models import AppliedModel
 from neurocohort.settings.preprocessing import Preprocessing
 from neurocohort.settings.quality import Quality
@@ -66,6 +67,13 @@ class Study(Group):
     )
     models: dict[Name, AppliedModel] = Field(
         {}, description="Trained models of other studies, each under a name that becomes a folder."
+    )
+    longitudinal: dict[Name, Longitudinal] | None = Field(
+        None,
+        min_length=1,
+        title="at least one analysis under its name",
+        description="Analyses of participants with several sessions, each under a name that becomes a folder. See "
+        "[Sessions over time](#sessions-over-time).",
     )
     evaluation: Evaluation = Evaluation()
     saliency: Saliency = Field(

@@ -29,6 +29,7 @@ from neurocohort.study.cohorts import (
 )
 from neurocohort.study.data import data_faults
 from neurocohort.study.experiments import experiment_faults
+from neurocohort.study.longitudinal import longitudinal_faults
 from neurocohort.study.members import drawn_experiment
 from neurocohort.study.messages import MOST_DIGITS, in_quotes, listed, sentences
 from neurocohort.study.native import native_faults
@@ -187,6 +188,7 @@ def _faults_between(config: dict, variables: dict[str, set[str]], found: list[st
         own = [*experiment_faults(key, experiment, config, kinds)]
         faults += own or data_faults(key, experiment, surveys)
         faults += _sweep_faults(key, name, experiment, config, kinds)
+    faults += longitudinal_faults(config, kinds)
     return faults
 
 

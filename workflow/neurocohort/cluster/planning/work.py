@@ -57,7 +57,7 @@ def seconds_of(study: Study, work: Work) -> float:
     kind, name, run, epochs = work
     if kind in ("synthetic", "ingest", "preprocess", "quality", "pack", "split"):
         return _cohort_seconds(study, work)
-    if kind in ("template", "report", "download"):
+    if kind in ("template", "report", "download", "longitudinal"):
         return seconds(kind, scans=study.scans)
     if kind == "registration_network":
         return seconds(kind, scans=study.config["preprocessing"]["learned"]["steps"])
