@@ -31,6 +31,7 @@ from neurocohort.dataset.runs import MEMBER_PATTERN, TEST_FOLD, run_name
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.imaging.learned_constants import NETWORK, needs_network
 from neurocohort.learning.published import PUBLISHED, grid_fraction
+from neurocohort.study.adaptation import adapted_cohorts, new_sites
 from neurocohort.study.applied_models import bundle_files
 from neurocohort.study.learning_curves import applied_source, curve_points
 from neurocohort.study.members import (

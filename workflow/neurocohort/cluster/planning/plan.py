@@ -28,6 +28,8 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "download_network": "download",
     "predictors": "control",  # not measured; all of them read a few small tables
     "learning_curve": "control",
+    "adaptation": "control",
+    "adapt": "predict",  # not measured; it passes each scan once for each layer of batch norm
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
 # The rules in the order in which data pass through them.
@@ -37,7 +39,7 @@ ORDER = (
     *("ingest_cohort", SCAN_RULE),
     *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "learning_curve", "bundle", "apply_model", "report"),
+    *("control", "learning_curve", "adapt", "adaptation", "bundle", "apply_model", "report"),
 )
 
 
