@@ -9,7 +9,7 @@ from configurations import refusal
 from evaluation_samples import QUICK, aged, rated
 from neurocohort.errors import InputError
 from neurocohort.evaluation.adaptation import ABSENT, LEARNED_NOTHING, TOO_FEW_PEOPLE, Method, adaptation
-from neurocohort.files import write_table
+from neurocohort.files import read_table, write_table
 from neurocohort.study.adaptation import NewSite, adapted_cohorts, new_sites
 from neurocohort.study.adaptation_methods import methods_of
 from neurocohort.study.configuration import check_configuration, load_configuration
@@ -169,6 +169,13 @@ def test_predictions_are_read_from_the_experiment_that_left_the_site_out(tmp_pat
     assert [one.kind for one in methods_of(tmp_path, sites, batch_norm=False)] == [
         *("reference", "experiment", "baseline", "baseline")
     ]
+    for site in SITES:
+        path = tmp_path / f"plain_without-{site}" / "baselines.tsv"
+        write_table(path, read_table(path).query("model == 'volumes'"))
+    none = methods_of(tmp_path, sites, batch_norm=False, combat=True)[-1]
+    assert (none.kind, none.name, none.compared_with, none.tables) == ("baseline", "volumes_combat", "volumes", {})
+    table = adaptation([found[0], none], "regression", QUICK)
+    assert table.loc[table["kind"] == "baseline", "note"].tolist() == [ABSENT] * 3
     (tmp_path / "plain_without-Guys" / "adapted.tsv").unlink()
     with pytest.raises(InputError, match=r"adapted\.tsv"):
         methods_of(tmp_path, sites, batch_norm=True)

@@ -196,7 +196,8 @@ def adaptation(
     from neurocohort.study.adaptation_methods import methods_of
 
     wanted = Evaluation.read(intervals)
-    methods = methods_of(results / "experiments", json.loads(sites), batch_norm=batch_norm)
+    combat = wanted.harmonisation == "combat"
+    methods = methods_of(results / "experiments", json.loads(sites), batch_norm=batch_norm, combat=combat)
     write_table(output, run(methods, task, Bootstrap(wanted.resamples, wanted.seed)))
 
 

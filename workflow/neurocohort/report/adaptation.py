@@ -9,16 +9,6 @@ from neurocohort.report.sources import Missing
 from neurocohort.report.tables import N_COUNTS, Cell, Column, Row, Table
 from neurocohort.text import listed
 
-TRANSDUCTIVE = (
-    "These batch statistics are from the tested scans themselves, without their labels (a transductive result): a single new "
-    "scan can't be predicted in this way."
-)
-COMBAT_LIMIT = (
-    "ComBat doesn't correct the scans of a site that it wasn't fitted on: only the scans that the model is fitted on are "
-    "corrected, and those of the new site are used as they are."
-)
-NOT_COMPARED = "Adaptation to new sites is not compared: no site has predictions of three participants."
-
 
 def adaptation(part: Part, content: Content) -> None:
     """Put the sentences and the table of the comparison into ``content``; nothing for an experiment without `adaptation`."""
@@ -31,9 +21,11 @@ def adaptation(part: Part, content: Content) -> None:
     name = part.headline_metric
     rows = found[found["metric"] == name]
     if rows.empty:
-        content.sentences.append(NOT_COMPARED)
+        content.sentences.append(
+            "Adaptation to new sites is not compared: no site has predictions of three participants."
+        )
         return
-    content.sentences += _sentences(part, rows)
+    content.sentences += _sentences(part, rows) + _absent(found, rows)
     content.details.append(_table(part, found, name))
 
 
@@ -44,10 +36,30 @@ def _sentences(part: Part, rows: pd.DataFrame) -> list[str]:
     sites = list(dict.fromkeys(rows.loc[rows["site"] != ALL_SITES, "site"].astype(str)))
     sentences = [_difference(part, row, sites) for _, row in lead.iterrows()]
     if (lead["kind"] == BATCH_NORM).any():
-        sentences.append(TRANSDUCTIVE)
+        sentences.append(
+            "These batch statistics are from the tested scans themselves, without their labels (a transductive result): a single "
+            "new scan can't be predicted in this way."
+        )
     if (lead["kind"] == BASELINE).any():
-        sentences.append(COMBAT_LIMIT)
+        sentences.append(
+            "ComBat doesn't correct the scans of a site that it wasn't fitted on: only the scans that the model is fitted on are "
+            "corrected, and those of the new site are used as they are."
+        )
     return sentences
+
+
+def _absent(found: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """A sentence on the methods of the table that have no value at any new site; ``rows`` are those of the headline metric."""
+    compared = found[~found["method"].isin(rows["method"]) & (found["compared_with"].fillna("") != "")]
+    names = list(dict.fromkeys(_named(row) for _, row in compared.iterrows()))
+    if BATCH_NORM in set(found["kind"]) - set(rows["kind"]):
+        names.append(_named(found[found["kind"] == BATCH_NORM].iloc[0]))
+    if not names:
+        return []
+    return [
+        f"Not compared, since there are no predictions of new sites: {listed(names)}. The logs of the jobs have the reasons, "
+        "such as too few scans of a site."
+    ]
 
 
 def _difference(part: Part, row: pd.Series, sites: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from neurocohort.evaluation.adaptation import BASELINE, BATCH_NORM, EXPERIMENT, PLAIN, Method, Place
+from neurocohort.evaluation.baseline_inputs import VOLUMES
 from neurocohort.evaluation.harmonisation import COMBAT
 from neurocohort.evaluation.measures import EXTERNAL
 from neurocohort.evaluation.shift import site_names
@@ -16,7 +17,9 @@ from neurocohort.learning.outcomes import NO
 UNKNOWN_SITE = "site not known"
 
 
-def methods_of(folder: Path, sites: Iterable[Mapping[str, Any]], *, batch_norm: bool) -> list[Method]:
+def methods_of(
+    folder: Path, sites: Iterable[Mapping[str, Any]], *, batch_norm: bool, combat: bool = False
+) -> list[Method]:
     """The methods with their predictions, references first.
 
     Args:
@@ -24,6 +27,7 @@ def methods_of(folder: Path, sites: Iterable[Mapping[str, Any]], *, batch_norm: 
         sites: Of each new site ``site``, ``cohorts`` and ``experiments``: by compared experiment, the one whose networks predict
             its scans; the first is the reference.
         batch_norm: Whether the reference has predictions with recomputed batch statistics (adapted.tsv).
+        combat: Whether the study harmonises baselines. Where none could be, the method is there without predictions.
     """
     networks: dict[str, Method] = {}
     adapted: dict[Place, pd.DataFrame] = {}
@@ -42,7 +46,10 @@ def methods_of(folder: Path, sites: Iterable[Mapping[str, Any]], *, batch_norm: 
                 adapted |= _of_new_sites(read_table(folder / place / "adapted.tsv"), one) if batch_norm else {}
     first = next(iter(networks))
     recomputed = [Method(BATCH_NORM, first, first, adapted, networks[first].learned_nothing)] if batch_norm else []
-    return [*networks.values(), *recomputed, *_baseline_methods(baselines)]
+    harmonised = _baseline_methods(baselines)
+    if combat and not harmonised:
+        harmonised = [Method(BASELINE, f"{VOLUMES}{COMBAT}", VOLUMES, {})]
+    return [*networks.values(), *recomputed, *harmonised]
 
 
 def _of_new_sites(predictions: pd.DataFrame, new: Mapping[str, Any]) -> dict[Place, pd.DataFrame]:
