@@ -10,6 +10,7 @@ from neurocohort.errors import InputError
 from neurocohort.learning import adaptive_batch_norm
 from neurocohort.learning.adaptive_batch_norm import BATCH_NORMS, adapted_model, adapted_predictions
 from neurocohort.learning.data import Intensity, to_input
+from neurocohort.learning.ensembles import average_values
 from neurocohort.learning.model_files import Model
 from neurocohort.learning.networks import build_network, weights_of
 from neurocohort.learning.tasks import Regression
@@ -62,6 +63,7 @@ def test_each_site_has_statistics_of_its_own_and_small_ones_have_no_rows(monkeyp
     held_out = samples.assign(part="held-out")
     empty = adapted_predictions(model(), held_out, packed)
     assert empty.empty and list(empty) == list(both)
+    assert average_values({"seed-1": empty, "seed-2": empty}).empty
 
 
 def test_labels_are_not_used_and_mirror_images_count_if_they_are_predicted():
