@@ -25,11 +25,12 @@ MODULES = (
         "model_limits", "checklists", "participants", "results", "tables", "comparisons_section", "regression_results",
         "classification_results", "classification_tables", "segmentation_results", "shift", "training", "sweeps", "saliency",
         "cases", "quality", "subjects", "given", "repeatability", "site_effects", "applied", "learning_curve",
-        "applied_models", "pretraining", "auxiliary_results", "longitudinal",
+        "applied_models", "pretraining", "auxiliary_results", "longitudinal", "adaptation",
     )),
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls", "predictors",
         "site_prediction", "harmonisation_details", "learning_curve", "auxiliary", "session_inputs", "session_baselines",
+        "adaptation",
     )),
     "dataset/sessions.py",
     "cluster/planning/text.py",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from report_fixture import make_study
+from statement_adaptation import ADAPTATION, ADAPTATION_OPTIONS
 from statement_longitudinal import LONGITUDINAL_OPTIONS, LONGITUDINAL_PAGES, LONGITUDINAL_PIECES
 from statement_options import OPTIONS
 from statement_pages import PAGES
@@ -13,6 +14,8 @@ from statement_pretraining import PRETRAINING_OPTIONS, PRETRAINING_PAGES, PRETRA
 from statement_structures import STRUCTURE_OPTIONS, STRUCTURE_PAGES
 from statement_study import Scenario
 
+CHANGES = {**OPTIONS, **STRUCTURE_OPTIONS, **PRETRAINING_OPTIONS, **LONGITUDINAL_OPTIONS, **ADAPTATION_OPTIONS}
+
 
 def texts(folder: Path) -> Iterator[tuple[str, str]]:
     """Every scenario's name and what it prints."""
@@ -20,11 +23,11 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
     make_study(original, participants=20)
     for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES, *LONGITUDINAL_PAGES):
         yield make.__name__, make(Scenario(original, folder / make.__name__))
-    for option, change in {**OPTIONS, **STRUCTURE_OPTIONS, **PRETRAINING_OPTIONS, **LONGITUDINAL_OPTIONS}.items():
+    for option, change in CHANGES.items():
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
-    for name, say in {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES}.items():
+    for name, say in {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION}.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 
@@ -34,12 +37,6 @@ def by_kind(printed: dict[str, str]) -> list[list[str]]:
     kinds: dict[str, list[str]] = {}
     pages = {make.__name__ for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES, *LONGITUDINAL_PAGES)}
     for name, text in printed.items():
-        kind = (
-            "page"
-            if name in pages
-            else "methods"
-            if name in {**OPTIONS, **STRUCTURE_OPTIONS, **LONGITUDINAL_OPTIONS}
-            else name.partition("_")[0]
-        )
+        kind = "page" if name in pages else "methods" if name in CHANGES else name.partition("_")[0]
         kinds.setdefault(kind, []).append(text)
     return list(kinds.values())

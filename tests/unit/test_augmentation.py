@@ -12,6 +12,7 @@ from neurocohort.learning.augmentation import (
     Slices,
     augment,
     draw,
+    remapped_levels,
     thick_slices,
 )
 from neurocohort.learning.data import Intensity, to_input
@@ -64,6 +65,32 @@ def test_optional_changes_leave_the_others_as_they_are_and_keep_their_limits():
         assert 0.42 < len(amounts) / len(drawn) < 0.58, name
         assert 0.95 * OPTIONAL[name] < max(amounts) <= OPTIONAL[name], name
     assert {one.slices.axis for one in drawn if one.slices} == {0, 1, 2}
+
+
+def test_a_random_map_of_intensities_is_increasing_and_changes_nothing_else():
+    plain, drawn = (
+        [draw(limits, 5, 0, n, 2) for n in range(200)] for limits in (Augmentation(), Augmentation(histogram=0.7))
+    )
+    slopes = []
+    for one, other in zip(drawn, plain, strict=True):
+        slopes.append([channel.log_slopes for channel in one.channels])
+        left = [dataclasses.replace(channel, log_slopes=None) for channel in one.channels]
+        np.testing.assert_equal(
+            dataclasses.asdict(dataclasses.replace(one, channels=tuple(left))), dataclasses.asdict(other)
+        )
+    used = [pair for pair in slopes if pair[0] is not None]
+    assert 0.4 < len(used) / len(drawn) < 0.6 and all((first != second).any() for first, second in used)
+    assert 0.65 < np.abs(used).max() <= 0.7
+    levels = np.arange(256)
+    for log_slopes in (np.zeros(6), *np.random.default_rng(1).uniform(-3, 3, (20, 6))):
+        found = remapped_levels(levels, log_slopes)
+        assert (np.diff(found) > 0).all() and found[0] == 0 and found[-1] == pytest.approx(255, abs=1e-3)
+        np.testing.assert_allclose(found, levels, atol=1e-3) if not log_slopes.any() else None
+    image, _ = head()
+    found, _ = apply(looks(log_slopes=np.array([1.0, -1, 1, -1, 0, 0])), image)
+    expected = remapped_levels(levels, np.array([1.0, -1, 1, -1, 0, 0]))[image.numpy()]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
+    assert (found[image == 0] == 0).all()
 
 
 def test_bend_moves_scan_and_labels_by_its_displacement():

@@ -35,7 +35,9 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
             for name, experiment in config["experiments"].items():
                 segmentation = experiment["task"] == "segmentation"
                 of_values = any(name in path for name in ("saliency", "applied"))
-                if "learning_curve" in path or "longitudinal" in path:  # of studies that ask for it
+                if any(
+                    one in path for one in ("learning_curve", "longitudinal", "adaptation")
+                ):  # where they are asked for
                     continue
                 if (of_values and segmentation) or ("label_maps" in path and not segmentation):
                     continue

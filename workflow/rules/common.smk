@@ -32,6 +32,7 @@ from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.imaging.learned_constants import NETWORK, needs_network
 from neurocohort.learning.draws import draws_of, final_draws, rounds_of, suggestion
 from neurocohort.learning.published import PUBLISHED, grid_fraction
+from neurocohort.study.adaptation import adapted_cohorts, new_sites
 from neurocohort.study.applied_models import bundle_files
 from neurocohort.study.learning_curves import applied_source, curve_points
 from neurocohort.study.longitudinal import feature_chain

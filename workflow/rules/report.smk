@@ -32,6 +32,11 @@ rule report:
             for name in config["experiments"]
             if points_of(name)
         ],
+        adaptations=[
+            f"results/experiments/{name}/adaptation.tsv"
+            for name in config["experiments"]
+            if new_sites_of(name)
+        ],
         saliency=SALIENCY_MAPS,
         applied_models=APPLIED_MODELS,
         longitudinal=LONGITUDINAL,

@@ -28,6 +28,7 @@ ARCHITECTURES = {
         stages,
         f"a three-dimensional DenseNet-{depth} [@huang2017]",
         last_layer="class_layers.out",
+        has_batch_norm=True,
         feature_map=lambda network, images: network.class_layers.relu(network.features(images)),
         feature_halvings=5,
         fewest=1,

@@ -61,6 +61,7 @@ class Architecture:
         has_norm: Whether it has the option ``norm``.
         has_soft_bins: Whether it can predict a number as the mean of soft bins; the others return a single value.
         has_deep_supervision: Whether it has the option ``deep_supervision``.
+        has_batch_norm: Whether it normalises by batch statistics, if ``norm`` (where it has the option) is ``batch``.
         has_instance_norm: Whether it normalises each channel of a scan over its voxels, of which there must be several.
         packages: Packages that MONAI needs for it besides its own dependencies.
         needs_numbers: Whether it reads numbers of tensors while it is built, which torch's device ``meta`` has not.
@@ -88,6 +89,7 @@ class Architecture:
     has_norm: bool = False
     has_soft_bins: bool = False
     has_deep_supervision: bool = False
+    has_batch_norm: bool = False
     has_instance_norm: bool = False
     packages: tuple[str, ...] = ()
     needs_numbers: bool = False
@@ -118,6 +120,10 @@ class Architecture:
         kind = f"multiple of {self.multiple_of}" if self.multiple_of > 1 else "number"
         plural = kind if self.most == 1 else kind.replace("number", "numbers").replace("multiple", "multiples")
         return f"{count} {equal}{plural}"
+
+    def batch_statistics(self, norm: str) -> bool:
+        """Whether a network with this ``norm`` normalises by batch statistics."""
+        return self.has_batch_norm and (not self.has_norm or norm == "batch")
 
     def levels(self, channels: list[int]) -> int:
         """How often a network with these channels (empty: the published ones) halves its input."""

@@ -33,6 +33,7 @@ ARCHITECTURES = {
         f"a three-dimensional ResNet-{depth} [@he2016]",
         class_name="ResNet",
         last_layer="fc",
+        has_batch_norm=True,
         feature_map=_feature_map,
         feature_halvings=4,
         fewest=1,

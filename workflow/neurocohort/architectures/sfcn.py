@@ -28,6 +28,7 @@ ARCHITECTURES = {
         _stages,
         "the simple fully convolutional network (SFCN) [@peng2021]",
         last_layer="classifier",
+        has_batch_norm=True,
         feature_map=lambda network, images: network.features(images),
         widths=(32, 64, 128, 256, 256, 64),  # Peng et al. 2021
         fewest=2,

@@ -234,6 +234,37 @@ def predict_samples(
 
 
 @command
+def adapt(
+    samples: Path,
+    results: Path,
+    output: Path,
+    device: str,
+    members: Files,
+    cohort: Annotated[list[str], typer.Option(help="a cohort whose external scans are predicted")],
+) -> None:
+    """Predict the external scans of some cohorts with batch statistics that are recomputed from the scans of each site, without
+    labels, and average over the MEMBERS (weights, each next to its run.json) that learned something."""
+    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.device import choose_device
+    from neurocohort.files import read_table, write_table
+    from neurocohort.learning.adaptive_batch_norm import EXTERNAL, adapted_predictions
+    from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.ensembles import average_values
+    from neurocohort.learning.model_files import read_model
+    from neurocohort.learning.network_table import read_runs, used_members
+
+    every = read_table(samples)
+    check_no_leakage(every)
+    wanted = every[(every["part"] == EXTERNAL) & every["cohort"].isin(cohort)].reset_index(drop=True)
+    folders = packed_folders(wanted, results)
+    tables = {}
+    for name in used_members(read_runs(member.parent for member in members)):
+        model = read_model(next(one.parent for one in members if one.parent.name == name), choose_device(device))
+        tables[name] = adapted_predictions(model, wanted, open_packed(folders, model.settings.modalities))
+    write_table(output, average_values(tables))
+
+
+@command
 def ensemble(
     folder: Path,
     members: Files,

@@ -180,6 +180,28 @@ def learning_curve(
 
 
 @command
+def adaptation(
+    output: Path,
+    results: Path,
+    task: str,
+    intervals: Annotated[str, typer.Option(help="the keys `evaluation` of the configuration as JSON")],
+    sites: Annotated[str, typer.Option(help="the new sites as JSON: site, cohorts and experiments of each")],
+    batch_norm: Annotated[bool, typer.Option(help="whether the first experiment has predictions of `adapt`")] = False,
+) -> None:
+    """Compare ways to adapt networks to sites that they weren't trained on, each with its reference on the same scans."""
+    from neurocohort.evaluation.adaptation import adaptation as run
+    from neurocohort.evaluation.intervals import Bootstrap
+    from neurocohort.files import write_table
+    from neurocohort.settings.evaluation import Evaluation
+    from neurocohort.study.adaptation_methods import methods_of
+
+    wanted = Evaluation.read(intervals)
+    combat = wanted.harmonisation == "combat"
+    methods = methods_of(results / "experiments", json.loads(sites), batch_norm=batch_norm, combat=combat)
+    write_table(output, run(methods, task, Bootstrap(wanted.resamples, wanted.seed)))
+
+
+@command
 def report(data: Path, results: Path, benchmarks: Path, lock: Path, output: Path, configuration: str) -> None:
     """Write the report. CONFIGURATION is the whole configuration as JSON; NEUROCOHORT_COMMAND is the run's command."""
     from neurocohort.report.report import write_report

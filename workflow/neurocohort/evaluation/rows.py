@@ -119,6 +119,22 @@ class LearningCurveRow:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class AdaptationRow:
+    """A row of adaptation.tsv: a metric of a method at a new site, and its difference to the method that it is compared with."""
+
+    kind: str
+    method: str
+    compared_with: str
+    cohort: str
+    site: str
+    estimate: Estimate
+    difference: float = NAN
+    difference_low: float = NAN
+    difference_high: float = NAN
+    note: str = ""
+
+
 def table_of(rows: Iterable[object], kind: type) -> pd.DataFrame:
     """The table of ``rows``, which are dataclasses of one ``kind``; numbers are rounded to six decimals.
 

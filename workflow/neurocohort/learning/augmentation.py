@@ -1,11 +1,11 @@
-"""Augmentation on the device: flip, movement, gamma, blur, thick slices, bias field, a box cut out, noise.
+"""Augmentation on the device: flip, movement, gamma, histogram, blur, thick slices, bias field, a box cut out, noise.
 
 Parameters are drawn in one function and applied in another. They depend only on (seed, epoch, sample), so that workers, memory
 and resuming don't change them. Each sample is computed separately, with the same bits in any batch.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ PROBABILITY_OF_EACH = 0.5
 BIAS_NODES = 4  # on each side: receive fields vary slowly over the head
 BEND_NODES = 5  # on each side: some 4 cm apart, so that the largest `elastic` doesn't fold
 BLUR_REACH = 3.0  # standard deviations
+HISTOGRAM_PIECES = 6  # of the map of intensities: grey and white matter are about one apart
 STREAM = 1  # added to (seed, epoch, sample): for numpy (seed, epoch, 0) is (seed, epoch), which draws the order
 
 
@@ -36,6 +37,8 @@ class ChannelParameters:
         bias_nodes: Logarithm of the bias field at (4, 4, 4) nodes over the volume, or None.
         noise_sd: Standard deviation of the noise, in standardised intensity.
         noise_seed: Seed of the noise.
+        log_slopes: Logarithm of the slope of each piece of an increasing map of the intensities, (6,), or None. The map is scaled
+            so that the largest intensity stays.
     """
 
     log_gamma: float = 0.0
@@ -43,6 +46,7 @@ class ChannelParameters:
     bias_nodes: np.ndarray | None = None
     noise_sd: float = 0.0
     noise_seed: int = 0
+    log_slopes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,11 @@ def draw(limits: Augmentation, seed: int, epoch: int, sample: int, channels: int
     bend, axis, thickness = generator.uniform(-1, 1, (3, *(BEND_NODES,) * 3)), generator.integers(3), generator.random()
     centre, sides = generator.random(3), generator.random(3)
     thickness = 1 + (limits.low_resolution - 1) * thickness
+    remapped, slopes = generator.random() < PROBABILITY_OF_EACH, generator.uniform(-1, 1, (channels, HISTOGRAM_PIECES))
+    if remapped and limits.histogram:
+        of_channels = [
+            replace(one, log_slopes=limits.histogram * own) for one, own in zip(of_channels, slopes, strict=True)
+        ]
     return AugmentationParameters(
         flip=bool(limits.flip and mirrored),
         angles=tuple(moved * np.deg2rad(limits.rotation_degrees) * angles),
@@ -219,7 +228,7 @@ def _augmented_levels(
 def _moved_levels(
     image: torch.Tensor, drawn: AugmentationParameters, start: tuple[int, ...], size: tuple[int, ...]
 ) -> torch.Tensor:
-    """The box of the moved image after gamma, (C, *size) float32 in levels from 0 to 255."""
+    """The box of the moved image after the changes of contrast, (C, *size) float32 in levels from 0 to 255."""
     if not drawn.moved:
         return _contrasted(_flipped(image, drawn)[_box(start, size)], drawn)
     matrix, offset = movement(drawn, tuple(image.shape[1:]))
@@ -260,14 +269,32 @@ def _flipped(volume: torch.Tensor, drawn: AugmentationParameters) -> torch.Tenso
 
 
 def _contrasted(image: torch.Tensor, drawn: AugmentationParameters) -> torch.Tensor:
-    """Float32 levels after each channel's gamma, from a table of 256 entries: a power for each voxel is slow."""
+    """Float32 levels after each channel's gamma and map of intensities, from a table of 256 entries: a power for each voxel is
+    slow."""
     levels = image.float()
     for index, channel in enumerate(drawn.channels):
-        if channel.log_gamma:
-            table = torch.arange(LEVELS, dtype=torch.float32, device=image.device) / (LEVELS - 1)
+        if channel.log_gamma or channel.log_slopes is not None:
+            where = image.device if channel.log_slopes is None else torch.device("cpu")
+            table = torch.arange(LEVELS, dtype=torch.float32, device=where) / (LEVELS - 1)
             table = table.pow_(math.exp(channel.log_gamma)).mul_(LEVELS - 1)
+            if channel.log_slopes is not None:
+                mapped = torch.from_numpy(remapped_levels(table.numpy(), channel.log_slopes))
+                table = mapped.to(image.device, non_blocking=True)
             levels[index] = table.index_select(0, image[index].flatten().int()).view(image.shape[1:])
     return levels
+
+
+def remapped_levels(levels: np.ndarray, log_slopes: np.ndarray) -> np.ndarray:
+    """``levels`` after the increasing map with these slopes, float32; 0 and the largest level stay.
+
+    Args:
+        levels: From 0 to 255.
+        log_slopes: Logarithm of the slope of each piece, relative to the others; the pieces are of equal width.
+    """
+    heights = np.concatenate([[0.0], np.cumsum(np.exp(log_slopes))])
+    places = np.linspace(0, LEVELS - 1, len(heights))
+    mapped: np.ndarray = np.interp(levels, places, heights / heights[-1] * (LEVELS - 1)).astype(np.float32)
+    return mapped
 
 
 def _reach(blur_sd: float) -> int:

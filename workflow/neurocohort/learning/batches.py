@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from neurocohort.errors import InputError
+from neurocohort.learning.adversarial import site_numbers
 from neurocohort.learning.augmentation import AugmentationParameters, augment, draw, movement
 from neurocohort.learning.auxiliary import Auxiliary, auxiliary_targets
 from neurocohort.learning.data import Intensity, Pack, PackedImages, to_input
@@ -47,6 +48,7 @@ class Batch:
         targets: (n,) values or (n, X, Y, Z) labels; for a pretraining see `pretraining_inputs`.
         count: Scans of the batch over all processes.
         auxiliary: (n, variables) values of the auxiliary variables, NaN where unknown; None without any, and in a validation.
+        sites: (n,) numbers of the sites that an adversarial classifier learns; None without one, and in a validation.
         weight: The weight of this process's loss, processes * n / count. The mean over the processes of weight * (mean loss of
             n scans) is the mean loss of the whole batch.
     """
@@ -56,6 +58,7 @@ class Batch:
     count: int
     weight: float
     auxiliary: torch.Tensor | None = None
+    sites: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class _Gathered:
 
 @dataclass(frozen=True)
 class BatchSource:
-    """What all batches of a training have in common."""
+    """What all batches of a training have in common; ``sites``: those that an adversarial classifier learns."""
 
     packed: PackedImages
     task: Task
@@ -82,6 +85,7 @@ class BatchSource:
     intensity: Intensity
     device: torch.device
     auxiliaries: tuple[Auxiliary, ...] = ()
+    sites: tuple[str, ...] = ()
 
     @property
     def has_labels(self) -> bool:
@@ -136,6 +140,7 @@ class TrainingBatches:
         self.targets = None if self.has_labels else source.values(samples).to(self.device)
         known = auxiliary_targets(source.auxiliaries, samples) if source.auxiliaries else None
         self.auxiliary = None if known is None else known.to(self.device)
+        self.sites = site_numbers(source.sites, samples).to(self.device) if source.sites else None
         wanted = self.settings.memory
         self.memory = wanted if wanted in (RESIDENT, STREAMED) else self._fitting_memory()
         self.resident_regions: list[Regions] = []  # if some images are painted
@@ -239,7 +244,8 @@ class TrainingBatches:
         values = [] if self.targets is None else [self.targets[sample] for sample in gathered.samples]
         targets = torch.stack(values) if moved_labels is None else moved_labels
         auxiliary = None if self.auxiliary is None else self.auxiliary[gathered.samples]
-        return Batch(inputs, targets.to(self.source.task.target_dtype), gathered.count, weight, auxiliary)
+        sites = None if self.sites is None else self.sites[gathered.samples]
+        return Batch(inputs, targets.to(self.source.task.target_dtype), gathered.count, weight, auxiliary, sites)
 
     def _patch_start(self, epoch: int, number: int, drawn: AugmentationParameters) -> tuple[int, ...]:
         """The first voxel of the patch of a draw (`epoch_order`) in its moved volume.

@@ -10,3 +10,4 @@ WINDOW_OVERLAP = 0.5  # of neighbouring windows, so that each voxel is near the 
 ONE_CYCLE_START = 25
 CALM_MOMENTUM, FAST_MOMENTUM = 0.95, 0.85  # of one cycle; the smaller one at the largest rate
 LARGEST_PAINTED_DEVIATION = 0.1  # of the texture of a painted region; mean intensities are from 0 to 1
+SITE_CLASSIFIER_FEATURES = 64  # of the hidden layer of an adversarial site classifier

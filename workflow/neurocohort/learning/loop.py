@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_swa_avg_fn
 
+from neurocohort.learning.adversarial import AdversarialNetwork, site_loss
 from neurocohort.learning.auxiliary import auxiliary_loss
 from neurocohort.learning.batches import Batch, TrainingBatches
 from neurocohort.learning.checkpoint import Interrupted, SavedTraining, StopRequest, load_checkpoint, save_checkpoint
@@ -266,6 +267,8 @@ class Loop:
         settings, steps = self.settings, self.batches.steps
         _seed(settings.seed, epoch, step, self.processes.rank)
         set_schedule(self.optimiser, schedule_at(settings, epoch * steps + step, settings.epochs * steps))
+        if isinstance(self.network, AdversarialNetwork):
+            self.network.set_strength(settings.adversarial_site, (epoch + step / steps) / settings.epochs)
         mix = draw_mix(len(batch.inputs), settings.mixup, (settings.seed, epoch, step, self.processes.rank))
         with self.precision.autocast():
             outputs = self.runner(self._on_grid(mixed(batch.inputs, mix)))
@@ -276,6 +279,8 @@ class Loop:
         if batch.auxiliary is not None:
             others = outputs[:, self.task.outputs :].float()
             loss = loss + auxiliary_loss(self.batches.source.auxiliaries, others, batch.auxiliary, mix)
+        if batch.sites is not None:
+            loss = loss + site_loss(outputs[:, -len(self.batches.source.sites) :].float(), batch.sites, mix)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss * batch.weight).backward()
         self.scaler.unscale_(self.optimiser)

@@ -64,7 +64,7 @@ class Run(TypedDict):
     """The content of run.json.
 
     ``best_epoch``, ``criterion`` and ``validation_loss`` are described in `training.Trained`; ``pretraining`` has the fields of
-    `Pretrained`.
+    `Pretrained`; ``adversarial_sites`` has the number of training scans of each site that an adversarial classifier learned.
     """
 
     settings: dict[str, Any]
@@ -85,3 +85,4 @@ class Run(TypedDict):
     learning: Learning
     pretraining: NotRequired[dict[str, Any]]
     auxiliary: NotRequired[list[dict[str, Any]]]
+    adversarial_sites: NotRequired[dict[str, int]]

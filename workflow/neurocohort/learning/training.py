@@ -7,7 +7,7 @@ and no other part is read.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,13 @@ from torch import nn
 
 from neurocohort.dataset.folds import with_fold
 from neurocohort.errors import InputError
+from neurocohort.learning.adversarial import (
+    CLASSIFIER,
+    AdversarialNetwork,
+    sites_line,
+    training_sites,
+    without_classifier,
+)
 from neurocohort.learning.auxiliary import Head, fit_auxiliaries, split_weights
 from neurocohort.learning.batches import BatchSource, TrainingBatches, evaluation_batches
 from neurocohort.learning.checkpoint import StopRequest, attempt_file
@@ -70,6 +77,7 @@ class Trained:
         attempts: Each training with another seed.
         pretrained: Of a pretraining, its scans and what its loss is compared with; ``weights`` are then those of the encoder.
         heads: Of the auxiliary variables.
+        sites: Number of training scans of each site that an adversarial classifier learned; empty without one.
     """
 
     weights: dict[str, torch.Tensor]
@@ -89,6 +97,7 @@ class Trained:
     attempts: tuple[Attempt, ...] = ()
     pretrained: Pretrained | None = None
     heads: tuple[Head, ...] = ()
+    sites: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -185,8 +194,10 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     auxiliaries = fit_auxiliaries(settings.auxiliary, job.training)
     for one in auxiliaries:
         report(f"auxiliary {one.name}: {one.known} of {len(job.training)} training scans have a value")
+    if sites := training_sites(settings, job.training):
+        report(sites_line(sites))
     task = fit_task(settings, targets)
-    source = BatchSource(job.packed, task, settings, intensity, processes.device, auxiliaries)
+    source = BatchSource(job.packed, task, settings, intensity, processes.device, auxiliaries, tuple(sites))
     batches = TrainingBatches(job.training, source, processes.rank)
     if batches.groups is not None:
         report(balance_line(batches.groups))
@@ -207,7 +218,7 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     judgement = judge(loop, evaluation_batches(own, source))
     if judgement.learned is False and settings.retrain:
         loop.save()
-    trained = _trained(loop, judgement, start)
+    trained = replace(_trained(loop, judgement, start), sites=sites)
     if not isinstance(source.task, Pretraining):
         return trained
     pretrained = record_of(source, job.training, job.validation, trained.validation_loss)
@@ -256,6 +267,8 @@ def _starting_network(
         structures = source.task.structures if isinstance(source.task, Segmentation) else None
         published = settings.weights.endswith(PUBLISHED_ENDING)
         report(take_published_weights(network, path) if published else take_weights(network, path, structures))
+    if source.sites:
+        network = AdversarialNetwork(network, settings.network, len(source.sites))
     return precision.to_memory_format(processes.with_common_statistics(network).to(processes.device))
 
 
@@ -267,6 +280,8 @@ def _trained(loop: Loop, judgement: Judgement, start: dict[str, torch.Tensor]) -
         # way can be evaluated too. Not for a control, which would be at chance without any training.
         epoch, weights = 0, start
     source = loop.batches.source
+    if source.sites:
+        weights = without_classifier(weights, loop.settings.network)
     weights, heads = split_weights(weights, loop.settings.network, loop.task.outputs, source.auxiliaries)
     return Trained(
         weights=weights,
@@ -274,7 +289,7 @@ def _trained(loop: Loop, judgement: Judgement, start: dict[str, torch.Tensor]) -
         task=loop.task,
         intensity=source.intensity,
         history=[replace(row, best=int(row.epoch == epoch)) for row in state.history],
-        parameters=sum(one.numel() for one in loop.network.parameters())
+        parameters=sum(one.numel() for name, one in loop.network.named_parameters() if not name.startswith(CLASSIFIER))
         - sum(len(head.coefficients) + 1 for head in heads),
         precision=loop.precision.name,
         memory=loop.batches.memory,

@@ -100,6 +100,9 @@ def _stages(network: Any) -> Stages:
             return [*_stages(network.encoder), [network.decoder]]
         case "ContrastiveNetwork":
             return [*_stages(network.encoder), [network.projection]]
+        case "AdversarialNetwork":
+            *body, last = _stages(network.network)
+            return [*body, [*last, network.head, network.site_classifier]]
         case name:
             by_class = {one.type_name: one.stages for one in ARCHITECTURES.values()}
             return by_class[name](network)

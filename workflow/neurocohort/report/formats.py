@@ -42,6 +42,10 @@ LEARNING_CURVE_COLUMNS = (
     *("minus_applied", "minus_applied_low", "minus_applied_high"),
     *("minus_random", "minus_random_low", "minus_random_high", "note"),
 )
+ADAPTATION_COLUMNS = (
+    *("kind", "method", "compared_with", "cohort", "site", "metric", "value", "ci_low", "ci_high", "interval", "n"),
+    *("difference", "difference_low", "difference_high", "note"),
+)
 NETWORK_COLUMNS = (
     *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
     *("learned", "used", "reason"),
@@ -81,6 +85,7 @@ class Run(Record):
     precision: str | None = None
     learning: Learning = Learning()
     pretraining: Pretrained | None = None
+    adversarial_sites: dict[str, int] = Field(default_factory=dict)
 
     @property
     def keep(self) -> str:

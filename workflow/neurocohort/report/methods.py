@@ -52,7 +52,7 @@ from neurocohort.report.networks import networks_sentence
 from neurocohort.report.references import Reference, citations, cited, numbered
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study, missing_of
-from neurocohort.settings import nnunet_rules
+from neurocohort.settings import adaptation, nnunet_rules
 from neurocohort.study import members
 from neurocohort.study.published import another_grid
 from neurocohort.text import listed, plain_number, times
@@ -84,7 +84,7 @@ DESCRIBED = (  # modules whose constants the text states, by their own names
         site_prediction,
     ),
     *(tissue_baselines, voxel_baselines),
-    *(constants, members, nnunet_rules, origins, published, quality_flags),
+    *(adaptation, constants, members, nnunet_rules, origins, published, quality_flags),
 )
 TEMPLATES = Path(__file__).parent / "templates" / "methods"
 HEADINGS = {
@@ -228,7 +228,7 @@ def _missing(study: Study) -> list[Missing]:
         needed += [cohort.split] if cohort in trained_on else []
     for one in study.experiments.values():
         needed += [one.samples, one.flow, one.metrics, one.baselines, *one.runs.values(), one.sweep, one.control]
-        needed += [one.learning_curve]
+        needed += [one.learning_curve, one.adaptation]
     needed += [run for one in study.pretrainings.values() for run in one.runs.values()]
     return missing_of(needed)
 

@@ -314,6 +314,9 @@ def augmentations(limits: dict | None) -> list[str]:
     }
     appearance = {
         "a change of contrast (exponent up to e to the power ±{})": limits.get("log_gamma"),
+        "a random increasing map of the intensities of six linear pieces (slopes up to e to the power ±{})": limits.get(
+            "histogram"
+        ),
         "Gaussian blur (standard deviation up to {} voxels)": limits.get("blur_voxels"),
         "smooth deformation of the moved ones (up to {} of the field of view)": limits.get("elastic"),
         "slices of up to {} voxels along one axis": limits.get("low_resolution"),

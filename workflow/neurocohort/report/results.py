@@ -8,6 +8,7 @@ from neurocohort.evaluation.details import OUT_OF_FOLD
 from neurocohort.evaluation.measures import GIVEN
 from neurocohort.evaluation.outer_folds import BY_TEST_FOLD, CORRECTED_T
 from neurocohort.report import labels, tables
+from neurocohort.report.adaptation import adaptation
 from neurocohort.report.applied import applied_scans, only_predicted
 from neurocohort.report.auxiliary_results import auxiliary
 from neurocohort.report.cases import cases
@@ -59,6 +60,7 @@ def part_results(part: Part) -> Content:
     BY_TASK[part.experiment.task](part, content)
     if part.cohort is None:
         learning_curve(part, content)
+        adaptation(part, content)
     auxiliary(part, content)
     site_effects(part, content)
     content.details += missing_of((part.baselines, part.details))

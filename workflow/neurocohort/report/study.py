@@ -330,6 +330,13 @@ class Experiment:
         return self._table("learning_curve.tsv", "the learning curve over participants", columns, may_be_empty=True)
 
     @cached_property
+    def adaptation(self) -> Read | None:
+        """Ways to adapt to new sites, compared; None where that isn't asked for."""
+        if not self.settings.get("adaptation"):
+            return None
+        return self._table("adaptation.tsv", "the adaptation to new sites", formats.ADAPTATION_COLUMNS)
+
+    @cached_property
     def saliency(self) -> SaliencyRecord | Missing:
         what = f"the saliency map of {self.name}"
         return self.sources.record(self.folder / "saliency" / "saliency.json", what, SaliencyRecord)

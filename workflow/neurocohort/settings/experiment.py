@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from neurocohort.settings.adaptation import Adaptation
 from neurocohort.settings.base import Name, Unique
 from neurocohort.settings.ingest import Modality
 from neurocohort.settings.predictors import Predictor
@@ -41,6 +42,12 @@ class Experiment(SelectionKeys):
         description="Sites to leave out in turn, such as `[Guys, HH, IOP]`: for each, the same is trained without the "
         "participants of that site and tested on all of them. The report's matrix of training against test sites has the "
         "results. One seed each.",
+    )
+    adaptation: Adaptation | None = Field(
+        None,
+        description="Regression and classification, with `leave_one_site_out` or `external`: ways to adapt the network to a site "
+        "that it wasn't trained on, without labels, each compared with this experiment at each new site. See "
+        "[Adaptation](../docs/adaptation.md).",
     )
     lesions: Unique[Annotated[str, Field(title="a structure's name", min_length=1)]] | None = Field(
         None,

@@ -57,6 +57,13 @@ class Augmentation(Group):
     cutout: float = Field(
         0.0, ge=0, le=0.9, description="Largest side of a box that is set to 0, as a fraction of the field of view."
     )
+    histogram: float = Field(
+        0.0,
+        ge=0,
+        le=3,
+        description="Largest logarithm of the slope of a random increasing map of the intensities, of six linear pieces: the "
+        "contrast between tissues then differs in each scan.",
+    )
 
 
 class Synthetic(Group):
@@ -204,6 +211,14 @@ class TrainingKeys(Group):
         False,
         description="Whether each site gives the same number of scans to an epoch, whatever its size; the scans of small sites "
         "are then drawn several times. Sites of two cohorts are two; scans whose site isn't known are one site of their cohort.",
+    )
+    adversarial_site: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Regression and classification: weight of a reversed gradient by which the network learns features that do "
+        "not reveal the site of a training scan; 0 for none. Sites as for `balance_sites`, of which there must be two. See "
+        "[Adaptation](../docs/adaptation.md).",
     )
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw",

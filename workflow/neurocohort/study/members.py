@@ -18,6 +18,7 @@ from neurocohort.study.learning_curves import curve_points, of_point
 
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
 PERMUTATIONS = 3  # with a single one, chance and a leak can't be distinguished
+COMPARISONS = ("learning_curve", "adaptation")  # keys of an experiment that compare networks and change none
 
 
 def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
@@ -25,12 +26,12 @@ def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
 
     These are its controls, whose targets are permuted by the number ``permutation`` (1, 2, ...; 0 in other experiments), and one
     for each site that is left out in turn, the ``left_out_site`` (empty in other experiments). The points of a learning curve
-    have all seeds, and ``learning_curve_of``, the experiment whose curve it is. The key ``learning_curve`` itself is left out: no
-    network of the experiment depends on it.
+    have all seeds, and ``learning_curve_of``, the experiment whose curve it is. The keys ``learning_curve`` and ``adaptation``
+    themselves are left out: no network of the experiment depends on them.
     """
     found = {}
     for name, given in experiments.items():
-        experiment = {key: value for key, value in given.items() if key != "learning_curve"}
+        experiment = {key: value for key, value in given.items() if key not in COMPARISONS}
         own = {"permutation": 0, "left_out_site": ""}
         found[name] = {"sweep": None, **experiment, **own}
         additional: dict[str, Any] = {"sweep": None, "control": None, "leave_one_site_out": []}

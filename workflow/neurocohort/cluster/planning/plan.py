@@ -29,6 +29,8 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "predictors": "control",  # not measured; all of them read a few small tables
     "learning_curve": "control",
     "longitudinal_metrics": "longitudinal",
+    "adaptation": "control",
+    "adapt": "predict",  # not measured; it passes each scan once for each layer of batch norm
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
 # The rules in the order in which data pass through them.
@@ -38,16 +40,8 @@ ORDER = (
     *("ingest_cohort", SCAN_RULE),
     *("quality", "split", "pack", "select_training", "select", "suggest", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *(
-        "control",
-        "learning_curve",
-        "longitudinal",
-        "longitudinal_metrics",
-        "bundle",
-        "apply_model",
-        "tracking",
-        "report",
-    ),
+    *("control", "learning_curve", "adapt", "adaptation", "longitudinal", "longitudinal_metrics"),
+    *("bundle", "apply_model", "tracking", "report"),
 )
 
 
