@@ -12,7 +12,7 @@ import sys
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ[_name] = "1"
 
-from neurocohort.cli import bids_app, data, handover, learning, machines, models, raw_scans, results  # noqa: E402, F401
+from neurocohort.cli import bids_app, data, few_labels, handover, learning, machines, models, raw_scans, results  # noqa: E402, F401
 from neurocohort.cli.app import app  # noqa: E402
 from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, JobFailed, StorageFailed, storage_reason  # noqa: E402
 

@@ -64,6 +64,8 @@ def write_model(folder: Path, trained: Trained, settings: TrainingSettings, devi
         run["pretraining"] = asdict(trained.pretrained)
     if trained.heads:
         run["auxiliary"] = [asdict(head) for head in trained.heads]
+    if trained.unlabelled:
+        run["unlabelled"] = asdict(trained.unlabelled)
     write_json(folder / RUN, run)
 
 

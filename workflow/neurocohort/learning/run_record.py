@@ -49,6 +49,14 @@ class Pretrained:
     validation_participants: int
 
 
+@dataclass(frozen=True)
+class UnlabelledScans:
+    """Number of ``scans`` that a segmentation learned from without their label maps, and of their ``participants``."""
+
+    scans: int
+    participants: int
+
+
 class Learning(TypedDict):
     """Whether the network learned anything: the fields of `judgement.Judgement`, and all `Attempt`s."""
 
@@ -64,7 +72,7 @@ class Run(TypedDict):
     """The content of run.json.
 
     ``best_epoch``, ``criterion`` and ``validation_loss`` are described in `training.Trained`; ``pretraining`` has the fields of
-    `Pretrained`.
+    `Pretrained`, and ``unlabelled`` those of `UnlabelledScans`.
     """
 
     settings: dict[str, Any]
@@ -85,3 +93,4 @@ class Run(TypedDict):
     learning: Learning
     pretraining: NotRequired[dict[str, Any]]
     auxiliary: NotRequired[list[dict[str, Any]]]
+    unlabelled: NotRequired[dict[str, int]]

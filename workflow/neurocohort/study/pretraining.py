@@ -24,6 +24,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "transfer": (None, "a pretraining starts from random weights"),
     "learning_curve": ([], f"{NO_PREDICTION}; give the key to the experiments that start from it"),
     "sweep": (None, f"the losses of two draws can't be compared, and {NO_PREDICTION}"),
+    "semi_supervised": (None, "a pretraining learns from scans without labels anyway"),
     "training.mixup": (0.0, "a pretraining has no targets to average"),
     "training.coarse_epochs": (0, "a pretraining learns on the study's grid"),
     "training.mirror_averaging": (False, NO_PREDICTION),

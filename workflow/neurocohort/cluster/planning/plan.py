@@ -28,6 +28,8 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "download_network": "download",
     "predictors": "control",  # not measured; all of them read a few small tables
     "learning_curve": "control",
+    "few_labels": "control",
+    "select_unlabelled": "select",
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
 # The rules in the order in which data pass through them.
@@ -35,9 +37,20 @@ ORDER = (
     *("synthetic_ixi", "synthetic_oasis1", "download", "download_weights", "download_network", "template"),
     "registration_network",
     *("ingest_cohort", SCAN_RULE),
-    *("quality", "split", "pack", "select_training", "select", "train", "choose", "adopt", "predict"),
+    *(
+        "quality",
+        "split",
+        "pack",
+        "select_training",
+        "select_unlabelled",
+        "select",
+        "train",
+        "choose",
+        "adopt",
+        "predict",
+    ),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "learning_curve", "bundle", "apply_model", "report"),
+    *("control", "learning_curve", "few_labels", "bundle", "apply_model", "report"),
 )
 
 
