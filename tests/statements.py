@@ -25,11 +25,11 @@ MODULES = (
         "model_limits", "checklists", "participants", "results", "tables", "comparisons_section", "regression_results",
         "classification_results", "classification_tables", "segmentation_results", "shift", "training", "saliency",
         "cases", "quality", "subjects", "given", "repeatability", "site_effects", "applied", "learning_curve",
-        "applied_models", "pretraining", "auxiliary_results",
+        "applied_models", "pretraining", "auxiliary_results", "few_labels",
     )),
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls", "predictors",
-        "site_prediction", "harmonisation_details", "learning_curve", "auxiliary",
+        "site_prediction", "harmonisation_details", "learning_curve", "auxiliary", "few_labels",
     )),
     "cluster/planning/text.py",
 )  # fmt: skip

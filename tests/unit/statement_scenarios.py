@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from report_fixture import make_study
+from statement_few_labels import FEW_LABELS_OPTIONS, FEW_LABELS_PIECES
 from statement_options import OPTIONS
 from statement_pages import PAGES
 from statement_pieces import PIECES, plans
@@ -19,11 +20,11 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
     make_study(original, participants=20)
     for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES):
         yield make.__name__, make(Scenario(original, folder / make.__name__))
-    for option, change in {**OPTIONS, **STRUCTURE_OPTIONS, **PRETRAINING_OPTIONS}.items():
+    for option, change in {**OPTIONS, **STRUCTURE_OPTIONS, **PRETRAINING_OPTIONS, **FEW_LABELS_OPTIONS}.items():
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
-    for name, say in {**PIECES, **PRETRAINING_PIECES}.items():
+    for name, say in {**PIECES, **PRETRAINING_PIECES, **FEW_LABELS_PIECES}.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 

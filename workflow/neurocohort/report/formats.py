@@ -42,6 +42,10 @@ LEARNING_CURVE_COLUMNS = (
     *("minus_applied", "minus_applied_low", "minus_applied_high"),
     *("minus_random", "minus_random_low", "minus_random_high", "note"),
 )
+FEW_LABELS_COLUMNS = (
+    *("model", "metric", "value", "ci_low", "ci_high", "interval", "n"),
+    *("difference", "difference_low", "difference_high", "note"),
+)
 NETWORK_COLUMNS = (
     *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
     *("learned", "used", "reason"),
@@ -67,6 +71,13 @@ class Pretrained(Record):
     validation_participants: int
 
 
+class Unlabelled(Record):
+    """What run.json has of scans without a label map; see `learning.run_record.UnlabelledScans`."""
+
+    scans: int
+    participants: int
+
+
 class Run(Record):
     """run.json: the facts of one training. ``settings`` are those of `learning.settings.TrainingSettings`."""
 
@@ -81,6 +92,7 @@ class Run(Record):
     precision: str | None = None
     learning: Learning = Learning()
     pretraining: Pretrained | None = None
+    unlabelled: Unlabelled | None = None
 
     @property
     def keep(self) -> str:

@@ -14,6 +14,7 @@ from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import comparison_sentence, comparison_table
 from neurocohort.report.development import members_in_words
+from neurocohort.report.few_labels import few_labels
 from neurocohort.report.given import given_models
 from neurocohort.report.learning_curve import learning_curve
 from neurocohort.report.part import Content, Part
@@ -59,6 +60,7 @@ def part_results(part: Part) -> Content:
     BY_TASK[part.experiment.task](part, content)
     if part.cohort is None:
         learning_curve(part, content)
+        few_labels(part, content)
     auxiliary(part, content)
     site_effects(part, content)
     content.details += missing_of((part.baselines, part.details))

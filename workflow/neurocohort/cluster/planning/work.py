@@ -187,6 +187,6 @@ def _settings(study: Study, name: str, run: str = "") -> dict:
 def _saliency_predictions(study: Study) -> int:
     """How many predictions a saliency map needs."""
     settings = study.config["saliency"]
-    if settings["method"] == "grad_cam":
+    if settings["method"] in ("grad_cam", "attention"):  # attention takes less: one pass
         return settings["scans"] * GRAD_CAM_STEPS * NETWORKS_SHOWN
     return (BLOCKS * HIDDEN_IN + settings["scans"]) * NETWORKS_SHOWN
