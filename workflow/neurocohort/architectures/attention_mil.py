@@ -13,7 +13,13 @@ def _arguments(shape: Shape) -> KeywordArguments:
 
 
 def _stages(network: Any) -> Stages:
-    return [[network.encoder], [network.gate], [network.classifier]]
+    """The levels of the encoder, split after each ReLU, the gate, and the head."""
+    levels: Stages = [[]]
+    for layer in network.encoder.layers:
+        levels[-1].append(layer)
+        if type(layer).__name__ == "ReLU":
+            levels.append([])
+    return [*levels[:-1], [network.gate], [network.classifier]]
 
 
 ARCHITECTURES = {
