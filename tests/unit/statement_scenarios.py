@@ -38,7 +38,7 @@ def by_kind(printed: dict[str, str]) -> list[list[str]]:
             "page"
             if name in pages
             else "methods"
-            if name in {**OPTIONS, **STRUCTURE_OPTIONS}
+            if name in {**OPTIONS, **STRUCTURE_OPTIONS, **FEW_LABELS_OPTIONS}
             else name.partition("_")[0]
         )
         kinds.setdefault(kind, []).append(text)

@@ -26,6 +26,7 @@ from neurocohort.learning.constants import VALIDATION_MEMORY
 from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.deep_supervision import loss_of_levels
 from neurocohort.learning.distributed import Processes
+from neurocohort.learning.generators import generator_states, seed_generators, set_generators
 from neurocohort.learning.mixup import draw_mix, mixed, mixed_loss
 from neurocohort.learning.moving_average import add_step, moving_average
 from neurocohort.learning.networks import copied_weights, load_weights, weights_of
@@ -139,12 +140,12 @@ class Loop:
             self.average.n_averaged.fill_(self.state.averaged)
         own = saved["processes"][self.processes.rank]
         self.loss_sum += own["loss_sum"]
-        _set_generators(own["generators"], self.precision.device)
+        set_generators(own["generators"], self.precision.device)
         return True
 
     def save(self) -> None:
         """Write the checkpoint. Every process must call this; all wait until it is written."""
-        own = {"loss_sum": self.loss_sum.item(), "generators": _generators(self.precision.device)}
+        own = {"loss_sum": self.loss_sum.item(), "generators": generator_states(self.precision.device)}
         self.state.seconds += self._seconds_since_last()
         self._take_average()
         parts: SavedTraining = {
@@ -283,7 +284,7 @@ class Loop:
     def _step(self, batch: Batch, views: Views | None, epoch: int, step: int) -> None:
         """One step of the optimiser. Nothing here waits for a GPU, so that the next batch is prepared meanwhile."""
         settings, steps = self.settings, self.batches.steps
-        _seed(settings.seed, epoch, step, self.processes.rank)
+        seed_generators(settings.seed, epoch, step, self.processes.rank)
         set_schedule(self.optimiser, schedule_at(settings, epoch * steps + step, settings.epochs * steps))
         mix = draw_mix(len(batch.inputs), settings.mixup, (settings.seed, epoch, step, self.processes.rank))
         with self.precision.autocast():
@@ -361,19 +362,3 @@ def mean_weights(
     averaged = get_swa_avg_fn()
     # A counter of batches stays an integer.
     return {name: averaged(mean[name], tensor, count).to(tensor.dtype) for name, tensor in weights.items()}
-
-
-def _seed(*position: int) -> None:
-    """Seed torch for one step, so that dropout depends only on the position, also after a resume."""
-    torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
-
-def _generators(device: torch.device) -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def _set_generators(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
