@@ -25,9 +25,9 @@ from scipy import ndimage  # noqa: E402
 
 SHAPE, SPACING_MM = (48, 48, 48), 4.0
 RADII_MM = (80.0, 88.0, 76.0)  # of the head
-HEAD, VARIATION, NOISE, BACKGROUND = 400.0, 60.0, 20.0, 0.0  # intensities
+HEAD, VARIATION, NOISE, BACKGROUND = 400.0, 25.0, 20.0, 0.0  # intensities
 SMOOTH_VOXELS = 2.5  # of the variations
-LESION = 90.0  # brighter than what is around it, in its middle
+LESION = 110.0  # brighter than what is around it, in its middle; the variations of a head reach some 75
 LESION_MM = (8.0, 12.0)  # radius
 PARTS = {"held-out": 1 / 3, "validation": 1 / 6}  # the others are trained on
 DESCRIPTION = {
@@ -95,7 +95,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a folder that isn't there yet")
-    parser.add_argument("--participants", type=int, default=150)
+    parser.add_argument("--participants", type=int, default=96)
     parser.add_argument("--seed", type=int, default=1, help="of the shapes and of the split")
     args = parser.parse_args()
     if args.participants < 12:

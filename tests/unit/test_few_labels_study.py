@@ -2,6 +2,7 @@
 
 import json
 
+import neurocohort.cli.few_labels
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from neurocohort.errors import InputError
 from neurocohort.evaluation.few_labels import LABELS_ONLY, WITH_UNLABELLED, few_labels
 from neurocohort.evaluation.intervals import Bootstrap
 from neurocohort.evaluation.record import evaluation_with
+from neurocohort.files import read_table, write_table
 from neurocohort.learning.settings import read_settings
 from neurocohort.study.configuration import check_configuration, load_configuration
 from neurocohort.study.members import all_experiments, training_settings
@@ -134,3 +136,34 @@ def test_the_difference_is_paired_on_the_same_participants():
     fewer = few_labels(overlaps(0.9, 1), overlaps(0.8, 2, 8), (True, False), Bootstrap(50, 1))
     assert set(fewer["n"]) == {8} and fewer["note"].str.contains("learned nothing").any()
     assert few_labels(overlaps(0.9, 1, 2), overlaps(0.8, 2), (True, True), Bootstrap(50, 1)).empty
+
+
+def test_the_command_reads_both_networks_of_a_study(tmp_path):
+    for name, dice in (("tissue", 0.9), ("tissue_labels-only", 0.8)):
+        folder = tmp_path / "experiments" / name
+        write_table(folder / "predictions.tsv", overlaps(dice, 1))
+        write_table(folder / "networks.tsv", pd.DataFrame({"member": ["seed-1"], "learned": ["yes"]}))
+    output = tmp_path / "few_labels.tsv"
+    intervals = json.dumps({"resamples": 100, "seed": 1})
+    neurocohort.cli.few_labels.few_labels(output, tmp_path, intervals, "tissue", "tissue_labels-only")
+    first = read_table(output).set_index(["model", "metric"]).loc[(WITH_UNLABELLED, "dice")]
+    assert first["difference"] == pytest.approx(0.1, abs=1e-5) and first["n"] == 12
+
+
+def test_the_command_selects_who_is_learned_from(tmp_path):
+    cohorts, labelled = tables()
+    for name, table in cohorts["own"].items():
+        write_table((tmp_path if name == "scans" else tmp_path / "results") / "own" / f"{name}.tsv", table)
+    write_table(tmp_path / "labelled.tsv", labelled)
+    settings = {
+        "task": "segmentation",
+        "target": "dseg",
+        "cohorts": ["own"],
+        "own_participants": 4,
+        "development": True,
+    }
+    arguments = (tmp_path, tmp_path / "results", tmp_path / "labelled.tsv", tmp_path / "unlabelled.tsv")
+    neurocohort.cli.few_labels.select_unlabelled(*arguments, json.dumps(settings))
+    found = read_table(tmp_path / "unlabelled.tsv")
+    assert found["scan_id"].tolist() == ["p10", "p11", "p12", "p13", "p15", "p17", "p18"]
+    assert set(found["part"]) == {"train", "validation"} and found["pack"].eq("development").all()
