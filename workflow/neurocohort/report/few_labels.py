@@ -4,6 +4,7 @@ import pandas as pd
 
 from neurocohort.evaluation.few_labels import LABELS_ONLY, WITH_UNLABELLED
 from neurocohort.report import labels, tables
+from neurocohort.report.development import unlabelled_sentence
 from neurocohort.report.formats import Run
 from neurocohort.report.part import Content, Part
 from neurocohort.report.sources import Missing
@@ -15,7 +16,7 @@ def few_labels(part: Part, content: Content) -> None:
     table = part.experiment.few_labels
     if table is None:
         return
-    content.sentences += scans_sentence([run for run in part.experiment.runs.values() if isinstance(run, Run)])
+    content.sentences += unlabelled_sentence([run for run in part.experiment.runs.values() if isinstance(run, Run)])
     if isinstance(table, Missing):
         content.details.append(table)
         return
@@ -27,20 +28,6 @@ def few_labels(part: Part, content: Content) -> None:
     content.sentences.append(_gain(own))
     content.sentences += [note for note in dict.fromkeys(table["note"].dropna().astype(str)) if note]
     content.details.append(_table(table, name))
-
-
-def scans_sentence(runs: list[Run]) -> list[str]:
-    """How many scans without a label map the networks learned from. Those of several folds may differ."""
-    found = [run.unlabelled for run in runs if run.unlabelled]
-    if not found:
-        return []
-    most = max(found, key=lambda one: one.scans)
-    least = min(one.scans for one in found)
-    scans = labels.counted(most.scans, "scan") if least == most.scans else f"{least} to {most.scans} scans"
-    return [
-        f"It also learned from {scans} of the training part without label maps, of "
-        f"{labels.counted(most.participants, 'participant')}. None of them is held out."
-    ]
 
 
 def _gain(row: pd.Series) -> str:
