@@ -151,7 +151,14 @@ STARTED = {"transfer": {"weights": "sfcn_ukb"}}
 
 
 EVALUATED = Record(
-    models=3, controls=3, without_site=1, on_curve=2, own=True, experiments=("a/b", "a/c"), problems=("x",)
+    models=3,
+    controls=3,
+    without_site=1,
+    on_curve=2,
+    labels_only=1,
+    own=True,
+    experiments=("a/b", "a/c"),
+    problems=("x",),
 )
 
 

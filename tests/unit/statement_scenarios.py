@@ -6,6 +6,7 @@ from pathlib import Path
 
 from report_fixture import make_study
 from statement_adaptation import ADAPTATION, ADAPTATION_OPTIONS
+from statement_few_labels import FEW_LABELS_OPTIONS, FEW_LABELS_PIECES
 from statement_longitudinal import LONGITUDINAL_OPTIONS, LONGITUDINAL_PAGES, LONGITUDINAL_PIECES
 from statement_options import OPTIONS
 from statement_pages import PAGES
@@ -14,7 +15,14 @@ from statement_pretraining import PRETRAINING_OPTIONS, PRETRAINING_PAGES, PRETRA
 from statement_structures import STRUCTURE_OPTIONS, STRUCTURE_PAGES
 from statement_study import Scenario
 
-CHANGES = {**OPTIONS, **STRUCTURE_OPTIONS, **PRETRAINING_OPTIONS, **LONGITUDINAL_OPTIONS, **ADAPTATION_OPTIONS}
+CHANGES = {
+    **OPTIONS,
+    **STRUCTURE_OPTIONS,
+    **PRETRAINING_OPTIONS,
+    **LONGITUDINAL_OPTIONS,
+    **ADAPTATION_OPTIONS,
+    **FEW_LABELS_OPTIONS,
+}
 
 
 def texts(folder: Path) -> Iterator[tuple[str, str]]:
@@ -27,7 +35,7 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
-    for name, say in {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION}.items():
+    for name, say in {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION, **FEW_LABELS_PIECES}.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 

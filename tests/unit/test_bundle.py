@@ -53,6 +53,12 @@ CASES = {
     "resnet18": ("resnet18", VALUE, {}, 1),
     "vit, two modalities, two members": ("vit", BINS, {"modalities": ["T1w", "T2w"], "patch_size": 8}, 2),
     "swin, three classes": ("swin", THREE, {}, 1),
+    "attention_mil, two modalities": (
+        "attention_mil",
+        Classification(),
+        {"modalities": ["T1w", "T2w"], "patch_size": 8},
+        1,
+    ),
     "resnet50 of other channels": ("resnet50", VALUE, {}, 1),
     "mirrored, two members": ("sfcn", VALUE, {"mirror_averaging": True}, 2),
     "mirrored unet": ("unet", Segmentation(), {"mirror_averaging": True}, 1),
@@ -77,6 +83,7 @@ CHANNELS = {
     "vit": [24, 24],
     "swin": [12],
     "resnet50": [8],
+    "attention_mil": [4, 8],
 }
 TARGETS = {"regression": "age", "classification": "dementia", "segmentation": "dseg"}
 

@@ -20,7 +20,7 @@ from neurocohort.learning.tasks import Regression
 from toy_training import CPU, run, toy_cohort, toy_settings
 
 NETWORKS = [("sfcn", [4, 8, 6], 6), ("densenet121", None, 1024), ("resnet18", None, 512), ("resnet50", [8], 256)]
-NETWORKS += [("vit", [24, 24], 24), ("swin", [12], 192)]
+NETWORKS += [("vit", [24, 24], 24), ("swin", [12], 192), ("attention_mil", [4, 8], 8)]
 INTENSITY = Intensity([100.0], [50.0])
 
 

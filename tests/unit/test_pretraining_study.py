@@ -67,7 +67,7 @@ def test_settings_of_other_tasks_stay_as_they_were(given):
         ("training.mirror_averaging", True, "predicts nothing"),
         ("training.patch", [16, 16, 16], "only for segmentation"),
         ("training.loss", "dice_focal", "is for segmentation"),
-        ("network.name", "unet", "no features of a whole scan that could be pretrained; expected one of densenet121"),
+        ("network.name", "unet", "no features of a whole scan that could be pretrained; expected one of attention_mil, "),
         ("auxiliary", {"sex": 0.3}, "is for regression and classification, and this experiment's task is pretraining"),
         ("network.name", "vit", "is masked, which needs the feature map of a convolutional network"),
         ("pretraining.temperature", 0.5, "is only for `method: contrastive`"),

@@ -23,6 +23,7 @@ NETWORKS = [
     ("resnet50", [8]),
     ("vit", [24, 24]),
     ("swin", [12]),
+    ("attention_mil", [4, 8]),
     ("unet", [4, 8, 8]),
     ("dynunet", [4, 8, 8, 8]),
     ("segresnet", [8]),

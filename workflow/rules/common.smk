@@ -47,6 +47,7 @@ from neurocohort.study.members import (
     without_site_names,
 )
 from neurocohort.study.pretraining import evaluated, pretrained_from, pretrainings
+from neurocohort.study.semi_supervised import labels_only_name, learns_unlabelled
 from neurocohort.study.published import (
     published_file,
     published_path,

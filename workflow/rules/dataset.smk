@@ -103,6 +103,36 @@ rule select_training:
         " --known {output.known} {params.trained} > {log} 2>&1"
 
 
+rule select_unlabelled:
+    """Scans of the training and validation parts that an experiment learns from without their label map, if they have one."""
+    input:
+        after_ingest,
+        lambda w: cohort_tables(trained_cohorts(w.experiment)),
+        labelled="results/experiments/{experiment}/training/samples.tsv",
+    output:
+        "results/experiments/{experiment}/training/unlabelled.tsv",
+    log:
+        "logs/select_unlabelled/{experiment}.log",
+    benchmark:
+        "benchmarks/select_unlabelled/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(filter(unlabelled_samples, EXPERIMENTS)),
+    priority: BEFORE_TRAINING
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
+    params:
+        code=code_hash("select-unlabelled"),
+        settings=lambda w: selection_settings(
+            w.experiment, external=[], development=True
+        ),
+    shell:
+        "neurocohort select-unlabelled --data data --results results --labelled {input.labelled} --output {output}"
+        " --settings {params.settings:q} > {log} 2>&1"
+
+
 rule select:
     """All samples of an experiment, including those of external cohorts; and scans to which its networks are only applied."""
     input:
@@ -111,6 +141,7 @@ rule select:
         pretrained=lambda w: [
             one.partition("=")[2] for one in pretraining_samples(w.experiment)
         ],
+        unlabelled=lambda w: unlabelled_samples(w.experiment),
     output:
         samples="results/experiments/{experiment}/samples.tsv",
         flow="results/experiments/{experiment}/flow.tsv",
@@ -131,6 +162,8 @@ rule select:
         pretrained=lambda w: " ".join(
             f"--pretrained={one}" for one in pretraining_samples(w.experiment)
         ),
+        unlabelled=unlabelled_option,
     shell:
         "neurocohort select --data data --results results --samples {output.samples} --flow {output.flow}"
-        " --settings {params.settings:q} --applied {output.applied} {params.trained} {params.pretrained} > {log} 2>&1"
+        " --settings {params.settings:q} --applied {output.applied} {params.trained} {params.pretrained}"
+        " {params.unlabelled} > {log} 2>&1"

@@ -166,6 +166,35 @@ rule control:
         "neurocohort control --output {output} --task {params.task} {input} > {log} 2>&1"
 
 
+rule few_labels:
+    """A segmentation with and without scans that have no label map, compared on the same held-out participants."""
+    input:
+        lambda w: [
+            f"results/experiments/{name}/{file}"
+            for name in (w.experiment, labels_only_name(w.experiment))
+            # The metrics are not read: the evaluation of each is on record before its result can be seen.
+            for file in ("predictions.tsv", "networks.tsv", "metrics.tsv")
+        ],
+    output:
+        "results/experiments/{experiment}/few_labels.tsv",
+    log:
+        "logs/few_labels/{experiment}.log",
+    benchmark:
+        "benchmarks/few_labels/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
+    params:
+        code=code_hash("few-labels"),
+        intervals=json.dumps(config["evaluation"]),
+        labels_only=lambda w: labels_only_name(w.experiment),
+    shell:
+        "neurocohort few-labels --output {output} --results results --intervals {params.intervals:q}"
+        " --experiment {wildcards.experiment} --labels-only {params.labels_only} > {log} 2>&1"
+
+
 rule learning_curve:
     """Networks applied as they are, fine-tuned and trained from random weights with more and more participants, compared on the same
     held-out participants."""

@@ -39,6 +39,8 @@ def selection_settings(experiment, **own):
     )
     if settings.get("own_participants"):
         own = own | {"participants_seed": config["split"]["seed"]}
+    if "drawn_for" in settings:
+        own = own | {"drawn_for": settings["drawn_for"]}
     return SelectionSettings.taken_from(
         config["split"], settings, **own, **shuffled
     ).as_json()
@@ -195,6 +197,19 @@ def training_samples(wildcards, file="samples.tsv"):
     test = TEST_FOLD.format(run_name(wildcards.run).test_fold)
     path = f"results/experiments/{wildcards.experiment}/{TRAINING_FOLDER.format(test=test)}/{file}"
     return unless_networks_stay(wildcards.experiment, [path])
+
+
+def unlabelled_samples(experiment):
+    """The scans that the trainings of an experiment learn from without a label map; nothing for others."""
+    if not learns_unlabelled(EXPERIMENTS[experiment]):
+        return []
+    return [f"results/experiments/{experiment}/training/unlabelled.tsv"]
+
+
+def unlabelled_option(wildcards):
+    """These scans as an option; empty if there are none."""
+    found = unlabelled_samples(wildcards.experiment)
+    return f"--unlabelled={found[0]}" if found else ""
 
 
 def training_arrays(wildcards):

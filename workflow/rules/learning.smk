@@ -9,6 +9,9 @@ rule train:
         ingested=after_ingest,
         samples=training_samples,
         known=lambda w: training_samples(w, "known_scans.json"),
+        unlabelled=lambda w: unless_networks_stay(
+            w.experiment, unlabelled_samples(w.experiment)
+        ),
         packed=training_arrays,
         weights=lambda w: transfer_file(w.experiment) or [],
         start=lambda w: transfer_networks(w, "model.safetensors"),
@@ -54,12 +57,13 @@ rule train:
             f"--start={path}" for path in transfer_networks(w, "model.safetensors")
         ),
         values=values_option,
+        unlabelled=unlabelled_option,
         launch=lambda w: launcher(training("processes")(w)),
         device=config["device"],
     shell:
         "{params.launch} train --samples {input.samples} --results results --folder {params.folder}"
         " --settings {params.settings:q} --device {params.device} --code {params.code} --known {input.known}"
-        " {params.start} {params.values} > {log} 2>&1"
+        " {params.start} {params.values} {params.unlabelled} > {log} 2>&1"
 
 
 rule suggest:

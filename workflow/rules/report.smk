@@ -37,6 +37,11 @@ rule report:
             for name in config["experiments"]
             if new_sites_of(name)
         ],
+        few_labels=[
+            f"results/experiments/{name}/few_labels.tsv"
+            for name, experiment in config["experiments"].items()
+            if learns_unlabelled(experiment)
+        ],
         saliency=SALIENCY_MAPS,
         applied_models=APPLIED_MODELS,
         longitudinal=LONGITUDINAL,

@@ -46,6 +46,7 @@ class Architecture:
         described: How the methods text calls it, with citations from report/references.bib.
         class_name: Name of its class, if ``target`` is a function.
         last_layer: Name of the module that maps the features of a scan to its values; empty for label maps.
+        attention: Name of the module with the weights of the cubes that it averages, (N, 1, x, y, z); empty if it has none.
         feature_map: Its last features before they are averaged over the volume, (N, features, x, y, z), for a network and its
             input (N, C, X, Y, Z), so that a masked pretraining can reconstruct from them; None where that can't be.
         feature_halvings: Number of times these features halve the input; None for the number of levels minus 1.
@@ -75,6 +76,7 @@ class Architecture:
     described: str
     class_name: str = ""
     last_layer: str = ""
+    attention: str = ""
     feature_map: Callable[[Any, Any], Any] | None = None
     feature_halvings: int | None = None
     widths: tuple[int, ...] = ()

@@ -15,6 +15,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK
 from neurocohort.cli import (  # noqa: E402
     bids_app,  # noqa: F401
     data,  # noqa: F401
+    few_labels,  # noqa: F401
     handover,  # noqa: F401
     learning,  # noqa: F401
     longitudinal,  # noqa: F401

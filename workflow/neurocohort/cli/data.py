@@ -233,9 +233,12 @@ def select(
     pretrained: Annotated[
         list[str] | None, typer.Option(help="a pretraining that the experiment starts from: NAME=its training samples")
     ] = None,
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="scans that the experiment learns from without labels")
+    ] = None,
 ) -> None:
     """Select an experiment's samples from its cohorts and, tested but never trained on, its external ones. With TRAINED, scans
-    that were added since are not trained on. Nobody who is tested may be in the samples of PRETRAINED."""
+    that were added since are not trained on. Nobody who is tested may be in the samples of PRETRAINED, or in UNLABELLED."""
     import json
 
     import pandas as pd
@@ -243,12 +246,12 @@ def select(
     from neurocohort.dataset.auxiliary import with_auxiliary
     from neurocohort.dataset.class_values import listed_classes
     from neurocohort.dataset.controls import shuffled_by_test_fold
-    from neurocohort.dataset.leakage import check_no_leakage, check_unseen
+    from neurocohort.dataset.leakage import check_no_leakage, check_unlabelled, check_unseen
     from neurocohort.dataset.runs import test_fold_of
     from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, development_samples, samples_without_value
     from neurocohort.dataset.samples import select_samples as run
     from neurocohort.dataset.sites import without_site
-    from neurocohort.dataset.subsets import of_record, with_participants
+    from neurocohort.dataset.subsets import LEARNING_CURVE, of_record, with_participants
     from neurocohort.dataset.trained_scans import (
         known_scans,
         read_record,
@@ -277,17 +280,20 @@ def select(
     if trained:
         record = read_record(trained)
         if number := wanted.own_participants:  # the scans of others aren't added ones
-            selected, steps = of_record(selected, steps, number, record)
+            selected, steps = of_record(selected, steps, number, record, wanted.drawn_for or LEARNING_CURVE)
         selected, steps, added = without_added(selected, steps, record)
         only_predicted = pd.concat([added, only_predicted], ignore_index=True)
     else:
         if number := wanted.own_participants:
-            selected, steps = with_participants(selected, steps, number, wanted.participants_seed)
+            key = wanted.drawn_for or LEARNING_CURVE
+            selected, steps = with_participants(selected, steps, number, wanted.participants_seed, key)
         now = known_scans(data, wanted.cohorts, json.loads(split_files))
         record = record_of(selected, now, conditions)
     for name, _, path in (one.partition("=") for one in pretrained or ()):
         learned = read_table(Path(path), ("participant_id", "voxels_sha256"))
         check_unseen(selected, learned, name, test_fold_of(Path(path).parent.name))
+    if unlabelled:
+        check_unlabelled(selected, read_table(unlabelled, ("participant_id", "voxels_sha256")))
     if wanted.shuffle_seed is not None:
         selected = shuffled_by_test_fold(selected, wanted.shuffle_seed)
     if wanted.development:

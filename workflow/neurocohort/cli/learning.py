@@ -21,9 +21,12 @@ def train(
     known: Annotated[Path | None, typer.Option(help="what is known of the scans to train on")] = None,
     values: Annotated[Path | None, typer.Option(help="the values of a round of a sweep, by draw, as JSON")] = None,
     draw: Annotated[str, typer.Option(help="the draw of VALUES that replaces settings")] = "",
+    unlabelled: Annotated[Path | None, typer.Option(help="scans to learn from without labels")] = None,
 ) -> None:
     """Train one network into FOLDER. Continue from its checkpoint, if an interrupted run of the same job left one. Start from the
     first of the START networks that learned something; each is in a folder with its run.json. Keep KNOWN next to the network."""
+    import pandas as pd
+
     from neurocohort.dataset.leakage import check_no_leakage, check_not_held_out
     from neurocohort.dataset.trained_scans import RECORD, read_record, write_record
     from neurocohort.device import choose_device
@@ -51,8 +54,15 @@ def train(
     table = read_table(samples, required=("scan_id", "part", "fold", "target", "cohort", "pack", "row"))
     check_no_leakage(table)  # here too: the table may have been edited by hand
     check_not_held_out(table, wanted.test_fold)
-    folders = packed_folders(table, results)
-    files = [samples, *(folders[key] / f"{kind}.npy" for key in sorted(folders) for kind in ("images", "labels"))]
+    others = read_table(unlabelled, ("scan_id", "part", "fold", "cohort", "pack", "row")) if unlabelled else None
+    if others is not None:
+        check_not_held_out(others, wanted.test_fold)
+    folders = packed_folders(table if others is None else pd.concat([table, others]), results)
+    files = [
+        samples,
+        *([unlabelled] if unlabelled else []),
+        *(folders[key] / f"{kind}.npy" for key in sorted(folders) for kind in ("images", "labels")),
+    ]
     files += [Path(wanted.weights)] if wanted.weights else []
     checkpoint = checkpoints.checkpoint_path(results.parent / "checkpoints", given, files)
     events = results.parent / "tensorboard" / folder.relative_to(results / "experiments")
@@ -60,7 +70,7 @@ def train(
     packed = open_packed(folders, wanted.modalities)
     places = TrainingFiles(checkpoint, events, checkpoints.checkpoint_seconds())
     try:
-        trained = run(table, packed, wanted, chosen, places)
+        trained = run(table, packed, wanted, chosen, places, unlabelled=others)
     except checkpoints.Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         raise typer.Exit(checkpoints.INTERRUPTED_EXIT_CODE) from interrupted

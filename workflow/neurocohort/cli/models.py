@@ -30,7 +30,7 @@ def saliency(
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.model_files import read_model
     from neurocohort.learning.network_table import first_used
-    from neurocohort.learning.saliency import BLOCK_MM, HELD_OUT, OCCLUSION, chosen_scans, saliency_maps
+    from neurocohort.learning.saliency import BLOCK_MM, HELD_OUT, OCCLUSION, chosen_scans, method_for, saliency_maps
     from neurocohort.settings.saliency import Saliency
 
     wanted = Saliency.read(settings)
@@ -45,21 +45,22 @@ def saliency(
     grid = grid_of_study(space)
     mask = space.mask if isinstance(space, Template) else np.ones(grid.shape, dtype=bool)
     spacing_mm = float(grid.affine[0, 0])
-    maps, correlation = saliency_maps(trained, rows, packed, mask, spacing_mm, method=wanted.method, seed=wanted.seed)
+    method = method_for(wanted.method, trained.settings.network)
+    maps, correlation = saliency_maps(trained, rows, packed, mask, spacing_mm, method=method, seed=wanted.seed)
     with written_aside(folder / "saliency.npz") as aside, open(aside, "wb") as stream:
         arrays = maps | {"mask": mask.astype(np.uint8), "affine": grid.affine}
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub has another keyword besides arrays
     write_json(
         folder / "saliency.json",
         {
-            "method": wanted.method,
+            "method": method,
             "scans": len(rows),
             "part": HELD_OUT,
             "seed": wanted.seed,
             "correlation": correlation,
             "experiment": folder.parent.name,
             "member": model.name,
-            "block_mm": BLOCK_MM if wanted.method == OCCLUSION else None,
+            "block_mm": BLOCK_MM if method == OCCLUSION else None,
         },
     )
 

@@ -72,17 +72,37 @@ def check_unseen(samples: pd.DataFrame, learned: pd.DataFrame, pretraining: str,
         pretraining: Its name.
         test_fold: The test fold that both trainings leave out; 0 without test folds.
     """
-    own = with_test_fold(samples, test_fold)
-    tested = own[own["part"].isin((HELD_OUT, EXTERNAL))]
-    same = _also_in(tested, learned)
-    if same.any():
-        names = [f"{row.scan_id} ({row.cohort}: {row.part})" for row in tested[same].itertuples()]
+    names = _tested(samples, learned, test_fold)
+    if names:
         raise InputError(
-            f"the pretraining {pretraining}, which this experiment starts from, learned from {same.sum()} of the scans that the "
-            f"experiment tests, or from their participants: {few_values(sorted(names), '; ')}; expected none. Leave these scans "
+            f"the pretraining {pretraining}, which this experiment starts from, learned from {len(names)} of the scans that the "
+            f"experiment tests, or from their participants: {few_values(names, '; ')}; expected none. Leave these scans "
             f"out of {pretraining} by its `filter`, or remove their cohort from one of the two. If they are different people "
             "with the same participant_id, rename them in one of the cohorts."
         )
+
+
+def check_unlabelled(samples: pd.DataFrame, unlabelled: pd.DataFrame) -> None:
+    """Raise InputError if a scan that is learned from without its label map is of anybody whom the experiment tests.
+
+    Compared as in `check_unseen`. ``samples``: of the experiment; ``unlabelled``: of its training and validation parts.
+    """
+    names = _tested(samples, unlabelled, 0)
+    if names:
+        raise InputError(
+            f"`semi_supervised` learns from {len(names)} of the scans that the experiment tests, or from their participants: "
+            f"{few_values(names, '; ')}; expected none. Leave these scans out by the experiment's `filter`, or remove their "
+            "cohort from `external`. If they are different people with the same participant_id, rename them in one of the "
+            "cohorts."
+        )
+
+
+def _tested(samples: pd.DataFrame, learned: pd.DataFrame, test_fold: int) -> list[str]:
+    """The scans of ``samples`` that are tested and whose participant or voxels are in ``learned``, in words."""
+    own = with_test_fold(samples, test_fold)
+    tested = own[own["part"].isin((HELD_OUT, EXTERNAL))]
+    same = _also_in(tested, learned)
+    return sorted(f"{row.scan_id} ({row.cohort}: {row.part})" for row in tested[same].itertuples())
 
 
 def check_features_unseen(sessions: pd.DataFrame, learned: pd.DataFrame, network: str) -> None:

@@ -135,6 +135,18 @@ class AdaptationRow:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class FewLabelsRow:
+    """A row of few_labels.tsv: a metric of one of two networks, and in the rows of the first its difference to the other."""
+
+    model: str
+    estimate: Estimate
+    difference: float = NAN
+    difference_low: float = NAN
+    difference_high: float = NAN
+    note: str = ""
+
+
 def table_of(rows: Iterable[object], kind: type) -> pd.DataFrame:
     """The table of ``rows``, which are dataclasses of one ``kind``; numbers are rounded to six decimals.
 

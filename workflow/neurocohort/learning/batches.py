@@ -18,10 +18,11 @@ import torch
 
 from neurocohort.errors import InputError
 from neurocohort.learning.adversarial import site_numbers
-from neurocohort.learning.augmentation import AugmentationParameters, augment, draw, movement
+from neurocohort.learning.augmentation import AugmentationParameters, augment, draw
 from neurocohort.learning.auxiliary import Auxiliary, auxiliary_targets
 from neurocohort.learning.data import Intensity, Pack, PackedImages, to_input
 from neurocohort.learning.memory import free_memory
+from neurocohort.learning.patches import brain_voxel, start_around
 from neurocohort.learning.pretraining_inputs import PretrainingInputs
 from neurocohort.learning.scan_order import epoch_order, site_groups
 from neurocohort.learning.settings import TrainingSettings
@@ -30,8 +31,7 @@ from neurocohort.learning.tasks import SEGMENTATION, Task, mirrored_labels_of
 
 RESIDENT, STREAMED = "resident", "streamed"
 RESIDENT_FRACTION = 0.5  # of the free memory: the network's activations need the rest
-CENTRE_TRIES = 256  # the brain fills at least a fifth of a volume
-PATCH_STREAM, STRUCTURE_STREAM = 2, 4  # added to (seed, epoch, sample); augmentation and mixup have others
+STRUCTURE_STREAM = 4  # added to (seed, epoch, sample); augmentation and mixup have others
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -258,18 +258,8 @@ class TrainingBatches:
             (self.settings.seed, epoch, number),
         )
         centre = self._structure_voxel(place, position)
-        centre = self._brain_voxel(place, position) if centre is None else centre
-        matrix, offset = movement(drawn, shape)
-        centre = np.rint(np.linalg.solve(matrix, centre - offset)).astype(int)
-        last = np.array(shape) - self.patch
-        return tuple(np.clip(centre - np.array(self.patch) // 2, 0, last).tolist())
-
-    def _brain_voxel(self, place: tuple[Pack, int], position: tuple[int, ...]) -> np.ndarray:
-        """A random voxel of the head mask (first channel above 0), read from the mapped arrays, whatever ``memory``."""
-        (pack, row), shape = place, self._shape()
-        volume = self.packed.images[pack][row, self.packed.channels[pack][0]]
-        tried = np.random.default_rng((*position, PATCH_STREAM)).integers(shape, size=(CENTRE_TRIES, 3))
-        return next((voxel for voxel in tried if volume[tuple(voxel)] > 0), np.array(shape) // 2)
+        centre = brain_voxel(self.packed, place, position) if centre is None else centre
+        return start_around(centre, drawn, shape, self.patch or shape)
 
     def _structure_voxel(self, place: tuple[Pack, int], position: tuple[int, ...]) -> np.ndarray | None:
         """A random voxel of a structure, drawn evenly from those of the scan, for ``foreground_fraction`` of the draws.

@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
@@ -24,13 +24,15 @@ INTERRUPTED_EXIT_CODE = 75  # EX_TEMPFAIL: the job was stopped and can be submit
 
 
 class SavedTraining(TypedDict):
-    """The content of a checkpoint; ``processes`` are the loss sum and random generators of each process."""
+    """The content of a checkpoint; ``processes`` are the loss sum and random generators of each process, and
+    ``teacher`` are the weights and steps of a teacher that isn't what is kept."""
 
     weights: dict[str, torch.Tensor]
     optimiser: dict[str, Any]
     scaler: dict[str, Any]
     state: dict[str, Any]
     processes: list[Any]
+    teacher: NotRequired[dict[str, Any]]
 
 
 class Interrupted(Exception):

@@ -18,6 +18,7 @@ from neurocohort.files import read_table
 
 LEVELS = 256
 SMALLEST_DEVIATION = 1e-6
+HALF_LEVEL = 0.5  # an intensity above the outside by less than this is outside
 
 Pack = tuple[str, str]  # cohort and name of the pack, as samples.tsv has them
 
@@ -150,6 +151,15 @@ def standardise_(levels: torch.Tensor, intensity: Intensity) -> torch.Tensor:
     for channel, (mean, deviation) in enumerate(zip(intensity.mean, intensity.deviation, strict=True)):
         levels.select(-4, channel).sub_(mean).div_(deviation)  # plain numbers: a GPU would wait for a tensor of them
     return levels
+
+
+def foreground(scans: torch.Tensor, intensity: Intensity) -> torch.Tensor:
+    """The voxels (N, X, Y, Z), bool, of standardised ``scans`` (N, C, X, Y, Z) that are above 0 in at least one channel."""
+    above = [
+        scans[:, channel] > (HALF_LEVEL - mean) / deviation
+        for channel, (mean, deviation) in enumerate(zip(intensity.mean, intensity.deviation, strict=True))
+    ]
+    return torch.stack(above).any(dim=0)
 
 
 def _mapped(path: Path) -> np.ndarray:

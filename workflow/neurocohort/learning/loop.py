@@ -9,7 +9,7 @@ the step. So the state consists of weights, the optimiser's moments and the posi
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,14 +27,17 @@ from neurocohort.learning.constants import VALIDATION_MEMORY
 from neurocohort.learning.criterion import epoch_criterion
 from neurocohort.learning.deep_supervision import loss_of_levels
 from neurocohort.learning.distributed import Processes
+from neurocohort.learning.generators import generator_states, seed_generators, set_generators
 from neurocohort.learning.mixup import draw_mix, mixed, mixed_loss
 from neurocohort.learning.moving_average import add_step, moving_average
 from neurocohort.learning.networks import copied_weights, load_weights, weights_of
 from neurocohort.learning.precision import Precision
 from neurocohort.learning.run_record import EpochRow
 from neurocohort.learning.schedule import build_optimiser, schedule_at, set_schedule
+from neurocohort.learning.semi_supervised import loss_of_views, ramp
 from neurocohort.learning.tasks import Classification
 from neurocohort.learning.transfer import learning_stages, set_learning, stages
+from neurocohort.learning.unlabelled import UnlabelledBatches, Views
 from neurocohort.learning.windows import network_outputs
 from neurocohort.progress import steps_shown
 
@@ -89,13 +92,16 @@ class Loop:
         precision: Precision,
         processes: Processes,
         files: TrainingFiles,
+        unlabelled: UnlabelledBatches | None = None,
     ):
         self.network, self.batches, self.precision, self.processes = network, batches, precision, processes
         self.task, self.settings, self.scans = batches.source.task, batches.settings, len(batches.places)
         self.files = files
         self.optimiser = build_optimiser(network.parameters(), self.settings, fused=precision.device.type == "cuda")
         self.scaler = precision.scaler()
-        self.average: AveragedModel | None = moving_average(network) if self.settings.keep == EMA else None
+        self.unlabelled = unlabelled
+        averages = self.settings.keep == EMA or unlabelled is not None  # which is also the teacher
+        self.average: AveragedModel | None = moving_average(network) if averages else None
         self.stages = stages(network)
         self.runner: Callable[..., torch.Tensor] = network
         self.learning = 0  # stages that learn, counted from the head; set when an epoch begins
@@ -127,17 +133,20 @@ class Loop:
         self.scaler.load_state_dict(saved["scaler"])
         state = saved["state"]
         self.state = LoopState(**state | {"history": [EpochRow(**row) for row in state["history"]]})
-        if self.average and self.state.kept:
+        if self.average and "teacher" in saved:
+            load_weights(self.average.module, saved["teacher"]["weights"])
+            self.average.n_averaged.fill_(saved["teacher"]["steps"])
+        elif self.average and self.state.kept:
             load_weights(self.average.module, self.state.kept)
             self.average.n_averaged.fill_(self.state.averaged)
         own = saved["processes"][self.processes.rank]
         self.loss_sum += own["loss_sum"]
-        _set_generators(own["generators"], self.precision.device)
+        set_generators(own["generators"], self.precision.device)
         return True
 
     def save(self) -> None:
         """Write the checkpoint. Every process must call this; all wait until it is written."""
-        own = {"loss_sum": self.loss_sum.item(), "generators": _generators(self.precision.device)}
+        own = {"loss_sum": self.loss_sum.item(), "generators": generator_states(self.precision.device)}
         self.state.seconds += self._seconds_since_last()
         self._take_average()
         parts: SavedTraining = {
@@ -147,6 +156,9 @@ class Loop:
             "state": vars(self.state) | {"history": [vars(row) for row in self.state.history]},
             "processes": self.processes.gather(own),
         }
+        if self.average and self.settings.keep != EMA:
+            weights = copied_weights(self.average.module)
+            parts["teacher"] = {"weights": weights, "steps": int(self.average.n_averaged)}
         if self.processes.is_main_process:
             save_checkpoint(self.files.checkpoint, parts)
         self.processes.wait()
@@ -187,10 +199,11 @@ class Loop:
         label = f"epoch {epoch + 1}/{self.settings.epochs}"
         with (
             contextlib.closing(self.batches.epoch(epoch, state.step)) as batches,
+            contextlib.closing(self._views(epoch, state.step)) as views,
             steps_shown(label, state.step, self.batches.steps, self.processes.is_main_process) as step_done,
         ):
             for batch in batches:
-                self._step(batch, epoch, state.step)
+                self._step(batch, next(views), epoch, state.step)
                 state.step += 1
                 step_done.update()
                 due = time.monotonic() - self.saved_at > self.files.checkpoint_seconds
@@ -252,26 +265,36 @@ class Loop:
         elif self.settings.keep == AVERAGED and epoch > self.settings.epochs - self.window:
             state.kept = mean_weights(state.kept, copied_weights(self.network), state.averaged)
             state.averaged += 1
-        elif self.average:
+        elif self.average and self.settings.keep == EMA:
             self.processes.share_buffers(self.average.module)
             self._take_average()
 
     def _take_average(self) -> None:
-        """Copy the moving average, if there is one, into the state."""
-        if self.average:
+        """Copy the moving average, if it is what is kept, into the state."""
+        if self.average and self.settings.keep == EMA:
             self.state.kept = copied_weights(self.average.module)
             self.state.averaged = int(self.average.n_averaged)
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> None:
+    def _views(self, epoch: int, first_step: int) -> Generator[Views | None, None, None]:
+        """The views of scans without labels for each step of ``epoch``; None for each where no such scans are learned from."""
+        if self.unlabelled:
+            yield from self.unlabelled.epoch(epoch, first_step)
+        while True:
+            yield None
+
+    def _step(self, batch: Batch, views: Views | None, epoch: int, step: int) -> None:
         """One step of the optimiser. Nothing here waits for a GPU, so that the next batch is prepared meanwhile."""
         settings, steps = self.settings, self.batches.steps
-        _seed(settings.seed, epoch, step, self.processes.rank)
+        seed_generators(settings.seed, epoch, step, self.processes.rank)
         set_schedule(self.optimiser, schedule_at(settings, epoch * steps + step, settings.epochs * steps))
         if isinstance(self.network, AdversarialNetwork):
             self.network.set_strength(settings.adversarial_site, (epoch + step / steps) / settings.epochs)
         mix = draw_mix(len(batch.inputs), settings.mixup, (settings.seed, epoch, step, self.processes.rank))
         with self.precision.autocast():
-            outputs = self.runner(self._on_grid(mixed(batch.inputs, mix)))
+            inputs = mixed(batch.inputs, mix)
+            outputs = self.runner(self._on_grid(inputs if views is None else torch.cat([inputs, views.student])))
+        if views is not None:
+            outputs, unlabelled = outputs[: len(inputs)], outputs[len(inputs) :]
         if settings.deep_supervision:
             loss = loss_of_levels(self.task, outputs.float(), batch.targets)
         else:
@@ -282,7 +305,10 @@ class Loop:
         if batch.sites is not None:
             loss = loss + site_loss(outputs[:, -len(self.batches.source.sites) :].float(), batch.sites, mix)
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss * batch.weight).backward()
+        whole = loss * batch.weight
+        if views is not None:
+            whole = whole + self._unlabelled_loss(unlabelled, views, epoch * steps + step)
+        self.scaler.scale(whole).backward()
         self.scaler.unscale_(self.optimiser)
         if settings.gradient_clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
@@ -291,6 +317,16 @@ class Loop:
         if self.average:
             add_step(self.average, self.network, settings.ema_decay, epoch * steps + step)
         self.loss_sum += loss.detach().double() * len(batch.inputs)
+
+    def _unlabelled_loss(self, outputs: torch.Tensor, views: Views, step: int) -> torch.Tensor:
+        """The weighted loss of scans without labels in a ``step`` of the whole training."""
+        wanted = self.settings.semi_supervised
+        if wanted is None or self.average is None:
+            raise ValueError("scans without labels are only for settings with `semi_supervised`")
+        teacher = self.average.module.eval()
+        loss = loss_of_views(outputs, teacher, views, task=self.task, precision=self.precision, wanted=wanted)
+        rise = ramp(step, self.settings.epochs * self.batches.steps, wanted.ramp_up)
+        return loss * (views.weight * wanted.weight * rise)
 
     def _on_grid(self, inputs: torch.Tensor) -> torch.Tensor:
         """The inputs (N, C, X, Y, Z) on the grid of the present epoch, which the first ``coarse_epochs`` have half as fine."""
@@ -331,19 +367,3 @@ def mean_weights(
     averaged = get_swa_avg_fn()
     # A counter of batches stays an integer.
     return {name: averaged(mean[name], tensor, count).to(tensor.dtype) for name, tensor in weights.items()}
-
-
-def _seed(*position: int) -> None:
-    """Seed torch for one step, so that dropout depends only on the position, also after a resume."""
-    torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
-
-def _generators(device: torch.device) -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def _set_generators(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)

@@ -66,6 +66,8 @@ def write_model(folder: Path, trained: Trained, settings: TrainingSettings, devi
         run["auxiliary"] = [asdict(head) for head in trained.heads]
     if trained.sites:
         run["adversarial_sites"] = trained.sites
+    if trained.unlabelled:
+        run["unlabelled"] = asdict(trained.unlabelled)
     write_json(folder / RUN, run)
 
 

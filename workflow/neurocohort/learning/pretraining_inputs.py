@@ -18,14 +18,13 @@ from neurocohort.learning.augmentation import (
     augment,
     draw,
 )
-from neurocohort.learning.data import Intensity
+from neurocohort.learning.data import Intensity, foreground
 from neurocohort.learning.noise import gaussian_noise
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.settings.pretraining import CONTRASTIVE, Pretraining
 
 # Added to (seed, epoch, sample); the other draws of a training have others. The second view has the number after VIEW_STREAM.
 CUBE_STREAM, VIEW_STREAM, VALIDATION_STREAM = 6, 7, 9
-HALF_LEVEL = 0.5  # an intensity above the outside by less than this is outside
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class PretrainingInputs:
         self, scans: torch.Tensor, seed: int, epoch: int, numbers: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         shape, inputs = tuple(scans.shape[2:]), scans.clone()
-        counted = self._foreground(scans)
+        counted = foreground(scans, self.intensity)
         for index, number in enumerate(numbers):
             generator = np.random.default_rng((seed, epoch, number, CUBE_STREAM))
             cubes = hidden_cubes(shape, self.wanted.mask_voxels, self.wanted.mask_fraction, generator)
@@ -99,14 +98,6 @@ class PretrainingInputs:
                 else:
                     channel.masked_fill_(hidden, 0.0)
         return inputs, torch.cat([scans, counted.unsqueeze(1).float()], dim=1)
-
-    def _foreground(self, scans: torch.Tensor) -> torch.Tensor:
-        """The voxels (N, X, Y, Z) that are above 0 in the scan in at least one channel."""
-        above = [
-            scans[:, channel] > (HALF_LEVEL - mean) / deviation
-            for channel, (mean, deviation) in enumerate(zip(self.intensity.mean, self.intensity.deviation, strict=True))
-        ]
-        return torch.stack(above).any(dim=0)
 
 
 def hidden_cubes(shape: tuple[int, ...], edge: int, fraction: float, generator: np.random.Generator) -> np.ndarray:

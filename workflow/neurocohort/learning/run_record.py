@@ -49,6 +49,14 @@ class Pretrained:
     validation_participants: int
 
 
+@dataclass(frozen=True)
+class UnlabelledScans:
+    """Number of ``scans`` that a segmentation learned from without their label maps, and of their ``participants``."""
+
+    scans: int
+    participants: int
+
+
 class Learning(TypedDict):
     """Whether the network learned anything: the fields of `judgement.Judgement`, and all `Attempt`s."""
 
@@ -64,7 +72,8 @@ class Run(TypedDict):
     """The content of run.json.
 
     ``best_epoch``, ``criterion`` and ``validation_loss`` are described in `training.Trained`; ``pretraining`` has the fields of
-    `Pretrained`; ``adversarial_sites`` has the number of training scans of each site that an adversarial classifier learned.
+    `Pretrained`; ``adversarial_sites`` has the number of training scans of each site that an adversarial classifier learned; ``unlabelled``
+    has the fields of `UnlabelledScans`.
     """
 
     settings: dict[str, Any]
@@ -86,3 +95,4 @@ class Run(TypedDict):
     pretraining: NotRequired[dict[str, Any]]
     auxiliary: NotRequired[list[dict[str, Any]]]
     adversarial_sites: NotRequired[dict[str, int]]
+    unlabelled: NotRequired[dict[str, int]]

@@ -1,4 +1,4 @@
-"""Where in template space a network looks: an occlusion or Grad-CAM map, averaged over held-out scans.
+"""Where in template space a network looks: an occlusion, Grad-CAM or attention map, averaged over held-out scans.
 
 It is compared with the map of the same network with random weights (Adebayo et al. 2018, Sanity Checks for Saliency Maps): where
 both agree, the map shows the shape of the brain and the architecture, not what was learned.
@@ -12,7 +12,9 @@ import pandas as pd
 import torch
 from scipy import ndimage
 from torch import nn
+from torch.nn import functional
 
+from neurocohort.architectures import ARCHITECTURES
 from neurocohort.errors import InputError
 from neurocohort.learning.data import PackedImages, to_input
 from neurocohort.learning.model_files import Model
@@ -21,7 +23,7 @@ from neurocohort.learning.tasks import Classification, Regression, Task
 from neurocohort.learning.training import network_of
 from neurocohort.progress import in_turn
 
-OCCLUSION, GRAD_CAM = "occlusion", "grad_cam"
+OCCLUSION, GRAD_CAM, ATTENTION = "occlusion", "grad_cam", "attention"
 HELD_OUT = "held-out"
 BLOCK_MM = 30.0  # hidden at a time: about the size of a thalamus
 HIDDEN_IN = 3  # scans in which each block is hidden; the blocks are distributed evenly over the scans
@@ -78,6 +80,11 @@ def chosen_scans(samples: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     return rows.iloc[np.sort(drawn)].reset_index(drop=True)
 
 
+def method_for(method: str, network: str) -> str:
+    """The method of a network's map where ``method`` is asked for: Grad-CAM in place of attention if the network has none."""
+    return GRAD_CAM if method == ATTENTION and not ARCHITECTURES[network].attention else method
+
+
 def saliency_maps(
     model: Model,
     scans: pd.DataFrame,
@@ -96,7 +103,7 @@ def saliency_maps(
         packed: Their volumes.
         mask: The template's brain, bool.
         spacing_mm: Voxel size.
-        method: OCCLUSION or GRAD_CAM.
+        method: OCCLUSION, GRAD_CAM or ATTENTION (`method_for`).
         seed: Of the random weights and the hidden blocks.
 
     Returns:
@@ -122,6 +129,8 @@ def saliency_maps(
             nothing = torch.zeros(1, len(model.intensity.mean), 1, 1, 1, device=model.device)
             blocks = Blocks(mask, max(1, round(BLOCK_MM / spacing_mm)), seed)
             found = occlusion_map(evidence, inputs, len(scans), to_input(nothing, model.intensity), blocks)
+        elif method == ATTENTION:
+            found = attention_map(one, settings.network, inputs)
         else:
             found = grad_cam_map(one, model.task, inputs)
         maps[name] = _scaled(found, mask)
@@ -191,6 +200,28 @@ def grad_cam_map(network: nn.Module, task: Task, scans: Iterator[torch.Tensor]) 
             value = int(with_evidence(inputs)[0].argmax())
         total = total + cam(inputs, class_idx=value)[0, 0].detach().cpu().double().numpy()
     return total
+
+
+def attention_map(network: nn.Module, architecture: str, scans: Iterator[torch.Tensor]) -> np.ndarray:
+    """The sum of the weights of the cubes of ``scans`` (1, C, X, Y, Z each): (X, Y, Z) float64, each voxel that of its cube."""
+    total = np.zeros(())
+    for inputs in scans:
+        weights = attention_weights(network, architecture, inputs)
+        total = total + functional.interpolate(weights, size=inputs.shape[2:])[0, 0].double().numpy()
+    return total
+
+
+def attention_weights(network: nn.Module, architecture: str, inputs: torch.Tensor) -> torch.Tensor:
+    """The weights (N, 1, x, y, z) float32 on the CPU of the cubes of ``inputs`` (N, C, X, Y, Z); those of a scan add up to 1."""
+    found: list[torch.Tensor] = []
+    layer = network.get_submodule(ARCHITECTURES[architecture].attention)
+    handle = layer.register_forward_hook(lambda _, __, output: found.append(output.detach().float().cpu()))
+    try:
+        with torch.inference_mode():
+            network(inputs)
+    finally:
+        handle.remove()
+    return found[0]
 
 
 class _WithEvidence(nn.Module):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from neurocohort.settings.pretraining import Pretraining
+from neurocohort.settings.semi_supervised import SemiSupervised
 from neurocohort.settings.training import Augmentation, NetworkKeys, Synthetic, TrainingKeys, TransferKeys
 
 __all__ = ["Augmentation", "Synthetic", "TrainingSettings", "read_settings"]
@@ -21,6 +22,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         auxiliary: Weights of the losses of auxiliary variables, by name; None without any.
         structures: Names of the structures of a segmentation, label 1 first; None for CSF, GM and WM.
         pretraining: What a pretraining learns; None for other tasks.
+        semi_supervised: What is learned from scans without a label map; None where nothing is.
         weights: A safetensors file to start from, or the published weights (`learning.published`); empty for random weights.
         grid_fraction: Where the training goes back to the published weights, how much of one of their images the grid covers: the
             intensities are then scaled as for them. None elsewhere.
@@ -37,6 +39,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
     auxiliary: dict[str, float] | None = None
     structures: list[str] | None = None
     pretraining: Pretraining | None = None
+    semi_supervised: SemiSupervised | None = None
     weights: str = ""
     grid_fraction: float | None = None
     intensity_scale: Literal["percentile", "zscore"] | None = None

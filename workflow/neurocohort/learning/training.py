@@ -38,11 +38,12 @@ from neurocohort.learning.precision import Precision, choose_precision, set_up_t
 from neurocohort.learning.pretraining import check_views, compared, encoder_weights, pretraining_network, record_of
 from neurocohort.learning.published import PUBLISHED_ENDING
 from neurocohort.learning.published_weights import intensity_as_published, take_published_weights
-from neurocohort.learning.run_record import Attempt, EpochRow, Pretrained
+from neurocohort.learning.run_record import Attempt, EpochRow, Pretrained, UnlabelledScans
 from neurocohort.learning.scan_order import balance_line
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks import WITHOUT_VALUES, Pretraining, Segmentation, Task, fit_task
 from neurocohort.learning.transfer import check_freezing, take_weights
+from neurocohort.learning.unlabelled import UnlabelledBatches, training_part
 
 EDGES = {  # where the best epoch is the first or last possible one
     FIRST: "warning: epoch {kept}, the first that could be kept, was the best of {run}: all later epochs were worse.",
@@ -78,6 +79,7 @@ class Trained:
         pretrained: Of a pretraining, its scans and what its loss is compared with; ``weights`` are then those of the encoder.
         heads: Of the auxiliary variables.
         sites: Number of training scans of each site that an adversarial classifier learned; empty without one.
+        unlabelled: Scans and participants that were learned from without a label map; None where none were.
     """
 
     weights: dict[str, torch.Tensor]
@@ -98,6 +100,7 @@ class Trained:
     pretrained: Pretrained | None = None
     heads: tuple[Head, ...] = ()
     sites: dict[str, int] = field(default_factory=dict)
+    unlabelled: UnlabelledScans | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class _Job:
     stop: StopRequest
     files: TrainingFiles
     report: Callable[[str], None]
+    unlabelled: pd.DataFrame | None = None
 
 
 def train(
@@ -120,6 +124,8 @@ def train(
     device: torch.device,
     files: TrainingFiles,
     report: Callable[[str], None] = print_line,
+    *,
+    unlabelled: pd.DataFrame | None = None,
 ) -> Trained:
     """Train a network, and choose the epoch on the validation rows.
 
@@ -134,6 +140,7 @@ def train(
         files: The checkpoint, from which an interrupted training continues; later attempts have files of their own next to it
             (`attempt_file`).
         report: Called with a line for each epoch.
+        unlabelled: unlabelled.tsv, for settings with ``semi_supervised``; its volumes are in ``packed``.
 
     Raises:
         Interrupted: After SIGTERM or SIGUSR1.
@@ -142,9 +149,12 @@ def train(
     check_freezing(settings)
     parts = parts_of(samples, settings.fold)
     check_views(settings, *parts)
+    others = None
+    if settings.semi_supervised and unlabelled is not None:
+        others = training_part(unlabelled, pd.concat(parts), settings.fold)
     with StopRequest() as stop, joined(settings.processes, device) as processes:
         report = report if processes.is_main_process else _silent
-        job = _Job(*parts, packed, processes, stop, files, report)
+        job = _Job(*parts, packed, processes, stop, files, report, others)
         done: list[Trained] = []
         for number in range(1, attempts_of(settings) + 1):
             done.append(_attempt(job, settings, number))
@@ -203,7 +213,11 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
         report(balance_line(batches.groups))
     network = _starting_network(source, precision, processes, report)
     start = copied_weights(network)
-    loop = Loop(network, batches, precision, processes, files)
+    unlabelled = None
+    if job.unlabelled is not None:
+        unlabelled = UnlabelledBatches(job.unlabelled, source, batches.steps, processes.rank)
+        report(f"{len(job.unlabelled)} scans without labels are learned from too")
+    loop = Loop(network, batches, precision, processes, files, unlabelled)
     if loop.resume(report):
         place = f"epoch {loop.state.epoch + 1}, step {loop.state.step + 1}"
         report(f"continuing from {files.checkpoint}: {'all epochs are done' if loop.finished() else place}")
@@ -219,6 +233,9 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     if judgement.learned is False and settings.retrain:
         loop.save()
     trained = replace(_trained(loop, judgement, start), sites=sites)
+    if job.unlabelled is not None:
+        people = len(job.unlabelled.drop_duplicates(["cohort", "participant_id"]))
+        trained = replace(trained, unlabelled=UnlabelledScans(len(job.unlabelled), people))
     if not isinstance(source.task, Pretraining):
         return trained
     pretrained = record_of(source, job.training, job.validation, trained.validation_loss)

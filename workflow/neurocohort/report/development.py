@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from neurocohort.dataset.folds import FOLDED_PARTS, HELD_OUT, test_fold_numbers, with_fold, with_test_fold
-from neurocohort.text import listed
+from neurocohort.report.formats import Run
+from neurocohort.text import counted, listed
 
 DEVELOPMENT = "development"  # the part of train and validation together, where folds divide them
 TESTED_ONCE = "tested-once"  # the part of everybody who isn't external, with test folds
@@ -93,6 +94,20 @@ def folds_sentence(samples: pd.DataFrame, folds: int) -> str:
         f"Cross-validation in {folds} folds: each network was trained on {trained} of the development participants and validated "
         f"on the other {validated}."
     )
+
+
+def unlabelled_sentence(runs: list[Run]) -> list[str]:
+    """How many scans without a label map the networks learned from. Those of several folds may differ."""
+    found = [run.unlabelled for run in runs if run.unlabelled]
+    if not found:
+        return []
+    most = max(found, key=lambda one: one.scans)
+    least = min(one.scans for one in found)
+    scans = counted(most.scans, "scan") if least == most.scans else f"{least} to {most.scans} scans"
+    return [
+        f"The network also learned from {scans} of the training part without label maps, of "
+        f"{counted(most.participants, 'participant')}. None of them is held out."
+    ]
 
 
 def _test_folds_sentence(samples: pd.DataFrame, folds: int) -> str:

@@ -45,6 +45,7 @@ def evaluations_sentence(record: Record, target: str) -> str:
         for count, noun in (
             (record.without_site, "network trained without a site"),
             (record.on_curve, "other point of a learning curve"),
+            (record.labels_only, "labels-only network"),
             (record.controls, "control"),
         )
         if count

@@ -46,6 +46,10 @@ ADAPTATION_COLUMNS = (
     *("kind", "method", "compared_with", "cohort", "site", "metric", "value", "ci_low", "ci_high", "interval", "n"),
     *("difference", "difference_low", "difference_high", "note"),
 )
+FEW_LABELS_COLUMNS = (
+    *("model", "metric", "value", "ci_low", "ci_high", "interval", "n"),
+    *("difference", "difference_low", "difference_high", "note"),
+)
 NETWORK_COLUMNS = (
     *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
     *("learned", "used", "reason"),
@@ -71,6 +75,13 @@ class Pretrained(Record):
     validation_participants: int
 
 
+class Unlabelled(Record):
+    """What run.json has of scans without a label map; see `learning.run_record.UnlabelledScans`."""
+
+    scans: int
+    participants: int
+
+
 class Run(Record):
     """run.json: the facts of one training. ``settings`` are those of `learning.settings.TrainingSettings`."""
 
@@ -86,6 +97,7 @@ class Run(Record):
     learning: Learning = Learning()
     pretraining: Pretrained | None = None
     adversarial_sites: dict[str, int] = Field(default_factory=dict)
+    unlabelled: Unlabelled | None = None
 
     @property
     def keep(self) -> str:

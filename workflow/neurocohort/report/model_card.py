@@ -12,7 +12,14 @@ from neurocohort.evaluation.combined import COMBINED
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE
 from neurocohort.report import headline, labels, participants
 from neurocohort.report.claims import given_weights
-from neurocohort.report.development import fitted_on, folds_sentence, held_out, members_in_words, tested_once
+from neurocohort.report.development import (
+    fitted_on,
+    folds_sentence,
+    held_out,
+    members_in_words,
+    tested_once,
+    unlabelled_sentence,
+)
 from neurocohort.report.markdown import escaped
 from neurocohort.report.model_limits import Known, limits, value_of
 from neurocohort.report.networks import networks_sentence
@@ -212,6 +219,7 @@ def _training_sentences(known: Known) -> list[str]:
             f"A fraction of {plain_number(fraction)} of the training samples were not scans, but images of random contrast "
             "painted from the scans' label maps (after SynthSeg, Billot et al. 2023)."
         )
+    start += unlabelled_sentence([known.run] if known.run else [])
     if folds := folds_sentence(known.samples, known.folds):
         return [folds, *start]
     if known.run is None or known.run.keep == "best":

@@ -337,6 +337,14 @@ class Experiment:
         return self._table("adaptation.tsv", "the adaptation to new sites", formats.ADAPTATION_COLUMNS)
 
     @cached_property
+    def few_labels(self) -> Read | None:
+        """With and without scans that have no label map; None for an experiment that learns from labels only."""
+        if not self.settings.get("semi_supervised"):
+            return None
+        columns = formats.FEW_LABELS_COLUMNS
+        return self._table("few_labels.tsv", "what scans without a label map brought", columns, may_be_empty=True)
+
+    @cached_property
     def saliency(self) -> SaliencyRecord | Missing:
         what = f"the saliency map of {self.name}"
         return self.sources.record(self.folder / "saliency" / "saliency.json", what, SaliencyRecord)

@@ -11,6 +11,7 @@ from neurocohort.settings.predictors import Predictor
 from neurocohort.settings.pretraining import Pretraining
 from neurocohort.settings.recipes import Recipe
 from neurocohort.settings.selection import SelectionKeys
+from neurocohort.settings.semi_supervised import SemiSupervised
 from neurocohort.settings.sweeps import Sweep
 from neurocohort.settings.training import Network, Training, Transfer
 
@@ -72,6 +73,11 @@ class Experiment(SelectionKeys):
         None,
         description="Only with `task: pretraining`, where it may be left out: what is learned from the scans. See "
         "[Pretraining](#pretraining).",
+    )
+    semi_supervised: SemiSupervised | None = Field(
+        None,
+        description="Segmentation only: what is learned from scans of the training part without a label map. The same network is "
+        "also trained without these scans, for comparison. See [Few labels](../docs/few_labels.md).",
     )
     sweep: Sweep | None = Field(
         None,

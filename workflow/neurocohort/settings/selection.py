@@ -67,7 +67,8 @@ class SelectionSettings(SelectionKeys):
     ``shuffle_seed``: of the permutation of the targets trained on, for a control. ``left_out_site``: its participants are
     tested and never trained on. ``test_folds``: the study's number of them. ``development``: whether only the rows that training
     may see are written; with test folds, those that the trainings of ``test_fold`` may see. ``own_participants``: how many of the
-    development part are kept, for a learning curve, drawn with ``participants_seed``; 0 for all.
+    development part are kept, for a learning curve, drawn with ``participants_seed``; 0 for all. ``drawn_for``: the key that asks
+    for them, if it isn't ``learning_curve``.
     """
 
     shuffle_seed: int | None = None
@@ -77,3 +78,4 @@ class SelectionSettings(SelectionKeys):
     test_fold: int = 0
     own_participants: int = 0
     participants_seed: int = 0
+    drawn_for: str | None = None

@@ -127,8 +127,8 @@ class NetworkKeys(Group):
         None,
         ge=2,
         le=64,
-        description="Side of the patches, in voxels, into which a transformer divides a volume; each side of the grid must be a "
-        f"multiple of it. {architectures.with_option('patch_size')} only; absent for the published "
+        description="Side of the patches, in voxels, into which a transformer or attention_mil divides a volume; each side of "
+        f"the grid must be a multiple of it. {architectures.with_option('patch_size')} only; absent for the published "
         f"{architectures.ARCHITECTURES['vit'].patch_size}.",
     )
 

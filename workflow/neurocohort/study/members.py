@@ -1,5 +1,5 @@
 """The trainings of an experiment: its members (one for each test fold, fold and seed), the draws of a sweep, and additional
-experiments: controls, repetitions without one of its sites, and those of a learning curve.
+experiments: controls, repetitions without one of its sites or without unlabelled scans, and those of a learning curve.
 
 Everything follows from the configuration. Imports stay light: this runs at the start of every Snakemake process.
 """
@@ -13,8 +13,10 @@ from neurocohort.learning.draws import draws_of, rounds_of
 from neurocohort.learning.published import PUBLISHED
 from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.settings.pretraining import PRETRAINING, Pretraining
+from neurocohort.settings.semi_supervised import SemiSupervised
 from neurocohort.settings.training import TrainingKeys, TransferKeys
 from neurocohort.study.learning_curves import curve_points, of_point
+from neurocohort.study.semi_supervised import labels_only_name, learns_unlabelled, of_labels_only, with_labelled
 
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
 PERMUTATIONS = 3  # with a single one, chance and a leak can't be distinguished
@@ -26,12 +28,13 @@ def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
 
     These are its controls, whose targets are permuted by the number ``permutation`` (1, 2, ...; 0 in other experiments), and one
     for each site that is left out in turn, the ``left_out_site`` (empty in other experiments). The points of a learning curve
-    have all seeds, and ``learning_curve_of``, the experiment whose curve it is. The keys ``learning_curve`` and ``adaptation``
-    themselves are left out: no network of the experiment depends on them.
+    have all seeds, and ``learning_curve_of``, the experiment whose curve it is. So has the experiment without scans that have no
+    label map, which is ``labels_only_of`` another. The keys ``learning_curve`` and ``adaptation`` themselves are left out: no
+    network of the experiment depends on them.
     """
     found = {}
     for name, given in experiments.items():
-        experiment = {key: value for key, value in given.items() if key not in COMPARISONS}
+        experiment = with_labelled({key: value for key, value in given.items() if key not in COMPARISONS})
         own = {"permutation": 0, "left_out_site": ""}
         found[name] = {"sweep": None, **experiment, **own}
         additional: dict[str, Any] = {"sweep": None, "control": None, "leave_one_site_out": []}
@@ -39,6 +42,9 @@ def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
             found[control] = _with_one_seed(experiment) | additional | own | {"permutation": number}
         for other, site in without_site_names(name, experiment.get("leave_one_site_out") or []).items():
             found[other] = _with_one_seed(experiment) | additional | own | {"left_out_site": site}
+        if learns_unlabelled(experiment):
+            copied = copy.deepcopy({key: value for key, value in experiment.items() if key != "predictors"})
+            found[labels_only_name(name)] = copied | additional | own | of_labels_only(name)
         for point in curve_points(name, given.get("learning_curve") or []):
             if point.experiment != name:
                 copied = copy.deepcopy({key: value for key, value in experiment.items() if key != "predictors"})
@@ -179,6 +185,7 @@ def training_settings(
         **({} if fraction is None else {"grid_fraction": fraction}),
         **({} if structures is None else {"structures": structures}),
         **({"pretraining": Pretraining(**experiment.get("pretraining") or {})} if pretrains else {}),
+        **({"semi_supervised": SemiSupervised(**semi)} if (semi := experiment.get("semi_supervised")) else {}),
         **({"intensity_scale": intensity} if intensity and training.get("synthetic") else {}),
         "judged": not experiment.get("permutation") and not pretrains,
         "fold": own.fold,

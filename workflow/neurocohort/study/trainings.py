@@ -12,6 +12,7 @@ from neurocohort.study.learning_curves import learning_curve_faults
 from neurocohort.study.members import control_names, without_site_names
 from neurocohort.study.messages import did_you_mean, listed
 from neurocohort.study.published import published_faults
+from neurocohort.study.semi_supervised import semi_supervised_faults
 
 
 def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
@@ -63,6 +64,7 @@ def training_faults(key: str, experiment: dict, config: dict) -> Iterator[str]:
         yield f"`{key}.leave_one_site_out` creates an experiment `{name}`, a name that another experiment has; rename that one."
     if own:
         yield from learning_curve_faults(key, own, experiment, config)
+    yield from semi_supervised_faults(key, own, experiment, config)
     for name in set(control_names(own, kind) if own else ()) & set(config["experiments"]):
         yield f"`{key}.control` creates an experiment `{name}`, a name that another experiment has; rename that one."
 

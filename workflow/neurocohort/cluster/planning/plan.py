@@ -31,6 +31,8 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "longitudinal_metrics": "longitudinal",
     "adaptation": "control",
     "adapt": "predict",  # not measured; it passes each scan once for each layer of batch norm
+    "few_labels": "control",
+    "select_unlabelled": "select",
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
 # The rules in the order in which data pass through them.
@@ -38,9 +40,10 @@ ORDER = (
     *("synthetic_ixi", "synthetic_oasis1", "download", "download_weights", "download_network", "template"),
     "registration_network",
     *("ingest_cohort", SCAN_RULE),
-    *("quality", "split", "pack", "select_training", "select", "suggest", "train", "choose", "adopt", "predict"),
+    *("quality", "split", "pack", "select_training", "select_unlabelled", "select"),
+    *("suggest", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "learning_curve", "adapt", "adaptation", "longitudinal", "longitudinal_metrics"),
+    *("control", "learning_curve", "few_labels", "adapt", "adaptation", "longitudinal", "longitudinal_metrics"),
     *("bundle", "apply_model", "tracking", "report"),
 )
 

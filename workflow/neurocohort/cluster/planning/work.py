@@ -24,6 +24,7 @@ GRAD_CAM_STEPS = 3  # per scan, in forward passes: a backward pass takes twice a
 NETWORKS_SHOWN = 2  # the trained one, and one with random weights
 LEARNING = ("train", "predict", "saliency")  # kinds of jobs that run a network, on a GPU if they are given one
 CPU = "cpu"
+UNLABELLED_PASSES = 4 / 3  # of a scan without labels, in trained ones: the network learns, and the teacher predicts
 COARSE_SHARE = 1 / 8  # of the time of an epoch that a coarse one takes
 ENOUGH = 200  # benchmark files of a kind
 
@@ -153,6 +154,7 @@ def _train(study: Study, name: str, run: str, epochs: int) -> float:
     parts, settings = study.parts(name), _settings(study, name, run)
     validation = parts.validation * _inference(study, name, run)
     training = parts.train * (_pass_seconds(study, "train", name, run) + _painting(study, settings))
+    training *= 1 + (UNLABELLED_PASSES if settings.get("semi_supervised") else 0)  # as many of them as labelled ones
     epochs = epochs or settings["epochs"]
     fine = epochs - (1 - COARSE_SHARE) * min(settings["coarse_epochs"], epochs)
     return seconds("train") + fine * (training + validation)
@@ -187,6 +189,6 @@ def _settings(study: Study, name: str, run: str = "") -> dict:
 def _saliency_predictions(study: Study) -> int:
     """How many predictions a saliency map needs."""
     settings = study.config["saliency"]
-    if settings["method"] == "grad_cam":
+    if settings["method"] in ("grad_cam", "attention"):  # attention takes less: one pass
         return settings["scans"] * GRAD_CAM_STEPS * NETWORKS_SHOWN
     return (BLOCKS * HIDDEN_IN + settings["scans"]) * NETWORKS_SHOWN
