@@ -35,8 +35,8 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
             for name, experiment in config["experiments"].items():
                 segmentation = experiment["task"] == "segmentation"
                 of_values = any(name in path for name in ("saliency", "applied"))
-                asked_for = ("learning_curve", "longitudinal", "adaptation", "few_labels")  # by some studies only
-                if any(one in path for one in asked_for):
+                of_some = ("learning_curve", "longitudinal", "adaptation", "few_labels")  # by some studies only
+                if any(one in path for one in of_some):
                     continue
                 if (of_values and segmentation) or ("label_maps" in path and not segmentation):
                     continue

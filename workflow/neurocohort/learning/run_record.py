@@ -72,8 +72,8 @@ class Run(TypedDict):
     """The content of run.json.
 
     ``best_epoch``, ``criterion`` and ``validation_loss`` are described in `training.Trained`; ``pretraining`` has the fields of
-    `Pretrained`; ``adversarial_sites`` has the number of training scans of each site that an adversarial classifier learned; ``unlabelled``
-    has the fields of `UnlabelledScans`.
+    `Pretrained`; ``adversarial_sites`` has the number of training scans of each site that an adversarial classifier learned;
+    ``unlabelled`` has the fields of `UnlabelledScans`.
     """
 
     settings: dict[str, Any]
