@@ -25,9 +25,9 @@ demo: .venv/ready
 test: .venv/ready .venv/optional
 	pytest -n $(CORES) --no-loadscope-reorder --durations=10 -m "not slow and not machine"
 
-# All in one session, so that the demo runs once. Three processes also on two cores, because tests of schedulers mostly wait.
+# All in one session, so that the demo runs once. Four processes also on two cores, because tests of schedulers mostly wait.
 test-all: .venv/ready .venv/optional
-	pytest -n 3 --no-loadscope-reorder --durations=10 -m "not machine"
+	pytest -n 4 --no-loadscope-reorder --durations=10 -m "not machine"
 
 # Kills runs at random moments, and tests full and read-only disks at every stage.
 test-machine: .venv/ready .venv/optional
