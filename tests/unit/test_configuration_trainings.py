@@ -63,6 +63,7 @@ RATES = {"training.learning_rate": [0.1, 0.03, 0.01]}
             ["training.epochs", "from round to round"],
         ),
         ({"sweep": {"method": "bayesian", "draws": 5, "values": RATES}}, None),
+        ({"training__epochs": 2, "sweep": {"method": "bayesian", "draws": 5, "values": RATES}}, None),
         ({"sweep": {"method": "bayesian", "draws": 4, "values": RATES}}, ["sweep.draws` is 4", "more than"]),
         (
             {

@@ -75,7 +75,7 @@ def possible_draws(sweep: dict, epochs: int) -> Iterator[tuple[str, dict[str, An
 def _epochs_faults(key: str, sweep: dict, epochs: int) -> Iterator[str]:
     """Yield a sentence where the first round of successive halving has too few epochs to compare its draws."""
     rounds = rounds_of(sweep)
-    if rounds and epochs // rounds[0].shorter < FEWEST_EPOCHS:
+    if rounds and rounds[0].shorter > 1 and epochs // rounds[0].shorter < FEWEST_EPOCHS:
         yield (
             f"`{key}` has {len(rounds)} rounds, and the first has {epochs // rounds[0].shorter} of `training.epochs` ({epochs}); "
             f"expected at least {FEWEST_EPOCHS}. Raise `training.epochs`, or give fewer draws or a larger `{key}.reduction`."
