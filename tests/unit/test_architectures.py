@@ -226,7 +226,11 @@ def test_an_encoder_starts_from_the_weights_of_swin_unetr(tmp_path):
         ),
         ({"name": "vit", "channels": [50, 50]}, [48, 48, 48], ["vit expects a multiple of 24"]),
         ({"name": "vit", "channels": [48]}, [48, 48, 48], ["has 1 value; vit expects 2 to 24"]),
-        ({"name": "sfcn", "patch_size": 8}, [96, 96, 96], ["patch_size` is 8, and sfcn has no patches", "or use attention_mil, vit"]),
+        (
+            {"name": "sfcn", "patch_size": 8},
+            [96, 96, 96],
+            ["patch_size` is 8, and sfcn has no patches", "or use attention_mil, vit"],
+        ),
         ({"name": "swin"}, [44, 50, 44], None),
         ({"name": "swin"}, [32, 32, 32], ["halves it 5 times", "to a single voxel"]),
         ({"name": "swin", "channels": [20]}, [44, 50, 44], ["swin expects a multiple of 12"]),
