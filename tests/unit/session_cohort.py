@@ -30,7 +30,7 @@ def made_tables(people: int = 72, sessions: int = 3, seed: int = 1) -> dict[str,
                 "conversion_age": age + 6 if converts else np.nan,
             })  # fmt: skip
             volumes = {"volume_brain_ml": 1200.0, "volume_gm_ml": 1200 * gm, "volume_csf_ml": 1200 * (0.6 - gm)}
-            qc.append({**scan, "status": "ok", "volume_wm_ml": 480.0, **volumes})
+            qc.append({**scan, "status": "ok", "has_labels": 0, "volume_wm_ml": 480.0, **volumes})
     return {"scans": pd.DataFrame(scans), "qc": pd.DataFrame(qc), "split": pd.DataFrame(split)}
 
 

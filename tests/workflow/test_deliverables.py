@@ -35,7 +35,13 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
             for name, experiment in config["experiments"].items():
                 segmentation = experiment["task"] == "segmentation"
                 of_values = any(name in path for name in ("saliency", "applied"))
-                of_some = ("learning_curve", "longitudinal", "adaptation", "few_labels")  # by some studies only
+                of_some = (
+                    "learning_curve",
+                    "longitudinal",
+                    "adaptation",
+                    "few_labels",
+                    "mlflow",
+                )  # by some studies only
                 if any(one in path for one in of_some):
                     continue
                 if (of_values and segmentation) or ("label_maps" in path and not segmentation):

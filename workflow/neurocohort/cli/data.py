@@ -248,7 +248,7 @@ def select(
     from neurocohort.dataset.controls import shuffled_by_test_fold
     from neurocohort.dataset.leakage import check_no_leakage, check_unlabelled, check_unseen
     from neurocohort.dataset.runs import test_fold_of
-    from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables, development_samples, samples_without_value
+    from neurocohort.dataset.samples import development_samples, read_cohort_tables, samples_without_value
     from neurocohort.dataset.samples import select_samples as run
     from neurocohort.dataset.sites import without_site
     from neurocohort.dataset.subsets import LEARNING_CURVE, of_record, with_participants
@@ -263,14 +263,7 @@ def select(
     from neurocohort.settings.selection import SelectionSettings
 
     wanted = SelectionSettings.read(settings)
-    tables: dict[str, CohortTables] = {
-        name: {
-            "scans": read_table(data / name / "scans.tsv", SCAN_COLUMNS),
-            "qc": read_table(results / name / "qc.tsv", ("scan_id", "participant_id", "status", "has_labels")),
-            "split": read_table(results / name / "split.tsv", ("participant_id", "part", "fold")),
-        }
-        for name in [*wanted.cohorts, *wanted.external]
-    }
+    tables = read_cohort_tables(data, results, [*wanted.cohorts, *wanted.external])
     groups = [[str(value).strip() for value in values] for values in listed_classes(wanted.classes or [])]
     query = {"task": wanted.task, "target": wanted.target, "query": wanted.filter}
     selected, steps = run(tables, wanted.external, **query, classes=groups, test_folds=wanted.test_folds)

@@ -17,20 +17,13 @@ def select_unlabelled(
     settings: Annotated[str, typer.Option(help="SelectionSettings as JSON")],
 ) -> None:
     """Select the scans of an experiment's training and validation parts that aren't among its LABELLED samples."""
-    from neurocohort.dataset.samples import SCAN_COLUMNS, CohortTables
+    from neurocohort.dataset.samples import read_cohort_tables
     from neurocohort.dataset.unlabelled import unlabelled_samples
     from neurocohort.files import read_table, write_table
     from neurocohort.settings.selection import SelectionSettings
 
     wanted = SelectionSettings.read(settings)
-    tables: dict[str, CohortTables] = {
-        name: {
-            "scans": read_table(data / name / "scans.tsv", SCAN_COLUMNS),
-            "qc": read_table(results / name / "qc.tsv", ("scan_id", "participant_id", "status", "has_labels")),
-            "split": read_table(results / name / "split.tsv", ("participant_id", "part", "fold")),
-        }
-        for name in wanted.cohorts
-    }
+    tables = read_cohort_tables(data, results, wanted.cohorts)
     query = {"query": wanted.filter, "left_out_site": wanted.left_out_site}
     write_table(output, unlabelled_samples(tables, read_table(labelled), **query))
 

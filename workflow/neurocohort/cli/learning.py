@@ -254,10 +254,11 @@ def adapt(
 ) -> None:
     """Predict the external scans of some cohorts with batch statistics that are recomputed from the scans of each site, without
     labels, and average over the MEMBERS (weights, each next to its run.json) that learned something."""
+    from neurocohort.dataset.folds import EXTERNAL
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
     from neurocohort.files import read_table, write_table
-    from neurocohort.learning.adaptive_batch_norm import EXTERNAL, adapted_predictions
+    from neurocohort.learning.adaptive_batch_norm import adapted_predictions
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.ensembles import average_values
     from neurocohort.learning.model_files import read_model

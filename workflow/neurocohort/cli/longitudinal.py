@@ -26,7 +26,7 @@ def longitudinal(
     from safetensors.torch import save
 
     from neurocohort.dataset.leakage import check_features_unseen
-    from neurocohort.dataset.samples import CohortTables
+    from neurocohort.dataset.samples import read_cohort_tables
     from neurocohort.dataset.sessions import select_sessions
     from neurocohort.evaluation.session_baselines import last_sessions, session_baselines
     from neurocohort.evaluation.session_inputs import session_inputs
@@ -39,14 +39,7 @@ def longitudinal(
     from neurocohort.settings.longitudinal import Longitudinal
 
     wanted = Longitudinal.read(settings)
-    tables: dict[str, CohortTables] = {
-        name: {
-            "scans": read_table(data / name / "scans.tsv"),
-            "qc": read_table(results / name / "qc.tsv"),
-            "split": read_table(results / name / "split.tsv"),
-        }
-        for name in wanted.cohorts
-    }
+    tables = read_cohort_tables(data, results, wanted.cohorts)
     selected = select_sessions(tables, wanted)
     sessions = selected.table
     for name, _, path in (one.partition("=") for one in learned or []):

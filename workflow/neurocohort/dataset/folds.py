@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-FOLDED_PARTS = ("train", "validation")  # the held-out part is in no fold: no choice may depend on it
+TRAIN, VALIDATION = "train", "validation"
+FOLDED_PARTS = (TRAIN, VALIDATION)  # the held-out part is in no fold: no choice may depend on it
 HELD_OUT, EXTERNAL = "held-out", "external"
 SHUFFLED = "target_test-{}"  # the column of a control's targets in the networks of a test fold
 

@@ -1,6 +1,7 @@
 """The samples of one experiment: its scans, their parts, and the number of scans left after each step."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pandas as pd
@@ -13,6 +14,7 @@ from neurocohort.dataset.packs import packed_scans
 from neurocohort.dataset.split import EXCLUDED, PARTS
 from neurocohort.dataset.targets import OTHER, class_names, target_values
 from neurocohort.errors import InputError
+from neurocohort.files import read_table
 from neurocohort.settings.selection import WITH_VALUES
 
 SCAN_COLUMNS = ("scan_id", "participant_id", "site", "age", "sex", "voxels_sha256")
@@ -26,6 +28,21 @@ class CohortTables(TypedDict):
     scans: pd.DataFrame
     qc: pd.DataFrame
     split: pd.DataFrame
+
+
+def read_cohort_tables(data: Path, results: Path, cohorts: Iterable[str]) -> dict[str, CohortTables]:
+    """Read the tables of ``cohorts`` in the folders ``data`` and ``results``, by name.
+
+    Raises InputError for a table or column that isn't there.
+    """
+    return {
+        name: {
+            "scans": read_table(data / name / "scans.tsv", SCAN_COLUMNS),
+            "qc": read_table(results / name / "qc.tsv", ("scan_id", "participant_id", "status", "has_labels")),
+            "split": read_table(results / name / "split.tsv", ("participant_id", "part", "fold")),
+        }
+        for name in cohorts
+    }
 
 
 def select_samples(

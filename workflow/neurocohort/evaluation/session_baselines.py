@@ -40,7 +40,7 @@ def session_baselines(sessions: pd.DataFrame, inputs: pd.DataFrame, task: str) -
 
     - ``mean`` or ``majority``: the mean of the targets, or the fraction of class 1.
     - ``visits``: ridge or logistic regression on the number of sessions and the years between the first and the last. If it
-      predicts anything, the target can be told from how somebody was followed, not from the brain.
+      predicts anything, the target depends on how somebody was followed, and models may use that instead of the brain.
     - ``last_session``: ridge or logistic regression on the inputs of the last session.
     - ``mixed_model``: in two steps (Tsiatis et al. 1995): a linear mixed model of each input over time, then ridge or logistic
       regression on the intercepts and slopes that it predicts for each participant. Inputs that only follow time, such as age,

@@ -5,6 +5,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from neurocohort.dataset.folds import TRAIN
 from neurocohort.dataset.targets import SEX_CLASSES
 from neurocohort.errors import InputError
 from neurocohort.evaluation.baselines import volume_inputs
@@ -13,7 +14,6 @@ from neurocohort.settings.longitudinal import Longitudinal
 VOLUMES = ("volume_csf_fraction", "volume_gm_fraction", "volume_wm_fraction", "volume_brain_ml")
 TIMES = ("years", "gap_years")
 FEATURE = "feature_{}"
-TRAIN = "train"
 
 
 def session_inputs(

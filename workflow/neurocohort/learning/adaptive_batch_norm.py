@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from neurocohort.dataset.folds import EXTERNAL
 from neurocohort.errors import InputError
 from neurocohort.learning.data import PackedImages, to_input
 from neurocohort.learning.inference import LEFT_RIGHT, predict
@@ -23,7 +24,6 @@ from neurocohort.learning.prediction_tables import value_rows
 from neurocohort.learning.scan_order import site_groups
 from neurocohort.settings.adaptation import FEWEST_SITE_SCANS
 
-EXTERNAL = "external"
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 

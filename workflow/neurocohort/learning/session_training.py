@@ -13,12 +13,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from neurocohort.dataset.folds import TRAIN, VALIDATION
 from neurocohort.dataset.sessions import CLASSIFICATION, PERSON
 from neurocohort.errors import InputError
 from neurocohort.learning.session_networks import network_module
 from neurocohort.settings.longitudinal import Longitudinal
 
-TRAIN, VALIDATION = "train", "validation"
 GRADIENT_CLIP = 1.0  # norm; sequences of a few sessions may have steep gradients at their first steps
 DECIMALS = 6
 

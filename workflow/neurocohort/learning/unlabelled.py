@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from neurocohort.dataset.folds import with_fold
+from neurocohort.dataset.folds import TRAIN, with_fold
 from neurocohort.errors import InputError
 from neurocohort.learning.augmentation import AugmentationParameters, ChannelParameters, augment, draw
 from neurocohort.learning.batches import BatchSource, ahead
@@ -129,13 +129,13 @@ def training_part(unlabelled: pd.DataFrame, labelled: pd.DataFrame, fold: int) -
         InputError: If no row is left, or if a participant or image is in the validation part too.
     """
     table = with_fold(unlabelled, fold)
-    rows = table[table["part"] == "train"].reset_index(drop=True)
+    rows = table[table["part"] == TRAIN].reset_index(drop=True)
     if rows.empty:
         raise InputError(
             f"the training part has no scan without a label map that is used, of {len(unlabelled)} in the development part; "
             "expected at least one. Remove `semi_supervised`, or set `semi_supervised.labelled` to use fewer label maps."
         )
-    other = labelled[labelled["part"] != "train"]
+    other = labelled[labelled["part"] != TRAIN]
     same = rows["participant_id"].astype(str).isin(other["participant_id"].astype(str))
     if "voxels_sha256" in rows and "voxels_sha256" in other:
         same |= rows["voxels_sha256"].isin(other["voxels_sha256"])

@@ -17,24 +17,13 @@ from neurocohort.study.longitudinal import unknown_start
 
 FOLDER = "longitudinal"  # in the results
 HEADLINE = {CLASSIFICATION: "auc", "regression": "mae"}
-# A metric of the visits, and its value if they told nothing.
+# A metric of the visits, and its value if they don't predict the target.
 OF_VISITS = {CLASSIFICATION: ("auc", 0.5), "regression": ("r2", 0.0)}
 PREDICTS = {LAST_SESSION: "the last session alone", MIXED_MODEL: "the linear mixed model"}
 METRIC_COLUMNS = ("model", "cohort", "part", "metric", "value", "ci_low", "ci_high", "interval", "n")
 COMPARISON_COLUMNS = (
-    *(
-        "model",
-        "baseline",
-        "cohort",
-        "metric",
-        "network_value",
-        "baseline_value",
-        "difference",
-        "ci_low",
-        "ci_high",
-        "n",
-    ),
-    "in_favour_of",
+    *("model", "baseline", "cohort", "metric", "network_value", "baseline_value"),
+    *("difference", "ci_low", "ci_high", "n", "in_favour_of"),
 )
 SESSION_COLUMNS = ("cohort", "participant_id", "part", "scan_id")
 
