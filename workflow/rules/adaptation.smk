@@ -4,33 +4,6 @@
 ADAPTED = adapted_cohorts(config["experiments"])
 
 
-def new_sites_of(experiment):
-    """The sites that an experiment with `adaptation` was not trained on; none without."""
-    return new_sites(config["experiments"], experiment)
-
-
-def new_site_files(wildcards, file):
-    """`file` of every experiment that is compared at a new site."""
-    return [
-        f"results/experiments/{experiment}/{file}"
-        for place in new_sites_of(wildcards.experiment)
-        for experiment in place.experiments.values()
-    ]
-
-
-def reference_files(wildcards, file):
-    """`file` of the experiment itself at each new site."""
-    return [
-        f"results/experiments/{place.experiments[wildcards.experiment]}/{file}"
-        for place in new_sites_of(wildcards.experiment)
-    ]
-
-
-def recomputes(experiment):
-    """Whether an experiment also predicts with recomputed batch statistics."""
-    return config["experiments"][experiment]["adaptation"]["batch_norm"]
-
-
 rule adapt:
     """Predict the scans of new sites with batch statistics that are recomputed from these scans, without their labels."""
     input:

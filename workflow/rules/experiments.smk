@@ -242,40 +242,6 @@ def given_tables(wildcards):
     return [predictor["file"] for predictor in given.values()]
 
 
-def control_metrics(wildcards):
-    kind = EXPERIMENTS[wildcards.experiment]["control"]
-    names = control_names(wildcards.experiment, kind)
-    return expand("results/experiments/{control}/metrics.tsv", control=names)
-
-
-def points_of(experiment):
-    """The points of the learning curve of an experiment; none if it has none."""
-    return curve_points(experiment, config["experiments"][experiment]["learning_curve"])
-
-
-def learning_curve_files(wildcards, file):
-    """``file`` of all points of a learning curve."""
-    return [
-        f"results/experiments/{point.experiment}/{file}"
-        for point in points_of(wildcards.experiment)
-    ]
-
-
-def applied_option(wildcards):
-    """The experiment that was applied without training as an option, or why there is none."""
-    source, reason = applied_source(config["experiments"], wildcards.experiment)
-    return f"--applied={source}" if source else f"--reason={reason}"
-
-
-def without_sites(file):
-    """``file`` of each experiment that repeats another one without one of its sites."""
-    return [
-        f"results/experiments/{other}/{file}"
-        for name, experiment in config["experiments"].items()
-        for other in without_site_names(name, experiment["leave_one_site_out"])
-    ]
-
-
 def members(experiment):
     return members_of(EXPERIMENTS[experiment], config["split"]["folds"], TEST_FOLDS)
 
@@ -324,21 +290,3 @@ def transfer_networks(wildcards, file):
         EXPERIMENTS[source], config["split"]["folds"], wildcards.run, TEST_FOLDS
     )
     return [f"results/experiments/{source}/{name}/{file}" for name in names]
-
-
-def session_features(wildcards):
-    """The features of the networks of the experiment that a longitudinal analysis names."""
-    name = ANALYSES[wildcards.analysis].get("features")
-    return member_files(name, "features.npz") if name else []
-
-
-def session_networks(wildcards):
-    """The records of these networks."""
-    name = ANALYSES[wildcards.analysis].get("features")
-    return member_files(name, "run.json") if name else []
-
-
-def learned_samples(wildcards):
-    """The samples that these networks, and those that they started from, learned from, by experiment."""
-    chain = feature_chain(EXPERIMENTS, ANALYSES[wildcards.analysis])
-    return {name: f"results/experiments/{name}/training/samples.tsv" for name in chain}
