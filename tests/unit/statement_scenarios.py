@@ -7,6 +7,7 @@ from pathlib import Path
 from report_fixture import make_study
 from statement_adaptation import ADAPTATION, ADAPTATION_OPTIONS
 from statement_few_labels import FEW_LABELS_OPTIONS, FEW_LABELS_PIECES
+from statement_generation import GENERATION_OPTIONS, GENERATION_PIECES
 from statement_longitudinal import LONGITUDINAL_OPTIONS, LONGITUDINAL_PAGES, LONGITUDINAL_PIECES
 from statement_options import OPTIONS
 from statement_pages import PAGES
@@ -22,6 +23,7 @@ CHANGES = {
     **LONGITUDINAL_OPTIONS,
     **ADAPTATION_OPTIONS,
     **FEW_LABELS_OPTIONS,
+    **GENERATION_OPTIONS,
 }
 
 
@@ -35,7 +37,8 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
-    for name, say in {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION, **FEW_LABELS_PIECES}.items():
+    pieces = {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION, **FEW_LABELS_PIECES}
+    for name, say in {**pieces, **GENERATION_PIECES}.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 

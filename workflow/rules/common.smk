@@ -34,6 +34,12 @@ from neurocohort.learning.draws import draws_of, final_draws, rounds_of, suggest
 from neurocohort.learning.published import PUBLISHED, grid_fraction
 from neurocohort.study.adaptation import adapted_cohorts, new_sites
 from neurocohort.study.applied_models import bundle_files
+from neurocohort.study.generation import (
+    generates,
+    generator_settings,
+    learner_settings,
+    reference_member,
+)
 from neurocohort.study.learning_curves import applied_source, curve_points
 from neurocohort.study.longitudinal import feature_chain
 from neurocohort.study.members import (

@@ -78,3 +78,27 @@ def learned_samples(wildcards):
     """The samples that these networks, and those that they started from, learned from, by experiment."""
     chain = feature_chain(EXPERIMENTS, ANALYSES[wildcards.analysis])
     return {name: f"results/experiments/{name}/training/samples.tsv" for name in chain}
+
+
+# The experiments with a generative model of their scans.
+GENERATING = [
+    name for name, experiment in config["experiments"].items() if generates(experiment)
+]
+
+
+def generator_of(wildcards):
+    """The settings of the generative model's training."""
+    wanted = config["experiments"][wildcards.experiment]["generation"]
+    return generator_settings(EXPERIMENTS[wildcards.experiment], wanted).as_json()
+
+
+def learner_of(wildcards):
+    """The settings of the network that learns from generated images."""
+    return learner_settings(EXPERIMENTS[wildcards.experiment]).as_json()
+
+
+def member_of_reference(wildcards, file):
+    """``file`` of the network that the one from generated images is compared with."""
+    name = wildcards.experiment
+    member = reference_member(EXPERIMENTS[name])
+    return f"results/experiments/{name}/{member}/{file}"

@@ -42,6 +42,11 @@ rule report:
             for name, experiment in config["experiments"].items()
             if learns_unlabelled(experiment)
         ],
+        generation=[
+            f"results/experiments/{name}/{file}"
+            for name in GENERATING
+            for file in ("generation.tsv", "generation/examples.npz")
+        ],
         saliency=SALIENCY_MAPS,
         applied_models=APPLIED_MODELS,
         longitudinal=LONGITUDINAL,

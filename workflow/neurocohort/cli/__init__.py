@@ -16,6 +16,7 @@ from neurocohort.cli import (  # noqa: E402
     bids_app,  # noqa: F401
     data,  # noqa: F401
     few_labels,  # noqa: F401
+    generation,  # noqa: F401
     handover,  # noqa: F401
     learning,  # noqa: F401
     longitudinal,  # noqa: F401

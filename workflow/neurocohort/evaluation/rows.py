@@ -147,6 +147,20 @@ class FewLabelsRow:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class GenerationRow:
+    """A row of generation.tsv: what answers a ``question`` about generated images, and in the rows of the generated images the
+    difference to the scans. ``note``: why it can't be answered; else empty."""
+
+    question: str
+    model: str
+    estimate: Estimate
+    difference: float = NAN
+    difference_low: float = NAN
+    difference_high: float = NAN
+    note: str = ""
+
+
 def table_of(rows: Iterable[object], kind: type) -> pd.DataFrame:
     """The table of ``rows``, which are dataclasses of one ``kind``; numbers are rounded to six decimals.
 

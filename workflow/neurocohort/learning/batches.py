@@ -21,13 +21,14 @@ from neurocohort.learning.adversarial import site_numbers
 from neurocohort.learning.augmentation import AugmentationParameters, augment, draw
 from neurocohort.learning.auxiliary import Auxiliary, auxiliary_targets
 from neurocohort.learning.data import Intensity, Pack, PackedImages, to_input
+from neurocohort.learning.generative_network import with_conditions
 from neurocohort.learning.memory import free_memory
 from neurocohort.learning.patches import brain_voxel, start_around
 from neurocohort.learning.pretraining_inputs import PretrainingInputs
 from neurocohort.learning.scan_order import epoch_order, site_groups
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.synthetic_images import Contrast, Painter, Regions
-from neurocohort.learning.tasks import SEGMENTATION, Task, mirrored_labels_of
+from neurocohort.learning.tasks import SEGMENTATION, Generation, Task, mirrored_labels_of
 
 RESIDENT, STREAMED = "resident", "streamed"
 RESIDENT_FRACTION = 0.5  # of the free memory: the network's activations need the rest
@@ -45,7 +46,8 @@ class Batch:
 
     Args:
         inputs: (n, C, X, Y, Z) float32.
-        targets: (n,) values or (n, X, Y, Z) labels; for a pretraining see `pretraining_inputs`.
+        targets: (n,) values or (n, X, Y, Z) labels; for a pretraining see `pretraining_inputs`;
+            for a generation the (n, 2) conditions, which are also channels of the inputs.
         count: Scans of the batch over all processes.
         auxiliary: (n, variables) values of the auxiliary variables, NaN where unknown; None without any, and in a validation.
         sites: (n,) numbers of the sites that an adversarial classifier learns; None without one, and in a validation.
@@ -116,7 +118,9 @@ class BatchSource:
         return image, (labels[0] if labels else None)
 
     def values(self, samples: pd.DataFrame) -> torch.Tensor:
-        """The targets of ``samples``, (rows,), of a regression or a classification."""
+        """The targets of ``samples``, (rows,), of a regression or a classification; of a generation its conditions, (rows, 2)."""
+        if isinstance(self.task, Generation):
+            return self.task.conditions(samples)
         return torch.tensor(samples["target"].to_numpy(dtype=np.float64)).to(self.task.target_dtype)
 
 
@@ -243,6 +247,8 @@ class TrainingBatches:
         )
         values = [] if self.targets is None else [self.targets[sample] for sample in gathered.samples]
         targets = torch.stack(values) if moved_labels is None else moved_labels
+        if isinstance(self.source.task, Generation):
+            inputs = with_conditions(inputs, targets)
         auxiliary = None if self.auxiliary is None else self.auxiliary[gathered.samples]
         sites = None if self.sites is None else self.sites[gathered.samples]
         return Batch(inputs, targets.to(self.source.task.target_dtype), gathered.count, weight, auxiliary, sites)
@@ -309,7 +315,10 @@ def evaluation_batches(samples: pd.DataFrame, source: BatchSource) -> Iterator[B
                 yield Batch(*made.of_validation(scans, numbers), len(scans), 1.0)
                 continue
             inputs = to_input(images.to(source.device, non_blocking=True), source.intensity)
-            yield Batch(inputs, targets.to(source.device, non_blocking=True), len(inputs), 1.0)
+            targets = targets.to(source.device, non_blocking=True)
+            if isinstance(source.task, Generation):
+                inputs = with_conditions(inputs, targets)
+            yield Batch(inputs, targets, len(inputs), 1.0)
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result, None, None]:

@@ -46,7 +46,8 @@ def choose_precision(settings: TrainingSettings, device: torch.device) -> Precis
     """
     on_cpu = device.type == "cpu"
     layout = torch.channels_last_3d
-    if on_cpu and ARCHITECTURES[settings.network].contiguous_on_cpu:
+    architecture = ARCHITECTURES.get(settings.network)  # a generative model is none of them
+    if on_cpu and (architecture is None or architecture.contiguous_on_cpu):
         layout = torch.contiguous_format
     has_bfloat16 = on_cpu or torch.cuda.is_bf16_supported(including_emulation=False)
     name: str = settings.precision

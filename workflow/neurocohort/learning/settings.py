@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from neurocohort.settings.generation import Generation
 from neurocohort.settings.pretraining import Pretraining
 from neurocohort.settings.semi_supervised import SemiSupervised
 from neurocohort.settings.training import Augmentation, NetworkKeys, Synthetic, TrainingKeys, TransferKeys
@@ -23,6 +24,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         structures: Names of the structures of a segmentation, label 1 first; None for CSF, GM and WM.
         pretraining: What a pretraining learns; None for other tasks.
         semi_supervised: What is learned from scans without a label map; None where nothing is.
+        generation: The generative model that is trained; None for other tasks.
         weights: A safetensors file to start from, or the published weights (`learning.published`); empty for random weights.
         grid_fraction: Where the training goes back to the published weights, how much of one of their images the grid covers: the
             intensities are then scaled as for them. None elsewhere.
@@ -32,7 +34,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         test_fold: The test fold that is held out; 0 without test folds.
     """
 
-    task: Literal["regression", "classification", "segmentation", "pretraining"]
+    task: Literal["regression", "classification", "segmentation", "pretraining", "generation"]
     network: str
     modalities: list[str] = Field(["T1w"])
     classes: int = 2
@@ -40,6 +42,7 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
     structures: list[str] | None = None
     pretraining: Pretraining | None = None
     semi_supervised: SemiSupervised | None = None
+    generation: Generation | None = None
     weights: str = ""
     grid_fraction: float | None = None
     intensity_scale: Literal["percentile", "zscore"] | None = None

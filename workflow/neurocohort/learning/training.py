@@ -30,6 +30,7 @@ from neurocohort.learning.checkpoint import StopRequest, attempt_file
 from neurocohort.learning.data import Intensity, PackedImages, intensity_statistics
 from neurocohort.learning.distributed import Processes, joined
 from neurocohort.learning.events import epoch_events
+from neurocohort.learning.generative_network import generative_network
 from neurocohort.learning.judgement import Judgement, judge
 from neurocohort.learning.loop import Loop, TrainingFiles
 from neurocohort.learning.networks import build_network, copied_weights
@@ -41,7 +42,7 @@ from neurocohort.learning.published_weights import intensity_as_published, take_
 from neurocohort.learning.run_record import Attempt, EpochRow, Pretrained, UnlabelledScans
 from neurocohort.learning.scan_order import balance_line
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import WITHOUT_VALUES, Pretraining, Segmentation, Task, fit_task
+from neurocohort.learning.tasks import WITHOUT_VALUES, Generation, Pretraining, Segmentation, Task, fit_task
 from neurocohort.learning.transfer import check_freezing, take_weights
 from neurocohort.learning.unlabelled import UnlabelledBatches, training_part
 
@@ -261,6 +262,8 @@ def network_of(settings: TrainingSettings, task: Task, auxiliaries: int = 0) -> 
     """The network of ``settings`` with random weights, the task's outputs, and one output for each auxiliary variable."""
     if isinstance(task, Pretraining):
         return pretraining_network(settings, task)
+    if isinstance(task, Generation):
+        return generative_network(settings, task)
     return build_network(
         settings.network,
         settings.channels,

@@ -228,7 +228,7 @@ def _missing(study: Study) -> list[Missing]:
         needed += [cohort.split] if cohort in trained_on else []
     for one in study.experiments.values():
         needed += [one.samples, one.flow, one.metrics, one.baselines, *one.runs.values(), one.sweep, one.control]
-        needed += [one.learning_curve, one.adaptation, one.few_labels]
+        needed += [one.learning_curve, one.adaptation, one.few_labels, one.generation]
     needed += [run for one in study.pretrainings.values() for run in one.runs.values()]
     return missing_of(needed)
 

@@ -16,6 +16,7 @@ from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import comparison_sentence, comparison_table
 from neurocohort.report.development import members_in_words
 from neurocohort.report.few_labels import few_labels
+from neurocohort.report.generation import generation
 from neurocohort.report.given import given_models
 from neurocohort.report.learning_curve import learning_curve
 from neurocohort.report.part import Content, Part
@@ -63,6 +64,7 @@ def part_results(part: Part) -> Content:
         learning_curve(part, content)
         adaptation(part, content)
         few_labels(part, content)
+        generation(part, content)
     auxiliary(part, content)
     site_effects(part, content)
     content.details += missing_of((part.baselines, part.details))

@@ -345,6 +345,16 @@ class Experiment:
         return self._table("few_labels.tsv", "what scans without a label map brought", columns, may_be_empty=True)
 
     @cached_property
+    def generation(self) -> Read | None:
+        """What generated images are worth; None for an experiment without a generative model."""
+        if not self.settings.get("generation") or self.left_out_site:
+            return None
+        columns = formats.GENERATION_COLUMNS
+        return self._table(
+            "generation.tsv", "the comparison of generated images with scans", columns, may_be_empty=True
+        )
+
+    @cached_property
     def saliency(self) -> SaliencyRecord | Missing:
         what = f"the saliency map of {self.name}"
         return self.sources.record(self.folder / "saliency" / "saliency.json", what, SaliencyRecord)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from neurocohort.settings.adaptation import Adaptation
 from neurocohort.settings.base import Name, Unique
+from neurocohort.settings.generation import Generation
 from neurocohort.settings.ingest import Modality
 from neurocohort.settings.predictors import Predictor
 from neurocohort.settings.pretraining import Pretraining
@@ -78,6 +79,12 @@ class Experiment(SelectionKeys):
         None,
         description="Segmentation only: what is learned from scans of the training part without a label map. The same network is "
         "also trained without these scans, for comparison. See [Few labels](../docs/few_labels.md).",
+    )
+    generation: Generation | None = Field(
+        None,
+        description="Regression only: a generative model of the training scans, given the target and sex. The same network is "
+        "also trained on its images alone and tested on the held-out scans, and the images are compared with the scans. See "
+        "[Generation](../docs/generation.md).",
     )
     sweep: Sweep | None = Field(
         None,

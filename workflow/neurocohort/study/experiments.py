@@ -8,6 +8,7 @@ from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.sources.variable_kinds import CATEGORIES, LABEL_MAP, NUMBER, TWO_CLASSES
 from neurocohort.study.adaptation import adaptation_faults
 from neurocohort.study.auxiliary import auxiliary_faults
+from neurocohort.study.generation import generation_faults
 from neurocohort.study.messages import did_you_mean, listed
 from neurocohort.study.networks import network_faults
 from neurocohort.study.predictors import predictor_faults
@@ -67,6 +68,7 @@ def experiment_faults(
     yield from network_faults(key, experiment, experiment["training"]["patch"] or config["preprocessing"]["shape"])
     yield from training_faults(key, experiment, config)
     yield from adaptation_faults(key, experiment, config)
+    yield from generation_faults(key, experiment, config)
     yield from starting_faults(key, experiment, config["experiments"])
     yield from predictor_faults(key, experiment)
 

@@ -20,7 +20,8 @@ from neurocohort.study.semi_supervised import labels_only_name, learns_unlabelle
 
 CONTROL_SUFFIX = {"shuffled_target": "shuffled-target"}
 PERMUTATIONS = 3  # with a single one, chance and a leak can't be distinguished
-COMPARISONS = ("learning_curve", "adaptation")  # keys of an experiment that compare networks and change none
+# Keys of an experiment that compare networks and change none.
+COMPARISONS = ("learning_curve", "adaptation", "generation")
 
 
 def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
@@ -29,8 +30,8 @@ def all_experiments(experiments: dict[str, dict]) -> dict[str, dict]:
     These are its controls, whose targets are permuted by the number ``permutation`` (1, 2, ...; 0 in other experiments), and one
     for each site that is left out in turn, the ``left_out_site`` (empty in other experiments). The points of a learning curve
     have all seeds, and ``learning_curve_of``, the experiment whose curve it is. So has the experiment without scans that have no
-    label map, which is ``labels_only_of`` another. The keys ``learning_curve`` and ``adaptation`` themselves are left out: no
-    network of the experiment depends on them.
+    label map, which is ``labels_only_of`` another. The keys `COMPARISONS` themselves are left out: no network of
+    the experiment depends on them.
     """
     found = {}
     for name, given in experiments.items():

@@ -25,6 +25,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "adaptation": (None, NO_PREDICTION),
     "learning_curve": ([], f"{NO_PREDICTION}; give the key to the experiments that start from it"),
     "sweep": (None, f"the losses of two draws can't be compared, and {NO_PREDICTION}"),
+    "generation": (None, NO_PREDICTION),
     "semi_supervised": (None, "a pretraining learns from scans without labels anyway"),
     "training.mixup": (0.0, "a pretraining has no targets to average"),
     "training.adversarial_site": (0.0, "a pretraining has no output whose features could be adapted"),

@@ -33,6 +33,10 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "adapt": "predict",  # not measured; it passes each scan once for each layer of batch norm
     "few_labels": "control",
     "select_unlabelled": "select",
+    "train_generator": "train",  # not measured
+    "generate": "predict",  # not measured
+    "train_on_generated": "train",
+    "generation": "control",
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
 # The rules in the order in which data pass through them.
@@ -43,7 +47,19 @@ ORDER = (
     *("quality", "split", "pack", "select_training", "select_unlabelled", "select"),
     *("suggest", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "learning_curve", "few_labels", "adapt", "adaptation", "longitudinal", "longitudinal_metrics"),
+    *(
+        "control",
+        "learning_curve",
+        "few_labels",
+        "train_generator",
+        "generate",
+        "train_on_generated",
+        "generation",
+        "adapt",
+        "adaptation",
+        "longitudinal",
+        "longitudinal_metrics",
+    ),
     *("bundle", "apply_model", "tracking", "report"),
 )
 

@@ -14,17 +14,21 @@ import numpy as np
 from neurocohort.architectures import ARCHITECTURES
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.tasks.classification import CLASSIFICATION, Classification
+from neurocohort.learning.tasks.generation import Generation
 from neurocohort.learning.tasks.pretraining import PRETRAINING, Pretraining
 from neurocohort.learning.tasks.regression import REGRESSION, Regression
 from neurocohort.learning.tasks.segmentation import SEGMENTATION, Segmentation
+from neurocohort.settings.generation import GENERATION
 from neurocohort.structures import TISSUES
 
 __all__ = [
     "CLASSIFICATION",
+    "GENERATION",
     "PRETRAINING",
     "REGRESSION",
     "SEGMENTATION",
     "Classification",
+    "Generation",
     "Pretraining",
     "Regression",
     "Segmentation",
@@ -36,8 +40,10 @@ __all__ = [
     "task_values",
 ]
 
-Task = Regression | Classification | Segmentation | Pretraining
-TASKS: dict[str, type[Task]] = {task.kind: task for task in (Regression, Classification, Segmentation, Pretraining)}
+Task = Regression | Classification | Segmentation | Pretraining | Generation
+TASKS: dict[str, type[Task]] = {
+    task.kind: task for task in (Regression, Classification, Segmentation, Pretraining, Generation)
+}
 WITHOUT_VALUES = (SEGMENTATION, PRETRAINING)  # tasks whose samples have no number as their target
 
 
@@ -50,6 +56,8 @@ def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) ->
     if settings.pretraining is not None:
         wanted = settings.pretraining
         return Pretraining(wanted.method, len(settings.modalities), wanted.temperature)
+    if settings.generation is not None and training_targets is not None:
+        return Generation.fitted(training_targets, settings.generation.kl_weight)
     if training_targets is None:
         return Segmentation(tuple(settings.structures or TISSUES), settings.loss)
     if settings.task == CLASSIFICATION:
