@@ -26,11 +26,12 @@ MODULES = (
         "classification_results", "classification_tables", "segmentation_results", "shift", "training", "sweeps", "saliency",
         "cases", "quality", "subjects", "given", "repeatability", "site_effects", "applied", "learning_curve",
         "applied_models", "pretraining", "auxiliary_results", "longitudinal", "adaptation", "few_labels",
+        "regions",
     )),
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls", "predictors",
         "site_prediction", "harmonisation_details", "learning_curve", "auxiliary", "session_inputs", "session_baselines",
-        "adaptation", "few_labels",
+        "adaptation", "few_labels", "regions",
     )),
     "dataset/sessions.py",
     "cluster/planning/text.py",

@@ -12,6 +12,7 @@ from statement_options import OPTIONS
 from statement_pages import PAGES
 from statement_pieces import PIECES, plans
 from statement_pretraining import PRETRAINING_OPTIONS, PRETRAINING_PAGES, PRETRAINING_PIECES
+from statement_regions import REGION_OPTIONS, REGION_PIECES
 from statement_structures import STRUCTURE_OPTIONS, STRUCTURE_PAGES
 from statement_study import Scenario
 
@@ -22,6 +23,7 @@ CHANGES = {
     **LONGITUDINAL_OPTIONS,
     **ADAPTATION_OPTIONS,
     **FEW_LABELS_OPTIONS,
+    **REGION_OPTIONS,
 }
 
 
@@ -35,7 +37,14 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
-    for name, say in {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION, **FEW_LABELS_PIECES}.items():
+    for name, say in {
+        **PIECES,
+        **PRETRAINING_PIECES,
+        **LONGITUDINAL_PIECES,
+        **ADAPTATION,
+        **FEW_LABELS_PIECES,
+        **REGION_PIECES,
+    }.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 

@@ -43,6 +43,7 @@ rule report:
             if learns_unlabelled(experiment)
         ],
         saliency=SALIENCY_MAPS,
+        regions=REGIONS,
         applied_models=APPLIED_MODELS,
         longitudinal=LONGITUDINAL,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),

@@ -17,6 +17,7 @@ from neurocohort.cli import (  # noqa: E402
     data,  # noqa: F401
     few_labels,  # noqa: F401
     handover,  # noqa: F401
+    interpretation,  # noqa: F401
     learning,  # noqa: F401
     longitudinal,  # noqa: F401
     machines,  # noqa: F401

@@ -43,7 +43,16 @@ ORDER = (
     *("quality", "split", "pack", "select_training", "select_unlabelled", "select"),
     *("suggest", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "learning_curve", "few_labels", "adapt", "adaptation", "longitudinal", "longitudinal_metrics"),
+    *(
+        "regions",
+        "control",
+        "learning_curve",
+        "few_labels",
+        "adapt",
+        "adaptation",
+        "longitudinal",
+        "longitudinal_metrics",
+    ),
     *("bundle", "apply_model", "tracking", "report"),
 )
 
