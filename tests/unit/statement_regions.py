@@ -75,7 +75,6 @@ REGION_PIECES: dict[str, Callable[[], list[str]]] = {
     "regions_of_two_people": lambda: said(
         made(people=2), record(agreement=NONE, random_agreement=NONE, participants=2)
     ),
-    "regions_too_small": lambda: said(made().tail(1), record(regions=0)),
     "regions_not_asked": lambda: said(None, None),
 }
 REGION_OPTIONS: dict[str, Callable[[Scenario], None]] = {

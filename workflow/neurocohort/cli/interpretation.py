@@ -29,6 +29,7 @@ def regions(
 
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
+    from neurocohort.errors import InputError
     from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.regions import Hidden, Networks, Region, importance
     from neurocohort.files import read_table, write_json, write_table
@@ -61,6 +62,11 @@ def regions(
         for number, name in atlas.names.items()
     ]
     evaluated = [one.number for one in listed if one.evaluated]
+    if not evaluated:
+        raise InputError(
+            f"no region of {atlas.name} has {options.min_voxels} voxels on the study's grid; set a smaller "
+            "`saliency.regions.min_voxels`, or a finer grid by `preprocessing.spacing_mm`."
+        )
     hidden = hidden_regions(atlas.labels, evaluated, float(space.brain.spacing_mm[0]))
 
     every = read_table(samples)

@@ -26,9 +26,6 @@ def regions(part: Part, content: Content) -> None:
         content.details += [one for one in (table, record) if isinstance(one, Missing)]
         return
     rows = table[table["share"].notna()]
-    if rows.empty:
-        content.sentences.append("No region of the atlas is large enough on the study's grid to be hidden.")
-        return
     if rows["share_low"].isna().all():
         content.sentences.append("The importance of regions has no intervals: fewer than three held-out participants.")
     else:
