@@ -13,6 +13,7 @@ from statement_options import OPTIONS
 from statement_pages import PAGES
 from statement_pieces import PIECES, plans
 from statement_pretraining import PRETRAINING_OPTIONS, PRETRAINING_PAGES, PRETRAINING_PIECES
+from statement_regions import REGION_OPTIONS, REGION_PIECES
 from statement_structures import STRUCTURE_OPTIONS, STRUCTURE_PAGES
 from statement_study import Scenario
 
@@ -24,6 +25,7 @@ CHANGES = {
     **ADAPTATION_OPTIONS,
     **FEW_LABELS_OPTIONS,
     **GENERATION_OPTIONS,
+    **REGION_OPTIONS,
 }
 
 
@@ -38,7 +40,7 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
         change(scenario)
         yield option, scenario.text()
     pieces = {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION, **FEW_LABELS_PIECES}
-    for name, say in {**pieces, **GENERATION_PIECES}.items():
+    for name, say in {**pieces, **GENERATION_PIECES, **REGION_PIECES}.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 

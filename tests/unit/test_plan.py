@@ -212,7 +212,7 @@ def test_every_figure_that_is_asked_for_was_measured():
     measured = ("sfcn", "vit", "swin", "densenet121", "resnet10", "resnet18", "resnet34")
     for name in (*measured, "unet", "dynunet", "segresnet", "resencunet", "swinunetr"):
         assert {f"train {name}", f"infer {name}", f"size of weights {name}"} <= set(rates)
-    others = {"apply_model", "suggest", "tracking"}  # from the rates of other rules
+    others = {"apply_model", "suggest", "tracking", "regions"}  # from the rates of other rules
     assert {planning.KINDS.get(rule, rule) for rule in ORDER} - others <= set(rates), "every rule has a rate"
     assert len(TABLE.read_text().splitlines()) == len(rates) + 1, "each figure once"
 

@@ -14,6 +14,7 @@ from snakemake.exceptions import WorkflowError
 ENVIRONMENT = "../../envs/environment.yaml"  # relative to the files in this folder
 
 from neurocohort.codehash import code_hash, module_hash
+from neurocohort.sources.label_tables import own_table
 from neurocohort.sources.fingerprints import fingerprint_local
 from neurocohort.sources.scan_batches import batch_hash, read_batches
 from neurocohort.sources.sources import (

@@ -2,9 +2,24 @@
 
 
 def control_metrics(wildcards):
-    kind = EXPERIMENTS[wildcards.experiment]["control"]
+    """The metrics of an experiment's controls; none if it has no controls."""
+    kind = EXPERIMENTS[wildcards.experiment].get("control")
     names = control_names(wildcards.experiment, kind)
     return expand("results/experiments/{control}/metrics.tsv", control=names)
+
+
+def control_files(wildcards, file):
+    """``file`` of the networks of an experiment's controls; none if it has no controls."""
+    names = control_names(
+        wildcards.experiment, EXPERIMENTS[wildcards.experiment].get("control")
+    )
+    return [path for name in names for path in member_files(name, file)]
+
+
+def atlas_files():
+    """The user's atlas and the table of its regions; none if the regions are the template's blocks."""
+    atlas = (config["saliency"].get("regions") or {}).get("atlas")
+    return [atlas, str(own_table(Path(atlas)))] if atlas else []
 
 
 def points_of(experiment):

@@ -1,5 +1,5 @@
 # Input: networks of an experiment and all packed arrays. Output: predictions and features of each member, the average of the
-# predictions, networks.tsv with the outcome of each network, and saliency maps.
+# predictions, networks.tsv with the outcome of each network, saliency maps, and the importance of atlas regions.
 
 APPLIED_MODELS = expand(
     "results/applied_models/{model}/{file}",
@@ -10,6 +10,11 @@ SALIENCY_MAPS = [
     f"results/experiments/{name}/saliency/saliency.npz"
     for name in STUDIED
     if not segments(name) and config["saliency"]["method"] != "none"
+]
+REGIONS = [
+    f"results/experiments/{name}/regions.tsv"
+    for name in STUDIED
+    if not segments(name) and config["saliency"].get("regions")
 ]
 
 
@@ -163,11 +168,66 @@ rule saliency:
     params:
         code=code_hash("saliency"),
         folder=lambda w, output: os.path.dirname(output.maps),
-        settings=json.dumps(config["saliency"]),
+        settings=json.dumps(
+            {
+                key: value
+                for key, value in config["saliency"].items()
+                if key != "regions"
+            }
+        ),
         device=config["device"],
     shell:
         "neurocohort saliency --samples {input.samples} --results results --template {input.template}"
         " --folder {params.folder} --settings {params.settings:q} --device {params.device} {input.weights} > {log} 2>&1"
+
+
+rule regions:
+    """Importance of atlas regions for an experiment's networks over held-out scans, beside random weights and permuted targets."""
+    input:
+        samples="results/experiments/{experiment}/samples.tsv",
+        packed=lambda w: packed_arrays(all_cohorts(w.experiment), PACKS),
+        template="results/template.npz",
+        atlas=atlas_files(),
+        weights=lambda w: member_files(w.experiment, "model.safetensors"),
+        runs=lambda w: member_files(w.experiment, "run.json"),
+        controls=lambda w: control_files(w, "model.safetensors"),
+        control_runs=lambda w: control_files(w, "run.json"),
+        # Not read: the evaluation is on record before its result can be seen.
+        metrics="results/experiments/{experiment}/metrics.tsv",
+        control_metrics=control_metrics,
+    output:
+        table="results/experiments/{experiment}/regions.tsv",
+        record="results/experiments/{experiment}/regions.json",
+    log:
+        "logs/regions/{experiment}.log",
+    benchmark:
+        "benchmarks/regions/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(name for name in STUDIED if not segments(name)),
+    conda:
+        ENVIRONMENT
+    threads: training("threads")
+    resources:
+        **(GPU_MODEL if GPU else {}),
+        gpu=GPU,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(480),
+    params:
+        code=code_hash("regions"),
+        folder=lambda w, output: os.path.dirname(output.table),
+        task=lambda w: EXPERIMENTS[w.experiment]["task"],
+        intervals=json.dumps(config["evaluation"]),
+        settings=json.dumps(
+            {key: config["saliency"].get(key) for key in ("regions", "seed")}
+        ),
+        controls=lambda w, input: " ".join(
+            f"--control={path}" for path in input.controls
+        ),
+        device=config["device"],
+    shell:
+        "neurocohort regions --samples {input.samples} --results results --template {input.template} --folder {params.folder}"
+        " --task {params.task} --intervals {params.intervals:q} --settings {params.settings:q} --device {params.device}"
+        " {params.controls} {input.weights} > {log} 2>&1"
 
 
 rule apply_model:

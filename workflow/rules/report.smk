@@ -48,6 +48,7 @@ rule report:
             for file in ("generation.tsv", "generation/examples.npz")
         ],
         saliency=SALIENCY_MAPS,
+        regions=REGIONS,
         applied_models=APPLIED_MODELS,
         longitudinal=LONGITUDINAL,
         qc=expand("results/{cohort}/qc.tsv", cohort=COHORTS),

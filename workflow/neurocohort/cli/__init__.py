@@ -18,6 +18,7 @@ from neurocohort.cli import (  # noqa: E402
     few_labels,  # noqa: F401
     generation,  # noqa: F401
     handover,  # noqa: F401
+    interpretation,  # noqa: F401
     learning,  # noqa: F401
     longitudinal,  # noqa: F401
     machines,  # noqa: F401

@@ -161,6 +161,38 @@ class GenerationRow:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class RegionRow:
+    """A row of regions.tsv: what hiding a region changes; see `evaluation.regions`."""
+
+    region: int
+    name: str
+    voxels: int
+    volume_ml: float
+    change: float = NAN
+    change_low: float = NAN
+    change_high: float = NAN
+    change_per_ml: float = NAN
+    error_change: float = NAN
+    error_change_low: float = NAN
+    error_change_high: float = NAN
+    share: float = NAN
+    share_low: float = NAN
+    share_high: float = NAN
+    random_share: float = NAN
+    random_low: float = NAN
+    random_high: float = NAN
+    minus_random: float = NAN
+    minus_random_low: float = NAN
+    minus_random_high: float = NAN
+    permuted_share: float = NAN
+    minus_permuted: float = NAN
+    minus_permuted_low: float = NAN
+    minus_permuted_high: float = NAN
+    n: int = 0
+    note: str = ""
+
+
 def table_of(rows: Iterable[object], kind: type) -> pd.DataFrame:
     """The table of ``rows``, which are dataclasses of one ``kind``; numbers are rounded to six decimals.
 

@@ -28,6 +28,7 @@ TABLES = {  # by file, what it has
     "predictions.tsv": "the network's predictions",
     "baselines.tsv": "the baselines' predictions",
     "predictors.tsv": "predictions from elsewhere",
+    "regions.tsv": "what hiding each region of the atlas changes, beside networks with random weights",
 }
 
 

@@ -54,6 +54,12 @@ GENERATION_COLUMNS = (
     *("question", "model", "metric", "value", "ci_low", "ci_high", "interval", "n"),
     *("difference", "difference_low", "difference_high", "note"),
 )
+REGION_COLUMNS = (
+    *("region", "name", "voxels", "volume_ml", "change", "change_low", "change_high", "change_per_ml"),
+    *("error_change", "error_change_low", "error_change_high", "share", "share_low", "share_high"),
+    *("random_share", "random_low", "random_high", "minus_random", "minus_random_low", "minus_random_high"),
+    *("permuted_share", "minus_permuted", "minus_permuted_low", "minus_permuted_high", "n", "note"),
+)
 NETWORK_COLUMNS = (
     *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
     *("learned", "used", "reason"),
@@ -124,6 +130,30 @@ class SaliencyRecord(Record):
     part: str
     correlation: float | None
     member: str = "the first"
+
+
+class RegionAgreement(Record):
+    """The mean rank correlation of the regions' shares over pairs of networks, with its interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    pairs: int = 0
+
+
+class RegionRecord(Record):
+    """regions.json: how the importance of regions was measured, and how well the networks agree."""
+
+    atlas: str
+    scans: int
+    participants: int
+    regions: int
+    not_evaluated: int
+    random_networks: int
+    permuted_networks: int = 0
+    members: list[str] = Field(default_factory=list)
+    agreement: RegionAgreement = RegionAgreement()
+    random_agreement: RegionAgreement = RegionAgreement()
 
 
 class ScanRecord(Record):

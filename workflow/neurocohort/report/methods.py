@@ -204,6 +204,7 @@ def _environment(study: Study) -> Environment:
         "trained": methods_numbers.runs_of,
         "with_details": methods_numbers.with_details,
         "with_saliency": methods_numbers.with_saliency,
+        "with_regions": methods_numbers.with_regions,
     }
     return made
 
@@ -228,7 +229,7 @@ def _missing(study: Study) -> list[Missing]:
         needed += [cohort.split] if cohort in trained_on else []
     for one in study.experiments.values():
         needed += [one.samples, one.flow, one.metrics, one.baselines, *one.runs.values(), one.sweep, one.control]
-        needed += [one.learning_curve, one.adaptation, one.few_labels, one.generation]
+        needed += [one.learning_curve, one.adaptation, one.few_labels, one.generation, one.regions, one.region_record]
     needed += [run for one in study.pretrainings.values() for run in one.runs.values()]
     return missing_of(needed)
 

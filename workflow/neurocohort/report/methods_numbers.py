@@ -16,7 +16,7 @@ from neurocohort.imaging import deformable
 from neurocohort.imaging.learned_constants import needs_network
 from neurocohort.report import labels, origins
 from neurocohort.report.development import by_use, sides
-from neurocohort.report.formats import Run
+from neurocohort.report.formats import RegionRecord, Run
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Read, Study
 from neurocohort.text import listed, plain_number
@@ -430,6 +430,11 @@ def with_saliency(experiment: Experiment) -> bool:
     """Whether a saliency map was made."""
     made = (experiment.folder / "saliency" / "saliency.json").is_file()
     return made and not isinstance(experiment.saliency, Missing)
+
+
+def with_regions(experiment: Experiment) -> bool:
+    """Whether the importance of atlas regions was measured."""
+    return isinstance(experiment.region_record, RegionRecord)
 
 
 # Software

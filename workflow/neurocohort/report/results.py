@@ -20,6 +20,7 @@ from neurocohort.report.generation import generation
 from neurocohort.report.given import given_models
 from neurocohort.report.learning_curve import learning_curve
 from neurocohort.report.part import Content, Part
+from neurocohort.report.regions import regions
 from neurocohort.report.regression_results import regression
 from neurocohort.report.segmentation_results import segmentation
 from neurocohort.report.site_effects import site_effects
@@ -65,6 +66,7 @@ def part_results(part: Part) -> Content:
         adaptation(part, content)
         few_labels(part, content)
         generation(part, content)
+        regions(part, content)
     auxiliary(part, content)
     site_effects(part, content)
     content.details += missing_of((part.baselines, part.details))

@@ -16,7 +16,7 @@ import pandas as pd
 from neurocohort.imaging.derivatives import qc_path, scan_folder
 from neurocohort.notes import NOTE_COLUMNS
 from neurocohort.report import formats, labels, origins
-from neurocohort.report.formats import Control, Run, SaliencyRecord, ScanRecord
+from neurocohort.report.formats import Control, RegionRecord, Run, SaliencyRecord, ScanRecord
 from neurocohort.report.networks import Networks, spelt
 from neurocohort.report.sources import Missing, Sources
 from neurocohort.settings.pretraining import PRETRAINING
@@ -148,7 +148,7 @@ class Experiment:
     """An experiment: its block of the configuration, and its tables and records in ``results/experiments/<name>``.
 
     ``folds``: of its cross-validation, 0 without. ``left_out_site``: of one that is trained without a site, else empty.
-    ``test_folds``: their number, 0 without.
+    ``test_folds``: their number, 0 without. ``by_region``: whether the importance of atlas regions is measured.
     """
 
     name: str
@@ -160,6 +160,7 @@ class Experiment:
     sources: Sources = field(repr=False)
     left_out_site: str = ""
     test_folds: int = 0
+    by_region: bool = False
 
     @property
     def heading(self) -> str:
@@ -360,6 +361,22 @@ class Experiment:
         return self.sources.record(self.folder / "saliency" / "saliency.json", what, SaliencyRecord)
 
     @cached_property
+    def regions(self) -> Read | None:
+        """The importance of atlas regions; None where that isn't asked for."""
+        if not self.by_region or self.left_out_site:
+            return None
+        return self._table("regions.tsv", "the importance of regions", formats.REGION_COLUMNS)
+
+    @cached_property
+    def region_record(self) -> RegionRecord | Missing | None:
+        """How it was measured; None where it isn't asked for."""
+        if not self.by_region or self.left_out_site:
+            return None
+        return self.sources.record(
+            self.folder / "regions.json", f"the importance of regions of {self.name}", RegionRecord
+        )
+
+    @cached_property
     def runs(self) -> dict[str, Run | Missing]:
         """The facts of each training, by member."""
         return {
@@ -508,6 +525,7 @@ def _experiment(study: Study, name: str, settings: dict, left_out_site: str = ""
         study.sources,
         left_out_site,
         int(study.block("split").get("test_folds", 0)),
+        bool(study.block("saliency").get("regions")) and settings.get("task") in ("regression", "classification"),
     )
 
 

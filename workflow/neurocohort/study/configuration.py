@@ -34,6 +34,7 @@ from neurocohort.study.members import drawn_experiment
 from neurocohort.study.messages import MOST_DIGITS, in_quotes, listed, sentences
 from neurocohort.study.native import native_faults
 from neurocohort.study.pretraining import without_target
+from neurocohort.study.regions import region_faults
 from neurocohort.study.renamed import with_new_names
 from neurocohort.study.structures import fill_in_labels
 from neurocohort.study.sweeps import possible_draws, sweep_faults
@@ -116,7 +117,7 @@ def check_configuration(
     if checked is not None:
         faults = [
             fault
-            for check in (cohort_faults, synthetic_faults, _number_faults, native_faults, model_faults)
+            for check in (cohort_faults, synthetic_faults, _number_faults, native_faults, model_faults, region_faults)
             for fault in check(checked)
         ]
         faults += split_file_faults(checked) if read_cohorts else []

@@ -48,6 +48,7 @@ ORDER = (
     *("suggest", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
     *(
+        "regions",
         "control",
         "learning_curve",
         "few_labels",

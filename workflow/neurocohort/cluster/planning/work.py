@@ -20,9 +20,15 @@ from neurocohort.study.members import training_settings
 from neurocohort.study.structures import structures_to_learn
 
 BLOCKS, HIDDEN_IN = 90, 3  # of an occlusion map: blocks of 30 mm in the brain, and the scans in which each is hidden
+REGIONS = 40  # blocks of the template's tissues
 GRAD_CAM_STEPS = 3  # per scan, in forward passes: a backward pass takes twice as long as a forward pass
 NETWORKS_SHOWN = 2  # the trained one, and one with random weights
-LEARNING = ("train", "predict", "saliency")  # kinds of jobs that run a network, on a GPU if they are given one
+LEARNING = (
+    "train",
+    "predict",
+    "saliency",
+    "regions",
+)  # kinds of jobs that run a network, on a GPU if they are given one
 CPU = "cpu"
 UNLABELLED_PASSES = 4 / 3  # of a scan without labels, in trained ones: the network learns, and the teacher predicts
 COARSE_SHARE = 1 / 8  # of the time of an epoch that a coarse one takes
@@ -76,6 +82,8 @@ def seconds_of(study: Study, work: Work) -> float:
         return seconds("predict") + scans * looks * _inference(study, name)
     if kind == "saliency":
         return seconds("saliency") + _saliency_predictions(study) * _inference(study, name) * looks_in_batches()
+    if kind == "regions":  # not measured; it starts like a saliency map
+        return seconds("saliency") + _region_predictions(study, name) * _inference(study, name) * looks_in_batches()
     grid = study.grid_mvoxels
     if kind in ("baselines", "ensemble") and experiment["task"] == "segmentation":
         return seconds(f"{kind} segmentation", mvoxels=(parts.all if kind == "baselines" else parts.predicted) * grid)
@@ -192,3 +200,11 @@ def _saliency_predictions(study: Study) -> int:
     if settings["method"] in ("grad_cam", "attention"):  # attention takes less: one pass
         return settings["scans"] * GRAD_CAM_STEPS * NETWORKS_SHOWN
     return (BLOCKS * HIDDEN_IN + settings["scans"]) * NETWORKS_SHOWN
+
+
+def _region_predictions(study: Study, name: str) -> int:
+    """How many predictions the importance of regions needs. An atlas is taken to have as many as the template's blocks."""
+    settings = study.config["saliency"]["regions"]
+    networks = len(study.members(name)) + settings["random_networks"]
+    scans = min(settings["scans"], round(study.parts(name).predicted))
+    return scans * (REGIONS + 1) * networks
