@@ -42,6 +42,17 @@ rule report:
             for name, experiment in config["experiments"].items()
             if learns_unlabelled(experiment)
         ],
+        translations=[
+            f"results/experiments/{name}/{file}"
+            for name in TRANSLATIONS
+            for file in ("translation.tsv", "networks.tsv", "examples.npz")
+        ],
+        translation_runs=[
+            f"results/experiments/{name}/{member}/{file}"
+            for name in TRANSLATIONS
+            for member in members(name)
+            for file in ("run.json", "history.tsv")
+        ],
         saliency=SALIENCY_MAPS,
         applied_models=APPLIED_MODELS,
         longitudinal=LONGITUDINAL,

@@ -14,7 +14,15 @@ from neurocohort.learning.batches import Batch
 from neurocohort.learning.loop import BEST, Loop
 from neurocohort.learning.networks import load_weights
 from neurocohort.learning.outcomes import FIRST, LATEST
-from neurocohort.learning.tasks import CLASSIFICATION, PRETRAINING, REGRESSION, SEGMENTATION, Regression, Task
+from neurocohort.learning.tasks import (
+    CLASSIFICATION,
+    PRETRAINING,
+    REGRESSION,
+    SEGMENTATION,
+    TRANSLATION,
+    Regression,
+    Task,
+)
 
 # With a smaller spread a network has learned nothing. Regression: standard deviation of the predictions divided by that of the
 # targets. The best prediction with a correlation of r has a ratio of r, so that 0.1 explains 1 % of the variance; a brain-age
@@ -63,6 +71,8 @@ def judge(loop: Loop, batches: Iterator[Batch]) -> Judgement:
     load_weights(loop.network, loop.kept_weights())
     if loop.task.kind == PRETRAINING:
         return Judgement(None, "a pretraining is compared with its baseline instead", None, least, edge)
+    if loop.task.kind == TRANSLATION:
+        return Judgement(None, "a translation is compared with its baselines instead", None, least, edge)
     own = [_compared(loop.task, outputs, targets) for outputs, targets in loop.outputs(batches)]
     pairs = [pair for one in loop.processes.gather(own) for pair in one]
     predicted, targets = (np.concatenate(parts) for parts in zip(*pairs, strict=True))

@@ -100,6 +100,8 @@ def _stages(network: Any) -> Stages:
             return [*_stages(network.encoder), [network.decoder]]
         case "ContrastiveNetwork":
             return [*_stages(network.encoder), [network.projection]]
+        case "PairedWithDiscriminator" | "CycleGan":
+            return [[network]]  # all parts learn together
         case "AdversarialNetwork":
             *body, last = _stages(network.network)
             return [*body, [*last, network.head, network.site_classifier]]

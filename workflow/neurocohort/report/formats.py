@@ -50,6 +50,10 @@ FEW_LABELS_COLUMNS = (
     *("model", "metric", "value", "ci_low", "ci_high", "interval", "n"),
     *("difference", "difference_low", "difference_high", "note"),
 )
+TRANSLATION_COLUMNS = (
+    *("model", "cohort", "part", "metric", "value", "ci_low", "ci_high", "interval", "n"),
+    *("difference", "difference_low", "difference_high", "best"),
+)
 NETWORK_COLUMNS = (
     *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
     *("learned", "used", "reason"),

@@ -32,6 +32,7 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "adaptation": "control",
     "adapt": "predict",  # not measured; it passes each scan once for each layer of batch norm
     "few_labels": "control",
+    "translate": "predict",  # not measured; it passes each tested scan through each network
     "select_unlabelled": "select",
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
@@ -43,7 +44,16 @@ ORDER = (
     *("quality", "split", "pack", "select_training", "select_unlabelled", "select"),
     *("suggest", "train", "choose", "adopt", "predict"),
     *("predict_segmentation", "ensemble", "ensemble_segmentation", "saliency", "baselines", "predictors", "metrics"),
-    *("control", "learning_curve", "few_labels", "adapt", "adaptation", "longitudinal", "longitudinal_metrics"),
+    *(
+        "control",
+        "learning_curve",
+        "few_labels",
+        "translate",
+        "adapt",
+        "adaptation",
+        "longitudinal",
+        "longitudinal_metrics",
+    ),
     *("bundle", "apply_model", "tracking", "report"),
 )
 

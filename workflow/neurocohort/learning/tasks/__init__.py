@@ -17,6 +17,8 @@ from neurocohort.learning.tasks.classification import CLASSIFICATION, Classifica
 from neurocohort.learning.tasks.pretraining import PRETRAINING, Pretraining
 from neurocohort.learning.tasks.regression import REGRESSION, Regression
 from neurocohort.learning.tasks.segmentation import SEGMENTATION, Segmentation
+from neurocohort.learning.tasks.translation import Translation
+from neurocohort.settings.translation import TRANSLATION
 from neurocohort.structures import TISSUES
 
 __all__ = [
@@ -24,11 +26,13 @@ __all__ = [
     "PRETRAINING",
     "REGRESSION",
     "SEGMENTATION",
+    "TRANSLATION",
     "Classification",
     "Pretraining",
     "Regression",
     "Segmentation",
     "Task",
+    "Translation",
     "fit_task",
     "mirrored_labels_of",
     "structures_of_task",
@@ -36,9 +40,11 @@ __all__ = [
     "task_values",
 ]
 
-Task = Regression | Classification | Segmentation | Pretraining
-TASKS: dict[str, type[Task]] = {task.kind: task for task in (Regression, Classification, Segmentation, Pretraining)}
-WITHOUT_VALUES = (SEGMENTATION, PRETRAINING)  # tasks whose samples have no number as their target
+Task = Regression | Classification | Segmentation | Pretraining | Translation
+TASKS: dict[str, type[Task]] = {
+    task.kind: task for task in (Regression, Classification, Segmentation, Pretraining, Translation)
+}
+WITHOUT_VALUES = (SEGMENTATION, PRETRAINING, TRANSLATION)  # tasks whose samples have no number as their target
 
 
 def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) -> Task:
@@ -50,6 +56,9 @@ def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) ->
     if settings.pretraining is not None:
         wanted = settings.pretraining
         return Pretraining(wanted.method, len(settings.modalities), wanted.temperature)
+    if settings.translation is not None:
+        own = settings.translation
+        return Translation(own.method, len(settings.modalities), own.adversarial, own.cycle, own.identity)
     if training_targets is None:
         return Segmentation(tuple(settings.structures or TISSUES), settings.loss)
     if settings.task == CLASSIFICATION:
