@@ -77,9 +77,8 @@ class Experiment(SelectionKeys):
     )
     translation: Translation | None = Field(
         None,
-        description="Only with `task: translation`, where it may be left out: how the image `target` is predicted
-        from `modalities`. "
-        "See [Translation](../docs/translation.md).",
+        description="Only with `task: translation`, where it may be left out: how the image `target` is predicted "
+        "from `modalities`. See [Translation](../docs/translation.md).",
     )
     semi_supervised: SemiSupervised | None = Field(
         None,
