@@ -40,6 +40,7 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
                     "longitudinal",
                     "adaptation",
                     "few_labels",
+                    "translat",
                     "mlflow",
                 )  # by some studies only
                 if any(one in path for one in of_some):
