@@ -50,7 +50,7 @@ def image_scores(found: np.ndarray, true: np.ndarray, inside: np.ndarray) -> Ima
     ours, theirs = (np.where(inside, image, 0).astype(np.float32) for image in (found, true))
     pair = [_tensor(image[inside]) for image in (ours, theirs)]
     mae = float(np.abs(ours[inside].astype(np.float64) - theirs[inside]).mean())
-    psnr = float(PSNRMetric(max_val=DYNAMIC_RANGE)(*pair)) if mae else float("inf")
+    psnr = float(np.asarray(PSNRMetric(max_val=DYNAMIC_RANGE)(*pair)).item()) if mae else float("inf")
     return ImageScores(psnr, float(_ssim_map(ours, theirs)[inside].mean(dtype=np.float64)), mae)
 
 

@@ -66,8 +66,8 @@ def fit_baselines(scans: Scans, seed: int) -> TranslationBaselines:
     mean = (total / count).astype(np.float32)
     generator, drawn = np.random.default_rng(seed), []
     for scan in scans():
-        places = np.flatnonzero((scan > 0).any(axis=0))
-        chosen = generator.choice(places, min(VOXELS_OF_A_SCAN, len(places)), replace=False)
+        inside = np.flatnonzero((scan > 0).any(axis=0))
+        chosen = generator.choice(inside, min(VOXELS_OF_A_SCAN, len(inside)), replace=False)
         drawn.append(np.hstack([image.reshape(len(image), -1)[:, chosen].T for image in (scan, mean)]))
     voxels = np.concatenate(drawn).astype(np.float32)
     channels = len(mean) - 1
