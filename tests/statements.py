@@ -26,6 +26,7 @@ MODULES = (
         "classification_results", "classification_tables", "segmentation_results", "shift", "training", "sweeps", "saliency",
         "cases", "quality", "subjects", "given", "repeatability", "site_effects", "applied", "learning_curve",
         "applied_models", "pretraining", "auxiliary_results", "longitudinal", "adaptation", "few_labels", "generation", "regions",
+        "translation",
     )),
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls", "predictors",

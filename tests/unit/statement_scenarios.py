@@ -16,6 +16,7 @@ from statement_pretraining import PRETRAINING_OPTIONS, PRETRAINING_PAGES, PRETRA
 from statement_regions import REGION_OPTIONS, REGION_PIECES
 from statement_structures import STRUCTURE_OPTIONS, STRUCTURE_PAGES
 from statement_study import Scenario
+from statement_translation import TRANSLATION_PAGES, TRANSLATION_PIECES
 
 CHANGES = {
     **OPTIONS,
@@ -33,14 +34,14 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
     """Every scenario's name and what it prints."""
     original = folder / "original"
     make_study(original, participants=20)
-    for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES, *LONGITUDINAL_PAGES):
+    for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES, *LONGITUDINAL_PAGES, *TRANSLATION_PAGES):
         yield make.__name__, make(Scenario(original, folder / make.__name__))
     for option, change in CHANGES.items():
         scenario = Scenario(original, folder / option)
         change(scenario)
         yield option, scenario.text()
     pieces = {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION, **FEW_LABELS_PIECES}
-    for name, say in {**pieces, **GENERATION_PIECES, **REGION_PIECES}.items():
+    for name, say in {**pieces, **GENERATION_PIECES, **REGION_PIECES, **TRANSLATION_PIECES}.items():
         yield name, "\n".join(say())
     yield from plans(folder)
 
@@ -48,7 +49,10 @@ def texts(folder: Path) -> Iterator[tuple[str, str]]:
 def by_kind(printed: dict[str, str]) -> list[list[str]]:
     """The texts of the scenarios, those of a kind together: pages, methods texts, plans, and the rest."""
     kinds: dict[str, list[str]] = {}
-    pages = {make.__name__ for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES, *LONGITUDINAL_PAGES)}
+    pages = {
+        make.__name__
+        for make in (*PAGES, *STRUCTURE_PAGES, *PRETRAINING_PAGES, *LONGITUDINAL_PAGES, *TRANSLATION_PAGES)
+    }
     for name, text in printed.items():
         kind = "page" if name in pages else "methods" if name in CHANGES else name.partition("_")[0]
         kinds.setdefault(kind, []).append(text)

@@ -41,6 +41,7 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
                     "adaptation",
                     "few_labels",
                     "generation",
+                    "translat",
                     "mlflow",
                 )  # by some studies only
                 if any(one in path for one in of_some):

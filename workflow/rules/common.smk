@@ -54,6 +54,7 @@ from neurocohort.study.members import (
     without_site_names,
 )
 from neurocohort.study.pretraining import evaluated, pretrained_from, pretrainings
+from neurocohort.study.translation import translations
 from neurocohort.study.semi_supervised import labels_only_name, learns_unlabelled
 from neurocohort.study.published import (
     published_file,
@@ -93,7 +94,10 @@ watch(workflow)
 
 COHORTS = config["cohorts"]
 EXPERIMENTS = all_experiments(config["experiments"])
-STUDIED = evaluated(config["experiments"])  # the others are pretrainings
+STUDIED = evaluated(
+    config["experiments"]
+)  # the others are pretrainings and translations
+TRANSLATIONS = translations(EXPERIMENTS)
 EVALUATED = evaluated(EXPERIMENTS)
 MODELS = config["models"]  # of other studies
 ANALYSES = config.get("longitudinal") or {}

@@ -47,6 +47,17 @@ rule report:
             for name in GENERATING
             for file in ("generation.tsv", "generation/examples.npz")
         ],
+        translations=[
+            f"results/experiments/{name}/{file}"
+            for name in TRANSLATIONS
+            for file in ("translation.tsv", "networks.tsv", "examples.npz")
+        ],
+        translation_runs=[
+            f"results/experiments/{name}/{member}/{file}"
+            for name in TRANSLATIONS
+            for member in members(name)
+            for file in ("run.json", "history.tsv")
+        ],
         saliency=SALIENCY_MAPS,
         regions=REGIONS,
         applied_models=APPLIED_MODELS,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-VALUE_TASKS, MAP_TASKS = ("regression", "classification", "pretraining"), ("segmentation",)
+VALUE_TASKS, MAP_TASKS = ("regression", "classification", "pretraining"), ("segmentation", "translation")
 MONAI = "monai.networks.nets"
 OWN = "neurocohort.architectures.modules"  # networks that MONAI hasn't; bundles get a copy of their module
 KeywordArguments = dict[str, Any]

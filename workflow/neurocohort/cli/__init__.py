@@ -25,6 +25,7 @@ from neurocohort.cli import (  # noqa: E402
     models,  # noqa: F401
     raw_scans,  # noqa: F401
     results,  # noqa: F401
+    translation,  # noqa: F401
 )
 from neurocohort.cli.app import app  # noqa: E402
 from neurocohort.errors import READING_TOO, STORAGE_REASONS, InputError, JobFailed, StorageFailed, storage_reason  # noqa: E402

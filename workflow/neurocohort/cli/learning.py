@@ -67,7 +67,7 @@ def train(
     checkpoint = checkpoints.checkpoint_path(results.parent / "checkpoints", given, files)
     events = results.parent / "tensorboard" / folder.relative_to(results / "experiments")
     chosen = choose_device(device)
-    packed = open_packed(folders, wanted.modalities)
+    packed = open_packed(folders, wanted.read_channels)
     places = TrainingFiles(checkpoint, events, checkpoints.checkpoint_seconds())
     try:
         trained = run(table, packed, wanted, chosen, places, unlabelled=others)

@@ -200,5 +200,5 @@ SEGMENTATION_METRICS = ("dice", "hd95_mm", "assd_mm", "surface_dice_1mm")
 
 # Whether larger values are better; other metrics have no better direction.
 HIGHER_IS_BETTER = dict.fromkeys(("r2", "pearson_r", "auc", "auc_macro", "average_precision", "accuracy"), True)
-HIGHER_IS_BETTER |= dict.fromkeys(("balanced_accuracy", "dice", "surface_dice_1mm"), True)
+HIGHER_IS_BETTER |= dict.fromkeys(("balanced_accuracy", "dice", "surface_dice_1mm", "psnr", "ssim"), True)
 HIGHER_IS_BETTER |= dict.fromkeys(("mae", "rmse", "brier", "hd95_mm", "assd_mm"), False)

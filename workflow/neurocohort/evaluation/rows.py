@@ -193,6 +193,20 @@ class RegionRow:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class TranslationRow:
+    """A row of translation.tsv: a metric of a model, and in the rows of a baseline the difference of the network to it."""
+
+    model: str
+    cohort: str
+    part: str
+    estimate: Estimate
+    difference: float = NAN
+    difference_low: float = NAN
+    difference_high: float = NAN
+    best: str = ""
+
+
 def table_of(rows: Iterable[object], kind: type) -> pd.DataFrame:
     """The table of ``rows``, which are dataclasses of one ``kind``; numbers are rounded to six decimals.
 

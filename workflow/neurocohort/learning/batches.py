@@ -28,7 +28,8 @@ from neurocohort.learning.pretraining_inputs import PretrainingInputs
 from neurocohort.learning.scan_order import epoch_order, site_groups
 from neurocohort.learning.settings import TrainingSettings
 from neurocohort.learning.synthetic_images import Contrast, Painter, Regions
-from neurocohort.learning.tasks import SEGMENTATION, Generation, Task, mirrored_labels_of
+from neurocohort.learning.tasks import SEGMENTATION, WITHOUT_VALUES, Generation, Task, Translation, mirrored_labels_of
+from neurocohort.learning.translation_inputs import Partner, TranslationInputs, partners_of
 
 RESIDENT, STREAMED = "resident", "streamed"
 RESIDENT_FRACTION = 0.5  # of the free memory: the network's activations need the rest
@@ -46,7 +47,7 @@ class Batch:
 
     Args:
         inputs: (n, C, X, Y, Z) float32.
-        targets: (n,) values or (n, X, Y, Z) labels; for a pretraining see `pretraining_inputs`;
+        targets: (n,) values or (n, X, Y, Z) labels; for a pretraining or a translation see their inputs;
             for a generation the (n, 2) conditions, which are also channels of the inputs.
         count: Scans of the batch over all processes.
         auxiliary: (n, variables) values of the auxiliary variables, NaN where unknown; None without any, and in a validation.
@@ -75,6 +76,7 @@ class _Gathered:
     count: int
     epoch: int
     numbers: list[int]
+    partners: list[Partner] | None
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ class BatchSource:
         wanted = self.settings.pretraining
         return PretrainingInputs(self.settings, wanted, self.intensity) if wanted else None
 
+    @property
+    def translation(self) -> TranslationInputs | None:
+        """What makes the inputs of a translation; None for other tasks."""
+        return TranslationInputs(self.task, self.intensity) if isinstance(self.task, Translation) else None
+
     def read(self, pack: Pack, row: int, *, pinned: bool = False) -> Scan:
         """One scan in memory."""
         arrays = [self.packed.image(pack, row)] + ([self.packed.label_map(pack, row)] if self.has_labels else [])
@@ -118,9 +125,12 @@ class BatchSource:
         return image, (labels[0] if labels else None)
 
     def values(self, samples: pd.DataFrame) -> torch.Tensor:
-        """The targets of ``samples``, (rows,), of a regression or a classification; of a generation its conditions, (rows, 2)."""
+        """The targets of ``samples``, (rows,), of a regression or a classification; of a generation its conditions, (rows, 2);
+        0 for tasks without values."""
         if isinstance(self.task, Generation):
             return self.task.conditions(samples)
+        if self.task.kind in WITHOUT_VALUES:
+            return torch.zeros(len(samples))
         return torch.tensor(samples["target"].to_numpy(dtype=np.float64)).to(self.task.target_dtype)
 
 
@@ -138,6 +148,7 @@ class TrainingBatches:
         self.places = self.packed.places(samples)
         self.groups = site_groups(samples) if self.settings.balance_sites else None
         self.painter = source.painter
+        self.partners = partners_of(samples, self.settings)
         self.steps = math.ceil(len(samples) / self.settings.batch_size)
         self.patch = tuple(self.settings.patch) or None
         self._check()
@@ -210,10 +221,25 @@ class TrainingBatches:
         if self.resident is not None:
             scans = [self.resident[sample] for sample in samples]
         else:
-            pinned = self.device.type == "cuda"
-            scans = [self.source.read(*self.places[sample], pinned=pinned) for sample in samples]
+            scans = [self._read(sample) for sample in samples]
         paintings = [self._painting(*one) for one in zip(samples, scans, contrasts, strict=True)]
-        return _Gathered(samples, scans, paintings, drawn, starts, len(batch), epoch, mine)
+        return _Gathered(
+            samples, scans, paintings, drawn, starts, len(batch), epoch, mine, self._partners_of(epoch, mine)
+        )
+
+    def _read(self, sample: int) -> Scan:
+        return self.source.read(*self.places[sample], pinned=self.device.type == "cuda")
+
+    def _partners_of(self, epoch: int, numbers: list[int]) -> list[Partner] | None:
+        """The scan of another participant for each draw, and its random parameters; None where none is needed."""
+        if self.partners is None:
+            return None
+        channels, found = len(self.source.intensity.mean), []
+        for number in numbers:
+            sample = self.partners.of(epoch, number)
+            scan = self._read(sample) if self.resident is None else self.resident[sample]
+            found.append((scan[0], self.partners.drawn(epoch, number, channels)))
+        return found
 
     def _painting(self, sample: int, scan: Scan, contrast: Contrast | None) -> Painting | None:
         """What is painted in place of ``scan``; None where it stays."""
@@ -233,6 +259,9 @@ class TrainingBatches:
         weight = self.settings.processes * len(images) / gathered.count
         if made := self.source.pretraining:
             return Batch(*made.of_training(images, gathered.epoch, gathered.numbers), gathered.count, weight)
+        if translating := self.source.translation:
+            partners = gathered.partners and [(one.to(self.device), drawn) for one, drawn in gathered.partners]
+            return Batch(*translating.of_training(images, gathered.drawn, partners), gathered.count, weight)
         labels = [
             label_map.to(self.device, non_blocking=True) for _, label_map in gathered.scans if label_map is not None
         ]
@@ -308,7 +337,7 @@ def evaluation_batches(samples: pd.DataFrame, source: BatchSource) -> Iterator[B
 
     with closing(ahead(read, range(0, len(rows), settings.batch_size), settings.workers)) as batches:
         for number, (images, targets) in enumerate(batches):
-            if made := source.pretraining:
+            if made := source.pretraining or source.translation:
                 first = number * settings.batch_size
                 numbers = [*range(first, first + len(images))]
                 scans = [*images.to(source.device, non_blocking=True)]

@@ -24,6 +24,7 @@ from neurocohort.learning.windows import network_outputs
 from neurocohort.progress import in_turn
 
 PREDICTED_PARTS, TRAINING_PART = ("validation", "held-out", "external"), "train"
+TESTED_PARTS = PREDICTED_PARTS[1:]
 LEVELS = 255  # of a stored probability: eight bits are precise enough
 FEWEST_LABELS = 2  # background and a structure
 LEFT_RIGHT = -3  # the axis of a volume, (..., X, Y, Z)
@@ -37,6 +38,11 @@ def predicted_samples(samples: pd.DataFrame, fold: int, test_fold: int = 0) -> p
     """
     own = with_fold(with_test_fold(samples, test_fold), fold)
     return own[own["part"].isin(PREDICTED_PARTS)].reset_index(drop=True)
+
+
+def tested_samples(samples: pd.DataFrame) -> pd.DataFrame:
+    """The held-out and external rows, which no network of a study without test folds was trained or validated on."""
+    return samples[samples["part"].isin(TESTED_PARTS)].reset_index(drop=True)
 
 
 def trained_samples(samples: pd.DataFrame, fold: int, test_fold: int = 0) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from neurocohort.learning.tasks import (
     PRETRAINING,
     REGRESSION,
     SEGMENTATION,
+    TRANSLATION,
     Regression,
     Task,
 )
@@ -73,6 +74,8 @@ def judge(loop: Loop, batches: Iterator[Batch]) -> Judgement:
         return Judgement(None, "a pretraining is compared with its baseline instead", None, least, edge)
     if loop.task.kind == GENERATION:
         return Judgement(None, "a generative model is judged by its images instead", None, least, edge)
+    if loop.task.kind == TRANSLATION:
+        return Judgement(None, "a translation is compared with its baselines instead", None, least, edge)
     own = [_compared(loop.task, outputs, targets) for outputs, targets in loop.outputs(batches)]
     pairs = [pair for one in loop.processes.gather(own) for pair in one]
     predicted, targets = (np.concatenate(parts) for parts in zip(*pairs, strict=True))

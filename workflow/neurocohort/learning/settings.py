@@ -9,6 +9,7 @@ from neurocohort.settings.generation import Generation
 from neurocohort.settings.pretraining import Pretraining
 from neurocohort.settings.semi_supervised import SemiSupervised
 from neurocohort.settings.training import Augmentation, NetworkKeys, Synthetic, TrainingKeys, TransferKeys
+from neurocohort.settings.translation import Translation
 
 __all__ = ["Augmentation", "Synthetic", "TrainingSettings", "read_settings"]
 
@@ -23,6 +24,8 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         auxiliary: Weights of the losses of auxiliary variables, by name; None without any.
         structures: Names of the structures of a segmentation, label 1 first; None for CSF, GM and WM.
         pretraining: What a pretraining learns; None for other tasks.
+        translation: How an image is predicted from others; None for other tasks.
+        target_channel: The channel that a translation predicts; None for other tasks.
         semi_supervised: What is learned from scans without a label map; None where nothing is.
         generation: The generative model that is trained; None for other tasks.
         weights: A safetensors file to start from, or the published weights (`learning.published`); empty for random weights.
@@ -34,13 +37,15 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
         test_fold: The test fold that is held out; 0 without test folds.
     """
 
-    task: Literal["regression", "classification", "segmentation", "pretraining", "generation"]
+    task: Literal["regression", "classification", "segmentation", "pretraining", "generation", "translation"]
     network: str
     modalities: list[str] = Field(["T1w"])
     classes: int = 2
     auxiliary: dict[str, float] | None = None
     structures: list[str] | None = None
     pretraining: Pretraining | None = None
+    translation: Translation | None = None
+    target_channel: str | None = None
     semi_supervised: SemiSupervised | None = None
     generation: Generation | None = None
     weights: str = ""
@@ -50,6 +55,11 @@ class TrainingSettings(TrainingKeys, NetworkKeys, TransferKeys):
     fold: int = 0
     test_fold: int = 0
     seed: int = 1
+
+    @property
+    def read_channels(self) -> list[str]:
+        """The channels of the packs that a training reads: those of its network, then the target of a translation."""
+        return [*self.modalities, *([self.target_channel] if self.target_channel else [])]
 
 
 def read_settings(values: dict[str, Any] | str) -> TrainingSettings:

@@ -42,8 +42,17 @@ from neurocohort.learning.published_weights import intensity_as_published, take_
 from neurocohort.learning.run_record import Attempt, EpochRow, Pretrained, UnlabelledScans
 from neurocohort.learning.scan_order import balance_line
 from neurocohort.learning.settings import TrainingSettings
-from neurocohort.learning.tasks import WITHOUT_VALUES, Generation, Pretraining, Segmentation, Task, fit_task
+from neurocohort.learning.tasks import (
+    WITHOUT_VALUES,
+    Generation,
+    Pretraining,
+    Segmentation,
+    Task,
+    Translation,
+    fit_task,
+)
 from neurocohort.learning.transfer import check_freezing, take_weights
+from neurocohort.learning.translation import generator_weights, with_discriminators
 from neurocohort.learning.unlabelled import UnlabelledBatches, training_part
 
 EDGES = {  # where the best epoch is the first or last possible one
@@ -237,6 +246,9 @@ def _attempt(job: _Job, settings: TrainingSettings, number: int) -> Trained:
     if job.unlabelled is not None:
         people = len(job.unlabelled.drop_duplicates(["cohort", "participant_id"]))
         trained = replace(trained, unlabelled=UnlabelledScans(len(job.unlabelled), people))
+    if isinstance(source.task, Translation):
+        weights = generator_weights(trained.weights, source.task)
+        return replace(trained, weights=weights, parameters=sum(map(torch.numel, weights.values())))
     if not isinstance(source.task, Pretraining):
         return trained
     pretrained = record_of(source, job.training, job.validation, trained.validation_loss)
@@ -287,6 +299,8 @@ def _starting_network(
         structures = source.task.structures if isinstance(source.task, Segmentation) else None
         published = settings.weights.endswith(PUBLISHED_ENDING)
         report(take_published_weights(network, path) if published else take_weights(network, path, structures))
+    if isinstance(source.task, Translation):
+        network = with_discriminators(network, settings, source.task, source.intensity)
     if source.sites:
         network = AdversarialNetwork(network, settings.network, len(source.sites))
     return precision.to_memory_format(processes.with_common_statistics(network).to(processes.device))

@@ -102,6 +102,8 @@ def _stages(network: Any) -> Stages:
             return [*_stages(network.encoder), [network.projection]]
         case "GenerativeNetwork":
             return [[network]]
+        case "PairedWithDiscriminator" | "CycleGan":
+            return [[network]]  # all parts learn together
         case "AdversarialNetwork":
             *body, last = _stages(network.network)
             return [*body, [*last, network.head, network.site_classifier]]

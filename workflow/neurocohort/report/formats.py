@@ -60,6 +60,10 @@ REGION_COLUMNS = (
     *("random_share", "random_low", "random_high", "minus_random", "minus_random_low", "minus_random_high"),
     *("permuted_share", "minus_permuted", "minus_permuted_low", "minus_permuted_high", "n", "note"),
 )
+TRANSLATION_COLUMNS = (
+    *("model", "cohort", "part", "metric", "value", "ci_low", "ci_high", "interval", "n"),
+    *("difference", "difference_low", "difference_high", "best"),
+)
 NETWORK_COLUMNS = (
     *("member", "attempts", "epochs", "best_epoch", "spread", "least_spread", "edge"),
     *("learned", "used", "reason"),

@@ -26,6 +26,8 @@ from neurocohort.evaluation import (
     shift,
     site_prediction,
     tissue_baselines,
+    translation,
+    translation_baselines,
     voxel_baselines,
 )
 from neurocohort.imaging import (
@@ -83,7 +85,7 @@ DESCRIBED = (  # modules whose constants the text states, by their own names
         shift,
         site_prediction,
     ),
-    *(tissue_baselines, voxel_baselines),
+    *(tissue_baselines, translation, translation_baselines, voxel_baselines),
     *(adaptation, constants, members, nnunet_rules, origins, published, quality_flags),
 )
 TEMPLATES = Path(__file__).parent / "templates" / "methods"
@@ -168,6 +170,7 @@ def _environment(study: Study) -> Environment:
         "cohorts": list(study.cohorts.values()),
         "experiments": list(study.experiments.values()),
         "pretrainings": list(study.pretrainings.values()),
+        "translations": list(study.translations.values()),
         "class_names": class_names,
         "metric": labels.metric,
         "evaluations": lambda one: evaluations_sentence(evaluations_of(study, one), one.shown_target),
@@ -230,7 +233,8 @@ def _missing(study: Study) -> list[Missing]:
     for one in study.experiments.values():
         needed += [one.samples, one.flow, one.metrics, one.baselines, *one.runs.values(), one.sweep, one.control]
         needed += [one.learning_curve, one.adaptation, one.few_labels, one.generation, one.regions, one.region_record]
-    needed += [run for one in study.pretrainings.values() for run in one.runs.values()]
+    for one in (*study.pretrainings.values(), *study.translations.values()):
+        needed += one.runs.values()
     return missing_of(needed)
 
 

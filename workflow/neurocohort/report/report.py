@@ -34,6 +34,7 @@ from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study
 from neurocohort.report.sweeps import sweep
 from neurocohort.report.training import Training, learning
+from neurocohort.report.translation import translations
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can store: the archive's bytes depend on its content alone
 PACKED = {".webp", ".png", ".zip"}
@@ -94,7 +95,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
     size = mosaics.fitting_size([path for cohort in cohorts for path in quality.mosaic_files(cohort)])
     galleries = [quality.gallery(cohort, output, size) for cohort in cohorts]
     described = [_described(study, experiment, output) for experiment in study.experiments.values()]
-    pretrained = pretrainings(study, output)
+    pretrained, translated = pretrainings(study, output), translations(study, output)
     shifts = shift.matrices(study)
     longitudinal = longitudinal_analyses(study)
     applied = applied_models(study)
@@ -124,6 +125,7 @@ def _write(study: Study, output: Path, moment: datetime) -> None:
         galleries=galleries,
         experiments=described,
         pretrainings=pretrained,
+        translations=translated,
         shifts=shifts,
         longitudinal=longitudinal,
         applied_models=applied,

@@ -21,6 +21,7 @@ from neurocohort.report.networks import Networks, spelt
 from neurocohort.report.sources import Missing, Sources
 from neurocohort.settings.pretraining import PRETRAINING
 from neurocohort.settings.scan import NATIVE
+from neurocohort.settings.translation import TRANSLATION
 from neurocohort.structures import TISSUES
 from neurocohort.study.members import members_of, without_site_names
 
@@ -356,6 +357,11 @@ class Experiment:
         )
 
     @cached_property
+    def translation(self) -> Read:
+        """The metrics of predicted images, of a translation."""
+        return self._table("translation.tsv", "the metrics of the predicted images", formats.TRANSLATION_COLUMNS)
+
+    @cached_property
     def saliency(self) -> SaliencyRecord | Missing:
         what = f"the saliency map of {self.name}"
         return self.sources.record(self.folder / "saliency" / "saliency.json", what, SaliencyRecord)
@@ -414,7 +420,8 @@ class Experiment:
 @dataclass(frozen=True, eq=False)
 class Study:
     """The whole study. ``configuration``: as validated; ``command``: the command line of the run; ``sources``: the ledger of
-    what is missing; ``pretrainings``: experiments that predict nothing, which ``experiments`` lacks."""
+    what is missing; ``pretrainings`` (which predict nothing) and ``translations`` (which predict images): experiments that
+    ``experiments`` lacks."""
 
     configuration: dict
     folders: Folders
@@ -423,6 +430,7 @@ class Study:
     cohorts: dict[str, Cohort]
     experiments: dict[str, Experiment]
     pretrainings: dict[str, Experiment] = field(default_factory=dict)
+    translations: dict[str, Experiment] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -444,8 +452,8 @@ class Study:
 
     @property
     def trained(self) -> list[Experiment]:
-        """The experiments and the pretrainings."""
-        return [*self.experiments.values(), *self.pretrainings.values()]
+        """The experiments, the pretrainings and the translations."""
+        return [*self.experiments.values(), *self.pretrainings.values(), *self.translations.values()]
 
     @cached_property
     def with_derived(self) -> list[Experiment]:
@@ -490,8 +498,8 @@ def read_study(folders: Folders, configuration: dict, command: str = "") -> Stud
     for name in study.block("cohorts"):
         study.cohorts[name] = _cohort(study, name)
     for name, settings in study.block("experiments").items():
-        kind = study.pretrainings if settings.get("task") == PRETRAINING else study.experiments
-        kind[name] = _experiment(study, name, settings)
+        kinds = {PRETRAINING: study.pretrainings, TRANSLATION: study.translations}
+        kinds.get(str(settings.get("task")), study.experiments)[name] = _experiment(study, name, settings)
     return study
 
 

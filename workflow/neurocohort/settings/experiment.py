@@ -15,6 +15,7 @@ from neurocohort.settings.selection import SelectionKeys
 from neurocohort.settings.semi_supervised import SemiSupervised
 from neurocohort.settings.sweeps import Sweep
 from neurocohort.settings.training import Network, Training, Transfer
+from neurocohort.settings.translation import Translation
 
 Channel = Literal[Modality, "CSF", "GM", "WM", "GM_modulated"]
 
@@ -74,6 +75,11 @@ class Experiment(SelectionKeys):
         None,
         description="Only with `task: pretraining`, where it may be left out: what is learned from the scans. See "
         "[Pretraining](#pretraining).",
+    )
+    translation: Translation | None = Field(
+        None,
+        description="Only with `task: translation`, where it may be left out: how the image `target` is predicted "
+        "from `modalities`. See [Translation](../docs/translation.md).",
     )
     semi_supervised: SemiSupervised | None = Field(
         None,

@@ -21,13 +21,14 @@ ClassValues = Annotated[
 class SelectionKeys(Group):
     """Keys of an experiment that the selection of its samples depends on."""
 
-    task: Literal["regression", "classification", "segmentation", "pretraining"] = Field(
-        description="What the network does. `pretraining` learns from scans without labels, for other experiments to start from."
+    task: Literal["regression", "classification", "segmentation", "pretraining", "translation"] = Field(
+        description="What the network does. `pretraining` learns from scans without labels, for other experiments to start from. "
+        "`translation` predicts one kind of image from others."
     )
     target: str = Field(
         title="the name of a variable",
         description="The variable to predict. A number (regression), a class (classification; see `classes`), or `dseg`, the "
-        "reference label map (segmentation). A pretraining has none.",
+        "reference label map (segmentation), or a channel such as `T2w` (translation). A pretraining has none.",
     )
     cohorts: Unique[CohortName] = Field(
         min_length=1, description="Cohorts that are split, trained on, and tested on their held-out part."

@@ -15,6 +15,7 @@ from neurocohort.study.predictors import predictor_faults
 from neurocohort.study.pretraining import is_pretraining, pretraining_faults, starting_faults
 from neurocohort.study.structures import structure_faults
 from neurocohort.study.trainings import training_faults
+from neurocohort.study.translation import is_translation, translation_faults
 
 TARGET_OF_TASK = {"regression": NUMBER, "classification": TWO_CLASSES, "segmentation": LABEL_MAP}
 
@@ -30,7 +31,7 @@ def experiment_faults(
         config: The whole configuration.
         kinds: By configured cohort, the kind of each of its variables; None if the kind isn't known.
     """
-    if unfit := [*pretraining_faults(key, experiment, config)]:
+    if unfit := [*translation_faults(key, experiment, config), *pretraining_faults(key, experiment, config)]:
         yield from unfit
         return
     named = [(role, name) for role in ("cohorts", "external") for name in experiment[role]]
@@ -60,7 +61,7 @@ def experiment_faults(
     if all(name in kinds for _, name in named):
         own = {name: kinds[name] for _, name in named}
         labelled = {name: known for name, known in own.items() if not only_predicted(experiment, name, known)}
-        if not is_pretraining(experiment):
+        if not is_pretraining(experiment) and not is_translation(experiment):
             yield from _target_faults(key, experiment, labelled)
         yield from _filter_faults(key, experiment, own)
         yield from auxiliary_faults(key, experiment, own)

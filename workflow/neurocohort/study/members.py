@@ -15,6 +15,7 @@ from neurocohort.learning.settings import TrainingSettings, read_settings
 from neurocohort.settings.pretraining import PRETRAINING, Pretraining
 from neurocohort.settings.semi_supervised import SemiSupervised
 from neurocohort.settings.training import TrainingKeys, TransferKeys
+from neurocohort.settings.translation import TRANSLATION, Translation
 from neurocohort.study.learning_curves import curve_points, of_point
 from neurocohort.study.semi_supervised import labels_only_name, learns_unlabelled, of_labels_only, with_labelled
 
@@ -161,7 +162,7 @@ def training_settings(
 
     Args:
         experiment: As in `all_experiments`. The networks of a control are not judged: its targets are permuted, so there is
-            nothing to learn. Nor are those of a pretraining, which are compared with its baseline.
+            nothing to learn. Nor are those of a pretraining or a translation, which are compared with baselines.
         run: ``seed-1`` or, in a sweep with folds, ``sweep/draw-02/fold-1_seed-3``. The values of a draw of a sweep in rounds are
             added in its job (`learning.settings.with_values`).
         weights: A file that the experiment's transfer starts from: the user's, or the published weights.
@@ -175,7 +176,7 @@ def training_settings(
     training = {key: value for key, value in experiment["training"].items() if key in TrainingKeys.model_fields}
     given = experiment.get("transfer") or {}
     transfer = {key: value for key, value in given.items() if key in TransferKeys.model_fields}
-    pretrains = experiment["task"] == PRETRAINING
+    pretrains, translates = experiment["task"] == PRETRAINING, experiment["task"] == TRANSLATION
     of_run = {
         "task": experiment["task"],
         "network": experiment["network"]["name"],
@@ -186,9 +187,11 @@ def training_settings(
         **({} if fraction is None else {"grid_fraction": fraction}),
         **({} if structures is None else {"structures": structures}),
         **({"pretraining": Pretraining(**experiment.get("pretraining") or {})} if pretrains else {}),
+        **({"translation": Translation(**experiment.get("translation") or {})} if translates else {}),
+        **({"target_channel": experiment["target"]} if translates else {}),
         **({"semi_supervised": SemiSupervised(**semi)} if (semi := experiment.get("semi_supervised")) else {}),
         **({"intensity_scale": intensity} if intensity and training.get("synthetic") else {}),
-        "judged": not experiment.get("permutation") and not pretrains,
+        "judged": not experiment.get("permutation") and not pretrains and not translates,
         "fold": own.fold,
         "test_fold": own.test_fold,
         "seed": own.seed,

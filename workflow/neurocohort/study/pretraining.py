@@ -9,6 +9,7 @@ from typing import Any
 from neurocohort.architectures import ARCHITECTURES
 from neurocohort.settings.pretraining import CONTRASTIVE, MASKED, OF_METHOD, PRETRAINING, Pretraining
 from neurocohort.study.members import transfer_chain
+from neurocohort.study.translation import is_translation
 from neurocohort.text import listed
 
 # Keys that no pretraining has, their value if they aren't given, and why.
@@ -41,8 +42,8 @@ def is_pretraining(experiment: Mapping[str, Any]) -> bool:
 
 
 def evaluated(experiments: Mapping[str, Any]) -> dict[str, Any]:
-    """The experiments that predict, which are all but pretrainings."""
-    return {name: one for name, one in experiments.items() if not is_pretraining(one)}
+    """The experiments that predict a variable or label maps: all but pretrainings and translations."""
+    return {name: one for name, one in experiments.items() if not is_pretraining(one) and not is_translation(one)}
 
 
 def pretrainings(experiments: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def pretraining_faults(key: str, experiment: dict, config: dict) -> Iterator[str
         if (value := _value_at(experiment, name)) != usual and value is not None:
             yield f"`{key}.{name}` is given, and {reason}; leave it out."
     yield from _method_faults(key, experiment, Pretraining(**wanted or {}), config["preprocessing"]["shape"])
-    if not evaluated(config["experiments"]):
+    if all(map(is_pretraining, config["experiments"].values())):
         yield (
             f"`{key}.task` is pretraining, and so is that of every experiment; expected at least one that predicts, such as one "
             "with `transfer: {weights: ...}`, since a report without a result has nothing to show."

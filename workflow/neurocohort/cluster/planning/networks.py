@@ -29,6 +29,7 @@ SHAPING = (
     "soft_bins",
     "deep_supervision",
     "pretraining",
+    "translation",
 )  # the settings that a network's size depends on
 
 

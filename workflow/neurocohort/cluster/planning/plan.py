@@ -32,6 +32,7 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "adaptation": "control",
     "adapt": "predict",  # not measured; it passes each scan once for each layer of batch norm
     "few_labels": "control",
+    "translate": "predict",  # not measured; it passes each tested scan through each network
     "select_unlabelled": "select",
     "train_generator": "train",  # not measured
     "generate": "predict",  # not measured
@@ -56,6 +57,7 @@ ORDER = (
         "generate",
         "train_on_generated",
         "generation",
+        "translate",
         "adapt",
         "adaptation",
         "longitudinal",

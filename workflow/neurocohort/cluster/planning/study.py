@@ -14,6 +14,7 @@ from neurocohort.learning.draws import draws_of
 from neurocohort.sources.scan_batches import batch_count, read_batches
 from neurocohort.study.members import all_experiments, members_of
 from neurocohort.study.pretraining import is_pretraining
+from neurocohort.study.translation import is_translation
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Study:
 
     def _usable(self, cohort: str, settings: dict[str, Any]) -> float:
         sized = self.cohorts[cohort]
-        if is_pretraining(settings):
+        if is_pretraining(settings) or is_translation(settings):
             return sized.scans
         return sized.labelled if settings["task"] == "segmentation" else sized.scans_with(settings["target"])
 

@@ -19,6 +19,8 @@ from neurocohort.learning.tasks.pretraining import PRETRAINING, Pretraining
 from neurocohort.learning.tasks.regression import REGRESSION, Regression
 from neurocohort.learning.tasks.segmentation import SEGMENTATION, Segmentation
 from neurocohort.settings.generation import GENERATION
+from neurocohort.learning.tasks.translation import Translation
+from neurocohort.settings.translation import TRANSLATION
 from neurocohort.structures import TISSUES
 
 __all__ = [
@@ -27,12 +29,14 @@ __all__ = [
     "PRETRAINING",
     "REGRESSION",
     "SEGMENTATION",
+    "TRANSLATION",
     "Classification",
     "Generation",
     "Pretraining",
     "Regression",
     "Segmentation",
     "Task",
+    "Translation",
     "fit_task",
     "mirrored_labels_of",
     "structures_of_task",
@@ -40,11 +44,11 @@ __all__ = [
     "task_values",
 ]
 
-Task = Regression | Classification | Segmentation | Pretraining | Generation
+Task = Regression | Classification | Segmentation | Pretraining | Generation | Translation
 TASKS: dict[str, type[Task]] = {
-    task.kind: task for task in (Regression, Classification, Segmentation, Pretraining, Generation)
+    task.kind: task for task in (Regression, Classification, Segmentation, Pretraining, Generation, Translation)
 }
-WITHOUT_VALUES = (SEGMENTATION, PRETRAINING)  # tasks whose samples have no number as their target
+WITHOUT_VALUES = (SEGMENTATION, PRETRAINING, TRANSLATION)  # tasks whose samples have no number as their target
 
 
 def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) -> Task:
@@ -58,6 +62,9 @@ def fit_task(settings: TrainingSettings, training_targets: np.ndarray | None) ->
         return Pretraining(wanted.method, len(settings.modalities), wanted.temperature)
     if settings.generation is not None and training_targets is not None:
         return Generation.fitted(training_targets, settings.generation.kl_weight)
+    if settings.translation is not None:
+        own = settings.translation
+        return Translation(own.method, len(settings.modalities), own.adversarial, own.cycle, own.identity)
     if training_targets is None:
         return Segmentation(tuple(settings.structures or TISSUES), settings.loss)
     if settings.task == CLASSIFICATION:
