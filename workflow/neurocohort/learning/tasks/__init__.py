@@ -18,8 +18,8 @@ from neurocohort.learning.tasks.generation import Generation
 from neurocohort.learning.tasks.pretraining import PRETRAINING, Pretraining
 from neurocohort.learning.tasks.regression import REGRESSION, Regression
 from neurocohort.learning.tasks.segmentation import SEGMENTATION, Segmentation
-from neurocohort.settings.generation import GENERATION
 from neurocohort.learning.tasks.translation import Translation
+from neurocohort.settings.generation import GENERATION
 from neurocohort.settings.translation import TRANSLATION
 from neurocohort.structures import TISSUES
 
