@@ -48,7 +48,7 @@ def said(table: pd.DataFrame | Missing | None, *, examples: bool = True) -> list
             images = np.random.default_rng(1).integers(0, 255, (2, 8, 8, 8)).astype(np.uint8)
             known = {"target": np.array([30.0, 70.0]), "sex": np.array(["F", ""])}
             np.savez(folder / "generation" / "examples.npz", images=images, **known)
-        sources = SimpleNamespace(lack=lambda path, what, why="": Missing("examples.npz", what, why))
+        sources = SimpleNamespace(lack=lambda path, what, why="": Missing("examples.npz", what, why, "missing-1"))
         experiment = SimpleNamespace(generation=table, target="age", folder=folder, name="e", sources=sources)
         part = SimpleNamespace(experiment=experiment, headline_metric="mae", target="age", unit=" years", output=folder)
         content = Content()
