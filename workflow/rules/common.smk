@@ -17,6 +17,7 @@ from neurocohort.codehash import code_hash, module_hash
 from neurocohort.sources.fingerprints import fingerprint_local
 from neurocohort.sources.scan_batches import batch_hash, read_batches
 from neurocohort.sources.sources import (
+    ixi_files,
     needed_files,
     read_source,
     source_table,
