@@ -6,7 +6,7 @@ SOME_CUT_CM2 = 5.0  # (3.3) against 35
 SOME_MISSING = 0.005  # (0) against 0.007
 LITTLE_CONTRAST = 0.12  # (0.10) against 0
 ALL_FOREGROUND = 0.98  # (0.67 of painted chests and knees) against 1
-MANY_IMPLAUSIBLE = 0.1  # (0.02 of painted series) of the voxels with a diffusion tensor
+MANY_IMPLAUSIBLE = 0.1  # (0.0002 of painted series) of the voxels with a diffusion tensor
 SOME_TURN_DEGREES = 45.0  # (40, of tilted painted heads)
 
 
