@@ -29,7 +29,7 @@ def _augmentation_off(scenario: Scenario) -> None:
 
 def _modalities(scenario: Scenario) -> None:
     scenario.real()
-    scenario.config["cohorts"]["ixi"]["modalities"] = ["T1w", "T2w"]
+    scenario.config["cohorts"]["ixi"]["modalities"] = ["T1w", "T2w", "FA", "MD"]
 
 
 def _native_window(scenario: Scenario) -> None:

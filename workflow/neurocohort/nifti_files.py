@@ -35,20 +35,22 @@ class NiftiFile(NamedTuple):
     gzipped: bool
 
 
-def read_nifti(path: Path, stage: str) -> NiftiFile:
+def read_nifti(path: Path, stage: str, *, series: bool = False) -> NiftiFile:
     """Read the file at ``path``. Raises ScanExcluded(``stage``) if it is no regular file, or as `nifti_of` does."""
     try:
         with open_regular(path) as stream:
-            return nifti_of(stream, os.fstat(stream.fileno()).st_size, stage)
+            return nifti_of(stream, os.fstat(stream.fileno()).st_size, stage, series=series)
     except UnusableFile as fault:
         raise ScanExcluded(stage, f"{path.name} {fault}.") from fault
 
 
-def nifti_of(stream: BinaryIO, size: int, stage: str) -> NiftiFile:
+def nifti_of(stream: BinaryIO, size: int, stage: str, *, series: bool = False) -> NiftiFile:
     """Read a NIfTI file, gzipped or not, from a stream of ``size`` bytes.
 
+    ``series``: whether it is a series of volumes, (X, Y, Z, volumes), and not one.
+
     Raises:
-        ScanExcluded: (``stage``) If it isn't a whole three-dimensional image of real numbers, or is larger than a head's.
+        ScanExcluded: (``stage``) If it isn't a whole image of real numbers with that many dimensions, or is larger than a head's.
     """
     if size > LARGEST_FILE_BYTES:
         raise ScanExcluded(stage, f"The image file has {size} bytes, and a head's has at most {LARGEST_FILE_BYTES}.")
@@ -57,7 +59,7 @@ def nifti_of(stream: BinaryIO, size: int, stage: str) -> NiftiFile:
     try:
         source: IO[bytes] = gzip.GzipFile(fileobj=stream) if gzipped else stream  # type: ignore[assignment]
         header = _header(source, stage)
-        needed = _needed_bytes(header, stage)
+        needed = _needed_bytes(header, stage, series)
         most = size * LARGEST_GZIP_RATIO if gzipped else size
         if most < needed:
             raise ScanExcluded(stage, f"The image is cut short: {size} bytes of {needed}{' unpacked' * gzipped}.")
@@ -109,6 +111,14 @@ def spatial_shape(shape: tuple[int, ...], stage: str) -> tuple[int, int, int]:
     return sizes[0], sizes[1], sizes[2]
 
 
+def series_shape(shape: tuple[int, ...], stage: str) -> tuple[int, ...]:
+    """The shape of a series of volumes, (X, Y, Z, volumes). Raises ScanExcluded if it has another number of dimensions."""
+    sizes = tuple(int(size) for size in shape)
+    if len(sizes) != 4 or min(sizes) < 2:
+        raise ScanExcluded(stage, f"The image is {by(sizes)}; expected four dimensions, the last one the volumes.")
+    return sizes
+
+
 def bytes_of_voxels(shape: tuple[int, ...], kind: np.dtype, stage: str) -> int:
     """The size of an image's voxels. Raises ScanExcluded if they are no real numbers, or more than a head's."""
     if kind.kind not in REAL_NUMBERS:
@@ -138,7 +148,7 @@ def _header(source: IO[bytes], stage: str) -> nib.Nifti1Header:
         raise ScanExcluded(stage, f"The image can't be read as NIfTI ({error}).") from error
 
 
-def _needed_bytes(header: nib.Nifti1Header, stage: str) -> int:
+def _needed_bytes(header: nib.Nifti1Header, stage: str, series: bool) -> int:
     """The length of the file by its header: up to the last voxel."""
     try:
         shape, kind, offset = header.get_data_shape(), header.get_data_dtype(), float(header["vox_offset"])
@@ -146,7 +156,8 @@ def _needed_bytes(header: nib.Nifti1Header, stage: str) -> int:
         raise ScanExcluded(stage, f"The image can't be read as NIfTI ({error}).") from error
     if not 0 <= offset <= LARGEST_IMAGE_BYTES:
         raise ScanExcluded(stage, f"The image's voxels begin at byte {offset:g} by its header, which is impossible.")
-    return int(offset) + bytes_of_voxels(spatial_shape(shape, stage), kind, stage)
+    sizes = series_shape(shape, stage) if series else spatial_shape(shape, stage)
+    return int(offset) + bytes_of_voxels(sizes, kind, stage)
 
 
 def nifti_from_bytes(content: bytes, stage: str) -> NiftiFile:

@@ -10,6 +10,16 @@ def source_files(cohort):
     return needed_files(COHORTS[cohort], read_source(table_of_source(cohort)))
 
 
+def synthetic_ixi_files():
+    """The archives and tables of the synthetic IXI: those that the real cohort has for the same modalities."""
+    modalities = SYNTHETIC.get("ixi", {}).get("modalities", ["T1w"])
+    files = read_source(source_table("ixi")).files
+    return [
+        f"resources/synthetic/ixi/{files[key].name}"
+        for key in [*ixi_files(modalities), "table"]
+    ]
+
+
 def is_local(cohort):
     return COHORTS[cohort]["source"] in ("bids", "caps", "table")
 

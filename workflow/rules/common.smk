@@ -18,6 +18,7 @@ from neurocohort.sources.label_tables import own_table
 from neurocohort.sources.fingerprints import fingerprint_local
 from neurocohort.sources.scan_batches import batch_hash, read_batches
 from neurocohort.sources.sources import (
+    ixi_files,
     needed_files,
     read_source,
     source_table,

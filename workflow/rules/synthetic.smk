@@ -5,11 +5,7 @@ SYNTHETIC = config.get("synthetic") or {}
 rule synthetic_ixi:
     """Synthetic cohort with three sites, as tar archive and spreadsheet like IXI."""
     output:
-        [
-            f"resources/synthetic/ixi/IXI-{modality[:2]}.tar"
-            for modality in SYNTHETIC.get("ixi", {}).get("modalities", ["T1w"])
-        ],
-        "resources/synthetic/ixi/IXI.xls",
+        synthetic_ixi_files(),
     log:
         "logs/synthetic/ixi.log",
     benchmark:

@@ -34,6 +34,7 @@ from neurocohort.learning.features import predict_with_features
 from neurocohort.learning.label_maps import labels_on_grid
 from neurocohort.learning.prediction_tables import ID_COLUMNS, value_rows
 from neurocohort.learning.tasks import CLASSIFICATION
+from neurocohort.sources.columns import DIFFUSION_MAPS
 
 COHORT = "raw scans"
 MAPS = tuple(SUFFIXES.values())
@@ -118,6 +119,12 @@ def _predict(bundle: RawScanBundle, scan: RawScan, options: Options, step: Calla
 
 def _preprocessed(bundle: RawScanBundle, scan: RawScan, options: Options) -> PreprocessedScan:
     wanted = [name for name in bundle.modalities if name not in MAPS and name != "T1w"]
+    if maps := [name for name in wanted if name in DIFFUSION_MAPS]:
+        raise ScanExcluded(
+            "read",
+            f"the model needs {', '.join(maps)}, which only a study computes from diffusion-weighted images: name the bundle "
+            "under `models` of a study whose cohort has these modalities.",
+        )
     if absent := [name for name in wanted if name not in scan.extra]:
         raise ScanExcluded(
             "read",

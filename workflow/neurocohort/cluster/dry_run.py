@@ -107,7 +107,7 @@ def _absolute_paths(config: Any, near: Path, key: str = "") -> Any:
 
 def _write_placeholders(config: Mapping[str, Any], place: Path) -> None:
     """Write what the ingest of one scan per cohort would leave, as empty files that are newer than its inputs."""
-    from neurocohort.sources.columns import EXCLUSION_COLUMNS, SCAN_COLUMNS
+    from neurocohort.sources.columns import DIFFUSION_COLUMNS, DIFFUSION_MAPS, EXCLUSION_COLUMNS, columns_of
 
     image = f"{PLACEHOLDER}_T1w.nii.gz"
     scan_id = f"{PLACEHOLDER}_ses-1"
@@ -115,8 +115,10 @@ def _write_placeholders(config: Mapping[str, Any], place: Path) -> None:
     for name, cohort in config["cohorts"].items():
         folder = place / "data" / name
         folder.mkdir(parents=True)
-        row = scan | {f"path_{modality}": image for modality in cohort["modalities"][1:]}
-        columns = [column for column in SCAN_COLUMNS if column in row or not column.startswith("path_")]
+        row = scan | {f"path_{name}": image for name in cohort["modalities"][1:] if name not in DIFFUSION_MAPS}
+        if {*DIFFUSION_MAPS} & {*cohort["modalities"]}:
+            row |= dict.fromkeys(DIFFUSION_COLUMNS.values(), image)
+        columns = columns_of(row)
         # The time that a batch requests follows from its number of scans: this one is full.
         size = config["preprocessing"]["batch_size"]
         tables = {

@@ -21,7 +21,7 @@ from neurocohort.imaging.records import clear, current_record, record_key, write
 from neurocohort.imaging.scan_record import ScanRecord
 from neurocohort.imaging.volume import Volume
 from neurocohort.progress import steps_shown
-from neurocohort.sources.columns import LABELS, MODALITY_COLUMNS
+from neurocohort.sources.columns import DIFFUSION_COLUMNS, LABELS, MODALITY_COLUMNS, DiffusionFiles
 from neurocohort.sources.scan_batches import content_of, read_batches
 from neurocohort.sources.scan_paths import read_scan_paths
 from neurocohort.workers import MEMORY, TIME, Limits, Outcome, in_workers
@@ -259,7 +259,14 @@ def _prepare(
         clear(task.record, task.scan_id)
         paths = {name: task.files[column] for name, column in MODALITY_COLUMNS.items() if column in task.files}
         t1w, reference = paths.pop("T1w"), task.files.get(f"{LABELS}_reference_path")
-        images = ScanImages(t1w, paths, task.files.get(f"{LABELS}_path"), reference if reference != t1w else None)
+        own = [task.files[column] for column in DIFFUSION_COLUMNS.values() if column in task.files]
+        images = ScanImages(
+            t1w,
+            paths,
+            task.files.get(f"{LABELS}_path"),
+            reference if reference != t1w else None,
+            DiffusionFiles(*own) if own else None,
+        )
         with private_as(task.files.values()):
             read = (lambda _: ahead.take(task, upcoming)) if read_ahead else read_file
             result = preprocess_scan(images, template, chosen, read=read)

@@ -6,6 +6,7 @@ SOME_CUT_CM2 = 5.0  # (3.3) against 35
 SOME_MISSING = 0.005  # (0) against 0.007
 LITTLE_CONTRAST = 0.12  # (0.10) against 0
 ALL_FOREGROUND = 0.98  # (0.67 of painted chests and knees) against 1
+MANY_IMPLAUSIBLE = 0.1  # (0.0002 of painted series) of the voxels with a diffusion tensor
 SOME_TURN_DEGREES = 45.0  # (40, of tilted painted heads)
 
 
@@ -40,5 +41,15 @@ def doubts(metrics: dict[str, float | None]) -> list[str]:
         notes.append(
             f"{outside:.2%} of the foreground is outside of the study's grid, which would hold it with `preprocessing.shape` "
             f"{needed}; check whether a part of interest is missing."
+        )
+    if (share := found.get("tensor_implausible", 0.0)) > MANY_IMPLAUSIBLE:
+        notes.append(
+            f"No plausible diffusion tensor was found in {share:.0%} of the brain's voxels; check the diffusion-weighted images "
+            "for motion and distortion, and their b-values and directions."
+        )
+    if found.get("fa_wm", 1.0) < found.get("fa_gm", 0.0):
+        notes.append(
+            f"The median FA is {found['fa_wm']:.2f} in white and {found['fa_gm']:.2f} in grey matter; check the order of the "
+            "diffusion-weighted images, their directions, and their registration to the T1-weighted image."
         )
     return notes

@@ -16,6 +16,14 @@ from neurocohort.imaging.bias_field import CorrectedBrain, correct_bias
 from neurocohort.imaging.brain_extraction import content_mask, extract_brain
 from neurocohort.imaging.contrast import tissue_contrast
 from neurocohort.imaging.deformable import Deformation, check_deformation, register_deformable
+from neurocohort.imaging.diffusion import (
+    SERIES,
+    check_tensor,
+    fit_tensor,
+    moved_series,
+    read_diffusion,
+    scaled_maps,
+)
 from neurocohort.imaging.doubts import doubts
 from neurocohort.imaging.extra_images import check_coverage, corrected_image, register_extra
 from neurocohort.imaging.field_of_view import cut_area_cm2, missing_fraction
@@ -181,13 +189,26 @@ def _image_stages(
         between = head.to_world @ extra.scan_to_image @ to_own
         yield (result := replace(result, extra_affines={**result.extra_affines, modality: between}))
         channels[modality] = sample_by(image, template.grid, then(registered.to_scan, extra.scan_to_image))
+    maps: dict[str, Volume] = {}
+    if result.images.diffusion is not None:
+        series = moved_series(read_diffusion(result.images.diffusion), to_own)
+        extra = register_extra(series.unweighted, SERIES, brain, seed=settings.seed)
+        yield (result := result.with_metrics({f"coverage_{SERIES}": round(extra.coverage, 5)}))
+        check_coverage(extra, SERIES)
+        fitted = fit_tensor(series, extra, Volume(tissues, brain.image.affine))
+        yield (result := result.with_metrics(fitted.metrics))
+        check_tensor(fitted)
+        between = head.to_world @ extra.scan_to_image @ to_own
+        yield (result := replace(result, extra_affines={**result.extra_affines, SERIES: between}))
+        to_series = then(registered.to_scan, extra.scan_to_image)
+        maps = scaled_maps(fitted, lambda image: sample_by(image, template.grid, to_series), registered.mask)
     white_matter = template.tissues[2] > WHITE_MATTER_PROBABILITY
     preprocessed = {
         modality: Volume(
             normalise(channel.data, registered.mask, settings.intensity, white_matter), template.grid.affine
         )
         for modality, channel in channels.items()
-    }
+    } | maps
     on_grid = tissues_on_grid(brain, tissues, registered, template) if settings.tissue_maps else None
     in_mask = Volume(on_grid.data * registered.mask, on_grid.affine) if on_grid else None
     # In MNI space the volumes of the original head aren't known.

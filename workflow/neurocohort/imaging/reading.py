@@ -62,6 +62,24 @@ def read_own_units(path: Path | str) -> Volume:
     return Volume(data, affine)
 
 
+def read_series(path: Path | str) -> Volume:
+    """Read a series of volumes of a head, (X, Y, Z, volumes) float32, in the units of its file.
+
+    Raises:
+        ScanExcluded: If the file can't be read, has another number of dimensions, an impossible affine, or voxels that are not
+            finite.
+    """
+    try:
+        image = read_nifti(Path(path), "read", series=True).image
+        data = np.ascontiguousarray(np.asarray(image.dataobj, dtype=np.float32))
+    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise ScanExcluded("read", f"{Path(path).name} can't be read: {error}") from error
+    affine = np.asarray(image.affine, dtype=np.float64)
+    _checked_spacing(affine, SPACING_RANGE_MM)
+    _check_finite(data)
+    return Volume(data, affine)
+
+
 def _checked_spacing(affine: np.ndarray, limits_mm: tuple[float, float]) -> np.ndarray:
     """The spacing in mm, (3,); raises ScanExcluded where it is outside of the limits, or where the affine can't be inverted."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

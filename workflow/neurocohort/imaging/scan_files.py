@@ -12,6 +12,7 @@ from neurocohort.files import sha256_of, write_json, written_aside
 from neurocohort.imaging import derivatives
 from neurocohort.imaging.deformable import PointMap, write_itk_displacement
 from neurocohort.imaging.derivatives import TEMPLATE_SPACE, TEMPLATE_URI, own_uri, raw_uri
+from neurocohort.imaging.diffusion import DESCRIPTIONS, SCALES, SERIES
 from neurocohort.imaging.mosaic import NATIVE_ROWS, ROWS, write_mosaic
 from neurocohort.imaging.reading import write_image
 from neurocohort.imaging.registration import write_itk_affine
@@ -214,14 +215,19 @@ def _write_transforms(files: _ScanFiles, made: Derivatives) -> None:
 
 def _write_preprocessed(files: _ScanFiles, made: Derivatives, images: ScanImages) -> None:
     for modality, image in made.preprocessed.items():
-        sources = [raw_uri(images.extra.get(modality, images.t1w))]
-        sources += [files.uri(f"xfm_{modality}")] if modality in images.extra else []
+        series = images.diffusion if modality in SCALES else None
+        sources = [raw_uri(path) for path in series or (images.extra.get(modality, images.t1w),)]
+        registered = SERIES if series else modality
+        sources += [files.uri(f"xfm_{registered}")] if f"xfm_{registered}" in files.outputs else []
         if files.native:
             _write_native_image(files, image, modality, sources)
             continue
         sidecar: Sidecar = {
-            "Description": f"{modality} image of the brain on the study's grid: bias field removed, registered to the template, "
-            "intensities scaled to 0..1, 0 outside the brain",
+            "Description": DESCRIPTIONS.get(
+                modality,
+                f"{modality} image of the brain on the study's grid: bias field removed, registered to the template, "
+                "intensities scaled to 0..1, 0 outside the brain",
+            ),
             "Sources": [*sources, files.uri("brain_mask"), *files.to_template()],
             "SpatialReference": TEMPLATE_URI,
             "SkullStripped": True,

@@ -10,6 +10,7 @@ from PIL import Image
 from neurocohort.imaging.deformable import Deformation
 from neurocohort.imaging.scan_record import Numbers
 from neurocohort.imaging.volume import Volume
+from neurocohort.sources.columns import DiffusionFiles
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class ScanImages:
     Attributes:
         t1w: The T1-weighted scan.
         extra: Images of other modalities, by BIDS suffix.
+        diffusion: The diffusion-weighted images of the session, if FA or MD are wanted.
         labels: A label map.
         labels_reference: The image on which the labels were drawn, a brain-only image of the same head; None for the scan itself.
     """
@@ -27,6 +29,7 @@ class ScanImages:
     extra: Mapping[str, Path] = field(default_factory=dict)
     labels: Path | None = None
     labels_reference: Path | None = None
+    diffusion: DiffusionFiles | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from neurocohort.files import read_table, sha256_of, write_table
 from neurocohort.report.study import Cohort, Study
 from neurocohort.sources.checksums import recorded_sha256
 from neurocohort.sources.inputs import read_inputs
-from neurocohort.sources.sources import store_of
+from neurocohort.sources.sources import ixi_files, read_source, source_table, store_of
 
 RECORD = "checksums.tsv"  # of the download rule, next to the archives
 KEPT = "input_checksums.tsv"  # in the results; not an output of a rule, so Snakemake doesn't delete it
@@ -41,7 +41,8 @@ def input_archives(study: Study) -> list[InputArchive]:
 def file_names(settings: dict) -> list[str]:
     """The names under which a public cohort's archives and table are published; none for a cohort of the user's own."""
     if settings.get("source") == "ixi":
-        return [*(f"IXI-{modality[:2]}.tar" for modality in settings.get("modalities") or ["T1w"]), "IXI.xls"]
+        files = read_source(source_table("ixi")).files
+        return [*(files[key].name for key in ixi_files(settings.get("modalities") or ["T1w"])), files["table"].name]
     if settings.get("source") == "oasis1":
         discs = settings.get("discs") or range(1, 13)
         table = settings.get("table") or "oasis_cross-sectional.csv"

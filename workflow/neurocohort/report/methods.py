@@ -34,6 +34,7 @@ from neurocohort.imaging import (
     bias_field,
     brain_extraction,
     deformable,
+    diffusion,
     field_of_view,
     intensity,
     learned_constants,
@@ -55,6 +56,7 @@ from neurocohort.report.references import Reference, citations, cited, numbered
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Experiment, Study, missing_of
 from neurocohort.settings import adaptation, nnunet_rules
+from neurocohort.sources import gradients
 from neurocohort.study import members
 from neurocohort.study.published import another_grid
 from neurocohort.text import listed, plain_number, times
@@ -64,7 +66,9 @@ DESCRIBED = (  # modules whose constants the text states, by their own names
         bias_field,
         brain_extraction,
         deformable,
+        diffusion,
         field_of_view,
+        gradients,
         intensity,
         learned_constants,
         mni_space,

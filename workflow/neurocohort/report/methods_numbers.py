@@ -19,6 +19,7 @@ from neurocohort.report.development import by_use, sides
 from neurocohort.report.formats import RegionRecord, Run
 from neurocohort.report.sources import Missing
 from neurocohort.report.study import Cohort, Experiment, Read, Study
+from neurocohort.sources.columns import DIFFUSION_MAPS
 from neurocohort.text import listed, plain_number
 
 VALUE_STEP = "with a "  # value of the target, or reference segmentation: steps of dataset/samples.py
@@ -256,7 +257,16 @@ def correlation_window() -> list[int]:
 
 
 def extra_modalities(cohorts: Iterable[Cohort]) -> list[str]:
-    """The modalities in addition to the first one."""
+    """The modalities in addition to the first one that are images of their own."""
+    return [name for name in _beyond_the_first(cohorts) if name not in DIFFUSION_MAPS]
+
+
+def diffusion_maps(cohorts: Iterable[Cohort]) -> list[str]:
+    """The modalities that are computed from diffusion-weighted images."""
+    return [name for name in _beyond_the_first(cohorts) if name in DIFFUSION_MAPS]
+
+
+def _beyond_the_first(cohorts: Iterable[Cohort]) -> list[str]:
     return list(dict.fromkeys(name for one in cohorts for name in (one.settings.get("modalities") or [])[1:]))
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from neurocohort.settings.base import Group, Path, StructureName, Unique
 from neurocohort.structures import MOST
 
-Modality = Literal["T1w", "T2w", "PDw", "FLAIR"]
+Modality = Literal["T1w", "T2w", "PDw", "FLAIR", "FA", "MD"]
 MaskPlace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$(?!\n)")]
 
 
@@ -41,9 +41,11 @@ class IngestKeys(Group):
     modalities: Unique[Modality] = Field(
         ["T1w"],
         min_length=1,
-        title="a list that begins with T1w, then any of T2w, PDw and FLAIR",
+        title="a list that begins with T1w, then any of T2w, PDw, FLAIR, FA and MD",
         description="The images of a session that become channels. The others are registered rigidly to the T1-weighted one; a "
-        "session that lacks one is excluded. ixi has T1w, T2w and PDw (3.6 and 3.8 GB more), oasis1 and caps only T1w.",
+        "session that lacks one is excluded. FA and MD are computed from its diffusion-weighted images (ixi and bids only; see "
+        "[Diffusion](../docs/diffusion.md)). ixi has T1w, T2w, PDw, FA and MD (3.6 GB more for T2w, 3.8 for PDw, 4.0 for FA and "
+        "MD together), oasis1 and caps only T1w.",
     )
     masks: dict[StructureName, MaskPlace] | None = Field(
         None,

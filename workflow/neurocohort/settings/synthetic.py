@@ -35,11 +35,11 @@ class SyntheticOasis1(SyntheticArchives):
 class SyntheticIxi(SyntheticArchives):
     """Synthetic archives in the layout of IXI."""
 
-    modalities: Unique[Literal["T1w", "T2w", "PDw"]] = Field(
+    modalities: Unique[Literal["T1w", "T2w", "PDw", "FA", "MD"]] = Field(
         ["T1w"],
         min_length=1,
-        title="a list that begins with T1w, then any of T2w and PDw",
-        description="Kinds of images to make, each in its own archive.",
+        title="a list that begins with T1w, then any of T2w, PDw, FA and MD",
+        description="Kinds of images to make, each in its own archive; FA and MD are one archive of diffusion-weighted images.",
     )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from neurocohort.errors import InputError
 from neurocohort.notes import Kind
 from neurocohort.sources.bids_labels import EXPECTED, Labels
-from neurocohort.sources.columns import LABELS
+from neurocohort.sources.columns import DIFFUSION_MAPS, LABELS, DiffusionFiles
 from neurocohort.sources.data_dictionary import read_dictionary
+from neurocohort.sources.diffusion_files import FOLDER as DIFFUSION_FOLDER
+from neurocohort.sources.diffusion_files import diffusion_images
 from neurocohort.sources.image_choice import Choice, choose_images, is_enhanced, misfiled
 from neurocohort.sources.local_files import (
     IMAGE_SUFFIXES,
@@ -96,12 +98,14 @@ class Selection:
     """
 
     def __init__(self, source: Path, pattern: str, run: str, modalities: Sequence[str], anat: str = "anat"):
-        check_modalities(modalities)
+        images = [name for name in modalities if name not in DIFFUSION_MAPS]
+        check_modalities(images)
         if run not in RUNS:
             raise InputError(f"The run is {run!r}; expected one of {', '.join(RUNS)}.")
         self.plan = LocalPlan()
         self.anat, self.an_anat = anat, f"{'an' if anat.startswith('a') else 'a'} {anat} folder"
-        self.source, self.pattern, self.run, self.modalities = source, pattern, run, modalities
+        self.source, self.pattern, self.run, self.modalities = source, pattern, run, images
+        self.with_diffusion = len(images) < len(modalities)
         self.people, self.sessions = Labels("sub-", source.name), Labels("ses-", source.name)
         self.participants: set[str] = set()  # with an image, whether it is used or not
         self.without_sessions: set[str] = set()  # participants without session folders
@@ -150,7 +154,11 @@ class Selection:
         own = [image for image in images if image.name not in strangers]
         choice = choose_images(own, self.run)
         others = {modality: self._others(anat, modality) for modality in self.modalities[1:]}
-        if reason := self._why_excluded(anat, strangers, choice, others):
+        reason = self._why_excluded(anat, strangers, choice, others)
+        diffusion: list[DiffusionFiles] = []
+        if not reason and self.with_diffusion:
+            diffusion, reason = diffusion_images(Path(choice.taken[0].path).parent.with_name(DIFFUSION_FOLDER))
+        if reason:
             self.plan.exclude(participant_id, scan_id, reason)
             return
         self._note_choice(participant_id, scan_id, choice, strangers, anat)
@@ -160,7 +168,11 @@ class Selection:
             paths = {modality: Path(found.path) for modality, found in {"T1w": image, **partners}.items()}
             labels = labels_beside(image, anat.files)
             scan = LocalScan(participant_id, session_id, name, paths, Path(labels.path) if labels else None)
-            self.plan.scans.append(scan)
+            self.plan.scans.append(scan._replace(diffusion=diffusion[0]) if diffusion else scan)
+        if len(diffusion) > 1:
+            left = ", ".join(one.dwi.name for one in diffusion[1:])
+            sentence = f"{diffusion[0].dwi.name} is taken; left out: {left}."
+            self.plan.notes.add(Kind.IMAGES, sentence, participant_id, scan_id)
         maps = [entry.name for entry in anat.files if stem_and_suffix(entry.name)[0].endswith(f"_{LABELS}")]
         if maps and not any(labels_beside(image, anat.files) for image in own):
             self.unused_labels.append(maps[0])

@@ -3,14 +3,23 @@
 This module imports little, because the configuration is checked with it at the start of every Snakemake process.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 MODALITY_COLUMNS = {"T1w": "path", "T2w": "path_T2w", "PDw": "path_PDw", "FLAIR": "path_FLAIR"}  # by BIDS suffix
+DIFFUSION_MAPS = ("FA", "MD")  # modalities that are computed from a session's diffusion-weighted images
 LABELS = "dseg"  # BIDS suffix of a label map
 PATH_COLUMNS = MODALITY_COLUMNS | {LABELS: f"path_{LABELS}"}  # the columns of a user's table that name a file
-FILE_COLUMNS = (*MODALITY_COLUMNS.values(), "dseg_path", "dseg_reference_path")  # the columns of scans.tsv that do
+# The diffusion-weighted images of a session, and the b-value and direction of each, by BIDS suffix or ending.
+DIFFUSION_COLUMNS = {"dwi": "dwi_path", "bval": "dwi_bval_path", "bvec": "dwi_bvec_path"}
+FILE_COLUMNS = (
+    *MODALITY_COLUMNS.values(),
+    *DIFFUSION_COLUMNS.values(),
+    "dseg_path",
+    "dseg_reference_path",
+)  # of scans.tsv
 KNOWN_VARIABLES = ("age", "sex", "site", "scanner")  # recognised in a user's table, in any capitals
 # The columns of scans.tsv before age, sex and other variables, with their entries of the data dictionary.
 DESCRIPTIONS = {
@@ -25,6 +34,9 @@ DESCRIPTIONS = {
     "path_T2w": "The session's T2-weighted image, relative to this folder",
     "path_PDw": "The session's proton-density-weighted image, relative to this folder",
     "path_FLAIR": "The session's FLAIR image, relative to this folder",
+    "dwi_path": "The session's diffusion-weighted images as one file, relative to this folder",
+    "dwi_bval_path": "Their b-values in s/mm2, relative to this folder",
+    "dwi_bvec_path": "Their gradient directions, relative to this folder",
     "dseg_path": "Tissue labels that came with the cohort, relative to this folder",
     "dseg_reference_path": "The image on whose grid the tissue labels are drawn",
 }
@@ -33,6 +45,19 @@ EXCLUSION_COLUMNS = ("participant_id", "scan_id", "stage", "reason")
 # A user's column with one of these names is renamed. Later tables, such as split.tsv, have the last ones.
 OWN_COLUMNS = tuple(name for name in DESCRIPTIONS if name not in KNOWN_VARIABLES)
 OWN_COLUMNS += (LABELS, "row", "has_labels", "part", "stratum", "fold", "target", "cohort", "index")
+
+
+def columns_of(given: Collection[str]) -> list[str]:
+    """The columns of a ``scans.tsv`` whose scans have values in the columns ``given``: those of other images only if needed."""
+    return [name for name in SCAN_COLUMNS if name in given or not name.startswith(("path_", "dwi_"))]
+
+
+class DiffusionFiles(NamedTuple):
+    """Diffusion-weighted images, (X, Y, Z, volumes), with the files of their b-values and directions in FSL's format."""
+
+    dwi: Path
+    bval: Path
+    bvec: Path
 
 
 class Image(NamedTuple):

@@ -13,7 +13,8 @@ from typing import Any
 
 from neurocohort.files import sha256_of
 from neurocohort.sources.caps_plan import IMAGES, SUBJECTS
-from neurocohort.sources.columns import PATH_COLUMNS
+from neurocohort.sources.columns import DIFFUSION_MAPS, PATH_COLUMNS
+from neurocohort.sources.diffusion_files import DIFFUSION_ENDINGS, FOLDER
 from neurocohort.sources.label_tables import TABLE_ENDING
 from neurocohort.sources.local_files import (
     BIDS_SIDECARS,
@@ -36,12 +37,13 @@ WATCHED_SUFFIXES = (*IMAGE_SUFFIXES, ".mat", ".dcm", ".json")
 SMALL_BYTES = 1_000_000  # larger files that the ingest didn't hash aren't hashed here
 
 
-def fingerprint_bids(source: Path | str, folder: Path | str | None = None) -> str:
+def fingerprint_bids(source: Path | str, folder: Path | str | None = None, *, diffusion: bool = False) -> str:
     """The hash of a BIDS folder: sha256 over name and mark of every image and table that `ingest_bids` may read.
 
-    ``folder``: the cohort's folder, with the record of seen files (`SeenFiles`). Raises InputError if ``source`` isn't a folder.
+    ``folder``: the cohort's folder, with the record of seen files (`SeenFiles`). ``diffusion``: whether it reads
+    diffusion-weighted images. Raises InputError if ``source`` isn't a folder.
     """
-    return _fingerprint(hashlib.sha256(), _watched_bids(Path(source)), folder)
+    return _fingerprint(hashlib.sha256(), _watched_bids(Path(source), diffusion), folder)
 
 
 def fingerprint_table(
@@ -77,7 +79,7 @@ def fingerprint_local(cohort: Mapping[str, Any], folder: Path | str) -> str:
         return fingerprint_table(cohort["path"], folder, masks=cohort.get("masks"))
     if cohort["source"] == "caps":
         return fingerprint_caps(cohort["path"], folder, participants_tsv=cohort.get("participants_tsv"))
-    return fingerprint_bids(cohort["path"], folder)
+    return fingerprint_bids(cohort["path"], folder, diffusion=_has_diffusion(cohort))
 
 
 def note_sources(cohort: Mapping[str, Any], folder: Path | str, hashes: Mapping[Path, str]) -> None:
@@ -95,7 +97,7 @@ def note_sources(cohort: Mapping[str, Any], folder: Path | str, hashes: Mapping[
     elif cohort["source"] == "caps":
         watched = _watched_caps(source, cohort.get("participants_tsv"))
     else:
-        watched = _watched_bids(source)
+        watched = _watched_bids(source, _has_diffusion(cohort))
     for _, path in watched:
         sha256 = hashes.get(Path(path).absolute())
         with contextlib.suppress(OSError):
@@ -114,7 +116,11 @@ def _fingerprint(digest: "hashlib._Hash", watched: Iterable[tuple[str, Path | st
     return digest.hexdigest()
 
 
-def _watched_bids(source: Path) -> Iterator[tuple[str, Path | str]]:
+def _has_diffusion(cohort: Mapping[str, Any]) -> bool:
+    return bool({*DIFFUSION_MAPS} & {*cohort.get("modalities", ())})
+
+
+def _watched_bids(source: Path, diffusion: bool) -> Iterator[tuple[str, Path | str]]:
     """Name and path of each file that matters, whether it exists or not. The problem of a folder has an empty path."""
     tables = [source / name for name in (*BIDS_TABLES, *BIDS_SIDECARS)]
     sessions = [path for _, path in session_tables(source)]
@@ -124,6 +130,8 @@ def _watched_bids(source: Path) -> Iterator[tuple[str, Path | str]]:
         times = scans_table(source, *filter(None, folder[:2]))
         yield times.name, times
         yield from _watched_images(folder)
+    for folder in anat_folders(source, FOLDER) if diffusion else ():
+        yield from _watched_images(folder, DIFFUSION_ENDINGS)
 
 
 def _watched_caps(source: Path, participants_tsv: Path | str | None) -> Iterator[tuple[str, Path | str]]:
@@ -136,11 +144,13 @@ def _watched_caps(source: Path, participants_tsv: Path | str | None) -> Iterator
         yield from _watched_images(folder)
 
 
-def _watched_images(folder: AnatFolder) -> Iterator[tuple[str, Path | str]]:
+def _watched_images(
+    folder: AnatFolder, endings: tuple[str, ...] = WATCHED_SUFFIXES
+) -> Iterator[tuple[str, Path | str]]:
     if folder.problem:
         yield folder.problem, ""
     for entry in folder.files:
-        if entry.name.lower().endswith(WATCHED_SUFFIXES) or entry.name.endswith(f"_{TABLE_ENDING}"):
+        if entry.name.lower().endswith(endings) or entry.name.endswith(f"_{TABLE_ENDING}"):
             yield f"{folder.participant_id}/{folder.session_id or ''}/{entry.name}", entry.path
 
 

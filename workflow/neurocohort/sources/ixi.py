@@ -1,4 +1,4 @@
-"""IXI: scans of healthy volunteers from three London sites, T1-weighted and, on request, T2- and PD-weighted."""
+"""IXI: scans of healthy volunteers from three London sites, T1-weighted and, on request, T2-, PD- and diffusion-weighted."""
 
 import re
 from collections.abc import Sequence
@@ -9,9 +9,10 @@ from neurocohort.errors import InputError, ScanExcluded
 from neurocohort.notes import Kind
 from neurocohort.sources import raw_bids
 from neurocohort.sources.archives import Oversized, stream_members
-from neurocohort.sources.columns import MODALITY_COLUMNS, Image, IngestResult, Scan
+from neurocohort.sources.columns import DIFFUSION_MAPS, MODALITY_COLUMNS, Image, IngestResult, Scan
 from neurocohort.sources.data_dictionary import Entry
 from neurocohort.sources.inputs import record_inputs
+from neurocohort.sources.ixi_diffusion import own_files, take_series
 from neurocohort.sources.ixi_table import DEMOGRAPHICS, SITES, VARIABLES, read_demographics
 from neurocohort.sources.spreadsheets import PublishedTable
 
@@ -36,6 +37,7 @@ class _Found(NamedTuple):
 
 
 Images = dict[str, dict[int, _Found]]  # by modality and IXI number
+Series = dict[int, dict[str, str] | str]  # by IXI number, as `take_series` returns them
 
 
 def ingest_ixi(
@@ -47,10 +49,10 @@ def ingest_ixi(
     contradict each other. An image without a row, or without an age, stays with n/a. A row without an image is only noted.
 
     Args:
-        archives: One for each modality.
+        archives: One for each modality; for FA and MD the one of the diffusion-weighted images and its two tables.
         spreadsheet: The table of the participants.
         folder: The cohort's folder.
-        modalities: T1w first, then T2w and PDw.
+        modalities: T1w first, then T2w, PDw, FA and MD.
 
     Raises:
         InputError: If an archive is damaged or has no image of a modality, or if the spreadsheet lacks a column or has an
@@ -62,9 +64,16 @@ def ingest_ixi(
         collected.exclude(None, None, reason)
     for sentence in table.notes:
         collected.notes.add(Kind.VALUES, sentence)
-    images, others = _take_images(collected, archives, modalities, table.conflicts)
-    record_inputs(collected, [spreadsheet])
+    with_image = [modality for modality in modalities if modality not in DIFFUSION_MAPS]
+    diffusion = None
+    if len(with_image) < len(modalities):
+        archives, diffusion = own_files(archives)
+    images, others = _take_images(collected, archives, with_image, table.conflicts)
     _refuse_absent(images, archives, others)
+    series: Series | None = None
+    if diffusion:
+        series = take_series(collected, diffusion, {one for one, found in images["T1w"].items() if found.image})
+    record_inputs(collected, [spreadsheet, *(diffusion[1:] if diffusion else ())])
     wanted = " or ".join(name for name, modality in MODALITY_OF.items() if modality in modalities)
     collected.notes.add_list(
         Kind.IMAGES, others, f"file(s) in the archives are not {wanted} images by name, and are ignored"
@@ -77,7 +86,7 @@ def ingest_ixi(
             )
             collected.drop_images(found.image.path for one in alone if (found := numbered[one]).image)
     for identity in sorted(images["T1w"]):
-        _finish(collected, identity, images, table)
+        _finish(collected, identity, images, table, series)
     rows = {*table.known, *table.conflicts}
     absent = [f"IXI{one:03d}" for one in sorted(rows - {*images["T1w"]})]
     collected.notes.add_list(
@@ -138,8 +147,10 @@ def _refuse_absent(images: Images, archives: Sequence[Path | str], others: list[
             )
 
 
-def _finish(collected: raw_bids.Ingested, identity: int, images: Images, table: PublishedTable[int]) -> None:
-    """Make a scan or an exclusion of one session."""
+def _finish(
+    collected: raw_bids.Ingested, identity: int, images: Images, table: PublishedTable[int], series: Series | None
+) -> None:
+    """Make a scan or an exclusion of one session. ``series``: the diffusion-weighted images, if they are wanted."""
     participant_id, scan_id = _identity(identity)
     found = {modality: numbered.get(identity) for modality, numbered in images.items()}
     taken = {modality: one.image for modality, one in found.items() if one and one.image}
@@ -148,11 +159,16 @@ def _finish(collected: raw_bids.Ingested, identity: int, images: Images, table: 
     if not reason and (lacking := next((modality for modality in found if modality not in taken), None)):
         absent = found[lacking]
         reason = f"{lacking[:2]}: {absent.problem if absent else 'The archives have no image of this participant.'}"
+    own = {} if series is None else series.get(identity, "The archives have no image of this participant.")
+    if not reason and isinstance(own, str):
+        reason = f"DTI: {own}"
+    diffusion = {} if isinstance(own, str) else own
     if reason:
         collected.exclude(participant_id, scan_id, reason)
-        collected.drop_images(image.path for image in taken.values())
+        collected.drop_images([*(image.path for image in taken.values()), *diffusion.values()])
         return
     files = {MODALITY_COLUMNS[modality]: image.path for modality, image in taken.items() if modality != "T1w"}
+    files |= diffusion
     variables = {"site": t1w.site, "scanner": SITES[t1w.site][1]} | table.known.get(identity, {})
     collected.scans[scan_id] = Scan(participant_id, "ses-1", scan_id, taken["T1w"], files, variables)
 

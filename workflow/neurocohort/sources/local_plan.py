@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from neurocohort.errors import InputError
 from neurocohort.notes import Notes
-from neurocohort.sources.columns import MODALITY_COLUMNS, Exclusion
+from neurocohort.sources.columns import MODALITY_COLUMNS, DiffusionFiles, Exclusion
 from neurocohort.sources.data_dictionary import Entries
 from neurocohort.sources.local_tables import CohortTables
 
@@ -21,7 +21,8 @@ class LocalScan(NamedTuple):
     """One scan and its files.
 
     ``run``: empty, or for example ``run-2`` if the session has several scans. ``images``: by modality. ``labels``: its reference
-    segmentation, if it has one. ``masks``: by structure, the image of its mask.
+    segmentation, if it has one. ``masks``: by structure, the image of its mask. ``diffusion``: its diffusion-weighted images, if
+    FA or MD are wanted.
     """
 
     participant_id: str
@@ -30,6 +31,7 @@ class LocalScan(NamedTuple):
     images: dict[str, Path]
     labels: Path | None = None
     masks: Mapping[str, Path] = MappingProxyType({})
+    diffusion: DiffusionFiles | None = None
 
     @property
     def segmented(self) -> bool:

@@ -11,6 +11,7 @@ from neurocohort.files import private_as
 from neurocohort.notes import Kind
 from neurocohort.sources.columns import KNOWN_VARIABLES, LABELS, MODALITY_COLUMNS, IngestResult, Scan
 from neurocohort.sources.data_dictionary import Entry
+from neurocohort.sources.diffusion import take_diffusion
 from neurocohort.sources.inputs import record_inputs
 from neurocohort.sources.local_files import tables_of
 from neurocohort.sources.local_images import Taken, is_dicom, take_image
@@ -93,6 +94,7 @@ def _take(collected: Ingested, scan: LocalScan, structures: Structures) -> bool:
     if scan.segmented:
         targets[LABELS] = f"{DERIVATIVES}/{place}_{LABELS}.nii.gz"
     taken: dict[str, Taken] = {}
+    diffusion: dict[str, str] = {}
     for suffix, target in targets.items():
         try:
             image_path = collected.folder / targets["T1w"]
@@ -107,7 +109,16 @@ def _take(collected: Ingested, scan: LocalScan, structures: Structures) -> bool:
             collected.exclude(scan.participant_id, scan.scan_id, whose + exclusion.reason)
             collected.drop_images(targets.values())
             return True
+    if scan.diffusion:
+        try:
+            diffusion = take_diffusion(collected, scan.participant_id, scan.session_id, scan.scan_id, scan.diffusion)
+        except ScanExcluded as exclusion:
+            reason = f"The diffusion-weighted images: {exclusion.reason}"
+            collected.exclude(scan.participant_id, scan.scan_id, reason)
+            collected.drop_images(targets.values())
+            return True
     files = {MODALITY_COLUMNS[modality]: targets[modality] for modality in scan.images if modality != "T1w"}
+    files |= diffusion
     if scan.segmented:  # drawn on the image itself, without a registration
         files |= {"dseg_path": targets[LABELS], "dseg_reference_path": targets["T1w"]}
     t1w = taken["T1w"].image

@@ -17,7 +17,7 @@ import pandas as pd
 from neurocohort import files
 from neurocohort.nifti_files import nifti_from_bytes, spatial_shape
 from neurocohort.notes import INGEST, Kind, Notes, write_notes
-from neurocohort.sources.columns import DESCRIPTIONS, EXCLUSION_COLUMNS, SCAN_COLUMNS, Exclusion, IngestResult, Scan
+from neurocohort.sources.columns import DESCRIPTIONS, EXCLUSION_COLUMNS, Exclusion, IngestResult, Scan, columns_of
 from neurocohort.sources.data_dictionary import Entries, Entry
 from neurocohort.sources.scan_batches import content_of
 from neurocohort.structures import TISSUES
@@ -28,7 +28,11 @@ from neurocohort.version import BIDS_VERSION
 STAGE = INGEST
 # On a 1 mm head with its noise level 3 leaves 10.1 MB in 0.6 s, level 6 9.9 MB in 1.7 s, level 9 9.8 MB in 13 s.
 GZIP_LEVEL = 3
-IMAGE_PATTERNS = ("sub-*/ses-*/anat/sub-*.nii.gz", "derivatives/*/sub-*/ses-*/anat/sub-*.nii.gz")
+IMAGE_PATTERNS = (
+    "sub-*/ses-*/anat/sub-*.nii.gz",
+    "sub-*/ses-*/dwi/sub-*",
+    "derivatives/*/sub-*/ses-*/anat/sub-*.nii.gz",
+)
 FORMULAS_SHOWN = 3
 OWN_TABLES = ("scans", "exclusions", "inputs", "batches", "notes")  # that BIDS doesn't know
 
@@ -158,7 +162,7 @@ def _scans_table(collected: Ingested, variables: Entries) -> pd.DataFrame:
     """``scans.tsv``: a column for extra modalities only if a scan has one."""
     rows = {scan_id: scan.row for scan_id, scan in sorted(collected.scans.items())}
     given = set().union(*rows.values())
-    own = [name for name in SCAN_COLUMNS if name in given or not name.startswith("path_")]
+    own = columns_of(given)
     columns = [*own, *(name for name in variables if name not in own)]
     cells = [[_tidy(row.get(name)) for name in columns] for row in rows.values()]
     table = pd.DataFrame(cells, columns=columns, dtype=object)

@@ -1,7 +1,7 @@
 """A source's table (``source_tables/<source>.yaml``): the addresses of its files and their published checksums."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from neurocohort.errors import InputError
+from neurocohort.sources.columns import DIFFUSION_MAPS
 
 TABLES = Path(__file__).resolve().parents[1] / "source_tables"
 KNOWN_KEYS = ConfigDict(extra="forbid")
@@ -94,9 +95,15 @@ def read_source(path: Path | str) -> Source:
 def needed_files(cohort: Mapping[str, Any], source: Source) -> tuple[list[str], str]:
     """The keys of a public cohort's archives, and of its table. ``cohort``: its settings in the configuration."""
     if cohort["source"] == "ixi":
-        return [modality[:2].lower() for modality in cohort["modalities"]], "table"
+        return ixi_files(cohort["modalities"]), "table"
     tables = {file.name: key for key, file in source.files.items() if key.startswith("table")}
     return [f"disc{disc}" for disc in cohort["discs"]], tables[cohort["table"]]
+
+
+def ixi_files(modalities: Sequence[str]) -> list[str]:
+    """The keys of the files of IXI with these modalities: an archive for each, and three files for FA and MD together."""
+    keys = [modality[:2].lower() for modality in modalities if modality not in DIFFUSION_MAPS]
+    return keys + (["dti", "bvals", "bvecs"] if {*DIFFUSION_MAPS} & {*modalities} else [])
 
 
 def store_of(cohort: Mapping[str, Any]) -> str:

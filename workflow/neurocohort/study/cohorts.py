@@ -9,6 +9,7 @@ from neurocohort.dataset.clinicadl_split import split_tables
 from neurocohort.errors import InputError
 from neurocohort.sources.bids_plan import plan_bids
 from neurocohort.sources.caps_plan import plan_caps
+from neurocohort.sources.columns import DIFFUSION_MAPS
 from neurocohort.sources.local_masks import want_structures
 from neurocohort.sources.local_plan import LocalPlan
 from neurocohort.sources.table_plan import plan_table
@@ -17,7 +18,7 @@ from neurocohort.sources.variables import kinds_of_plan, values_of_plan
 from neurocohort.structures import values_by_name
 from neurocohort.study.messages import listed
 
-MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
+MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")  # with an image each
 # The variables that scans.tsv will have, by public source, and what each is: targets and filters are checked against them.
 _EVERY_SOURCE = {name: NAME for name in ("participant_id", "session_id", "scan_id")} | {
     "site": CATEGORIES,
@@ -66,9 +67,13 @@ KEYS_OF_SOURCE = {
     "caps": _LOCAL | {"participants_tsv", "run"},
     "table": _LOCAL | {"labels", "masks"},
 }
-MODALITIES_OF_SOURCE = {"ixi": ("T1w", "T2w", "PDw"), "oasis1": ("T1w",), "caps": ("T1w",)} | dict.fromkeys(
-    ("bids", "table"), MODALITIES
-)
+MODALITIES_OF_SOURCE = {
+    "ixi": ("T1w", "T2w", "PDw", *DIFFUSION_MAPS),
+    "oasis1": ("T1w",),
+    "bids": (*MODALITIES, *DIFFUSION_MAPS),
+    "caps": ("T1w",),
+    "table": MODALITIES,
+}
 WANTED_PATHS = {
     "bids": "the folder with the sub-* folders",
     "caps": "the CAPS folder, which has the folder subjects",

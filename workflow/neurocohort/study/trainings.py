@@ -7,6 +7,7 @@ from pathlib import Path
 from neurocohort.imaging.derivatives import MODULATED_GM, SUFFIXES
 from neurocohort.learning.published import PUBLISHED
 from neurocohort.settings.recipes import recipe_values
+from neurocohort.sources.columns import DIFFUSION_MAPS
 from neurocohort.structures import MOST, structures_of
 from neurocohort.study.learning_curves import learning_curve_faults
 from neurocohort.study.members import control_names, without_site_names
@@ -99,7 +100,9 @@ def _synthetic_faults(key: str, experiment: dict, config: dict) -> Iterator[str]
     if task != "segmentation":
         yield f"{place}, which is for segmentation, and this experiment's task is {task}; leave `synthetic` out."
         return
-    if maps := [name for name in experiment["modalities"] if name in (*SUFFIXES.values(), MODULATED_GM)]:
+    if maps := [
+        name for name in experiment["modalities"] if name in (*SUFFIXES.values(), MODULATED_GM, *DIFFUSION_MAPS)
+    ]:
         yield (
             f"{place}, which paints images of random contrast, and `{key}.modalities` has {listed(maps)}, which is not an image; "
             "leave one of the two out."

@@ -7,15 +7,17 @@ row (all three unusable), rows without a scan, a repeated row with zeros, zeros 
 """
 
 import datetime
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import xlwt
 
 from neurocohort.errors import InputError
-from neurocohort.files import write_json, written_aside
+from neurocohort.files import write_json, write_text, written_aside
 from neurocohort.synthetic.anatomy import Anatomy, prepare_anatomy
+from neurocohort.synthetic.diffusion import SITE as DIFFUSION_SITE
+from neurocohort.synthetic.diffusion import diffusion_volumes, gradient_files, tissues_at
 from neurocohort.synthetic.files import Truth, nifti_gz, write_tar, write_truth
 from neurocohort.synthetic.heads import GUYS, HH, IOP, Grid, Head, Person, draw_head, draw_person, rotation_matrix
 from neurocohort.synthetic.oasis1 import write_oasis1_archives
@@ -50,6 +52,7 @@ IXI_COLUMNS = (
     "AGE",
 )
 MINIMUM_PARTICIPANTS = 4
+DIFFUSION_MAPS = ("FA", "MD")
 SEXES = {1: "M", 2: "F"}
 UNUSABLE_SCANS = ("no_age", "conflict", "no_row")
 ROWS_WITHOUT_SCAN = 2
@@ -95,7 +98,8 @@ def write_ixi_archives(
         seed: Seed of everything.
         spacing_mm: Voxel spacing.
         modalities: With T2w or PDw, also `IXI-T2.tar` or `IXI-PD.tar`, with one scan fewer as in the real cohort, and
-            `truth/T2w_to_T1w.json` with the motion between them.
+            `truth/T2w_to_T1w.json` with the motion between them. With FA or MD, also `IXI-DTI.tar`, which lacks one volume,
+            `bvals.txt`, `bvecs.txt`, and `truth/diffusion.json` with the FA and MD (mm2/s) of each person's tissues.
         marker_left_temple: Put a bright capsule on every left temple.
 
     Raises:
@@ -121,7 +125,11 @@ def write_ixi_archives(
         sessions[row.name] = session
         heads.append((truth, session.head))
     write_truth(folder, heads)
+    if {*DIFFUSION_MAPS} & {*modalities}:
+        _write_diffusion(folder, sessions, {row.name: row.age for row in people})
     for modality in modalities:
+        if modality in DIFFUSION_MAPS:
+            continue
         images = {session.file(modality): session.images[modality] for session in sessions.values()}
         if modality != "T1w":
             del images[max(images)]  # some people of the real cohort have a T1-weighted scan only
@@ -132,16 +140,37 @@ def write_ixi_archives(
 
 @dataclass(frozen=True)
 class IxiSession:
-    """The scans of one person. ``images``, and ``motions`` (4 x 4, to the T1-weighted scan's world): by modality."""
+    """The scans of one person.
+
+    ``images``, and ``motions`` (4 x 4, to the T1-weighted scan's world): by modality. ``diffusion``: the volumes of the series.
+    """
 
     stem: str
     head: Head
     images: dict[str, bytes]
     motions: dict[str, np.ndarray]
+    diffusion: list[bytes]
 
     def file(self, modality: str) -> str:
         """Return the name of an image."""
         return f"{self.stem}-{modality[:2]}.nii.gz"
+
+
+def _write_diffusion(folder: Path, sessions: dict[str, IxiSession], ages: dict[str, float]) -> None:
+    """Write IXI-DTI.tar, its two tables, and the truth: the tensors of each person's tissues, and the motion to the T1w scan."""
+    volumes = {
+        f"{session.stem}-DTI-{number:02d}.nii.gz": content
+        for session in sessions.values()
+        for number, content in enumerate(session.diffusion)
+    }
+    del volumes[max(volumes)]  # some series of the real cohort may be incomplete
+    write_tar(folder / "IXI-DTI.tar", volumes)
+    for name, text in gradient_files().items():
+        write_text(folder / name, text)
+    tensors = {name: {tissue: asdict(one) for tissue, one in tissues_at(ages[name]).items()} for name in sessions}
+    write_json(folder / "truth" / "diffusion.json", tensors)
+    motions = {name: session.motions["dwi"].tolist() for name, session in sessions.items()}
+    write_json(folder / "truth" / "dwi_to_T1w.json", motions)
 
 
 def _scan_person(
@@ -161,10 +190,14 @@ def _scan_person(
     stem = f"{row.name}-{site.name}-{700 + 3 * row.ixi_id // 2 + rng.integers(2):04d}"
     images, motions = {"T1w": nifti_gz(head.scan(rng), grid.affine)}, {}
     for modality in modalities:
-        if modality != "T1w":
+        if modality in IXI_EXTRA:
             seeds = [seed, 2, row.ixi_id, list(IXI_EXTRA).index(modality)]
             images[modality], motions[modality] = _extra_scan(anatomy, person, head, modality, spacing_mm, seeds)
-    return IxiSession(stem, head, images, motions)
+    diffusion: list[bytes] = []
+    if {*DIFFUSION_MAPS} & {*modalities}:
+        seeds = [seed, 2, row.ixi_id, len(IXI_EXTRA)]
+        diffusion, motions["dwi"] = _diffusion_scan(anatomy, person, head, row.age, spacing_mm, seeds)
+    return IxiSession(stem, head, images, motions, diffusion)
 
 
 def _ixi_people(participants: int, rng: np.random.Generator) -> tuple[list[IxiRow], np.ndarray]:
@@ -184,6 +217,24 @@ def _extra_scan(
 ) -> tuple[bytes, np.ndarray]:
     """An axial scan of another contrast after a motion, and the motion (4 x 4, its world to that of the T1-weighted scan)."""
     rng = np.random.default_rng(seeds)
+    motion, grid = _axial_grid_after_motion(spacing_mm, rng)
+    pose = head.native_to_mni @ motion
+    moved = draw_head(anatomy, person, IXI_EXTRA[modality], grid, rng=rng, native_to_mni=pose)
+    return nifti_gz(moved.scan(rng), grid.affine), motion
+
+
+def _diffusion_scan(
+    anatomy: Anatomy, person: Person, head: Head, age: float, spacing_mm: float, seeds: list[int]
+) -> tuple[list[bytes], np.ndarray]:
+    """The volumes of an axial diffusion-weighted series after a motion, and the motion as in `_extra_scan`."""
+    rng = np.random.default_rng(seeds)
+    motion, grid = _axial_grid_after_motion(spacing_mm, rng)
+    moved = draw_head(anatomy, person, DIFFUSION_SITE, grid, rng=rng, native_to_mni=head.native_to_mni @ motion)
+    return [nifti_gz(volume, grid.affine) for volume in diffusion_volumes(moved, age, rng)], motion
+
+
+def _axial_grid_after_motion(spacing_mm: float, rng: np.random.Generator) -> tuple[np.ndarray, Grid]:
+    """A motion (4 x 4) since the T1-weighted scan, and the voxels of an axial scan after it."""
     motion = np.eye(4)
     motion[:3, :3] = rotation_matrix(*(MOTION_DEGREES * rng.uniform(-1, 1, 3)))
     motion[:3, 3] = MOTION_MM * rng.uniform(-1, 1, 3)
@@ -191,10 +242,7 @@ def _extra_scan(
     shape = tuple(int(size) for size in np.round(np.array(IXI_AXIAL_FIELD_OF_VIEW_MM) / spacing))
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -spacing * (np.array(shape) - 1) / 2
-    affine = affine.astype(np.float32).astype(float)
-    pose = head.native_to_mni @ motion
-    moved = draw_head(anatomy, person, IXI_EXTRA[modality], Grid(shape, affine), rng=rng, native_to_mni=pose)
-    return nifti_gz(moved.scan(rng), affine), motion
+    return motion, Grid(shape, affine.astype(np.float32).astype(float))
 
 
 def _sites_in_proportion(count: int, rng: np.random.Generator) -> list[Site]:
