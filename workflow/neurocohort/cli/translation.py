@@ -23,6 +23,8 @@ def translate(
     FOLDER, and compare them and their baselines with the true ones. The baselines are fitted on the development part."""
     import json
 
+    import pandas as pd
+
     from neurocohort.dataset.folds import FOLDED_PARTS
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
@@ -37,6 +39,7 @@ def translate(
     from neurocohort.learning.network_table import network_table, read_runs, used_members
     from neurocohort.learning.translated_files import write_slices
     from neurocohort.settings.evaluation import Evaluation
+    from neurocohort.study.translated_scans import compare_scans
 
     wanted, every, experiment = Evaluation.read(intervals), read_table(samples), json.loads(settings)
     check_no_leakage(every)
@@ -49,36 +52,9 @@ def translate(
     baselines = fit_baselines(lambda: packed.each_image(development), wanted.seed)
     tested = tested_samples(every)
     record_evaluation(results.parent / FOLDER, evaluation_of(results, study, folder.name, experiment, used), tested)
-    scores, slices, names = _tested(models, baselines, tested, packed, results, folder)
+    compared = compare_scans(models, baselines, tested, packed, results, folder / "translated")
+    scores = pd.DataFrame(compared.scores)
     write_table(folder / "networks.tsv", network_table(runs))
     write_table(folder / "scores.tsv", scores)
     write_table(folder / "translation.tsv", translation_table(scores, Bootstrap(wanted.resamples, wanted.seed)))
-    write_slices(folder / "examples.npz", slices, names)
-
-
-def _tested(models, baselines, tested, packed, results, folder):  # type: ignore[no-untyped-def]
-    """The scores of each tested scan by model, and slices of the first participants; the predicted images are written."""
-    import numpy as np
-    import pandas as pd
-
-    from neurocohort.evaluation.translation import KEY, NETWORK, image_scores
-    from neurocohort.learning.data import LEVELS
-    from neurocohort.learning.translated import translated
-    from neurocohort.learning.translated_files import SHOWN, middle_slices, write_translated
-    from neurocohort.progress import in_turn
-
-    channel, scores, slices, names = models[0].settings.target_channel, [], [], []
-    shown = tested.drop_duplicates(["cohort", "participant_id"])["scan_id"].head(SHOWN).tolist()
-    rows = zip(tested[KEY].to_dict("records"), packed.each_image(tested), strict=True)
-    for _, (row, scan) in zip(in_turn(len(tested), "translated"), rows, strict=True):
-        source, true = scan[:-1], scan[-1].astype(np.float32) / (LEVELS - 1)
-        found = translated(models, source)
-        inside = (scan > 0).any(axis=0)
-        for name, image in {NETWORK: found, **baselines.predicted(source)}.items():
-            scores.append({"model": name, **row, **vars(image_scores(image, true, inside))})
-        write_translated(results, folder / "translated", row["cohort"], row["scan_id"], found, channel)
-        if row["scan_id"] in shown:
-            images = [source[0].astype(np.float32) / (LEVELS - 1), found, true, np.abs(found - true)]
-            slices.append(middle_slices(images, inside))
-            names.append(row["scan_id"])
-    return pd.DataFrame(scores), slices, names
+    write_slices(folder / "examples.npz", compared.slices, compared.names)

@@ -16,9 +16,8 @@ REFERENCE = "preproc_T1w"  # whose grid is the study's
 def write_translated(results: Path, folder: Path, cohort: str, scan_id: str, image: np.ndarray, channel: str) -> Path:
     """Write one predicted image, (X, Y, Z) from 0 to 1, into the cohort's subfolder of ``folder``; return its path.
 
-    The file has the name and the affine of the preprocessed T1-weighted image of the scan, with ``desc-translated``
-    and the suffix
-    of the predicted ``channel``.
+    The file has the name and the affine of the preprocessed T1-weighted image of the scan, with ``desc-translated`` and the
+    suffix of the predicted ``channel``.
     """
     preproc = results / cohort / "preproc"
     output = read_json(qc_path(preproc, scan_id))["outputs"][REFERENCE]["file"]
