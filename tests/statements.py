@@ -31,7 +31,7 @@ MODULES = (
     *(f"evaluation/{name}.py" for name in (
         "brain_age", "operating_point", "classification_details", "segmentation_details", "controls", "predictors",
         "site_prediction", "harmonisation_details", "learning_curve", "auxiliary", "session_inputs", "session_baselines",
-        "adaptation", "few_labels", "generation",
+        "adaptation", "few_labels",
     )),
     "dataset/sessions.py",
     "cluster/planning/text.py",

@@ -33,7 +33,11 @@ WRONG = {
         3,
         [f"unknown key `{AGE}.training.epoch`", "did you mean `epochs`?"],
     ),
-    "key one level too high": (f"{AGE}.epochs", 3, [f"unknown key `{AGE}.epochs`", f"belongs under `{AGE}.training`"]),
+    "key one level too high": (
+        f"{AGE}.epochs",
+        3,
+        [f"unknown key `{AGE}.epochs`", "belongs under", f"`{AGE}.training`"],
+    ),
     "key far from any other": ("zzz", 3, ["unknown key `zzz`", "keys here are study, demo_data"]),
     "key missing": (f"{AGE}.target", LEFT_OUT, [f"`{AGE}.target` is missing", "the variable to predict"]),
     "no experiments": ("experiments", {}, ["`experiments` has no keys", "at least one experiment"]),

@@ -221,8 +221,10 @@ def _unknown_key(place: Place, name: str) -> str:
     sentence = f"unknown key `{place.below(name)}`; keys here are {listed(known)}"
     if fix := did_you_mean(name, known):
         return sentence + fix
-    deeper = [group for group, schema in known.items() if name in resolve(schema).get("properties", ())]
-    return sentence + (f"; `{name}` belongs under `{place.below(deeper[0])}`." if deeper else ".")
+    deeper = [
+        f"`{place.below(group)}`" for group, schema in known.items() if name in resolve(schema).get("properties", ())
+    ]
+    return sentence + (f"; `{name}` belongs under {' or '.join(deeper)}." if deeper else ".")
 
 
 def _misspelt(place: Place, name: str) -> bool:

@@ -55,7 +55,7 @@ def compare_scans(
     rows = zip(tested[KEY].to_dict("records"), packed.each_image(tested), strict=True)
     for _, (row, scan) in zip(in_turn(len(tested), "translated"), rows, strict=True):
         source, true = scan[:-1], scan[-1].astype(np.float32) / (LEVELS - 1)
-        found, inside = translated(models, source), (scan > 0).any(axis=0)
+        found, inside = translated(models, source), np.asarray((scan > 0).any(axis=0))
         for name, image in {NETWORK: found, **baselines.predicted(source)}.items():
             compared.scores.append({"model": name, **row, **vars(image_scores(image, true, inside))})
         write_translated(results, folder, row["cohort"], row["scan_id"], found, channel)
