@@ -64,6 +64,8 @@ METRICS = {
     "hd95_mm": Metric("HD95 (mm)", "95th percentile of the surface distance", 2, False, "mm"),
     "assd_mm": Metric("ASSD (mm)", "average symmetric surface distance", 2, False, "mm"),
     "surface_dice_1mm": Metric("Surface Dice at 1 mm", "surface Dice at a tolerance of 1 mm", 3, True),
+    "psnr": Metric("PSNR (dB)", "peak signal-to-noise ratio inside the brain", 2, True, "dB"),
+    "ssim": Metric("SSIM", "structural similarity inside the brain", 3, True),
     "volume_error": Metric("Volume error", "relative volume error", 3, False),
     "volume_bias_ml": Metric("Mean difference (ml)", "mean of predicted minus reference volume", 1, None, "ml"),
     "volume_lower_ml": Metric("Lower limit (ml)", "lower limit of agreement of the volumes", 1, None, "ml"),

@@ -24,7 +24,8 @@ from neurocohort.settings.translation import UNPAIRED
 from neurocohort.text import listed
 
 LEAD = "psnr"  # the metric of the sentence
-SHOWN = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "mae": ("MAE", 4)}  # label and decimals
+SHOWN = {name: (labels.metric(name).label, labels.metric(name).decimals) for name in METRICS}
+SHOWN["mae"] = (SHOWN["mae"][0], 4)  # of intensities from 0 to 1
 MODELS = dict(zip(BASELINES, ("mean image", "intensity", "intensity and place"), strict=True)) | {NETWORK: "network"}
 PARTS = {"held-out": "held-out participant", "external": "external participant"}
 WIDTH_IN, ROW_IN, DOTS_PER_INCH, WEBP_QUALITY = 7.2, 1.9, 125, 85
