@@ -42,6 +42,8 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
                     "few_labels",
                     "generation",
                     "translat",
+                    "scores",
+                    "regions",
                     "mlflow",
                 )  # by some studies only
                 if any(one in path for one in of_some):
