@@ -68,7 +68,8 @@ def test_poses_of_a_batch_are_found(template, brains, found):
 def test_a_brain_alone_has_the_result_that_it_has_in_a_batch_and_twice_the_same(template, brains, found):
     image, mask, _ = brains[0]
     alone = register_affine_batch(template.fit, template.fit_mask, [(image, mask)], **LIMITS)[0]
-    np.testing.assert_allclose(alone.fixed_to_moving, found[0].fixed_to_moving, atol=0.02)
+    # Not to the bit: the size of the batch decides the order of sums, also differently on different processors.
+    assert error_mm(template, alone.fixed_to_moving, found[0].fixed_to_moving) < 0.1
     again = register_affine_batch(template.fit, template.fit_mask, [(image, mask)], **LIMITS)[0]
     np.testing.assert_array_equal(again.fixed_to_moving, alone.fixed_to_moving)
 
