@@ -1,7 +1,10 @@
 """FA and MD: from IXI's single volumes or a BIDS folder to the channels, compared with tensors that are known."""
 
+import io
 import json
 import shutil
+import tarfile
+from pathlib import PurePosixPath
 
 import nibabel as nib
 import numpy as np
@@ -58,6 +61,31 @@ def test_a_series_that_lacks_a_volume_is_excluded_with_its_number(cohort):
     (row,) = exclusions[exclusions["reason"].str.startswith("DTI: ")].to_dict("records")
     assert row["reason"] == "DTI: The archive lacks 1 of 16 volumes: 15."
     assert not list(cohort.glob(f"{row['participant_id']}/**/*.*"))
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ("{series}-DTI-03", "DTI: The archive has volume 03 of this participant twice."),
+        ("{number}-HH-9999-DTI-16", "DTI: The archive has several series of this participant: "),
+    ],
+)
+def test_volumes_of_two_series_are_never_mixed(archives, cohort, tmp_path, other, reason):
+    archive = tmp_path / "IXI-DTI.tar"
+    shutil.copy(archives / "IXI-DTI.tar", archive)
+    participant = read_table(cohort / "scans.tsv").iloc[0]["participant_id"].removeprefix("sub-")
+    with tarfile.open(archive) as tar:
+        member = next(one for one in tar.getmembers() if f"{participant}-" in one.name)
+        content = tar.extractfile(member).read()
+    series = PurePosixPath(member.name).name.partition("-DTI-")[0]
+    added = tarfile.TarInfo(other.format(series=series, number=participant) + ".nii.gz")
+    added.size = len(content)
+    with tarfile.open(archive, "a") as tar:
+        tar.addfile(added, io.BytesIO(content))
+    files = [archives / "IXI-T1.tar", archive, *(archives / name for name in FILES[2:])]
+    ingest_ixi(files, archives / "IXI.xls", tmp_path / "data", modalities=MODALITIES)
+    reasons = read_table(tmp_path / "data" / "exclusions.tsv").set_index("participant_id")["reason"]
+    assert reasons[f"sub-{participant}"].startswith(reason)
 
 
 def test_a_second_ingest_leaves_the_same_files(archives, cohort):

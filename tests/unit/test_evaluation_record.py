@@ -67,10 +67,12 @@ def test_controls_and_left_out_sites_are_counted_apart(tmp_path):
         evaluation("c1", permutation=1),
         evaluation("c2", permutation=2),
         evaluation("s", left_out_site="HH"),
+        evaluation("g", generation={"epochs": 3}),
     ):
         record_evaluation(tmp_path, one, HELD_OUT)
     found = read_record(tmp_path, HELD_OUT, "age")
     assert (found.models, found.controls, found.without_site, found.experiments) == (1, 2, 1, ("study/age",))
+    assert found.from_generated == 1
 
 
 def test_model_that_used_these_participants_as_an_external_cohort_counts(tmp_path):

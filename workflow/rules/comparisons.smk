@@ -1,4 +1,4 @@
-# Input functions of rules that compare experiments, and of longitudinal analyses.
+# Input and parameter functions of comparisons, of generative models, and of longitudinal analyses.
 
 
 def control_metrics(wildcards):
@@ -110,6 +110,14 @@ def generator_of(wildcards):
 def learner_of(wildcards):
     """The settings of the network that learns from generated images."""
     return learner_settings(EXPERIMENTS[wildcards.experiment]).as_json()
+
+
+def evaluated_with_generation(wildcards):
+    """The experiment with its generative model, for the record of evaluations."""
+    wanted = config["experiments"][wildcards.experiment]["generation"]
+    return json.dumps(
+        {**EXPERIMENTS[wildcards.experiment], "generation": wanted}, sort_keys=True
+    )
 
 
 def member_of_reference(wildcards, file):

@@ -140,16 +140,21 @@ rule generation:
         experiment=one_of(GENERATING),
     conda:
         ENVIRONMENT
+    threads: training("threads")
     resources:
+        **(GPU_MODEL if GPU else {}),
+        gpu=GPU,
         mem_mb=by_attempt(8000),
         runtime=by_attempt(120),
     params:
         code=code_hash("generation"),
-        learner=lambda w, input: os.path.dirname(input.learner),
+        folder=lambda w, output: os.path.dirname(output.table),
         reference=lambda w, input: os.path.dirname(input.reference),
+        study=config["study"],
+        settings=evaluated_with_generation,
         intervals=json.dumps(config["evaluation"]),
         device=config["device"],
     shell:
-        "neurocohort generation --samples {input.samples} --generated {input.generated} --results results"
-        " --learner {params.learner} --reference {params.reference} --output {output.table} --examples {output.examples}"
+        "neurocohort generation --samples {input.samples} --results results --folder {params.folder}"
+        " --reference {params.reference} --study {params.study:q} --settings {params.settings:q}"
         " --intervals {params.intervals:q} --device {params.device} > {log} 2>&1"

@@ -41,22 +41,27 @@ def generate(
 @command
 def generation(
     samples: Path,
-    generated: Annotated[Path, typer.Option(help="the table of the generated images")],
     results: Path,
-    learner: Annotated[Path, typer.Option(help="the folder of the network that learned from generated images")],
+    folder: Annotated[Path, typer.Option(help="the folder of the experiment, with its subfolder `generation`")],
     reference: Annotated[Path, typer.Option(help="the folder of the same network that learned from scans")],
-    output: Path,
-    examples: Annotated[Path, typer.Option(help="where images at several values of the target are written")],
+    study: str,
+    settings: Annotated[str, typer.Option(help="the experiment with `generation` as JSON")],
     intervals: Annotated[str, typer.Option(help="the keys `evaluation` of the configuration as JSON")],
     device: str,
 ) -> None:
-    """Compare generated images with scans: as what a network learns from, as possible copies, and as a distribution."""
+    """Compare generated images with scans: as what a network learns from, as possible copies, and as a distribution. Writes
+    generation.tsv into FOLDER, and images at several values of the target into its subfolder."""
+    import json
+
     import numpy as np
 
+    from neurocohort.dataset.folds import HELD_OUT, TRAIN
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
+    from neurocohort.errors import InputError
     from neurocohort.evaluation.generation import Images, block_means, generation_table
     from neurocohort.evaluation.intervals import Bootstrap
+    from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
     from neurocohort.files import read_table, write_table, written_aside
     from neurocohort.learning.data import open_packed, packed_folders
     from neurocohort.learning.generated_images import example_images
@@ -64,11 +69,18 @@ def generation(
     from neurocohort.learning.model_files import read_model
     from neurocohort.settings.evaluation import Evaluation
 
-    table, drawn, wanted = read_table(samples), read_table(generated), Evaluation.read(intervals)
+    own = folder / "generation"
+    table, drawn, wanted = read_table(samples), read_table(own / "samples.tsv"), Evaluation.read(intervals)
     check_no_leakage(table)
-    held_out = table[table["part"] == "held-out"].reset_index(drop=True)
-    parts = {"generated": drawn, "training": table[table["part"] == "train"], "held_out": held_out}
-    models = [read_model(one, choose_device(device)) for one in (learner, reference)]
+    held_out = table[table["part"] == HELD_OUT].reset_index(drop=True)
+    if held_out.empty:
+        raise InputError(
+            "there is no held-out scan to compare generated images with: see flow.tsv, or leave out `generation`."
+        )
+    parts = {"generated": drawn, "training": table[table["part"] == TRAIN], "held_out": held_out}
+    models = [read_model(one, choose_device(device)) for one in (own / "learner", reference)]
+    evaluation = evaluation_of(results, study, folder.name, json.loads(settings), ["generation/learner"])
+    record_evaluation(results.parent / FOLDER, evaluation, held_out)
     arrays, images = {}, {}
     for name, rows in parts.items():
         packed = open_packed(packed_folders(rows, results), models[0].settings.modalities)
@@ -78,7 +90,9 @@ def generation(
         images[name] = Images(np.stack(means), people)
     predicted = [held_out.assign(prediction=predict(model, held_out, arrays["held_out"])) for model in models]
     bootstrap = Bootstrap(wanted.resamples, wanted.seed)
-    write_table(output, generation_table((predicted[0], predicted[1]), **images, bootstrap=bootstrap))
-    with written_aside(examples) as aside, open(aside, "wb") as stream:
+    write_table(
+        folder / "generation.tsv", generation_table((predicted[0], predicted[1]), **images, bootstrap=bootstrap)
+    )
+    with written_aside(own / "examples.npz") as aside, open(aside, "wb") as stream:
         shown: dict[str, Any] = example_images(arrays["generated"], drawn)
         np.savez_compressed(stream, **shown)

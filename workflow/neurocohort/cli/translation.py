@@ -28,6 +28,7 @@ def translate(
     from neurocohort.dataset.folds import FOLDED_PARTS
     from neurocohort.dataset.leakage import check_no_leakage
     from neurocohort.device import choose_device
+    from neurocohort.errors import InputError
     from neurocohort.evaluation.intervals import Bootstrap
     from neurocohort.evaluation.record import FOLDER, evaluation_of, record_evaluation
     from neurocohort.evaluation.translation import translation_table
@@ -51,6 +52,10 @@ def translate(
     development = every[every["part"].isin(FOLDED_PARTS)]
     baselines = fit_baselines(lambda: packed.each_image(development), wanted.seed)
     tested = tested_samples(every)
+    if tested.empty:
+        raise InputError(
+            "there is no held-out or external scan to test the translation on: see the experiment's flow.tsv."
+        )
     record_evaluation(results.parent / FOLDER, evaluation_of(results, study, folder.name, experiment, used), tested)
     compared = compare_scans(models, baselines, tested, packed, results, folder / "translated")
     scores = pd.DataFrame(compared.scores)

@@ -23,8 +23,8 @@ from neurocohort.files import read_json, sha256_of, write_json
 
 FOLDER = "evaluations"  # next to the results
 EXPERIMENT, CONTROL, WITHOUT_SITE, ON_CURVE = "experiment", "control", "without_site", "learning_curve"
-LABELS_ONLY = "labels_only"
-KINDS = (EXPERIMENT, CONTROL, WITHOUT_SITE, ON_CURVE, LABELS_ONLY)
+LABELS_ONLY, FROM_GENERATED = "labels_only", "from_generated"
+KINDS = (EXPERIMENT, CONTROL, WITHOUT_SITE, ON_CURVE, LABELS_ONLY, FROM_GENERATED)
 ID_DIGITS = 12
 
 
@@ -36,7 +36,8 @@ class Evaluation(BaseModel):
         study: Name of the study.
         experiment: Name of the experiment.
         kind: ``control`` (trained on permuted targets), ``without_site`` (one site left out), ``learning_curve`` (a point
-            of one), ``labels_only`` (without the scans that have no label map), else ``experiment``.
+            of one), ``labels_only`` (without the scans that have no label map), ``from_generated`` (trained on generated
+            images), else ``experiment``.
         task: As in the experiment's settings, like the next two.
         target: The predicted variable.
         cohorts: The trained cohorts.
@@ -75,6 +76,7 @@ class Record:
         without_site: The same for kind ``without_site``.
         on_curve: The same for kind ``learning_curve``.
         labels_only: The same for kind ``labels_only``.
+        from_generated: The same for kind ``from_generated``.
         experiments: Those of kind ``experiment`` as study/experiment, in the order of their first evaluation.
         own: Whether the reported evaluation is among them.
         problems: A sentence for each file that is not the record of an evaluation, and isn't counted.
@@ -85,6 +87,7 @@ class Record:
     without_site: int = 0
     on_curve: int = 0
     labels_only: int = 0
+    from_generated: int = 0
     experiments: tuple[str, ...] = ()
     own: bool = False
     problems: tuple[str, ...] = ()
@@ -113,6 +116,7 @@ def evaluation_with(
         WITHOUT_SITE if settings.get("left_out_site") else ON_CURVE if settings.get("learning_curve_of") else EXPERIMENT
     )
     kind = LABELS_ONLY if settings.get("labels_only_of") else kind
+    kind = FROM_GENERATED if settings.get("generation") else kind
     # Tables of other tools' predictions don't change the evaluated networks.
     of_networks = {key: value for key, value in settings.items() if key != "predictors"}
     configuration = _sha256(json.dumps(of_networks, sort_keys=True))
@@ -190,6 +194,7 @@ def read_record(folder: Path, held_out: pd.DataFrame, target: str, own: str = ""
         without_site=_different(of_kind[WITHOUT_SITE]),
         on_curve=_different(of_kind[ON_CURVE]),
         labels_only=_different(of_kind[LABELS_ONLY]),
+        from_generated=_different(of_kind[FROM_GENERATED]),
         experiments=tuple(dict.fromkeys(f"{one.study}/{one.experiment}" for one in of_kind[EXPERIMENT])),
         own=any(one.key == own for one in tested),
         problems=tuple(problems),

@@ -37,8 +37,7 @@ def image_scores(found: np.ndarray, true: np.ndarray, inside: np.ndarray) -> Ima
     """Compare two images inside the brain. PSNR and MAE are computed from its voxels alone.
 
     SSIM is MONAI's map with a Gaussian window over the whole grid, of images that are 0 outside the brain; its mean
-    is that of the
-    brain's voxels. Near the border a window includes the outside, where the two images agree.
+    is that of the brain's voxels. Near the border a window includes the outside, where the two images agree.
 
     Args:
         found: (X, Y, Z), intensities from 0 to 1.
@@ -56,8 +55,7 @@ def image_scores(found: np.ndarray, true: np.ndarray, inside: np.ndarray) -> Ima
 
 def translation_table(scores: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """translation.tsv: model, cohort, part, metric, value, ci_low, ci_high, interval, n, and of each baseline the
-    difference of the
-    network to it with a paired interval, and ``best``.
+    difference of the network to it with a paired interval, and ``best``.
 
     A participant with several scans counts once: their scans are drawn together. ``best`` is ``yes`` for the baseline with the
     best value of the metric, chosen on the rows on which it is compared, which favours the baseline.

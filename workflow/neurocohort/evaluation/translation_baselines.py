@@ -11,7 +11,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import SplineTransformer
 
-LARGEST_LEVEL = 255
+from neurocohort.dataset.pack import LEVELS
+
 VOXELS_OF_A_SCAN = 20_000  # drawn for the regressions, or all of a smaller brain
 KNOTS = 7  # of the cubic spline of an intensity
 MEAN_IMAGE, INTENSITY, INTENSITY_AND_PLACE = "mean_image", "intensity", "intensity_and_place"
@@ -49,7 +50,7 @@ class TranslationBaselines:
         images = {}
         for name, values in found.items():
             images[name] = np.zeros(inside.shape, dtype=np.float32)
-            images[name][inside] = np.clip(values / LARGEST_LEVEL, 0, 1)
+            images[name][inside] = np.clip(values / LEVELS, 0, 1)
         return images
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from neurocohort.dataset.folds import TRAIN, VALIDATION
 from neurocohort.dataset.pack_index import index_table, row_sha256
 from neurocohort.errors import InputError
 from neurocohort.files import write_table, written_aside
@@ -39,7 +40,7 @@ def drawn_samples(samples: pd.DataFrame, cohort: str, count: int, seed: int) -> 
     Returns:
         The columns that a training needs. Four fifths are its training part, the others its validation part.
     """
-    known = samples[samples["part"] == "train"].reset_index(drop=True)
+    known = samples[samples["part"] == TRAIN].reset_index(drop=True)
     generator = np.random.default_rng((seed, CONDITION_STREAM))
     rounds = [generator.permutation(len(known)) for _ in range(-(-count // len(known)))]
     chosen = known.iloc[np.concatenate(rounds)[:count]].reset_index(drop=True)
@@ -51,7 +52,7 @@ def drawn_samples(samples: pd.DataFrame, cohort: str, count: int, seed: int) -> 
             "participant_id": names,
             "cohort": cohort,
             "site": PACK,
-            "part": np.where(np.arange(count) < count - validation, "train", "validation"),
+            "part": np.where(np.arange(count) < count - validation, TRAIN, VALIDATION),
             "fold": pd.NA,
             "pack": PACK,
             "row": np.arange(count),
@@ -111,7 +112,7 @@ def darkest_levels(packed: PackedImages, samples: pd.DataFrame) -> np.ndarray:
     A generated image isn't exactly 0 outside of the head, and scans are: darker voxels than this are set to 0.
     """
     counts: np.ndarray | int = 0
-    for scan in packed.each_image(samples[samples["part"] == "train"]):
+    for scan in packed.each_image(samples[samples["part"] == TRAIN]):
         counts = counts + np.stack([np.bincount(channel.ravel(), minlength=LEVELS) for channel in scan])
     inside = np.atleast_2d(counts)[:, 1:].cumsum(axis=1)
     return np.array([1 + np.searchsorted(one, DARKEST_PERCENT / 100 * one[-1]) for one in inside]) / 2

@@ -23,7 +23,6 @@ NOISE_LEVELS = 1000
 FIRST_BETA, LAST_BETA = 0.0015, 0.0195  # of the noise, as in MONAI's tutorials of latent diffusion
 TOKEN = 32  # values of each condition's token, which the diffusion network attends to
 VALIDATION_LEVELS = 4  # levels of noise at which the loss of each validation scan is computed, evenly spaced
-VALIDATION_SEED = 20261129
 
 
 class GenerativeNetwork(nn.Module):
@@ -35,14 +34,13 @@ class GenerativeNetwork(nn.Module):
 
     def __init__(self, channels: int, settings: TrainingSettings):
         super().__init__()
-        from monai.networks.nets import (
-            AutoencoderKL,
-            DiffusionModelUNet,
-        )  # MONAI is slow to import: only where it is used
+        # MONAI is slow to import: only where it is used.
+        from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
 
         wanted = settings.generation
         if wanted is None:
             raise ValueError("a generative network needs settings with `generation`")
+        self.seed = settings.seed  # of the noise in a validation
         levels, widths = len(wanted.channels), wanted.diffusion_channels
         self.multiple = 2 ** (levels - 1 + len(widths) - 1)  # of voxels, that each side is padded to
         self.halvings, self.latent_channels = levels - 1, wanted.latent_channels
@@ -129,7 +127,7 @@ class GenerativeNetwork(nn.Module):
         """Normal random numbers: in training of the step's seed, in a validation the same for each scan and epoch."""
         if self.training:
             return torch.randn_like(like)
-        generator = torch.Generator().manual_seed(VALIDATION_SEED)
+        generator = torch.Generator().manual_seed(self.seed)
         return torch.randn(like.shape[1:], generator=generator).to(like).expand_as(like)
 
 

@@ -30,8 +30,7 @@ class PairedWithDiscriminator(nn.Module):
     """A generator, and a discriminator that gets the images that the prediction is made from too (Isola et al. 2017).
 
     Training: (N, C + 2, X, Y, Z), the source channels, the target and 1 inside the brain, to (N, 1) losses.
-    Evaluation: the source
-    channels to the predicted image.
+    Evaluation: the source channels to the predicted image.
     """
 
     def __init__(self, generator: nn.Module, task: Translation, intensity: Intensity):

@@ -44,9 +44,8 @@ class TranslationInputs:
             partners: For ``unpaired``, a scan of another participant for each of them; else None.
 
         Returns:
-            The inputs: C source channels; with discriminators, also the target and 1 inside the brain, or for
-            ``unpaired`` the target
-            of the partner and 1 inside the brain of each. The targets are as for `Translation.loss`. All float32.
+            The inputs: C source channels; with discriminators, also the target and 1 inside the brain, or for ``unpaired`` the
+            target of the partner and 1 inside the brain of each. The targets are as for `Translation.loss`. All float32.
         """
         scans = augment(images, None, [_with_plain_target(one) for one in drawn], self.intensity)[0]
         inputs, targets = self._separated(scans)

@@ -46,6 +46,7 @@ def evaluations_sentence(record: Record, target: str) -> str:
             (record.without_site, "network trained without a site"),
             (record.on_curve, "other point of a learning curve"),
             (record.labels_only, "labels-only network"),
+            (record.from_generated, "network trained on generated images"),
             (record.controls, "control"),
         )
         if count

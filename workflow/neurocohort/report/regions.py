@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from neurocohort.imaging.atlas import BLOCKS
 from neurocohort.report import labels
 from neurocohort.report.figures import Drawing
 from neurocohort.report.figures_regions import regions_figure
@@ -12,7 +13,6 @@ from neurocohort.report.tables import Cell, Column, Row, Table
 from neurocohort.text import few
 
 MOST_NAMED = 6
-BLOCKS = "blocks"
 ERRORS = {"regression": "absolute error", "classification": "logarithmic loss"}
 PERCENT = 100
 

@@ -1,6 +1,4 @@
-"""Translations on the page: how close predicted images are to the true ones, whether that is a gain,
-and slices of a few people.
-"""
+"""Translations on the page: how close predicted images are to the true ones, whether that is a gain, and a few slices."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -63,9 +63,13 @@ def take_series(collected: Ingested, files: DiffusionFiles, wanted: Collection[i
             elif isinstance(content, Oversized):
                 problems[int(match[1])] = str(content)
             elif content is not None:
-                path = Path(scratch, PurePosixPath(name).name)
+                own = kept.setdefault(int(match[1]), {})
+                if reason := _conflict(match, own):
+                    problems[int(match[1])] = reason
+                    continue
+                path = Path(scratch, match[0])
                 path.write_bytes(content)
-                kept.setdefault(int(match[1]), {})[int(match[2])] = path
+                own[int(match[2])] = path
         if not kept and not problems:
             raise InputError(
                 f"No member of {files.dwi} has a name like IXI012-HH-1211-DTI-00.nii.gz for somebody with a T1 image (found: "
@@ -78,6 +82,16 @@ def take_series(collected: Ingested, files: DiffusionFiles, wanted: Collection[i
             if number not in found:
                 found[number] = _written(collected, number, volumes, files, expected)
     return found
+
+
+def _conflict(volume: re.Match[str], others: dict[int, Path]) -> str | None:
+    """Why a volume and those of the same participant that were read before can't be of one series; None if they can."""
+    if int(volume[2]) in others:
+        return f"The archive has volume {volume[2]} of this participant twice."
+    series = {name.rpartition("-DTI-")[0] for name in (volume[0], *(path.name for path in others.values()))}
+    return (
+        f"The archive has several series of this participant: {', '.join(sorted(series))}." if len(series) > 1 else None
+    )
 
 
 def _volumes(files: DiffusionFiles) -> int:

@@ -11,7 +11,6 @@ from neurocohort.settings.generation import GENERATION, Generation
 from neurocohort.settings.training import Augmentation
 from neurocohort.study.members import members_of, training_settings
 
-FOLDER = "results/experiments/{}/generation"
 ROLE = "latent_diffusion"  # in place of the name of an architecture
 # Keys that an experiment with a generative model can't have, and why; they are looked up by their dotted name.
 REFUSED = {

@@ -76,9 +76,8 @@ def translation_faults(key: str, experiment: dict, config: dict) -> Iterator[str
     yield from _method_faults(key, experiment, Translation(**experiment.get("translation") or {}))
     if (folds := config["split"]["test_folds"]) > 0:
         yield (
-            f"`{key}.task` is translation, which needs one held-out part, and `split.test_folds` is "
-            f"{folds}; leave out one of the "
-            "two."
+            f"`{key}.task` is translation, which needs one held-out part, and `split.test_folds` is {folds}; leave out one "
+            "of the two."
         )
 
 
@@ -86,22 +85,20 @@ def _target_faults(key: str, experiment: dict, cohorts: dict[str, dict]) -> Iter
     target, known = experiment["target"], get_args(Modality)
     if target not in known:
         yield (
-            f"`{key}.target` is `{target}`, and a translation predicts an image; expected one of "
-            f"{listed(known)}{did_you_mean(target, known) or '.'}"
+            f"`{key}.target` is `{target}`, and a translation predicts an image; expected one of {listed(known)}"
+            f"{did_you_mean(target, known) or '.'}"
         )
         return
     if target in experiment["modalities"]:
         yield (
-            f"`{key}.target` is {target}, and `{key}.modalities` has it too: an image would be "
-            "predicted from itself. Remove it from "
-            "`modalities`, or choose another target."
+            f"`{key}.target` is {target}, and `{key}.modalities` has it too: an image would be predicted from itself. Remove "
+            "it from `modalities`, or choose another target."
         )
     for name in [*experiment["cohorts"], *experiment["external"]]:
         if name in cohorts and target not in (own := cohorts[name]["modalities"]):
             yield (
-                f"`{key}.target` is {target}, and `cohorts.{name}.modalities` has {listed(own)}; add it "
-                "there, or leave this cohort "
-                "out."
+                f"`{key}.target` is {target}, and `cohorts.{name}.modalities` has {listed(own)}; add it there, or leave "
+                "this cohort out."
             )
 
 
