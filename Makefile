@@ -25,9 +25,10 @@ demo: .venv/ready
 test: .venv/ready .venv/optional
 	pytest -n $(CORES) --no-loadscope-reorder --durations=10 -m "not slow and not machine"
 
-# All in one session, so that the demo runs once. Four processes also on two cores, because tests of schedulers mostly wait.
+# All in one session, so that the demo runs once. Four processes also on two cores, because tests of schedulers mostly wait;
+# so each calculates with one thread.
 test-all: .venv/ready .venv/optional
-	pytest -n 4 --no-loadscope-reorder --durations=10 -m "not machine"
+	OMP_NUM_THREADS=1 pytest -n 4 --no-loadscope-reorder --durations=10 -m "not machine"
 
 # Kills runs at random moments, and tests full and read-only disks at every stage.
 test-machine: .venv/ready .venv/optional

@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from filelock import FileLock
 
 CORES = "2"
 
@@ -69,6 +72,23 @@ def copy_checkout(repository: Path, folder: Path) -> Checkout:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, folder / name, follow_symlinks=False)
     return Checkout(folder)
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """``folder``, which the first of several test processes makes. The others wait for it, and fail if it fails."""
+    done, failed = folder.with_suffix(".done"), folder.with_suffix(".failed")
+    with FileLock(folder.with_suffix(".lock")):
+        if failed.exists():
+            raise AssertionError(f"another test process failed to make {folder}:\n{failed.read_text(encoding='utf-8')}")
+        if not done.exists():
+            folder.mkdir()
+            try:
+                make(folder)
+            except BaseException as error:
+                failed.write_text(f"{error}", encoding="utf-8")
+                raise
+            done.touch()
+    return folder
 
 
 LARGEST_DEMO_BYTES = 500e6  # three times the size of the demo; a larger folder also contains another study

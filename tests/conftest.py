@@ -2,12 +2,11 @@
 of the checkout."""
 
 import os
-import re
-from functools import cache
+import shutil
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout, copy_checkout, take_demo
+from checkouts import Checkout, copy_checkout, made_once, take_demo
 from fault_table import pytest_terminal_summary  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -20,17 +19,19 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests that run Snakemake first, because they take longest. Mark tests of some folders and of real scans as slow."""
+    """Mark tests of some folders and of real scans as slow. Put files that run Snakemake first, and of
+    them those with slow tests."""
     for item in items:
         if item.path.parent.name in SLOW or "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.path.parent.name not in SNAKEMAKE)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.parent.name not in SNAKEMAKE, item.path not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Distribute parallel tests (``-n``): all files that use the demo run in order in one process, the tests of each
-    scheduler in one process, since they mostly wait, and each other file in any free process.
+    """Distribute parallel tests (``-n``): those of each scheduler to one process, since they mostly wait, and each other file to
+    any free process.
 
     ``--dist loadgroup`` would be enough, but xdist 3.8 loses its groups with pytest 9.2.
     """
@@ -39,18 +40,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            folder = Path(file).parent.name
-            if folder == "cluster":
+            if Path(file).parent.name == "cluster":
                 return "slurm" if "[slurm" in nodeid else "grid engine"
-            return "demo" if folder in SNAKEMAKE and uses_demo(config.rootpath / file) else file
+            return file
 
     return ByFile(config, log)
-
-
-@cache
-def uses_demo(file: Path) -> bool:
-    """Whether a test or fixture in ``file`` uses the fixture ``demo``."""
-    return re.search(r"^def \w+\([^)]*\bdemo\b", file.read_text(), re.MULTILINE) is not None
 
 
 @pytest.fixture(scope="session")
@@ -80,12 +74,21 @@ def of_all_processes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(repository, tmp_path_factory) -> Checkout:
-    """A copy of the repository in which the demo has run. Current results of `make demo` in the repository are reused.
+def finished_demo(repository, of_all_processes) -> Path:
+    """A copy of the repository in which the demo has run, once for all processes. Nothing may change in it. Current results of
+    `make demo` in the repository are reused."""
 
-    Some test files add cohorts to it, which changes the tables of the experiments; their names sort after test_demo.py.
-    """
-    copied = copy_checkout(repository, tmp_path_factory.mktemp("demo"))
-    take_demo(repository, copied)
-    copied.snakemake("--quiet", "rules")
-    return copied
+    def run_demo(folder: Path) -> None:
+        copied = copy_checkout(repository, folder)
+        take_demo(repository, copied)
+        copied.snakemake("--quiet", "rules")
+
+    return made_once(of_all_processes / "demo", run_demo)
+
+
+@pytest.fixture(scope="module")
+def demo(finished_demo, tmp_path_factory):
+    """A copy of the finished demo for each test file, which may change it."""
+    folder = shutil.copytree(finished_demo, tmp_path_factory.mktemp("demo") / "copy", symlinks=True)
+    yield Checkout(folder)
+    shutil.rmtree(folder)

@@ -1,13 +1,11 @@
 """A real Slurm and a real Grid Engine for the tests in this folder, and a copy of the checkout that runs on each."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from checkouts import copy_checkout
-from daemons import wait_until
+from checkouts import copy_checkout, made_once
 from grid_engine import GridEngine
 from grid_engine import missing_programs as missing_for_grid_engine
 from studies import SMALLEST, ClusterStudy
@@ -19,7 +17,6 @@ PACKAGES = {
     "slurm": "slurm-wlm and munge",
     "sge": "gridengine-master, gridengine-exec and gridengine-client",
 }
-LOCAL_RUN_S = 900
 
 
 def started(name: str, folder: Path):
@@ -67,18 +64,11 @@ def whole_run(study):
 
 
 @pytest.fixture(scope="session")
-def local_metrics(repository, tmp_path_factory, of_all_processes) -> dict[str, bytes]:
-    """metrics.tsv of each experiment of the same study without a cluster. The first test process that needs it runs the study."""
-    kept = of_all_processes / "local-metrics"
-    try:
-        (of_all_processes / "local-run-begun").mkdir()
-    except FileExistsError:
-        wait_until(
-            kept.exists, LOCAL_RUN_S, "the run without a cluster, which another process of the tests began, to end"
-        )
-    else:
-        copied = copy_checkout(repository, tmp_path_factory.mktemp("local"))
-        copied.snakemake("--quiet", "rules", "--configfile", SMALLEST[0])
-        shutil.copytree(copied.path("results/experiments"), kept.with_suffix(".part"))
-        kept.with_suffix(".part").rename(kept)
-    return {table.parent.name: table.read_bytes() for table in kept.glob("*/metrics.tsv")}
+def local_metrics(repository, of_all_processes) -> dict[str, bytes]:
+    """metrics.tsv of each experiment of the same study without a cluster, once for both schedulers."""
+
+    def run_locally(folder: Path) -> None:
+        copy_checkout(repository, folder).snakemake("--quiet", "rules", "--configfile", SMALLEST[0])
+
+    ran = made_once(of_all_processes / "local", run_locally)
+    return {table.parent.name: table.read_bytes() for table in ran.glob("results/experiments/*/metrics.tsv")}

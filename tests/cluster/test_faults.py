@@ -8,10 +8,12 @@ can't end first.
 import re
 import shlex
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from checkouts import made_once
 from neurocohort.files import sha256_of
 from studies import SMALLEST
 
@@ -42,11 +44,12 @@ def begin(faults, experiment: str, *arguments: str):
 @pytest.fixture(scope="module")
 def calm_weights(faults, of_all_processes) -> str:
     """sha256 of the weights of an undisturbed training without a cluster; once for both schedulers."""
-    kept = of_all_processes / "calm-weights"
-    if not kept.exists():
+
+    def train(folder: Path) -> None:
         faults.checkout.snakemake("--quiet", "rules", "--configfile", *FILES, "--", WEIGHTS.format("calm"))
-        kept.write_text(sha256_of(faults.path(WEIGHTS.format("calm"))))
-    return kept.read_text()
+        (folder / "sha256").write_text(sha256_of(faults.path(WEIGHTS.format("calm"))))
+
+    return (made_once(of_all_processes / "calm", train) / "sha256").read_text()
 
 
 def test_too_little_memory_and_time_are_told_and_tried_again_with_more(faults, calm_weights):

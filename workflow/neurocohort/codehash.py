@@ -77,7 +77,7 @@ def _behind(files: set[Path]) -> set[Path]:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting |= _files_of(_modules()[file])
+            waiting |= _imported_by(file)
             if file.relative_to(ROOT).as_posix() in SEARCHED:
                 waiting |= {other for other in _modules() if other.is_relative_to(file.parent)}
     return found.union(*(_data_files(folder) for folder in {file.parent for file in found}))
@@ -125,6 +125,12 @@ def _codes(source: bytes, of_functions: bool) -> dict[str, Code]:
 def _code(tree: ast.AST) -> Code:
     imports = sorted(name for name in codemeaning.imported_names(tree) if name.split(".")[0] == PACKAGE)
     return Code(codemeaning.meaning_of(tree), imports)
+
+
+@cache
+def _imported_by(module: Path) -> frozenset[Path]:
+    """`_files_of` a module of the package: most subcommands have many modules in common."""
+    return frozenset(_files_of(_modules()[module]))
 
 
 def _files_of(code: Code) -> set[Path]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,10 +76,19 @@ class Source:
 def read_source(path: Path | str) -> Source:
     """Read and check a source's table. Raises InputError, with the key, if a key is unknown, absent or of a wrong kind."""
     try:
-        table = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return _checked_source(path, Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The source table {path} can't be read: {error}") from error
+
+
+@lru_cache
+def _checked_source(path: Path | str, text: str) -> Source:
+    """The source of a table's text. Every Snakemake process asks for the same few tables many times."""
+    try:
+        table = yaml.safe_load(text)
         for key, entry in table["files"].items():
             entry["key"] = key
-    except (OSError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
         raise InputError(f"The source table {path} can't be read: {error}") from error
     except (AttributeError, LookupError, TypeError):  # the check of the keys reports what is wrong
         pass
