@@ -19,13 +19,20 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of some folders and of real scans as slow. Put files that run Snakemake first, and of
-    them those with slow tests."""
+    """Mark tests of some folders and of real scans as slow, and put them in the order in which they start."""
     for item in items:
         if item.path.parent.name in SLOW or "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path.parent.name not in SNAKEMAKE, item.path not in slow))
+    needing = {item.path for item in items if "demo" in getattr(item, "fixturenames", ())}
+    first = min(needing, default=None)
+    items.sort(key=lambda item: _turn(item.path, first, needing, slow))
+
+
+def _turn(file: Path, first: Path | None, needing: set[Path], slow: set[Path]) -> tuple[bool, ...]:
+    """The turn of a test file, earliest first: files that run Snakemake take longest. One makes the demo, and the others that
+    need it come late, since they would wait for it meanwhile. Files with slow tests are before the others."""
+    return file.parent.name not in SNAKEMAKE, file != first, file in needing, file not in slow
 
 
 @pytest.hookimpl(optionalhook=True)
