@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml
 from checkouts import copy_checkout, made_once
 from grid_engine import GridEngine
 from grid_engine import missing_programs as missing_for_grid_engine
-from studies import SMALLEST, ClusterStudy
+from studies import STUDY, ClusterStudy, write_study
 
 from slurm import Slurm
 from slurm import missing_programs as missing_for_slurm
@@ -57,10 +56,9 @@ def study(cluster, repository, tmp_path_factory) -> ClusterStudy:
 
 @pytest.fixture(scope="session")
 def whole_run(study):
-    """A complete run of the smallest study, once per cluster."""
-    for name in SMALLEST[1:]:
-        study.path(name).write_text(yaml.safe_dump({"device": "auto"}))
-    return study.run("--configfile", *SMALLEST)
+    """A complete run of a small study, once per cluster."""
+    write_study(study.checkout)
+    return study.run("--configfile", *STUDY)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +66,9 @@ def local_metrics(repository, of_all_processes) -> dict[str, bytes]:
     """metrics.tsv of each experiment of the same study without a cluster, once for both schedulers."""
 
     def run_locally(folder: Path) -> None:
-        copy_checkout(repository, folder).snakemake("--quiet", "rules", "--configfile", SMALLEST[0])
+        checkout = copy_checkout(repository, folder)
+        write_study(checkout)
+        checkout.snakemake("--quiet", "rules", "--configfile", STUDY[0])
 
     ran = made_once(of_all_processes / "local", run_locally)
     return {table.parent.name: table.read_bytes() for table in ran.glob("results/experiments/*/metrics.tsv")}

@@ -14,13 +14,27 @@ from checkouts import Checkout
 from daemons import wait_until
 
 # Configuration files of the study. The second has ``device: auto``, which requests GPUs and uses the CPU if there is none.
-SMALLEST = ("tests/studies/smallest.yaml", "config/auto.yaml")
+STUDY = ("config/small.yaml", "config/auto.yaml")
 QUICK = ("--cores", "2", "--latency-wait", "20")
 QUICK_FOR = {  # short intervals between state checks
     "slurm": ("--slurm-init-seconds-before-status-checks", "2"),
     "sge": ("--seconds-between-status-checks", "4"),
 }
 SITE = {"queue": "cpu.q", "gpu_queue": "gpu.q", "gpu_memory": {"h_vmem": 4000}}  # no real GPU
+
+
+def write_study(checkout: Checkout) -> None:
+    """Write STUDY: of the smallest study, one cohort and one training, since each job starts Snakemake once more."""
+    study = yaml.safe_load(checkout.path("tests/studies/smallest.yaml").read_text(encoding="utf-8"))
+    study["synthetic"] = {
+        "ixi": study["synthetic"]["ixi"] | {"participants": study["synthetic"]["oasis1"]["participants"]}
+    }
+    study["cohorts"] = {"ixi": study["cohorts"]["ixi"]}
+    experiment = study["experiments"]["brain_age"] | {"cohorts": ["ixi"], "external": []}
+    del experiment["sweep"]
+    study["experiments"] = {"brain_age": experiment}
+    for name, content in zip(STUDY, (study, {"device": "auto"}), strict=True):
+        checkout.path(name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 class ClusterStudy:

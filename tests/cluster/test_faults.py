@@ -15,7 +15,7 @@ import pytest
 import yaml
 from checkouts import made_once
 from neurocohort.files import sha256_of
-from studies import SMALLEST
+from studies import STUDY
 
 SOON = {"NEUROCOHORT_CHECKPOINT_SECONDS": "1"}
 TRAINING = {
@@ -25,7 +25,7 @@ TRAINING = {
     "network": {"name": "sfcn", "channels": [4, 8, 16, 32], "soft_bins": False},
     "training": {"epochs": 240, "batch_size": 5, "learning_rate": 0.01},
 }
-FILES = (SMALLEST[0], "config/faults.yaml")
+FILES = (STUDY[0], "config/faults.yaml")
 WEIGHTS = "results/experiments/{}/seed-1/model.safetensors"
 
 

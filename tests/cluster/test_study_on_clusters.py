@@ -1,13 +1,13 @@
-"""The smallest study, with nearly every rule, through `snakemake --profile slurm` and `--profile sge`, on schedulers that really
-run: the figures of a local run, GPU rules on the GPU queue with one counted GPU, and no job submitted twice.
+"""A small study, from the download to the report, through `snakemake --profile slurm` and `--profile sge`, on schedulers that
+really run: the figures of a local run, GPU rules on the GPU queue with one counted GPU, and no job submitted twice.
 """
 
 import re
 
-from studies import SMALLEST
+from studies import STUDY
 
-GPU_RULES = ("train", "predict", "predict_segmentation", "saliency")
-EXPERIMENTS = {"brain_age", "tissue"}
+GPU_RULES = ("train", "predict", "saliency")
+EXPERIMENTS = {"brain_age"}
 
 
 def test_metrics_are_those_of_a_local_run(whole_run, study, local_metrics):
@@ -41,7 +41,7 @@ def test_scans_are_submitted_in_batches_and_no_job_twice(whole_run, study):
 
 
 def test_a_second_run_has_nothing_to_do(whole_run, study):
-    said = study.run("--configfile", *SMALLEST).said
+    said = study.run("--configfile", *STUDY).said
     assert "Nothing to be done" in said
 
 
