@@ -47,7 +47,7 @@ def block_means(images: np.ndarray) -> np.ndarray:
     x, y, z = (side // edge for side in images.shape[2:])
     cut = images[:, :, : x * edge, : y * edge, : z * edge].astype(np.float32)
     blocks = cut.reshape(*images.shape[:2], x, edge, y, edge, z, edge).mean(axis=(3, 5, 7))
-    return blocks.reshape(len(images), -1)
+    return blocks.reshape(len(images), math.prod(blocks.shape[1:]))
 
 
 def generation_table(

@@ -150,7 +150,8 @@ class FewLabelsRow:
 @dataclass(frozen=True)
 class GenerationRow:
     """A row of generation.tsv: what answers a ``question`` about generated images, and in the rows of the generated images the
-    difference to the scans. ``note``: why it can't be answered; else empty."""
+    difference to the scans. ``note``: why it can't be answered; else empty. Rows of counterfactual.tsv have the same columns
+    (`evaluation.counterfactual`)."""
 
     question: str
     model: str

@@ -97,14 +97,23 @@ class GenerativeNetwork(nn.Module):
         x, y, z = images.shape[2:]
         return decoded[:, :, :x, :y, :z]
 
+    def encoded(self, images: torch.Tensor) -> torch.Tensor:
+        """The standardised latent maps of ``images`` (N, C, X, Y, Z): the mean that the autoencoder gives, without noise."""
+        mean, deviation = self._latent_statistics()
+        return (self.autoencoder.encode(self.padded(images))[0] - mean) / deviation
+
     def decoded(self, latents: torch.Tensor) -> torch.Tensor:
         """The images of standardised ``latents``."""
+        mean, deviation = self._latent_statistics()
+        return self.autoencoder.decode(latents * deviation + mean)
+
+    def _latent_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Running mean and standard deviation of the latent maps, (1, channels, 1, 1, 1) each."""
         variance, mean = self.standardise.running_var, self.standardise.running_mean
         if variance is None or mean is None:
             raise ValueError("the latent maps have no statistics")
         place = (1, -1, 1, 1, 1)
-        deviation = (variance + self.standardise.eps).sqrt()
-        return self.autoencoder.decode(latents * deviation.view(place) + mean.view(place))
+        return mean.view(place), (variance + self.standardise.eps).sqrt().view(place)
 
     def _noise_loss(self, latents: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
         """The mean squared error of the predicted noise of each scan, (N,): at a random level, in a validation at fixed ones."""

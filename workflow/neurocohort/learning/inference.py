@@ -73,6 +73,11 @@ def predict(model: Model, samples: pd.DataFrame, packed: PackedImages, output: P
     return np.stack([prediction.numpy() for prediction in found]).astype(np.float64)
 
 
+def predict_values(model: Model, images: np.ndarray) -> np.ndarray:
+    """The value that a regression predicts for each of ``images`` (N, C, X, Y, Z), levels of any type: (N,) float64."""
+    return np.array([float(one) for one in _of_images(model, images)])
+
+
 def read_probabilities(path: Path) -> np.ndarray:
     """Map the probabilities of a segmentation: (N, labels, X, Y, Z) uint8, read-only.
 
@@ -101,15 +106,21 @@ def write_no_predictions(table: Path, probabilities: Path | None = None) -> None
 
 
 def _predictions(model: Model, samples: pd.DataFrame, packed: PackedImages) -> Iterator[torch.Tensor]:
+    """Yield the prediction of each row."""
+    found = _of_images(model, packed.each_image(samples))
+    return (prediction for _, prediction in zip(in_turn(len(samples), "predicted"), found, strict=True))
+
+
+def _of_images(model: Model, images: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
     """Yield each prediction, computed in a batch of its own, so that it never depends on other scans."""
     settings = model.settings.model_copy(update={"precision": FLOAT32})
     set_up_torch(settings.threads, model.device, settings.precision)
     precision = choose_precision(settings, model.device)
     network = precision.to_memory_format(model.network.eval())
-    for _, scan in zip(in_turn(len(samples), "predicted"), packed.each_image(samples), strict=True):
-        images = torch.from_numpy(scan)[None].to(model.device)
+    for image in images:
+        levels = torch.from_numpy(image)[None].to(model.device)
         with torch.inference_mode():
-            inputs = precision.to_memory_format(to_input(images, model.intensity))
+            inputs = precision.to_memory_format(to_input(levels, model.intensity))
             prediction = _prediction(model.task, network, inputs, settings)
             if model.task.kind == SEGMENTATION:
                 prediction = (prediction * LEVELS).round_().to(torch.uint8)

@@ -12,6 +12,31 @@ MOST_LEVELS = 5
 GENERATION = "generation"  # the task of its training, and the key
 
 
+class Counterfactual(Group):
+    """Held-out scans as the generative model changes them for another value of the target."""
+
+    change: float | None = Field(
+        None,
+        gt=0,
+        description="How far the target is changed, up and down, in its unit. Absent: one standard deviation of the training "
+        "targets. Values outside the range of the training targets are left out.",
+    )
+    strength: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Fraction of the noise levels that a scan is taken through before it is changed: more of them change more, "
+        "and keep less of the person.",
+    )
+    scans: int = Field(24, ge=1, le=1000, description="Held-out scans that are changed, at most, one of a participant.")
+    random_networks: int = Field(
+        5,
+        ge=2,
+        le=100,
+        description="Networks with random weights, and generative models with random diffusion weights, for comparison.",
+    )
+
+
 class Generation(Group):
     """A generative model of the training scans, and how long it is trained."""
 
@@ -48,4 +73,9 @@ class Generation(Group):
     )
     steps: int = Field(
         50, ge=2, le=1000, description="Steps from noise to an image, of the 1000 that are learned (DDIM)."
+    )
+    counterfactual: Counterfactual | None = Field(
+        None,
+        description="Held-out scans with a changed target, compared with random weights; `{}` takes the defaults. It changes no "
+        "training. See [Generation](../docs/generation.md#counterfactual-images).",
     )

@@ -65,6 +65,11 @@ def reference_member(experiment: dict) -> str:
     return members_of(experiment, 0)[0]
 
 
+def without_counterfactual(wanted: dict) -> dict:
+    """The key ``generation`` without ``counterfactual``, which changes no training."""
+    return {key: value for key, value in wanted.items() if key != "counterfactual"}
+
+
 def generator_settings(experiment: dict, wanted: dict) -> TrainingSettings:
     """The settings of the training of the generative model.
 
@@ -74,7 +79,7 @@ def generator_settings(experiment: dict, wanted: dict) -> TrainingSettings:
         experiment: As in `all_experiments`.
         wanted: Its ``generation``, as the user configured it.
     """
-    own = Generation(**wanted)
+    own = Generation(**without_counterfactual(wanted))
     base = training_settings(experiment, reference_member(experiment))
     unchanged: dict[str, Any] = dict.fromkeys(Augmentation.model_fields, 0) | {"flip": False}
     return TrainingSettings.read(
