@@ -41,6 +41,7 @@ def test_the_table_of_deliverables_lists_what_all_makes(demo, repository):
                     "adaptation",
                     "few_labels",
                     "generation",
+                    "counterfactual",
                     "translat",
                     "scores",
                     "regions",

@@ -41,6 +41,7 @@ from neurocohort.study.generation import (
     generator_settings,
     learner_settings,
     reference_member,
+    without_counterfactual,
 )
 from neurocohort.study.learning_curves import applied_source, curve_points
 from neurocohort.study.longitudinal import feature_chain

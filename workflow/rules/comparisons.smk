@@ -99,6 +99,18 @@ def learned_samples(wildcards):
 GENERATING = [
     name for name, experiment in config["experiments"].items() if generates(experiment)
 ]
+# Those of them whose held-out scans are changed for another value of the target.
+COUNTERFACTUAL = [
+    name
+    for name in GENERATING
+    if config["experiments"][name]["generation"].get("counterfactual")
+]
+
+
+def counterfactual_of(wildcards):
+    """How the held-out scans are changed."""
+    wanted = config["experiments"][wildcards.experiment]["generation"]
+    return json.dumps(wanted["counterfactual"], sort_keys=True)
 
 
 def generator_of(wildcards):
@@ -115,8 +127,9 @@ def learner_of(wildcards):
 def evaluated_with_generation(wildcards):
     """The experiment with its generative model, for the record of evaluations."""
     wanted = config["experiments"][wildcards.experiment]["generation"]
+    own = without_counterfactual(wanted)
     return json.dumps(
-        {**EXPERIMENTS[wildcards.experiment], "generation": wanted}, sort_keys=True
+        {**EXPERIMENTS[wildcards.experiment], "generation": own}, sort_keys=True
     )
 
 

@@ -1,5 +1,5 @@
 # Input: training samples of regressions with `generation`. Output: a generative model of their scans, images drawn from it, the network
-# that learned from these images, and what they are worth on the held-out scans.
+# that learned from these images, and what they are worth on the held-out scans; and held-out scans with a changed target.
 
 
 rule train_generator:
@@ -158,3 +158,46 @@ rule generation:
         "neurocohort generation --samples {input.samples} --results results --folder {params.folder}"
         " --reference {params.reference} --study {params.study:q} --settings {params.settings:q}"
         " --intervals {params.intervals:q} --device {params.device} > {log} 2>&1"
+
+
+rule counterfactual:
+    """Held-out scans that the generative model changes for another value of the target, next to random weights."""
+    input:
+        samples="results/experiments/{experiment}/samples.tsv",
+        packed=lambda w: packed_arrays(trained_cohorts(w.experiment), PACKS),
+        model="results/experiments/{experiment}/generation/model/model.safetensors",
+        model_run="results/experiments/{experiment}/generation/model/run.json",
+        reference=lambda w: member_of_reference(w, "model.safetensors"),
+        reference_run=lambda w: member_of_reference(w, "run.json"),
+        # Not read: the evaluation of the experiment is on record before its result can be seen.
+        metrics="results/experiments/{experiment}/metrics.tsv",
+    output:
+        table="results/experiments/{experiment}/counterfactual.tsv",
+        examples="results/experiments/{experiment}/generation/counterfactual.npz",
+    log:
+        "logs/counterfactual/{experiment}.log",
+    benchmark:
+        "benchmarks/counterfactual/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(COUNTERFACTUAL),
+    conda:
+        ENVIRONMENT
+    threads: training("threads")
+    resources:
+        **(GPU_MODEL if GPU else {}),
+        gpu=GPU,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(120),
+    params:
+        code=code_hash("counterfactual"),
+        folder=lambda w, output: os.path.dirname(output.table),
+        model=lambda w, input: os.path.dirname(input.model),
+        reference=lambda w, input: os.path.dirname(input.reference),
+        settings=counterfactual_of,
+        intervals=json.dumps(config["evaluation"]),
+        seed=config["split"]["seed"],
+        device=config["device"],
+    shell:
+        "neurocohort counterfactual --samples {input.samples} --results results --folder {params.folder}"
+        " --model {params.model} --reference {params.reference} --settings {params.settings:q}"
+        " --intervals {params.intervals:q} --device {params.device} --seed {params.seed} > {log} 2>&1"

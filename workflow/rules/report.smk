@@ -47,6 +47,11 @@ rule report:
             for name in GENERATING
             for file in ("generation.tsv", "generation/examples.npz")
         ],
+        counterfactual=[
+            f"results/experiments/{name}/{file}"
+            for name in COUNTERFACTUAL
+            for file in ("counterfactual.tsv", "generation/counterfactual.npz")
+        ],
         translations=[
             f"results/experiments/{name}/{file}"
             for name in TRANSLATIONS

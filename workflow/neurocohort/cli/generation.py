@@ -1,4 +1,4 @@
-"""The subcommands of generative models: images drawn from one, and what they are worth."""
+"""The subcommands of generative models: images drawn from one, what they are worth, and scans that one changes."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,3 +96,41 @@ def generation(
     with written_aside(own / "examples.npz") as aside, open(aside, "wb") as stream:
         shown: dict[str, Any] = example_images(arrays["generated"], drawn)
         np.savez_compressed(stream, **shown)
+
+
+@command
+def counterfactual(
+    samples: Path,
+    results: Path,
+    folder: Annotated[Path, typer.Option(help="the folder of the experiment")],
+    model: Annotated[Path, typer.Option(help="the folder of the trained generative model")],
+    reference: Annotated[Path, typer.Option(help="the folder of the network that learned from scans")],
+    settings: Annotated[str, typer.Option(help="the keys `counterfactual` of the experiment's `generation` as JSON")],
+    intervals: Annotated[str, typer.Option(help="the keys `evaluation` of the configuration as JSON")],
+    device: str,
+    seed: int,
+) -> None:
+    """Change held-out scans with a generative model for another value of the target, and measure what changes. Writes
+    counterfactual.tsv into FOLDER, and images for the report into its subfolder `generation`."""
+    import numpy as np
+
+    from neurocohort.dataset.leakage import check_no_leakage
+    from neurocohort.device import choose_device
+    from neurocohort.evaluation.counterfactual import counterfactual_table
+    from neurocohort.evaluation.intervals import Bootstrap
+    from neurocohort.files import read_table, write_table, written_aside
+    from neurocohort.learning.data import open_packed, packed_folders
+    from neurocohort.learning.model_files import read_model
+    from neurocohort.settings.evaluation import Evaluation
+    from neurocohort.settings.generation import Counterfactual
+    from neurocohort.study.counterfactual import CounterfactualTest
+
+    table, resampling = read_table(samples), Evaluation.read(intervals)
+    check_no_leakage(table)
+    generator, network = (read_model(one, choose_device(device)) for one in (model, reference))
+    packed = open_packed(packed_folders(table, results), network.settings.modalities)
+    found = CounterfactualTest(table, packed, generator, network, Counterfactual.read(settings), seed).run()
+    bootstrap = Bootstrap(resampling.resamples, resampling.seed)
+    write_table(folder / "counterfactual.tsv", counterfactual_table(found.pairs, found.scans, found.asked, bootstrap))
+    with written_aside(folder / "generation" / "counterfactual.npz") as aside, open(aside, "wb") as stream:
+        np.savez_compressed(stream, **found.examples)

@@ -38,6 +38,7 @@ KINDS = {  # folder under benchmarks/ of the rules that have another name
     "generate": "predict",  # not measured
     "train_on_generated": "train",
     "generation": "control",
+    "counterfactual": "predict",  # not measured
 }
 TARGETS = ("everything", "all", "ingest", "preprocess", "evaluate")  # rules without a command
 # The rules in the order in which data pass through them.
@@ -57,6 +58,7 @@ ORDER = (
         "generate",
         "train_on_generated",
         "generation",
+        "counterfactual",
         "translate",
         "adapt",
         "adaptation",
