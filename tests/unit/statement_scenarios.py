@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from report_fixture import make_study
 from statement_adaptation import ADAPTATION, ADAPTATION_OPTIONS
+from statement_counterfactual import COUNTERFACTUAL_OPTIONS, COUNTERFACTUAL_PIECES
 from statement_few_labels import FEW_LABELS_OPTIONS, FEW_LABELS_PIECES
 from statement_generation import GENERATION_OPTIONS, GENERATION_PIECES
 from statement_longitudinal import LONGITUDINAL_OPTIONS, LONGITUDINAL_PAGES, LONGITUDINAL_PIECES
@@ -27,6 +28,7 @@ CHANGES = {
     **ADAPTATION_OPTIONS,
     **FEW_LABELS_OPTIONS,
     **GENERATION_OPTIONS,
+    **COUNTERFACTUAL_OPTIONS,
     **REGION_OPTIONS,
 }
 
@@ -47,6 +49,7 @@ def _texts(folder: Path) -> Iterator[tuple[str, str]]:
         change(scenario)
         yield option, scenario.text()
     pieces = {**PIECES, **PRETRAINING_PIECES, **LONGITUDINAL_PIECES, **ADAPTATION, **FEW_LABELS_PIECES}
+    pieces |= COUNTERFACTUAL_PIECES
     for name, say in {**pieces, **GENERATION_PIECES, **REGION_PIECES, **TRANSLATION_PIECES}.items():
         yield name, "\n".join(say())
     yield from plans(folder)

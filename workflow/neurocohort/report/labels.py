@@ -78,6 +78,15 @@ METRICS = {
     "found_where_absent": Metric("Found where absent", "scans without the structure that got one", 0, False, "scans"),
     "lesion_sensitivity": Metric("Lesions found", "fraction of the lesions that are found", 3, True),
     "false_lesions": Metric("False lesions", "false lesions in a scan", 2, False),
+    "change_per_unit": Metric("Change per unit", "change of the prediction per unit of the asked change", 2, None),
+    "in_direction": Metric("As asked", "fraction of the changes in the asked direction", 2, None),
+    "steadiness": Metric("Correlation", "correlation of asked and predicted changes through the origin", 2, None),
+    "image_change": Metric("Image change", "mean absolute change of a voxel inside the brain", 2, None, "levels"),
+    "voxel_error": Metric("Voxel error", "mean absolute error of a voxel inside the brain", 1, False, "levels"),
+    "prediction_shift": Metric(
+        "Prediction shift", "absolute difference of the predictions for reconstruction and scan", 2, False, "target"
+    ),
+    "identified": Metric("Same person", "fraction of images whose nearest scan is of the same person", 2, None),
     "empty_predictions": Metric("Empty predictions", "scans whose prediction lacks the tissue", 0, False, "scans"),
 }
 

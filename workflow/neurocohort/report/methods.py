@@ -236,7 +236,8 @@ def _missing(study: Study) -> list[Missing]:
         needed += [cohort.split] if cohort in trained_on else []
     for one in study.experiments.values():
         needed += [one.samples, one.flow, one.metrics, one.baselines, *one.runs.values(), one.sweep, one.control]
-        needed += [one.learning_curve, one.adaptation, one.few_labels, one.generation, one.regions, one.region_record]
+        needed += [one.learning_curve, one.adaptation, one.few_labels, one.generation, one.counterfactual]
+        needed += [one.regions, one.region_record]
     for one in (*study.pretrainings.values(), *study.translations.values()):
         needed += one.runs.values()
     return missing_of(needed)

@@ -14,6 +14,7 @@ from neurocohort.report.auxiliary_results import auxiliary
 from neurocohort.report.cases import cases
 from neurocohort.report.classification_results import classification
 from neurocohort.report.comparisons_section import comparison_sentence, comparison_table
+from neurocohort.report.counterfactual import counterfactual
 from neurocohort.report.development import members_in_words
 from neurocohort.report.few_labels import few_labels
 from neurocohort.report.generation import generation
@@ -66,6 +67,7 @@ def part_results(part: Part) -> Content:
         adaptation(part, content)
         few_labels(part, content)
         generation(part, content)
+        counterfactual(part, content)
         regions(part, content)
     auxiliary(part, content)
     site_effects(part, content)

@@ -357,6 +357,14 @@ class Experiment:
         )
 
     @cached_property
+    def counterfactual(self) -> Read | None:
+        """What a changed target changes in held-out scans; None where that isn't asked for."""
+        if not (self.settings.get("generation") or {}).get("counterfactual") or self.left_out_site:
+            return None
+        what = "the held-out scans with a changed target"
+        return self._table("counterfactual.tsv", what, formats.GENERATION_COLUMNS)
+
+    @cached_property
     def translation(self) -> Read:
         """The metrics of predicted images, of a translation."""
         return self._table("translation.tsv", "the metrics of the predicted images", formats.TRANSLATION_COLUMNS)
