@@ -53,9 +53,7 @@ def counterfactual(part: Part, content: Content) -> None:
         content.sentences += [_moved(found), _steadiness(found), _images(found), _brain(part, found)]
         content.details.append(_table(found))
     else:
-        content.sentences.append(
-            "Whether the prediction moves as asked can't be said: fewer than three participants could be changed."
-        )
+        content.sentences.append(f"Whether the prediction moves as asked can't be said. {tables.note_of(found)}")
     content.sentences.append(
         f"The changed images are generated. They are the model's idea of another {part.target}, not a prediction of how a "
         "person would change. Model and network learned from the same scans, so that their agreement shows what they share."
