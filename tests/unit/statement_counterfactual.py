@@ -89,11 +89,11 @@ def _changes(scenario: Scenario) -> None:
 
 
 COUNTERFACTUAL_PIECES: dict[str, Callable[[], list[str]]] = {
-    "counterfactual_as_asked": lambda: said(made(left_out=3, noise=0.1, random_noise=8.0), arrays()),
+    "counterfactual_as_asked": lambda: said(made(left_out=3, slope=1.5, noise=0.1, random_noise=8.0), arrays()),
     "counterfactual_not_more_than_random": lambda: said(made(noise=8.0, random_noise=0.1, error=12.0), arrays()),
     "counterfactual_against": lambda: said(made(slope=-0.5, voxels=0.5), arrays()),
-    "counterfactual_unclear": lambda: said(made(slope=0.0, voxels=1.0), arrays()),
-    "counterfactual_as_steady": lambda: said(made(noise=2.0, random_noise=2.0), arrays()),
+    "counterfactual_unclear": lambda: said(made(slope=0.0, voxels=1.0, error=10.0), arrays()),
+    "counterfactual_as_steady": lambda: said(made(slope=1.0, random_noise=2.0), arrays()),
     "counterfactual_of_nobody": lambda: said(made(2), arrays(0)),
     "counterfactual_without_figure": lambda: said(made(), None),
     "counterfactual_not_asked": lambda: said(None, None),

@@ -89,10 +89,16 @@ def _moved(found: pd.DataFrame) -> str:
         decided = "It moved against what was asked more often than as asked."
     else:
         decided = "It is not shown to have moved as asked more often than by chance."
+    if slope["ci_high"] < 1:
+        size = "By its size it moved less than asked."
+    elif slope["ci_low"] > 1:
+        size = "By its size it moved more than asked."
+    else:
+        size = "By its size it may have moved as far as asked."
     return (
         f"The prediction moved by {tables.with_interval(slope)} for each unit that was asked for, 1 being exactly as asked, and "
         f"in the asked direction in {_percent(own)} of the changed images; in networks with random weights in {_percent(random)} "
-        f"(difference {_points(random)}). {decided}"
+        f"(difference {_points(random)}). {decided} {size}"
     )
 
 
@@ -134,6 +140,10 @@ def _brain(part: Part, found: pd.DataFrame) -> str:
     shares = [_percent(_row(found, IDENTIFIED, model)) for model in (RECONSTRUCTION, CHANGED)]
     if own["difference_high"] < 0:
         decided = "The reconstruction is nearer to the scan than an average brain is."
+    elif own["difference_low"] > 0:
+        decided = (
+            "The reconstruction is farther from the scan than an average brain is: the images aren't of that brain."
+        )
     else:
         decided = "The reconstruction isn't shown to be nearer to the scan than an average brain: the images may be of nobody."
     return (

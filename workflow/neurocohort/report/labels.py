@@ -78,7 +78,7 @@ METRICS = {
     "found_where_absent": Metric("Found where absent", "scans without the structure that got one", 0, False, "scans"),
     "lesion_sensitivity": Metric("Lesions found", "fraction of the lesions that are found", 3, True),
     "false_lesions": Metric("False lesions", "false lesions in a scan", 2, False),
-    "change_per_unit": Metric("Change per unit", "change of the prediction per unit of the asked change", 2, None),
+    "change_per_unit": Metric("Change per unit", "change of the prediction per unit of the asked change", 3, None),
     "in_direction": Metric("As asked", "fraction of the changes in the asked direction", 2, None),
     "steadiness": Metric("Correlation", "correlation of asked and predicted changes through the origin", 2, None),
     "image_change": Metric("Image change", "mean absolute change of a voxel inside the brain", 2, None, "levels"),
