@@ -21,6 +21,7 @@ from neurocohort.evaluation.counterfactual import (
     PREDICTION,
     RANDOM_MODELS,
     RANDOM_NETWORKS,
+    REACHED,
     RECONSTRUCTION,
     STEADINESS,
     TOO_FEW,
@@ -221,6 +222,8 @@ def test_random_networks_are_compared_without_their_sign():
     random = row(steady, STEADINESS, RANDOM_NETWORKS)
     assert random["value"] == pytest.approx(1) and random["difference"] == pytest.approx(0)
     assert row(steady, DIRECTION, RANDOM_NETWORKS)["value"] == 0.5, "two of the four move against what is asked"
+    reached = row(steady, REACHED, RANDOM_NETWORKS)
+    assert reached[["value", "n"]].tolist() == [0.5, 4], "the other two move as asked each time, like the trained one"
     loose = row(made(noise=0.0, random_noise=20.0), STEADINESS, RANDOM_NETWORKS)
     assert loose["value"] < 0.5 and loose["difference_low"] > 0
 

@@ -26,6 +26,7 @@ from neurocohort.evaluation.rows import Estimate, GenerationRow, table_of
 ASKED, PREDICTION, IMAGE, BRAIN = "asked", "prediction", "image", "brain"
 TRAINED, RANDOM_NETWORKS, RANDOM_MODELS = "trained", "random networks", "random generative models"
 RECONSTRUCTION, CHANGED, MEAN_IMAGE = "reconstruction", "changed image", "mean of training scans"
+REACHED = "as_often_as_trained"
 SCANS, ASKED_CHANGE, LEFT_OUT = "changed_scans", "asked_change", "directions_left_out"
 PER_UNIT, DIRECTION, STEADINESS = "change_per_unit", "in_direction", "steadiness"
 IMAGE_CHANGE, VOXEL_ERROR, SHIFT, IDENTIFIED = "image_change", "voxel_error", "prediction_shift", "identified"
@@ -95,7 +96,9 @@ def counterfactual_table(pairs: Pairs, scans: Reconstructed, asked: Asked, boots
 
     ``in_direction`` is the fraction of pairs whose prediction moved in the asked direction. ``steadiness`` is the correlation of
     the asked and the predicted changes through the origin: 1 if predictions move by the same amount in the asked direction
-    each time. The sign of a random network means nothing, so for random weights it is the absolute value.
+    each time. The sign of a random network means nothing, so for random weights it is the absolute value. One generative model
+    and one network agree in sign by chance half of the time, whatever the number of participants: ``as_often_as_trained`` is the
+    fraction of random weights with at least the ``in_direction`` of the trained ones; its n counts those.
     """
     people, count = len(np.unique(scans.people)), len(np.unique(pairs.people))
     few = TOO_FEW if count < SMALLEST_GROUP else ""
@@ -145,6 +148,9 @@ def _predictions(pairs: Pairs, bootstrap: Bootstrap) -> list[GenerationRow]:
         absolute: list[Weighted] = [_absolute(steadiness(pairs.asked, one)) for one in changes]
         for name, trained, random in ((DIRECTION, _mean(moved), right), (STEADINESS, steady, absolute)):
             rows.append(_next_to_random(PREDICTION, model, name, (trained, random), pairs.people, bootstrap))
+        reached = float(np.mean([moved_as_asked(pairs.asked, one).mean() >= moved.mean() for one in changes]))
+        limits = wilson_interval(reached, len(changes))
+        rows.append(GenerationRow(PREDICTION, model, Estimate(REACHED, reached, *limits, "wilson", len(changes))))
     return rows
 
 

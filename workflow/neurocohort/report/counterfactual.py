@@ -19,6 +19,7 @@ from neurocohort.evaluation.counterfactual import (
     PREDICTION,
     RANDOM_MODELS,
     RANDOM_NETWORKS,
+    REACHED,
     RECONSTRUCTION,
     SCANS,
     SHIFT,
@@ -56,7 +57,8 @@ def counterfactual(part: Part, content: Content) -> None:
         content.sentences.append(f"Whether the prediction moves as asked can't be said. {tables.note_of(found)}")
     content.sentences.append(
         f"The changed images are generated. They are the model's idea of another {part.target}, not a prediction of how a "
-        "person would change. Model and network learned from the same scans, so that their agreement shows what they share."
+        "person would change. Model and network learned from the same scans, so that their agreement shows what they share. "
+        "Intervals are over participants and random weights, and don't cover other trainings of the model or the network."
     )
     if (drawing := _figure(part)) is not None:
         content.figures.append(drawing)
@@ -95,10 +97,13 @@ def _moved(found: pd.DataFrame) -> str:
         size = "By its size it moved more than asked."
     else:
         size = "By its size it may have moved as far as asked."
+    reached = _row(found, REACHED, RANDOM_NETWORKS)
+    networks = int(reached["n"])
     return (
         f"The prediction moved by {tables.with_interval(slope)} for each unit that was asked for, 1 being exactly as asked, and "
         f"in the asked direction in {_percent(own)} of the changed images; in networks with random weights in {_percent(random)} "
-        f"(difference {_points(random)}). {decided} {size}"
+        f"(difference {_points(random)}). {decided} {size} "
+        f"{round(reached['value'] * networks)} of {networks} networks with random weights moved as asked at least as often."
     )
 
 

@@ -80,6 +80,7 @@ METRICS = {
     "false_lesions": Metric("False lesions", "false lesions in a scan", 2, False),
     "change_per_unit": Metric("Change per unit", "change of the prediction per unit of the asked change", 3, None),
     "in_direction": Metric("As asked", "fraction of the changes in the asked direction", 2, None),
+    "as_often_as_trained": Metric("As often", "fraction of random weights that move as asked as often", 2, None),
     "steadiness": Metric("Correlation", "correlation of asked and predicted changes through the origin", 2, None),
     "image_change": Metric("Image change", "mean absolute change of a voxel inside the brain", 2, None, "levels"),
     "voxel_error": Metric("Voxel error", "mean absolute error of a voxel inside the brain", 1, False, "levels"),
