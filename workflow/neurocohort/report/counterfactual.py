@@ -88,7 +88,7 @@ def _moved(found: pd.DataFrame) -> str:
             "It moved as asked more often than by chance. A difference to networks with random weights isn't shown."
         )
     elif own["ci_high"] < HALF:
-        decided = "It moved against what was asked more often than as asked."
+        decided = "It moved as asked less often than by chance."
     else:
         decided = "It is not shown to have moved as asked more often than by chance."
     if slope["ci_high"] < 1:

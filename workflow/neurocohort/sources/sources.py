@@ -77,7 +77,7 @@ def read_source(path: Path | str) -> Source:
     """Read and check a source's table. Raises InputError, with the key, if a key is unknown, absent or of a wrong kind."""
     try:
         return _checked_source(path, Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The source table {path} can't be read: {error}") from error
 
 
